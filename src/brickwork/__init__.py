@@ -1,0 +1,41 @@
+"""Brickwork: learned representation modules to train, cut to size, route, swap, upgrade and look inside.
+
+    import brickwork
+    model = brickwork.load("runs/demo")
+    vectors = model.encode(["a sentence"], dim=64, layers=3)
+
+The names below are imported when they are first used, so that ``import brickwork`` is instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "load": "brickwork.representation.model",
+    "Representation": "brickwork.representation.model",
+    "train": "brickwork.api",
+    "resume": "brickwork.api",
+    "evaluate": "brickwork.api",
+    "build_index": "brickwork.api",
+    "open_index": "brickwork.index.index",
+    "recipe": "brickwork.api",
+}
+__all__ = ["__version__", *sorted(_WHERE)]
+
+if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as exported
+    from brickwork.api import build_index as build_index
+    from brickwork.api import evaluate as evaluate
+    from brickwork.api import recipe as recipe
+    from brickwork.api import resume as resume
+    from brickwork.api import train as train
+    from brickwork.index.index import open_index as open_index
+    from brickwork.representation.model import Representation as Representation
+    from brickwork.representation.model import load as load
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'brickwork' has no attribute '{name}'")

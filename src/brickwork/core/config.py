@@ -1,0 +1,180 @@
+"""Typed configuration: frozen, keyword-only dataclasses, read from JSON or ``a.b=c``, every error at once.
+
+A configuration is data only. ``from_dict(cls, to_dict(config)) == config`` for every configuration; an
+unknown key is an error that names the nearest known one. A field may hold another configuration, or one of several
+(a union of dataclasses told apart by their ``kind``).
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from brickwork.core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class _Typed(str):
+    """A value typed on the command line: its text is read as the field's type asks."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), allow_nan=False))
+
+
+def fingerprint(config: Any) -> str:
+    """Twelve hexadecimal digits that change when any field changes."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the known name closest to ``name``, else the list of known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
+    """Builds ``cls`` from plain values.
+
+    Raises:
+        ConfigError: with every unknown key, missing field, wrong type and failed check, not only the first.
+    """
+    errors: list[str] = []
+    config = _build(cls, values, where, errors)
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return typing.cast(T, config)
+
+
+def override(config: T, assignments: Iterable[str]) -> T:
+    """A copy of ``config`` with ``"a.b=value"`` assignments applied, checked like :func:`from_dict`."""
+    values = to_dict(config)
+    errors = []
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            errors.append(f"'{assignment}': write it as field=value, for example train.steps=200")
+            continue
+        *parents, last = path.strip().split(".")
+        place: Any = values
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            errors.append(f"unknown option '{path}': {nearest(path, _paths(values))}")
+            continue
+        place[last] = _Typed(text)
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return from_dict(type(config), values)
+
+
+def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        found.append(prefix + key)
+        if isinstance(value, dict):
+            found.extend(_paths(value, f"{prefix}{key}."))
+    return found
+
+
+def _build(cls: type, values: Any, where: str, errors: list[str]) -> Any:
+    if not isinstance(values, Mapping):
+        errors.append(f"{where or cls.__name__}: expected fields of {cls.__name__}, got {values!r}")
+        return None
+    before = len(errors)
+    prefix = f"{where}." if where else ""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in fields:
+            errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")
+    arguments = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = _coerce(hints[name], values[name], prefix + name, errors)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            errors.append(f"option '{prefix}{name}' is required and missing")
+    if len(errors) > before:
+        return None
+    config = cls(**arguments)
+    if hasattr(config, "validate"):
+        errors.extend(f"{prefix}{problem}" for problem in config.validate())
+    return config
+
+
+def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where, errors)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _coerce_union(arguments, value, where, errors)
+    if isinstance(value, _Typed) and hint is not str:
+        value = _read_typed(hint, value)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        errors.append(f"option '{where}' is {value!r}; choose one of {', '.join(map(repr, arguments))}")
+        return None
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(arguments[0], item, f"{where}[{i}]", errors) for i, item in enumerate(value))
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return {k: _coerce(arguments[1], v, f"{where}.{k}", errors) for k, v in value.items()}
+    elif hint is bool or hint is type(None):
+        if isinstance(value, hint):
+            return value
+    elif hint is int:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+            return int(value)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif hint is str and isinstance(value, str):
+        return str(value)
+    wanted = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
+    errors.append(f"option '{where}' is {value!r}; expected {wanted}")
+    return None
+
+
+def _coerce_union(members: tuple[Any, ...], value: Any, where: str, errors: list[str]) -> Any:
+    """The first member that takes the value; dataclass members are told apart by ``kind``."""
+    if isinstance(value, Mapping):
+        kinds = {m.__dataclass_fields__["kind"].default: m for m in members if dataclasses.is_dataclass(m)}
+        if kinds and value.get("kind") not in kinds:
+            given = f"is {value.get('kind')!r}; " if "kind" in value else "is missing; "
+            errors.append(f"option '{where}.kind' {given}choose one of {', '.join(map(repr, kinds))}")
+            return None
+        if kinds:
+            return _coerce(kinds[value["kind"]], value, where, errors)
+    problems: list[str] = []
+    # str takes any typed text, so it is asked last.
+    for member in sorted(members, key=lambda m: m is str):
+        attempt: list[str] = []
+        result = _coerce(member, value, where, attempt)
+        if not attempt:
+            return result
+        problems = problems or attempt
+    errors.extend(problems)
+    return None
+
+
+def _read_typed(hint: Any, text: str) -> Any:
+    """Text from the command line as JSON; ``8,16`` for a tuple; ``none`` and ``true`` in any case."""
+    if get_origin(hint) is tuple and not text.startswith("["):
+        return [_Typed(part.strip()) for part in text.split(",") if part.strip()]
+    if text.lower() in ("none", "null", "true", "false"):
+        return {"none": None, "null": None, "true": True, "false": False}[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return str(text)

@@ -1,0 +1,62 @@
+"""Elasticity: along which axes a representation can be cut, what a cut costs, what the user may ask for."""
+
+from dataclasses import dataclass
+
+from brickwork.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElasticAxes:
+    """The sizes a representation was trained for.
+
+    ``dims``: prefix lengths, ascending, the last is the full width. ``layers``: depths, ascending, the last
+    is the full depth; one entry means that depth was not trained to be cut.
+    """
+
+    dims: tuple[int, ...]
+    layers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("dims", "layers"):
+            values = getattr(self, name)
+            if not values or list(values) != sorted(set(values)) or values[0] < 1:
+                raise ConfigError(f"{name} must be ascending, distinct and positive; got {list(values)}")
+
+    @property
+    def full_dim(self) -> int:
+        return self.dims[-1]
+
+    @property
+    def num_layers(self) -> int:
+        return self.layers[-1]
+
+    def resolve(self, dim: int | None, layers: int | None) -> tuple[int, int, list[str]]:
+        """What to compute for a request (``None`` = full), and notes for the user.
+
+        A size between the trained ones is allowed, with a note; one outside is an error.
+
+        Raises:
+            ConfigError: ``dim`` or ``layers`` is not between 1 and the full size.
+        """
+        notes: list[str] = []
+        chosen = []
+        for name, asked, trained in (("dim", dim, self.dims), ("layers", layers, self.layers)):
+            value = trained[-1] if asked is None else asked
+            if not 1 <= value <= trained[-1]:
+                raise ConfigError(f"{name}={value} is outside 1 … {trained[-1]}; trained: {list(trained)}")
+            if value not in trained:
+                notes.append(
+                    f"{name}={value} was not trained (trained: {list(trained)}); quality lies in between"
+                )
+            chosen.append(value)
+        return chosen[0], chosen[1], notes
+
+
+def bytes_per_vector(dim: int, bytes_per_number: int = 4) -> int:
+    """What a stored vector weighs."""
+    return dim * bytes_per_number
+
+
+def scan_flops(num_vectors: int, dim: int) -> int:
+    """Floating-point operations to compare one query with every vector (multiply and add counted apart)."""
+    return 2 * num_vectors * dim

@@ -1,0 +1,72 @@
+"""The errors that a user can meet, each with the exit code that the command line leaves with.
+
+A message names the file, row, field or option and says what to do. Anything that is not one of these is
+a defect of ours and shows a traceback.
+"""
+
+
+class BrickworkError(Exception):
+    """Something the user can mend. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(BrickworkError):
+    """An option or configuration field that is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class DataError(BrickworkError):
+    """The user's data cannot be used as it is: empty, wrong column, unreadable file."""
+
+    exit_code = 3
+
+
+class ArtifactError(BrickworkError):
+    """A model, checkpoint or index that is missing, damaged, unsafe or does not belong here."""
+
+    exit_code = 4
+
+
+class NonFiniteError(BrickworkError):
+    """A loss or gradient became NaN or infinite; training stopped before the update."""
+
+    exit_code = 5
+
+
+class ResourceError(BrickworkError):
+    """The machine refused: disk full, folder not writable, lock held, out of memory."""
+
+    exit_code = 6
+
+
+class MissingExtraError(BrickworkError):
+    """An optional package is needed for what was asked; the message has the install line."""
+
+    exit_code = 7
+
+    def __init__(self, package: str, extra: str, purpose: str):
+        super().__init__(f"{purpose} needs the package '{package}': pip install 'brickwork[{extra}]'")
+
+
+class Interrupted(BrickworkError):
+    """Ctrl-C (130) or SIGTERM (143): work was saved before leaving."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+EXIT_CODES = {
+    0: "success",
+    1: "error (any other)",
+    ConfigError.exit_code: "wrong option or configuration",
+    DataError.exit_code: "the data cannot be used",
+    ArtifactError.exit_code: "model, checkpoint or index missing or damaged",
+    NonFiniteError.exit_code: "loss or gradient not finite; stopped before the update",
+    ResourceError.exit_code: "disk full, folder not writable, lock held or out of memory",
+    MissingExtraError.exit_code: "an optional package is not installed",
+    130: "stopped by Ctrl-C, work saved",
+    143: "stopped by SIGTERM, work saved",
+}

@@ -1,0 +1,311 @@
+"""Every file that Brickwork writes or trusts goes through here.
+
+Writing is atomic: a temporary sibling is written, flushed, synced and renamed, so a reader (or a restart)
+sees the old file or the new one, never half of one. Reading tensors accepts safetensors only, and looks at
+the file's size and header before anything is allocated: a pickle is refused before it is read.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core.errors import ArtifactError, ResourceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TEMPORARY = ".partial-"
+_MAX_HEADER_BYTES = 100 * 1024 * 1024
+_BITS_PER_ITEM = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def os_errors(path: Path | str) -> Iterator[None]:
+    """Turns the operating system's refusals into one clear :class:`ResourceError` that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space or choose another folder",
+            errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+            errno.EACCES: "no permission to write here; choose another folder",
+            errno.EPERM: "no permission to write here; choose another folder",
+            errno.EROFS: "the file system is read-only; choose another folder",
+            errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
+        }
+        if error.errno in reasons:
+            raise ResourceError(f"cannot write {path}: {reasons[error.errno]}") from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary sibling of ``path`` to write to; it replaces ``path`` when the block ends well.
+
+    If the block raises, the temporary file is removed and ``path`` is as it was.
+
+    Raises:
+        ResourceError: disk full, read-only folder, no permission.
+    """
+    path = Path(path)
+    with os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; ours are ordinary ones
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary sibling folder; it takes the place of ``path`` when the block ends well.
+
+    An existing ``path`` is moved aside first and removed after the exchange.
+    """
+    path = Path(path)
+    with os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=path.parent))
+        old = path.parent / f"{temporary.name}-old"
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    with open(file, "rb") as written:
+                        os.fsync(written.fileno())
+            os.chmod(temporary, 0o755)
+            if path.exists():
+                os.replace(path, old)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, path)
+                raise
+            _sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path | str) -> int:
+    """Removes the temporary files of interrupted writes directly in ``folder``; returns how many."""
+    leftovers = list(Path(folder).glob(f"{_TEMPORARY}*"))
+    for item in leftovers:
+        shutil.rmtree(item, ignore_errors=True) if item.is_dir() else item.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes ``value`` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str, *, max_bytes: int = 64 * 1024 * 1024) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        ArtifactError: the file is missing, longer than ``max_bytes`` or not JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; check the path, or make the folder anew")
+    if path.stat().st_size > max_bytes:
+        raise ArtifactError(
+            f"{path} has {path.stat().st_size} bytes, more than the {max_bytes} that fit here"
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}); the file is damaged") from error
+
+
+def sha256_file(path: Path | str) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_tensors(
+    path: Path | str, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes named tensors as one safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata=dict(metadata or {}))
+
+
+def check_tensor_file(path: Path | str) -> dict[str, Any]:
+    """The header of a safetensors file, after checks that need no allocation.
+
+    Size, header length, shapes, offsets, overlaps and holes are verified against the file's true size.
+
+    Raises:
+        ArtifactError: missing, a pickle or zip, truncated, or a header that contradicts the file.
+    """
+    path = Path(path)
+
+    def refuse(reason: str) -> ArtifactError:
+        return ArtifactError(f"{path} was refused: {reason}. Use a good copy of the file or make it anew")
+
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; check the path, or make the folder anew")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            raise refuse("it is a pickle or a zip archive, and those are never loaded; only safetensors are")
+        if len(start) < 8:
+            raise refuse(f"it has only {size} bytes")
+        length = int.from_bytes(start, "little")
+        if length > _MAX_HEADER_BYTES or length > size - 8:
+            raise refuse(
+                f"its header claims {length} bytes, the file has {size}: truncated or not safetensors"
+            )
+        raw = file.read(length)
+    if not raw.startswith(b"{"):
+        raise refuse("its header is not a JSON object: not a safetensors file")
+    try:
+        header = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"its header is not valid JSON ({error})") from error
+    spans = []
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            begin, end = entry["data_offsets"]
+            bits = _BITS_PER_ITEM[entry["dtype"]] * math.prod(entry["shape"])
+            valid = all(isinstance(n, int) and n >= 0 for n in (*entry["shape"], begin, end))
+        except (KeyError, TypeError, ValueError) as error:
+            raise refuse(f"the header entry of tensor '{name}' is malformed") from error
+        if not valid or begin > end or end > size - 8 - length or bits != 8 * (end - begin):
+            raise refuse(f"shape, type and place of tensor '{name}' do not fit together or into the file")
+        spans.append((begin, end))
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise refuse("its tensors overlap or leave holes")
+        position = end
+    if position != size - 8 - length:
+        raise refuse(f"{size - 8 - length - position} bytes belong to no tensor")
+    return header
+
+
+def load_tensors(path: Path | str) -> dict[str, "Tensor"]:
+    """The tensors of a safetensors file, after :func:`check_tensor_file`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    check_tensor_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} was refused: {error}. Use a good copy of the file") from error
+
+
+class FolderLock:
+    """One writer a folder. A lock left by a process that is gone is taken over.
+
+    Raises:
+        ResourceError: on entering, if a living process holds the folder.
+    """
+
+    def __init__(self, folder: Path | str, purpose: str = "writing"):
+        self.path = Path(folder) / ".lock"
+        self.purpose = purpose
+
+    def __enter__(self) -> "FolderLock":
+        with os_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": self.purpose}
+            for _ in range(2):
+                # A hard link creates the lock complete with its owner, or fails: nobody sees it empty.
+                handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.path.parent)
+                try:
+                    with open(handle, "w") as file:
+                        json.dump(owner, file)
+                    os.link(name, self.path)
+                    return self
+                except FileExistsError:
+                    self._take_over_if_stale()
+                finally:
+                    os.unlink(name)
+            raise self._held()
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _holder(self) -> dict[str, Any]:
+        try:
+            holder = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return holder if isinstance(holder, dict) else {}
+
+    def _held(self) -> ResourceError:
+        holder = self._holder()
+        return ResourceError(
+            f"{self.path.parent} is in use: process {holder.get('pid')} on {holder.get('host')} is "
+            f"{holder.get('purpose', 'writing')} there. Choose another folder, or remove {self.path} "
+            "if that process is gone"
+        )
+
+    def _take_over_if_stale(self) -> None:
+        holder = self._holder()
+        pid = holder.get("pid")
+        if not isinstance(pid, int) or holder.get("host") != socket.gethostname():
+            if holder:
+                raise self._held()
+        elif _alive(pid):
+            raise self._held()
+        self.path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,55 @@
+"""Which systems there are, without importing them.
+
+A system is a folder of ``brickwork.systems`` whose ``__init__`` holds a ``CARD`` and imports nothing heavy.
+Being there is being registered.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
+
+from brickwork.core.config import nearest
+from brickwork.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemCard:
+    """What a system is, for the catalogue.
+
+    ``flow`` is the chain of parts that its data passes: (stage, part name) in order, for example
+    ``("encoder", "encoders.text.TextEncoder")``.
+    """
+
+    slug: str
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+    group: str
+    summary: str
+    capabilities: tuple[str, ...]
+    flow: tuple[tuple[str, str], ...]
+
+
+def slugs() -> list[str]:
+    """The slugs of all systems, sorted."""
+    package = importlib.import_module("brickwork.systems")
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+
+
+def _folder(slug: str) -> str:
+    if slug not in slugs():
+        raise ConfigError(f"unknown system '{slug}': {nearest(slug, slugs())}")
+    return f"brickwork.systems.{slug.replace('-', '_')}"
+
+
+def card(slug: str) -> SystemCard:
+    """The catalogue card of a system."""
+    return importlib.import_module(_folder(slug)).CARD
+
+
+def load(slug: str, part: Literal["system", "recipes", "claims"]) -> ModuleType:
+    """One of a system's modules, imported now."""
+    return importlib.import_module(f"{_folder(slug)}.{part}")

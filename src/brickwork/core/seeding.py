@@ -1,0 +1,51 @@
+"""Random numbers: one seed, every generator's state saved and restored, draws that need no state."""
+
+import hashlib
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is seeded for other people's code
+    torch.manual_seed(seed)
+
+
+def generator_for(seed: int, step: int, name: str) -> torch.Generator:
+    """A fresh generator that is a pure function of its arguments.
+
+    Choices made with it (which layer, which prefix) are the same in every process and after every resume,
+    without any state to keep.
+    """
+    digest = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The state of every global generator: JSON values and tensors."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    values = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(kind), [int(k) for k in keys], int(position), int(has_gauss), float(cached)],
+    }
+    tensors = {"torch": torch.get_rng_state()}
+    for device in range(torch.cuda.device_count()):
+        tensors[f"cuda.{device}"] = torch.cuda.get_rng_state(device)
+    return values, tensors
+
+
+def set_rng_state(values: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Restores what :func:`rng_state` returned."""
+    version, numbers, gauss = values["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = values["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(tensors["torch"])
+    for device in range(torch.cuda.device_count()):
+        if f"cuda.{device}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"cuda.{device}"], device)

@@ -1,0 +1,149 @@
+"""The types that cross folder borders: batches, losses, and what a system can do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Batch = dict[str, Any]
+"""Named columns of one batch: tensors, :class:`TokenBatch` or lists, all with the same number of rows, and
+the plain numbers ``step`` and ``indices``."""
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Tokenised texts laid end to end, without padding.
+
+    Shapes: ``ids`` is (T,), all tokens; ``lengths`` is (B,), tokens of each text, summing to T.
+    """
+
+    ids: Int64[Tensor, " tokens"]
+    lengths: Int64[Tensor, " batch"]
+    max_length: int
+
+    @classmethod
+    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "TokenBatch":
+        """Packs lists of token ids."""
+        lengths = [len(row) for row in rows]
+        flat = np.fromiter((token for row in rows for token in row), dtype=np.int64, count=sum(lengths))
+        return cls(torch.from_numpy(flat), torch.tensor(lengths, dtype=torch.int64), max(lengths, default=0))
+
+    def __len__(self) -> int:
+        return self.lengths.shape[0]
+
+    @cached_property
+    def sequence(self) -> Int64[Tensor, " tokens"]:
+        """Which text each token belongs to."""
+        rows = torch.arange(len(self), device=self.lengths.device)
+        return torch.repeat_interleave(rows, self.lengths, output_size=self.ids.shape[0])
+
+    @cached_property
+    def position(self) -> Int64[Tensor, " tokens"]:
+        """The place of each token in its text, from 0."""
+        starts = self.lengths.cumsum(0) - self.lengths
+        return torch.arange(self.ids.shape[0], device=self.ids.device) - starts[self.sequence]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "TokenBatch":
+        """The same batch on another device."""
+        ids = self.ids.to(device, non_blocking=non_blocking)
+        return TokenBatch(ids, self.lengths.to(device, non_blocking=non_blocking), self.max_length)
+
+    def slice(self, start: int, stop: int) -> "TokenBatch":
+        """Texts ``start`` to ``stop``."""
+        lengths = self.lengths[start:stop]
+        first = int(self.lengths[:start].sum())
+        ids = self.ids[first : first + int(lengths.sum())]
+        return TokenBatch(ids, lengths, int(lengths.max()) if len(lengths) else 0)
+
+    def padded(self, pad_id: int) -> tuple[Int64[Tensor, "batch length"], Int64[Tensor, "batch length"]]:
+        """Token ids and attention mask (1 for tokens), padded to the longest text."""
+        ids = torch.full((len(self), self.max_length), pad_id, device=self.ids.device)
+        mask = torch.zeros_like(ids)
+        ids[self.sequence, self.position] = self.ids
+        mask[self.sequence, self.position] = 1
+        return ids, mask
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """A loss, the terms it is the weighted sum of, and numbers to log.
+
+    ``total`` equals the sum over terms of ``weights[name] * terms[name]`` (weight 1 where none is given);
+    a name is a term or a statistic, never both.
+    """
+
+    total: Float[Tensor, ""]
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float] = field(default_factory=dict)
+    stats: Mapping[str, float | Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shared = set(self.terms) & set(self.stats)
+        if shared:
+            raise ValueError(f"names used for a term and a statistic: {sorted(shared)}")
+
+    @classmethod
+    def of(
+        cls,
+        terms: Mapping[str, Tensor],
+        weights: Mapping[str, float] | None = None,
+        stats: Mapping[str, float | Tensor] | None = None,
+    ) -> "LossOutput":
+        """The weighted sum of ``terms`` as a loss."""
+        weights = dict(weights or {})
+        total = torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+        return cls(total, dict(terms), weights, dict(stats or {}))
+
+
+def batch_size(batch: Batch) -> int:
+    """The number of rows of a batch."""
+    for value in batch.values():
+        if isinstance(value, Tensor | TokenBatch | list | np.ndarray):
+            return len(value)
+    raise ValueError("a batch without columns")
+
+
+def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
+    """Rows ``start`` to ``stop`` of every column; plain numbers stay."""
+
+    def part(value: Any) -> Any:
+        if isinstance(value, TokenBatch):
+            return value.slice(start, stop)
+        return value[start:stop] if isinstance(value, Tensor | list | np.ndarray) else value
+
+    return {name: part(value) for name, value in batch.items()}
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What the training loop needs of a system (which is also a plain ``nn.Module``)."""
+
+    def collate(self, columns: dict[str, Any]) -> Batch: ...
+
+    def loss(self, batch: Batch) -> LossOutput: ...
+
+
+@runtime_checkable
+class CachesGradients(Protocol):
+    """A system whose loss splits into a per-row part and a whole-batch part, so that large batches fit.
+
+    ``loss(batch)`` equals ``loss_from(embed(batch), batch)``; every tensor of ``embed`` has the rows first.
+    """
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]: ...
+
+    def loss_from(self, embeddings: dict[str, Tensor], batch: Batch) -> LossOutput: ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A system that turns inputs into vectors, cut to ``dim`` numbers and ``layers`` blocks where asked."""
+
+    def encode(
+        self, inputs: Any, dim: int | None = None, layers: int | None = None
+    ) -> Float[Tensor, "n dim"]: ...

@@ -1,0 +1,1 @@
+"""Input: real sets, the user's own files, splits and the order of batches."""

@@ -1,0 +1,1 @@
+"""Find documents: an embedded index with elastic search."""

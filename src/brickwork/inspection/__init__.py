@@ -1,0 +1,1 @@
+"""Look inside: maps, plots, the report."""

@@ -1,0 +1,1 @@
+"""What the user keeps: encode, cut, save, load, export."""
