@@ -1,0 +1,59 @@
+# Everything a newcomer needs: make setup, make demo, make test. Each may be called first, and again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: with two test workers on two cores, more threads only wait for each other.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+.PHONY: help setup setup-dev demo test reliability lint docs claims bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.setup          ## install into .venv what the demo and daily use need
+
+setup-dev: $(VENV)/.setup-dev  ## the same, and what the tests, benchmarks and docs need
+
+demo: setup      ## the main job on a real corpus: train, measure, index, search (about 5 minutes)
+	$(BIN)/brickwork demo --out runs/demo
+
+test: setup-dev  ## all tests and the linters, on 2 cores in under 10 minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+reliability: setup-dev  ## the same reliability tests, with many more faults injected
+	BRICKWORK_KILLS=20 $(TEST_ENV) $(BIN)/python -m pytest -n 2 -q tests/reliability
+
+lint: setup-dev  ## format and check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/mypy
+
+docs: setup-dev  ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+claims: setup    ## every claim of every system at scale "small" (long)
+	for slug in $$($(BIN)/brickwork list --slugs); do $(BIN)/brickwork claims $$slug --scale small; done
+
+bench: setup-dev ## the measurements of benchmarks/ (long; on an otherwise idle machine)
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file; done
+
+clean:           ## remove the environment and what was built
+	rm -rf $(VENV) build site .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,40 @@
+"""One thread, no network, no global state: what every test may count on."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Connections that leave the machine fail at once; loopback (gloo) works."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        inet = self.family in (socket.AF_INET, socket.AF_INET6)
+        if inet and not str(address[0]).startswith(("127.", "::1", "localhost", socket.gethostname())):
+            raise OSError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder with local copies of real sets; the test skips where there is none."""
+    folder = os.environ.get("BRICKWORK_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("BRICKWORK_DATA does not point at local copies of the data sets")
+    return Path(folder)

@@ -1,0 +1,120 @@
+"""Configuration: exact round trips, and one message that tells every mistake."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brickwork.core.config import fingerprint, from_dict, override, to_dict
+from brickwork.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    kind: Literal["text"] = "text"
+    width: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    kind: Literal["image"] = "image"
+    size: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    steps: int
+    rate: float = 0.1
+    name: str | None = None
+    dims: tuple[int, ...] = (4, 8)
+    fast: bool = False
+    mode: Literal["a", "b"] = "a"
+    encoder: Text | Image = Text()
+
+    def validate(self) -> list[str]:
+        return [] if self.steps > 0 else [f"steps={self.steps} must be positive"]
+
+
+@given(
+    st.builds(
+        Run,
+        steps=st.integers(1, 10**9),
+        rate=st.floats(allow_nan=False, allow_infinity=False),
+        name=st.none() | st.text(),
+        dims=st.lists(st.integers()).map(tuple),
+        fast=st.booleans(),
+        mode=st.sampled_from(["a", "b"]),
+        encoder=st.builds(Text, width=st.integers()) | st.builds(Image, size=st.floats(0, 1)),
+    )
+)
+def test_round_trip_is_exact(run):
+    assert from_dict(Run, to_dict(run)) == run
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        from_dict(Run, {"stps": 3, "rate": "high", "mode": "c", "encoder": {"kind": "txt"}})
+    message = str(caught.value)
+    for part in (
+        "'stps': did you mean 'steps'?",
+        "'steps' is required",
+        "'rate' is 'high'",
+        "'a', 'b'",
+        "'encoder.kind' is 'txt'",
+    ):
+        assert part in message
+
+
+def test_validation_messages_carry_the_path():
+    with pytest.raises(ConfigError, match="steps=0 must be positive"):
+        from_dict(Run, {"steps": 0})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "field", "value"),
+    [
+        ("steps=7", "steps", 7),
+        ("rate=1e-3", "rate", 1e-3),
+        ("name=12", "name", "12"),
+        ("name=none", "name", None),
+        ("dims=1,2,3", "dims", (1, 2, 3)),
+        ("dims=[5]", "dims", (5,)),
+        ("fast=True", "fast", True),
+        ("mode=b", "mode", "b"),
+    ],
+)
+def test_override_reads_text_as_the_field_asks(assignment, field, value):
+    assert getattr(override(Run(steps=1), [assignment]), field) == value
+
+
+def test_override_reaches_nested_fields_and_leaves_the_rest():
+    run = override(Run(steps=1, rate=0.5), ["encoder.width=32"])
+    assert run == Run(steps=1, rate=0.5, encoder=Text(width=32))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("encoder.widht=3", "did you mean 'encoder.width'"),
+        ("steps", "write it as field=value"),
+        ("steps=many", "'steps' is 'many'; expected int"),
+        ("steps=1.5", "expected int"),
+        ("fast=1", "expected bool"),
+        ("steps=-1", "must be positive"),
+    ],
+)
+def test_override_refuses_with_the_remedy(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        override(Run(steps=1), [assignment])
+
+
+def test_fingerprint_changes_with_any_field_and_only_then():
+    base = Run(steps=1)
+    changed = [
+        override(base, [a])
+        for a in ("steps=2", "rate=0.2", "name=x", "dims=4", "fast=true", "mode=b", "encoder.width=9")
+    ]
+    assert fingerprint(base) == fingerprint(Run(steps=1))
+    assert len({fingerprint(run) for run in [base, *changed]}) == 8
