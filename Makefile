@@ -53,6 +53,7 @@ claims: setup    ## every claim of every system at scale "small" (long)
 	for slug in $$($(BIN)/brickwork list --slugs); do $(BIN)/brickwork claims $$slug --scale small; done
 
 bench: setup-dev ## the measurements of benchmarks/ (long; on an otherwise idle machine)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file; done
 
 clean:           ## remove the environment and what was built

@@ -40,14 +40,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
-def from_dict(cls: type[T], values: Mapping[str, Any], *, where: str = "") -> T:
-    """Builds ``cls`` from plain values.
+def from_dict(
+    cls: type[T], values: Mapping[str, Any], *, where: str = "", types: Mapping[str, type] | None = None
+) -> T:
+    """Builds ``cls`` from plain values. ``types`` says what a field declared ``Any`` holds this time.
 
     Raises:
         ConfigError: with every unknown key, missing field, wrong type and failed check, not only the first.
     """
     errors: list[str] = []
-    config = _build(cls, values, where, errors)
+    config = _build(cls, values, where, errors, types or {})
     if errors:
         raise ConfigError("\n".join(errors))
     return typing.cast(T, config)
@@ -72,7 +74,8 @@ def override(config: T, assignments: Iterable[str]) -> T:
         place[last] = _Typed(text)
     if errors:
         raise ConfigError("\n".join(errors))
-    return from_dict(type(config), values)
+    held = {name: type(value) for name, value in vars(config).items() if dataclasses.is_dataclass(value)}
+    return from_dict(type(config), values, types=held)
 
 
 def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -84,7 +87,9 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
-def _build(cls: type, values: Any, where: str, errors: list[str]) -> Any:
+def _build(
+    cls: type, values: Any, where: str, errors: list[str], types: Mapping[str, type] | None = None
+) -> Any:
     if not isinstance(values, Mapping):
         errors.append(f"{where or cls.__name__}: expected fields of {cls.__name__}, got {values!r}")
         return None
@@ -92,6 +97,7 @@ def _build(cls: type, values: Any, where: str, errors: list[str]) -> Any:
     prefix = f"{where}." if where else ""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
+    hints.update({name: held for name, held in (types or {}).items() if hints.get(name) is Any})
     for key in values:
         if key not in fields:
             errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")

@@ -1,5 +1,6 @@
 """Elasticity: along which axes a representation can be cut, what a cut costs, what the user may ask for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brickwork.core.errors import ConfigError
@@ -50,6 +51,27 @@ class ElasticAxes:
                 )
             chosen.append(value)
         return chosen[0], chosen[1], notes
+
+
+def nested_sizes(width: int, asked: Sequence[int] = (), *, smallest: int = 8) -> tuple[int, ...]:
+    """The prefix lengths to train: ``asked``, or ``width`` halved for as long as ``smallest`` is not undercut.
+
+    Halving gives 8, 16 … 2048 and 12, 24 … 768, the sizes of the Matryoshka paper.
+
+    Raises:
+        ConfigError: ``asked`` is not ascending, or does not end at ``width``.
+    """
+    if not asked:
+        sizes = [width]
+        while sizes[0] % 2 == 0 and sizes[0] // 2 >= smallest:
+            sizes.insert(0, sizes[0] // 2)
+        return tuple(sizes)
+    if list(asked) != sorted(set(asked)) or asked[0] < 1 or asked[-1] != width:
+        raise ConfigError(
+            f"dims={list(asked)}: they must ascend and end at the full width of this encoder, {width}; "
+            f"leave dims out for {list(nested_sizes(width, smallest=smallest))}"
+        )
+    return tuple(asked)
 
 
 def bytes_per_vector(dim: int, bytes_per_number: int = 4) -> int:

@@ -11,6 +11,10 @@ class BrickworkError(Exception):
     exit_code = 1
 
 
+class BrickworkWarning(UserWarning):
+    """Something the user should know that does not stop the work, with counts where rows are concerned."""
+
+
 class ConfigError(BrickworkError):
     """An option or configuration field that is unknown, of the wrong type or out of range."""
 

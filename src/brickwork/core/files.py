@@ -192,12 +192,14 @@ def check_tensor_file(path: Path | str) -> dict[str, Any]:
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
+        length = int.from_bytes(start, "little")
+        plausible = len(start) == 8 and length <= min(_MAX_HEADER_BYTES, size - 8)
+        # A good file may begin with the same bytes: they are its header's length.
+        if not plausible and (start[:2] == b"PK" or start[:1] == b"\x80"):
             raise refuse("it is a pickle or a zip archive, and those are never loaded; only safetensors are")
         if len(start) < 8:
             raise refuse(f"it has only {size} bytes")
-        length = int.from_bytes(start, "little")
-        if length > _MAX_HEADER_BYTES or length > size - 8:
+        if not plausible:
             raise refuse(
                 f"its header claims {length} bytes, the file has {size}: truncated or not safetensors"
             )

@@ -118,3 +118,16 @@ def test_fingerprint_changes_with_any_field_and_only_then():
     ]
     assert fingerprint(base) == fingerprint(Run(steps=1))
     assert len({fingerprint(run) for run in [base, *changed]}) == 8
+
+
+def test_a_field_of_any_type_keeps_the_type_that_it_holds():
+    from typing import Any
+
+    @dataclass(frozen=True, kw_only=True)
+    class Holder:
+        part: Any
+
+    assert override(Holder(part=Text()), ["part.width=3"]) == Holder(part=Text(width=3))
+    assert from_dict(Holder, {"part": {"width": 3}}, types={"part": Text}) == Holder(part=Text(width=3))
+    with pytest.raises(ConfigError, match=r"unknown option 'part\.depth'"):
+        from_dict(Holder, {"part": {"depth": 3}}, types={"part": Text})

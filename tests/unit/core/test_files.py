@@ -132,6 +132,15 @@ def test_hostile_tensor_files_are_refused_before_allocation(tmp_path, monkeypatc
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("first_bytes", [b"\x80", b"PK"])
+def test_a_good_file_may_begin_like_a_pickle_or_a_zip(tmp_path, first_bytes):
+    # A safetensors file begins with the length of its header, which may be any number.
+    length = int.from_bytes(first_bytes, "little") + (0 if len(first_bytes) == 2 else 256)
+    header = json.dumps({"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode().ljust(length)
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", length) + header + b"\x07")
+    assert files.load_tensors(tmp_path / "x.safetensors")["x"].tolist() == [7]
+
+
 def test_every_truncation_of_a_tensor_file_is_refused(tmp_path):
     path = tmp_path / "t.safetensors"
     files.save_tensors(path, {"a": torch.arange(4.0)})

@@ -1,0 +1,284 @@
+"""The Python interface behind the command line: each verb is one call here.
+
+import brickwork
+run = brickwork.override(brickwork.recipe("matryoshka-2d"), ["data.source=docs/", "train.steps=300"])
+summary = brickwork.train(run, "runs/docs")
+summary.representation.encode(["a query"], dim=48, layers=3)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core import registry
+from brickwork.core.config import nearest
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from brickwork.data.config import ColumnNames
+    from brickwork.data.types import TaskData
+    from brickwork.evaluation.measure import Measurement
+    from brickwork.index.index import Index
+    from brickwork.representation.model import Representation
+    from brickwork.training.loop import FitResult
+    from brickwork.training.progress import Progress
+    from brickwork.training.run import RunConfig
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training left; ``representation`` is ``None`` for a system that does not encode."""
+
+    folder: Path
+    representation: "Representation | None"
+    result: "FitResult"
+    measurement: "Measurement | None"
+
+
+def recipe_names(slug: str) -> list[str]:
+    """The recipes of a system, in the order of its file."""
+    module = registry.load(slug, "recipes")
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value)
+        and not name.startswith("_")
+        and getattr(value, "__module__", "") == module.__name__
+    ]
+
+
+def recipe(slug: str, name: str = "small") -> "RunConfig":
+    """The named run of a system: a complete, frozen configuration.
+
+    Raises:
+        ConfigError: unknown system or recipe; names the nearest one.
+    """
+    names = recipe_names(slug)
+    if name not in names:
+        raise ConfigError(f"{slug} has no recipe '{name}': {nearest(name, names)}")
+    return getattr(registry.load(slug, "recipes"), name)()
+
+
+def build(run: "RunConfig", assets: Path | None = None) -> tuple["nn.Module", "TaskData"]:
+    """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
+    from brickwork.core.seeding import seed_everything
+    from brickwork.data.load import load_task
+
+    data = load_task(run.data, run.seed)
+    seed_everything(run.seed)
+    return registry.load(run.system, "system").build(run.model, data, assets), data
+
+
+def plan(run: "RunConfig") -> dict[str, Any]:
+    """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
+    from brickwork.training.forecast import forecast
+
+    system, data = build(run)
+    return {"data": describe(data), **forecast(system, data.train, run.train, seed=run.seed)}
+
+
+def describe(data: "TaskData") -> dict[str, Any]:
+    """Kind and sizes of a task, and the notes of whoever read it."""
+    return {
+        "name": data.name,
+        "kind": data.kind,
+        "modality": data.modality,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+        "retrieval": {
+            name: {"queries": len(task.queries), "documents": len(task.documents)}
+            for name, task in data.retrieval.items()
+        },
+        "notes": list(data.notes),
+    }
+
+
+def train(
+    run: "RunConfig",
+    out: Path | str,
+    *,
+    resume: bool = False,
+    devices: int = 1,
+    progress: "Progress | None" = None,
+    tensorboard: bool = False,
+    measure: bool = True,
+    prepared: tuple["nn.Module", "TaskData"] | None = None,
+) -> TrainSummary:
+    """Trains, measures on held-out data, and leaves a complete run folder.
+
+    ``prepared`` is what :func:`build` gave for this run, when the caller has it already. ``measure=False``
+    leaves out the measurement and the report.
+
+    Raises:
+        ConfigError, DataError: the run does not fit its data.
+        ResourceError: the folder cannot be written, or another process trains there.
+        NonFiniteError: a loss or gradient was not finite.
+        Interrupted: stopped by a signal, after saving.
+    """
+    from brickwork.core import distributed
+    from brickwork.evaluation.online import make_validator
+    from brickwork.training.loop import fit
+    from brickwork.training.run import run_to_dict
+
+    folder = Path(out)
+    system, data = prepared or build(run, folder if resume else None)
+    validate = make_validator(data, run.seed)
+
+    def start() -> None:
+        """Writes what a resume needs, once the folder is ours."""
+        write_json(folder / "config.json", run_to_dict(run))
+        tokenizer = getattr(getattr(system, "encoder", None), "tokenizer", None)
+        if tokenizer is not None:
+            write_text(folder / "tokenizer.json", tokenizer.to_str())
+
+    result = fit(
+        system,
+        data.train,
+        run.train,
+        folder,
+        seed=run.seed,
+        validate=validate,
+        progress=progress,
+        resume=resume,
+        devices=devices,
+        tensorboard=tensorboard,
+        on_start=start,
+    )
+    if distributed.rank() != 0 or not hasattr(system, "representation"):
+        return TrainSummary(folder, None, result, None)
+    return _finish(run, folder, system, data, result, measure=measure, progress=progress)
+
+
+def _finish(
+    run: "RunConfig",
+    folder: Path,
+    system: Any,
+    data: "TaskData",
+    result: "FitResult",
+    *,
+    measure: bool,
+    progress: "Progress | None",
+) -> TrainSummary:
+    from brickwork.evaluation.measure import measure as measure_all
+    from brickwork.reporting import card, run_report
+
+    system.eval()
+    representation: Representation = system.representation()
+    measurement = None
+    if measure:
+        if progress is not None:
+            progress.message("measuring on held-out data …")
+        measurement = measure_all(representation, data)
+        write_json(folder / "evaluation.json", measurement.summary())
+    representation.card = card(run, data, result, measurement)
+    representation.save(folder)
+    run_report(folder, run, data, measurement)
+    return TrainSummary(folder, representation, result, measurement)
+
+
+def resume(
+    folder: Path | str, *, devices: int = 1, progress: "Progress | None" = None, tensorboard: bool = False
+) -> TrainSummary:
+    """Goes on with the run in ``folder`` from its newest good checkpoint, to the same bits.
+
+    Raises:
+        ArtifactError: the folder holds no run, or its configuration or checkpoints are damaged.
+    """
+    from brickwork.training.run import run_from_dict
+
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} holds no run (config.json is missing); start one with: brickwork train"
+        )
+    run = run_from_dict(read_json(path))
+    return train(run, folder, resume=True, devices=devices, progress=progress, tensorboard=tensorboard)
+
+
+def evaluate(
+    model: "Path | str | Representation",
+    data: Path | str,
+    *,
+    dims: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    seed: int = 0,
+    baselines: bool = True,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Quality and cost at every size on the held-out part of ``data``, as plain JSON values.
+
+    ``data`` is a path or a known set, split as in training (same ``seed``: same test part).
+    """
+    import statistics
+
+    from brickwork.data.config import DataConfig
+    from brickwork.data.load import load_task
+    from brickwork.evaluation.measure import baseline_scores
+    from brickwork.evaluation.measure import measure as measure_all
+
+    config = DataConfig(source=str(data), limit=limit)
+    if columns is not None:
+        config = replace(config, columns=columns)
+    task = load_task(config, seed)
+    representation = _representation(model)
+    summary = measure_all(representation, task, dims, layers, progress=progress).summary()
+    if baselines:
+        for entry in summary["retrieval"]:
+            scores = baseline_scores(task.retrieval[entry["name"]])
+            entry["baselines"] = {
+                name: {metric: statistics.fmean(values) for metric, values in metrics.items()}
+                for name, metrics in scores.items()
+            }
+    return {"data": describe(task), **summary}
+
+
+def encode_file(
+    model: "Path | str | Representation",
+    data: Path | str,
+    out: Path | str,
+    *,
+    dim: int | None = None,
+    layers: int | None = None,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Encodes documents into Parquet shards; goes on where an interrupted call stopped."""
+    from brickwork.data.load import read_documents
+    from brickwork.representation.encode import encode_to_disk
+
+    documents = read_documents(data, columns=columns, limit=limit)
+    return encode_to_disk(
+        _representation(model), documents, Path(out), dim=dim, layers=layers, progress=progress
+    )
+
+
+def build_index(
+    model: "Path | str | Representation",
+    data: Path | str,
+    out: Path | str,
+    *,
+    layers: Sequence[int] | None = None,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> "Index":
+    """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth)."""
+    from brickwork.data.load import read_documents
+    from brickwork.index.build import build_index as build_documents
+
+    documents = read_documents(data, columns=columns, limit=limit)
+    return build_documents(_representation(model), documents, Path(out), layers=layers, progress=progress)
+
+
+def _representation(model: "Path | str | Representation") -> "Representation":
+    from brickwork.representation.model import load
+
+    return load(model) if isinstance(model, str | Path) else model

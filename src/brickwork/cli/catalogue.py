@@ -1,0 +1,174 @@
+"""``list`` and ``info``: which systems there are, and what one of them is."""
+
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brickwork.cli import output
+from brickwork.cli.options import AsJson, Quiet, Slug, add
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from brickwork.core.registry import SystemCard
+
+_MARKS = {"supported": "green", "refuted": "red", "not at this scale": "yellow", "not run": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs of this module."""
+    add(app, list_systems, "Look", "brickwork list", "brickwork list --json", name="list")
+    add(app, info, "Look", "brickwork info matryoshka-2d")
+
+
+def list_systems(
+    as_json: AsJson = False,
+    slugs: Annotated[bool, typer.Option("--slugs", help="Only the slugs, one a line.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """The catalogue: every system, its paper, what it can do, its claims with recorded verdicts."""
+    from brickwork.core import registry
+
+    if slugs:
+        print("\n".join(registry.slugs()))
+        return
+    with output.results_only(as_json):
+        entries = [entry(slug) for slug in registry.slugs()]
+    if as_json:
+        output.emit_json(entries)
+        return
+    from rich.table import Table
+
+    table = Table(title="Systems", title_justify="left", title_style="bold", show_lines=True)
+    for name in ("system", "paper", "can", "claims"):
+        table.add_column(name, overflow="fold")
+    for item in entries:
+        claims = "\n".join(f"{claim['id']} {_verdicts(claim)}" for claim in item["claims"])
+        paper = f"{item['title']}\n[dim]arXiv {item['arxiv']}[/dim]"
+        table.add_row(
+            f"[bold]{item['slug']}[/bold]\n[dim]{item['group']}[/dim]",
+            paper,
+            ", ".join(item["capabilities"]),
+            claims,
+        )
+    output.console().print(table)
+    output.hint("more about one: brickwork info SLUG", quiet)
+
+
+def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """One system: the chain of its parts, recipes, claims with verdicts, citation."""
+    from brickwork import api
+    from brickwork.core import registry
+
+    card = registry.card(slug)
+    with output.results_only(as_json):
+        module = registry.load(slug, "recipes")
+        recipes = {name: _first_line(getattr(module, name).__doc__) for name in api.recipe_names(slug)}
+        about = entry(slug)
+    if as_json:
+        more = {"authors": card.authors, "year": card.year, "summary": card.summary}
+        flow = [{"stage": stage, "part": part} for stage, part in card.flow]
+        output.emit_json({**about, **more, "flow": flow, "recipes": recipes, "citation": bibtex(card)})
+        return
+    from rich.markup import escape
+
+    out = output.console()
+    out.print(f"[bold]{escape(card.title)}[/bold]  [dim]{escape(card.slug)} · {escape(card.group)}[/dim]")
+    out.print(f"{escape(card.authors)}, {card.year}, arXiv {escape(card.arxiv)}", style="dim")
+    out.print(f"\n{escape(card.summary)}\n")
+    out.print(flow_diagram(card.flow, out.width), markup=False, soft_wrap=True)
+    out.print("\n[bold]Recipes[/bold]")
+    out.print(_columns([(f"[cyan]{name}[/cyan]", escape(line)) for name, line in recipes.items()]))
+    out.print("\n[bold]Claims[/bold]")
+    rows = []
+    for claim in about["claims"]:
+        rows.append((f"[bold]{escape(claim['id'])}[/bold]", escape(claim["statement"])))
+        rows.append(("", f"[dim]paper: {escape(claim['paper'])}[/dim]"))
+        rows.append(("", f"{_verdicts(claim)}"))
+    out.print(_columns(rows))
+    out.print("\n[bold]Citation[/bold]")
+    out.print(bibtex(card), markup=False, soft_wrap=True)
+    output.hint(f"\ntrain it: brickwork train {slug} --data PATH", quiet)
+
+
+def entry(slug: str) -> dict[str, Any]:
+    """A system as ``brickwork list --json`` shows it."""
+    from brickwork.core import registry
+    from brickwork.evaluation.claim_records import load_verdicts
+
+    card = registry.card(slug)
+    verdicts = load_verdicts(slug)
+    claims = [
+        {"id": c.id, "statement": c.statement, "paper": c.paper, "verdicts": verdicts.get(c.id, {})}
+        for c in registry.load(slug, "claims").CLAIMS
+    ]
+    return {
+        "slug": card.slug,
+        "title": card.title,
+        "arxiv": card.arxiv,
+        "group": card.group,
+        "capabilities": list(card.capabilities),
+        "claims": claims,
+    }
+
+
+def bibtex(card: "SystemCard") -> str:
+    """The citation of the paper."""
+    key = f"{card.slug.replace('-', '')}{card.year}"
+    authors = card.authors if " and " in card.authors else card.authors.replace(", ", " and ")
+    return "\n".join(
+        [
+            f"@misc{{{key},",
+            f"  title = {{{card.title}}},",
+            f"  author = {{{authors}}},",
+            f"  year = {{{card.year}}},",
+            f"  eprint = {{{card.arxiv}}},",
+            "  archivePrefix = {arXiv},",
+            "}",
+        ]
+    )
+
+
+def flow_diagram(flow: tuple[tuple[str, str], ...], width: int) -> str:
+    """The chain of parts from top to bottom: a box a stage, its parts' names beside it, arrows between."""
+    inner = max(len(stage) for stage, _ in flow)
+    beside = max(width - inner - 7, 12)
+    left, right = "─" * ((inner + 2) // 2), "─" * (inner + 1 - (inner + 2) // 2)
+    down = " " * (len(left) + 1) + "│" + " " * (len(right) + 1)
+    lines: list[str] = []
+    for number, (stage, parts) in enumerate(flow, 1):
+        words = textwrap.wrap(parts, beside, break_on_hyphens=False)
+        beginning, end = "─" if number == 1 else "▼", "─" if number == len(flow) else "┬"
+        lines.append(f"╭{left}{beginning}{right}╮")
+        lines.append(f"│ {stage:^{inner}} │  {words[0]}")
+        lines.append(f"╰{left}{end}{right}╯  {' '.join(words[1:2])}".rstrip())
+        lines.extend(f"{down}  {word}" for word in words[2:])
+    return "\n".join(lines)
+
+
+def _columns(rows: list[tuple[str, str]]) -> "Table":
+    """Names and what they mean, side by side, wrapped under themselves."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    for name, text in rows:
+        table.add_row("", name, text)
+    return table
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0].replace("``", "`")
+
+
+def _verdicts(claim: dict[str, Any]) -> str:
+    """The verdicts of a claim as rich markup."""
+    shown = []
+    for scale, record in claim["verdicts"].items():
+        style = _MARKS.get(record["verdict"], "")
+        age = " (older code)" if record["stale"] else ""
+        shown.append(
+            f"[{style}]{record['verdict']}[/{style}] [dim]{scale}{age}[/dim]" if style else record["verdict"]
+        )
+    return ", ".join(shown) or "[dim]no result yet[/dim]"

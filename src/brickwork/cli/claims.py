@@ -1,0 +1,82 @@
+"""``claims``: check what a paper says."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brickwork.cli import output
+from brickwork.cli.options import Quiet, Slug, add
+
+
+class Scale(StrEnum):
+    """How much work a check may be."""
+
+    smoke = "smoke"
+    small = "small"
+    gpu = "gpu"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb of this module."""
+    add(
+        app,
+        claims,
+        "Learn",
+        "brickwork claims matryoshka-2d --scale smoke",
+        "brickwork claims matryoshka-2d --only C1 --json results.json",
+    )
+
+
+def claims(
+    slug: Slug,
+    scale: Annotated[
+        Scale, typer.Option(help="smoke: minutes; small: up to hours; gpu: needs one.")
+    ] = Scale.smoke,
+    only: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this claim. Repeat.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many random seeds.")] = 3,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run again what is recorded for today's code.")
+    ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the records there; - for standard output."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a system's claims: both arms on equal budgets, an effect with its interval, a verdict."""
+    from brickwork.core.files import write_json
+    from brickwork.evaluation.claim_records import run_claims
+
+    to_stdout = json_file is not None and str(json_file) == "-"
+
+    def say(message: str) -> None:
+        output.hint(message, quiet)
+
+    with output.results_only(to_stdout):
+        records = run_claims(slug, scale.value, only=only, seeds=seeds, force=force, progress=say)
+    if to_stdout:
+        output.emit_json(records)
+        return
+    if json_file is not None:
+        write_json(json_file, records)
+    _show(records)
+
+
+def _show(records: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_lines=True)
+    for name in ("", "claim", "paper", "ours", "verdict"):
+        table.add_column(name, overflow="fold")
+    for record in records:
+        effect = "–" if record["effect"] is None else f"{record['effect']:+.3g} {record['unit']}"
+        if record["interval"]:
+            effect += "\n95% [{:+.3g}, {:+.3g}]".format(*record["interval"])
+        note = f"\n[dim]{escape(record['note'])}[/dim]" if record["note"] else ""
+        statement = escape(record["statement"]) + note
+        verdict = f"[bold]{record['verdict']}[/bold]"
+        table.add_row(record["id"], statement, escape(record["paper"]), effect, verdict)
+    output.console().print(table)

@@ -1,0 +1,125 @@
+"""The command ``brickwork``: its verbs, and what every verb does with errors, warnings and Ctrl-C.
+
+Nothing here or in the modules of the verbs imports torch before a verb needs it.
+"""
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from brickwork.cli import catalogue, claims, datasets, doctor, models, output, training
+from brickwork.cli.options import write_epilog
+from brickwork.core.errors import EXIT_CODES, BrickworkError
+
+
+class Verbs(TyperGroup):
+    """The group of verbs: turns errors into one line and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Takes ``--debug`` wherever it stands."""
+        if "--debug" in args:
+            args = ["--debug", *(word for word in args if word != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Lists the verbs by panel."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, verb in self.commands.items():
+            panels.setdefault(getattr(verb, "rich_help_panel", ""), []).append(
+                (name, verb.get_short_help_str(200))
+            )
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the epilog without wrapping its lines."""
+        write_epilog(self.epilog, formatter)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the verb.
+
+        A :class:`BrickworkError` becomes ``error: …`` on standard error and its exit code; anything else is
+        a defect and shows its traceback. A reader that went away (``brickwork list | head``) is no error.
+        """
+        debug = ctx.params.get("debug") or os.environ.get("BRICKWORK_DEBUG", "") not in ("", "0")
+        try:
+            with output.warnings_as_notes():
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
+        except BrickworkError as error:
+            if debug:
+                traceback.print_exc()
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            if debug:
+                traceback.print_exc()
+            print("stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # Python flushes standard output once more when it leaves; there it must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+
+def _epilog() -> str:
+    codes = [f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()]
+    commands = (
+        "brickwork train matryoshka-2d --data my-documents/ --out runs/mine",
+        "brickwork index runs/mine my-documents/ --out runs/mine-index",
+        'brickwork search runs/mine-index "how do I …"',
+    )
+    return "\n".join(["Example:", *(f"  $ {line}" for line in commands), "", "Exit codes:", *codes])
+
+
+app = typer.Typer(
+    cls=Verbs,
+    name="brickwork",
+    # Plain help: rich would take as long to import as everything else together.
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog=_epilog(),
+)
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        import brickwork
+
+        print(f"brickwork {brickwork.__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks with errors (also: BRICKWORK_DEBUG=1).")
+    ] = False,
+) -> None:
+    """Learn an elastic encoder for your documents, measure it, index it, search it."""
+
+
+for module in (training, models, catalogue, claims, datasets, doctor):
+    module.register(app)
+
+
+def main() -> None:
+    """The entry point of the command ``brickwork``."""
+    app(prog_name="brickwork")
+
+
+if __name__ == "__main__":
+    main()

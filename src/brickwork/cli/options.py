@@ -1,0 +1,97 @@
+"""What several verbs share: option types, their parsing, and the Example section of a verb's help."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from brickwork.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.data.config import ColumnNames
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, notes and errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, all else on standard error.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="ROLE=NAME", help="Which column plays a role, e.g. anchor=question. Repeat."
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N documents or rows.")]
+Dim = Annotated[int | None, typer.Option(help="Numbers of each vector to use (default: all).")]
+Layers = Annotated[int | None, typer.Option(help="Layers of the encoder to run (default: all).")]
+Slug = Annotated[str, typer.Argument(help="A system of `brickwork list`.", show_default=False)]
+Model = Annotated[
+    str, typer.Argument(help="A run folder, a SentenceTransformer folder or a hub id.", show_default=False)
+]
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, a .jsonl, .csv, .parquet or .txt file, or a known set.", show_default=False
+    ),
+]
+
+
+class Verb(TyperCommand):
+    """A verb of the command line: its help ends with an Example section, printed as it is written."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Writes the epilog without wrapping its lines."""
+        write_epilog(self.epilog, formatter)
+
+
+def write_epilog(epilog: str | None, formatter: Any) -> None:
+    """Adds ``epilog`` to a help page, line by line."""
+    if epilog:
+        formatter.write(f"\n{epilog}\n")
+
+
+def add(
+    app: typer.Typer, verb: Callable[..., None], panel: str, *examples: str, name: str | None = None
+) -> None:
+    """Makes ``verb`` a verb, listed under ``panel``, with an Example section in its help."""
+    epilog = "\n".join(["Example:", *(f"  $ {line}" for line in examples)])
+    app.command(name, cls=Verb, rich_help_panel=panel, epilog=epilog)(verb)
+
+
+def sizes(text: str | None, option: str) -> list[int] | None:
+    """``"48,96"`` as [48, 96]; ``None`` stays.
+
+    Raises:
+        ConfigError: something between the commas is not a positive whole number.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(
+            f"{option}={text!r}: write whole numbers with commas between, for example {option} 3,6"
+        )
+    return [int(part) for part in parts]
+
+
+def column_settings(columns: Sequence[str] | None) -> list[str]:
+    """``role=name`` choices as settings of ``ColumnNames``, checked for their form.
+
+    Raises:
+        ConfigError: one without an equals sign or without a name.
+    """
+    for choice in columns or ():
+        role, _, name = choice.partition("=")
+        if not role.strip() or not name.strip():
+            raise ConfigError(
+                f"--column {choice!r}: write it as role=name, for example --column anchor=question"
+            )
+    return list(columns or ())
+
+
+def column_names(columns: Sequence[str] | None) -> "ColumnNames | None":
+    """``role=name`` choices as :class:`ColumnNames`; ``None`` where nothing was chosen."""
+    if not columns:
+        return None
+    from brickwork.core.config import override
+    from brickwork.data.config import ColumnNames
+
+    return override(ColumnNames(), column_settings(columns))

@@ -1,0 +1,188 @@
+"""``train``, ``resume`` and ``demo``."""
+
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brickwork.cli import output
+from brickwork.cli.options import AsJson, Columns, Quiet, Slug, add, column_settings
+from brickwork.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.api import TrainSummary
+    from brickwork.training.progress import Progress
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change one field of the recipe, e.g. train.steps=500. Repeat."
+    ),
+]
+Devices = Annotated[int, typer.Option(min=1, help="Processes to train with (gloo on CPU).")]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs of this module."""
+    add(
+        app,
+        train,
+        "Learn",
+        "brickwork train matryoshka-2d --data docs/ --out runs/docs",
+        "brickwork train matryoshka-2d --data pairs.csv --column anchor=question",
+        "brickwork train matryoshka-2d --data docs/ --set train.steps=200 --dry-run",
+    )
+    add(app, resume, "Learn", "brickwork resume runs/docs")
+    add(app, demo, "Learn", "brickwork demo --out runs/demo", "brickwork demo --set train.steps=20")
+
+
+def train(
+    slug: Slug,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A folder, a file or a known set (default: the recipe's).", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder (default: runs/SLUG-TIME).", show_default=False)
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe of `brickwork info SLUG`.")] = "small",
+    seed: Annotated[int | None, typer.Option(help="Random seed (default: the recipe's).")] = None,
+    settings: Settings = None,
+    columns: Columns = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build all, run two steps, print shapes, memory and time.")
+    ] = False,
+    devices: Devices = 1,
+    tensorboard: Tensorboard = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a system on your data and leave a run folder: model, metrics, report."""
+    from dataclasses import replace
+
+    from brickwork import api
+    from brickwork.core.config import override
+
+    run = api.recipe(slug, recipe)
+    given = [f"data.source={data}"] if data is not None else []
+    given += [f"data.columns.{choice}" for choice in column_settings(columns)]
+    run = override(run, [*given, *(settings or [])])
+    if seed is not None:
+        run = replace(run, seed=seed)
+    if dry_run:
+        with output.results_only(as_json):
+            forecast = api.plan(run)
+        output.emit_json(forecast) if as_json else _show_plan(forecast)
+        return
+    folder = out or _default_folder(slug, devices)
+    with output.results_only(as_json):
+        summary = api.train(run, folder, devices=devices, progress=_progress(quiet), tensorboard=tensorboard)
+    _finished(summary, data or run.data.source, as_json, quiet)
+
+
+def resume(
+    folder: Annotated[
+        Path, typer.Argument(help="The run folder of a training that was stopped.", show_default=False)
+    ],
+    devices: Devices = 1,
+    tensorboard: Tensorboard = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a stopped training from its newest good checkpoint."""
+    from brickwork import api
+
+    with output.results_only(as_json):
+        summary = api.resume(folder, devices=devices, progress=_progress(quiet), tensorboard=tensorboard)
+    _finished(summary, "DATA", as_json, quiet)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The run folder; a finished demo there is replaced.")] = Path(
+        "runs/demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    settings: Settings = None,
+    quiet: Quiet = False,
+) -> None:
+    """The main job on the documentation of your Python packages: train, measure, index, search."""
+    from brickwork.demo import run_demo
+
+    shown = output.console()
+    shown.quiet = quiet
+    run_demo(out, settings=tuple(settings or ()), seed=seed, console=shown, progress=_progress(quiet))
+
+
+def _progress(quiet: bool) -> "Progress | None":
+    from brickwork.training.progress import Progress
+
+    return None if quiet else Progress()
+
+
+def _default_folder(slug: str, devices: int) -> Path:
+    if devices > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Each process would choose by its own clock.
+        raise ConfigError("several processes need one folder: name it with --out DIR")
+    return Path("runs") / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _finished(summary: "TrainSummary", data: str, as_json: bool, quiet: bool) -> None:
+    """Says what was made and what to do with it, once for all processes."""
+    from brickwork.core import distributed
+
+    if distributed.rank() != 0:
+        return
+    folder = summary.folder
+    made = sorted(f.name for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    if as_json:
+        measured = summary.measurement.summary() if summary.measurement is not None else None
+        seconds = round(summary.result.seconds, 3)
+        numbers = {"folder": str(folder), "steps": summary.result.step, "seconds": seconds}
+        output.emit_json({**numbers, "files": made, "evaluation": measured})
+    else:
+        print(folder)
+    output.hint(f"made {', '.join(made)}", quiet)
+    if summary.representation is None:
+        return
+    index = shlex.quote(f"{folder}-index")
+    model, source = shlex.quote(str(folder)), shlex.quote(data)
+    commands = {
+        "measure it at every size": f"brickwork evaluate {model} {source}",
+        "index documents with it": f"brickwork index {model} {source} --out {index}",
+        "search them": f'brickwork search {index} "your question"',
+    }
+    if (folder / "report.html").is_file():
+        commands = {"look at it": f"open {shlex.quote(str(folder / 'report.html'))}", **commands}
+    output.next_commands(commands, quiet)
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(plan):
+        table.add_row(name, value)
+    output.console().print(table)
+
+
+def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rows.extend(_rows(value, f"{prefix}{name}."))
+        else:
+            text = (
+                f"{value:,.4g}"
+                if isinstance(value, float)
+                else f"{value:,}"
+                if type(value) is int
+                else str(value)
+            )
+            rows.append((prefix + name, text))
+    return rows

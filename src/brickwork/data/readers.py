@@ -1,0 +1,313 @@
+"""Lines and rows of the user's files, streamed, with every repair counted and told once.
+
+What bad input gets, everywhere: invalid UTF-8 becomes the replacement character, NUL characters are removed,
+texts over a million characters are cut, rows that cannot be read are skipped. Nothing of it stops the work
+unless no row is left; all of it is counted in a :class:`ReadReport`.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brickwork.core.errors import BrickworkWarning, DataError
+
+MAX_TEXT = 1_000_000  # characters of one text
+_MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
+_BATCH_ROWS = 512
+_ESCAPED = re.compile("[\udc80-\udcff]+")  # what "surrogateescape" makes of invalid bytes
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+
+
+@dataclass
+class ReadReport:
+    """What was read and what had to be repaired or left out.
+
+    ``skipped`` counts rows or files by reason; ``first`` remembers where each kind of trouble was met first.
+    """
+
+    files: int = 0
+    rows: int = 0
+    invalid_utf8: int = 0
+    """Texts in which invalid UTF-8 was replaced."""
+    nul_bytes: int = 0
+    """NUL characters removed."""
+    truncated: int = 0
+    """Texts cut at a million characters."""
+    duplicates: int = 0
+    """Examples left out because an equal one came before."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    quiet: Counter[str] = field(default_factory=Counter)
+    """Files left out on purpose (hidden, other types): told, but no reason for a warning."""
+    first: dict[str, str] = field(default_factory=dict)
+
+    def skip(self, reason: str, where: str) -> None:
+        """Counts a row or file that cannot be used."""
+        self.skipped[reason] += 1
+        self.first.setdefault(reason, where)
+
+    def messages(self) -> list[str]:
+        """One sentence for each kind of repair."""
+        told = []
+        if self.invalid_utf8:
+            told.append(
+                f"{self.invalid_utf8} texts held invalid UTF-8, replaced by U+FFFD "
+                f"(first: {self.first['invalid_utf8']})"
+            )
+        if self.nul_bytes:
+            told.append(f"{self.nul_bytes} NUL characters removed (first: {self.first['nul_bytes']})")
+        if self.truncated:
+            told.append(
+                f"{self.truncated} texts cut at {MAX_TEXT:,} characters (first: {self.first['truncated']})"
+            )
+        told.extend(
+            f"{count} skipped: {reason} (first: {self.first[reason]})"
+            for reason, count in self.skipped.items()
+        )
+        return told
+
+    def notes(self) -> list[str]:
+        """Everything worth telling, duplicates and files left out on purpose included."""
+        told = self.messages()
+        if self.duplicates:
+            told.append(f"{self.duplicates} duplicates left out")
+        told.extend(f"{count} files left out: {reason}" for reason, count in self.quiet.items())
+        return told
+
+    def warn(self) -> None:
+        """One :class:`BrickworkWarning` for each kind of repair, with its count."""
+        for message in self.messages():
+            warnings.warn(message, BrickworkWarning, stacklevel=3)
+
+
+def clean(text: str, report: ReadReport, where: str) -> str:
+    """The text without NULs and lone surrogates, at most :data:`MAX_TEXT` long; repairs are counted."""
+    text = _without_nul(text, report, where)
+    if not text.isascii() and _SURROGATE.search(text):
+        report.invalid_utf8 += 1
+        report.first.setdefault("invalid_utf8", where)
+        text = _SURROGATE.sub("�", _ESCAPED.sub(lambda match: "�" * len(match[0]), text))
+    if len(text) > MAX_TEXT:
+        report.truncated += 1
+        report.first.setdefault("truncated", where)
+        text = text[:MAX_TEXT]
+    return text
+
+
+def _without_nul(text: str, report: ReadReport, where: str) -> str:
+    if "\0" in text:
+        report.nul_bytes += text.count("\0")
+        report.first.setdefault("nul_bytes", where)
+        text = text.replace("\0", "")
+    return text
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """A file as text: UTF-8 (with or without BOM) or UTF-16 with BOM, gzip by its ending, any line ends.
+
+    Invalid bytes come as lone surrogates, which :func:`clean` counts and replaces.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
+    try:
+        raw: Any = gzip.open(path, "rb") if path.suffix.lower() == ".gz" else open(path, "rb")  # noqa: SIM115
+        try:
+            start = raw.read(4)
+            raw.seek(0)
+        except BaseException:
+            raw.close()
+            raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return io.TextIOWrapper(raw, encoding="utf-16", errors="replace")
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
+
+
+def lines(path: Path, max_line: int = _MAX_LINE) -> Iterator[tuple[str, bool]]:
+    """The lines of a file with their ends, and whether the rest of a line over ``max_line`` was dropped.
+
+    Raises:
+        DataError: the file cannot be read, or its compression is damaged.
+    """
+    with open_text(path) as file:
+        try:
+            while line := file.readline(max_line):
+                dropped = False
+                rest = line
+                while len(rest) == max_line and not rest.endswith("\n"):
+                    rest = file.readline(max_line)
+                    dropped |= rest not in ("", "\n")
+                yield line, dropped
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} is damaged and cannot be read to its end: {error}") from error
+
+
+def rows(path: Path, report: ReadReport, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict]]:
+    """The rows of a JSONL, CSV, TSV or Parquet file as (row number from 0, values by column).
+
+    ``columns`` saves reading the others of a Parquet file. Rows are numbered as they stand in the file, so a
+    skipped row leaves a gap and the others keep their numbers.
+
+    Raises:
+        DataError: the file is empty, of another type, or none of its rows can be read.
+    """
+    kind = table_kind(path)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; give a file with at least one row")
+    report.files += 1
+    before = report.rows
+    if kind == ".parquet":
+        found = _parquet(path, columns)
+    elif kind in (".csv", ".tsv"):
+        found = _csv(path, kind, report)
+    else:
+        found = _jsonl(path, report)
+    for number, row in found:
+        report.rows += 1
+        yield number, row
+    if report.rows == before:
+        reasons = "; ".join(report.messages())
+        raise DataError(f"{path} holds no row that can be read{': ' + reasons if reasons else ''}")
+
+
+def table_kind(path: Path) -> str:
+    """The ending that tells the type of a table, without ``.gz``.
+
+    Raises:
+        DataError: it is none of the types that can be read.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    ending = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    if ending not in TABLES:
+        advice = "; write one JSON object a line and call it .jsonl" if ending == ".json" else ""
+        raise DataError(f"{path} is of no type that can be read as rows ({', '.join(TABLES)}){advice}")
+    return ending
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a table: the header, the schema, or the keys of the first row of JSONL."""
+    report = ReadReport()
+    if table_kind(path) == ".parquet" and path.stat().st_size:
+        with _parquet_file(path) as file:
+            return list(file.schema_arrow.names)
+    for _, row in rows(path, report):
+        return list(row)
+    raise DataError(f"{path} holds no rows")
+
+
+def _jsonl(path: Path, report: ReadReport) -> Iterator[tuple[int, dict]]:
+    number = -1
+    for line_number, (line, cut) in enumerate(lines(path), start=1):
+        text = line.strip()
+        if not text:
+            continue
+        number += 1
+        where = f"{path.name} line {line_number}"
+        if cut:
+            report.skip(f"line of more than {_MAX_LINE:,} characters", where)
+            continue
+        try:
+            row = json.loads(_without_nul(text, report, where))
+        except (ValueError, RecursionError):
+            report.skip("not a line of JSON", where)
+            continue
+        if not isinstance(row, dict):
+            report.skip("not a JSON object", where)
+            continue
+        yield number, row
+
+
+def _csv(path: Path, kind: str, report: ReadReport) -> Iterator[tuple[int, dict]]:
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
+
+    def text_lines() -> Iterator[str]:
+        for line_number, (line, cut) in enumerate(lines(path), start=1):
+            where = f"{path.name} line {line_number}"
+            if cut:
+                report.skip(f"line of more than {_MAX_LINE:,} characters", where)
+            else:
+                yield _without_nul(line, report, where)
+
+    first = next((line for line, _ in lines(path) if line.strip()), "")
+    delimiter = "\t" if kind == ".tsv" else max(",;\t|", key=first.count)
+    reader = csv.reader(text_lines(), delimiter=delimiter)
+    try:
+        header = next((row for row in reader if row), None)
+        if header is None:
+            raise DataError(f"{path} is empty; give a file with a header and at least one row")
+        header = [name.strip() for name in header]
+        if len(set(header)) < len(header):
+            twice = sorted({name for name in header if header.count(name) > 1})
+            raise DataError(f"{path} has two columns called {', '.join(map(repr, twice))}; rename one")
+        number = -1
+        for row in reader:
+            if not row:
+                continue
+            number += 1
+            if len(row) != len(header):
+                report.skip(
+                    f"another number of fields than the {len(header)} of the header",
+                    f"{path.name} line {reader.line_num}, {len(row)} fields",
+                )
+                continue
+            yield number, dict(zip(header, row))
+    except csv.Error as error:
+        raise DataError(
+            f"{path} line {reader.line_num} is not valid CSV ({error}); look for an unclosed quote"
+        ) from error
+
+
+def _parquet_file(path: Path) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict]]:
+    import pyarrow
+
+    number = 0
+    with _parquet_file(path) as file:
+        names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+                values = [_arrow_values(column) for column in batch.columns]
+                for row in zip(*values):
+                    yield number, dict(zip(batch.schema.names, row))
+                    number += 1
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path} is damaged after row {number}: {error}") from error
+
+
+def _arrow_values(column: Any) -> list[Any]:
+    """Python values; texts are decoded here, because Arrow lets invalid UTF-8 through and then raises."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        raw = column.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    return column.to_pylist()
+
+
+def text_value(value: Any, report: ReadReport, where: str) -> str:
+    """A cell as clean text; empty for what is missing. Numbers and truth values become their text."""
+    if value is None or isinstance(value, dict | list | bytes):
+        return ""
+    return clean(value if isinstance(value, str) else str(value), report, where).strip()

@@ -1,0 +1,87 @@
+"""What the data folder hands on: documents, example columns, retrieval sets, and a task made of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["pairs", "triplets", "labelled", "scored"]
+Modality = Literal["text", "image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One thing that can be found: ``source`` says where it comes from, ``id`` is unique and stable."""
+
+    id: str
+    title: str
+    text: str
+    source: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Examples:
+    """Named columns of equal length: lists of strings or numbers, or arrays with the rows first.
+
+    By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
+    ``anchor positive score`` (0 … 1). Image inputs are uint8 arrays of shape (rows, height, width, channels).
+    Examples of one ``group`` are never each other's negatives.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Any] | np.ndarray]):
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of different lengths: {lengths}")
+        self.columns = dict(columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def take(self, indices: Sequence[int]) -> dict[str, Any]:
+        """The given rows of every column: lists stay lists, arrays stay arrays."""
+        rows = list(indices)
+        return {
+            name: column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]
+            for name, column in self.columns.items()
+        }
+
+    def select(self, indices: Sequence[int]) -> "Examples":
+        """The given rows as examples."""
+        return Examples(self.take(indices))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalSet:
+    """Queries, documents, and for each query the gain of each relevant document row."""
+
+    name: str
+    queries: list[str]
+    documents: list[str]
+    relevant: list[dict[int, int]]
+    titles: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """A learning task: examples in three parts that share no group, and held-out retrieval sets by name.
+
+    ``notes`` tell the user what was guessed, dropped or counted while reading.
+    """
+
+    name: str
+    kind: Kind
+    modality: Modality
+    train: Examples
+    validation: Examples
+    test: Examples
+    retrieval: dict[str, RetrievalSet] = field(default_factory=dict)
+    num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def texts(self) -> Iterator[str]:
+        """Every text of the training part, column by column: what a tokenizer is trained on."""
+        for column in self.train.columns.values():
+            if len(column) and isinstance(column[0], str):
+                yield from column

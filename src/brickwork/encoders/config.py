@@ -1,0 +1,93 @@
+"""What an encoder can be told. Data only: importing this does not import torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+_OWN_SHAPE = ("width", "num_heads", "mlp_width", "vocab_size", "norm", "exit_norm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderConfig:
+    """How to build a text encoder.
+
+    ``backbone``: ``minilm`` (MiniLM-L6, read from the installed package), ``scratch`` (a small transformer
+    with a tokenizer trained on the data), ``static`` (the mean of token vectors, for speed), a folder
+    (Hugging Face or SentenceTransformer), or the id of a model on the hub.
+    ``revision``: branch, tag or commit of a hub model.
+    ``num_layers``: None = all of the backbone's; fewer keeps the first ones. From scratch: 4.
+    ``max_tokens``: longer texts are cut.
+    ``pooling``: None = what the backbone's folder says, else ``mean``.
+    ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
+    The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
+    ``width`` 128, ``num_heads`` width / 32, ``mlp_width`` 4 × width, ``vocab_size`` 8000, ``norm`` ``post``
+    (as BERT), ``exit_norm`` (what every exit passes) ``none`` for post-norm and ``shared`` for pre-norm.
+    """
+
+    kind: Literal["text"] = "text"
+    backbone: str = "minilm"
+    revision: str | None = None
+    num_layers: int | None = None
+    max_tokens: int = 256
+    pooling: Literal["mean", "cls"] | None = None
+    dropout: float = 0.0
+    width: int | None = None
+    num_heads: int | None = None
+    mlp_width: int | None = None
+    vocab_size: int | None = None
+    norm: Literal["post", "pre"] | None = None
+    exit_norm: Literal["none", "shared", "per_layer"] | None = None
+
+    def validate(self) -> list[str]:
+        errors = []
+        for name in ("num_layers", "max_tokens", "width", "num_heads", "mlp_width"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                errors.append(f"{name} is {value}; it must be at least 1")
+        if self.max_tokens < 3:
+            errors.append(f"max_tokens is {self.max_tokens}; it must be at least 3: two mark start and end")
+        if not 0 <= self.dropout < 1:
+            errors.append(f"dropout is {self.dropout}; it must be in [0, 1)")
+        if self.vocab_size is not None and self.vocab_size < 300:
+            errors.append(
+                f"vocab_size is {self.vocab_size}; it must be at least 300: 256 bytes and the marks"
+            )
+        if self.width and self.num_heads and self.width % self.num_heads:
+            errors.append(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
+        if self.norm == "pre" and self.exit_norm == "none":
+            errors.append(
+                "norm 'pre' leaves hidden states without a norm: set exit_norm to shared or per_layer"
+            )
+        without_effect = {
+            "scratch": ("revision",),
+            "static": ("revision", "num_layers", "num_heads", "mlp_width", "norm", "exit_norm", "pooling"),
+            "minilm": ("revision", *_OWN_SHAPE),
+        }.get(self.backbone, _OWN_SHAPE)
+        for name in without_effect:
+            if getattr(self, name) is not None:
+                errors.append(f"{name} has no effect with backbone '{self.backbone}'; leave it out")
+        return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEncoderConfig:
+    """How to build an image encoder.
+
+    ``architecture``: ``conv`` (a small residual network) or ``mlp`` (on the flattened pixels).
+    ``width``: channels of the first stage, or units of the hidden layers. ``depth``: residual stages (each
+    after the first halves the picture and doubles the channels), or hidden layers.
+    ``shrink``: squares of this many pixels a side are averaged first, to save time.
+    """
+
+    kind: Literal["image"] = "image"
+    architecture: Literal["conv", "mlp"] = "conv"
+    embedding_dim: int = 128
+    width: int = 32
+    depth: int = 3
+    shrink: int = 1
+
+    def validate(self) -> list[str]:
+        return [
+            f"{name} is {getattr(self, name)}; it must be at least 1"
+            for name in ("embedding_dim", "width", "depth", "shrink")
+            if getattr(self, name) < 1
+        ]

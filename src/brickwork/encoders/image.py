@@ -1,0 +1,173 @@
+"""Images to vectors: a small residual network, or a perceptron on the pixels.
+
+Group norm, not batch norm: a picture's vector never depends on what else is in the batch, not in training.
+Shape legend: N images, C channels, H × W pixels, D embedding_dim.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.types import Batch
+from brickwork.encoders.config import ImageEncoderConfig
+
+__all__ = ["ImageEncoder", "ImageEncoderConfig", "collate_images"]
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(next(groups for groups in (8, 4, 2, 1) if channels % groups == 0), channels)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut (He et al. 2016)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.norm1 = _group_norm(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.norm2 = _group_norm(channels_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels_in != channels_out:
+            self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
+        """The block's output; halved in height and width where the stride is 2."""
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+def _shrink(config: ImageEncoderConfig) -> list[nn.Module]:
+    return [nn.AvgPool2d(config.shrink)] if config.shrink > 1 else []
+
+
+def _conv(config: ImageEncoderConfig, channels: int) -> nn.Sequential:
+    parts: list[nn.Module] = [
+        *_shrink(config),
+        nn.Conv2d(channels, config.width, 3, 1, 1, bias=False),
+        _group_norm(config.width),
+        nn.ReLU(),
+    ]
+    before = config.width
+    for stage in range(config.depth):
+        after = config.width * 2**stage
+        parts.append(ResidualBlock(before, after, stride=1 if stage == 0 else 2))
+        before = after
+    return nn.Sequential(
+        *parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, config.embedding_dim)
+    )
+
+
+def _mlp(config: ImageEncoderConfig, num_inputs: int) -> nn.Sequential:
+    parts: list[nn.Module] = [*_shrink(config), nn.Flatten()]
+    for _ in range(config.depth):
+        parts += [nn.Linear(num_inputs, config.width), nn.ReLU()]
+        num_inputs = config.width
+    return nn.Sequential(*parts, nn.Linear(num_inputs, config.embedding_dim))
+
+
+class ImageEncoder(nn.Module):
+    """A network on images of one shape (height, width, channels). Its end is its only exit: layer 1."""
+
+    kind = "image"
+    num_layers = 1
+
+    def __init__(self, config: ImageEncoderConfig, image_shape: tuple[int, int, int]):
+        super().__init__()
+        self.config = config
+        self.image_shape = image_shape
+        height, width, channels = image_shape
+        if config.architecture == "conv":
+            self.network = _conv(config, channels)
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        else:
+            self.network = _mlp(config, (height // config.shrink) * (width // config.shrink) * channels)
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.config.embedding_dim
+
+    def prepare(self, images: np.ndarray) -> Float[Tensor, "n c h w"]:
+        """Images (N, H, W, C) of 0 … 255 as numbers in −1 … 1.
+
+        Raises:
+            DataError: not uint8 images of this encoder's shape.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image_shape:
+            raise DataError(
+                f"images are {images.dtype} of shape {images.shape}; this model takes uint8 of shape "
+                f"(number, {', '.join(map(str, self.image_shape))})"
+            )
+        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        return (x.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, images: Float[Tensor, "n c h w"], layers: Sequence[int] = (1,)) -> dict[int, Tensor]:
+        """``{1: vectors}``, (N, D), in float32 or better, not normalised.
+
+        Raises:
+            ConfigError: a layer other than 1.
+        """
+        if list(layers) != [1]:
+            raise ConfigError(f"layers {list(layers)}: an image encoder has one exit, layer 1")
+        weight = next(self.parameters())
+        z = self.network(images.to(weight.dtype))
+        return {1: z.to(torch.promote_types(z.dtype, torch.float32))}
+
+    def flops(self, num_images: int = 1) -> int:
+        """Floating-point operations of convolutions and matrices (multiply and add counted apart)."""
+        config = self.config
+        height, width, channels = self.image_shape
+        height, width = height // config.shrink, width // config.shrink
+        if config.architecture == "mlp":
+            sizes = [height * width * channels, *[config.width] * config.depth, config.embedding_dim]
+            return num_images * sum(2 * a * b for a, b in pairwise(sizes))
+        total = 2 * height * width * 9 * channels * config.width
+        before = config.width
+        for stage in range(config.depth):
+            after = config.width * 2**stage
+            if stage:
+                height, width = (height + 1) // 2, (width + 1) // 2
+            shortcut = before if stage else 0
+            total += 2 * height * width * after * (9 * before + 9 * after + shortcut)
+            before = after
+        return num_images * (total + 2 * before * config.embedding_dim)
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
+        return {"kind": self.kind, "config": to_dict(self.config), "image_shape": list(self.image_shape)}
+
+    @classmethod
+    def from_architecture(cls, architecture: Mapping[str, Any]) -> "ImageEncoder":
+        """The encoder that ``architecture`` describes, with fresh weights.
+
+        Raises:
+            ArtifactError: the description does not fit this version.
+        """
+        try:
+            height, width, channels = architecture["image_shape"]
+            config = from_dict(ImageEncoderConfig, architecture["config"])
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise ArtifactError(f"the description of the encoder is damaged: {error!r}") from error
+        return cls(config, (height, width, channels))
+
+
+def collate_images(encoder: ImageEncoder, columns: Mapping[str, Any]) -> Batch:
+    """Columns of a batch as the encoder and the objectives need them: images prepared, numbers as tensors."""
+    batch: Batch = {}
+    for name, values in columns.items():
+        array = np.asarray(values)
+        if array.ndim > 1:
+            batch[name] = encoder.prepare(array)
+        else:
+            batch[name] = torch.from_numpy(
+                array.astype(np.int64 if array.dtype.kind in "iub" else np.float32)
+            )
+    return batch

@@ -1,0 +1,194 @@
+"""Texts to vectors: tokenise, run a body of some depth, pool after each layer that was asked for.
+
+Shape legend: T tokens of all texts, B texts, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.types import Batch, TokenBatch
+from brickwork.encoders.blocks.transformer import Transformer
+from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.static import StaticEmbedding
+from brickwork.encoders.tokenization import PAD, encode_texts, read_tokenizer
+
+__all__ = ["TextEncoder", "TextEncoderConfig", "collate_text", "encode_columns", "join_tokens"]
+
+Body = Transformer | StaticEmbedding | HubTransformer
+_BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer)}
+
+
+class TextEncoder(nn.Module):
+    """A tokenizer, a body and a pooling.
+
+    ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
+    """
+
+    kind = "text"
+
+    def __init__(self, body: Body, tokenizer: Tokenizer, *, pooling: str = "mean", max_tokens: int = 256):
+        super().__init__()
+        self.body = body
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_tokens = max_tokens
+        self.truncated = 0
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens)
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.body.width
+
+    @property
+    def num_layers(self) -> int:
+        return self.body.num_layers
+
+    @property
+    def pad_id(self) -> int:
+        """The id that padded batches are filled with; its value never matters."""
+        if isinstance(self.body, StaticEmbedding):
+            return self.body.pad_id
+        return self.tokenizer.token_to_id(PAD) or 0
+
+    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
+        """Token ids of ``texts``, packed, each cut to ``max_tokens``.
+
+        No text is without tokens: an empty one has its start and end marks, or the padding token for a static
+        encoder, whose vector for it is zero.
+        """
+        static = isinstance(self.body, StaticEmbedding)
+        rows, truncated = encode_texts(self.tokenizer, texts, self.max_tokens, marks=not static)
+        self.truncated += truncated
+        return TokenBatch.from_lists([row or [self.pad_id] for row in rows])
+
+    def forward(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch width"]]:
+        """One vector per text after each of ``layers`` (0: embedding output); deeper layers do not run.
+
+        Pooled in float32, not normalised.
+
+        Raises:
+            ConfigError: a layer that this encoder does not have.
+        """
+        self._check(layers)
+        if isinstance(self.body, StaticEmbedding):
+            return {1: _at_least_float32(self.body(tokens))}
+        return {layer: self._pool(h, tokens) for layer, h in self.body(tokens, layers).items()}
+
+    def forward_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
+        """The vectors after ``layer`` for padded texts, without data-dependent shapes: for ONNX.
+
+        Shapes: two of (B, L) → (B, D).
+        """
+        if isinstance(self.body, StaticEmbedding):
+            return self.body.forward_padded(input_ids, attention_mask)
+        hidden = _at_least_float32(self.body.forward_padded(input_ids, attention_mask, layer))
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weight = attention_mask.to(hidden.dtype)[..., None]
+        return (hidden * weight).sum(1) / weight.sum(1)
+
+    def flops(self, lengths: Sequence[int], layers: int) -> int:
+        """Floating-point operations to encode texts of these many tokens, up to ``layers``."""
+        self._check([layers])
+        return self.body.flops(lengths, layers)
+
+    def flops_per_token(self, layers: int, length: int | None = None) -> float:
+        """The same per token, in a text of ``length`` tokens (None: the longest allowed)."""
+        length = length or self.max_tokens
+        return self.flops([length], layers) / length
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
+        return {
+            "kind": self.kind,
+            "body": self.body.kind,
+            "arguments": dict(self.body.arguments),
+            "pooling": self.pooling,
+            "max_tokens": self.max_tokens,
+        }
+
+    @classmethod
+    def from_architecture(cls, architecture: Mapping[str, Any], tokenizer_json: str) -> "TextEncoder":
+        """The encoder that ``architecture`` describes, with fresh weights.
+
+        Raises:
+            ArtifactError: the description does not fit this version.
+        """
+        try:
+            body = _BODIES[architecture["body"]](**architecture["arguments"])
+            settings = {name: architecture[name] for name in ("pooling", "max_tokens")}
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"the description of the encoder is damaged or from another version ({error!r})"
+            ) from error
+        return cls(body, read_tokenizer(tokenizer_json, "tokenizer.json"), **settings)
+
+    def _check(self, layers: Sequence[int]) -> None:
+        first = 1 if isinstance(self.body, StaticEmbedding) else 0
+        wrong = [layer for layer in layers if not first <= layer <= self.num_layers]
+        if wrong or not layers:
+            raise ConfigError(f"layers {list(layers)}: this encoder has layers {first} … {self.num_layers}")
+
+    def _pool(
+        self, hidden: Float[Tensor, "tokens width"], tokens: TokenBatch
+    ) -> Float[Tensor, "batch width"]:
+        if self.pooling == "cls":
+            return _at_least_float32(hidden[tokens.lengths.cumsum(0) - tokens.lengths])
+        hidden = _at_least_float32(hidden)
+        if len(tokens) * tokens.max_length == hidden.shape[0]:
+            return hidden.view(len(tokens), tokens.max_length, -1).mean(1)
+        total = hidden.new_zeros(len(tokens), hidden.shape[1]).index_add_(0, tokens.sequence, hidden)
+        return total / tokens.lengths[:, None]
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def collate_text(encoder: TextEncoder, columns: Mapping[str, Any]) -> Batch:
+    """Columns of a batch as the encoder and the objectives need them.
+
+    Lists of texts become a :class:`TokenBatch`, numbers a tensor (int64 or float32).
+    """
+    batch: Batch = {}
+    for name, values in columns.items():
+        if len(values) and isinstance(values[0], str):
+            batch[name] = encoder.tokenize(values)
+            continue
+        array = np.asarray(values)
+        batch[name] = torch.from_numpy(array.astype(np.int64 if array.dtype.kind in "iub" else np.float32))
+    return batch
+
+
+def join_tokens(batches: Sequence[TokenBatch]) -> TokenBatch:
+    """All texts of several batches as one, in order."""
+    if len(batches) == 1:
+        return batches[0]
+    return TokenBatch(
+        torch.cat([b.ids for b in batches]),
+        torch.cat([b.lengths for b in batches]),
+        max(b.max_length for b in batches),
+    )
+
+
+def encode_columns(
+    encoder: TextEncoder, columns: Mapping[str, TokenBatch], layers: Sequence[int]
+) -> dict[str, dict[int, Tensor]]:
+    """The vectors of several columns from one pass: column → layer → (B, D).
+
+    One pass over all texts keeps the matrix products large; attention groups texts by length, so short
+    queries beside long documents cost no padding.
+    """
+    pooled = encoder(join_tokens(list(columns.values())), layers)
+    sizes = [len(tokens) for tokens in columns.values()]
+    parts = {layer: vectors.split(sizes) for layer, vectors in pooled.items()}
+    return {name: {layer: parts[layer][i] for layer in parts} for i, name in enumerate(columns)}

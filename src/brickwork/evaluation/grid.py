@@ -1,0 +1,261 @@
+"""Retrieval quality and cost at every size: dims × layers from one encoding pass.
+
+Every query's score is kept, so that two models can be compared on the same queries afterwards.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.elastic import bytes_per_vector, scan_flops
+from brickwork.evaluation.retrieval import DEFAULT_METRICS, Relevance, parse_metric, score
+from brickwork.evaluation.significance import Difference, paired_bootstrap_columns
+from brickwork.representation.nearest import top_k
+from brickwork.representation.truncate import truncate
+
+if TYPE_CHECKING:
+    from brickwork.data.types import RetrievalSet
+    from brickwork.representation.model import Representation
+
+_MEASURED_QUERIES = 16
+_SCORE_DIGITS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one query costs at one size.
+
+    ``encode_flops``: the mean over the queries; ``scan_flops`` and ``vector_bytes``: to compare it with
+    all documents, and to store one of them. The milliseconds are medians over single queries, measured here.
+    """
+
+    scan_flops: int
+    vector_bytes: int
+    encode_flops: float | None = None
+    encode_milliseconds: float | None = None
+    scan_milliseconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One size: metric → score of every query, and the cost."""
+
+    dim: int
+    layers: int
+    scores: dict[str, tuple[float, ...]]
+    cost: Cost
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric over the queries."""
+        return statistics.fmean(self.scores[metric])
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridResult:
+    """The grid of one model on one retrieval set."""
+
+    name: str
+    fingerprint: str
+    num_queries: int
+    num_documents: int
+    metrics: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    def cell(self, dim: int, layers: int) -> Cell:
+        """The cell of one size."""
+        for cell in self.cells:
+            if (cell.dim, cell.layers) == (dim, layers):
+                return cell
+        raise KeyError(f"the grid has no cell with dim={dim}, layers={layers}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; :meth:`from_dict` gives back an equal result."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "GridResult":
+        """Reads what :meth:`to_dict` gave.
+
+        Raises:
+            ConfigError: a field is missing or of the wrong type.
+        """
+        return from_dict(cls, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One size before and after, with the paired difference."""
+
+    dim: int
+    layers: int
+    before: float
+    after: float
+    difference: Difference
+
+
+def evaluate_grid(
+    representation: "Representation",
+    retrieval: "RetrievalSet",
+    dims: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    measure: bool = True,
+    progress: bool = False,
+) -> GridResult:
+    """Quality and cost of a representation at every size (default: those it was trained for).
+
+    Each text is encoded once, and all depths are read off that pass. ``measure`` also times encoding and
+    scanning of single queries.
+
+    Raises:
+        ConfigError: a size outside the model's, or an unknown metric.
+    """
+    from brickwork.representation.encode import encode_exits
+
+    axes = representation.axes
+    dims = sorted(set(dims or axes.dims), reverse=True)
+    layers = sorted(set(layers or axes.layers))
+    for dim in dims:
+        axes.resolve(dim, None)
+    for depth in layers:
+        axes.resolve(None, depth)
+    for metric in metrics:
+        parse_metric(metric)
+    queries = encode_exits(representation.encoder, retrieval.queries, layers=layers, progress=progress)
+    documents = encode_exits(representation.encoder, retrieval.documents, layers=layers, progress=progress)
+    scores = grid_scores(queries, documents, retrieval.relevant, dims, metrics)
+    costs = size_costs(representation, retrieval.queries, documents, dims, layers, measure=measure)
+    return GridResult(
+        name=retrieval.name,
+        fingerprint=representation.fingerprint,
+        num_queries=len(retrieval.queries),
+        num_documents=len(retrieval.documents),
+        metrics=tuple(metrics),
+        cells=tuple(
+            Cell(dim=dim, layers=depth, scores=scores[dim, depth], cost=costs[dim, depth])
+            for depth in layers
+            for dim in dims
+        ),
+    )
+
+
+def grid_scores(
+    queries: Mapping[int, np.ndarray],
+    documents: Mapping[int, np.ndarray],
+    relevant: Relevance,
+    dims: Sequence[int],
+    metrics: Sequence[str],
+) -> dict[tuple[int, int], dict[str, tuple[float, ...]]]:
+    """(dim, layers) → metric → score of each query, by exact search over truncated, then normalised vectors.
+
+    Shapes: each array of ``queries`` is (queries, width) and of ``documents`` (documents, width), by depth.
+    """
+    depth_needed = max(parse_metric(metric)[1] for metric in metrics)
+    found = {}
+    for layers in queries:
+        for dim in dims:
+            left, right = (truncate(vectors[layers], dim) for vectors in (queries, documents))
+            _, ranked = top_k(left, right, depth_needed)
+            found[dim, layers] = {
+                metric: tuple(np.round(values, _SCORE_DIGITS).tolist())
+                for metric, values in score(ranked, relevant, metrics).items()
+            }
+    return found
+
+
+def size_costs(
+    representation: "Representation",
+    queries: Sequence[str],
+    documents: Mapping[int, np.ndarray],
+    dims: Sequence[int],
+    layers: Sequence[int],
+    *,
+    measure: bool = True,
+) -> dict[tuple[int, int], Cost]:
+    """(dim, layers) → :class:`Cost`. Encoding depends on the depth alone and scanning on the width alone."""
+    vectors = documents[max(layers)]
+    asked = list(queries[:_MEASURED_QUERIES])
+    flops = query_flops(representation, queries, layers)
+    encoding: dict[int, float | None] = dict.fromkeys(layers)
+    scanning: dict[int, float | None] = dict.fromkeys(dims)
+    if measure:
+        for depth in layers:
+            encode = functools.partial(representation.encode, layers=depth)
+            encoding[depth] = median_milliseconds(encode, [[query] for query in asked])
+        for dim in dims:
+            prefixes = np.ascontiguousarray(truncate(vectors, dim))
+            rows = [prefixes[i % len(prefixes)][None] for i in range(len(asked))]
+            scanning[dim] = median_milliseconds(functools.partial(top_k, documents=prefixes, k=10), rows)
+    return {
+        (dim, depth): Cost(
+            scan_flops=scan_flops(len(vectors), dim),
+            vector_bytes=bytes_per_vector(dim),
+            encode_flops=flops[depth],
+            encode_milliseconds=encoding[depth],
+            scan_milliseconds=scanning[dim],
+        )
+        for dim in dims
+        for depth in layers
+    }
+
+
+def query_flops(
+    representation: "Representation", queries: Sequence[str], layers: Sequence[int]
+) -> dict[int, float | None]:
+    """Depth → mean floating-point operations to encode one query; ``None`` for inputs that are not text."""
+    encoder = representation.encoder
+    if not hasattr(encoder, "tokenize") or not queries:
+        return dict.fromkeys(layers)
+    lengths = encoder.tokenize(list(queries)).lengths.tolist()
+    return {depth: encoder.flops(lengths, depth) / len(lengths) for depth in layers}
+
+
+def median_milliseconds(call: Callable[[Any], object], inputs: Sequence[Any]) -> float:
+    """The median time of ``call`` over the inputs, one at a time, after one pass to warm up.
+
+    The pass covers every input: CPU kernels for bf16 are made when a length of text is first seen.
+    """
+    for item in inputs:
+        call(item)
+    times = []
+    for item in inputs:
+        start = time.perf_counter()
+        call(item)
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def compare(before: GridResult, after: GridResult, metric: str = "ndcg@10") -> tuple[Comparison, ...]:
+    """The paired difference at every size that both grids have, with bootstrap intervals over queries."""
+    if (before.name, before.num_queries) != (after.name, after.num_queries):
+        raise ValueError(f"the grids are of different sets: {before.name} and {after.name}")
+    sizes = [(c.dim, c.layers) for c in after.cells]
+    sizes = [size for size in sizes if any((c.dim, c.layers) == size for c in before.cells)]
+    if not sizes:
+        return ()
+    left, right = (_matrix(grid, sizes, metric) for grid in (before, after))
+    differences = paired_bootstrap_columns(right - left)
+    return tuple(
+        Comparison(
+            dim=dim,
+            layers=layers,
+            before=float(left[:, i].mean()),
+            after=float(right[:, i].mean()),
+            difference=differences[i],
+        )
+        for i, (dim, layers) in enumerate(sizes)
+    )
+
+
+def _matrix(
+    grid: GridResult, sizes: Sequence[tuple[int, int]], metric: str
+) -> Float[np.ndarray, "queries sizes"]:
+    return np.array([grid.cell(dim, layers).scores[metric] for dim, layers in sizes]).T

@@ -1,0 +1,131 @@
+"""Everything that can be measured of a representation on held-out data of any kind, at every size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
+from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
+from brickwork.evaluation.probes import knn_probe
+from brickwork.evaluation.retrieval import DEFAULT_METRICS, score
+from brickwork.evaluation.similarity import similarity_grid
+
+if TYPE_CHECKING:
+    from brickwork.data.types import RetrievalSet, TaskData
+    from brickwork.representation.model import Representation
+
+_PROBE_ROWS = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeScore:
+    """One number at one size."""
+
+    dim: int
+    layers: int
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What was measured: retrieval grids by set; for scored or labelled data one number per size.
+
+    ``scores``: metric name → sizes; ``spearman`` for scored pairs, ``knn_accuracy`` (k=1) for labels.
+    """
+
+    fingerprint: str
+    grids: dict[str, GridResult] = field(default_factory=dict)
+    scores: dict[str, tuple[SizeScore, ...]] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Means and costs as plain JSON values, without the score of every query."""
+        return {
+            "fingerprint": self.fingerprint,
+            "retrieval": [
+                {
+                    "name": grid.name,
+                    "queries": grid.num_queries,
+                    "documents": grid.num_documents,
+                    "cells": [_cell_summary(cell, grid.metrics) for cell in grid.cells],
+                }
+                for grid in self.grids.values()
+            ],
+            "scores": {
+                name: [{"dim": s.dim, "layers": s.layers, "value": s.value} for s in sizes]
+                for name, sizes in self.scores.items()
+            },
+        }
+
+
+def _cell_summary(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
+    return {
+        "dim": cell.dim,
+        "layers": cell.layers,
+        **{metric: cell.mean(metric) for metric in metrics},
+        "encode_flops": cell.cost.encode_flops,
+        "vector_bytes": cell.cost.vector_bytes,
+        "encode_milliseconds": cell.cost.encode_milliseconds,
+        "scan_milliseconds": cell.cost.scan_milliseconds,
+    }
+
+
+def measure(
+    representation: "Representation",
+    data: "TaskData",
+    dims: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    *,
+    time_queries: bool = True,
+    progress: bool = False,
+) -> Measurement:
+    """Measures on the held-out part of ``data``: its retrieval sets, else its scored pairs or its labels.
+
+    ``time_queries`` also times single queries at each size.
+
+    Raises:
+        ConfigError: a size outside the model's.
+    """
+    grids = {
+        name: evaluate_grid(representation, retrieval, dims, layers, measure=time_queries, progress=progress)
+        for name, retrieval in data.retrieval.items()
+    }
+    scores: dict[str, tuple[SizeScore, ...]] = {}
+    if data.kind == "scored":
+        found = similarity_grid(representation, data.test, dims, layers)
+        scores["spearman"] = tuple(SizeScore(dim=d, layers=n, value=v) for (d, n), v in found.items())
+    elif data.kind == "labelled":
+        scores["knn_accuracy"] = _knn_sizes(representation, data, dims, layers)
+    return Measurement(fingerprint=representation.fingerprint, grids=grids, scores=scores)
+
+
+def _knn_sizes(
+    representation: "Representation",
+    data: "TaskData",
+    dims: Sequence[int] | None,
+    layers: Sequence[int] | None,
+) -> tuple[SizeScore, ...]:
+    """1-NN accuracy on the test part, neighbours from (at most 5,000 rows of) the training part."""
+    train = data.train.take(range(min(_PROBE_ROWS, len(data.train))))
+    test = data.test.take(range(min(_PROBE_ROWS, len(data.test))))
+    found = []
+    for depth in layers or representation.axes.layers:
+        left = representation.encode(train["input"], layers=depth, normalize=False)
+        right = representation.encode(test["input"], layers=depth, normalize=False)
+        for dim in dims or representation.axes.dims:
+            accuracy = knn_probe(
+                left[:, :dim], np.asarray(train["label"]), right[:, :dim], np.asarray(test["label"]), k=1
+            ).accuracy
+            found.append(SizeScore(dim=dim, layers=depth, value=accuracy))
+    return tuple(found)
+
+
+def baseline_scores(retrieval: "RetrievalSet") -> dict[str, dict[str, tuple[float, ...]]]:
+    """``BM25`` and ``TF-IDF`` → metric → score of every query."""
+    found = {}
+    for name, rank in (("BM25", rank_bm25), ("TF-IDF", rank_tfidf)):
+        ranked = rank(retrieval.queries, retrieval.documents, 10)
+        values = score(ranked, retrieval.relevant, DEFAULT_METRICS)
+        found[name] = {metric: tuple(map(float, per_query)) for metric, per_query in values.items()}
+    return found

@@ -1,0 +1,167 @@
+"""Quality while training: a small, fixed part of the validation data, measured in seconds.
+
+The part is chosen once, from the seed, and bounded in rows and in characters, so that the numbers of one run
+are comparable and validation never costs more than a few training steps. Its pool of documents is small:
+the numbers show progress and are not the quality on the whole test set.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brickwork.evaluation.probes import knn_probe
+from brickwork.evaluation.retrieval import score
+from brickwork.evaluation.similarity import spearman
+from brickwork.representation.nearest import top_k
+
+if TYPE_CHECKING:
+    from brickwork.core.elastic import ElasticAxes
+    from brickwork.data.types import Examples, TaskData
+
+MAX_QUERIES = 200
+MAX_DOCUMENTS = 1000
+MAX_CHARACTERS = 40_000  # of all documents together: about 10,000 tokens; 2–3 s of MiniLM on two cores
+TEXT_CHARACTERS = 256  # of each text: about 64 tokens
+_BATCH = 64
+
+Validator = Callable[[Any], dict[str, float]]
+
+
+def make_validator(
+    data: "TaskData", seed: int, *, max_queries: int = MAX_QUERIES, max_documents: int = MAX_DOCUMENTS
+) -> Validator:
+    """A function from a system to its quality on validation data, full size first, then a small size.
+
+    Pairs and triplets give ``ndcg@10``, scored pairs ``spearman``, labelled inputs ``accuracy`` (nearest
+    neighbour among training inputs). The small size (an eighth of the numbers, half of the layers, or the
+    trained sizes nearest to that) has a name like ``ndcg@10/48x3``. Fewer than two rows give no number.
+    """
+    rng = np.random.default_rng(seed)
+    if len(data.validation) < 2:
+        return lambda system: {}
+    if data.kind == "labelled":
+        return _labelled(data, rng, max_queries, max_documents)
+    if data.kind == "scored":
+        return _scored(data.validation, rng, max_documents)
+    return _pairs(data.validation, rng, max_queries, max_documents)
+
+
+def small_size(axes: "ElasticAxes") -> tuple[int, int]:
+    """The trained dim nearest to an eighth of the full one, and the trained depth nearest to half."""
+
+    def nearest(trained: Sequence[int], wanted: float) -> int:
+        return min(trained, key=lambda value: (abs(value - wanted), value))
+
+    return nearest(axes.dims, axes.full_dim / 8), nearest(axes.layers, axes.num_layers / 2)
+
+
+def _sizes(system: Any) -> list[tuple[str, int | None, int | None]]:
+    """(suffix of the metric's name, dim, layers)."""
+    axes = getattr(system, "axes", None)
+    if axes is None:
+        return [("", None, None)]
+    dim, layers = small_size(axes)
+    if (dim, layers) == (axes.full_dim, axes.num_layers):
+        return [("", None, None)]
+    return [("", None, None), (f"/{dim}x{layers}", dim, layers)]
+
+
+def _at_sizes(
+    system: Any, inputs: Any, name: str, measure: Callable[[np.ndarray], float]
+) -> dict[str, float]:
+    """``measure`` of the vectors of ``inputs`` at the full and the small size; modes are restored."""
+    import torch
+
+    modes = {module: module.training for module in system.modules()}
+    system.eval()
+    try:
+        with torch.inference_mode():
+            return {
+                name + suffix: measure(_encode(system, inputs, dim, layers))
+                for suffix, dim, layers in _sizes(system)
+            }
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _encode(system: Any, inputs: Any, dim: int | None, layers: int | None) -> np.ndarray:
+    """Unit vectors in the order of the inputs; texts go in batches of similar length."""
+    import torch
+
+    is_text = isinstance(inputs, list)
+    order = np.argsort([len(text) for text in inputs], kind="stable") if is_text else np.arange(len(inputs))
+    parts = []
+    for start in range(0, len(inputs), _BATCH):
+        rows = order[start : start + _BATCH]
+        batch = [inputs[row] for row in rows] if is_text else inputs[rows]
+        parts.append(torch.as_tensor(system.encode(batch, dim=dim, layers=layers)).float().cpu())
+    vectors = torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()
+    placed = np.empty_like(vectors)
+    placed[order] = vectors
+    return placed
+
+
+def _clip(texts: Sequence[str]) -> list[str]:
+    return [text[:TEXT_CHARACTERS] for text in texts]
+
+
+def _pairs(examples: "Examples", rng: np.random.Generator, max_queries: int, max_documents: int) -> Validator:
+    """Documents are the positives and negatives within the bounds; all of a query's group answer it."""
+    rows = rng.permutation(len(examples))[: 2 * max_documents]
+    columns = examples.take(rows.tolist())
+    anchors, positives = _clip(columns["anchor"]), _clip(columns["positive"])
+    groups = columns.get("group", np.arange(len(rows)))
+    extra = _clip(columns["negative"]) if "negative" in columns else []
+    place: dict[str, int] = {}
+    group_of: dict[int, set[int]] = {}
+    characters = 0
+    for text, group in [*zip(positives, groups), *((text, None) for text in extra)]:
+        if text not in place:
+            if len(place) >= max_documents or characters + len(text) > MAX_CHARACTERS:
+                continue
+            place[text] = len(place)
+            characters += len(text)
+        if group is not None:
+            group_of.setdefault(int(group), set()).add(place[text])
+    asked = [row for row in range(len(anchors)) if int(groups[row]) in group_of][:max_queries]
+    queries = [anchors[row] for row in asked]
+    relevant = [dict.fromkeys(group_of[int(groups[row])], 1) for row in asked]
+    documents = list(place)
+
+    def measure(vectors: np.ndarray) -> float:
+        _, ranked = top_k(vectors[: len(queries)], vectors[len(queries) :], 10)
+        return float(score(ranked, relevant, ("ndcg@10",))["ndcg@10"].mean())
+
+    return lambda system: _at_sizes(system, queries + documents, "ndcg@10", measure)
+
+
+def _scored(examples: "Examples", rng: np.random.Generator, max_documents: int) -> Validator:
+    rows = rng.permutation(len(examples))[: max_documents // 4]
+    columns = examples.take(rows.tolist())
+    wanted = np.asarray(columns["score"], dtype=np.float64)
+
+    def measure(vectors: np.ndarray) -> float:
+        left, right = vectors[: len(wanted)], vectors[len(wanted) :]
+        return spearman(np.einsum("nd,nd->n", left, right).astype(np.float64), wanted)
+
+    texts = _clip(columns["anchor"]) + _clip(columns["positive"])
+    return lambda system: _at_sizes(system, texts, "spearman", measure)
+
+
+def _labelled(data: "TaskData", rng: np.random.Generator, max_queries: int, max_documents: int) -> Validator:
+    known = data.train.take(rng.permutation(len(data.train))[:max_documents].tolist())
+    asked = data.validation.take(rng.permutation(len(data.validation))[:max_queries].tolist())
+    labels = np.asarray(known["label"], dtype=np.int64)
+    wanted = np.asarray(asked["label"], dtype=np.int64)
+    inputs: Any
+    if data.modality == "text":
+        inputs = _clip(known["input"]) + _clip(asked["input"])
+    else:
+        inputs = np.concatenate([np.asarray(known["input"]), np.asarray(asked["input"])])
+
+    def measure(vectors: np.ndarray) -> float:
+        return knn_probe(vectors[: len(labels)], labels, vectors[len(labels) :], wanted).accuracy
+
+    return lambda system: _at_sizes(system, inputs, "accuracy", measure)

@@ -1,0 +1,197 @@
+"""From measured numbers to what a person reads: the report of a run and the model card's facts."""
+
+import datetime
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core.config import to_dict
+from brickwork.core.files import read_json
+from brickwork.inspection.report import write_report
+from brickwork.inspection.report_data import (
+    CostPoint,
+    Costs,
+    Finding,
+    GridCell,
+    ReportData,
+    RetrievalPart,
+    curves_from_records,
+)
+
+if TYPE_CHECKING:
+    from brickwork.data.types import TaskData
+    from brickwork.evaluation.grid import GridResult
+    from brickwork.evaluation.measure import Measurement
+    from brickwork.training.loop import FitResult
+    from brickwork.training.run import RunConfig
+
+METRIC = "ndcg@10"
+METRIC_NAMES = {"ndcg@10": "nDCG@10", "recall@10": "Recall@10", "mrr@10": "MRR@10"}
+BaselineScores = Mapping[str, Mapping[str, Sequence[float]]]
+
+
+def retrieval_part(
+    grid: "GridResult",
+    before: "GridResult | None" = None,
+    baselines: BaselineScores | None = None,
+    description: str = "",
+) -> RetrievalPart:
+    """One retrieval set of the report: after, before with paired intervals, and the baselines."""
+    from brickwork.evaluation.grid import compare
+
+    paired = {} if before is None else {(c.dim, c.layers): c for c in compare(before, grid, METRIC)}
+    cells = []
+    for cell in grid.cells:
+        pair = paired.get((cell.dim, cell.layers))
+        cells.append(
+            GridCell(
+                dim=cell.dim,
+                layers=cell.layers,
+                after=cell.mean(METRIC),
+                before=pair and pair.before,
+                low=pair and pair.difference.low,
+                high=pair and pair.difference.high,
+            )
+        )
+    full = max(grid.cells, key=lambda cell: (cell.layers, cell.dim))
+    others = {}
+    for metric, name in METRIC_NAMES.items():
+        row = {} if before is None else {"before": before.cell(full.dim, full.layers).mean(metric)}
+        row["after"] = full.mean(metric)
+        row.update({label: statistics.fmean(scores[metric]) for label, scores in (baselines or {}).items()})
+        others[name] = row
+    return RetrievalPart(
+        name=grid.name,
+        cells=tuple(cells),
+        num_queries=grid.num_queries,
+        num_documents=grid.num_documents,
+        metric=METRIC_NAMES[METRIC],
+        description=description,
+        baselines={label: statistics.fmean(scores[METRIC]) for label, scores in (baselines or {}).items()},
+        other_metrics=others,
+    )
+
+
+def costs(grid: "GridResult") -> Costs | None:
+    """The quality-cost points of a grid; ``None`` where encoding was not counted (images)."""
+    points = []
+    for cell in grid.cells:
+        cost = cell.cost
+        if cost.encode_flops is None:
+            return None
+        timed = cost.encode_milliseconds is not None and cost.scan_milliseconds is not None
+        points.append(
+            CostPoint(
+                dim=cell.dim,
+                layers=cell.layers,
+                quality=cell.mean(METRIC),
+                flops_per_query=cost.encode_flops + cost.scan_flops,
+                bytes_per_vector=cost.vector_bytes,
+                milliseconds=(cost.encode_milliseconds or 0) + (cost.scan_milliseconds or 0)
+                if timed
+                else None,
+            )
+        )
+    return Costs(points=tuple(points), name=grid.name, metric=METRIC_NAMES[METRIC])
+
+
+def finding(before: "GridResult", after: "GridResult", dim: int, layers: int) -> Finding:
+    """The small size after training against the full size before it, on the same queries."""
+    import numpy as np
+
+    from brickwork.evaluation.significance import paired_bootstrap
+
+    full = max(before.cells, key=lambda cell: (cell.layers, cell.dim))
+    small = after.cell(dim, layers)
+    difference = paired_bootstrap(np.array(full.scores[METRIC]), np.array(small.scores[METRIC]))
+    share = full.cost.vector_bytes / small.cost.vector_bytes
+    if difference.low > 0:
+        verdict = "finds more than what"
+    elif difference.high < 0:
+        verdict = "finds less than what"
+    else:
+        verdict = "is level, within the interval, with what"
+    return Finding(
+        sentence=(
+            f"Cut to {dim} of {full.dim} numbers and {layers} of {full.layers} layers, the trained model "
+            f"{verdict} the whole model found before training "
+            f"({small.mean(METRIC):.3f} against {full.mean(METRIC):.3f})."
+        ),
+        metric=METRIC_NAMES[METRIC],
+        effect=difference.mean,
+        low=difference.low,
+        high=difference.high,
+        explanation=(
+            f"Vectors are {share:.0f} times smaller and {full.layers / layers:.1f} times fewer layers run."
+        ),
+    )
+
+
+def run_records(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``; a half-written last line (after a kill) is left out."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def training_curves(folder: Path) -> tuple[Any, ...]:
+    """Loss and validation quality over the steps, from the run's records."""
+    records = run_records(folder)
+    quality = sorted({name for r in records for name in r.get("validation", {})})
+    flat = [{**r, **r.get("validation", {})} for r in records]
+    return curves_from_records(flat, {"loss": ["loss"], "validation quality": quality})
+
+
+def run_report(folder: Path, run: "RunConfig", data: "TaskData", measurement: "Measurement | None") -> Path:
+    """Writes ``report.html`` for a run without a before."""
+    grids = list(measurement.grids.values()) if measurement else []
+    environment = folder / "env.json"
+    return write_report(
+        folder,
+        ReportData(
+            title=f"{run.system} on {data.name}",
+            subtitle=f"recipe {run.recipe}, seed {run.seed}",
+            created=datetime.date.today().isoformat(),
+            facts=facts(data),
+            retrieval=tuple(retrieval_part(grid) for grid in grids),
+            costs=costs(grids[0]) if grids else None,
+            curves=training_curves(folder),
+            notes=tuple(data.notes),
+            environment=read_json(environment) if environment.is_file() else {},
+            configuration=to_dict(run),
+        ),
+    )
+
+
+def facts(data: "TaskData") -> dict[str, str]:
+    """The cards under the report's title that describe the data."""
+    return {
+        "data": data.name,
+        "training": f"{len(data.train):,} {data.kind}",
+        "held out": f"{len(data.test):,} {data.kind}",
+    }
+
+
+def card(
+    run: "RunConfig", data: "TaskData", result: "FitResult", measurement: "Measurement | None"
+) -> dict[str, Any]:
+    """What the model card tells: system, data, training and the measured grid."""
+    return {
+        "system": run.system,
+        "recipe": run.recipe,
+        "seed": run.seed,
+        "data": data.name,
+        "examples": len(data.train),
+        "steps": result.step,
+        "batch_size": run.train.batch_size,
+        "measurement": measurement.summary() if measurement else None,
+    }

@@ -1,0 +1,167 @@
+"""Inputs to vectors, batch by batch: sorted by length, sized by tokens, halved when memory runs out.
+
+Texts are tokenised in slabs of a few thousand. Within a slab they are sorted by length, longest first, so the
+texts of a batch are nearly equally long and padding all but vanishes; the next slab is tokenised while this
+one is computed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brickwork.core.errors import DataError, ResourceError
+from brickwork.core.types import TokenBatch
+from brickwork.representation.inference import Precision, device_of, for_inference
+
+SLAB_TEXTS = 2048
+# Tokens (with padding) of one batch. On a CPU the hidden states of a batch should stay in the cache;
+# a GPU wants enough rows to be busy. Measured with benchmarks/encode.py --sweep.
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 131072}
+IMAGES_PER_BATCH = 256
+
+
+def pooled_batches(
+    encoder: nn.Module,
+    inputs: Any,
+    layers: Sequence[int],
+    *,
+    batch_size: int | None = None,
+    token_budget: int | None = None,
+    precision: Precision = "auto",
+) -> Iterator[tuple[np.ndarray, dict[int, Tensor]]]:
+    """Yields (rows, layer → vectors of those rows) until every input has had its turn.
+
+    ``inputs``: a list of texts, or images (N, H, W, C) of uint8. Vectors are float32 on the CPU, full width, not normalised;
+    rows come in the order that suits the hardware. ``batch_size`` caps the inputs of a batch,
+    ``token_budget`` its tokens.
+
+    Raises:
+        DataError: an input is neither.
+        ResourceError: a single input does not fit into memory.
+    """
+    budget = token_budget or TOKEN_BUDGET.get(device_of(encoder).type, TOKEN_BUDGET["cpu"])
+    with for_inference(encoder, precision) as model:
+        run = _Runner(model, tuple(layers))
+        if hasattr(encoder, "tokenize"):
+            slabs = _slabs(encoder.tokenize, inputs)
+            cap = batch_size or budget
+            for rows, tokens in slabs:
+                start = 0
+                while start < len(tokens):
+                    stop = _fill(tokens.lengths, start, budget // run.shrunk, max(1, cap // run.shrunk))
+                    yield rows[start:stop], run(tokens.slice(start, stop))
+                    start = stop
+        else:
+            start, cap = 0, batch_size or IMAGES_PER_BATCH
+            while start < len(inputs):
+                stop = start + max(1, cap // run.shrunk)
+                images = encoder.prepare(inputs[start:stop])  # type: ignore[operator]
+                yield np.arange(start, start + len(images)), run(images)
+                start = stop
+
+
+def check_texts(texts: Sequence[Any]) -> None:
+    """Refuses what is not a text, naming the row.
+
+    Raises:
+        DataError: with the first wrong row.
+    """
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"input {row} is {text!r:.80} ({type(text).__name__}), not a text; leave it out or make it a string"
+            )
+
+
+def _slabs(
+    tokenize: Callable[[Sequence[str]], TokenBatch], texts: Sequence[str]
+) -> Iterator[tuple[np.ndarray, TokenBatch]]:
+    """(rows, their tokens), longest first within a slab, the next slab made in a thread meanwhile."""
+    starts = range(0, len(texts), SLAB_TEXTS)
+
+    def make(start: int) -> tuple[np.ndarray, TokenBatch]:
+        order, tokens = longest_first(tokenize(texts[start : start + SLAB_TEXTS]))
+        return start + order, tokens
+
+    if len(starts) <= 1:  # a few texts: no thread, the answer is wanted now
+        yield from map(make, starts)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as pool:
+        ahead = pool.submit(make, 0)
+        for start in starts:
+            slab = ahead.result()
+            if start + SLAB_TEXTS < len(texts):
+                ahead = pool.submit(make, start + SLAB_TEXTS)
+            yield slab
+
+
+def longest_first(tokens: TokenBatch) -> tuple[np.ndarray, TokenBatch]:
+    """The texts sorted by length, longest first (equal ones keep their order), and where each came from."""
+    order = torch.argsort(tokens.lengths, descending=True, stable=True)
+    lengths = tokens.lengths[order]
+    starts = (tokens.lengths.cumsum(0) - tokens.lengths)[order]
+    # The source of each token: the start of its text, counted up within the text.
+    offset = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
+    ids = tokens.ids[offset + torch.arange(len(offset))]
+    return order.numpy(), TokenBatch(ids, lengths, tokens.max_length)
+
+
+def _fill(lengths: Tensor, start: int, budget: int, cap: int) -> int:
+    """Where the batch that begins at ``start`` ends: as many texts as fit, at least one."""
+    return min(start + max(1, min(budget // max(1, int(lengths[start])), cap)), len(lengths))
+
+
+class _Runner:
+    """Runs the model on a batch; on running out of memory, in ever smaller parts.
+
+    ``shrunk``: how many parts it took so far; coming batches are planned smaller by it.
+    """
+
+    def __init__(self, model: nn.Module, layers: tuple[int, ...]):
+        self.model = model
+        self.layers = layers
+        self.device = device_of(model)
+        self.shrunk = 1
+
+    def __call__(self, batch: TokenBatch | Tensor) -> dict[int, Tensor]:
+        size = len(batch)
+        while True:
+            try:
+                parts = [self._forward(_part(batch, a, a + size)) for a in range(0, len(batch), size)]
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise ResourceError(
+                        "out of memory while encoding a single input; free some memory, or use a model with "
+                        "fewer tokens or layers"
+                    ) from error
+            else:
+                return {layer: torch.cat([part[layer] for part in parts]) for layer in self.layers}
+            # Only here, outside of the except block, are the tensors of the failed batch let go.
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            size = (size + 1) // 2
+            self.shrunk *= 2
+
+    def _forward(self, batch: TokenBatch | Tensor) -> dict[int, Tensor]:
+        with torch.inference_mode():
+            found = self.model(batch.to(self.device), self.layers)
+            return {layer: vectors.float().cpu() for layer, vectors in found.items()}
+
+
+def _part(batch: TokenBatch | Tensor, start: int, stop: int) -> TokenBatch | Tensor:
+    if isinstance(batch, TokenBatch):
+        return batch.slice(start, min(stop, len(batch)))
+    return batch[start:stop]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)  # torch's CPU allocator raises a plain RuntimeError
+    return "not enough memory" in text or "can't allocate memory" in text or "bad_alloc" in text

@@ -1,0 +1,108 @@
+"""Texts or images to an array of vectors: one size, or every depth from one pass."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+from torch import nn
+
+from brickwork.representation.batches import check_texts, pooled_batches
+from brickwork.representation.export_parquet import encode_to_disk as encode_to_disk
+from brickwork.representation.inference import Precision
+from brickwork.representation.truncate import truncate
+
+if TYPE_CHECKING:
+    from rich.progress import Task
+    from rich.text import Text
+
+
+def encode(
+    encoder: nn.Module,
+    inputs: Any,
+    dim: int,
+    layers: int,
+    *,
+    batch_size: int | None = None,
+    normalize: bool = True,
+    progress: bool | Callable[[int], None] = False,
+    precision: Precision = "auto",
+    token_budget: int | None = None,
+) -> Float32[np.ndarray, "n dim"]:
+    """One vector per input after ``layers`` layers, cut to ``dim`` numbers, then normalised; in input order.
+
+    Raises:
+        DataError: an input is not a text (or the images are not of the model's shape).
+        ResourceError: a single input does not fit into memory.
+    """
+    inputs = _as_inputs(encoder, inputs)
+    vectors = np.empty((len(inputs), dim), dtype=np.float32)
+    options = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
+    with _progress(len(inputs), progress) as advance:
+        for rows, found in pooled_batches(encoder, inputs, (layers,), **options):
+            vectors[rows] = truncate(found[layers].numpy(), dim, normalize)
+            advance(len(rows))
+    return vectors
+
+
+def encode_exits(
+    encoder: nn.Module,
+    inputs: Any,
+    layers: Sequence[int],
+    *,
+    batch_size: int | None = None,
+    progress: bool | Callable[[int], None] = False,
+    precision: Precision = "auto",
+    token_budget: int | None = None,
+) -> dict[int, Float32[np.ndarray, "n width"]]:
+    """The vectors after each of ``layers``, from one pass: full width, not normalised; in input order.
+
+    What an evaluation over dims × layers needs: each text is tokenised and encoded once.
+
+    Raises:
+        DataError, ResourceError: as :func:`encode`.
+    """
+    inputs = _as_inputs(encoder, inputs)
+    shape = (len(inputs), int(encoder.embedding_dim))  # type: ignore[arg-type]
+    vectors = {layer: np.empty(shape, dtype=np.float32) for layer in layers}
+    if not vectors:
+        return {}
+    options = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
+    with _progress(len(inputs), progress) as advance:
+        for rows, found in pooled_batches(encoder, inputs, tuple(vectors), **options):
+            for layer, array in vectors.items():
+                array[rows] = found[layer].numpy()
+            advance(len(rows))
+    return vectors
+
+
+def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:
+    if not hasattr(encoder, "tokenize"):
+        return np.asarray(inputs)
+    texts = inputs if isinstance(inputs, list) else list(inputs)
+    check_texts(texts)
+    return texts
+
+
+@contextlib.contextmanager
+def _progress(total: int, show: bool | Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """What to call with the number of inputs done: the caller's own, or a bar on the error stream, or nothing."""
+    if callable(show):
+        yield show
+        return
+    if not show:
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: "Task") -> "Text":
+            return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s", style="progress.data.speed")
+
+    columns = ("encoding", BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("encoding", total=total)
+        yield lambda count: bar.advance(task, count)

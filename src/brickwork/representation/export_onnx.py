@@ -1,0 +1,115 @@
+"""An ONNX file: ``input_ids`` and ``attention_mask`` (both batch × length, any size) to ``embedding`` (batch × dim)."""
+
+import copy
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brickwork.core.errors import ArtifactError, MissingExtraError
+from brickwork.core.files import atomic_path, os_errors, write_text
+
+if TYPE_CHECKING:
+    from brickwork.representation.model import Representation
+
+_TOLERANCE = 1e-4
+_SAMPLES = ("a text", "another text, which is somewhat longer than the one before it", "")
+
+
+class _Cut(nn.Module):
+    """The encoder after ``layers``, cut to ``dim``, then normalised: the whole of ``encode`` but the tokenizer."""
+
+    def __init__(self, encoder: Any, dim: int, layers: int):
+        super().__init__()
+        self.encoder = encoder
+        self.dim = dim
+        self.layers = layers
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        vectors = self.encoder.forward_padded(input_ids, attention_mask, self.layers)[:, : self.dim]
+        return vectors / vectors.square().sum(1, keepdim=True).sqrt().clamp(min=1e-30)
+
+
+def export_onnx(
+    representation: "Representation",
+    path: Path | str,
+    dim: int | None = None,
+    layers: int | None = None,
+    int8: bool = False,
+) -> Path:
+    """Writes the model, cut to ``dim`` and ``layers`` if given, as ONNX and returns the file.
+
+    ``path``: a file that ends in ``.onnx``, or a folder, which gets ``model.onnx`` and ``tokenizer.json``.
+    ``int8``: weights in 8 bits (dynamic quantisation): a quarter of the size, vectors a little different.
+    What was written is run once and compared with the encoder.
+
+    Raises:
+        MissingExtraError: onnx, onnxruntime or onnxscript is not installed.
+        ConfigError: a size that the model does not have.
+        ArtifactError: an image encoder, or the written model gives other vectors.
+        ResourceError: disk full, read-only folder.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "onnx", "the ONNX export") from error
+    dim, layers = representation.size(dim, layers)
+    if representation.encoder.kind != "text":
+        raise ArtifactError(f"an encoder of kind '{representation.encoder.kind}' cannot be exported to ONNX yet")
+    path = Path(path)
+    file = path if path.suffix == ".onnx" else path / "model.onnx"
+    encoder = _float32_copy(representation.encoder)
+    model = _Cut(encoder, dim, layers)
+    samples = encoder.tokenize(list(_SAMPLES)).padded(encoder.pad_id)
+    with atomic_path(file) as temporary:
+        with os_errors(file), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own notes, not about this model
+            _export(model, samples, temporary)
+            if int8:
+                _quantise(temporary)
+        session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
+        found = session.run(None, {"input_ids": samples[0].numpy(), "attention_mask": samples[1].numpy()})[0]
+        with torch.inference_mode():
+            error = float(np.abs(found - model(*samples).numpy()).max())
+        if not int8 and not error <= _TOLERANCE:
+            raise ArtifactError(
+                f"the ONNX model differs from the encoder by {error:.1e}, more than {_TOLERANCE}; nothing was written"
+            )
+    if file != path:
+        write_text(file.parent / "tokenizer.json", encoder.tokenizer.to_str())
+    return file
+
+
+def _float32_copy(encoder: Any) -> Any:
+    memo = {id(encoder.tokenizer): encoder.tokenizer}
+    return copy.deepcopy(encoder, memo).float().cpu().eval()
+
+
+def _export(model: nn.Module, samples: tuple[Tensor, Tensor], path: Path) -> None:
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    torch.onnx.export(
+        model,
+        samples,
+        str(path),
+        dynamo=True,
+        input_names=["input_ids", "attention_mask"],
+        output_names=["embedding"],
+        dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _quantise(path: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as place:
+        small = Path(place) / "int8.onnx"
+        quantize_dynamic(path, small, weight_type=QuantType.QInt8)
+        small.replace(path)

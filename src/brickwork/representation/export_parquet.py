@@ -1,0 +1,277 @@
+"""Documents to vectors on disk, in Parquet files that other tools open; an interrupted call goes on where it stopped.
+
+A folder holds ``vectors-00000.parquet`` … (columns id, title, text, vector) and ``vectors.json``, which lists the
+finished shards with their hashes and is written after each of them. On resuming, finished shards are kept: the
+input is read past their documents, and a hash of those proves that it is still the same input. Memory holds one
+shard at a time.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.files import (
+    FolderLock,
+    atomic_path,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    write_json,
+)
+from brickwork.data.types import Document
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from brickwork.representation.model import Representation
+
+MANIFEST = "vectors.json"
+FORMAT_VERSION = 1
+SHARD_SIZE = 10_000
+# A shard also ends here, so that memory stays flat when documents are long.
+SHARD_CHARACTERS = 64_000_000
+_SETTINGS = ("format_version", "model", "dim", "layers", "dtype", "normalize", "shard_size")
+
+
+def document_text(document: Document) -> str:
+    """What is encoded of a document: its title, unless the text begins with it, and its text."""
+    if not document.title or document.text.startswith(document.title):
+        return document.text
+    return f"{document.title}\n{document.text}"
+
+
+def encode_to_disk(
+    representation: "Representation",
+    documents: Iterable[Document | str],
+    folder: Path | str,
+    *,
+    dim: int | None = None,
+    layers: int | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
+    normalize: bool = True,
+    shard_size: int = SHARD_SIZE,
+    batch_size: int | None = None,
+    token_budget: int | None = None,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Encodes a stream of documents, of any number, into Parquet shards in ``folder``.
+
+    A plain string is a document whose id is its row number. Calling it again with the same arguments after a
+    kill keeps the finished shards.
+
+    Returns:
+        ``documents``, ``shards``, ``reused`` (documents that earlier calls had done), ``dim``, ``layers``.
+
+    Raises:
+        ConfigError: wrong size or type; or ``folder`` holds vectors of another model or of other settings.
+        DataError: no documents, or the input changed since the finished shards were written.
+        ArtifactError: a finished shard is missing or damaged.
+        ResourceError: the disk is full, or another process writes there.
+    """
+    folder = Path(folder)
+    dim, layers = representation.size(dim, layers)
+    if dtype not in ("float32", "float16"):
+        raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")
+    if shard_size < 1:
+        raise ConfigError(f"shard_size is {shard_size}; it must be at least 1")
+    settings = dict(
+        zip(
+            _SETTINGS,
+            (FORMAT_VERSION, representation.fingerprint, dim, layers, dtype, normalize, shard_size),
+            strict=True,
+        )
+    )
+    total = len(documents) if isinstance(documents, Sized) else None
+    with FolderLock(folder, "encoding"), _counter(progress, total) as advance:
+        remove_leftovers(folder)
+        manifest = _open(folder, settings)
+        shards, done = manifest["shards"], 0
+        pending = _shards(documents, shard_size)
+        for number, shard in enumerate(shards):
+            _check_unchanged(folder, shard, number, next(pending, []))
+            done += shard["documents"]
+            advance(shard["documents"], True)
+        reused = done
+        for number, rows in enumerate(pending, len(shards)):
+            if manifest["complete"]:
+                raise DataError(
+                    f"{folder} was finished with {done} documents and the input now has more; "
+                    "choose another folder, or remove this one"
+                )
+            vectors = representation.encode(
+                [document_text(row) for row in rows],
+                dim=dim,
+                layers=layers,
+                normalize=normalize,
+                batch_size=batch_size,
+                token_budget=token_budget,
+                precision=precision,
+                progress=advance,
+            )
+            name = f"vectors-{number:05d}.parquet"
+            _write_shard(folder / name, rows, vectors, dtype)
+            done += len(rows)
+            shards.append(
+                {
+                    "file": name,
+                    "documents": len(rows),
+                    "documents_sha256": _digest(rows),
+                    "sha256": sha256_file(folder / name),
+                }
+            )
+            write_json(folder / MANIFEST, manifest)
+        if not done:
+            raise DataError("there are no documents to encode; check the path and the columns")
+        manifest["complete"] = True
+        write_json(folder / MANIFEST, manifest)
+    return {"documents": done, "shards": len(shards), "reused": reused, "dim": dim, "layers": layers}
+
+
+def read_vectors(folder: Path | str) -> Iterator[tuple[list[str], np.ndarray]]:
+    """(ids, vectors) of each finished shard, in order, after checking its hash.
+
+    Raises:
+        ArtifactError: the folder holds no vectors, or a shard is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    for shard in manifest["shards"]:
+        _check_file(folder, shard)
+        table = pq.read_table(folder / shard["file"], columns=["id", "vector"], use_threads=False)
+        flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        yield table["id"].to_pylist(), flat.reshape(table.num_rows, manifest["dim"])
+
+
+def _open(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of what was begun here, or a new one."""
+    if not (folder / MANIFEST).is_file():
+        others = [item.name for item in folder.iterdir() if item.name != ".lock"]
+        if others:
+            raise ConfigError(f"{folder} is not empty and holds no vectors ({others[0]}); choose another folder")
+        return {**settings, "complete": False, "shards": []}
+    manifest = _read_manifest(folder)
+    for name in _SETTINGS:
+        if manifest[name] != settings[name]:
+            raise ConfigError(
+                f"{folder} was begun with {name}={manifest[name]!r}, and now it is {settings[name]!r}; "
+                "choose another folder, or remove this one"
+            )
+    return manifest
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_json(folder / MANIFEST)
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{folder / MANIFEST} has format version {version!r}; this Brickwork reads {FORMAT_VERSION}. "
+            "Encode anew, or use the version that wrote it"
+        )
+    try:
+        for number, shard in enumerate(manifest["shards"]):
+            names = (manifest[name] for name in (*_SETTINGS, "complete"))
+            if not all(value is not None for value in names) or shard["documents"] < 1:
+                raise ValueError("a setting is empty")
+            if shard["file"] != f"vectors-{number:05d}.parquet":
+                raise ValueError(f"shard {number} is called {shard['file']!r}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / MANIFEST} is damaged ({error!r}); encode anew") from error
+    return manifest
+
+
+def _check_file(folder: Path, shard: dict[str, Any]) -> None:
+    path = folder / shard["file"]
+    if not path.is_file() or sha256_file(path) != shard["sha256"]:
+        raise ArtifactError(f"{path} is missing or not what was written (its SHA-256 differs); encode anew")
+
+
+def _check_unchanged(folder: Path, shard: dict[str, Any], number: int, rows: Sequence[Document]) -> None:
+    _check_file(folder, shard)
+    if len(rows) != shard["documents"] or _digest(rows) != shard["documents_sha256"]:
+        raise DataError(
+            f"the input is not the one that {folder} was begun with: the documents of shard {number} differ; "
+            "choose another folder, or remove this one"
+        )
+
+
+def _shards(documents: Iterable[Document | str], shard_size: int) -> Iterator[list[Document]]:
+    """The documents in lists of ``shard_size``, shorter ones where the texts are very long."""
+    rows: list[Document] = []
+    characters = 0
+    for number, item in enumerate(documents):
+        row = Document(id=str(number), title="", text=item, source="") if isinstance(item, str) else item
+        if rows and (len(rows) == shard_size or characters + len(row.text) > SHARD_CHARACTERS):
+            yield rows
+            rows, characters = [], 0
+        rows.append(row)
+        characters += len(row.text)
+    if rows:
+        yield rows
+
+
+def _digest(rows: Sequence[Document]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.id, row.title, row.text]).encode())
+    return digest.hexdigest()
+
+
+def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtype: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from brickwork.core.files import os_errors
+
+    flat = pa.array(vectors.astype(dtype, copy=False).reshape(-1))
+    columns: dict[str, pa.Array] = {
+        "id": pa.array([_utf8(row.id) for row in rows], pa.string()),
+        "title": pa.array([_utf8(row.title) for row in rows], pa.large_string()),
+        "text": pa.array([_utf8(row.text) for row in rows], pa.large_string()),
+        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+    }
+    compression = {"id": "zstd", "title": "zstd", "text": "zstd", "vector.list.element": "none"}
+    with atomic_path(path) as temporary, os_errors(path):
+        pq.write_table(
+            pa.table(columns),
+            temporary,
+            compression=cast(Any, compression),
+            use_dictionary=False,
+            write_statistics=False,
+        )
+
+
+def _utf8(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates are replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
+
+
+@contextlib.contextmanager
+def _counter(wanted: bool, total: int | None) -> Iterator[Callable[..., None]]:
+    """What to call with a number of documents done (and True if an earlier call did them); shown on stderr."""
+    if not wanted:
+        yield lambda count, reused=False: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} documents, {task.fields[speed]}/s"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), "left", TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("", total=total, speed="0")
+        fresh = 0
+
+        def advance(count: int, reused: bool = False) -> None:
+            nonlocal fresh
+            fresh += 0 if reused else count
+            bar.update(task, advance=count, speed=f"{fresh / (bar.tasks[0].elapsed or 1e-9):,.0f}")
+
+        yield advance

@@ -1,0 +1,74 @@
+"""A SentenceTransformer folder as a representation."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brickwork.core.elastic import ElasticAxes
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import load_tensors, read_json
+from brickwork.encoders.build import load_text_folder
+from brickwork.encoders.static import StaticEmbedding
+from brickwork.encoders.text import TextEncoder
+from brickwork.encoders.tokenization import PAD, load_tokenizer
+from brickwork.representation.model import Representation
+
+# StaticEmbedding of sentence-transformers reads a text to its end; so long a limit means the same.
+_STATIC_TOKENS = 1_000_000
+
+
+def import_sentence_transformers(folder: Path) -> Representation:
+    """The model in ``folder``; its one trained size is the full one.
+
+    Known are Transformer → Pooling, or StaticEmbedding, and then Normalize (which is left out: vectors are
+    normalised after cutting, always).
+
+    Raises:
+        ArtifactError: files are missing, damaged or unsafe, or the chain has other parts.
+    """
+    parts = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    try:
+        chain = [(str(part["type"]).rpartition(".")[2], str(part["path"])) for part in parts]
+    except (TypeError, KeyError) as error:
+        raise ArtifactError(f"{folder / 'modules.json'} is malformed ({error!r}); use a good copy") from error
+    if any(".." in Path(path).parts or Path(path).is_absolute() for _, path in chain):
+        raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
+    if chain and chain[0][0] == "StaticEmbedding":
+        _check_end(folder, [name for name, _ in chain[1:]])
+        encoder = _static(folder / chain[0][1])
+    else:
+        encoder = load_text_folder(folder)
+    axes = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
+    return Representation(encoder.eval(), axes, lineage={"source": "sentence-transformers"}, card={})
+
+
+def _check_end(folder: Path, names: list[str]) -> None:
+    if set(names) - {"Normalize"}:
+        raise ArtifactError(
+            f"{folder} has {' → '.join(names)} after StaticEmbedding; only Normalize can be loaded there"
+        )
+
+
+def _static(folder: Path) -> TextEncoder:
+    state = load_tensors(folder / "model.safetensors")
+    weight: Any = state.get("embedding.weight")
+    if set(state) != {"embedding.weight"} or weight.ndim != 2:
+        raise ArtifactError(
+            f"{folder / 'model.safetensors'} holds {sorted(state)}; a static embedding has one matrix "
+            "'embedding.weight'"
+        )
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    if tokenizer.get_vocab_size() > len(weight):
+        raise ArtifactError(f"{folder} has vectors for {len(weight)} of its {tokenizer.get_vocab_size()} tokens")
+    # The padding token stands for an empty text and counts as nothing. Where the vocabulary has none, a row of
+    # zeros is added for it.
+    pad_id = tokenizer.token_to_id(PAD)
+    if pad_id is None:
+        pad_id = len(weight)
+        weight = torch.cat([weight, weight.new_zeros(1, weight.shape[1])])
+    with torch.device("meta"):
+        body = StaticEmbedding(vocab_size=len(weight), width=weight.shape[1], pad_id=pad_id)
+    body.load_state_dict({"token_embedding.weight": weight.float()}, assign=True)
+    limit = (tokenizer.truncation or {}).get("max_length", _STATIC_TOKENS)
+    return TextEncoder(body, tokenizer, max_tokens=limit)

@@ -1,0 +1,81 @@
+"""The encoder as it runs for encoding: in evaluation mode, in bf16 where that pays."""
+
+import copy
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from brickwork.core.errors import ConfigError
+from brickwork.core.hardware import bf16_is_fast
+from brickwork.representation.packed import can_pack, pack_linears
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+# A bf16 copy costs half the weights and the time of a short batch, so it is kept as long as the encoder
+# lives and its weights have not changed.
+_copies: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]]" = weakref.WeakKeyDictionary()
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's weights are."""
+    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+
+
+def resolve_precision(precision: Precision, encoder: nn.Module) -> Literal["fp32", "bf16"]:
+    """``auto``: bf16 where the device has instructions for it and there are matrices to multiply, else fp32.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if precision == "auto":
+        multiplies = any(isinstance(module, nn.Linear | nn.Conv2d) for module in encoder.modules())
+        return "bf16" if multiplies and bf16_is_fast(device_of(encoder)) else "fp32"
+    if precision not in ("fp32", "bf16"):
+        raise ConfigError(f"precision is {precision!r}; choose one of 'auto', 'fp32', 'bf16'")
+    return precision
+
+
+@contextmanager
+def for_inference(encoder: nn.Module, precision: Precision = "auto") -> Iterator[nn.Module]:
+    """The encoder to run forward with: itself in evaluation mode, or its bf16 copy. Its own mode is restored."""
+    if resolve_precision(precision, encoder) == "bf16":
+        yield _bf16_copy(encoder)
+        return
+    modes = {module: module.training for module in encoder.modules()}
+    encoder.eval()
+    try:
+        yield encoder
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _bf16_copy(encoder: nn.Module) -> nn.Module:
+    stamp = _stamp(encoder)
+    kept = _copies.get(encoder)
+    if kept is not None and stamp is not None and kept[0] == stamp:
+        return kept[1]
+    tokenizer = getattr(encoder, "tokenizer", None)
+    # Weights go to bf16 one by one, so that no second float32 model exists; the tokenizer is shared.
+    memo: dict[int, Any] = {} if tokenizer is None else {id(tokenizer): tokenizer}
+    for tensor in (*encoder.parameters(), *encoder.buffers()):
+        low = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
+        memo[id(tensor)] = nn.Parameter(low, False) if isinstance(tensor, nn.Parameter) else low
+    low_precision = copy.deepcopy(encoder, memo).eval()
+    if device_of(encoder).type == "cpu" and can_pack():
+        pack_linears(low_precision)
+    if stamp is not None:
+        _copies[encoder] = (stamp, low_precision)
+    return low_precision
+
+
+def _stamp(encoder: nn.Module) -> tuple[Any, ...] | None:
+    """Changes when a weight is written to or replaced; None where torch does not count the writes."""
+    try:
+        return tuple((t.data_ptr(), t._version) for t in (*encoder.parameters(), *encoder.buffers()))
+    except RuntimeError:  # tensors made in inference mode
+        return None

@@ -1,0 +1,206 @@
+"""What the user keeps of a training: an encoder and the sizes it may be cut to.
+
+    model = brickwork.load("runs/demo")
+    vectors = model.encode(["a text", "another"], dim=64, layers=3)
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import nn
+
+from brickwork.core.elastic import ElasticAxes
+from brickwork.core.errors import BrickworkWarning, ConfigError
+from brickwork.representation.encode import encode
+from brickwork.representation.inference import Precision
+from brickwork.representation.truncate import truncate
+
+
+class Representation:
+    """An encoder, the axes along which it can be cut, where it comes from, and what its card tells.
+
+    ``axes``: trained prefix lengths and depths. ``lineage``: the system that trained it, and what it replaces.
+    ``card``: facts for the model card (representation/card.py).
+
+    Raises:
+        ConfigError: ``axes`` go beyond the encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        axes: ElasticAxes,
+        lineage: Mapping[str, Any] | None = None,
+        card: Mapping[str, Any] | None = None,
+    ):
+        self.encoder: Any = encoder
+        self.axes = axes
+        self.lineage = dict(lineage or {})
+        self.card = dict(card or {})
+        self._told: set[str] = set()
+        if axes.full_dim > self.encoder.embedding_dim or axes.num_layers > self.encoder.num_layers:
+            raise ConfigError(
+                f"axes dims {list(axes.dims)}, layers {list(axes.layers)} go beyond the encoder, which has "
+                f"{self.encoder.embedding_dim} numbers and {self.encoder.num_layers} layers"
+            )
+
+    def size(self, dim: int | None = None, layers: int | None = None) -> tuple[int, int]:
+        """The (dim, layers) that a request stands for; ``None`` is full. Warns, once, of sizes between the trained.
+
+        Raises:
+            ConfigError: outside of what the encoder has.
+        """
+        dim, layers, notes = self.axes.resolve(dim, layers)
+        for note in notes:
+            self._tell(note, note)
+        return dim, layers
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        dim: int | None = None,
+        layers: int | None = None,
+        batch_size: int | None = None,
+        normalize: bool = True,
+        progress: bool | Callable[[int], None] = False,
+        precision: Precision = "auto",
+        token_budget: int | None = None,
+    ) -> Float32[np.ndarray, "*n dim"]:
+        """Vectors of texts (a list, or one string) or of images (uint8, N × H × W × C).
+
+        ``layers`` runs these blocks only; ``dim`` cuts, then ``normalize`` scales to length 1. ``batch_size``
+        caps the inputs of a batch and ``token_budget`` its tokens: both change the speed, not the vectors
+        (beyond rounding). ``precision``: ``auto`` is bf16 where the device has instructions for it.
+        ``progress``: a bar on the error stream, or what to call with the number of inputs done.
+
+        Shapes: N inputs → (N, dim); one string → (dim,); an empty list → (0, dim).
+
+        Raises:
+            ConfigError: a size that the model does not have.
+            DataError: an input is not a text.
+            ResourceError: a single input does not fit into memory.
+        """
+        dim, layers = self.size(dim, layers)
+        cut_before = getattr(self.encoder, "truncated", 0)
+        single = isinstance(inputs, str)
+        vectors = encode(
+            self.encoder,
+            [inputs] if single else inputs,
+            dim,
+            layers,
+            batch_size=batch_size,
+            normalize=normalize,
+            progress=progress,
+            precision=precision,
+            token_budget=token_budget,
+        )
+        truncated = getattr(self.encoder, "truncated", 0) - cut_before
+        if truncated:
+            self._tell(
+                "truncated",
+                f"{truncated:,} of {len(vectors):,} texts are longer than {self.encoder.max_tokens} tokens and "
+                "were cut there; split long texts into passages to keep all of them",
+            )
+        return vectors[0] if single else vectors
+
+    def similarity(self, a: Any, b: Any) -> Float32[np.ndarray, "a b"]:
+        """Cosines between all of ``a`` and all of ``b``; each is texts, one text, or vectors (N × D, or D)."""
+        left, right = self._unit(a), self._unit(b)
+        if left.shape[1] != right.shape[1]:
+            raise ConfigError(f"vectors of {left.shape[1]} and {right.shape[1]} numbers cannot be compared")
+        return left @ right.T
+
+    def _unit(self, given: Any) -> Float32[np.ndarray, "n dim"]:
+        if isinstance(given, np.ndarray) and given.dtype.kind == "f":
+            rows = np.atleast_2d(given)
+            return truncate(rows, rows.shape[1])
+        return self.encode([given] if isinstance(given, str) else given)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder runs."""
+        return next(self.encoder.parameters()).device
+
+    def to(self, device: torch.device | str) -> "Representation":
+        """Moves the encoder; returns itself."""
+        self.encoder.to(device)
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any weight, the architecture or the tokenizer."""
+        digest = hashlib.sha256(json.dumps(self.encoder.architecture(), sort_keys=True).encode())
+        if getattr(self.encoder, "tokenizer", None) is not None:
+            digest.update(tokenizer_json(self.encoder).encode())
+        for name, tensor in sorted(self.encoder.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: Path | str) -> Path:
+        """Writes model.safetensors, tokenizer.json, README.md and, last, brickwork.json with their hashes.
+
+        Other files in an existing folder (those of the run) are left alone.
+
+        Raises:
+            ResourceError: disk full, read-only folder.
+        """
+        from brickwork.representation.store import save
+
+        return save(self, Path(folder))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, revision: str | None = None) -> str:
+        """Uploads the model to the Hugging Face hub and returns its address.
+
+        Raises:
+            ArtifactError: not logged in, no such name, or no network.
+        """
+        from brickwork.representation.hub import push
+
+        return push(self, repo_id, private=private, revision=revision)
+
+    def __repr__(self) -> str:
+        return (
+            f"Representation({self.encoder.kind}, dims={list(self.axes.dims)}, layers={list(self.axes.layers)}, "
+            f"system={self.lineage.get('system')!r})"
+        )
+
+    def _tell(self, key: str, message: str) -> None:
+        """A warning, once for each ``key`` in the life of this object."""
+        if key not in self._told:
+            self._told.add(key)
+            warnings.warn(message, BrickworkWarning, stacklevel=4)
+
+
+def tokenizer_json(encoder: Any) -> str:
+    """The tokenizer as one line of JSON, the same before saving and after loading."""
+    return json.dumps(json.loads(encoder.tokenizer.to_str()), sort_keys=True, ensure_ascii=False)
+
+
+def load(path: Path | str, revision: str | None = None) -> Representation:
+    """The model in a run folder, a SentenceTransformer folder or a repository on the hub.
+
+    ``revision``: branch, tag or commit of a hub repository. Only safetensors and JSON are read, after their
+    hashes were compared; no code comes from a model folder.
+
+    Raises:
+        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
+    """
+    from brickwork.representation.hub import download
+    from brickwork.representation.import_sentence_transformers import import_sentence_transformers
+    from brickwork.representation.store import MANIFEST, load_folder, unfinished
+
+    folder = download(path, revision)
+    if (folder / MANIFEST).is_file():
+        return load_folder(folder)
+    if (folder / "modules.json").is_file() or (folder / "config_sentence_transformers.json").is_file():
+        return import_sentence_transformers(folder)
+    raise unfinished(folder)

@@ -1,0 +1,198 @@
+"""A representation as a folder: written file by file, read only after size, hash and shapes were compared.
+
+model.safetensors   the weights
+tokenizer.json      for texts
+README.md           the model card, for people
+brickwork.json      written last: format version, kind, architecture, axes, lineage, card, sha256 of what is read
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+import brickwork
+from brickwork.core.elastic import ElasticAxes
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import (
+    atomic_folder,
+    check_tensor_file,
+    load_tensors,
+    read_json,
+    save_tensors,
+    sha256_file,
+    write_json,
+    write_text,
+)
+from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.text import TextEncoder
+from brickwork.representation.card import render
+from brickwork.representation.model import Representation, tokenizer_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MANIFEST = "brickwork.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+FORMAT_VERSION = 1
+_FILES = {"text": {WEIGHTS, TOKENIZER}, "image": {WEIGHTS}}
+_MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
+
+
+def save(representation: Representation, folder: Path) -> Path:
+    """Writes the folder; an existing one keeps its other files."""
+    if folder.is_dir():
+        _write(representation, folder)
+    else:
+        with atomic_folder(folder) as temporary:
+            _write(representation, temporary)
+    return folder
+
+
+def _write(representation: Representation, folder: Path) -> None:
+    encoder = representation.encoder
+    save_tensors(folder / WEIGHTS, encoder.state_dict(), {"format": "pt"})
+    names = _FILES[encoder.kind]
+    if TOKENIZER in names:
+        write_text(folder / TOKENIZER, tokenizer_json(encoder))
+    write_text(folder / "README.md", render(representation))
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "kind": encoder.kind,
+        "architecture": encoder.architecture(),
+        "axes": {"dims": list(representation.axes.dims), "layers": list(representation.axes.layers)},
+        "lineage": representation.lineage,
+        "fingerprint": representation.fingerprint,
+        "brickwork": brickwork.__version__,
+        "sha256": {name: sha256_file(folder / name) for name in sorted(names)},
+        "card": representation.card,
+    }
+    write_json(folder / MANIFEST, manifest)
+
+
+def unfinished(folder: Path) -> ArtifactError:
+    """Why a folder without a manifest cannot be loaded."""
+    if (folder / "checkpoints").is_dir():
+        return ArtifactError(
+            f"{folder} holds a training that has not finished; finish it with: brickwork resume {folder}"
+        )
+    return ArtifactError(
+        f"{folder} holds no model: neither {MANIFEST} nor modules.json is there; choose a run folder or a "
+        "SentenceTransformer folder"
+    )
+
+
+def load_folder(folder: Path) -> Representation:
+    """The representation in ``folder``.
+
+    Raises:
+        ArtifactError: of another format version, or a file is missing, damaged or unsafe, or tensors are missing,
+            unexpected or of the wrong shape.
+    """
+    manifest = _read_manifest(folder)
+    kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
+    _check_files(folder, kind, manifest["sha256"])
+    header = check_tensor_file(folder / WEIGHTS)
+    where = folder / MANIFEST
+    try:
+        text = (folder / TOKENIZER).read_text(encoding="utf-8") if kind == "text" else ""
+        _check_layers(architecture, len(header))
+        encoder = _build(kind, architecture, text, header, folder)
+        elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
+        return Representation(encoder.eval(), elastic, manifest["lineage"], manifest["card"])
+    except ConfigError as error:
+        raise ArtifactError(f"{where} is damaged: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ArtifactError(f"{where} does not describe an encoder that can be built ({error!r:.200})") from error
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    manifest = read_json(path)
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has format version {version!r}; this Brickwork ({brickwork.__version__}) reads "
+            f"{FORMAT_VERSION}. Install a newer Brickwork, or make the folder anew"
+        )
+    for name in ("architecture", "axes", "lineage", "sha256", "card"):
+        if not isinstance(manifest.get(name), dict):
+            raise ArtifactError(f"{path} is damaged: '{name}' is missing or not an object")
+    if manifest.get("kind") not in _FILES:
+        raise ArtifactError(f"{path} is of kind {manifest.get('kind')!r}; known: {', '.join(_FILES)}")
+    return manifest
+
+
+def _check_files(folder: Path, kind: str, hashes: "Mapping[str, Any]") -> None:
+    """Every file that will be read is one of ours, is there, and is what was written."""
+    # Names come from a fixed set, so none can lead out of the folder.
+    if set(hashes) != _FILES[kind]:
+        raise ArtifactError(
+            f"{folder / MANIFEST} lists the files {sorted(map(str, hashes))}; a {kind} model has "
+            f"{sorted(_FILES[kind])}. The folder is damaged or not safe"
+        )
+    check_tensor_file(folder / WEIGHTS)  # a pickle is refused before it is read
+    for name in sorted(hashes):
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; use a complete copy of the folder")
+        if name == TOKENIZER and path.stat().st_size > _MAX_TOKENIZER_BYTES:
+            raise ArtifactError(f"{path} has {path.stat().st_size} bytes, too many for a tokenizer; not read")
+        if sha256_file(path) != hashes[name]:
+            raise ArtifactError(
+                f"{path} is not the file that was written (its SHA-256 differs from the one in {MANIFEST}): "
+                "damaged, or left by a save that was interrupted. Use a good copy, or save again"
+            )
+
+
+def _check_layers(architecture: "Mapping[str, Any]", num_tensors: int) -> None:
+    """A number of layers beyond the tensors there are would only cost time and memory."""
+    for values in (architecture.get("arguments"), architecture.get("config")):
+        for name in ("num_layers", "depth"):
+            count = values.get(name) if isinstance(values, dict) else None
+            if isinstance(count, int) and count > num_tensors:
+                raise ValueError(f"{name}={count} with {num_tensors} tensors")
+
+
+def _build(
+    kind: str, architecture: "Mapping[str, Any]", tokenizer: str, header: "Mapping[str, Any]", folder: Path
+) -> nn.Module:
+    def fresh() -> nn.Module:
+        if kind == "image":
+            return ImageEncoder.from_architecture(architecture)
+        return TextEncoder.from_architecture(architecture, tokenizer)
+
+    path = folder / WEIGHTS
+    if architecture.get("body") == "hub":  # transformers' models look at their weights while they are built
+        encoder = fresh()
+    else:
+        # Without memory at first: shapes are compared before anything is allocated.
+        with torch.device("meta"):
+            encoder = fresh()
+    _compare(encoder, header, path)
+    encoder.load_state_dict(load_tensors(path), assign=True)
+    for name, tensor in (*encoder.named_parameters(), *encoder.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(f"'{name}' is not among the weights")
+    return encoder.to(memory_format=torch.channels_last) if kind == "image" else encoder
+
+
+def _compare(encoder: nn.Module, header: "Mapping[str, Any]", path: Path) -> None:
+    """Raises unless the file has exactly the encoder's tensors, in shape and type."""
+    wanted = {name: list(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    found = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    problems = []
+    if missing := sorted(set(wanted) - set(found)):
+        problems.append(f"missing {missing}")
+    if unexpected := sorted(set(found) - set(wanted)):
+        problems.append(f"unexpected {unexpected}")
+    for name in sorted(set(wanted) & set(found)):
+        entry = found[name]
+        if list(entry["shape"]) != wanted[name]:
+            problems.append(f"'{name}' has shape {list(entry['shape'])}, not {wanted[name]}")
+        elif entry["dtype"] != "F32":
+            problems.append(f"'{name}' is of type {entry['dtype']}, not F32")
+    if problems:
+        raise ArtifactError(f"{path} does not fit the architecture in {MANIFEST}: {'; '.join(problems)[:2000]}")

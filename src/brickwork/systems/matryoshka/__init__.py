@@ -1,0 +1,24 @@
+"""Matryoshka Representation Learning: every listed prefix of the embedding is an embedding of its own."""
+
+from brickwork.core.registry import SystemCard
+
+CARD = SystemCard(
+    slug="matryoshka",
+    title="Matryoshka Representation Learning",
+    authors="Kusupati, Bhatt, Rege, Wallingford, Sinha, Ramanujan, Howard-Snyder, Chen, Kakade, Jain, Farhadi",
+    year=2022,
+    arxiv="2205.13147",
+    group="elastic size",
+    summary="Applies the training loss to several prefixes of one embedding at once, so that it can be cut short "
+    "afterwards; spends dimensions adaptively in classification (cascade) and retrieval (shortlist and rerank).",
+    capabilities=("encodes", "text", "images", "elastic dims"),
+    flow=(
+        ("data", "data.load.load_task"),
+        ("encoder", "encoders.text.TextEncoder or encoders.image.ImageEncoder"),
+        ("heads", "modules.heads.NestedLinear (labels only)"),
+        ("objective", "objectives.nested.nested_loss over info_nce, cosent, angle or cross entropy"),
+        ("training", "training.loop.fit"),
+        ("representation", "representation.model.Representation, cut along dims"),
+        ("use", "index shortlist and funnel; modules.cascade.CascadePolicy"),
+    ),
+)

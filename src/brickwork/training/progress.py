@@ -1,0 +1,89 @@
+"""What a person sees while a model trains."""
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+LINE_EVERY_SECONDS = 5.0
+
+
+class Progress:
+    """A live bar on a terminal, a plain line every few seconds elsewhere; both on standard error.
+
+    Shows step, loss, the newest validation numbers, examples/s, time elapsed and left. For silence, pass no
+    progress at all.
+    """
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=True, highlight=False)
+        self._bar: Bar | None = None
+        self._quality = ""
+        self._steps = 0
+        self._started = self._printed = time.monotonic()
+        self._first = 0
+
+    def start(self, steps: int, done: int) -> None:
+        """Begins at ``done`` of ``steps``."""
+        self._steps, self._first = steps, done
+        self._started = self._printed = time.monotonic()
+        if self.console.is_terminal:
+            self._bar = Bar(
+                TextColumn("training"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}"),
+                TextColumn("[green]{task.fields[quality]}"),
+                TextColumn("{task.fields[speed]}/s"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                expand=True,
+            )
+            self._bar.add_task("training", total=steps, completed=done, loss="…", quality="", speed="…")
+            self._bar.start()
+
+    def update(self, step: int, loss: float, examples_per_second: float) -> None:
+        """After each step: ``step`` of them are done."""
+        if self._bar is not None:
+            speed = f"{examples_per_second:,.0f} examples"
+            self._bar.update(self._bar.task_ids[0], completed=step, loss=f"{loss:.4f}", speed=speed)
+        elif time.monotonic() - self._printed >= LINE_EVERY_SECONDS or step == self._steps:
+            self._printed = time.monotonic()
+            elapsed = self._printed - self._started
+            left = elapsed / max(1, step - self._first) * (self._steps - step)
+            quality = f"  {self._quality}" if self._quality else ""
+            self._print(
+                f"step {step}/{self._steps}  loss {loss:.4f}{quality}  {examples_per_second:,.0f} examples/s"
+                f"  elapsed {_clock(elapsed)}  left {_clock(left)}"
+            )
+
+    def validated(self, step: int, values: Mapping[str, float]) -> None:
+        """New validation numbers."""
+        self._quality = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], quality=self._quality)
+        elif self._quality:
+            self._print(f"step {step}/{self._steps}  {self._quality}")
+
+    def message(self, text: str) -> None:
+        """A line of its own; also before the start and after the end."""
+        self._print(text)
+
+    def close(self) -> None:
+        """Ends the bar and leaves its last state on the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

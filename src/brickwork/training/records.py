@@ -1,0 +1,137 @@
+"""What a run leaves to read: ``metrics.jsonl``, ``env.json``, ``nonfinite.json``, TensorBoard events if asked for."""
+
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brickwork.core.errors import MissingExtraError
+from brickwork.core.files import os_errors, write_json, write_text
+from brickwork.core.hardware import cpu_features, cpu_name
+
+_PACKAGES = ("brickwork", "torch", "lightning-fabric", "transformers", "tokenizers", "safetensors", "numpy")
+
+
+class Records:
+    """Lines of ``metrics.jsonl``, one JSON object each with its ``step``; nothing without a folder.
+
+    Opening keeps the lines up to ``step`` (where training starts), so that after a resume no step is there twice.
+    """
+
+    def __init__(self, folder: Path | None, *, step: int, tensorboard: bool = False):
+        self._path = folder / "metrics.jsonl" if folder else None
+        self._events: Any = None
+        if self._path is None or folder is None:
+            return
+        kept = [line for line in _lines(self._path) if 0 < step >= json.loads(line)["step"]]
+        write_text(self._path, "".join(line + "\n" for line in kept))
+        if tensorboard:
+            self._events = _event_writer(folder / "tensorboard", step + 1)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Appends a record. Numbers that are not finite become ``null``, as JSON has none.
+
+        Raises:
+            ResourceError: the disk is full.
+        """
+        if self._path is None:
+            return
+        record = _finite({"step": step, **values})
+        with os_errors(self._path), open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+        if self._events is not None:
+            for name, value in _flat(values):
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Ends the TensorBoard events."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _lines(path: Path) -> list[str]:
+    """The complete lines; a last one cut short by a kill is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            whole = isinstance(json.loads(line)["step"], int)
+        except (ValueError, KeyError, TypeError):
+            continue
+        if whole:
+            found.append(line)
+    return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            found.append((prefix + name, float(value)))
+    return found
+
+
+def _event_writer(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtraError("tensorboard", "tensorboard", "writing TensorBoard events") from None
+    with os_errors(folder):
+        return SummaryWriter(str(folder), purge_step=first_step)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, processor, threads, git commit of the working folder and the command, for ``env.json``."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "processor": cpu_name(),
+        "processor_features": list(cpu_features()),
+        "device": device_name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def write_replay(folder: Path, step: int, indices: list[int], values: Mapping[str, Any]) -> Path:
+    """Writes ``nonfinite.json``: the step and the rows with which a non-finite number can be met again."""
+    path = folder / "nonfinite.json"
+    write_json(path, {"step": step, "indices": indices, **_finite(values)})
+    return path

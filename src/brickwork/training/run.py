@@ -1,0 +1,40 @@
+"""A run: one complete, frozen configuration, to and from plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from brickwork.core import registry
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ConfigError
+from brickwork.data.config import DataConfig
+from brickwork.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """``system``: slug. ``model``: the system's own configuration, of its type ``system.Config``."""
+
+    system: str
+    recipe: str
+    seed: int = 0
+    model: Any
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def run_to_dict(run: RunConfig) -> dict[str, Any]:
+    """The run as plain JSON values."""
+    return to_dict(run)
+
+
+def run_from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """The run that :func:`run_to_dict` described.
+
+    Raises:
+        ConfigError: an unknown system, and every wrong field at once.
+    """
+    slug = values.get("system")
+    if not isinstance(slug, str):
+        raise ConfigError("option 'system' is required: the slug of a system, as in `brickwork list`")
+    return from_dict(RunConfig, values, types={"model": registry.load(slug, "system").Config})

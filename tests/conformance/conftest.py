@@ -1,0 +1,58 @@
+"""The battery that every system gets by being registered; see exemplars, part 6, items 1–12.
+
+Each system is built from its own ``smoke`` recipe. The recipe's data is made up or comes with a library, so losses do not
+depend on what is installed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+
+from brickwork import api
+from brickwork.core import registry
+from brickwork.core.seeding import seed_everything
+from brickwork.core.types import Batch
+from brickwork.data.types import TaskData
+from brickwork.training.run import RunConfig
+
+STEPS = 20
+
+
+@dataclass
+class Case:
+    """One system with its smoke run, small enough for a test."""
+
+    slug: str
+    run: RunConfig
+    data: TaskData
+
+    def fresh(self, seed: int | None = None, **model: Any) -> torch.nn.Module:
+        """A newly built system."""
+        seed_everything(self.run.seed if seed is None else seed)
+        return registry.load(self.slug, "system").build(replace(self.run.model, **model), self.data)
+
+    def batch(self, system: torch.nn.Module, rows: range | list[int], step: int = 0) -> Batch:
+        """Training examples as the loop would hand them over."""
+        return {**system.collate(self.data.train.take(list(rows))), "step": step, "indices": list(rows)}
+
+    def inputs(self, rows: range | list[int]) -> Any:
+        """Inputs to encode: images, or texts of mixed lengths."""
+        columns = self.data.train.take(list(rows))
+        return columns["input"] if "input" in columns else columns["positive"]
+
+
+def smoke(slug: str) -> RunConfig:
+    """The smoke recipe, cut to a few steps in float32 on one CPU thread."""
+    run = api.recipe(slug, "smoke")
+    train = replace(run.train, steps=STEPS, batch_size=16, precision="fp32", device="cpu", deterministic=True)
+    return replace(run, train=train)
+
+
+@pytest.fixture(scope="module", params=registry.slugs())
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    run = smoke(request.param)
+    _, data = api.build(run)
+    yield Case(request.param, run, data)

@@ -1,0 +1,181 @@
+"""Items 1 and 8 of the battery: configurations, and options that do something."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import torch
+
+
+from brickwork import api
+from brickwork.core import registry
+from brickwork.core.config import override, to_dict
+from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.seeding import seed_everything
+from brickwork.data.types import Examples, TaskData
+from brickwork.training.run import run_from_dict, run_to_dict
+
+# Fields that need what a test does not have, with the reason. Nothing else may be here.
+UNTESTED = {
+    "encoder.kind": "chooses the dataclass",
+    "encoder.revision": "only a hub model has revisions",
+    "encoder.backbone": "pretrained weights; tests/unit/encoders",
+}
+# Fields read where no single value can be guessed.
+CANDIDATES: dict[str, list[Any]] = {
+    "encoder.num_heads": [1, 4],
+    "encoder.vocab_size": [300],
+    "encoder.max_tokens": [4],
+    "compression_dim": [4],
+}
+
+
+def test_round_trip_is_exact(case):
+    """Item 1."""
+    values = run_to_dict(case.run)
+    assert run_from_dict(values) == case.run
+    assert case.fresh().state_dict().keys() == rebuilt(case, values).state_dict().keys()
+
+
+def rebuilt(case, values):
+    return registry.load(case.slug, "system").build(run_from_dict(values).model, case.data)
+
+
+def test_unknown_key_names_the_nearest(case):
+    """Item 1."""
+    name = next(iter(to_dict(case.run.model)))
+    with pytest.raises(ConfigError, match=f"{name}x.*{name}"):
+        override(case.run, [f"model.{name}x=1"])
+
+
+@pytest.mark.parametrize("slug", registry.slugs())
+def test_every_recipe_is_complete(slug):
+    """Every recipe is a run of this system, survives JSON, and says in its docstring what it is."""
+    names = api.recipe_names(slug)
+    assert {"smoke", "small", "gpu", "paper"} <= set(names)
+    for name in names:
+        run = api.recipe(slug, name)
+        assert (run.system, run_from_dict(run_to_dict(run))) == (slug, run)
+        assert len(getattr(registry.load(slug, "recipes"), name).__doc__.strip()) > 60
+
+
+# ---- item 8: no dead options -----------------------------------------------------------------------------------
+
+
+def tasks(case: Any) -> list[TaskData]:
+    """The smoke data in every form that some system could take: as it is, as scored pairs, as labelled texts."""
+    data = case.data
+    found = [data]
+    if data.modality == "text":
+        columns = data.train.take(range(64))
+        generator = torch.Generator().manual_seed(0)
+        score = torch.rand(64, generator=generator).tolist()
+        scored = Examples({"anchor": columns["anchor"], "positive": columns["positive"], "score": score})
+    else:
+        texts = [f"word{i % 7} of {i % 5} in {i % 3}" for i in range(64)]
+        pairs = Examples({"anchor": texts, "positive": texts[::-1], "group": list(range(64))})
+        found.append(replace(data, kind="pairs", modality="text", train=pairs))
+        scored = Examples({"anchor": texts, "positive": texts[::-1], "score": [i / 63 for i in range(64)]})
+    found.append(replace(data, kind="scored", modality="text", train=scored))
+    return found
+
+
+def leaves(cls: type, values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(path, type, value) of every field of a configuration, nested ones included."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint, value = hints[field.name], getattr(values, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(type(value), value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, hint, value
+
+
+def alternatives(path: str, hint: Any, value: Any) -> list[Any]:
+    """Other values of a field."""
+    if path in CANDIDATES:
+        return CANDIDATES[path]
+    found: list[Any] = []
+    for option in get_args(hint) if get_origin(hint) not in (Literal, tuple) else (hint,):
+        if get_origin(option) is Literal:
+            found += list(get_args(option))
+        found += {int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(option, [])
+    if get_origin(hint) is Literal:
+        found += list(get_args(hint))
+    if get_origin(hint) is tuple:
+        found += [value[1:] or (8, 32), tuple(2.0 for _ in value) or (1.0, 0.5)]
+    found += {bool: [not value], int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(hint, [])
+    return [other for other in found if other != value]
+
+
+def trace(slug: str, model: Any, data: TaskData) -> Any:
+    """Everything that an option could change: parameters, terms and losses of three updates, an output."""
+    seed_everything(0)
+    system = registry.load(slug, "system").build(model, data)
+    seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(system.axes)]
+    optimiser = torch.optim.SGD(system.parameters(), lr=0.05)
+    for step in range(3):
+        rows = list(range(8 * step, 8 * step + 8))
+        output = system.loss({**system.collate(data.train.take(rows)), "step": step, "indices": rows})
+        seen += [output.total.item(), sorted(output.terms), sorted(output.stats)]
+        optimiser.zero_grad()
+        output.total.backward()
+        optimiser.step()
+    inputs = data.train.take(range(3))
+    return [*seen, system.eval().encode(inputs["input"] if "input" in inputs else inputs["anchor"]).tolist()]
+
+
+def with_value(config: Any, path: str, value: Any) -> Any:
+    head, _, rest = path.partition(".")
+    config = replace(config, **{head: with_value(getattr(config, head), rest, value) if rest else value})
+    if problems := config.validate() if hasattr(config, "validate") else []:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
+    """Configurations to change fields of: the smoke recipe, each choice of its Literals, and tiny encoders."""
+    from brickwork.encoders.config import TextEncoderConfig
+
+    text = TextEncoderConfig(backbone="scratch", width=16, num_layers=3, max_tokens=24, vocab_size=320)
+    for data in tasks(case):
+        model = case.run.model
+        if data.modality == "text":
+            model = replace(model, encoder=text, dims=())
+        yield model, data
+        for path, hint, value in leaves(type(model), model):
+            if get_origin(hint) is Literal and "." not in path:
+                for choice in get_args(hint):
+                    if choice != value and path not in UNTESTED:
+                        try:
+                            yield with_value(model, path, choice), data
+                        except ConfigError:
+                            continue
+
+
+def test_every_model_option_changes_something(case):
+    """Item 8: with some other choice, on some data, each field changes parameters, losses, terms or outputs."""
+    alive, seen, base_traces = set(), set(), []
+    for model, data in starts(case):
+        try:
+            before = trace(case.slug, model, data)
+        except (ConfigError, DataError):
+            continue
+        base_traces.append(before)
+        for path, hint, value in leaves(type(model), model):
+            seen.add(path)
+            if path in alive or path in UNTESTED:
+                continue
+            for other in alternatives(path, hint, value):
+                try:
+                    changed = trace(case.slug, with_value(model, path, other), data)
+                except (ConfigError, DataError):
+                    continue  # refused, and so not dead silently
+                if changed != before:
+                    alive.add(path)
+                    break
+    assert base_traces, "no configuration could be built"
+    assert seen - alive - UNTESTED.keys() == set(), "options that change nothing"

@@ -1,0 +1,104 @@
+import re
+from itertools import pairwise
+
+import pytest
+
+from brickwork.cli import catalogue
+from brickwork.core import registry
+from brickwork.core.registry import SystemCard
+from brickwork.evaluation import claim_records
+
+VERDICT = {
+    "verdict": "supported",
+    "effect": 1.5,
+    "interval": [1.0, 2.0],
+    "seeds": [0, 1],
+    "date": "2026-11-23",
+}
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """A recorded verdict for the first claim of every system."""
+
+    def verdicts(slug, folder=None):
+        first = registry.load(slug, "claims").CLAIMS[0].id
+        return {first: {"small": {**VERDICT, "stale": True}}}
+
+    monkeypatch.setattr(claim_records, "load_verdicts", verdicts)
+
+
+def test_list_has_the_keys_that_others_rely_on(brickwork, recorded):
+    entries = brickwork("list", "--json").json
+    assert [entry["slug"] for entry in entries] == registry.slugs()
+    for entry in entries:
+        assert set(entry) == {"slug", "title", "arxiv", "group", "capabilities", "claims"}
+        assert isinstance(entry["capabilities"], list)
+        assert entry["arxiv"] == registry.card(entry["slug"]).arxiv
+        assert entry["claims"]
+        for claim in entry["claims"]:
+            assert set(claim) == {"id", "statement", "paper", "verdicts"}
+        assert entry["claims"][0]["verdicts"] == {"small": {**VERDICT, "stale": True}}
+        assert all(claim["verdicts"] == {} for claim in entry["claims"][1:])
+
+
+def test_list_for_people(brickwork, recorded):
+    page = brickwork("list")
+    assert "matryoshka-2d" in page.out
+    assert "supported" in page.out
+    assert "brickwork info" in page.err
+    assert brickwork("list", "--quiet").err == ""
+
+
+def test_list_slugs_is_one_a_line(brickwork):
+    assert brickwork("list", "--slugs").out.split("\n") == [*registry.slugs(), ""]
+
+
+def test_info_shows_the_whole_system(brickwork):
+    page = brickwork("info", "matryoshka-2d")
+    card = registry.card("matryoshka-2d")
+    assert page.code == 0
+    for stage, _ in card.flow:
+        assert stage in page.out
+    for words in ("smoke", "small", "C1", f"eprint = {{{card.arxiv}}}"):
+        assert words in page.out
+
+
+def test_info_json(brickwork):
+    found = brickwork("info", "matryoshka", "--json").json
+    card = registry.card("matryoshka")
+    assert found["flow"] == [{"stage": stage, "part": part} for stage, part in card.flow]
+    assert {"smoke", "small", "gpu", "paper"} <= set(found["recipes"])
+    assert all(found["recipes"].values())
+    assert found["year"] == card.year
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_flow_diagram_fits_and_keeps_the_order(width):
+    flow = (
+        ("encoder", "encoders.text.TextEncoder over a long list of words " * 3),
+        ("loss", "info_nce"),
+        ("x", "y"),
+    )
+    text = catalogue.flow_diagram(flow, width)
+    lines = text.split("\n")
+    assert max(map(len, lines)) <= width
+    stages = re.findall(r"│ +(encoder|loss|x) +│", text)
+    assert stages == ["encoder", "loss", "x"]
+    assert text.count("▼") == text.count("┬") == 2
+    for upper, lower in pairwise(lines):
+        if "┬" in upper and "▼" in lower:
+            assert upper.index("┬") == lower.index("▼")
+    for word in ("encoders.text.TextEncoder", "over", "list", "info_nce"):
+        assert word in text
+
+
+def test_bibtex_names_all_authors():
+    card = SystemCard(
+        slug="a-b", title="T", authors="Li, Wu", year=2024, arxiv="2402.1", group="g", summary="s",
+        capabilities=(), flow=(),
+    )  # fmt: skip
+    text = catalogue.bibtex(card)
+    assert text.startswith("@misc{ab2024,")
+    assert "author = {Li and Wu}" in text
+    assert text.count("{") == text.count("}")

@@ -1,0 +1,143 @@
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from brickwork import api
+from brickwork.core import errors
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """``evaluate`` that raises what it is given."""
+
+    def use(error):
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr(api, "evaluate", fail)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("option 'x' is wrong; use y"), 2),
+        (errors.DataError("row 3 is empty; fill it"), 3),
+        (errors.ArtifactError("model.safetensors was refused"), 4),
+        (errors.NonFiniteError("term 'a' is NaN at step 7"), 5),
+        (errors.ResourceError("the disk is full"), 6),
+        (errors.MissingExtraError("onnx", "onnx", "exporting"), 7),
+        (errors.Interrupted("stopped, saved at step 7", 143), 143),
+        (errors.Interrupted("stopped, saved at step 7", 130), 130),
+        (errors.BrickworkError("something else"), 1),
+    ],
+)
+def test_an_error_is_one_message_and_its_documented_code(brickwork, failing, error, code):
+    failing(error)
+    result = brickwork("evaluate", "m", "d")
+    assert result.code == code
+    assert code in errors.EXIT_CODES
+    assert result.err == f"error: {error}\n"
+    assert result.out == ""
+
+
+@pytest.mark.parametrize("words", [("--debug", "evaluate", "m", "d"), ("evaluate", "m", "d", "--debug")])
+def test_debug_shows_the_traceback_wherever_it_stands(brickwork, failing, words):
+    failing(errors.DataError("row 3"))
+    result = brickwork(*words)
+    assert result.code == 3
+    assert "Traceback" in result.err
+    assert result.err.endswith("error: row 3\n")
+
+
+def test_debug_by_environment(brickwork, failing, monkeypatch):
+    failing(errors.DataError("row 3"))
+    monkeypatch.setenv("BRICKWORK_DEBUG", "1")
+    assert "Traceback" in brickwork("evaluate", "m", "d").err
+    monkeypatch.setenv("BRICKWORK_DEBUG", "0")
+    assert "Traceback" not in brickwork("evaluate", "m", "d").err
+
+
+def test_ctrl_c_leaves_with_130(brickwork, failing):
+    failing(KeyboardInterrupt())
+    result = brickwork("evaluate", "m", "d")
+    assert (result.code, result.err) == (130, "stopped\n")
+
+
+def test_a_defect_of_ours_is_not_hidden(brickwork, failing):
+    failing(ZeroDivisionError("ours"))
+    result = brickwork("evaluate", "m", "d")
+    assert result.code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("trian",), "Did you mean 'train'?"),
+        (("search", "only-an-index"), "Missing argument"),
+        (("train", "matryoshka", "--stepz", "3"), "No such option: --stepz"),
+        (("search", "i", "q", "--dim", "many"), "'--dim'"),
+        (("claims", "matryoshka", "--scale", "huge"), "'huge'"),
+    ],
+)
+def test_wrong_usage_is_2(brickwork, words, message):
+    result = brickwork(*words)
+    assert result.code == 2
+    assert message in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "m", "d", "--dims", "48,x"), "--dims='48,x': write whole numbers"),
+        (("index", "m", "d", "--out", "o", "--layers", "0"), "--layers='0': write whole numbers"),
+        (("evaluate", "m", "d", "--column", "anchor"), "--column 'anchor': write it as role=name"),
+        (("evaluate", "m", "d", "--column", "ancor=q"), "did you mean 'anchor'?"),
+        (("info", "matrioshka"), "did you mean 'matryoshka'?"),
+        (("train", "matryoshka", "--recipe", "smal"), "did you mean 'small'?"),
+    ],
+)
+def test_wrong_values_name_the_option_and_the_way_out(brickwork, words, message):
+    result = brickwork(*words)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+
+
+def test_an_unknown_data_set_is_named(brickwork):
+    result = brickwork("data", "nfcorpsu")
+    assert result.code == 3
+    assert "did you mean 'nfcorpus'?" in result.err
+
+
+def test_warnings_are_notes_shown_once(brickwork, monkeypatch):
+    def warn(*_, **__):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for _ in range(3):
+                warnings.warn("12 invalid bytes\n  were replaced", stacklevel=1)
+        return {"retrieval": [], "scores": {}}
+
+    monkeypatch.setattr(api, "evaluate", warn)
+    result = brickwork("evaluate", "m", "d", "--json")
+    assert result.err == "note: 12 invalid bytes were replaced\n"
+    assert result.json == {"retrieval": [], "scores": {}}
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    """As with ``brickwork data --json | true``: the other end of the pipe is closed before it reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "brickwork", "data", "--json"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 0

@@ -1,0 +1,347 @@
+"""Each verb is a thin call of the Python interface; here a stand-in notes how it was called."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import brickwork.demo as demo_module
+import brickwork.evaluation.claim_records as claim_records
+from brickwork import api
+from brickwork.cli import training
+from brickwork.core.errors import ConfigError
+from brickwork.index import index as index_module
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Notes how a function of ``api`` was called, and gives a ready answer."""
+    notes = {}
+
+    def stand_in(name, answer):
+        def call(*arguments, **options):
+            notes[name] = (arguments, options)
+            print("a library prints")
+            return answer
+
+        monkeypatch.setattr(api, name, call)
+        return notes
+
+    return stand_in
+
+
+EVALUATION = {
+    "data": {"name": "docs"},
+    "retrieval": [
+        {
+            "name": "documentation search",
+            "queries": 12,
+            "documents": 34,
+            "cells": [
+                {"dim": 8, "layers": 1, "ndcg@10": 0.25},
+                {"dim": 16, "layers": 1, "ndcg@10": 0.5},
+                {"dim": 16, "layers": 2, "ndcg@10": 0.75},
+            ],
+            "baselines": {"BM25": {"ndcg@10": 0.625}},
+        }
+    ],
+    "scores": {"spearman": [{"dim": 8, "layers": 2, "value": 0.125}]},
+}
+
+
+def test_evaluate_passes_sizes_and_columns(brickwork, called):
+    from brickwork.data.config import ColumnNames
+
+    notes = called("evaluate", EVALUATION)
+    options = ("--dims", "8,16", "--layers", "2", "--column", "anchor=q", "--limit", "9", "--seed", "3")
+    result = brickwork("evaluate", "runs/x", "docs/", *options, "--json")
+    assert result.json == EVALUATION
+    assert "a library prints" in result.err
+    arguments, given = notes["evaluate"]
+    assert arguments == ("runs/x", "docs/")
+    assert given == {
+        "dims": [8, 16],
+        "layers": [2],
+        "columns": ColumnNames(anchor="q"),
+        "limit": 9,
+        "seed": 3,
+        "progress": True,
+    }
+
+
+def test_evaluate_for_people(brickwork, called):
+    notes = called("evaluate", EVALUATION)
+    page = brickwork("evaluate", "m", "d", "--quiet")
+    for words in ("documentation search", "16 dims", "0.750", "0.250", "BM25 0.625", "spearman", "0.125"):
+        assert words in page.out
+    assert notes["evaluate"][1]["progress"] is False
+
+
+def test_encode(brickwork, called):
+    notes = called("encode_file", {"documents": 7, "dim": 16})
+    result = brickwork("encode", "m", "d", "--out", "v", "--dim", "16", "--layers", "2", "--json")
+    assert result.json == {"documents": 7, "dim": 16}
+    arguments, given = notes["encode_file"]
+    assert arguments == ("m", "d", Path("v"))
+    assert (given["dim"], given["layers"], given["columns"]) == (16, 2, None)
+
+
+class StandInIndex:
+    """An opened index that returns made-up hits."""
+
+    manifest = SimpleNamespace(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return 7
+
+    def answer(self, query, top=10, **options):
+        self.asked.append((query, top, options))
+        hits = [
+            index_module.Hit(
+                id=str(i), score=0.5, title=f"[bold]title {i}", text="a\nb " * 200, source="s.md"
+            )
+            for i in range(top)
+        ]
+        return index_module.Answer(
+            hits=[hits],
+            dim=8,
+            layers=2,
+            stages=((8, top),),
+            flops=1,
+            bytes_scanned=1,
+            encode_milliseconds=1.25,
+            scan_milliseconds=0.5,
+            notes=(),
+        )
+
+
+def test_index(brickwork, called):
+    notes = called("build_index", StandInIndex())
+    result = brickwork("index", "m", "d", "--out", "i", "--layers", "1,2", "--json")
+    assert result.json == {"folder": "i", "documents": 7, "model": "abc", "dims": [8, 16], "layers": [2]}
+    assert notes["build_index"][0] == ("m", "d", Path("i"))
+    assert notes["build_index"][1]["layers"] == [1, 2]
+    page = brickwork("index", "m", "d", "--out", "my index", "--quiet")
+    assert "my index" in page.out
+    assert page.err == ""
+
+
+def test_search_json_is_what_others_rely_on(brickwork, monkeypatch):
+    opened = StandInIndex()
+    monkeypatch.setattr(index_module, "open_index", lambda folder: opened)
+    words = ("search", "i", "how to", "--dim", "8", "--layers", "2", "--top", "3", "--json")
+    found = brickwork(*words).json
+    assert found["milliseconds"] == 1.75
+    assert len(found["results"]) == 3
+    assert {"id", "score", "title", "text"} <= set(found["results"][0])
+    assert opened.asked[-1] == ("how to", 3, {"dim": 8, "layers": 2, "shortlist": None})
+
+
+def test_search_for_people_shows_titles_as_they_are(brickwork, monkeypatch):
+    monkeypatch.setattr(index_module, "open_index", lambda folder: StandInIndex())
+    page = brickwork("search", "i", "q", "--top", "2")
+    assert "1  [bold]title 0" in page.out
+    assert "0.500" in page.out
+    assert "s.md" in page.out
+    assert "1.8 ms" in page.err or "1.7 ms" in page.err
+    assert len(page.out) < 1000
+
+
+def test_claims_to_standard_output_to_a_file_and_as_a_table(brickwork, monkeypatch, tmp_path):
+    record = {
+        "id": "C1",
+        "statement": "s",
+        "paper": "p",
+        "effect": 0.5,
+        "unit": "points",
+        "interval": [0.25, 0.75],
+        "verdict": "supported",
+        "note": "",
+    }
+    asked = []
+
+    def run(slug, scale, **options):
+        asked.append((slug, scale, options["only"], options["seeds"], options["force"]))
+        options["progress"]("C1 runs")
+        return [record]
+
+    monkeypatch.setattr(claim_records, "run_claims", run)
+    result = brickwork(
+        "claims", "matryoshka", "--scale", "small", "--only", "C1", "--seeds", "2", "--json", "-"
+    )
+    assert result.json == [record]
+    assert "C1 runs" in result.err
+    assert asked == [("matryoshka", "small", ["C1"], 2, False)]
+    page = brickwork("claims", "matryoshka", "--json", tmp_path / "r.json", "--quiet")
+    assert "supported" in page.out
+    assert "+0.5 points" in page.out
+    assert page.err == ""
+    assert '"id": "C1"' in (tmp_path / "r.json").read_text()
+
+
+def test_data_lists_licence_and_presence(brickwork, monkeypatch, tmp_path):
+    monkeypatch.setenv("BRICKWORK_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    entries = {entry["name"]: entry for entry in brickwork("data", "--json").json}
+    keys = {"name", "what", "licence", "task", "citation", "url", "where", "present"}
+    assert all(set(entry) == keys and entry["licence"] for entry in entries.values())
+    assert entries["python"]["present"] is True
+    assert entries["nfcorpus"]["present"] is False
+    assert "nfcorpus" in brickwork("data", "--quiet").out
+
+
+def test_data_shows_what_is_in_the_files(brickwork, monkeypatch, tmp_path):
+    import numpy as np
+
+    monkeypatch.setenv("BRICKWORK_DATA", str(tmp_path))
+    (tmp_path / "meshes").mkdir()
+    np.savez(tmp_path / "meshes" / "meshes.npz", points=np.zeros((5, 3), dtype=np.float32))
+    found = brickwork("data", "meshes", "--json").json
+    assert found["present"] is True
+    assert found["files"] == {"meshes/meshes.npz": {"points": "float32 5×3"}}
+    assert "points: float32 5×3" in brickwork("data", "meshes").out
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stand-in for a part of a run configuration."""
+
+    source: str = "python"
+    steps: int = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stand-in for a run configuration."""
+
+    system: str = "matryoshka"
+    seed: int = 0
+    data: Part = Part()
+    train: Part = Part()
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """``train`` and ``resume`` of the interface leave a folder and note how they were called."""
+    notes = SimpleNamespace(run=None, options=None, folder=tmp_path / "run")
+
+    def summary(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_text("")
+        (folder / "report.html").write_text("")
+        result = SimpleNamespace(step=10, seconds=1.5)
+        measurement = SimpleNamespace(summary=lambda: {"retrieval": []})
+        return SimpleNamespace(folder=folder, representation=object(), result=result, measurement=measurement)
+
+    def train(run, out, **options):
+        notes.run, notes.options = run, options
+        return summary(Path(out))
+
+    monkeypatch.setattr(training, "_progress", lambda quiet: None if quiet else "shown")
+    monkeypatch.setattr(api, "recipe", lambda slug, name="small": replace(Run(), system=slug))
+    monkeypatch.setattr(api, "train", train)
+    monkeypatch.setattr(api, "resume", lambda folder, **options: train("resumed", folder, **options))
+    return notes
+
+
+def test_train_applies_data_settings_and_seed(brickwork, trained):
+    words = ("--data", "my docs", "--set", "train.steps=3", "--seed", "5", "--tensorboard")
+    page = brickwork("train", "matryoshka", *words, "--out", trained.folder)
+    assert page.code == 0
+    assert trained.run == Run(seed=5, data=Part(source="my docs"), train=Part(steps=3))
+    assert trained.options == {"devices": 1, "progress": "shown", "tensorboard": True}
+    assert page.out.strip() == str(trained.folder)
+    for words in ("model.safetensors", "brickwork index", "'my docs'", "brickwork search", "report.html"):
+        assert words in page.err
+
+
+def test_train_json_and_quiet(brickwork, trained):
+    result = brickwork("train", "matryoshka", "--out", trained.folder, "--json", "--quiet")
+    assert result.err == ""
+    assert trained.options["progress"] is None
+    assert result.json == {
+        "folder": str(trained.folder),
+        "steps": 10,
+        "seconds": 1.5,
+        "files": ["model.safetensors", "report.html"],
+        "evaluation": {"retrieval": []},
+    }
+
+
+def test_the_default_folder_has_the_slug_and_the_time(brickwork, trained, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    page = brickwork("train", "matryoshka", "--quiet")
+    (made,) = (tmp_path / "runs").iterdir()
+    assert made.name.startswith("matryoshka-20")
+    assert page.out.strip() == f"runs/{made.name}"
+
+
+def test_several_processes_need_a_named_folder(brickwork, trained, monkeypatch):
+    result = brickwork("train", "matryoshka", "--devices", "2")
+    assert result.code == ConfigError.exit_code
+    assert "--out DIR" in result.err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert brickwork("train", "matryoshka").code == ConfigError.exit_code
+
+
+def test_dry_run_prints_the_forecast_and_trains_nothing(brickwork, trained, monkeypatch):
+    plan = {"parameters": 22_713_216, "shapes": {"ids": "T=512"}, "seconds": 12.5}
+    monkeypatch.setattr(api, "plan", lambda run: plan)
+    assert brickwork("train", "matryoshka", "--dry-run", "--json").json == plan
+    page = brickwork("train", "matryoshka", "--dry-run")
+    assert "22,713,216" in page.out
+    assert "shapes.ids" in page.out
+    assert trained.run is None
+
+
+def test_resume(brickwork, trained):
+    page = brickwork("resume", trained.folder)
+    assert page.code == 0
+    assert trained.run == "resumed"
+    assert str(trained.folder) in page.out
+
+
+def test_demo_passes_its_settings(brickwork, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(training, "_progress", lambda quiet: None)
+    monkeypatch.setattr(demo_module, "run_demo", lambda out, **options: asked.append((out, options)))
+    words = (
+        "--out",
+        tmp_path,
+        "--set",
+        "train.steps=2",
+        "--set",
+        "train.batch_size=4",
+        "--seed",
+        "7",
+        "--quiet",
+    )
+    assert brickwork("demo", *words).code == 0
+    ((out, options),) = asked
+    assert out == tmp_path
+    assert options["settings"] == ("train.steps=2", "train.batch_size=4")
+    assert options["seed"] == 7
+    assert options["console"].quiet
+
+
+@pytest.mark.parametrize(
+    ("to", "module", "function"),
+    [
+        ("sentence-transformers", "export_sentence_transformers", "export_sentence_transformers"),
+        ("onnx", "export_onnx", "export_onnx"),
+    ],
+)
+def test_export_calls_the_exporter(brickwork, monkeypatch, to, module, function):
+    asked = []
+    exporter = SimpleNamespace(**{function: lambda model, out, **sizes: asked.append((model, out, sizes))})
+    model = SimpleNamespace(load=lambda path: f"loaded {path}")
+    monkeypatch.setitem(sys.modules, f"brickwork.representation.{module}", exporter)
+    monkeypatch.setitem(sys.modules, "brickwork.representation.model", model)
+    page = brickwork("export", "m", "--to", to, "--out", "o", "--dim", "8", "--layers", "2")
+    assert page.out == "o\n"
+    assert asked == [("loaded m", Path("o"), {"dim": 8, "layers": 2})]

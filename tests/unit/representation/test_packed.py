@@ -1,0 +1,40 @@
+"""Packed linear layers are nn.Linear and GELU in bf16."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from brickwork.encoders.blocks.mlp import Mlp
+from brickwork.representation.packed import PackedLinear, can_pack, pack_linears
+
+pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch build lacks the packed operators")
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 3, 24), (5000, 24)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+def test_the_layer_is_torchs(shape, bias, activation):
+    torch.manual_seed(0)
+    linear = nn.Linear(24, 40, bias=bias)
+    x = torch.randn(shape).bfloat16()
+    # Computed in float32 from the rounded numbers: only the result is rounded again.
+    rounded = None if linear.bias is None else linear.bias.bfloat16().float()
+    expected = F.linear(x.float(), linear.weight.bfloat16().float(), rounded)
+    if activation == "gelu":
+        expected = F.gelu(expected)
+    found = PackedLinear(linear, activation)(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_an_mlp_inside_a_module_is_replaced_whole():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"mlp": Mlp(16, 64), "deep": nn.Sequential(nn.Linear(16, 16))})
+    x = torch.randn(9, 16).bfloat16()
+    expected = model["deep"](model["mlp"](x.float()))
+    with torch.inference_mode():
+        pack_linears(model)
+        found = model["deep"](model["mlp"](x))
+    assert not [m for m in model.modules() if isinstance(m, nn.Linear)]
+    torch.testing.assert_close(found.float(), expected, rtol=3e-2, atol=2e-2)
