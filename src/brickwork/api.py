@@ -6,7 +6,8 @@ summary = brickwork.train(run, "runs/docs")
 summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,7 +253,7 @@ def encode_file(
 ) -> dict[str, Any]:
     """Encodes documents into Parquet shards; goes on where an interrupted call stopped."""
     from brickwork.data.load import read_documents
-    from brickwork.representation.encode import encode_to_disk
+    from brickwork.representation.export_parquet import encode_to_disk
 
     documents = read_documents(data, columns=columns, limit=limit)
     return encode_to_disk(

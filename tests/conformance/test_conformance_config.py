@@ -105,8 +105,10 @@ def alternatives(path: str, hint: Any, value: Any) -> list[Any]:
         found += {int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(option, [])
     if get_origin(hint) is Literal:
         found += list(get_args(hint))
-    if get_origin(hint) is tuple:
-        found += [value[1:] or (8, 32), tuple(2.0 for _ in value) or (1.0, 0.5)]
+    if get_origin(hint) is tuple and get_args(hint)[0] is int:
+        found += [value[1:], (16,), (4, 16), (8, 32)]
+    elif get_origin(hint) is tuple:
+        found += [(2.0,) * length for length in range(1, 7)]
     found += {bool: [not value], int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(hint, [])
     return [other for other in found if other != value]
 

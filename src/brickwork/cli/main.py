@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from brickwork.cli import catalogue, claims, datasets, doctor, models, output, training
 from brickwork.cli.options import write_epilog
-from brickwork.core.errors import EXIT_CODES, BrickworkError
+from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted
 
 
 class Verbs(TyperGroup):
@@ -55,7 +55,8 @@ class Verbs(TyperGroup):
         except BrickworkError as error:
             if debug:
                 traceback.print_exc()
-            print(f"error: {error}", file=sys.stderr)
+            # A stop that was asked for is no error, though its exit code says that the work is not done.
+            print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             if debug:

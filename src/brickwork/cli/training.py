@@ -81,7 +81,7 @@ def train(
     folder = out or _default_folder(slug, devices)
     with output.results_only(as_json):
         summary = api.train(run, folder, devices=devices, progress=_progress(quiet), tensorboard=tensorboard)
-    _finished(summary, data or run.data.source, as_json, quiet)
+    _finished(summary, as_json, quiet)
 
 
 def resume(
@@ -98,7 +98,7 @@ def resume(
 
     with output.results_only(as_json):
         summary = api.resume(folder, devices=devices, progress=_progress(quiet), tensorboard=tensorboard)
-    _finished(summary, "DATA", as_json, quiet)
+    _finished(summary, as_json, quiet)
 
 
 def demo(
@@ -130,7 +130,7 @@ def _default_folder(slug: str, devices: int) -> Path:
     return Path("runs") / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _finished(summary: "TrainSummary", data: str, as_json: bool, quiet: bool) -> None:
+def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
     """Says what was made and what to do with it, once for all processes."""
     from brickwork.core import distributed
 
@@ -146,18 +146,27 @@ def _finished(summary: "TrainSummary", data: str, as_json: bool, quiet: bool) ->
     else:
         print(folder)
     output.hint(f"made {', '.join(made)}", quiet)
-    if summary.representation is None:
-        return
-    index = shlex.quote(f"{folder}-index")
-    model, source = shlex.quote(str(folder)), shlex.quote(data)
-    commands = {
-        "measure it at every size": f"brickwork evaluate {model} {source}",
-        "index documents with it": f"brickwork index {model} {source} --out {index}",
+    if (folder / "report.html").is_file():
+        output.hint(f"look at it in a browser: {folder / 'report.html'}", quiet)
+    if summary.representation is not None:
+        output.next_commands(_next(folder), quiet)
+
+
+def _next(folder: Path) -> dict[str, str]:
+    """What to do with a trained model, on the data and with the split that it was trained with."""
+    from brickwork.core.files import read_json
+
+    run = read_json(folder / "config.json")
+    data = run["data"]
+    model, index, source = (shlex.quote(text) for text in (str(folder), f"{folder}-index", data["source"]))
+    columns = [f" --column {role}={shlex.quote(name)}" for role, name in data["columns"].items() if name]
+    same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
+    seed = f" --seed {run['seed']}" if run["seed"] else ""
+    return {
+        "measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}",
+        "index documents with it": f"brickwork index {model} {source}{''.join(columns)} --out {index}",
         "search them": f'brickwork search {index} "your question"',
     }
-    if (folder / "report.html").is_file():
-        commands = {"look at it": f"open {shlex.quote(str(folder / 'report.html'))}", **commands}
-    output.next_commands(commands, quiet)
 
 
 def _show_plan(plan: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def pack(parts: Iterable[str], max_words: int) -> Iterator[str]:
     words = 0
     for part in parts:
         for piece in _short(part, max_words):
-            count = len(_WORDS.findall(piece))
+            count = len(piece.split())
             if held and words + count > max_words:
                 yield "\n\n".join(held)
                 held, words = [], 0
@@ -72,7 +72,7 @@ def pack(parts: Iterable[str], max_words: int) -> Iterator[str]:
 
 def _short(paragraph: str, max_words: int) -> Iterator[str]:
     """The paragraph, or runs of its sentences of at most ``max_words`` words, or runs of words."""
-    if len(_WORDS.findall(paragraph)) <= max_words:
+    if len(paragraph.split()) <= max_words:
         yield paragraph
         return
     held: list[str] = []

@@ -69,9 +69,9 @@ def _docstring_lines(body: list[ast.stmt]) -> set[int]:
         inner = getattr(node, "body", None)
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)) and inner:
             first = inner[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                if isinstance(first.value.value, str):
-                    found.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+            text = first.value if isinstance(first, ast.Expr) else None
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
         for branch in ("body", "orelse", "finalbody", "handlers", "cases"):
             waiting.extend(getattr(node, branch, ()))
     return found

@@ -23,7 +23,7 @@ from brickwork.core.errors import BrickworkWarning, DataError
 
 MAX_TEXT = 1_000_000  # characters of one text
 _MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
-_BATCH_ROWS = 512
+_BATCH_ROWS = 256
 _ESCAPED = re.compile("[\udc80-\udcff]+")  # what "surrogateescape" makes of invalid bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

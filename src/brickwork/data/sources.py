@@ -98,8 +98,7 @@ def locate(name: str) -> Path:
     files = ", ".join(found.files)
     raise DataError(
         f"the data set '{name}' is not on this machine and has no single official file to download: get it "
-        f"from {found.url}, and set BRICKWORK_DATA to a folder that holds {files} (docs/how-to/data.md "
-        "describes the columns)"
+        f"from {found.url} and set BRICKWORK_DATA to a folder that holds {files}"
     )
 
 
@@ -176,6 +175,8 @@ _TRAINABLE = (
         url="https://nlp.stanford.edu/projects/snli/",
         files=("nli_paraphrase/snli_dev_test.parquet",),
         task="triplets",
+        download="https://nlp.stanford.edu/projects/snli/snli_1.0.zip",
+        sha256="afb3d70a5af5d8de0d9d81e2637e0fb8c22d1235c2749d83125ca43dab0dbd3e",
     ),
     Source(
         name="nfcorpus",

@@ -1,8 +1,12 @@
-"""An ONNX file: ``input_ids`` and ``attention_mask`` (both batch × length, any size) to ``embedding`` (batch × dim)."""
+"""An ONNX file: ``input_ids`` and ``attention_mask`` (both batch × length, any size) to
+``sentence_embedding`` (batch × dim), the names that other tools expect."""
 
+import contextlib
 import copy
+import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +72,7 @@ def export_onnx(
     model = _Cut(encoder, dim, layers)
     samples = encoder.tokenize(list(_SAMPLES)).padded(encoder.pad_id)
     with atomic_path(file) as temporary:
-        with os_errors(file), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own notes, not about this model
+        with os_errors(file), _without_chatter():
             _export(model, samples, temporary)
             if int8:
                 _quantise(temporary)
@@ -86,6 +89,20 @@ def export_onnx(
     return file
 
 
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """The exporter warns of packages that it could use and this model does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def _float32_copy(encoder: Any) -> Any:
     memo = {id(encoder.tokenizer): encoder.tokenizer}
     return copy.deepcopy(encoder, memo).float().cpu().eval()
@@ -99,7 +116,7 @@ def _export(model: nn.Module, samples: tuple[Tensor, Tensor], path: Path) -> Non
         str(path),
         dynamo=True,
         input_names=["input_ids", "attention_mask"],
-        output_names=["embedding"],
+        output_names=["sentence_embedding"],
         dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
         external_data=False,
         verbose=False,

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from brickwork.core.files import (
     write_json,
 )
 from brickwork.data.types import Document
+from brickwork.encoders.tokenization import clean_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,12 +54,12 @@ def encode_to_disk(
     *,
     dim: int | None = None,
     layers: int | None = None,
-    dtype: Literal["float32", "float16"] = "float32",
+    dtype: str = "float32",
     normalize: bool = True,
     shard_size: int = SHARD_SIZE,
     batch_size: int | None = None,
     token_budget: int | None = None,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: str = "auto",
     progress: bool = False,
 ) -> dict[str, Any]:
     """Encodes a stream of documents, of any number, into Parquet shards in ``folder``.
@@ -233,9 +234,9 @@ def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtyp
 
     flat = pa.array(vectors.astype(dtype, copy=False).reshape(-1))
     columns: dict[str, pa.Array] = {
-        "id": pa.array([_utf8(row.id) for row in rows], pa.string()),
-        "title": pa.array([_utf8(row.title) for row in rows], pa.large_string()),
-        "text": pa.array([_utf8(row.text) for row in rows], pa.large_string()),
+        "id": pa.array([clean_text(row.id) for row in rows], pa.string()),
+        "title": pa.array([clean_text(row.title) for row in rows], pa.large_string()),
+        "text": pa.array([clean_text(row.text) for row in rows], pa.large_string()),
         "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
     compression = {"id": "zstd", "title": "zstd", "text": "zstd", "vector.list.element": "none"}
@@ -247,11 +248,6 @@ def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtyp
             use_dictionary=False,
             write_statistics=False,
         )
-
-
-def _utf8(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates are replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
 
 
 @contextlib.contextmanager

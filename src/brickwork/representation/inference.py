@@ -4,7 +4,7 @@ import copy
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +13,8 @@ from brickwork.core.errors import ConfigError
 from brickwork.core.hardware import bf16_is_fast
 from brickwork.representation.packed import can_pack, pack_linears
 
-Precision = Literal["auto", "fp32", "bf16"]
+# auto, fp32 or bf16; a plain string, so that a wrong name gets our message
+Precision = str
 
 # A bf16 copy costs half the weights and the time of a short batch, so it is kept as long as the encoder
 # lives and its weights have not changed.
@@ -25,7 +26,7 @@ def device_of(module: nn.Module) -> torch.device:
     return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
 
 
-def resolve_precision(precision: Precision, encoder: nn.Module) -> Literal["fp32", "bf16"]:
+def resolve_precision(precision: Precision, encoder: nn.Module) -> str:
     """``auto``: bf16 where the device has instructions for it and there are matrices to multiply, else fp32.
 
     Raises:
@@ -74,8 +75,14 @@ def _bf16_copy(encoder: nn.Module) -> nn.Module:
 
 
 def _stamp(encoder: nn.Module) -> tuple[Any, ...] | None:
-    """Changes when a weight is written to or replaced; None where torch does not count the writes."""
+    """Changes when a weight is written to or replaced; None where torch does not count the writes.
+
+    Fused optimisers write without being counted, so some numbers of every tensor are looked at as well.
+    """
+    tensors = [tensor.detach() for tensor in (*encoder.parameters(), *encoder.buffers())]
+    looked_at = [t.flatten()[:: max(1, t.numel() // 32)].float() for t in tensors if t.numel()]
+    norms = torch.stack(torch._foreach_norm(looked_at)).tolist()
     try:
-        return tuple((t.data_ptr(), t._version) for t in (*encoder.parameters(), *encoder.buffers()))
+        return (*((t.data_ptr(), t._version) for t in tensors), *norms)
     except RuntimeError:  # tensors made in inference mode
         return None

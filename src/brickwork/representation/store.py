@@ -102,7 +102,9 @@ def load_folder(folder: Path) -> Representation:
         encoder = _build(kind, architecture, text, header, folder)
         elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
         return Representation(encoder.eval(), elastic, manifest["lineage"], manifest["card"])
-    except ConfigError as error:
+    except (ConfigError, ArtifactError) as error:
+        if str(folder) in str(error):
+            raise
         raise ArtifactError(f"{where} is damaged: {error}") from error
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ArtifactError(f"{where} does not describe an encoder that can be built ({error!r:.200})") from error

@@ -15,8 +15,9 @@ from brickwork.data.types import Examples
 class Batches:
     """Batch 0, 1, 2 … of a process, collated one ahead in a thread.
 
-    A batch is a pure function of its number: rows by the sampler, then ``collate``, which must not draw from the
-    global random generators (they belong to the training thread). Entered as a context, left with the thread gone.
+    A batch is a pure function of its number: rows by the sampler, then ``collate``, which must not draw from
+    the global random generators (they belong to the training thread). Entered as a context, left with the
+    thread gone.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """Checkpoints: everything that a resume needs, complete or not there at all.
 
-``checkpoints/step-00000200/`` holds ``model.safetensors``, ``optimizer.safetensors``, ``state.json`` and, written
-last, ``manifest.json`` with the SHA-256 of each. The folder appears by one rename. The schedule, the random numbers
-and the order of the data are pure functions of the step in ``state.json`` and need no state of their own.
+``checkpoints/step-00000200/`` holds ``model.safetensors``, ``optimizer.safetensors``, ``state.json`` and,
+written last, ``manifest.json`` with the SHA-256 of each. The folder appears by one rename. The schedule, the
+random numbers and the order of the data are pure functions of the step in ``state.json`` and need no state of
+their own.
 """
 
 import shutil
@@ -26,7 +27,12 @@ from brickwork.core.files import (
 )
 
 FORMAT = 1
-MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+MODEL, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
 _FILES = (MODEL, OPTIMIZER, STATE)
 
 

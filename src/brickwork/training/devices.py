@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.strategies.strategy import Strategy
+from torch import Tensor
 
 from brickwork.core.errors import BrickworkError, ConfigError
 from brickwork.training.config import TrainConfig
@@ -21,8 +22,8 @@ T = TypeVar("T")
 def launch(config: TrainConfig, devices: int = 1) -> tuple[Fabric, str]:
     """Fabric on the devices of ``config`` with all processes running, and why its precision was chosen.
 
-    With ``devices`` > 1 this process is the first; the others start now, as the same command, and arrive here as
-    well. Processes that torchrun started are taken as they are. Processes on CPU talk through gloo.
+    With ``devices`` > 1 this process is the first; the others start now, as the same command, and arrive here
+    as well. Processes that torchrun started are taken as they are. Processes on CPU talk through gloo.
 
     Raises:
         ConfigError: no such device here, or the batch does not divide among the processes.
@@ -59,8 +60,8 @@ def _check(config: TrainConfig, device: str, devices: int, world: int) -> None:
     starts_others = devices > 1 and "LOCAL_RANK" not in os.environ
     if starts_others and sys.modules["__main__"].__spec__ is None and not Path(sys.argv[0]).is_file():
         raise ConfigError(
-            "several processes can be started from a script or the command line only, since each runs it again; "
-            "save this as a file, or use one device"
+            "several processes can be started from a script or the command line only, since each runs it "
+            "again; save this as a file, or use one device"
         )
 
 
@@ -75,7 +76,7 @@ def on_first(fabric: Fabric, action: Callable[[], T]) -> T | None:
             result = action()
         except Exception as problem:
             error = problem
-    failed = fabric.all_reduce(torch.tensor(float(error is not None), device=fabric.device), reduce_op="sum")
+    failed = reduced(fabric, torch.tensor(float(error is not None), device=fabric.device), "sum")
     if error is not None:
         raise error
     if failed:
@@ -87,4 +88,11 @@ def from_first(fabric: Fabric, number: int | None) -> int:
     """A whole number of the first process, known to all."""
     value = float(number or 0) if fabric.global_rank == 0 else 0.0
     held = torch.tensor(value, dtype=torch.float64, device=fabric.device)
-    return int(fabric.all_reduce(held, reduce_op="sum"))
+    return int(reduced(fabric, held, "sum"))
+
+
+def reduced(fabric: Fabric, tensor: Tensor, operation: Literal["mean", "sum"]) -> Tensor:
+    """The element-wise mean or sum of ``tensor`` over all processes."""
+    result = fabric.all_reduce(tensor, reduce_op=operation)
+    assert isinstance(result, Tensor)
+    return result

@@ -1,83 +1,106 @@
-"""What a run would take, from two real steps in memory: nothing is written."""
+"""A dry run: two real steps in memory, and what the whole run would take. Nothing is written."""
 
 import resource
 import sys
 import time
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from brickwork.core.types import TokenBatch
+from brickwork.core.seeding import seed_everything
+from brickwork.core.types import Batch, TokenBatch
 from brickwork.data.samplers import BatchSampler
 from brickwork.data.types import Examples
+from brickwork.training.batches import move
 from brickwork.training.config import TrainConfig
-from brickwork.training.gradient_cache import cached_backward
-from brickwork.training.precision import choose_device, choose_precision
-from brickwork.training.schedules import build_optimizer
+from brickwork.training.devices import launch
+from brickwork.training.loop import check_batch
+from brickwork.training.optimizers import build_optimizer, set_rate
+from brickwork.training.schedules import rate_factor
+from brickwork.training.step import Step, mean_values
+
+STEPS = 2
 
 
-def forecast(system: Any, data: Examples, config: TrainConfig, *, seed: int) -> dict[str, Any]:
-    """Shapes of a batch, parameters, loss, peak memory in bytes, seconds per step and for the whole run.
+def forecast(system: nn.Module, data: Examples, config: TrainConfig, *, seed: int) -> dict[str, Any]:
+    """Shapes, parameters, memory and time of a run, as plain JSON values.
+
+    ``system`` is trained for two steps and is not to be used afterwards. The time is that of the second step,
+    since the first also warms up, times ``config.steps``; validation and saving come on top.
 
     Raises:
-        ConfigError: the same as a training would.
+        ConfigError: as :func:`brickwork.training.loop.fit` would.
     """
-    device = choose_device(config.device)
-    precision, reason = choose_precision(config.precision, device)
-    sampler = BatchSampler(len(data), config.batch_size, seed)
-    system.to(device).train()
+    check_batch(config, data)
+    fabric, reason = launch(config)
+    seed_everything(seed)
+    system.train()
+    step_of = Step(fabric, system, config)
     optimizer = build_optimizer(system, config)
-    seconds, losses, shapes = [], [], {}
-    for step in range(2):
-        started = time.perf_counter()
-        rows = sampler.indices(step)
-        batch = {**system.collate(data.take(rows)), "step": step, "indices": rows}
-        shapes = {name: _shape(value) for name, value in batch.items() if name not in ("step", "indices")}
-        batch = {name: v.to(device) if isinstance(v, Tensor | TokenBatch) else v for name, v in batch.items()}
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            if config.cache_chunk:
-                output = cached_backward(system, batch, config.cache_chunk)
-            else:
-                output = system.loss(batch)
-                output.total.backward()
+    sampler = BatchSampler(len(data), config.batch_size, seed)
+    batch: Batch = {}
+    losses, seconds = [], 0.0
+    for step in range(STEPS):
+        mark = time.perf_counter()
+        optimizer.zero_grad()
+        set_rate(
+            optimizer, rate_factor(step, steps=config.steps, warmup=config.warmup, schedule=config.schedule)
+        )
+        parts = []
+        for number in range(step * config.accumulate, (step + 1) * config.accumulate):
+            rows = sampler.indices(number)
+            collated = {**system.collate(data.take(rows)), "indices": rows, "step": step}  # type: ignore[operator]
+            batch = move(collated, fabric.device)
+            parts.append(step_of.backward(batch, last=True))
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(output.total.item())
-        seconds.append(time.perf_counter() - started)
-    per_step = min(seconds) * config.accumulate  # the first step also warms up
+        losses.append(mean_values(step_of.gather(parts, [])[0]).total)
+        seconds = time.perf_counter() - mark
     return {
-        "batch": shapes,
-        "parameters": _parameters(system),
-        "precision": reason,
+        "batch": shapes(batch),
+        "parameters": parameters(system),
         "losses": losses,
-        "peak_memory_bytes": _peak_memory(device),
-        "seconds_per_step": per_step,
-        "examples_per_second": config.batch_size * config.accumulate / per_step,
+        "precision": reason,
+        "device": str(fabric.device),
+        "peak_memory_bytes": peak_memory(fabric.device.type),
+        "seconds_per_step": seconds,
+        "examples_per_second": config.batch_size * config.accumulate / seconds,
         "steps": config.steps,
-        "forecast_seconds": per_step * config.steps,
+        "epochs": config.steps * config.batch_size * config.accumulate / len(data),
+        "forecast_seconds": seconds * config.steps,
     }
 
 
-def _shape(value: Any) -> str:
-    if isinstance(value, TokenBatch):
-        return f"{len(value)} texts, {value.ids.shape[0]} tokens, the longest {value.max_length}"
-    return str(list(value.shape)) if isinstance(value, Tensor) else f"{len(value)} values"
+def shapes(batch: Batch) -> dict[str, str]:
+    """Each column of a batch in words: shape and type of a tensor, texts and tokens of a packed one."""
+    found = {}
+    for name, value in batch.items():
+        if isinstance(value, TokenBatch):
+            found[name] = f"{len(value)} texts, {len(value.ids)} tokens, longest {value.max_length}"
+        elif isinstance(value, Tensor):
+            found[name] = f"{' × '.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
+        elif isinstance(value, list):
+            found[name] = f"{len(value)} values"
+    return found
 
 
-def _parameters(system: nn.Module) -> dict[str, int]:
-    """Trainable and frozen parameters, and the number in each top-level part."""
-    counts = {
-        "trainable": sum(p.numel() for p in system.parameters() if p.requires_grad),
-        "frozen": sum(p.numel() for p in system.parameters() if not p.requires_grad),
-    }
-    for name, child in system.named_children():
-        counts[name] = sum(p.numel() for p in child.parameters())
-    return counts
+def parameters(system: nn.Module) -> dict[str, Any]:
+    """How many numbers are trained and frozen, in all and in each direct part of the system."""
+
+    def count(module: nn.Module) -> dict[str, int]:
+        sizes = {True: 0, False: 0}
+        for parameter in module.parameters():
+            sizes[parameter.requires_grad] += parameter.numel()
+        return {"trainable": sizes[True], "frozen": sizes[False]}
+
+    parts = {name: count(child) for name, child in system.named_children()}
+    return {**count(system), "parts": {name: part for name, part in parts.items() if sum(part.values())}}
 
 
-def _peak_memory(device: str) -> int:
+def peak_memory(device: str) -> int:
+    """The most memory in bytes that this process held: of the GPU if it trains there, else of the machine."""
     if device == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,12 +1,12 @@
 """Gradient caching: the exact gradient of a large contrastive batch, in the memory of a small one.
 
-Gao, Zhang, Han, Callan: Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup. RepL4NLP 2021,
-arXiv 2101.06983. The loss needs the vectors of the whole batch, but the chain rule splits at them:
+Gao, Zhang, Han, Callan: Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup. RepL4NLP
+2021, arXiv 2101.06983. The loss needs the vectors of the whole batch, but the chain rule splits at them:
 
 1. embed the batch chunk by chunk without a graph, and remember the random state before each chunk;
 2. compute the loss from all vectors, and its gradient with respect to each (the cache);
-3. embed each chunk again, this time with a graph and from the same random state (so that dropout drops the same
-   units), and push the cached gradient of its vectors into the parameters.
+3. embed each chunk again, this time with a graph and from the same random state (so that dropout drops the
+   same units), and push the cached gradient of its vectors into the parameters.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ def cached_backward(
 ) -> LossOutput:
     """The loss of ``batch``; the gradient of ``scale`` times it is added to the parameters.
 
-    Equal to ``(scale * loss_from(embed(batch), batch).total).backward()``. ``chunk``: rows embedded at once; it
-    need not divide the batch. With several processes, gradients are exchanged in the last chunk only (``sync``),
-    and everything before it runs in ``without_sync()``.
+    Equal to ``(scale * loss_from(embed(batch), batch).total).backward()``. ``chunk``: rows embedded at once;
+    it need not divide the batch. With several processes, gradients are exchanged in the last chunk only
+    (``sync``), and everything before it runs in ``without_sync()``.
     """
     rows = batch_size(batch)
     bounds = [(start, min(start + chunk, rows)) for start in range(0, rows, chunk)]

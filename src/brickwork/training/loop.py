@@ -1,48 +1,61 @@
-"""The training loop, for every system.
+"""The training loop: one file, one function, from the devices to the last checkpoint.
 
-A step is: rows of the batch (a pure function of seed and step) → collate (one batch ahead, in a thread) → loss
-and backward, in micro-batches or with gradient caching → everything finite? → mean over processes → clip →
-update → log → validate → save. A resumed run ends with the same bits as one that was never stopped.
+Everything that happens in a step is a pure function of (weights, optimiser state, seed, step, process): the
+rows, the learning rate, and every random number, since all generators are seeded anew for each step. So a
+checkpoint is weights, optimiser state and a step; validating draws nothing from what training draws; and a
+resumed run ends with the same bits as one that was never stopped.
 """
 
 import contextlib
+import functools
 import os
+import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from lightning_fabric import Fabric
 from torch import nn
 
-from brickwork.core import config as configs
-from brickwork.core import distributed
+from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
-from brickwork.core.files import FolderLock, remove_leftovers, write_json
-from brickwork.core.seeding import rng_state, seed_everything, set_rng_state
-from brickwork.core.types import Batch, CachesGradients, LossOutput
+from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
+from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.data.samplers import BatchSampler
 from brickwork.data.types import Examples
-from brickwork.training.checkpoint import Checkpoint, load_checkpoint, newest_good, save_checkpoint
+from brickwork.training.batches import Batches, move
+from brickwork.training.checkpoint import (
+    STATE,
+    checkpoint_path,
+    load_checkpoint,
+    newest_good,
+    save_checkpoint,
+    steps_saved,
+)
 from brickwork.training.config import TrainConfig
-from brickwork.training.gradient_cache import cached_backward
-from brickwork.training.precision import choose_device, choose_precision
-from brickwork.training.progress import Progress, Silent
-from brickwork.training.records import Records, write_environment
-from brickwork.training.schedules import build_optimizer, set_rate
-from brickwork.training.signals import StopSignals
+from brickwork.training.devices import from_first, launch, on_first
+from brickwork.training.optimizers import build_optimizer, clip_gradients, gradient_norm, set_rate
+from brickwork.training.progress import Progress
+from brickwork.training.records import Records, environment, write_replay
+from brickwork.training.schedules import rate_factor
+from brickwork.training.signals import StopSignals, exit_code
+from brickwork.training.step import LossValues, Step, mean_values
 
-Validate = Callable[[nn.Module], Mapping[str, float]]
+Validate = Callable[[Any], dict[str, float]]
+
+# Settings that a resume may change: they do not change the numbers.
+_FREE = {"save_every", "keep", "validate_every", "log_every", "device", "threads", "deterministic"}
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training did: updates in all, the losses of this call's steps, and its speed."""
+    """What :func:`fit` did. ``losses``: of each step of this call; ``step``: done in all, with earlier calls.
+
+    ``seconds`` is the whole loop, with validation and saving; ``examples_per_second`` counts the steps alone.
+    """
 
     step: int
     losses: tuple[float, ...]
@@ -51,7 +64,7 @@ class FitResult:
 
 
 def fit(
-    system: Any,
+    system: nn.Module,
     data: Examples,
     config: TrainConfig,
     folder: Path | str,
@@ -64,313 +77,249 @@ def fit(
     tensorboard: bool = False,
     on_start: Callable[[], None] | None = None,
 ) -> FitResult:
-    """Trains ``system`` in place and leaves checkpoints and records in ``folder``.
+    """Trains ``system`` in place on ``data`` and leaves checkpoints and records in ``folder``.
 
-    With several processes (``brickwork train --devices`` or torchrun) each calls this with the same arguments;
-    ``config.batch_size`` is divided among them. ``on_start`` is called once the folder is ours.
+    ``system`` follows :class:`brickwork.core.types.Trainable`; the batches that it gets hold ``step`` and the
+    rows' ``indices``. Its ``collate`` runs in a thread and draws nothing from the global random generators.
+    ``validate`` is called with the system in evaluation mode, at the start, every ``validate_every`` steps
+    and at the end. ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good
+    checkpoint.
 
     Raises:
-        ConfigError: the configuration does not fit data, system or machine; or the folder holds a run.
-        ArtifactError: ``resume`` with damaged or foreign checkpoints.
-        NonFiniteError: before an update with a loss or gradient that is not finite.
-        ResourceError: the folder cannot be written, or another process trains there.
-        Interrupted: Ctrl-C or SIGTERM, after saving.
+        ConfigError: the batch is larger than the data, the folder holds a run, a setting differs on resume.
+        ArtifactError: no checkpoint is good, or it is not of this system.
+        NonFiniteError: a loss or gradient is not finite; the weights are those of before the step.
+        ResourceError: disk full, folder not writable or in use by another training, out of memory.
+        Interrupted: SIGINT or SIGTERM came; the finished steps are saved.
     """
-    folder, shown = Path(folder), progress or Silent()
-    # --- devices and precision
-    device = choose_device(config.device)
-    precision, reason = choose_precision(config.precision, device)
+    folder = Path(folder)
+    rows = config.batch_size * config.accumulate
+    check_batch(config, data)
+
+    # ---- devices and precision ------------------------------------------------------------------------
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(config.deterministic)
-    fabric = _fabric(device, devices, precision)
-    world, rank = distributed.world_size(), distributed.rank()
-    # --- data order
-    sampler = BatchSampler(len(data), config.batch_size, seed)
-    micro = sampler.shard(range(config.batch_size), rank, world)
-    if config.cache_chunk and not isinstance(system, CachesGradients):
-        raise ConfigError(
-            "train.cache_chunk needs a system that splits its loss (embed and loss_from); set it to 0"
-        )
-    # --- model and optimiser
-    system.to(fabric.device)
-    system.train()
-    optimizer = build_optimizer(system, config)
-    fingerprint = configs.fingerprint(replace(config, keep=1, log_every=1, validate_every=0, threads=0))
-    lock: contextlib.AbstractContextManager[Any] = FolderLock(folder, "training")
-    if rank != 0:
-        lock = contextlib.nullcontext()
-    with lock, StopSignals() as signals:
-        # --- start rule: own checkpoint, else from scratch
-        first = _start(folder, system, optimizer, resume, fingerprint, seed)
-        records = None
-        if rank == 0:
-            remove_leftovers(folder)
-            write_environment(folder, precision=precision, reason=reason, device=device, world=world)
-            records = Records(folder, first, tensorboard)
-            if on_start is not None:
-                on_start()
-        shown.message(f"{reason}; {world} process{'es' * (world > 1)} of {torch.get_num_threads()} threads")
-        shown.start(config.steps, first)
-        losses: list[float] = []
-        logged, started, log_started = 0, time.perf_counter(), time.perf_counter()
-        batches = _batches(system, data, sampler, config, first, micro)
+    fabric, reason = launch(config, devices)
+    first = fabric.global_rank == 0
+    shown = progress if first else None
 
-        def checkpoint(step: int) -> None:
-            if rank == 0:
-                save_checkpoint(folder, step, system, optimizer, fingerprint=fingerprint, keep=config.keep)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(_determinism(config.deterministic))
+        on_first(fabric, lambda: _take_folder(cleanup, folder, resume, on_start))
 
-        def look(step: int) -> None:
-            if validate is None or rank != 0:
-                return
-            values = _validate(system, validate)
-            shown.validated(step, values)
-            if records is not None and values:
-                records.add({"step": step, "validation": dict(values)})
-
-        try:
-            if first == 0:
-                look(0)
-            for step in range(first, config.steps):
-                # --- loss and gradient
-                rate = set_rate(optimizer, step, config)
-                outputs = []
-                for batch in next(batches):
-                    batch = fabric.to_device(batch)
-                    outputs.append(_backward(fabric, system, batch, config))
-                # --- before any damage: is everything finite, does anybody want to stop?
-                problem = _problem(system, outputs)
-                stop = _agree(fabric.device, problem is not None, signals.received)
-                if stop.broken:
-                    _refuse(folder, step, outputs, problem, sampler, config)
-                norm = _exchange_and_clip(system, config.clip_norm, world)
-                if not torch.isfinite(norm):
-                    _refuse(folder, step, outputs, "the gradient (its norm overflows)", sampler, config)
-                # --- update
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                if hasattr(system, "after_step"):
-                    system.after_step(step)
-                done = step + 1
-                # --- log, validate, save
-                losses.append(_mean_loss(outputs, fabric))
-                speed = len(losses) * config.batch_size * config.accumulate / (time.perf_counter() - started)
-                shown.update(done, losses[-1], speed)
-                if records is not None and (done % config.log_every == 0 or done == config.steps):
-                    recent = losses[logged:]
-                    seconds = time.perf_counter() - log_started
-                    records.add({
-                        "step": done,
-                        "loss": sum(recent) / len(recent),
-                        "terms": _floats(outputs[-1].terms),
-                        "stats": _floats(outputs[-1].stats),
-                        "learning_rate": rate,
-                        "gradient_norm": float(norm),
-                        "examples_per_second": len(recent) * config.batch_size * config.accumulate / seconds,
-                    })  # fmt: skip
-                    logged, log_started = len(losses), time.perf_counter()
-                if stop.asked:
-                    checkpoint(done)
-                    raise Interrupted(
-                        f"stopped after step {done} of {config.steps} and saved; "
-                        f"go on with: brickwork resume {folder}",
-                        128 + stop.asked,
-                    )
-                if done == config.steps or (config.save_every and done % config.save_every == 0):
-                    checkpoint(done)
-                if done == config.steps or (config.validate_every and done % config.validate_every == 0):
-                    look(done)
-        finally:
-            batches.close()
-            shown.close()
-            if records is not None:
-                records.close()
-    seconds = time.perf_counter() - started
-    examples = len(losses) * config.batch_size * config.accumulate
-    return FitResult(config.steps, tuple(losses), seconds, examples / seconds)
-
-
-def _fabric(device: str, devices: int, precision: str) -> Fabric:
-    """Fabric knows the processes that torchrun started; it does not start any."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if devices > 1 and world == 1:
-        raise ConfigError(
-            f"devices={devices} needs that many processes: brickwork train … --devices {devices} starts them, "
-            f"or run your script with: torchrun --nproc-per-node {devices}"
-        )
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", module="lightning"
-        )  # advice about hardware that the user did not choose
-        fabric = Fabric(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=local if world > 1 else 1,
-            num_nodes=world // local,
-            strategy="ddp" if world > 1 else "auto",
-            precision=precision,  # type: ignore[arg-type]
-        )
-        fabric.launch()
-    return fabric
-
-
-def _start(
-    folder: Path,
-    system: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    resume: bool,
-    fingerprint: str,
-    seed: int,
-) -> int:
-    """The first step to do: 0, or where the newest good checkpoint was taken."""
-    found: Checkpoint | None = newest_good(folder)
-    if not resume:
-        if found is not None:
-            raise ConfigError(
-                f"{folder} holds a run already (step {found.step}): go on with it by "
-                f"`brickwork resume {folder}`, or choose another folder"
+        # ---- data order -------------------------------------------------------------------------------
+        batches = cleanup.enter_context(
+            Batches(
+                getattr(system, "collate"),  # noqa: B009 - an nn.Module that is Trainable as well
+                data,
+                BatchSampler(len(data), config.batch_size, seed),
+                last=config.steps * config.accumulate - 1,
+                rank=fabric.global_rank,
+                world=fabric.world_size,
             )
-        if (folder / "model.safetensors").exists() or (folder / "manifest.json").exists():
-            raise ConfigError(f"{folder} holds a model or an index already; choose another folder")
-    seed_everything(seed)
-    if found is None:
-        return 0
-    load_checkpoint(found, system, optimizer, fingerprint=fingerprint)
-    return found.step
+        )
+
+        # ---- model, optimiser; the schedule is a function of the step ---------------------------------
+        system.train()
+        step_of = Step(fabric, system, config)
+        optimizer = build_optimizer(system, config)
+        after_step: Any = getattr(system, "after_step", None)
+        trained = [p for p in system.parameters() if p.requires_grad]
+
+        # ---- start: 1. own newest good checkpoint, 2. scratch -----------------------------------------
+        settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
+        start = from_first(fabric, on_first(fabric, lambda: _check_start(folder, settings)))
+        if start:
+            load_checkpoint(checkpoint_path(folder, start), system, optimizer)
+
+        records = Records(folder if first else None, step=start, tensorboard=tensorboard)
+        cleanup.callback(records.close)
+        if first:
+            write_json(folder / "env.json", {**environment(fabric.device), "precision": reason})
+        stop = cleanup.enter_context(StopSignals())
+        if shown is not None:
+            shown.message(f"{fabric.device.type}, {fabric.world_size} process(es); {reason}")
+            shown.start(config.steps, start)
+            cleanup.callback(shown.close)
+
+        def save(step: int) -> None:
+            on_first(
+                fabric, lambda: save_checkpoint(folder, step, system, optimizer, settings, keep=config.keep)
+            )
+
+        def measure(step: int) -> None:
+            if validate is not None and first:
+                values = _evaluated(system, validate)
+                records.write(step, {"validation": values})
+                if shown is not None:
+                    shown.validated(step, values)
+
+        began, spent, losses = time.perf_counter(), 0.0, []
+        if start == 0:
+            measure(0)
+
+        # ---- the loop ---------------------------------------------------------------------------------
+        for step in range(start, config.steps):
+            mark = time.perf_counter()
+            seed_everything(generator_for(seed, step, f"step in process {fabric.global_rank}").initial_seed())
+            factor = rate_factor(step, steps=config.steps, warmup=config.warmup, schedule=config.schedule)
+            set_rate(optimizer, factor)
+
+            # forward and backward, a batch at a time
+            optimizer.zero_grad()
+            numbers = range(step * config.accumulate, (step + 1) * config.accumulate)
+            parts = []
+            for number in numbers:
+                batch = {**move(batches.get(number), fabric.device), "step": step}
+                parts.append(step_of.backward(batch, last=number == numbers[-1]))
+            values, (interrupt, terminate) = step_of.gather(
+                parts, [stop.received == signal.SIGINT, stop.received == signal.SIGTERM]
+            )
+
+            # nothing that is not finite reaches the weights
+            norm = gradient_norm(trained)
+            problem = _not_finite(values, float(norm), system, [batches.rows(n) for n in numbers])
+            if problem is not None:
+                on_first(fabric, functools.partial(_refuse, folder, step, *problem))
+            clip_gradients(trained, config.clip_norm, norm)
+
+            # update
+            optimizer.step()
+            if after_step is not None:
+                after_step(step)
+            done, value = step + 1, mean_values(values)
+            losses.append(value.total)
+            spent += time.perf_counter() - mark
+            speed = len(losses) * rows / spent
+
+            # log, validate, save
+            if shown is not None:
+                shown.update(done, value.total, speed)
+            last, stopped = done == config.steps, interrupt or terminate
+            if done == 1 or done % config.log_every == 0 or last:
+                records.write(done, {
+                    "loss": value.total, "terms": value.terms, "stats": value.stats,
+                    "learning_rate": config.learning_rate * factor, "gradient_norm": float(norm),
+                    "epoch": round(done * rows / len(data), 4), "examples_per_second": round(speed, 2),
+                })  # fmt: skip
+            if last or (config.validate_every and done % config.validate_every == 0 and not stopped):
+                measure(done)
+            if last or stopped or (config.save_every and done % config.save_every == 0):
+                save(done)
+            late = stop.received if last else None  # while validating or saving for the last time
+            if stopped or late:
+                number = late or (signal.SIGINT if interrupt else signal.SIGTERM)
+                raise Interrupted(
+                    f"stopped after step {done} of {config.steps}, which is saved; go on with: "
+                    f"brickwork resume {folder}",
+                    exit_code(number),
+                )
+
+        seconds = time.perf_counter() - began
+        return FitResult(config.steps, tuple(losses), seconds, len(losses) * rows / spent if spent else 0.0)
 
 
-def _batches(
-    system: Any, data: Examples, sampler: BatchSampler, config: TrainConfig, first: int, micro: list[int]
-) -> Iterator[list[Batch]]:
-    """The micro-batches of each step, of this process's rows; collated one step ahead in a thread."""
+def check_batch(config: TrainConfig, data: Examples) -> None:
+    """Refuses a batch that would hold the same example twice.
 
-    def collate(step: int) -> list[Batch]:
-        made = []
-        for number in range(step * config.accumulate, (step + 1) * config.accumulate):
-            rows = sampler.indices(number)
-            mine = [rows[i] for i in micro]
-            # Micro-batches of a step are numbered on, so that each draws its own sizes.
-            made.append({**system.collate(data.take(mine)), "step": number, "indices": mine})
-        return made
-
-    with ThreadPoolExecutor(1, "collate") as pool:
-        ahead = pool.submit(collate, first)
-        for step in range(first, config.steps):
-            batch = ahead.result()
-            if step + 1 < config.steps:
-                ahead = pool.submit(collate, step + 1)
-            yield batch
-
-
-def _backward(fabric: Fabric, system: Any, batch: Batch, config: TrainConfig) -> LossOutput:
-    """The loss of one micro-batch; adds its share of the gradient, unless a term is not finite."""
-    scale = 1.0 / config.accumulate
-    with fabric.autocast():
-        if config.cache_chunk:
-            return cached_backward(system, batch, config.cache_chunk, scale)
-        output = system.loss(batch)
-    if torch.isfinite(output.total):
-        (output.total * scale).backward()
-    return output
-
-
-def _problem(system: nn.Module, outputs: list[LossOutput]) -> str | None:
-    """What is not finite, by name: a term of the loss, else a parameter's gradient; ``None`` if all is well."""
-    for output in outputs:
-        for name, term in output.terms.items():
-            if not torch.isfinite(term).all():
-                return f"the loss term '{name}' ({term.item()})"
-        if not torch.isfinite(output.total):
-            return f"the loss ({output.total.item()})"
-    gradients = [p.grad for p in system.parameters() if p.grad is not None]
-    if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all():
-        for name, parameter in system.named_parameters():
-            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-                return f"the gradient of '{name}'"
-    return None
-
-
-@dataclass(frozen=True)
-class _Agreement:
-    broken: bool
-    asked: int
-
-
-def _agree(device: torch.device, broken: bool, received: int | None) -> _Agreement:
-    """All processes stop together, whoever found the problem or got the signal."""
-    if distributed.world_size() == 1:
-        return _Agreement(broken, received or 0)
-    flags = torch.tensor([int(broken), received or 0], device=device)
-    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-    return _Agreement(bool(flags[0]), int(flags[1]))
-
-
-def _exchange_and_clip(system: nn.Module, clip_norm: float, world: int) -> torch.Tensor:
-    """Averages gradients over processes (once an update), clips them, and gives their norm before clipping.
-
-    One exchange after the whole backward pass is exact for gradient caching and accumulation alike.
+    Raises:
+        ConfigError: names the option and both sizes.
     """
-    parameters = [p for p in system.parameters() if p.requires_grad]
-    if world > 1:
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
-        dist.all_reduce(flat)
-        flat /= world
-        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters])):
-            parameter.grad = part.view_as(parameter)
-    return torch.nn.utils.clip_grad_norm_(parameters, clip_norm or float("inf"))
+    if config.batch_size > len(data):
+        raise ConfigError(
+            f"train.batch_size={config.batch_size} is larger than the training data, which has {len(data)} "
+            f"examples; use at most {len(data)}, or more data"
+        )
 
 
-def _refuse(
-    folder: Path,
-    step: int,
-    outputs: list[LossOutput],
-    problem: str | None,
-    sampler: BatchSampler,
-    config: TrainConfig,
+def _take_folder(
+    cleanup: contextlib.ExitStack, folder: Path, resume: bool, on_start: Callable[[], None] | None
 ) -> None:
-    """Stops before the update; ``nonfinite.json`` has what is needed to compute that step again."""
-    what = problem or "a loss or gradient of another process"
-    rows = [i for n in range(config.accumulate) for i in sampler.indices(step * config.accumulate + n)]
-    record = {
-        "step": step,
-        "problem": what,
-        "terms": [{name: str(term.item()) for name, term in output.terms.items()} for output in outputs],
-        "indices": rows,
-    }
-    if distributed.rank() == 0:
-        write_json(folder / "nonfinite.json", record)
-    some = ", ".join(map(str, rows[:5])) + (" …" if len(rows) > 5 else "")
-    raise NonFiniteError(
-        f"{what} is not finite at step {step} (training rows {some}; all in {folder / 'nonfinite.json'}). "
-        "Nothing was updated. Lower train.learning_rate, look at these rows, or set train.precision=fp32"
-    )
+    """Locks the folder, and refuses one that holds a run which is not to be resumed."""
+    cleanup.enter_context(FolderLock(folder, "training"))
+    remove_leftovers(folder)
+    found = [
+        name for name in ("config.json", "metrics.jsonl", "model.safetensors") if (folder / name).exists()
+    ]
+    found += ["checkpoints"] if steps_saved(folder) else []
+    if found and not resume:
+        raise ConfigError(
+            f"{folder} already holds a run ({', '.join(found)}). Go on with it: brickwork resume {folder}; "
+            "or choose another folder with --out"
+        )
+    (folder / "nonfinite.json").unlink(missing_ok=True)
+    if on_start is not None:
+        on_start()
 
 
-def _validate(system: nn.Module, validate: Validate) -> Mapping[str, float]:
-    """Quality without a trace: modes and random generators are put back afterwards."""
+def _check_start(folder: Path, settings: dict[str, Any]) -> int:
+    """The step to go on from; 0 where nothing was saved.
+
+    Raises:
+        ConfigError: the checkpoint was made with settings that would give other numbers.
+    """
+    path = newest_good(folder)
+    if path is None:
+        return 0
+    state = read_json(path / STATE)
+    now = {**settings["train"], "seed": settings["seed"], "examples": settings["examples"]}
+    then = {**state["train"], "seed": state["seed"], "examples": state["examples"]}
+    differing = [name for name in now if name not in _FREE and now[name] != then.get(name)]
+    if differing:
+        changes = ", ".join(f"{name} was {then.get(name)} and is {now[name]}" for name in differing)
+        raise ConfigError(f"{path} is of another run: {changes}. Use the same, or train in another folder")
+    return state["step"]
+
+
+def _evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:
+    """The validation numbers; each module is left in the mode it was in."""
     modes = {module: module.training for module in system.modules()}
-    values, tensors = rng_state()
+    system.eval()
     try:
-        system.eval()
-        with torch.no_grad():
-            return validate(system)
+        return dict(validate(system))
     finally:
-        set_rng_state(values, tensors)
         for module, training in modes.items():
             module.training = training
 
 
-def _mean_loss(outputs: list[LossOutput], fabric: Fabric) -> float:
-    """The loss of the global batch: the mean over micro-batches and processes."""
-    mean = torch.stack([output.total.detach().float() for output in outputs]).mean()
-    if distributed.world_size() > 1:
-        dist.all_reduce(mean)
-        mean /= distributed.world_size()
-    return mean.item()
+def _not_finite(
+    values: Sequence[LossValues], norm: float, system: nn.Module, rows: list[list[int]]
+) -> tuple[str, list[int], dict[str, Any]] | None:
+    """What is not finite in words, the rows concerned and the values; ``None`` if all is well."""
+    for value, indices in zip(values, rows):
+        if wrong := value.not_finite():
+            names = ", ".join(f"{name} = {value.terms.get(name, value.total)}" for name in wrong)
+            return f"loss term {names}", indices, {"terms": value.terms, "total": value.total, "wrong": wrong}
+    if torch.isfinite(torch.tensor(norm)):
+        return None
+    wrong = [
+        name for name, p in system.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
+    ]
+    what = f"gradient of {', '.join(wrong[:3])}" + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    what = what if wrong else "the norm of all gradients (each is finite, their squares overflow)"
+    everything = [index for indices in rows for index in indices]
+    return what, everything, {"terms": mean_values(values).terms, "wrong": wrong}
 
 
-def _floats(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items()}
+def _refuse(folder: Path, step: int, what: str, indices: list[int], values: dict[str, Any]) -> None:
+    replay = write_replay(folder, step, indices, values)
+    ids = ", ".join(map(str, indices[:8])) + (" …" if len(indices) > 8 else "")
+    raise NonFiniteError(
+        f"{what} is not finite at step {step}, rows {ids}; stopped before the update. {replay} lists all "
+        "rows and values; the last checkpoint is intact. Look at these rows, or lower train.learning_rate"
+    )
+
+
+@contextlib.contextmanager
+def _determinism(wanted: bool) -> Any:
+    """Deterministic algorithms for the time of a run; no notice from DDP that all parameters were used."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)

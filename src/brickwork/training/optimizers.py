@@ -1,6 +1,7 @@
 """The optimiser of a run, and the two things done to gradients before it: measure and clip."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,8 +16,9 @@ def build_optimizer(system: nn.Module, config: TrainConfig) -> torch.optim.Optim
     A system that has ``param_groups(learning_rate, weight_decay)`` decides itself. Else matrices decay, and
     what is not a matrix (biases, norms, temperatures) does not.
     """
-    if hasattr(system, "param_groups"):
-        groups = list(system.param_groups(config.learning_rate, config.weight_decay))
+    own: Any = getattr(system, "param_groups", None)
+    if own is not None:
+        groups = list(own(config.learning_rate, config.weight_decay))
     else:
         trained = [p for p in system.parameters() if p.requires_grad]
         groups = [

@@ -20,6 +20,8 @@ def choose_precision(
     if asked == "fp32":
         return "32-true", "fp32, as asked for"
     if asked == "bf16":
-        slow = "" if bf16_is_fast(device) else "; it is emulated here and slow: train.precision=fp32 is faster"
+        slow = (
+            "" if bf16_is_fast(device) else "; it is emulated here and slow: train.precision=fp32 is faster"
+        )
         return "bf16-mixed", f"bf16, as asked for{slow}"
     return ("bf16-mixed" if bf16_is_fast(device) else "32-true"), bf16_reason(device)

@@ -1,4 +1,4 @@
-"""What a run leaves to read: ``metrics.jsonl``, ``env.json``, ``nonfinite.json``, TensorBoard events if asked for."""
+"""What a run leaves to read: ``metrics.jsonl``, ``env.json``, ``nonfinite.json``, TensorBoard events."""
 
 import datetime
 import json
@@ -24,7 +24,8 @@ _PACKAGES = ("brickwork", "torch", "lightning-fabric", "transformers", "tokenize
 class Records:
     """Lines of ``metrics.jsonl``, one JSON object each with its ``step``; nothing without a folder.
 
-    Opening keeps the lines up to ``step`` (where training starts), so that after a resume no step is there twice.
+    Opening keeps the lines up to ``step`` (where training starts), so that after a resume no step is there
+    twice.
     """
 
     def __init__(self, folder: Path | None, *, step: int, tensorboard: bool = False):

@@ -31,8 +31,6 @@ def failing(monkeypatch):
         (errors.NonFiniteError("term 'a' is NaN at step 7"), 5),
         (errors.ResourceError("the disk is full"), 6),
         (errors.MissingExtraError("onnx", "onnx", "exporting"), 7),
-        (errors.Interrupted("stopped, saved at step 7", 143), 143),
-        (errors.Interrupted("stopped, saved at step 7", 130), 130),
         (errors.BrickworkError("something else"), 1),
     ],
 )
@@ -43,6 +41,13 @@ def test_an_error_is_one_message_and_its_documented_code(brickwork, failing, err
     assert code in errors.EXIT_CODES
     assert result.err == f"error: {error}\n"
     assert result.out == ""
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_stop_that_was_asked_for_is_no_error(brickwork, failing, code):
+    failing(errors.Interrupted("stopped after step 7, which is saved", code))
+    result = brickwork("evaluate", "m", "d")
+    assert (result.code, result.err) == (code, "stopped after step 7, which is saved\n")
 
 
 @pytest.mark.parametrize("words", [("--debug", "evaluate", "m", "d"), ("evaluate", "m", "d", "--debug")])

@@ -1,5 +1,6 @@
 """Each verb is a thin call of the Python interface; here a stand-in notes how it was called."""
 
+import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -234,6 +235,9 @@ def trained(monkeypatch, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.safetensors").write_text("")
         (folder / "report.html").write_text("")
+        columns = {"anchor": "my question", "positive": None}
+        config = {"seed": 5, "data": {"source": "my docs", "limit": 9, "columns": columns}}
+        (folder / "config.json").write_text(json.dumps(config))
         result = SimpleNamespace(step=10, seconds=1.5)
         measurement = SimpleNamespace(summary=lambda: {"retrieval": []})
         return SimpleNamespace(folder=folder, representation=object(), result=result, measurement=measurement)
@@ -256,8 +260,12 @@ def test_train_applies_data_settings_and_seed(brickwork, trained):
     assert trained.run == Run(seed=5, data=Part(source="my docs"), train=Part(steps=3))
     assert trained.options == {"devices": 1, "progress": "shown", "tensorboard": True}
     assert page.out.strip() == str(trained.folder)
-    for words in ("model.safetensors", "brickwork index", "'my docs'", "brickwork search", "report.html"):
-        assert words in page.err
+    folder = trained.folder
+    same = "'my docs' --column anchor='my question'"
+    assert f"brickwork evaluate {folder} {same} --limit 9 --seed 5\n" in page.err
+    assert f"brickwork index {folder} {same} --out {folder}-index\n" in page.err
+    assert f'brickwork search {folder}-index "your question"\n' in page.err
+    assert "made config.json, model.safetensors, report.html" in page.err
 
 
 def test_train_json_and_quiet(brickwork, trained):
@@ -268,7 +276,7 @@ def test_train_json_and_quiet(brickwork, trained):
         "folder": str(trained.folder),
         "steps": 10,
         "seconds": 1.5,
-        "files": ["model.safetensors", "report.html"],
+        "files": ["config.json", "model.safetensors", "report.html"],
         "evaluation": {"retrieval": []},
     }
 

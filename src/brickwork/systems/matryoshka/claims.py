@@ -258,18 +258,13 @@ def long_tail(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResu
     """Novel classes with 20 … 1 shots by nearest class mean; accuracy on the tail (fewer than 5 shots), MRL − FF."""
     import numpy as np
 
-    from brickwork.data.load import load_task
+    from brickwork.data.images import load_images
     from brickwork.evaluation.long_tail import long_tail_accuracy
 
     run = tiny_imagenet()
     nested, fixed = train_family(bench, run, seeds)
-    novel = load_task(replace(run.data, source="tiny_imagenet100_novel"), 0)
-    inputs = np.concatenate(
-        [np.asarray(part.columns["input"]) for part in (novel.train, novel.validation, novel.test)]
-    )
-    labels = np.concatenate(
-        [np.asarray(part.columns["label"]) for part in (novel.train, novel.validation, novel.test)]
-    )
+    novel = load_images("tiny_imagenet100", "novel").columns
+    inputs, labels = novel["input"], np.asarray(novel["label"])
     gains, table = [], []
     for i, seed in enumerate(seeds):
         ours = full_vectors(nested[i], inputs)

@@ -1,0 +1,108 @@
+"""Labelled image sets as uint8 arrays."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from brickwork.core.errors import DataError
+from brickwork.data import splits
+from brickwork.data.config import DataConfig
+from brickwork.data.sources import locate
+from brickwork.data.types import Examples, TaskData
+
+Images = UInt8[np.ndarray, "rows height width channels"]
+
+# The official parts of each set, first the one to train on; sets without parts are split like the user's own.
+PARTS = {
+    "digits": ("all",),
+    "mnist": ("train", "test"),
+    "cifar10": ("train", "test"),
+    "tiny_imagenet100": ("train", "val", "novel"),
+}
+
+
+def load_images(name: str, part: str, limit: int | None = None) -> Examples:
+    """The images (``input``) and class numbers (``label``) of one part of a set.
+
+    Shapes: ``input`` is uint8 (rows, height, width, channels), ``label`` int64 (rows,). ``limit`` takes that
+    many rows, always the same ones. ``novel`` of Tiny-ImageNet has other classes than ``train`` and ``val``,
+    numbered from 0 on their own.
+
+    Raises:
+        DataError: unknown set or part, or the set is not on this machine.
+    """
+    images, labels, _ = _read(name, part, limit)
+    return Examples({"input": images, "label": labels})
+
+
+def class_names(name: str, part: str = "train") -> tuple[str, ...]:
+    """What the class numbers of a set stand for."""
+    return _read(name, PARTS[name][0] if name == "digits" else part, 1)[2]
+
+
+def image_task(config: DataConfig, seed: int) -> TaskData:
+    """A known set of labelled images as a task. Official test parts stay whole; validation is taken from
+    training."""
+    name = config.source
+    parts = PARTS[name]
+    images, labels, names = _read(name, parts[0], config.limit)
+    everything = Examples({"input": images, "label": labels})
+    rows = splits.split(
+        [str(row) for row in range(len(everything))],
+        validation_share=config.validation_share,
+        test_share=config.test_share if len(parts) == 1 else 0.0,
+        max_held_out=config.max_held_out,
+        seed=seed,
+    )
+    train, validation, test = splits.select(everything, rows)
+    if len(parts) > 1:
+        test = load_images(name, parts[1], config.limit)
+    return TaskData(
+        name=name,
+        kind="labelled",
+        modality="image",
+        train=train,
+        validation=validation,
+        test=test,
+        num_classes=len(names),
+        class_names=names,
+        notes=()
+        if name != "cifar10"
+        else ("a local copy may be CIFAR-10 (JPEG), not the official binaries",),
+    )
+
+
+def _read(name: str, part: str, limit: int | None) -> tuple[Images, np.ndarray, tuple[str, ...]]:
+    if name not in PARTS:
+        raise DataError(f"'{name}' is no set of labelled images; there are: {', '.join(PARTS)}")
+    if part not in PARTS[name]:
+        raise DataError(f"{name} has no part '{part}'; its parts are: {', '.join(PARTS[name])}")
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        kept = splits.pick(len(found.target), limit)
+        images = np.round(found.images[kept] * (255 / 16)).astype(np.uint8)
+        return images[..., None], found.target[kept].astype(np.int64), tuple(map(str, range(10)))
+    if name == "mnist":
+        with np.load(locate(name) / "mnist" / "mnist.npz", allow_pickle=False) as file:
+            images, labels = file[f"{part}_images"], file[f"{part}_labels"]
+        kept = splits.pick(len(labels), limit)
+        return images[kept][..., None], labels[kept].astype(np.int64), tuple(map(str, range(10)))
+    column = "name" if name == "cifar10" else "class_words"
+    return _read_parquet(locate(name) / name / f"{part}.parquet", column, limit)
+
+
+def _read_parquet(path: Path, names: str, limit: int | None) -> tuple[Images, np.ndarray, tuple[str, ...]]:
+    """Compressed images of one size. Rows were shuffled by whoever made the file: the first are a sample."""
+    import pyarrow.parquet
+    from PIL import Image
+
+    table = pyarrow.parquet.read_table(path, columns=["image", "label", names])
+    by_number = dict(zip(table["label"].to_pylist(), table[names].to_pylist()))
+    table = table.slice(0, limit)
+    images = [np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")) for raw in table["image"].to_pylist()]
+    labels = np.asarray(table["label"].to_pylist(), dtype=np.int64)
+    return np.stack(images), labels, tuple(by_number[number] for number in sorted(by_number))

@@ -1,0 +1,155 @@
+"""The way in: a known set or the user's own files, as a learning task or as a stream of documents."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from brickwork.core.config import nearest
+from brickwork.core.errors import DataError
+from brickwork.data.columns import document_columns
+from brickwork.data.config import ColumnNames, DataConfig
+from brickwork.data.folders import MARKUP, PLAIN, all_passages
+from brickwork.data.images import PARTS as IMAGE_SETS
+from brickwork.data.images import image_task
+from brickwork.data.known import TASKS
+from brickwork.data.pairs import plain_pairs
+from brickwork.data.readers import ReadReport, column_names, rows, table_kind, text_value
+from brickwork.data.sources import catalogue
+from brickwork.data.tables import plain_task, table_task
+from brickwork.data.types import Document, TaskData
+
+
+def load_task(config: DataConfig, seed: int) -> TaskData:
+    """Training, validation and test examples of ``config.source``, and held-out search tasks where it has
+    pairs. The split is a pure function of the data, the configuration and ``seed``.
+
+    Raises:
+        DataError: the source does not exist or cannot be used; names file, row or column and what to do.
+    """
+    if _is_known(config.source):
+        return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
+    path = Path(config.source).expanduser()
+    if _is_table(path):
+        return table_task(path, config, seed)
+    report = ReadReport()
+    pairs = plain_pairs(islice(all_passages(path, report, config.max_passage_words), config.limit))
+    report.duplicates += pairs.duplicates
+    report.warn()
+    return plain_task(path, pairs, config, seed, report.notes())
+
+
+def read_documents(
+    path: Path | str,
+    columns: ColumnNames | None = None,
+    limit: int | None = None,
+    report: ReadReport | None = None,
+    max_passage_words: int = DataConfig.max_passage_words,
+) -> Iterator[Document]:
+    """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
+
+    Each row of a table is a document, called by its id column or by its row number; each passage of a text
+    file or of a folder is one, called ``file#passage``. The paths in ``source`` are relative to ``path``.
+
+    Raises:
+        DataError: at once if ``path`` does not exist or has no column of texts; while reading if it is
+            damaged or nothing in it can be read.
+    """
+    name = str(path)
+    if _is_known(name):
+        return islice(_known_documents(name, limit), limit)
+    path = Path(path).expanduser()
+    report = report if report is not None else ReadReport()
+    if _is_table(path):
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty; give a file with at least one row")
+        roles = document_columns(column_names(path), columns or ColumnNames(), str(path))
+        found = _table_documents(path, roles, report)
+    else:
+        found = _passage_documents(path, report, max_passage_words)
+    return _told(islice(found, limit), path, report)
+
+
+def _is_known(name: str) -> bool:
+    """Whether the name is a set that can be loaded; a path of that name in the working folder is not asked
+    for: write ``./name`` for it."""
+    return name in TASKS or name in IMAGE_SETS
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the existing path is a table (or else a document or folder).
+
+    Raises:
+        DataError: it does not exist or is a file of another type.
+    """
+    if not path.exists():
+        known = [*TASKS, *IMAGE_SETS]
+        listed = {source.name: source for source in catalogue()}
+        if str(path) in listed:
+            raise DataError(
+                f"the data set '{path}' is listed for later systems and cannot be loaded as a task yet; "
+                f"known: {', '.join(sorted(known))}"
+            )
+        raise DataError(
+            f"{path} does not exist, and it is no known data set ({nearest(str(path), known)}); "
+            "check the path, or see: brickwork data"
+        )
+    if path.is_dir() or path.suffix.lower() in MARKUP + PLAIN:
+        return False
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder; give one of them")
+    try:
+        table_kind(path)
+    except DataError as error:
+        raise DataError(f"{error}; text files are read too: {', '.join(PLAIN + MARKUP)}") from None
+    return True
+
+
+def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> Iterator[Document]:
+    for number, row in rows(path, report, sorted(set(roles.values()))):
+        where = f"{path.name} row {number}"
+        text = text_value(row.get(roles["text"]), report, where)
+        if not text:
+            report.skip(f"'{roles['text']}' is empty", where)
+            continue
+        title = text_value(row.get(roles["title"]), report, where) if "title" in roles else ""
+        given = text_value(row.get(roles["id"]), report, where) if "id" in roles else ""
+        yield Document(id=given or str(number), title=title, text=text, source=f"{path.name}:{number}")
+
+
+def _passage_documents(path: Path, report: ReadReport, max_words: int) -> Iterator[Document]:
+    last, number = "", 0
+    for name, passage in all_passages(path, report, max_words):
+        number = number + 1 if name == last else 0
+        last = name
+        yield Document(id=f"{name}#{number}", title=passage.title, text=passage.text, source=name)
+
+
+def _told(found: Iterator[Document], path: Path, report: ReadReport) -> Iterator[Document]:
+    count = 0
+    for document in found:
+        count += 1
+        yield document
+    if count == 0:
+        raise DataError(f"{path} holds no text that can be read: {'; '.join(report.messages())}")
+    report.warn()
+
+
+def _known_documents(name: str, limit: int | None) -> Iterator[Document]:
+    """The documents that a known set is searched for, or its texts."""
+    if name == "python":
+        from brickwork.data.python_corpus import documents
+
+        yield from documents(limit)
+        return
+    task = load_task(DataConfig(source=name), 0)
+    if task.modality != "text":
+        raise DataError(f"'{name}' holds images; documents are texts")
+    if task.retrieval:
+        for found in task.retrieval.values():
+            titles = found.titles or [""] * len(found.documents)
+            for number, (title, text) in enumerate(zip(titles, found.documents)):
+                yield Document(id=f"{found.name}#{number}", title=title, text=text, source=name)
+        return
+    column = "input" if task.kind == "labelled" else "anchor"
+    for number, text in enumerate(task.test.columns[column]):
+        yield Document(id=str(number), title="", text=text, source=name)

@@ -1,0 +1,58 @@
+"""The model card, read back by the hub's own library."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from brickwork.representation.card import render
+
+CELLS = [
+    {"dim": dim, "layers": layers, "ndcg@10": dim / 100 + layers / 1000, "vector_bytes": 4 * dim}
+    for dim in (8, 32)
+    for layers in (1, 3)
+]
+
+
+def test_everything_that_is_known_is_on_the_card(model):
+    model.card = {
+        "name": "My | model\n# not a heading",
+        "base": "sentence-transformers/all-MiniLM-L6-v2",
+        "data": "python",
+        "examples": 12_000,
+        "licence": "apache-2.0",
+        "language": "en",
+        "measurement": {
+            "retrieval": [{"name": "docs", "queries": 1234, "documents": 5678, "cells": CELLS}],
+            "scores": {"spearman": [{"dim": 8, "layers": 3, "value": 0.5}]},
+        },
+    }
+    text = render(model)
+    card = ModelCard(text)
+    assert card.data.library_name == "brickwork"
+    assert card.data.license == "apache-2.0"
+    assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert card.data.pipeline_tag == "sentence-similarity"
+    assert "# My \\| model # not a heading" in text
+    assert "ndcg@10 on 1,234 held-out queries, 5,678 documents" in text
+    # Row of 1 layer, columns 32 and 8: 0.32 + 0.001 and 0.08 + 0.001.
+    assert "| 1 | 0.321 | 0.081 |" in text
+    assert "| 3 | 0.500 |" in text
+    # 32 float32 numbers are 128 bytes, 64 as float16, and 128 MB for a million.
+    assert "| 32 | 128 | 64 | 128 |" in text
+    assert "2402.14776" in text  # the paper of matryoshka-2d
+    assert "@article{matryoshka2d" in text
+    assert 'encode(["a text", "another"], dim=16, layers=2)' in text
+
+
+@pytest.mark.parametrize("name", ["model", "static_model", "image_model"])
+def test_a_model_about_which_nothing_is_known_has_a_card(name, request):
+    model = request.getfixturevalue(name)
+    model.card, model.lineage = {}, {"system": "not-there"}
+    card = ModelCard(render(model))
+    assert card.data.library_name == "brickwork"
+    assert "Nothing was recorded." in card.text
+
+
+def test_the_flops_are_those_of_the_formula(model):
+    # Width 32, MLP 128, 3 layers, texts of 48 tokens (this model's longest): per token and layer
+    # 2 (4·32² + 2·32·128) + 4·48·32 = 24576 + 6144.
+    assert f"| 3 | {3 * 30720 / 1e6:,.3g} |" in render(model)
