@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -40,6 +41,7 @@ def os_errors(path: Path | str) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full; free some space or choose another folder",
             errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+            errno.EFBIG: "the file is larger than is allowed here; raise the limit or choose another folder",
             errno.EACCES: "no permission to write here; choose another folder",
             errno.EPERM: "no permission to write here; choose another folder",
             errno.EROFS: "the file system is read-only; choose another folder",
@@ -166,12 +168,24 @@ def sha256_file(path: Path | str) -> str:
 def save_tensors(
     path: Path | str, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes named tensors as one safetensors file, atomically."""
+    """Writes named tensors as one safetensors file, atomically.
+
+    Raises:
+        ResourceError: disk full, read-only folder, no permission.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(plain, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            # Its writer reports the system's refusals in its own words, with the number at the end.
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def check_tensor_file(path: Path | str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def forecast(system: nn.Module, data: Examples, config: TrainConfig, *, seed: in
         parts = []
         for number in range(step * config.accumulate, (step + 1) * config.accumulate):
             rows = sampler.indices(number)
-            collated = {**system.collate(data.take(rows)), "indices": rows, "step": step}  # type: ignore[operator]
+            collated = {**system.collate(data.take(rows)), "indices": rows, "step": number}  # type: ignore[operator]
             batch = move(collated, fabric.device)
             parts.append(step_of.backward(batch, last=True))
         optimizer.step()

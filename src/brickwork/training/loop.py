@@ -79,8 +79,9 @@ def fit(
 ) -> FitResult:
     """Trains ``system`` in place on ``data`` and leaves checkpoints and records in ``folder``.
 
-    ``system`` follows :class:`brickwork.core.types.Trainable`; the batches that it gets hold ``step`` and the
-    rows' ``indices``. Its ``collate`` runs in a thread and draws nothing from the global random generators.
+    ``system`` follows :class:`brickwork.core.types.Trainable`; the batches that it gets hold the rows'
+    ``indices`` and, as ``step``, the number of the batch (that of the update, unless batches are accumulated).
+    Its ``collate`` runs in a thread and draws nothing from the global random generators.
     ``validate`` is called with the system in evaluation mode, at the start, every ``validate_every`` steps
     and at the end. ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good
     checkpoint.
@@ -170,7 +171,8 @@ def fit(
             numbers = range(step * config.accumulate, (step + 1) * config.accumulate)
             parts = []
             for number in numbers:
-                batch = {**move(batches.get(number), fabric.device), "step": step}
+                # Numbered on within a step, so that each batch draws its own sizes.
+                batch = {**move(batches.get(number), fabric.device), "step": number}
                 parts.append(step_of.backward(batch, last=number == numbers[-1]))
             values, (interrupt, terminate) = step_of.gather(
                 parts, [stop.received == signal.SIGINT, stop.received == signal.SIGTERM]
@@ -276,7 +278,8 @@ def _evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:
     modes = {module: module.training for module in system.modules()}
     system.eval()
     try:
-        return dict(validate(system))
+        with torch.no_grad():
+            return dict(validate(system))
     finally:
         for module, training in modes.items():
             module.training = training

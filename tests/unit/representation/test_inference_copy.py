@@ -11,7 +11,7 @@ from brickwork.representation import inference
 def test_the_copy_is_made_anew_after_every_kind_of_optimiser_step(options):
     """A fused AdamW step does not raise a tensor's version, which once left the copy at the old weights."""
     encoder = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-3, **options)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1, **options)
     with inference.for_inference(encoder, "bf16") as before:
         old = before[1].weight.clone()
     for parameter in encoder.parameters():
