@@ -45,7 +45,7 @@ def run_ours(arm: str, steps: int) -> float:
 
     slug = "matryoshka" if arm == "plain" else "matryoshka-2d"
     changes = [f"train.steps={steps}", f"train.batch_size={BATCH}", f"train.learning_rate={RATE}",
-               f"model.encoder.max_tokens={TOKENS}", "train.save_every=0", "train.validate_every=0"]  # fmt: skip
+               f"model.encoder.max_tokens={TOKENS}", "train.save_every=0", "train.validate_every=0", "train.warmup=0"]  # fmt: skip
     run = override(recipe(slug, "small"), changes + (["model.dims=384"] if arm == "plain" else []))
     data = load_task(DataConfig(source="python", limit=2000), seed=0)
     system = registry.load(slug, "system").build(run.model, data)
@@ -77,10 +77,10 @@ def run_sentence_transformers(arm: str, steps: int) -> float:
     )
     from transformers import TrainerCallback
 
-    from brickwork.encoders.build import minilm_folder
+    from brickwork.encoders.build import minilm_package_folder
 
     torch.set_num_threads(2)
-    model = SentenceTransformer(str(minilm_folder()), device="cpu")
+    model = SentenceTransformer(str(minilm_package_folder()), device="cpu")
     model.max_seq_length = TOKENS
     loss = losses.Matryoshka2dLoss(model, losses.MultipleNegativesRankingLoss(model), [384, 192, 96, 48, 24])
     anchors, positives = pairs(steps * BATCH)

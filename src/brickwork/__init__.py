@@ -21,6 +21,7 @@ _WHERE = {
     "build_index": "brickwork.api",
     "open_index": "brickwork.index.index",
     "recipe": "brickwork.api",
+    "override": "brickwork.core.config",
 }
 __all__ = ["__version__", *sorted(_WHERE)]
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as expo
     from brickwork.api import recipe as recipe
     from brickwork.api import resume as resume
     from brickwork.api import train as train
+    from brickwork.core.config import override as override
     from brickwork.index.index import open_index as open_index
     from brickwork.representation.model import Representation as Representation
     from brickwork.representation.model import load as load

@@ -23,7 +23,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-LEFT = ["a capital of France", "one sentence", "what is that", "code has tokens", "emoji and tabs", "the model"]
+LEFT = [
+    "a capital of France",
+    "one sentence",
+    "what is that",
+    "code has tokens",
+    "emoji and tabs",
+    "the model",
+]
 RIGHT = ["the capital", "sentence that goes on", "France", "code has many tokens", "Paris", "model reads"]
 SCORES = [4.0, 3.0, 0.5, 4.5, 1.0, 3.5]
 

@@ -41,7 +41,9 @@ def test_export_of_our_own_shapes(any_tiny, tmp_path, dim, layers):
         assert not (tmp_path / "st").exists()
         return
     folder = export_sentence_transformers(any_tiny, tmp_path / "st", dim=dim, layers=layers)
-    assert_allclose(theirs(folder), any_tiny.encode(TEXTS, dim=dim, layers=layers, precision="fp32"), atol=1e-5)
+    assert_allclose(
+        theirs(folder), any_tiny.encode(TEXTS, dim=dim, layers=layers, precision="fp32"), atol=1e-5
+    )
 
 
 def test_import_of_minilm_and_back(minilm_folder, tmp_path):
@@ -67,7 +69,18 @@ def test_import_of_a_static_embedding(tmp_path, padding):
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    words = ["what", "is", "the", "capital", "of", "paris", "a", "one", "[UNK]", *(["[PAD]"] if padding else [])]
+    words = [
+        "what",
+        "is",
+        "the",
+        "capital",
+        "of",
+        "paris",
+        "a",
+        "one",
+        "[UNK]",
+        *(["[PAD]"] if padding else []),
+    ]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     table = np.random.default_rng(0).standard_normal((len(words), 16)).astype(np.float32)
@@ -76,7 +89,9 @@ def test_import_of_a_static_embedding(tmp_path, padding):
     )
     model.save(str(tmp_path / "static"), create_model_card=False)
     ours = load(tmp_path / "static")
-    assert_allclose(ours.encode(TEXTS, normalize=False), model.encode(TEXTS, show_progress_bar=False), atol=1e-6)
+    assert_allclose(
+        ours.encode(TEXTS, normalize=False), model.encode(TEXTS, show_progress_bar=False), atol=1e-6
+    )
     assert not ours.encode([""]).any()
 
 

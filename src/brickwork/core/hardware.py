@@ -21,7 +21,7 @@ _NAMES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_t
 
 @cache
 def cpu_features() -> tuple[str, ...]:
-    """The instruction sets of this processor that matter for speed, by their Linux names; empty if unknown."""
+    """The instruction sets of this processor that matter for speed, by Linux names; empty if unknown."""
     return features_in(_CPUINFO.read_text(errors="replace")) if _CPUINFO.is_file() else ()
 
 

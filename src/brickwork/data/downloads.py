@@ -42,6 +42,7 @@ def fetch(source: Source) -> Path:
 
 
 def _download(source: Source, path: Path) -> None:
+    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -49,7 +50,7 @@ def _download(source: Source, path: Path) -> None:
         with (
             urllib.request.urlopen(source.download, timeout=_TIMEOUT_SECONDS) as answer,
             open(path, "wb") as file,
-            Progress(*columns, transient=True) as progress,
+            Progress(*columns, console=Console(stderr=True), transient=True) as progress,
         ):
             size = answer.headers.get("Content-Length")
             task = progress.add_task(f"downloading {source.name}", total=int(size) if size else None)

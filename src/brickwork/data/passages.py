@@ -14,8 +14,9 @@ SEPARATOR = " › "
 _WORDS = re.compile(r"\S+")
 _BLANK = re.compile(r"\n[^\S\n]*\n\s*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"')\]]*\s+")
-_ATX = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
+_ATX = re.compile(r"^ {0,3}(#{1,6})(?=\s)")
 _FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
+_MAX_TITLE = 300
 _UNDERLINE = re.compile(r"^([!-/:-@\[-`{-~])\1+\s*$")
 
 
@@ -154,7 +155,7 @@ def markdown_sections(text: str) -> list[Section]:
             fence = mark[1]
             outline.add(row)
         elif heading := _ATX.match(row):
-            outline.heading(len(heading[1]), _plain(heading[2]))
+            outline.heading(len(heading[1]), _plain(row[heading.end() :].strip().rstrip("#").strip()))
         elif before.strip() and re.fullmatch(r" {0,3}(=+|-{2,})\s*", row) and not before.startswith("    "):
             outline.drop_last()
             outline.heading(1 if "=" in row else 2, _plain(before.strip()))
@@ -166,7 +167,8 @@ def markdown_sections(text: str) -> list[Section]:
 
 
 def _plain(title: str) -> str:
-    """A heading without links, emphasis and code marks."""
+    """A heading without links, emphasis and code marks, cut where it is longer than any heading."""
+    title = title[:_MAX_TITLE]
     title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
     return re.sub(r"[*`]+", "", title).strip()
 

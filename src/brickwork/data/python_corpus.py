@@ -134,7 +134,10 @@ def _entries(files: list[tuple[str, str]]) -> Iterator[dict]:
 
 def _run_worker(chunk: list[tuple[str, str]]) -> list[list[dict]]:
     command = [sys.executable, "-I", "-S", python_source.__file__]
-    done = subprocess.run(command, input=json.dumps(chunk).encode(), capture_output=True, check=False)
+    # In a session of its own: Ctrl-C is the parent's business.
+    done = subprocess.run(
+        command, input=json.dumps(chunk).encode(), capture_output=True, check=False, start_new_session=True
+    )
     if done.returncode:
         raise RuntimeError(f"reading Python files failed: {done.stderr.decode(errors='replace')[-2000:]}")
     return json.loads(done.stdout)

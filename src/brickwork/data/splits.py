@@ -12,7 +12,9 @@ from brickwork.data.types import Examples
 
 def normalised(text: str) -> str:
     """The text as it is compared: compatibility forms, lower case, single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
 
 
 def stable_hash(*parts: object) -> int:

@@ -35,8 +35,8 @@ def pooled_batches(
 ) -> Iterator[tuple[np.ndarray, dict[int, Tensor]]]:
     """Yields (rows, layer → vectors of those rows) until every input has had its turn.
 
-    ``inputs``: a list of texts, or images (N, H, W, C) of uint8. Vectors are float32 on the CPU, full width, not normalised;
-    rows come in the order that suits the hardware. ``batch_size`` caps the inputs of a batch,
+    ``inputs``: a list of texts, or images (N, H, W, C) of uint8. Vectors are float32 on the CPU, full width,
+    not normalised; rows come in the order that suits the hardware. ``batch_size`` caps the inputs of a batch,
     ``token_budget`` its tokens.
 
     Raises:
@@ -47,7 +47,8 @@ def pooled_batches(
     with for_inference(encoder, precision) as model:
         run = _Runner(model, tuple(layers))
         if hasattr(encoder, "tokenize"):
-            slabs = _slabs(encoder.tokenize, inputs)
+            tokenize: Any = encoder.tokenize
+            slabs = _slabs(tokenize, inputs)
             cap = batch_size or budget
             for rows, tokens in slabs:
                 start = 0
@@ -73,7 +74,8 @@ def check_texts(texts: Sequence[Any]) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(
-                f"input {row} is {text!r:.80} ({type(text).__name__}), not a text; leave it out or make it a string"
+                f"input {row} is {text!r:.80} ({type(text).__name__}), not a text; "
+                "leave it out or make it a string"
             )
 
 

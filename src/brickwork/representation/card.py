@@ -1,8 +1,9 @@
 """The model card: README.md with the front matter that the Hugging Face hub reads.
 
-Everything comes from the representation. Keys of its ``card`` that are used, all optional: ``name``, ``summary``,
-``base`` (what it started from), ``data``, ``data_licence``, ``licence``, ``language``, ``citation`` (BibTeX),
-``recipe``, ``seed``, ``examples``, ``steps``, ``batch_size``, ``measurement`` (evaluation/measure.py, summary).
+Everything comes from the representation. Keys of its ``card`` that are used, all optional: ``name``,
+``summary``, ``base`` (what it started from), ``data``, ``data_licence``, ``licence``, ``language``,
+``citation`` (BibTeX), ``recipe``, ``seed``, ``examples``, ``steps``, ``batch_size``, ``measurement`` (the
+summary of evaluation/measure.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,7 +130,9 @@ def _usage(representation: "Representation") -> str:
 def _facts(card: Mapping[str, Any], system: registry.SystemCard | None) -> str:
     rows = [(label, _line(card[name])) for name, label in _FACTS.items() if card.get(name) is not None]
     if system:
-        rows.insert(0, ("system", f"{system.slug} ({_line(system.title)}, {system.year}, arXiv {system.arxiv})"))
+        rows.insert(
+            0, ("system", f"{system.slug} ({_line(system.title)}, {system.year}, arXiv {system.arxiv})")
+        )
     return _table(("", ""), rows) if rows else "Nothing was recorded."
 
 
@@ -145,7 +148,10 @@ def _quality(measurement: Mapping[str, Any] | None) -> list[str]:
                 )
                 parts += [title, _grid({(c["dim"], c["layers"]): c[metric] for c in cells})]
     for name, sizes in (measurement or {}).get("scores", {}).items():
-        parts += [f"{_line(name)} on held-out data", _grid({(s["dim"], s["layers"]): s["value"] for s in sizes})]
+        parts += [
+            f"{_line(name)} on held-out data",
+            _grid({(s["dim"], s["layers"]): s["value"] for s in sizes}),
+        ]
     return ["## Quality at every size", *parts] if parts else []
 
 
@@ -161,14 +167,22 @@ def _grid(values: Mapping[tuple[int, int], float]) -> str:
 def _costs(representation: "Representation") -> str:
     axes, encoder = representation.axes, representation.encoder
     rows = [
-        (str(dim), f"{bytes_per_vector(dim):,}", f"{bytes_per_vector(dim, 2):,}", f"{bytes_per_vector(dim):,}")
+        (
+            str(dim),
+            f"{bytes_per_vector(dim):,}",
+            f"{bytes_per_vector(dim, 2):,}",
+            f"{bytes_per_vector(dim):,}",
+        )
         for dim in reversed(axes.dims)
     ]
     head = ("dims", "bytes a vector (float32)", "float16", "MB for a million (float32)")
     parts = [_table(head, rows)]
     if hasattr(encoder, "flops_per_token"):
         flops = [
-            (str(depth), f"{encoder.flops_per_token(depth, min(_FLOPS_TOKENS, encoder.max_tokens)) / 1e6:,.3g}")
+            (
+                str(depth),
+                f"{encoder.flops_per_token(depth, min(_FLOPS_TOKENS, encoder.max_tokens)) / 1e6:,.3g}",
+            )
             for depth in axes.layers
         ]
         parts.append(_table(("layers", f"million FLOPs a token (texts of {_FLOPS_TOKENS} tokens)"), flops))

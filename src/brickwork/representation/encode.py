@@ -38,7 +38,7 @@ def encode(
     """
     inputs = _as_inputs(encoder, inputs)
     vectors = np.empty((len(inputs), dim), dtype=np.float32)
-    options = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
+    options: dict[str, Any] = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
     with _progress(len(inputs), progress) as advance:
         for rows, found in pooled_batches(encoder, inputs, (layers,), **options):
             vectors[rows] = truncate(found[layers].numpy(), dim, normalize)
@@ -68,7 +68,7 @@ def encode_exits(
     vectors = {layer: np.empty(shape, dtype=np.float32) for layer in layers}
     if not vectors:
         return {}
-    options = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
+    options: dict[str, Any] = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
     with _progress(len(inputs), progress) as advance:
         for rows, found in pooled_batches(encoder, inputs, tuple(vectors), **options):
             for layer, array in vectors.items():
@@ -87,7 +87,7 @@ def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:
 
 @contextlib.contextmanager
 def _progress(total: int, show: bool | Callable[[int], None]) -> Iterator[Callable[[int], None]]:
-    """What to call with the number of inputs done: the caller's own, or a bar on the error stream, or nothing."""
+    """What to call with the number of inputs done: the caller's own, a bar on stderr, or nothing."""
     if callable(show):
         yield show
         return

@@ -25,7 +25,7 @@ _SAMPLES = ("a text", "another text, which is somewhat longer than the one befor
 
 
 class _Cut(nn.Module):
-    """The encoder after ``layers``, cut to ``dim``, then normalised: the whole of ``encode`` but the tokenizer."""
+    """The encoder after ``layers``, cut to ``dim``, then normalised: all of ``encode`` but the tokenizer."""
 
     def __init__(self, encoder: Any, dim: int, layers: int):
         super().__init__()
@@ -65,7 +65,9 @@ def export_onnx(
         raise MissingExtraError(str(error.name), "onnx", "the ONNX export") from error
     dim, layers = representation.size(dim, layers)
     if representation.encoder.kind != "text":
-        raise ArtifactError(f"an encoder of kind '{representation.encoder.kind}' cannot be exported to ONNX yet")
+        raise ArtifactError(
+            f"an encoder of kind '{representation.encoder.kind}' cannot be exported to ONNX yet"
+        )
     path = Path(path)
     file = path if path.suffix == ".onnx" else path / "model.onnx"
     encoder = _float32_copy(representation.encoder)
@@ -79,10 +81,11 @@ def export_onnx(
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
         found = session.run(None, {"input_ids": samples[0].numpy(), "attention_mask": samples[1].numpy()})[0]
         with torch.inference_mode():
-            error = float(np.abs(found - model(*samples).numpy()).max())
-        if not int8 and not error <= _TOLERANCE:
+            difference = float(np.abs(found - model(*samples).numpy()).max())
+        if not int8 and not difference <= _TOLERANCE:
             raise ArtifactError(
-                f"the ONNX model differs from the encoder by {error:.1e}, more than {_TOLERANCE}; nothing was written"
+                f"the ONNX model differs from the encoder by {difference:.1e}, more than {_TOLERANCE}; "
+                "nothing was written"
             )
     if file != path:
         write_text(file.parent / "tokenizer.json", encoder.tokenizer.to_str())
@@ -128,5 +131,5 @@ def _quantise(path: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as place:
         small = Path(place) / "int8.onnx"
-        quantize_dynamic(path, small, weight_type=QuantType.QInt8)
+        quantize_dynamic(path, small, weight_type=QuantType.QInt8, per_channel=True)
         small.replace(path)

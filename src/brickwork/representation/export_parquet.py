@@ -1,9 +1,9 @@
-"""Documents to vectors on disk, in Parquet files that other tools open; an interrupted call goes on where it stopped.
+"""Any number of documents to vectors on disk, in Parquet files that other tools open; resumes after a kill.
 
-A folder holds ``vectors-00000.parquet`` … (columns id, title, text, vector) and ``vectors.json``, which lists the
-finished shards with their hashes and is written after each of them. On resuming, finished shards are kept: the
-input is read past their documents, and a hash of those proves that it is still the same input. Memory holds one
-shard at a time.
+A folder holds ``vectors-00000.parquet`` … (columns id, title, text, vector) and ``vectors.json``, which lists
+the finished shards with their hashes and is written after each of them. On resuming, finished shards are
+kept: the input is read past their documents, and a hash of those proves that it is still the same input.
+Memory holds one shard at a time.
 """
 
 import contextlib
@@ -28,8 +28,6 @@ from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from brickwork.representation.model import Representation
 
 MANIFEST = "vectors.json"
@@ -157,7 +155,9 @@ def _open(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file():
         others = [item.name for item in folder.iterdir() if item.name != ".lock"]
         if others:
-            raise ConfigError(f"{folder} is not empty and holds no vectors ({others[0]}); choose another folder")
+            raise ConfigError(
+                f"{folder} is not empty and holds no vectors ({others[0]}); choose another folder"
+            )
         return {**settings, "complete": False, "shards": []}
     manifest = _read_manifest(folder)
     for name in _SETTINGS:
@@ -252,7 +252,7 @@ def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtyp
 
 @contextlib.contextmanager
 def _counter(wanted: bool, total: int | None) -> Iterator[Callable[..., None]]:
-    """What to call with a number of documents done (and True if an earlier call did them); shown on stderr."""
+    """What to call with a number of documents done (and True if an earlier call did them)."""
     if not wanted:
         yield lambda count, reused=False: None
         return

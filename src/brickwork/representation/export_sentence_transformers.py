@@ -1,8 +1,8 @@
 """A folder that ``sentence_transformers.SentenceTransformer(folder)`` opens, with the same vectors.
 
 Written file by file from that library's format, so it need not be installed. A cut in ``dim`` becomes a Dense
-module that keeps the first numbers, before Normalize: the library's own ``truncate_dim`` would cut after it and
-leave vectors that are not of length 1.
+module that keeps the first numbers, before Normalize: the library's own ``truncate_dim`` would cut after it
+and leave vectors that are not of length 1.
 """
 
 from pathlib import Path
@@ -73,11 +73,15 @@ def _write_static(encoder: "TextEncoder", folder: Path, dim: int) -> list[tuple[
 
 
 def _write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> list[tuple[str, str]]:
-    config, weights = _hub_model(encoder, layers) if isinstance(encoder.body, HubTransformer) else _bert(encoder, layers)
+    config, weights = (
+        _hub_model(encoder, layers) if isinstance(encoder.body, HubTransformer) else _bert(encoder, layers)
+    )
     write_json(folder / "config.json", config)
     save_tensors(folder / "model.safetensors", weights, {"format": "pt"})
     write_text(folder / "tokenizer.json", encoder.tokenizer.to_str())
-    tokens = {role: token for role, token in _SPECIAL.items() if encoder.tokenizer.token_to_id(token) is not None}
+    tokens = {
+        role: token for role, token in _SPECIAL.items() if encoder.tokenizer.token_to_id(token) is not None
+    }
     tokenizer_settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": encoder.max_tokens,
@@ -107,8 +111,8 @@ def _bert(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dict[str
         return bert_config(encoder, layers), to_bert_state_dict(encoder, layers)
     except ConfigError as error:
         raise ArtifactError(
-            f"this encoder has no equal in sentence-transformers: {error}. Export to ONNX instead, or train with "
-            "norm='post' and exit_norm='none'"
+            f"this encoder has no equal in sentence-transformers: {error}. Export to ONNX instead, or "
+            "train with norm='post' and exit_norm='none'"
         ) from error
 
 
@@ -116,8 +120,8 @@ def _hub_model(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dic
     body: Any = encoder.body
     if layers < encoder.num_layers:
         raise ArtifactError(
-            f"a model of type '{body.arguments['config'].get('model_type')}' cannot be cut to {layers} layers in this "
-            "format; export all layers, or export to ONNX"
+            f"a model of type '{body.arguments['config'].get('model_type')}' cannot be cut to {layers} "
+            "layers in this format; export all layers, or export to ONNX"
         )
     return {**body.arguments["config"], "architectures": [type(body.model).__name__]}, body.model.state_dict()
 
@@ -132,5 +136,7 @@ def _write_cut(folder: Path, width: int, dim: int) -> tuple[str, str]:
         "activation_function": "torch.nn.modules.linear.Identity",
     }
     write_json(folder / name / "config.json", settings)
-    save_tensors(folder / name / "model.safetensors", {"linear.weight": torch.eye(dim, width)}, {"format": "pt"})
+    save_tensors(
+        folder / name / "model.safetensors", {"linear.weight": torch.eye(dim, width)}, {"format": "pt"}
+    )
     return "Dense", name

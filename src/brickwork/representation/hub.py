@@ -30,8 +30,8 @@ def download(path: Path | str, revision: str | None = None) -> Path:
         return folder
     if folder.exists() or isinstance(path, Path) or not _HUB_ID.fullmatch(path):
         raise ArtifactError(
-            f"{path} is not a model folder; give a run folder, a SentenceTransformer folder, or a hub id such as "
-            "organisation/name"
+            f"{path} is not a model folder; give a run folder, a SentenceTransformer folder, or a hub id "
+            "such as organisation/name"
         )
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -73,7 +73,8 @@ def push(
             )
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             raise ArtifactError(
-                f"the model could not be uploaded to {repo_id} ({_first_line(error)}); log in with: hf auth login"
+                f"the model could not be uploaded to {repo_id} ({_first_line(error)}); "
+                "log in with: hf auth login"
             ) from error
     return str(commit.commit_url)
 

@@ -60,9 +60,11 @@ def _static(folder: Path) -> TextEncoder:
         )
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     if tokenizer.get_vocab_size() > len(weight):
-        raise ArtifactError(f"{folder} has vectors for {len(weight)} of its {tokenizer.get_vocab_size()} tokens")
-    # The padding token stands for an empty text and counts as nothing. Where the vocabulary has none, a row of
-    # zeros is added for it.
+        raise ArtifactError(
+            f"{folder} has vectors for {len(weight)} of its {tokenizer.get_vocab_size()} tokens"
+        )
+    # The padding token stands for an empty text and counts as nothing. Where the vocabulary has none, a row
+    # of zeros is added for it.
     pad_id = tokenizer.token_to_id(PAD)
     if pad_id is None:
         pad_id = len(weight)

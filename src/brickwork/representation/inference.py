@@ -42,7 +42,7 @@ def resolve_precision(precision: Precision, encoder: nn.Module) -> str:
 
 @contextmanager
 def for_inference(encoder: nn.Module, precision: Precision = "auto") -> Iterator[nn.Module]:
-    """The encoder to run forward with: itself in evaluation mode, or its bf16 copy. Its own mode is restored."""
+    """The encoder to run forward with: itself in evaluation mode, or its bf16 copy. Its mode is restored."""
     if resolve_precision(precision, encoder) == "bf16":
         yield _bf16_copy(encoder)
         return

@@ -1,7 +1,7 @@
 """What the user keeps of a training: an encoder and the sizes it may be cut to.
 
-    model = brickwork.load("runs/demo")
-    vectors = model.encode(["a text", "another"], dim=64, layers=3)
+model = brickwork.load("runs/demo")
+vectors = model.encode(["a text", "another"], dim=64, layers=3)
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from brickwork.representation.truncate import truncate
 class Representation:
     """An encoder, the axes along which it can be cut, where it comes from, and what its card tells.
 
-    ``axes``: trained prefix lengths and depths. ``lineage``: the system that trained it, and what it replaces.
+    ``axes``: trained prefix lengths and depths. ``lineage``: the system that trained it, what it replaces.
     ``card``: facts for the model card (representation/card.py).
 
     Raises:
@@ -40,7 +40,7 @@ class Representation:
         lineage: Mapping[str, Any] | None = None,
         card: Mapping[str, Any] | None = None,
     ):
-        self.encoder: Any = encoder
+        self.encoder = cast(Any, encoder)
         self.axes = axes
         self.lineage = dict(lineage or {})
         self.card = dict(card or {})
@@ -52,7 +52,7 @@ class Representation:
             )
 
     def size(self, dim: int | None = None, layers: int | None = None) -> tuple[int, int]:
-        """The (dim, layers) that a request stands for; ``None`` is full. Warns, once, of sizes between the trained.
+        """The (dim, layers) that a request stands for; ``None`` is full. Warns once of sizes in between.
 
         Raises:
             ConfigError: outside of what the encoder has.
@@ -106,13 +106,13 @@ class Representation:
         if truncated:
             self._tell(
                 "truncated",
-                f"{truncated:,} of {len(vectors):,} texts are longer than {self.encoder.max_tokens} tokens and "
-                "were cut there; split long texts into passages to keep all of them",
+                f"{truncated:,} of {len(vectors):,} texts are longer than {self.encoder.max_tokens} tokens "
+                "and were cut there; split long texts into passages to keep all of them",
             )
         return vectors[0] if single else vectors
 
     def similarity(self, a: Any, b: Any) -> Float32[np.ndarray, "a b"]:
-        """Cosines between all of ``a`` and all of ``b``; each is texts, one text, or vectors (N × D, or D)."""
+        """Cosines between all of ``a`` and all of ``b``; each is texts, one text, or vectors."""
         left, right = self._unit(a), self._unit(b)
         if left.shape[1] != right.shape[1]:
             raise ConfigError(f"vectors of {left.shape[1]} and {right.shape[1]} numbers cannot be compared")
@@ -169,8 +169,8 @@ class Representation:
 
     def __repr__(self) -> str:
         return (
-            f"Representation({self.encoder.kind}, dims={list(self.axes.dims)}, layers={list(self.axes.layers)}, "
-            f"system={self.lineage.get('system')!r})"
+            f"Representation({self.encoder.kind}, dims={list(self.axes.dims)}, "
+            f"layers={list(self.axes.layers)}, system={self.lineage.get('system')!r})"
         )
 
     def _tell(self, key: str, message: str) -> None:

@@ -1,8 +1,8 @@
-"""Linear layers for CPU inference in bf16: weights laid out once for the matrix kernels, bias and GELU in the same pass.
+"""Linear layers for bf16 inference on a CPU: weights laid out once, bias and GELU in the pass of the product.
 
-torch's own ``nn.Linear`` arranges the weights anew in each call, writes the bias before the product and leaves
-GELU to a pass of its own, which together cost as much as the product. The operators used here are those that
-torch's compiler emits; where a torch build lacks them, plain layers do.
+torch's own ``nn.Linear`` arranges the weights anew in each call, writes the bias before the product and
+leaves GELU to a pass of its own, which together cost as much as the product. The operators used here are
+those that torch's compiler emits; where a torch build lacks them, plain layers do.
 """
 
 import torch
@@ -30,7 +30,9 @@ class PackedLinear(nn.Module):
         weight = linear.weight.detach().to(torch.bfloat16)
         bias = None if linear.bias is None else linear.bias.detach().to(torch.bfloat16)
         self.activation = activation
-        self.register_buffer("weight", torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), persistent=False)
+        self.register_buffer(
+            "weight", torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), persistent=False
+        )
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 model.safetensors   the weights
 tokenizer.json      for texts
 README.md           the model card, for people
-brickwork.json      written last: format version, kind, architecture, axes, lineage, card, sha256 of what is read
+brickwork.json      written last: format version, kind, architecture, axes, lineage, card, sha256 of the files
 """
 
 from pathlib import Path
@@ -88,8 +88,8 @@ def load_folder(folder: Path) -> Representation:
     """The representation in ``folder``.
 
     Raises:
-        ArtifactError: of another format version, or a file is missing, damaged or unsafe, or tensors are missing,
-            unexpected or of the wrong shape.
+        ArtifactError: of another format version, or a file is missing, damaged or unsafe, or tensors are
+            missing, unexpected or of the wrong shape.
     """
     manifest = _read_manifest(folder)
     kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
@@ -107,7 +107,9 @@ def load_folder(folder: Path) -> Representation:
             raise
         raise ArtifactError(f"{where} is damaged: {error}") from error
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise ArtifactError(f"{where} does not describe an encoder that can be built ({error!r:.200})") from error
+        raise ArtifactError(
+            f"{where} does not describe an encoder that can be built ({error!r:.200})"
+        ) from error
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -178,7 +180,8 @@ def _build(
     for name, tensor in (*encoder.named_parameters(), *encoder.named_buffers()):
         if tensor.is_meta:
             raise ValueError(f"'{name}' is not among the weights")
-    return encoder.to(memory_format=torch.channels_last) if kind == "image" else encoder
+    # The file has weights in the order of their shape; convolutions are faster with channels last.
+    return encoder.to(memory_format=torch.channels_last) if kind == "image" else encoder  # type: ignore[call-overload]
 
 
 def _compare(encoder: nn.Module, header: "Mapping[str, Any]", path: Path) -> None:
@@ -197,4 +200,6 @@ def _compare(encoder: nn.Module, header: "Mapping[str, Any]", path: Path) -> Non
         elif entry["dtype"] != "F32":
             problems.append(f"'{name}' is of type {entry['dtype']}, not F32")
     if problems:
-        raise ArtifactError(f"{path} does not fit the architecture in {MANIFEST}: {'; '.join(problems)[:2000]}")
+        raise ArtifactError(
+            f"{path} does not fit the architecture in {MANIFEST}: {'; '.join(problems)[:2000]}"
+        )

@@ -1,4 +1,4 @@
-"""Cutting vectors to a prefix: cut first, normalise afterwards, in float32. Nothing else does it in another order."""
+"""Cutting vectors to a prefix: cut first, normalise afterwards, in float32."""
 
 import numpy as np
 from jaxtyping import Float, Float32

@@ -1,5 +1,6 @@
 """Devices and processes, by Lightning Fabric."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def launch(config: TrainConfig, devices: int = 1) -> tuple[Fabric, str]:
     precision, reason = choose_precision(config.precision, device)
     # A step may leave parameters out (a layer that was not drawn), which DDP must be told to expect.
     strategy: str | Strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # we say ourselves what was chosen
     fabric = Fabric(
         accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
     )

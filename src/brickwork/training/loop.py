@@ -79,12 +79,11 @@ def fit(
 ) -> FitResult:
     """Trains ``system`` in place on ``data`` and leaves checkpoints and records in ``folder``.
 
-    ``system`` follows :class:`brickwork.core.types.Trainable`; the batches that it gets hold the rows'
-    ``indices`` and, as ``step``, the number of the batch (that of the update, unless batches are accumulated).
-    Its ``collate`` runs in a thread and draws nothing from the global random generators.
-    ``validate`` is called with the system in evaluation mode, at the start, every ``validate_every`` steps
-    and at the end. ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good
-    checkpoint.
+    ``system`` follows :class:`brickwork.core.types.Trainable`; the batches that it gets hold the ``indices``
+    of their rows and, as ``step``, the number of the batch (that of the update, unless batches accumulate).
+    Its ``collate`` runs in a thread and draws nothing from the global random generators. ``validate`` is
+    called with the system in evaluation mode, at the start, every ``validate_every`` steps and at the end.
+    ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good checkpoint.
 
     Raises:
         ConfigError: the batch is larger than the data, the folder holds a run, a setting differs on resume.
@@ -139,7 +138,8 @@ def fit(
             write_json(folder / "env.json", {**environment(fabric.device), "precision": reason})
         stop = cleanup.enter_context(StopSignals())
         if shown is not None:
-            shown.message(f"{fabric.device.type}, {fabric.world_size} process(es); {reason}")
+            processes = "1 process" if fabric.world_size == 1 else f"{fabric.world_size} processes"
+            shown.message(f"{fabric.device.type}, {processes}; {reason}")
             shown.start(config.steps, start)
             cleanup.callback(shown.close)
 
@@ -238,6 +238,8 @@ def _take_folder(
     cleanup: contextlib.ExitStack, folder: Path, resume: bool, on_start: Callable[[], None] | None
 ) -> None:
     """Locks the folder, and refuses one that holds a run which is not to be resumed."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; name a folder for the run")
     cleanup.enter_context(FolderLock(folder, "training"))
     remove_leftovers(folder)
     found = [

@@ -36,6 +36,11 @@ def all_rows(task):
     return [tuple(row) for part in parts for row in zip(*(part.columns[c] for c in part.columns))]
 
 
+def disjoint(sides):
+    """Whether no element is in two of the sets."""
+    return sum(map(len, sides)) == len(set().union(*sides))
+
+
 def test_pairs_from_csv(tmp_path):
     path = write(tmp_path / "faq.csv", ["question", "answer"], [(f"q {n}", f"a {n}") for n in range(200)])
     task = load(path)
@@ -63,7 +68,7 @@ def test_texts_that_several_rows_share_never_cross(tmp_path):
     assert len(all_rows(task)) == len(set(rows))
     for column in ("anchor", "positive", "group"):
         parts = [set(part.columns[column]) for part in (task.train, task.validation, task.test)]
-        assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+        assert disjoint(parts)
     # Rows with the same anchor or the same positive are one group: never each other's negatives.
     for a1, p1, g1 in all_rows(task):
         assert all(g1 == g2 for a2, p2, g2 in all_rows(task) if a1 == a2 or p1 == p2)
@@ -211,7 +216,7 @@ def test_training_pairs_from_a_folder(tmp_path):
         {normalised(t) for c in ("anchor", "positive") for t in part.columns[c]}
         for part in (task.train, task.validation, task.test)
     ]
-    assert not (texts[0] & texts[2] or texts[0] & texts[1] or texts[1] & texts[2])
+    assert disjoint(texts)
     heading = task.retrieval["heading"]
     assert heading.titles is not None
     assert all(len(relevant) == 1 for relevant in heading.relevant)
@@ -228,7 +233,7 @@ def test_of_many_files_none_is_on_two_sides(tmp_path):
         for part in (task.train, task.validation, task.test)
     ]
     assert [len(side) for side in sides] == [30, 2, 8]
-    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert disjoint(sides)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser can read everything")
@@ -249,7 +254,7 @@ def test_links_to_nowhere_are_counted_and_loops_end(tmp_path):
 
 
 def test_an_empty_folder_says_so(tmp_path):
-    with pytest.raises(DataError, match="holds no text that can be read .*: there are no files"):
+    with pytest.raises(DataError, match=r"holds no text that can be read .*: there are no files"):
         list(read_documents(tmp_path))
 
 

@@ -13,7 +13,25 @@ from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.representation.model import Representation
 
-WORDS = "the cat sat on a mat while seven small birds sang about rivers and old stone bridges".split()
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "while",
+    "seven",
+    "small",
+    "birds",
+    "sang",
+    "about",
+    "rivers",
+    "and",
+    "old",
+    "stone",
+    "bridges",
+]
 
 
 def make_texts(count: int, seed: int = 0) -> list[str]:

@@ -1,7 +1,7 @@
 """Encoding in sorted batches gives what encoding one text at a time gives.
 
-The oracle is the encoder's own forward on a single text, normalised in float64; that forward itself is compared
-with transformers and sentence-transformers in tests/unit/encoders and tests/interop.
+The oracle is the encoder's own forward on a single text, normalised in float64; that forward itself is
+compared with transformers and sentence-transformers in tests/unit/encoders and tests/interop.
 """
 
 import numpy as np
@@ -85,7 +85,9 @@ def test_what_is_not_a_text_is_named(model):
         model.encode(["a", None])
 
 
-@pytest.mark.parametrize("options", [{"dim": 0}, {"dim": 33}, {"layers": 4}, {"layers": 0}, {"precision": "fp8"}])
+@pytest.mark.parametrize(
+    "options", [{"dim": 0}, {"dim": 33}, {"layers": 4}, {"layers": 0}, {"precision": "fp8"}]
+)
 def test_a_size_or_precision_that_does_not_exist_is_refused(model, options):
     with pytest.raises(ConfigError):
         model.encode(["a"], **options)

@@ -124,7 +124,12 @@ def folder(model, tmp_path) -> Path:
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"dim": 8}, "dim"), ({"layers": 1}, "layers"), ({"dtype": "float16"}, "dtype"), ({"shard_size": 9}, "shard_size")],
+    [
+        ({"dim": 8}, "dim"),
+        ({"layers": 1}, "layers"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"shard_size": 9}, "shard_size"),
+    ],
 )
 def test_other_settings_in_the_same_folder_are_refused(model, folder, options, name):
     with pytest.raises(ConfigError, match=f"begun with {name}="):

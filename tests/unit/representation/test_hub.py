@@ -47,7 +47,9 @@ def test_no_network_is_one_clear_error(model, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", unreachable)
-    with pytest.raises(ArtifactError, match=r"nobody/nothing is not a folder here .*\(cannot reach the hub\)"):
+    with pytest.raises(
+        ArtifactError, match=r"nobody/nothing is not a folder here .*\(cannot reach the hub\)"
+    ):
         load("nobody/nothing")
     with pytest.raises(ArtifactError, match="could not be uploaded to me/mine"):
         model.push_to_hub("me/mine")

@@ -61,7 +61,7 @@ def test_the_loop_says_what_it_runs_on(tmp_path):
         Toy(), toy_data(), config, tmp_path, seed=0, progress=shown, validate=lambda system: {"quality": 0.75}
     )
     lines = shown.console.file.getvalue().splitlines()
-    assert lines[0] == "cpu, 1 process(es); fp32, as asked for"
+    assert lines[0] == "cpu, 1 process; fp32, as asked for"
     assert any(line.startswith("step 2/2  loss ") for line in lines)
     assert lines[-1] == "step 2/2  quality 0.750"
 

@@ -31,7 +31,7 @@ def digits() -> "RunConfig":
         recipe="claims: digits",
         model=replace(run.model, encoder=encoder, dims=(4, 8, 16, 32, 64)),
         data=replace(run.data, test_share=0.45),
-        train=replace(run.train, steps=560, validate_every=0),
+        train=replace(run.train, steps=560, save_every=0, validate_every=0),
     )
 
 
@@ -44,7 +44,7 @@ def cifar10() -> "RunConfig":
         run,
         recipe="claims: cifar10",
         data=replace(run.data, limit=10_000),
-        train=replace(run.train, steps=780, validate_every=0),
+        train=replace(run.train, steps=400, precision="fp32", save_every=0, validate_every=0),
     )
 
 
@@ -79,21 +79,19 @@ def mnist(scale: Scale) -> "RunConfig":
 
 
 def text(scale: Scale) -> "RunConfig":
-    """Text pairs, a small transformer from scratch: the made-up language, or the Python corpus."""
-    from brickwork.systems.matryoshka.recipes import scratch
+    """Text pairs, the mean of token vectors from scratch: the made-up language, or the Python corpus."""
+    from brickwork.systems.matryoshka.recipes import static
 
-    run = scratch()
+    run = static()
     small = scale != "smoke"
-    encoder = replace(
-        run.model.encoder, num_layers=2, max_tokens=32, mlp_width=256, vocab_size=8000 if small else 500
-    )
+    encoder = replace(run.model.encoder, width=128, max_tokens=64, vocab_size=8000 if small else 500)
     return replace(
         run,
         recipe="claims: text",
         model=replace(run.model, encoder=encoder, dims=(8, 16, 32, 64, 128)),
-        data=replace(run.data, source="python" if small else "toy", limit=20_000 if small else 3000),
+        data=replace(run.data, source="python" if small else "toy", limit=4000 if small else 5000),
         train=replace(
-            run.train, steps=1000 if small else 150, batch_size=64, learning_rate=1e-3, validate_every=0
+            run.train, steps=400 if small else 60, batch_size=128 if small else 32, save_every=0, validate_every=0
         ),
     )
 

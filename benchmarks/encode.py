@@ -1,0 +1,237 @@
+"""Encoding speed: our encode against sentence-transformers' on the same weights and the same real documents.
+
+The documents are the documentation and the source of Python functions (data/python_corpus.py), of mixed length, cut
+to 256 tokens by every arm. The arms take turns (A B C A B C …) in one process with two threads; each is compared
+with sentence-transformers' run of the same round, and the median over rounds counts. Beside each arm stands what it
+finds: nDCG@10 of summaries searching documentation.
+
+    python benchmarks/encode.py [--rounds 5] [--documents 1152]
+    python benchmarks/encode.py --sweep       # how the token budget changes the speed
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # as sentence-transformers runs by default
+
+import numpy as np
+import torch
+from common import environment, save
+
+from brickwork.core.elastic import ElasticAxes
+from brickwork.core.errors import BrickworkWarning
+from brickwork.core.hardware import bf16_reason
+from brickwork.encoders.build import TextEncoderConfig, build_text_encoder, minilm_package_folder
+from brickwork.representation.export_onnx import export_onnx
+from brickwork.representation.model import Representation
+
+BATCH = 32  # sentence-transformers' default
+Arm = Callable[[list[str]], np.ndarray]
+
+
+def corpus(limit: int) -> tuple[list[str], Any]:
+    """Documents to encode, and the retrieval set that they begin with."""
+    from brickwork.data.config import DataConfig
+    from brickwork.data.load import load_task
+
+    sets = load_task(DataConfig(source="python", limit=8000), seed=0).retrieval
+    documents = [text for retrieval in sets.values() for text in retrieval.documents]
+    return documents[:limit], next(iter(sets.values()))
+
+
+def onnxruntime_arm(file: Path, encoder: Any) -> Arm:
+    """What sentence-transformers' ONNX backend does: sorted by length, 32 texts a batch, padded."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Or its idle threads would spin on through the next arm's turn.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return _padded(lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0], encoder)
+
+
+def openvino_arm(file: Path, encoder: Any, precision: str | None = None) -> Arm:
+    """The same with OpenVINO, which by itself chooses bf16 on processors with AMX."""
+    import openvino
+
+    core = openvino.Core()
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    compiled = core.compile_model(core.read_model(file), "CPU", settings)
+    return _padded(lambda ids, mask: compiled({"input_ids": ids, "attention_mask": mask})[0], encoder)
+
+
+def _padded(run: Callable[[np.ndarray, np.ndarray], np.ndarray], encoder: Any) -> Arm:
+    def encode(texts: list[str]) -> np.ndarray:
+        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+        found: list[np.ndarray] = []
+        for start in range(0, len(order), BATCH):
+            tokens = encoder.tokenize([texts[row] for row in order[start : start + BATCH]])
+            ids, mask = tokens.padded(encoder.pad_id)
+            found.append(np.array(run(ids.numpy(), mask.numpy())))
+        vectors = np.empty((len(texts), found[0].shape[1]), dtype=np.float32)
+        vectors[order] = np.concatenate(found)
+        return vectors
+
+    return encode
+
+
+def arms(model: Representation, folder: Path, place: Path) -> dict[str, Arm]:
+    """What is compared, by name; what cannot run here is left out with a note."""
+    from sentence_transformers import SentenceTransformer
+
+    peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    low = SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.bfloat16}
+    )
+    found: dict[str, Arm] = {
+        "sentence-transformers": lambda texts: peer.encode(texts, show_progress_bar=False),
+        "sentence-transformers bf16": lambda texts: np.asarray(
+            low.encode(texts, show_progress_bar=False, convert_to_tensor=True).float()
+        ),
+        "brickwork": lambda texts: model.encode(texts),
+        "brickwork fp32": lambda texts: model.encode(texts, precision="fp32"),
+        "brickwork 3 layers 96 dims": lambda texts: model.encode(texts, dim=96, layers=3),
+    }
+    whole = export_onnx(model, place / "fp32.onnx")
+    small = export_onnx(model, place / "int8.onnx", int8=True)
+    for name, make in {
+        "onnxruntime int8": lambda: onnxruntime_arm(small, model.encoder),
+        "openvino (own choice of precision)": lambda: openvino_arm(whole, model.encoder),
+        "openvino int8": lambda: openvino_arm(small, model.encoder),
+    }.items():
+        try:
+            arm = make()
+            arm(["a", "text that is longer"])
+            found[name] = arm
+        except Exception as error:
+            print(f"{name} is left out: {str(error).splitlines()[0]:.200}", file=sys.stderr)
+    return found
+
+
+def quality(arm: Arm, retrieval: Any) -> float:
+    """nDCG@10, a mean over queries."""
+    from brickwork.evaluation.retrieval import score
+    from brickwork.representation.nearest import top_k
+
+    _, ranked = top_k(arm(retrieval.queries), arm(retrieval.documents), 10)
+    return float(np.mean(score(ranked, retrieval.relevant, ("ndcg@10",))["ndcg@10"]))
+
+
+def gemm_rate() -> float:
+    """The best bf16 (or fp32) matrix rate of MiniLM's shapes here, in FLOP/s; the better of two kinds of call."""
+    from brickwork.core.hardware import bf16_is_fast
+    from brickwork.representation.packed import PackedLinear, can_pack
+
+    kind = torch.bfloat16 if bf16_is_fast() else torch.float32
+    best = 0.0
+    with torch.inference_mode():
+        for inside, outside in ((384, 1152), (384, 1536), (1536, 384)):
+            linear = torch.nn.Linear(inside, outside).to(kind)
+            calls = [linear] + ([PackedLinear(linear)] if kind == torch.bfloat16 and can_pack() else [])
+            x = torch.randn(4096, inside, dtype=kind)
+            for call in calls:
+                for _ in range(20):
+                    start = time.perf_counter()
+                    call(x)
+                    best = max(best, 2 * 4096 * inside * outside / (time.perf_counter() - start))
+    return best
+
+
+def seconds(arm: Arm, texts: list[str]) -> float:
+    start = time.perf_counter()
+    arm(texts)
+    return time.perf_counter() - start
+
+
+def compare(model: Representation, texts: list[str], retrieval: Any, rounds: int) -> dict[str, Any]:
+    """Every arm's time in every round, ratios, agreement and quality."""
+    with tempfile.TemporaryDirectory() as place:
+        by_name = arms(model, Path(minilm_package_folder() or ""), Path(place))
+        reference = by_name["sentence-transformers"](texts)
+        cosines = {}
+        for name, arm in by_name.items():
+            vectors = arm(texts)  # also warms up
+            prefix = reference[:, : vectors.shape[1]]
+            lengths = np.linalg.norm(prefix, axis=1) * np.linalg.norm(vectors, axis=1)
+            cosines[name] = float(((prefix * vectors).sum(1) / lengths).min())
+        times: dict[str, list[float]] = {name: [] for name in by_name}
+        rates = []
+        for number in range(rounds):
+            rates.append(gemm_rate())
+            for name, arm in by_name.items():
+                times[name].append(seconds(arm, texts))
+                print(f"round {number + 1}: {name} {times[name][-1]:.2f} s", file=sys.stderr)
+        found = {}
+        for name, arm in by_name.items():
+            ratios = [base / own for base, own in zip(times["sentence-transformers"], times[name])]
+            found[name] = {
+                "documents_per_second": round(len(texts) / statistics.median(times[name]), 1),
+                "ratio": round(statistics.median(ratios), 2),
+                "ratios": [round(ratio, 2) for ratio in ratios],
+                "min_cosine": round(cosines[name], 5) if "layers" not in name else None,
+                "ndcg@10": round(quality(arm, retrieval), 4),
+            }
+    flops = model.encoder.flops(model.encoder.tokenize(texts).lengths.tolist(), 6)
+    return {
+        "arms": found,
+        "gemm_gflops": round(statistics.median(rates) / 1e9),
+        "share_of_gemm_rate": round(
+            statistics.median(flops / own / rate for own, rate in zip(times["brickwork"], rates)), 3
+        ),
+    }
+
+
+def sweep(model: Representation, texts: list[str], rounds: int) -> dict[str, Any]:
+    """Documents per second by token budget."""
+    budgets = (1024, 2048, 4096, 8192, 16384, 32768)
+    model.encode(texts)
+    times: dict[int, list[float]] = {budget: [] for budget in budgets}
+    for _ in range(rounds):
+        for budget in budgets:
+            times[budget].append(seconds(lambda x, b=budget: model.encode(x, token_budget=b), texts))
+    return {str(budget): round(len(texts) / min(found), 1) for budget, found in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--documents", type=int, default=1152)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sweep", action="store_true")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", BrickworkWarning)
+    torch.set_num_threads(options.threads)
+    texts, retrieval = corpus(options.documents)
+    axes = ElasticAxes(dims=(96, 384), layers=(3, 6))
+    model = Representation(build_text_encoder(TextEncoderConfig()).eval(), axes)
+    lengths = model.encoder.tokenize(texts).lengths.float()
+    about = {
+        "documents": len(texts),
+        "tokens": {
+            "mean": round(float(lengths.mean()), 1),
+            "quartiles": [int(q) for q in lengths.quantile(torch.tensor([0.25, 0.5, 0.75]))],
+            "max": int(lengths.max()),
+        },
+        "threads": options.threads,
+        "precision": bf16_reason(),
+    }
+    if options.sweep:
+        save("encode_sweep", {**environment(), **about, "documents_per_second": sweep(model, texts, options.rounds)})
+    else:
+        save("encode", {**environment(), **about, **compare(model, texts, retrieval, options.rounds)})
+
+
+if __name__ == "__main__":
+    main()
