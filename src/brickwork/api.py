@@ -17,8 +17,6 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brickwork.data.config import ColumnNames
     from brickwork.data.types import TaskData
     from brickwork.evaluation.measure import Measurement
@@ -63,7 +61,7 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
     return getattr(registry.load(slug, "recipes"), name)()
 
 
-def build(run: "RunConfig", assets: Path | None = None) -> tuple["nn.Module", "TaskData"]:
+def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.core.seeding import seed_everything
     from brickwork.data.load import load_task
@@ -107,7 +105,7 @@ def train(
     progress: "Progress | None" = None,
     tensorboard: bool = False,
     measure: bool = True,
-    prepared: tuple["nn.Module", "TaskData"] | None = None,
+    prepared: tuple[Any, "TaskData"] | None = None,
 ) -> TrainSummary:
     """Trains, measures on held-out data, and leaves a complete run folder.
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from brickwork import api
 from brickwork.core.config import override, to_dict
 from brickwork.core.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from brickwork.data.types import TaskData
+    from brickwork.data.types import Document, TaskData
     from brickwork.evaluation.measure import Measurement
     from brickwork.index.index import Index
     from brickwork.inspection.report_data import ExampleSearch
@@ -55,7 +56,9 @@ def run_demo(
 
     ``settings`` are ``field=value`` overrides of its recipe. A finished demo in ``out`` is replaced.
     """
+    from brickwork.data.python_corpus import documents as python_documents
     from brickwork.evaluation.measure import baseline_scores, measure
+    from brickwork.index.build import build_index
 
     console = console or Console()
     started = time.perf_counter()
@@ -80,12 +83,14 @@ def run_demo(
     _show_grids(console, before, after)
 
     _headline(console, "4/5", "Build the index and search it")
+    documents = list(python_documents(run.data.limit))
     depths = (SMALL_LAYERS, summary.representation.axes.num_layers)
-    index = _index(summary.representation, data, folder / "index", depths)
+    index = build_index(summary.representation, documents, folder / "index", layers=depths)
+    console.print(f"  {len(index):,} documents at {' and '.join(map(str, depths))} layers")
     searches = tuple(_search(console, index, query) for query in QUERIES)
 
     _headline(console, "5/5", "Write the report")
-    report = _report(folder, run, data, before, after, baselines, index, searches)
+    report = _report(folder, run, data, before, after, baselines, documents, index, searches)
     seconds = time.perf_counter() - started
     write_json(
         folder / "evaluation.json",
@@ -164,20 +169,6 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _index(representation: Any, data: "TaskData", folder: Path, depths: tuple[int, ...]) -> "Index":
-    """An index over the documents of the documentation task: the held-out ones."""
-    from brickwork.data.types import Document
-    from brickwork.index.build import build_index
-
-    task = data.retrieval["documentation"]
-    titles = task.titles or [""] * len(task.documents)
-    documents = (
-        Document(id=str(i), title=title, text=text, source=title, meta={})
-        for i, (title, text) in enumerate(zip(titles, task.documents))
-    )
-    return build_index(representation, documents, folder, layers=depths)
-
-
 def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
     """Answers the query at full and at small size; shows and returns both."""
     from brickwork.inspection.report_data import ExampleSearch, Hit, SearchSide
@@ -207,8 +198,10 @@ def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
         sides.append(side)
         console.print(f"  {label}, {side.milliseconds:.1f} ms")
         for hit in side.hits:
-            first = " ".join(hit.text.split())[:70]
-            console.print(f"    {hit.score:.3f}  {hit.title}  [dim]{first}…[/dim]", highlight=False)
+            line = Text.assemble(
+                f"    {hit.score:.3f}  {hit.title}  ", (" ".join(hit.text.split())[:200], "dim")
+            )
+            console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
     return ExampleSearch(query=query, sides=tuple(sides))
 
 
@@ -219,6 +212,7 @@ def _report(
     before: "Measurement",
     after: "Measurement",
     baselines: dict[str, Any],
+    documents: list["Document"],
     index: "Index",
     searches: tuple["ExampleSearch", ...],
 ) -> Path:
@@ -227,7 +221,6 @@ def _report(
     from brickwork.inspection.report_data import ReportData
     from brickwork.reporting import costs, facts, finding, retrieval_part, training_curves
 
-    task = data.retrieval["documentation"]
     descriptions = {
         "documentation": "From the first sentence of a function's documentation to the rest of it.",
         "code": "From the first sentence of the documentation to the source code, without its documentation.",
@@ -249,8 +242,8 @@ def _report(
             curves=training_curves(folder),
             corpus_map=corpus_map(
                 index.vectors(index.axes.num_layers).prefix(index.axes.full_dim),
-                task.titles or task.documents,
-                task.documents,
+                [document.title for document in documents],
+                [document.text for document in documents],
             ),
             searches=searches,
             notes=tuple(data.notes),

@@ -50,9 +50,9 @@ def retrieval_part(
                 dim=cell.dim,
                 layers=cell.layers,
                 after=cell.mean(METRIC),
-                before=pair and pair.before,
-                low=pair and pair.difference.low,
-                high=pair and pair.difference.high,
+                before=pair.before if pair else None,
+                low=pair.difference.low if pair else None,
+                high=pair.difference.high if pair else None,
             )
         )
     full = max(grid.cells, key=lambda cell: (cell.layers, cell.dim))

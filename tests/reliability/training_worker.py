@@ -2,7 +2,7 @@
 
 ``kill FOLDER COUNT SEED``: forks a training COUNT times and kills each at a random file operation or moment,
 then lets the last one finish. Importing torch takes seconds and forking none, so all trainings fork from here.
-``fit FOLDER DEVICES [field=value …]``: one training, on several processes if asked for or begun by torchrun.
+``fit FOLDER DEVICES [field=value …]``: one training, on several processes if asked or begun by torchrun.
 """
 
 import json

@@ -21,6 +21,7 @@ from brickwork.index.store import (
     write_manifest,
     write_vectors,
 )
+from brickwork.representation.export_parquet import document_text
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 SHARD_ROWS = 16_384
-
-
-def document_text(document: "Document") -> str:
-    """What is encoded of a document: its title, unless the text begins with it, and its text."""
-    if not document.title or document.text.startswith(document.title):
-        return document.text
-    return f"{document.title}\n{document.text}"
 
 
 def build_index(

@@ -100,8 +100,7 @@ def fit(
     if config.threads:
         torch.set_num_threads(config.threads)
     fabric, reason = launch(config, devices)
-    first = fabric.global_rank == 0
-    shown = progress if first else None
+    shown = progress if fabric.global_rank == 0 else None
 
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(_determinism(config.deterministic))
@@ -132,10 +131,10 @@ def fit(
         if start:
             load_checkpoint(checkpoint_path(folder, start), system, optimizer)
 
-        records = Records(folder if first else None, step=start, tensorboard=tensorboard)
-        cleanup.callback(records.close)
-        if first:
-            write_json(folder / "env.json", {**environment(fabric.device), "precision": reason})
+        about = {**environment(fabric.device), "precision": reason, "processes": fabric.world_size}
+        records = on_first(fabric, lambda: _open_records(folder, start, tensorboard, about))
+        if records is not None:
+            cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
         if shown is not None:
             processes = "1 process" if fabric.world_size == 1 else f"{fabric.world_size} processes"
@@ -148,12 +147,15 @@ def fit(
                 fabric, lambda: save_checkpoint(folder, step, system, optimizer, settings, keep=config.keep)
             )
 
+        def log(step: int, values: dict[str, Any]) -> None:
+            on_first(fabric, lambda: records.write(step, values) if records else None)
+
         def measure(step: int) -> None:
-            if validate is not None and first:
-                values = _evaluated(system, validate)
-                records.write(step, {"validation": values})
+            if validate is not None:
+                found = on_first(fabric, lambda: _evaluated(system, validate))
+                log(step, {"validation": found})
                 if shown is not None:
-                    shown.validated(step, values)
+                    shown.validated(step, found or {})
 
         began, spent, losses = time.perf_counter(), 0.0, []
         if start == 0:
@@ -199,7 +201,7 @@ def fit(
                 shown.update(done, value.total, speed)
             last, stopped = done == config.steps, interrupt or terminate
             if done == 1 or done % config.log_every == 0 or last:
-                records.write(done, {
+                log(done, {
                     "loss": value.total, "terms": value.terms, "stats": value.stats,
                     "learning_rate": config.learning_rate * factor, "gradient_norm": float(norm),
                     "epoch": round(done * rows / len(data), 4), "examples_per_second": round(speed, 2),
@@ -273,6 +275,12 @@ def _check_start(folder: Path, settings: dict[str, Any]) -> int:
         changes = ", ".join(f"{name} was {then.get(name)} and is {now[name]}" for name in differing)
         raise ConfigError(f"{path} is of another run: {changes}. Use the same, or train in another folder")
     return state["step"]
+
+
+def _open_records(folder: Path, step: int, tensorboard: bool, about: dict[str, Any]) -> Records:
+    records = Records(folder, step=step, tensorboard=tensorboard)
+    write_json(folder / "env.json", about)
+    return records
 
 
 def _evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:

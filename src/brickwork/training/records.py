@@ -22,21 +22,17 @@ _PACKAGES = ("brickwork", "torch", "lightning-fabric", "transformers", "tokenize
 
 
 class Records:
-    """Lines of ``metrics.jsonl``, one JSON object each with its ``step``; nothing without a folder.
+    """Lines of ``metrics.jsonl``, one JSON object each with its ``step``.
 
     Opening keeps the lines up to ``step`` (where training starts), so that after a resume no step is there
     twice.
     """
 
-    def __init__(self, folder: Path | None, *, step: int, tensorboard: bool = False):
-        self._path = folder / "metrics.jsonl" if folder else None
-        self._events: Any = None
-        if self._path is None or folder is None:
-            return
+    def __init__(self, folder: Path, *, step: int, tensorboard: bool = False):
+        self._path = folder / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if 0 < step >= json.loads(line)["step"]]
         write_text(self._path, "".join(line + "\n" for line in kept))
-        if tensorboard:
-            self._events = _event_writer(folder / "tensorboard", step + 1)
+        self._events = _event_writer(folder / "tensorboard", step + 1) if tensorboard else None
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Appends a record. Numbers that are not finite become ``null``, as JSON has none.
@@ -44,8 +40,6 @@ class Records:
         Raises:
             ResourceError: the disk is full.
         """
-        if self._path is None:
-            return
         record = _finite({"step": step, **values})
         with os_errors(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")

@@ -31,6 +31,8 @@ class _Forward(nn.Module):
     def __init__(self, system: nn.Module):
         super().__init__()
         self.system = system
+        # DDP is told to expect unused parameters, and complains at length when a step has none. Now it has one.
+        self.never_used = nn.Parameter(torch.zeros(1))
 
     def forward(self, sealed: _Sealed, embed: bool) -> dict[str, Any]:
         system: Any = self.system

@@ -8,9 +8,10 @@ import pytest
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.data.types import Document
-from brickwork.index.build import build_index, document_text
+from brickwork.index.build import build_index
 from brickwork.index.index import open_index
 from brickwork.index.store import DocumentStore
+from brickwork.representation.export_parquet import document_text
 
 
 def oracle(model, documents, query, dim=16, layers=2):
@@ -232,11 +233,3 @@ def test_document_store_reads_rows_as_they_were(tmp_path, model, documents):
             "source": document.source,
             "meta": document.meta,
         }
-
-
-def test_document_text_does_not_repeat_the_title():
-    made = [
-        Document(id="1", title="A title", text=text, source="", meta={}) for text in ("Body", "A title\nBody")
-    ]
-    assert [document_text(d) for d in made] == ["A title\nBody", "A title\nBody"]
-    assert document_text(Document(id="1", title="", text="Body", source="", meta={})) == "Body"

@@ -79,19 +79,21 @@ def mnist(scale: Scale) -> "RunConfig":
 
 
 def text(scale: Scale) -> "RunConfig":
-    """Text pairs, the mean of token vectors from scratch: the made-up language, or the Python corpus."""
+    """Text pairs, the mean of token vectors from scratch: the made-up language, or AG News titles and descriptions."""
     from brickwork.systems.matryoshka.recipes import static
 
     run = static()
     small = scale != "smoke"
-    encoder = replace(run.model.encoder, width=128, max_tokens=64, vocab_size=8000 if small else 500)
+    encoder = replace(
+        run.model.encoder, width=256 if small else 64, max_tokens=64, vocab_size=8000 if small else 500
+    )
     return replace(
         run,
         recipe="claims: text",
-        model=replace(run.model, encoder=encoder, dims=(8, 16, 32, 64, 128)),
-        data=replace(run.data, source="python" if small else "toy", limit=4000 if small else 5000),
+        model=replace(run.model, encoder=encoder, dims=(8, 16, 32, 64, 128, 256) if small else (8, 16, 32, 64)),
+        data=replace(run.data, source="ag_news") if small else replace(run.data, source="toy", limit=5000),
         train=replace(
-            run.train, steps=400 if small else 60, batch_size=128 if small else 32, save_every=0, validate_every=0
+            run.train, steps=200 if small else 60, batch_size=128 if small else 32, save_every=0, validate_every=0
         ),
     )
 

@@ -41,7 +41,13 @@ def text(scale: Scale) -> "RunConfig":
     run = recipes.small() if scale != "smoke" else recipes.scratch()
     if scale == "smoke":
         encoder = replace(
-            run.model.encoder, num_layers=4, width=64, num_heads=4, mlp_width=128, vocab_size=500, max_tokens=24
+            run.model.encoder,
+            num_layers=4,
+            width=64,
+            num_heads=4,
+            mlp_width=128,
+            vocab_size=500,
+            max_tokens=24,
         )
         model = replace(run.model, encoder=encoder, dims=(8, 16, 32, 64))
         data = replace(run.data, source="toy", limit=5000)
