@@ -1,9 +1,9 @@
 """Encoding speed: our encode against sentence-transformers' on the same weights and the same real documents.
 
-The documents are the documentation and the source of Python functions (data/python_corpus.py), of mixed length, cut
-to 256 tokens by every arm. The arms take turns (A B C A B C …) in one process with two threads; each is compared
-with sentence-transformers' run of the same round, and the median over rounds counts. Beside each arm stands what it
-finds: nDCG@10 of summaries searching documentation.
+The documents are the documentation and the source of Python functions (data/python_corpus.py), of mixed
+length, cut to 256 tokens by every arm. The arms take turns (A B C A B C …) in one process with two threads; each
+is compared with sentence-transformers' run of the same round, and the median over rounds counts. Beside each arm
+stands what it finds: nDCG@10 of summaries searching documentation.
 
     python benchmarks/encode.py [--rounds 5] [--documents 1152]
     python benchmarks/encode.py --sweep       # how the token budget changes the speed
@@ -25,7 +25,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # as sentence-transform
 
 import numpy as np
 import torch
-from common import environment, save
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import BrickworkWarning
@@ -33,6 +32,7 @@ from brickwork.core.hardware import bf16_reason
 from brickwork.encoders.build import TextEncoderConfig, build_text_encoder, minilm_package_folder
 from brickwork.representation.export_onnx import export_onnx
 from brickwork.representation.model import Representation
+from common import environment, save
 
 BATCH = 32  # sentence-transformers' default
 Arm = Callable[[list[str]], np.ndarray]
@@ -57,7 +57,11 @@ def onnxruntime_arm(file: Path, encoder: Any) -> Arm:
     # Or its idle threads would spin on through the next arm's turn.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return _padded(lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0], encoder)
+
+    def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+    return _padded(run, encoder)
 
 
 def openvino_arm(file: Path, encoder: Any, precision: str | None = None) -> Arm:
@@ -65,7 +69,8 @@ def openvino_arm(file: Path, encoder: Any, precision: str | None = None) -> Arm:
     import openvino
 
     core = openvino.Core()
-    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    threads = torch.get_num_threads()
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         settings["INFERENCE_PRECISION_HINT"] = precision
     compiled = core.compile_model(core.read_model(file), "CPU", settings)
@@ -130,7 +135,7 @@ def quality(arm: Arm, retrieval: Any) -> float:
 
 
 def gemm_rate() -> float:
-    """The best bf16 (or fp32) matrix rate of MiniLM's shapes here, in FLOP/s; the better of two kinds of call."""
+    """The best bf16 (or fp32) matrix rate with MiniLM's shapes here, in FLOP/s."""
     from brickwork.core.hardware import bf16_is_fast
     from brickwork.representation.packed import PackedLinear, can_pack
 
@@ -201,11 +206,13 @@ def sweep(model: Representation, texts: list[str], rounds: int) -> dict[str, Any
     for _ in range(rounds):
         for budget in budgets:
             times[budget].append(seconds(lambda x, b=budget: model.encode(x, token_budget=b), texts))
-    return {str(budget): round(len(texts) / min(found), 1) for budget, found in times.items()}
+    return {str(budget): round(len(texts) / min(own), 1) for budget, own in times.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--documents", type=int, default=1152)
     parser.add_argument("--threads", type=int, default=2)
@@ -228,7 +235,8 @@ def main() -> None:
         "precision": bf16_reason(),
     }
     if options.sweep:
-        save("encode_sweep", {**environment(), **about, "documents_per_second": sweep(model, texts, options.rounds)})
+        speeds = sweep(model, texts, options.rounds)
+        save("encode_sweep", {**environment(), **about, "documents_per_second": speeds})
     else:
         save("encode", {**environment(), **about, **compare(model, texts, retrieval, options.rounds)})
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from brickwork.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document, TaskData
+    from brickwork.evaluation.grid import Comparison
     from brickwork.evaluation.measure import Measurement
     from brickwork.index.index import Index
     from brickwork.inspection.report_data import ExampleSearch
@@ -142,18 +144,22 @@ def _show_grids(console: Console, before: "Measurement", after: "Measurement") -
     for name, grid in after.grids.items():
         cells = {(c.dim, c.layers): c for c in compare(before.grids[name], grid)}
         dims = sorted({dim for dim, _ in cells}, reverse=True)
-        table = Table(title=f"{name} search: nDCG@10 after training (change)", title_justify="left")
+        console.print(f"\n  {name} search: nDCG@10 after training, and the change")
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         table.add_column("layers", justify="right")
         for dim in dims:
-            table.add_column(f"{dim} dims", justify="right")
+            table.add_column(f"{dim} dims", justify="right", no_wrap=True)
         for layers in sorted({layers for _, layers in cells}, reverse=True):
-            row = [cells[dim, layers] for dim in dims]
-            marks = ["*" if c.difference.low > 0 or c.difference.high < 0 else " " for c in row]
-            table.add_row(
-                str(layers), *(f"{c.after:.3f} ({c.difference.mean:+.3f}){m}" for c, m in zip(row, marks))
-            )
+            table.add_row(str(layers), *(_cell(cells[dim, layers]) for dim in dims))
         console.print(table)
     console.print("  * the 95 % interval of the change, paired over queries, leaves out zero")
+
+
+def _cell(found: "Comparison") -> str:
+    """``.637 +.035*``: quality, change, and whether the change is clear."""
+    clear = found.difference.low > 0 or found.difference.high < 0
+    change = f"{found.difference.mean:+.3f}".replace("0.", ".")
+    return f"{found.after:.3f} {change}{'*' if clear else ' '}".replace("0.", ".", 1)
 
 
 def _clear(folder: Path) -> None:

@@ -15,6 +15,7 @@ from brickwork.core import registry
 from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
+from brickwork.data.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
 from brickwork.training.run import run_from_dict, run_to_dict
 
@@ -75,10 +76,10 @@ def tasks(case: Any) -> list[TaskData]:
         score = torch.rand(64, generator=generator).tolist()
         scored = Examples({"anchor": columns["anchor"], "positive": columns["positive"], "score": score})
     else:
-        texts = [f"word{i % 7} of {i % 5} in {i % 3}" for i in range(64)]
-        pairs = Examples({"anchor": texts, "positive": texts[::-1], "group": list(range(64))})
+        anchors, positives = (list(texts) for texts in zip(*toy_pairs(64, 0)))
+        pairs = Examples({"anchor": anchors, "positive": positives, "group": list(range(64))})
         found.append(replace(data, kind="pairs", modality="text", train=pairs))
-        scored = Examples({"anchor": texts, "positive": texts[::-1], "score": [i / 63 for i in range(64)]})
+        scored = Examples({"anchor": anchors, "positive": positives, "score": [i / 63 for i in range(64)]})
     found.append(replace(data, kind="scored", modality="text", train=scored))
     return found
 
@@ -149,6 +150,8 @@ def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
             model = replace(model, encoder=text, dims=())
         yield model, data
         for path, hint, value in leaves(type(model), model):
+            if get_origin(hint) is tuple and value:
+                yield with_value(model, path, ()), data
             if get_origin(hint) is Literal and "." not in path:
                 for choice in get_args(hint):
                     if choice != value and path not in UNTESTED:

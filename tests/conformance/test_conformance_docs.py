@@ -65,7 +65,11 @@ def test_flow_of_the_card_exists(slug):
         for dotted in re.findall(r"\b[a-z_]+(?:\.[A-Za-z_]\w*)+", part):
             names = dotted.split(".")
             path = ROOT.joinpath(*names)
-            module = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path.parent.with_suffix(".py")
+            module = (
+                path.with_suffix(".py")
+                if path.with_suffix(".py").is_file()
+                else path.parent.with_suffix(".py")
+            )
             assert module.is_file(), dotted
             if module != path.with_suffix(".py"):
                 assert re.search(rf"^(class|def) {names[-1]}\b", module.read_text(), re.MULTILINE), dotted
@@ -80,7 +84,12 @@ def test_claims_table_is_generated(slug):
 
 
 def test_claims_are_as_new_as_the_code(slug):
-    old = [f"{scale} {claim}" for scale, records in load_records(slug).items() for claim, r in records.items() if stale(r)]
+    old = [
+        f"{scale} {claim}"
+        for scale, records in load_records(slug).items()
+        for claim, r in records.items()
+        if stale(r)
+    ]
     if old:
         pytest.skip(f"made with other code: {', '.join(old)}; brickwork claims {slug} runs them again")
 

@@ -13,7 +13,9 @@ from brickwork.encoders.config import TextEncoderConfig
 def _task(kind: str, columns: dict, **more) -> TaskData:
     examples = Examples(columns)
     modality = "image" if isinstance(columns.get("input"), np.ndarray) else "text"
-    return TaskData(name=kind, kind=kind, modality=modality, train=examples, validation=examples, test=examples, **more)
+    return TaskData(
+        name=kind, kind=kind, modality=modality, train=examples, validation=examples, test=examples, **more
+    )
 
 
 @pytest.fixture(scope="session")

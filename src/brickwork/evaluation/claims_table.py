@@ -79,3 +79,17 @@ def update_block(page: Path, slug: str, *, check: bool = False, folder: Path | N
     if wanted != text and not check:
         write_text(page, wanted)
     return wanted != text
+
+
+def main() -> None:
+    """Brings the tables in the READMEs of all systems up to date."""
+    from brickwork.core import registry
+
+    systems = Path(__file__).resolve().parents[1] / "systems"
+    for slug in registry.slugs():
+        changed = update_block(systems / slug.replace("-", "_") / "README.md", slug)
+        print(f"{slug}: {'written' if changed else 'up to date'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,10 @@ CARD = SystemCard(
         ("data", "data.load.load_task"),
         ("encoder", "encoders.text.TextEncoder or encoders.image.ImageEncoder"),
         ("heads", "modules.heads.NestedLinear (labels only)"),
-        ("objective", "objectives.nested.nested_loss over info_nce, cosent, angle or cross entropy"),
+        (
+            "objective",
+            "objectives.nested.nested_loss over objectives.pairwise.pair_loss or objectives.classification.cross_entropy",
+        ),
         ("training", "training.loop.fit"),
         ("representation", "representation.model.Representation, cut along dims"),
         ("use", "index shortlist and funnel; modules.cascade.CascadePolicy"),

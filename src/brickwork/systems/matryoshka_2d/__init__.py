@@ -15,8 +15,8 @@ CARD = SystemCard(
     flow=(
         ("data", "data.load.load_task"),
         ("encoder", "encoders.text.TextEncoder, an exit after every layer"),
-        ("sampler", "objectives.nested.NestedSampler over layers and dims"),
-        ("objective", "objectives.nested.depth_width_loss over info_nce, cosent or angle"),
+        ("sampler", "objectives.depth_width.plan_step draws layers and dims"),
+        ("objective", "objectives.depth_width.depth_width_loss over objectives.pairwise.pair_loss"),
         ("training", "training.loop.fit"),
         ("representation", "representation.model.Representation, cut along dims and layers"),
         ("use", "index.index.Index"),
