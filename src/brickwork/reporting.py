@@ -98,33 +98,25 @@ def costs(grid: "GridResult") -> Costs | None:
 
 
 def finding(before: "GridResult", after: "GridResult", dim: int, layers: int) -> Finding:
-    """The small size after training against the full size before it, on the same queries."""
-    import numpy as np
+    """What training changed at one small size, on the same queries, and at full size beside it."""
+    from brickwork.evaluation.grid import compare
 
-    from brickwork.evaluation.significance import paired_bootstrap
-
-    full = max(before.cells, key=lambda cell: (cell.layers, cell.dim))
-    small = after.cell(dim, layers)
-    difference = paired_bootstrap(np.array(full.scores[METRIC]), np.array(small.scores[METRIC]))
-    share = full.cost.vector_bytes / small.cost.vector_bytes
-    if difference.low > 0:
-        verdict = "finds more than what"
-    elif difference.high < 0:
-        verdict = "finds less than what"
-    else:
-        verdict = "is level, within the interval, with what"
+    pairs = {(c.dim, c.layers): c for c in compare(before, after, METRIC)}
+    full_dim, full_layers = max(dims for dims, _ in pairs), max(depth for _, depth in pairs)
+    small, full = pairs[dim, layers], pairs[full_dim, full_layers]
     return Finding(
         sentence=(
-            f"Cut to {dim} of {full.dim} numbers and {layers} of {full.layers} layers, the trained model "
-            f"{verdict} the whole model found before training "
-            f"({small.mean(METRIC):.3f} against {full.mean(METRIC):.3f})."
+            f"Cut to {dim} of {full_dim} numbers and {layers} of {full_layers} layers, the model scores "
+            f"{small.after:.3f} after training and {small.before:.3f} before; uncut, {full.after:.3f} and "
+            f"{full.before:.3f}."
         ),
         metric=METRIC_NAMES[METRIC],
-        effect=difference.mean,
-        low=difference.low,
-        high=difference.high,
+        effect=small.difference.mean,
+        low=small.difference.low,
+        high=small.difference.high,
         explanation=(
-            f"Vectors are {share:.0f} times smaller and {full.layers / layers:.1f} times fewer layers run."
+            f"The change at the small size, paired over {after.num_queries} held-out queries. Its vectors are "
+            f"{full_dim / dim:.0f} times smaller, and {full_layers / layers:.1f} times fewer layers run."
         ),
     )
 

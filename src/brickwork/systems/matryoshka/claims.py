@@ -1,7 +1,8 @@
 """The claims of Matryoshka Representation Learning, each with its baselines under equal budgets.
 
-Every arm of a comparison is this system with other ``dims`` and ``weights``: same data, seeds, steps, optimiser and
-learning rate (the value that suits the ordinary model; the paper re-tuned nothing for MRL either).
+Every arm of a comparison is this system with other ``dims`` and ``weights``: same data, seeds, steps,
+optimiser and learning rate (the value that suits the ordinary model; the paper re-tuned nothing for MRL
+either).
 
 * MRL: all prefixes. MRL-E: the same with tied heads.
 * FF-m, fixed feature: the loss on the first m features only; FF-D is the ordinary model.
@@ -37,7 +38,8 @@ _SPLITS = 10  # random splits of the test set into a part for thresholds and a p
 _TOP = 10
 
 
-# ---- C1 --------------------------------------------------------------------------------------------------------
+# ---- C1
+# --------------------------------------------------------------------------------------------------------
 
 
 def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
@@ -110,7 +112,8 @@ def _by_dim(rows: list[dict[str, float]]) -> list[dict[str, Any]]:
     ]
 
 
-# ---- C2 --------------------------------------------------------------------------------------------------------
+# ---- C2
+# --------------------------------------------------------------------------------------------------------
 
 
 def cascade(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
@@ -177,7 +180,8 @@ def _cheapest_cap(policy: Any, logits: dict[int, "np.ndarray"], labels: "np.ndar
     return min(cap for cap in policy.dims if right[cap] >= max(right.values()) - 0.5)
 
 
-# ---- C3 --------------------------------------------------------------------------------------------------------
+# ---- C3
+# --------------------------------------------------------------------------------------------------------
 
 
 def shortlist_and_rerank(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
@@ -249,11 +253,14 @@ def _map_by_label(hits: "np.ndarray") -> float:
     return 100 * float((hits * hits.cumsum(1) / ranks).sum(1).mean() / hits.shape[1])
 
 
-# ---- C4 --------------------------------------------------------------------------------------------------------
+# ---- C4
+# --------------------------------------------------------------------------------------------------------
 
 
 def long_tail(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """Novel classes with 20 … 1 shots by nearest class mean; accuracy on the tail (fewer than 5 shots), MRL − FF."""
+    """Novel classes with 20 … 1 shots by nearest class mean; accuracy on the tail (fewer than 5 shots), MRL −
+    FF.
+    """
     import numpy as np
 
     from brickwork.data.images import load_images
@@ -286,7 +293,8 @@ def long_tail(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResu
     )
 
 
-# ---- C5 --------------------------------------------------------------------------------------------------------
+# ---- C5
+# --------------------------------------------------------------------------------------------------------
 
 
 def robustness(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
@@ -318,7 +326,8 @@ def robustness(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRes
     )
 
 
-# ---- C6 --------------------------------------------------------------------------------------------------------
+# ---- C6
+# --------------------------------------------------------------------------------------------------------
 
 
 def text_pairs(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
@@ -362,16 +371,16 @@ CLAIMS = (
         id="C1",
         statement="Prefixes are as accurate as models trained for that size alone, and far better than truncation",
         paper="ImageNet-1K, ResNet-50: MRL − FF between −0.1 and +1.3 points at 8 … 2048; SVD of FF-2048 at 8: 2.3 %",
-        criterion="mean of MRL − FF over m ≥ classes − 1 at least −1.0 point of linear accuracy, and MRL at least 5 points of "
-        "1-NN above truncation at the smallest m",
+        criterion="mean of MRL − FF over m ≥ classes − 1 at least −1.0 point of linear accuracy, and MRL at least "
+        "5 points of 1-NN above truncation at the smallest m",
         run=accuracy_of_prefixes,
     ),
     Claim(
         id="C2",
         statement="A cascade over prefixes classifies as well as the full embedding with a much smaller expected size",
         paper="ImageNet-1K: up to 14 times smaller (about 37 expected dims against FF-512 at 76.3 %)",
-        criterion="(smallest FF dim as accurate as the cascade) / (expected dim) at least 2, at an accuracy within 0.5 points of "
-        "the better full-size model, on held-out examples",
+        criterion="(smallest FF dim as accurate as the cascade) / (expected dim) at least 2, at an accuracy within "
+        "0.5 points of the better full-size model, on held-out examples",
         run=cascade,
     ),
     Claim(
@@ -379,7 +388,8 @@ CLAIMS = (
         statement="Shortlisting on a prefix and reranking at full size is as good as a full scan, and faster",
         paper="ImageNet-1K: mAP@10 65.27 against 65.20, 14 times faster by wall-clock (HNSW), 128 times in theory; "
         "ImageNet-4K: 6 times",
-        criterion="at least 5 times fewer operations and at least 2 times faster, rerank included, with mAP@10 at most 0.5 points lower",
+        criterion="at least 5 times fewer operations and at least 2 times faster, rerank included, with mAP@10 at most "
+        "0.5 points lower",
         run=shortlist_and_rerank,
     ),
     Claim(
@@ -401,8 +411,8 @@ CLAIMS = (
         id="C6",
         statement="Works for text: a contrastive dual encoder keeps its quality on prefixes",
         paper="JFT ViT, ALIGN, BERT: within about 0.5 % at full size",
-        criterion="recall@10 at an eighth of the numbers at least 90 % of that at full size, and at least 10 points above truncating "
-        "the ordinary model",
+        criterion="recall@10 at an eighth of the numbers at least 90 % of that at full size, and at least 10 points above "
+        "truncating the ordinary model",
         run=text_pairs,
     ),
 )

@@ -1,10 +1,13 @@
-"""The claims of 2D Matryoshka Sentence Embeddings, with the control that the paper lacks: models trained for one size.
+"""The claims of 2D Matryoshka Sentence Embeddings, with the control that the paper lacks: models trained for
+one size.
 
 Arms, all with the same data, seeds, steps, batch, optimiser and learning rate:
 
-* (a) ordinary: the loss on the last layer at full width;  (b) 1-D Matryoshka: on every prefix of the last layer
+* (a) ordinary: the loss on the last layer at full width;  (b) 1-D Matryoshka: on every prefix of the last
+layer
 * (c) 2DMSE, this system's default;  (d) adaptive_layer;  (e) starbucks
-* (f) separate: an encoder of n layers (the first n of MiniLM, as the replications do), the loss on d features only
+* (f) separate: an encoder of n layers (the first n of MiniLM, as the replications do), the loss on d features
+only
 
 (a), (b) and (f) are the system ``matryoshka``. The measure is recall@1 among 500 held-out pairs, in percent.
 """
@@ -29,12 +32,14 @@ Grid = dict[tuple[int, int], float]
 """(layers, dim) → recall@1 in percent."""
 
 
-# ---- the arms --------------------------------------------------------------------------------------------------
+# ---- the arms
+# --------------------------------------------------------------------------------------------------
 
 
 def text(scale: Scale) -> "RunConfig":
-    """Small: MiniLM (6 layers, 384 numbers) on the Python corpus, as the paper starts from BERT; few steps of short texts, so
-    that 36 trainings fit into half an hour of two cores. Smoke: 4 layers of 64 from scratch, a made-up language.
+    """Small: MiniLM (6 layers, 384 numbers) on the Python corpus, as the paper starts from BERT; few steps of
+    short texts, so that 36 trainings fit into half an hour of two cores. Smoke: 4 layers of 64 from scratch,
+    a made-up language.
     """
     from brickwork.systems.matryoshka_2d import recipes
 
@@ -68,7 +73,9 @@ def _own(bench: Workbench, scale: Scale, seed: int, **model: Any) -> Trained:
 def _last_layer(
     bench: Workbench, scale: Scale, seed: int, layers: int | None = None, **model: Any
 ) -> Trained:
-    """An arm without depth: the system ``matryoshka`` on the same encoder (of ``layers`` layers), data and training."""
+    """An arm without depth: the system ``matryoshka`` on the same encoder (of ``layers`` layers), data and
+    training.
+    """
     run = text(scale)
     encoder = run.model.encoder if layers is None else replace(run.model.encoder, num_layers=layers)
     config = registry.load("matryoshka", "system").Config(
@@ -92,11 +99,14 @@ def _three(bench: Workbench, scale: Scale, seeds: Sequence[int]) -> dict[str, li
     }
 
 
-# ---- what is measured ------------------------------------------------------------------------------------------
+# ---- what is measured
+# ------------------------------------------------------------------------------------------
 
 
 def _held_out(data: "TaskData") -> "RetrievalSet":
-    """The first 500 held-out pairs of different groups: each anchor looks for its positive among all positives."""
+    """The first 500 held-out pairs of different groups: each anchor looks for its positive among all
+    positives.
+    """
     from brickwork.data.types import RetrievalSet
 
     test = data.test.columns
@@ -155,7 +165,8 @@ def _below(grid: Grid, num_layers: int) -> float:
     return _mean([value for (layers, _), value in grid.items() if layers < num_layers])
 
 
-# ---- the claims ------------------------------------------------------------------------------------------------
+# ---- the claims
+# ------------------------------------------------------------------------------------------------
 
 
 def elastic_in_depth(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
@@ -322,11 +333,11 @@ def weighting_and_detaching(scale: Scale, seeds: Sequence[int], bench: Workbench
 CLAIMS = (
     Claim(
         id="C1",
-        statement="One model is elastic in depth and width: shallow, short embeddings are far better than those of an ordinary or "
-        "1-D Matryoshka model",
+        statement="One model is elastic in depth and width: shallow, short embeddings are far better than those of an "
+        "ordinary or 1-D Matryoshka model",
         paper="BERT-base, replication by ielab, STS Pearson at 6 of 12 layers: ordinary .572, 1-D .583, 2DMSE .681",
-        criterion="2DMSE − ordinary at (N/2, D/4) above 2 standard deviations over seeds, and 2DMSE above 1-D Matryoshka over all "
-        "cells of fewer than N layers",
+        criterion="2DMSE − ordinary at (N/2, D/4) above 2 standard deviations over seeds, and 2DMSE above 1-D Matryoshka "
+        "over all cells of fewer than N layers",
         run=elastic_in_depth,
     ),
     Claim(
@@ -341,7 +352,8 @@ CLAIMS = (
         id="C3",
         statement="Encoding time grows linearly with the layers used",
         paper="half of the layers: about 2 times faster (sentence-transformers)",
-        criterion="t(N)/t(n) within 25 % of (N + c)/(n + c) for every n, c the embedding's cost in layers, and at least 1.7 at N/2",
+        criterion="t(N)/t(n) within 25 % of (N + c)/(n + c) for every n, c the embedding's cost in layers, and at least "
+        "1.7 at N/2",
         run=linear_in_layers,
     ),
     Claim(

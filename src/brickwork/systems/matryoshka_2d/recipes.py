@@ -27,7 +27,8 @@ def smoke() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The main job on text pairs: MiniLM, prefixes 24 … 384 × layers 1 … 6; ``brickwork train matryoshka-2d --data PATH``.
+    """The main job on text pairs: MiniLM, prefixes 24 … 384 × layers 1 … 6; ``brickwork train matryoshka-2d
+    --data PATH``.
 
     Pairs come from the user's file, or from the headings and neighbours of plain documents.
     """
@@ -41,7 +42,8 @@ def small() -> RunConfig:
 
 
 def demo() -> RunConfig:
-    """What ``brickwork demo`` trains: ``small`` on 8,000 documented functions of the installed Python packages.
+    """What ``brickwork demo`` trains: ``small`` on 8,000 documented functions of the installed Python
+    packages.
 
     Short texts and few steps, so that the whole demo takes about five minutes on two cores.
     """
@@ -58,7 +60,8 @@ def demo() -> RunConfig:
 def scratch() -> RunConfig:
     """A transformer of 6 layers and 128 numbers, with a tokenizer trained on the data: no pretrained weights.
 
-    ``brickwork train matryoshka-2d --recipe scratch --data PATH``. Not measured at this length; the claims use a shorter one.
+    ``brickwork train matryoshka-2d --recipe scratch --data PATH``. Not measured at this length; the claims
+    use a shorter one.
     """
     run = small()
     encoder = TextEncoderConfig(
@@ -105,10 +108,11 @@ def gpu() -> RunConfig:
 
 
 def paper() -> RunConfig:
-    """The paper's settings on the entailment pairs that we have (SNLI, development and test part): documented, not run.
+    """The paper's settings on the entailment pairs that we have (SNLI, development and test part):
+    documented, not run.
 
-    The paper: BERT-base, MultiNLI and SNLI triplets, AnglE objective, learning rate 1e-5, 128 tokens, batch 16, 100 warm-up
-    steps, 6 accumulated batches, teacher not detached.
+    The paper: BERT-base, MultiNLI and SNLI triplets, AnglE objective, learning rate 1e-5, 128 tokens, batch
+    16, 100 warm-up steps, 6 accumulated batches, teacher not detached.
     """
     return RunConfig(
         system="matryoshka-2d",

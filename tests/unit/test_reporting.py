@@ -1,0 +1,66 @@
+"""From grids to the report's data: numbers are those of the grid, computed here by hand."""
+
+import numpy as np
+import pytest
+
+from brickwork.evaluation.grid import Cell, Cost, GridResult
+from brickwork.reporting import costs, finding, retrieval_part, run_records, training_curves
+
+
+def grid(scores: dict[tuple[int, int], list[float]]) -> GridResult:
+    cells = tuple(
+        Cell(
+            dim=dim,
+            layers=layers,
+            scores={metric: tuple(values) for metric in ("ndcg@10", "recall@10", "mrr@10")},
+            cost=Cost(
+                scan_flops=20 * dim,
+                vector_bytes=4 * dim,
+                encode_flops=1000.0 * layers,
+                encode_milliseconds=2.0,
+                scan_milliseconds=0.5,
+            ),
+        )
+        for (dim, layers), values in scores.items()
+    )
+    return GridResult(
+        name="docs", fingerprint="x", num_queries=4, num_documents=9, metrics=("ndcg@10", "recall@10", "mrr@10"), cells=cells
+    )  # fmt: skip
+
+
+BEFORE = grid({(8, 2): [0.5, 0.5, 1.0, 0.0], (4, 1): [0.0, 0.1, 0.2, 0.1]})
+AFTER = grid({(8, 2): [0.6, 0.5, 1.0, 0.3], (4, 1): [0.4, 0.5, 0.6, 0.5]})
+
+
+def test_cells_hold_the_means_before_and_after():
+    part = retrieval_part(AFTER, BEFORE, {"BM25": {m: [1.0, 0.0, 0.0, 0.0] for m in ("ndcg@10", "recall@10", "mrr@10")}})
+    small = next(cell for cell in part.cells if (cell.dim, cell.layers) == (4, 1))
+    assert small.before == pytest.approx(0.1)
+    assert small.after == pytest.approx(0.5)
+    assert (small.low, small.high) == pytest.approx((0.4, 0.4))  # every query gained the same
+    assert part.baselines == {"BM25": 0.25}
+    assert part.other_metrics["MRR@10"] == pytest.approx({"before": 0.5, "after": 0.6, "BM25": 0.25})
+
+
+def test_costs_add_encoding_and_scanning():
+    points = {(p.dim, p.layers): p for p in costs(AFTER).points}
+    assert points[4, 1].flops_per_query == 1000 + 80
+    assert points[8, 2].bytes_per_vector == 32
+    assert points[8, 2].milliseconds == 2.5
+    assert points[8, 2].quality == pytest.approx(np.mean([0.6, 0.5, 1.0, 0.3]))
+
+
+def test_the_finding_names_both_sizes_and_the_paired_change():
+    found = finding(BEFORE, AFTER, 4, 1)
+    assert "4 of 8 numbers and 1 of 2 layers" in found.sentence
+    assert "0.500 after training and 0.100 before; uncut, 0.600 and 0.500" in found.sentence
+    assert found.effect == pytest.approx(0.4)
+
+
+def test_records_survive_a_line_that_a_kill_cut_short(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "validation": {"ndcg@10": 0.2}}\n{"step": 1, "loss": 3.0}\n{"step": 2, "lo'
+    )
+    assert [record["step"] for record in run_records(tmp_path)] == [0, 1]
+    curves = {curve.name: (curve.steps, curve.values) for curve in training_curves(tmp_path)}
+    assert curves == {"loss": ((1,), (3.0,)), "ndcg@10": ((0,), (0.2,))}
