@@ -4,7 +4,6 @@ Each system is built from its own ``smoke`` recipe. The recipe's data is made up
 depend on what is installed.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +51,7 @@ def smoke(slug: str) -> RunConfig:
 
 
 @pytest.fixture(scope="module", params=registry.slugs())
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest) -> Case:
     run = smoke(request.param)
     _, data = api.build(run)
-    yield Case(request.param, run, data)
+    return Case(request.param, run, data)

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import torch
 
-
 from brickwork import api
 from brickwork.core import registry
 from brickwork.core.config import override, to_dict
@@ -147,7 +146,8 @@ def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
     for data in tasks(case):
         model = case.run.model
         if data.modality == "text":
-            model = replace(model, encoder=text, dims=())
+            model = replace(model, encoder=text)
+            model = replace(model, dims=()) if hasattr(model, "dims") else model
         yield model, data
         for path, hint, value in leaves(type(model), model):
             if get_origin(hint) is tuple and value:

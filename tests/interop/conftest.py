@@ -52,6 +52,6 @@ def any_tiny(request) -> Representation:
     return {
         "post": lambda: tiny(),
         "cls": lambda: tiny(pooling="cls"),
-        "pre": lambda: tiny(norm="pre", exit_norm="shared"),
+        "pre": lambda: tiny(norm="pre", exit_norm="shared", pooling="cls"),
         "static": lambda: tiny(backbone="static", num_layers=None),
     }[request.param]()

@@ -46,6 +46,27 @@ def test_export_of_our_own_shapes(any_tiny, tmp_path, dim, layers):
     )
 
 
+def test_a_model_that_is_not_bert(tmp_path):
+    from brickwork.core.elastic import ElasticAxes
+    from brickwork.encoders.hub import HubTransformer
+    from brickwork.encoders.text import TextEncoder
+    from brickwork.representation.model import Representation
+
+    small = tiny()
+    size = small.encoder.body.arguments["vocab_size"]
+    config = {"model_type": "distilbert", "vocab_size": size, "dim": 16, "n_layers": 3, "n_heads": 2}
+    body = HubTransformer(config={**config, "hidden_dim": 24, "max_position_embeddings": 64})
+    encoder = TextEncoder(body, small.encoder.tokenizer, max_tokens=48).eval()
+    model = Representation(encoder, ElasticAxes(dims=(8, 16), layers=(1, 3)))
+    expected = model.encode(TEXTS, precision="fp32")
+    assert_allclose(theirs(export_sentence_transformers(model, tmp_path / "st")), expected, atol=1e-5)
+    assert_allclose(load(tmp_path / "st").encode(TEXTS, precision="fp32"), expected, atol=1e-6)
+    assert_allclose(load(model.save(tmp_path / "own")).encode(TEXTS, precision="fp32"), expected, atol=1e-6)
+    assert (model.encode(TEXTS, precision="bf16") * expected).sum(1).min() > 0.999
+    with pytest.raises(ArtifactError, match="cannot be cut to 1 layers"):
+        export_sentence_transformers(model, tmp_path / "cut", layers=1)
+
+
 def test_import_of_minilm_and_back(minilm_folder, tmp_path):
     model = load(minilm_folder)
     assert (model.axes.full_dim, model.axes.num_layers, model.encoder.max_tokens) == (384, 6, 256)

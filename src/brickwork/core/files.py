@@ -273,7 +273,13 @@ class FolderLock:
     def __enter__(self) -> "FolderLock":
         with os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": self.purpose}
+            pid = os.getpid()
+            owner = {
+                "pid": pid,
+                "started": _start_time(pid),
+                "host": socket.gethostname(),
+                "purpose": self.purpose,
+            }
             for _ in range(2):
                 # A hard link creates the lock complete with its owner, or fails: nobody sees it empty.
                 handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.path.parent)
@@ -312,16 +318,24 @@ class FolderLock:
         if not isinstance(pid, int) or holder.get("host") != socket.gethostname():
             if holder:
                 raise self._held()
-        elif _alive(pid):
+        elif _same_start(_start_time(pid), holder.get("started")):
             raise self._held()
         self.path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def _same_start(now: float | None, then: object) -> bool:
+    """Equal within seconds: the start is counted from the boot, whose time moves when the clock is corrected."""
+    return now is not None and isinstance(then, int | float) and abs(now - then) < 10
+
+
+def _start_time(pid: int) -> float | None:
+    """When the process started (seconds since 1970), or None if there is none.
+
+    A restarted container gives the old numbers to new processes; number and start together are unique.
+    """
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None

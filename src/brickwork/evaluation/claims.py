@@ -14,7 +14,6 @@ from brickwork.core.errors import Interrupted
 from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
-    from torch import nn
 
     from brickwork.data.types import TaskData
     from brickwork.training.run import RunConfig
@@ -111,7 +110,7 @@ def judge(
 class Trained:
     """A trained system with the data that it was trained on and what that cost."""
 
-    system: "nn.Module"
+    system: Any  # an nn.Module with what the claim needs of it
     data: "TaskData"
     examples: int
     seconds: float

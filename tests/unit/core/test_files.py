@@ -188,6 +188,17 @@ def test_a_lock_held_by_a_living_process_is_respected_and_a_dead_ones_is_taken(t
     assert os.listdir(tmp_path) == []
 
 
+def test_a_lock_of_an_earlier_process_with_our_number_is_taken(tmp_path):
+    """As in a container that was restarted: the same pid, another start."""
+    with files.FolderLock(tmp_path):
+        owner = json.loads((tmp_path / ".lock").read_text())
+        with pytest.raises(ResourceError, match="is in use"), files.FolderLock(tmp_path):
+            pass
+    (tmp_path / ".lock").write_text(json.dumps({**owner, "started": owner["started"] - 100}))
+    with files.FolderLock(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text()) == owner
+
+
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
     (tmp_path / ".partial-abc").write_text("half")
     (tmp_path / ".partial-folder").mkdir()

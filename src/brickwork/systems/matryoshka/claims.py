@@ -53,7 +53,7 @@ def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -
     nested, fixed = train_family(bench, run, seeds)
     tied = [train_arm(bench, run, seed, head="tied") for seed in seeds]
     dims, full = run.model.dims, run.model.dims[-1]
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, Any]] = []
     for i, seed in enumerate(seeds):
         arms = {"MRL": nested[i], "MRL-E": tied[i], "ordinary": fixed[full][i]}
         train = nested[i].data.train.take(range(min(5000, len(nested[i].data.train))))
@@ -103,7 +103,7 @@ def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -
     )
 
 
-def _by_dim(rows: list[dict[str, float]]) -> list[dict[str, Any]]:
+def _by_dim(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds, one row for each m."""
     names = [name for name in rows[0] if name not in ("seed", "dim")]
     dims = dict.fromkeys(row["dim"] for row in rows)

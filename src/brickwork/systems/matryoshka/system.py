@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -196,7 +197,7 @@ def build(config: MatryoshkaConfig, data: TaskData, assets: Path | None = None) 
     if isinstance(config.encoder, TextEncoderConfig):
         encoder = build_text_encoder(config.encoder, data.texts(), assets)
     else:
-        height, width, channels = data.train.columns["input"].shape[1:]
+        height, width, channels = np.asarray(data.train.columns["input"]).shape[1:]
         encoder = ImageEncoder(config.encoder, (height, width, channels))
     dims = nested_sizes(encoder.embedding_dim, config.dims)
     head = None

@@ -326,7 +326,8 @@ def weighting_and_detaching(scale: Scale, seeds: Sequence[int], bench: Workbench
         unit="points of recall@1 below full depth, uniform − linear",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
         table=_table(grids),
-        note=f"uniform − log {logarithmic:+.2f}, uniform − linear {linear:+.2f}, detached − not detached {detached:+.2f} points.",
+        note=f"uniform − log {logarithmic:+.2f}, uniform − linear {linear:+.2f}, "
+        f"detached − not detached {detached:+.2f} points.",
     )
 
 
@@ -367,7 +368,8 @@ CLAIMS = (
         id="E",
         statement="Ours: uniform layer weighting is best below full depth, and weighting and detaching matter little",
         paper="sentence-transformers, STS-B: uniform wins at every truncated depth",
-        criterion="uniform at least as good as log and linear below full depth; no effect (detaching included) above 2 points",
+        criterion="uniform at least as good as log and linear below full depth; no effect (detaching included) above "
+        "2 points",
         run=weighting_and_detaching,
     ),
 )
