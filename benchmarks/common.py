@@ -16,8 +16,18 @@ def environment() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    names = ("torch", "transformers", "sentence-transformers", "onnxruntime", "openvino", "faiss-cpu", "numpy")
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
+        )
+    names = (
+        "torch",
+        "transformers",
+        "sentence-transformers",
+        "onnxruntime",
+        "openvino",
+        "faiss-cpu",
+        "numpy",
+    )
     versions = {}
     for name in names:
         try:

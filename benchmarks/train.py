@@ -35,17 +35,24 @@ def pairs(count: int) -> tuple[list[str], list[str]]:
 
 def run_ours(arm: str, steps: int) -> float:
     """Seconds per step after the first five."""
-    from brickwork.core.config import override
     from brickwork.api import recipe
     from brickwork.core import registry
+    from brickwork.core.config import override
     from brickwork.data.config import DataConfig
     from brickwork.data.load import load_task
     from brickwork.data.types import Examples
     from brickwork.training.loop import fit
 
     slug = "matryoshka" if arm == "plain" else "matryoshka-2d"
-    changes = [f"train.steps={steps}", f"train.batch_size={BATCH}", f"train.learning_rate={RATE}",
-               f"model.encoder.max_tokens={TOKENS}", "train.save_every=0", "train.validate_every=0", "train.warmup=0"]  # fmt: skip
+    changes = [
+        f"train.steps={steps}",
+        f"train.batch_size={BATCH}",
+        f"train.learning_rate={RATE}",
+        f"model.encoder.max_tokens={TOKENS}",
+        "train.save_every=0",
+        "train.validate_every=0",
+        "train.warmup=0",
+    ]
     run = override(recipe(slug, "small"), changes + (["model.dims=384"] if arm == "plain" else []))
     data = load_task(DataConfig(source="python", limit=2000), seed=0)
     system = registry.load(slug, "system").build(run.model, data)

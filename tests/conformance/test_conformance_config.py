@@ -106,7 +106,7 @@ def alternatives(path: str, hint: Any, value: Any) -> list[Any]:
     if get_origin(hint) is Literal:
         found += list(get_args(hint))
     if get_origin(hint) is tuple and get_args(hint)[0] is int:
-        found += [value[1:], (16,), (4, 16), (8, 32)]
+        found += [value[1:], (16,), (4, 16), (8, 32), (2, 3), (1, 3)]
     elif get_origin(hint) is tuple:
         found += [(2.0,) * length for length in range(1, 7)]
     found += {bool: [not value], int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(hint, [])

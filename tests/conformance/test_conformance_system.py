@@ -1,6 +1,8 @@
 """Items 2, 3, 4, 9 and 11 of the battery: the loss, what it reaches, and odd inputs."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -133,14 +135,26 @@ def test_bf16_autocast(case):
     assert rough == pytest.approx(exact, rel=0.1)
 
 
+# In a process of its own: the compiler cannot read through the shape checks that are on in this one.
+COMPILED = """
+import sys, torch
+from brickwork import api
+torch.set_num_threads(1)
+system, data = api.build(api.recipe(sys.argv[1], "smoke"))
+batch = {**system.collate(data.train.take(range(16))), "step": 0, "indices": list(range(16))}
+expected = system.loss(batch).total
+try:
+    compiled = torch.compile(system.loss, backend="eager")(batch).total
+except Exception as error:
+    print(f"torch.compile: {type(error).__name__}: {str(error)[:200]}")
+    sys.exit(77)
+torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-5)
+"""
+
+
 def test_compile(case):
     """Item 9: the compiler's front end takes the loss, and gives the same number."""
-    system = case.fresh()
-    batch = case.batch(system, ROWS)
-    expected = system.loss(batch).total
-    torch._dynamo.reset()
-    try:
-        compiled = torch.compile(system.loss, backend="eager")(batch).total
-    except Exception as error:  # whatever the compiler cannot do yet is not ours to mend
-        pytest.skip(f"torch.compile: {type(error).__name__}: {str(error)[:200]}")
-    torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-5)
+    done = subprocess.run([sys.executable, "-c", COMPILED, case.slug], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(done.stdout)
+    assert done.returncode == 0, done.stderr

@@ -152,7 +152,7 @@ def test_options_without_effect_are_refused(images, pairs, tiny_text):
 
 
 def test_dims_must_end_at_the_full_width(pairs, tiny_text):
-    with pytest.raises(ConfigError, match=r"\[8, 16\].*32"):
+    with pytest.raises(ConfigError, match=r"dims=\[8, 16\].*end at 32"):
         make(pairs, encoder=tiny_text, dims=(8, 16))
 
 

@@ -108,6 +108,21 @@ def test_fixed_plans_name_the_sizes_that_they_train(pairs, tiny_text):
     assert ese.axes.layers == (1, 2, 4)  # layer N − 1 is never trained, as the authors' code counts
 
 
+def test_only_the_asked_layers_are_trained(pairs, tiny_text):
+    def trained(variant, **options):
+        system = make(pairs, tiny_text, variant=variant, layers=(2, 4), **options)
+        return {layer for step in range(40) for layer in system.plan(step).layers}, system.axes.layers
+
+    assert trained("2dmse") == ({2, 4}, (2, 4))
+    assert trained("adaptive_layer") == ({0, 2, 4}, (2, 4))
+    assert trained("ese") == ({0, 4}, (4,))  # the last but one is left out, as the authors' code counts
+    assert trained("starbucks", dims=(8, 32)) == ({2, 4}, (2, 4))
+    with pytest.raises(ConfigError, match="2 and 3 differ"):
+        trained("starbucks", dims=(8, 16, 32))
+    with pytest.raises(ConfigError, match=r"layers=\[2, 3\].*end at 4"):
+        make(pairs, tiny_text, layers=(2, 3))
+
+
 @pytest.mark.parametrize("variant", ["2dmse", "2dmse_weighted", "ese", "adaptive_layer", "starbucks"])
 @pytest.mark.parametrize("kind", ["pairs", "triplets", "scored"])
 def test_every_variant_learns_every_kind(variant, kind, tiny_text, request):

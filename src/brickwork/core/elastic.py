@@ -66,12 +66,21 @@ def nested_sizes(width: int, asked: Sequence[int] = (), *, smallest: int = 8) ->
         while sizes[0] % 2 == 0 and sizes[0] // 2 >= smallest:
             sizes.insert(0, sizes[0] // 2)
         return tuple(sizes)
-    if list(asked) != sorted(set(asked)) or asked[0] < 1 or asked[-1] != width:
-        raise ConfigError(
-            f"dims={list(asked)}: they must ascend and end at the full width of this encoder, {width}; "
-            f"leave dims out for {list(nested_sizes(width, smallest=smallest))}"
-        )
+    check_nested("dims", asked, width)
     return tuple(asked)
+
+
+def check_nested(name: str, asked: Sequence[int], full: int) -> None:
+    """Refuses sizes that are not ascending or do not end at the full one.
+
+    Raises:
+        ConfigError: names the option and the full size.
+    """
+    if list(asked) != sorted(set(asked)) or asked[0] < 1 or asked[-1] != full:
+        raise ConfigError(
+            f"{name}={list(asked)}: they must ascend and end at {full}, the full size of this encoder; "
+            f"leave {name} out for the default"
+        )
 
 
 def bytes_per_vector(dim: int, bytes_per_number: int = 4) -> int:

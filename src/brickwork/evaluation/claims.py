@@ -14,7 +14,6 @@ from brickwork.core.errors import Interrupted
 from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
-
     from brickwork.data.types import TaskData
     from brickwork.training.run import RunConfig
 

@@ -70,37 +70,48 @@ def plan_step(
     *,
     num_layers: int,
     dims: Sequence[int],
+    layers: Sequence[int] = (),
     seed: int,
     step: int,
     compression_dim: int | None = None,
 ) -> DepthWidthPlan:
     """The pairs that ``variant`` trains at ``step``. ``dims`` ascend to the full width D.
 
-    ``compression_dim``: k of ESE; None = the trained width nearest to D/6.
+    ``layers``: the depths that may be trained, ascending to N; empty = 1 … N (``starbucks``: N divided evenly
+    among the dims). ``compression_dim``: k of ESE; None = the trained width nearest to D/6.
 
     Raises:
-        ConfigError: a variant that samples a shallower layer, and there is none.
+        ConfigError: a variant that samples a shallower layer, and there is none; or ``starbucks`` with layers
+            and dims that do not pair up.
     """
     full = dims[-1]
+    depths = tuple(layers) or tuple(range(1, num_layers + 1))
     last = (num_layers, full)
     draw = NestedSampler(seed)
     pairs: tuple[tuple[int, int], ...]
     if variant in ("2dmse", "2dmse_weighted"):
-        if num_layers < 2:
+        if len(depths) < 2:
             raise ConfigError(
-                f"variant '{variant}' needs a shallower layer to train; the encoder has {num_layers}"
+                f"variant '{variant}' needs a shallower layer to train; the encoder has {num_layers}, "
+                f"and the layers to train are {list(depths)}"
             )
-        (layer,) = draw.choose(range(1, num_layers), step, "layer")
+        (layer,) = draw.choose(depths[:-1], step, "layer")
         (dim,) = draw.choose(dims[:-1] or dims, step, "dim")
         pairs = ((layer, full), (layer, dim), (num_layers, dim), last)
     elif variant == "adaptive_layer":
-        (layer,) = draw.choose(range(num_layers), step, "layer")
+        (layer,) = draw.choose((0, *depths[:-1]), step, "layer")
         (dim,), (last_dim,) = draw.choose(dims, step, "dim"), draw.choose(dims, step, "last_dim")
         pairs = ((layer, dim), (num_layers, last_dim))
     elif variant == "ese":
         size = compression_dim or min(dims, key=lambda d: abs(math.log(d * _ESE_COMPRESSION / full)))
-        # As the authors' code counts: layer N − 1 is never trained.
-        pairs = (*((layer, size) for layer in range(num_layers - 1)), (num_layers, size), last)
+        # As the authors' code counts: from the embedding output on, and layer N − 1 is never trained.
+        pairs = (*((layer, size) for layer in (0, *depths)[:-2]), (num_layers, size), last)
+    elif layers:
+        if len(layers) != len(dims):
+            raise ConfigError(
+                f"variant 'starbucks' pairs layers with dims: {len(layers)} and {len(dims)} differ"
+            )
+        pairs = tuple(zip(layers, dims))
     else:
         count = len(dims)
         pairs = tuple((math.ceil(num_layers * (i + 1) / count), dim) for i, dim in enumerate(dims))
@@ -161,7 +172,7 @@ def _base_weight(
         decay = {"uniform": 0.0, "log": math.log1p(layer), "linear": float(layer)}[layer_weighting]
         return student_weight / (1 + decay)
     if plan.variant == "ese":
-        return student_weight / ((plan.num_layers - 1) * (1 + math.log1p(layer)))
+        return student_weight / ((len(plan.pairs) - 2) * (1 + math.log1p(layer)))
     return student_weight
 
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from brickwork.core.errors import DataError, ResourceError
 from brickwork.core.types import TokenBatch
 from brickwork.representation.inference import Precision, device_of, for_inference
+from brickwork.representation.packed import PackedLinear
 
 SLAB_TEXTS = 2048
 # Tokens (with padding) of one batch. On a CPU the hidden states of a batch should stay in the cache;
 # a GPU wants enough rows to be busy. Measured with benchmarks/encode.py --sweep.
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 131072}
 IMAGES_PER_BATCH = 256
+_TOKEN_STEP = 128
 
 
 def pooled_batches(
@@ -112,6 +114,22 @@ def longest_first(tokens: TokenBatch) -> tuple[np.ndarray, TokenBatch]:
     return order.numpy(), TokenBatch(ids, lengths, tokens.max_length)
 
 
+def fill_up(tokens: TokenBatch) -> TokenBatch:
+    """The batch with texts of nothing at its end, up to a multiple of ``_TOKEN_STEP`` tokens.
+
+    The matrix library makes, and keeps, code for every number of rows that it meets; without this, hundreds
+    of megabytes of it. Small batches are left alone: there are few of them, and they want an answer soon.
+    """
+    count = len(tokens.ids)
+    missing = -count % _TOKEN_STEP if count > _TOKEN_STEP else 0
+    if not missing:
+        return tokens
+    whole, rest = divmod(missing, tokens.max_length)
+    lengths = tokens.lengths.new_tensor([tokens.max_length] * whole + [rest] * bool(rest))
+    ids = torch.cat([tokens.ids, tokens.ids.new_zeros(missing)])
+    return TokenBatch(ids, torch.cat([tokens.lengths, lengths]), tokens.max_length)
+
+
 def _fill(lengths: Tensor, start: int, budget: int, cap: int) -> int:
     """Where the batch that begins at ``start`` ends: as many texts as fit, at least one."""
     return min(start + max(1, min(budget // max(1, int(lengths[start])), cap)), len(lengths))
@@ -128,6 +146,7 @@ class _Runner:
         self.layers = layers
         self.device = device_of(model)
         self.shrunk = 1
+        self.packed = any(isinstance(module, PackedLinear) for module in model.modules())
 
     def __call__(self, batch: TokenBatch | Tensor) -> dict[int, Tensor]:
         size = len(batch)
@@ -151,9 +170,12 @@ class _Runner:
             self.shrunk *= 2
 
     def _forward(self, batch: TokenBatch | Tensor) -> dict[int, Tensor]:
+        given = len(batch)
+        if self.packed and isinstance(batch, TokenBatch):
+            batch = fill_up(batch)
         with torch.inference_mode():
             found = self.model(batch.to(self.device), self.layers)
-            return {layer: vectors.float().cpu() for layer, vectors in found.items()}
+            return {layer: vectors[:given].float().cpu() for layer, vectors in found.items()}
 
 
 def _part(batch: TokenBatch | Tensor, start: int, stop: int) -> TokenBatch | Tensor:

@@ -38,3 +38,37 @@ def test_an_mlp_inside_a_module_is_replaced_whole():
         found = model["deep"](model["mlp"](x))
     assert not [m for m in model.modules() if isinstance(m, nn.Linear)]
     torch.testing.assert_close(found.float(), expected, rtol=3e-2, atol=2e-2)
+
+
+def test_the_layers_meet_few_numbers_of_rows(monkeypatch):
+    # For every number of rows the library makes and keeps code: varied batches cost hundreds of megabytes.
+    from brickwork.representation import packed
+
+    from .conftest import make_representation, make_texts
+
+    seen, forward = set(), packed.PackedLinear.forward
+
+    def spy(self, x):
+        seen.add(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(packed.PackedLinear, "forward", spy)
+    model, texts = make_representation(), make_texts(600)
+    found = model.encode(texts, precision="bf16", token_budget=700)
+    assert ((found * model.encode(texts, precision="fp32")).sum(1)).min() > 0.999
+    assert len(seen) > 2
+    assert all(rows % 128 == 0 for rows in seen if rows > 128)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "added"), [([100, 60], [96]), ([100, 28], []), ([70, 70], [70, 46]), ([9, 8], [])]
+)
+def test_filling_up_adds_whole_texts_at_the_end(lengths, added):
+    from brickwork.core.types import TokenBatch
+    from brickwork.representation.batches import fill_up
+
+    tokens = TokenBatch.from_lists([[7] * length for length in lengths])
+    full = fill_up(tokens)
+    assert full.lengths.tolist() == lengths + added
+    assert full.ids.tolist() == [7] * sum(lengths) + [0] * sum(added)
+    assert full.max_length == tokens.max_length

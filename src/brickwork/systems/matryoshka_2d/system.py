@@ -35,7 +35,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.elastic import ElasticAxes, nested_sizes
+from brickwork.core.elastic import ElasticAxes, check_nested, nested_sizes
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
@@ -61,7 +61,8 @@ class Matryoshka2dConfig:
     """How to build a :class:`Matryoshka2dSystem`.
 
     ``variant``: which of the five published losses. ``dims``: prefix sizes to draw from, ending at the full width;
-    empty = the full width halved down to 8 (the paper's). ``objective``: ``auto`` = InfoNCE for pairs and triplets,
+    empty = the full width halved down to 8 (the paper's). ``layers``: depths to train, ending at the last; empty = all
+    (``starbucks``: the depth divided evenly among the dims). ``objective``: ``auto`` = InfoNCE for pairs and triplets,
     CoSENT for scored pairs; ``angle`` is the paper's for scored pairs. ``temperature``: of the objective (the scale of
     CoSENT and AnglE is its inverse). ``student_weight``: on the losses of layers below the last. ``kl_weight``: on the
     alignment, 0 = none; ``kl_temperature``: its T, None = the variant's own; ``detach_teacher``: no gradient from it
@@ -72,6 +73,7 @@ class Matryoshka2dConfig:
     encoder: TextEncoderConfig = TextEncoderConfig()
     variant: Variant = "2dmse"
     dims: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()
     objective: Literal["auto", "info_nce", "cosent", "angle"] = "auto"
     temperature: float = 0.05
     student_weight: float = 1.0
@@ -83,18 +85,15 @@ class Matryoshka2dConfig:
 
     def validate(self) -> list[str]:
         errors = []
-        for name, least in (("temperature", 0.0), ("kl_temperature", 0.0)):
-            value = getattr(self, name)
-            if value is not None and value <= least:
-                errors.append(f"{name} is {value}; it must be positive")
+        for name in ("temperature", "kl_temperature"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                errors.append(f"{name} is {getattr(self, name)}; it must be positive")
         for name in ("student_weight", "kl_weight"):
             if getattr(self, name) < 0:
                 errors.append(f"{name} is {getattr(self, name)}; it must not be negative")
-        idle = []
-        if self.layer_weighting is not None and self.variant != "adaptive_layer":
-            idle.append("layer_weighting")
-        if self.compression_dim is not None and self.variant != "ese":
-            idle.append("compression_dim")
+        for name, variant in (("layer_weighting", "adaptive_layer"), ("compression_dim", "ese")):
+            if getattr(self, name) is not None and self.variant != variant:
+                errors.append(f"{name} has no effect with variant '{self.variant}'; leave it out")
         if self.dims and self.variant == "ese":
             errors.append(
                 "dims has no effect with variant 'ese', which trains one prefix: set compression_dim"
@@ -103,7 +102,6 @@ class Matryoshka2dConfig:
             errors.append(
                 "detach_teacher=false has no effect with variant 'ese': its target never has a gradient"
             )
-        errors += [f"{name} has no effect with variant '{self.variant}'; leave it out" for name in idle]
         if self.kl_weight == 0:
             for name, default in (("kl_temperature", None), ("detach_teacher", True)):
                 if getattr(self, name) != default:
@@ -123,6 +121,7 @@ class Matryoshka2dSystem(nn.Module):
         *,
         variant: Variant,
         dims: Sequence[int],
+        layers: Sequence[int],
         objective: Objective,
         temperature: float,
         student_weight: float,
@@ -136,6 +135,7 @@ class Matryoshka2dSystem(nn.Module):
         self.encoder = encoder
         self.variant: Variant = variant
         self.dims = tuple(dims)
+        self.layers = tuple(layers)
         self.objective: Objective = objective
         self.temperature = temperature
         self.student_weight = student_weight
@@ -150,7 +150,7 @@ class Matryoshka2dSystem(nn.Module):
         """Depths that training reaches: for the variants with a fixed plan those in it, else all."""
         if self.variant in ("ese", "starbucks"):
             return tuple(layer for layer in self.plan(0).layers if layer > 0)
-        return tuple(range(1, self.encoder.num_layers + 1))
+        return self.layers or tuple(range(1, self.encoder.num_layers + 1))
 
     def plan(self, step: int) -> DepthWidthPlan:
         """The layers and prefixes of a step: n and d."""
@@ -159,6 +159,7 @@ class Matryoshka2dSystem(nn.Module):
             self.variant,
             num_layers=self.encoder.num_layers,
             dims=self.dims,
+            layers=self.layers,
             seed=self.seed,
             step=step,
             compression_dim=size,
@@ -229,12 +230,15 @@ def build(config: Matryoshka2dConfig, data: TaskData, assets: Path | None = None
             f"model.encoder '{config.encoder.backbone}' has one layer, so there is no depth to cut; "
             "use matryoshka, or an encoder with at least 2 layers"
         )
+    if config.layers:
+        check_nested("layers", config.layers, encoder.num_layers)
     width = encoder.embedding_dim
     dims = (config.compression_dim or max(1, width // 6), width) if config.variant == "ese" else config.dims
     return Matryoshka2dSystem(
         encoder,
         variant=config.variant,
         dims=nested_sizes(width, dims),
+        layers=config.layers,
         objective=objective,
         temperature=config.temperature,
         student_weight=config.student_weight,
