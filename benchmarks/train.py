@@ -74,7 +74,6 @@ def run_ours(arm: str, steps: int) -> float:
 
 def run_sentence_transformers(arm: str, steps: int) -> float:
     """Seconds per step of its own trainer with Matryoshka2dLoss, after the first five."""
-    import torch
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
@@ -86,7 +85,6 @@ def run_sentence_transformers(arm: str, steps: int) -> float:
 
     from brickwork.encoders.build import minilm_package_folder
 
-    torch.set_num_threads(2)
     model = SentenceTransformer(str(minilm_package_folder()), device="cpu")
     model.max_seq_length = TOKENS
     loss = losses.Matryoshka2dLoss(model, losses.MultipleNegativesRankingLoss(model), [384, 192, 96, 48, 24])
@@ -114,9 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm:
+        import torch
+
+        torch.set_num_threads(options.threads)
         run = run_sentence_transformers if options.arm.startswith("sentence") else run_ours
         print(json.dumps({"seconds_per_step": run(options.arm, options.steps)}))
         return
@@ -124,6 +126,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for arm in ARMS:
             command = [sys.executable, __file__, "--arm", arm, "--steps", str(options.steps)]
+            command += ["--threads", str(options.threads)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
@@ -135,7 +138,8 @@ def main() -> None:
         return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
     save("train", {
-        **environment(), "batch": BATCH, "tokens": TOKENS, "rounds": options.rounds, "steps": options.steps,
+        **environment(),
+        "threads": options.threads, "batch": BATCH, "tokens": TOKENS, "rounds": options.rounds, "steps": options.steps,
         "pairs_per_second": {arm: BATCH / statistics.median(values) for arm, values in seconds.items()},
         "step time, matryoshka-2d / plain": ratio("matryoshka-2d", "plain"),
         "speed, ours / sentence-transformers": ratio("sentence-transformers", "matryoshka-2d"),

@@ -33,7 +33,9 @@ AFTER = grid({(8, 2): [0.6, 0.5, 1.0, 0.3], (4, 1): [0.4, 0.5, 0.6, 0.5]})
 
 
 def test_cells_hold_the_means_before_and_after():
-    part = retrieval_part(AFTER, BEFORE, {"BM25": {m: [1.0, 0.0, 0.0, 0.0] for m in ("ndcg@10", "recall@10", "mrr@10")}})
+    part = retrieval_part(
+        AFTER, BEFORE, {"BM25": {m: [1.0, 0.0, 0.0, 0.0] for m in ("ndcg@10", "recall@10", "mrr@10")}}
+    )
     small = next(cell for cell in part.cells if (cell.dim, cell.layers) == (4, 1))
     assert small.before == pytest.approx(0.1)
     assert small.after == pytest.approx(0.5)

@@ -20,7 +20,9 @@ def test_the_data_chooses(kind, chosen):
 
 def test_a_choice_that_does_not_fit_is_told_with_what_is_needed():
     assert choose_objective("angle", "scored", ALL, "x") == "angle"
-    with pytest.raises(DataError, match=r"x with objective 'angle' needs scored pairs.*this data is pairs.*info_nce"):
+    with pytest.raises(
+        DataError, match=r"x with objective 'angle' needs scored pairs.*this data is pairs.*info_nce"
+    ):
         choose_objective("angle", "pairs", ALL, "x")
     with pytest.raises(DataError, match=r"needs pairs.*this data is labelled"):
         choose_objective("auto", "labelled", ALL[:3], "x")
