@@ -1,7 +1,8 @@
 """Training speed: our matryoshka-2d step against a plain contrastive step, and against sentence-transformers' trainer.
 
-All arms start from the same MiniLM weights and see the same pairs, cut to 64 tokens, 32 pairs a batch, AdamW, two
-threads. Each runs in a process of its own, in turn (A B C A B C …); the ratios compare neighbours of one round, and
+All arms start from the same MiniLM weights and see the same pairs, cut to 64 tokens, 32 pairs a batch, AdamW, the same
+number of threads.
+Each runs in a process of its own, in turn (A B C A B C …); the ratios compare neighbours of one round, and
 their median is what counts. sentence-transformers runs in float32 and, where the CPU is made for it, also in bfloat16.
 
     python benchmarks/train.py [--rounds 3] [--steps 30]

@@ -115,3 +115,18 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["full"].shape == (1, 384)
     assert names["small"].shape == (1, 48)
     assert read_json(tmp_path / "runs/docs/config.json")["train"]["steps"] == 2
+
+
+def test_the_examples_of_the_interoperability_page_run(trained, tmp_path, monkeypatch):
+    """The block as printed: every name in it exists and every file in it is made."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    page = (ROOT / "docs/how-to/interoperate.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.folder, tmp_path / "runs/docs")
+    exec(
+        compile(block.replace("dim=96", "dim=16").replace("layers=3", "layers=2"), "interoperate.md", "exec"),
+        {},
+    )
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made >= {"st", "st3", "model.onnx"}

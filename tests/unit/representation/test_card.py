@@ -27,7 +27,7 @@ def test_everything_that_is_known_is_on_the_card(model):
     }
     text = render(model)
     card = ModelCard(text)
-    assert card.data.library_name == "brickwork"
+    assert card.data.to_dict()["library_name"] == "brickwork"
     assert card.data.license == "apache-2.0"
     assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
     assert card.data.pipeline_tag == "sentence-similarity"
@@ -48,7 +48,7 @@ def test_a_model_about_which_nothing_is_known_has_a_card(name, request):
     model = request.getfixturevalue(name)
     model.card, model.lineage = {}, {"system": "not-there"}
     card = ModelCard(render(model))
-    assert card.data.library_name == "brickwork"
+    assert card.data.to_dict()["library_name"] == "brickwork"
     assert "Nothing was recorded." in card.text
 
 
