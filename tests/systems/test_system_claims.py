@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from brickwork.core import registry
+from brickwork.core.errors import DataError
 from brickwork.evaluation.claims import ArmCost, Workbench
 from brickwork.evaluation.criterion import decide
 
@@ -32,7 +33,12 @@ def bench():
 def test_claim_runs(slug, claim_id, bench):
     bench.systems = {slug}
     (claim,) = (c for c in registry.load(slug, "claims").CLAIMS if c.id == claim_id)
-    result = claim.run("smoke", [0], bench)
+    try:
+        result = claim.run("smoke", [0], bench)
+    except DataError as error:
+        if "is not on this machine" not in str(error):
+            raise
+        pytest.skip(str(error))
     assert result.verdict in ("supported", "refuted", "not at this scale")
     assert len(result.effects) == 1
     assert result.unit

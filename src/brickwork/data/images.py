@@ -20,15 +20,19 @@ PARTS = {
     "mnist": ("train", "test"),
     "cifar10": ("train", "test"),
     "tiny_imagenet100": ("train", "val", "novel"),
+    "omniglot_small": ("train", "test", "novel"),
 }
+# Omniglot: all characters of two alphabets are novel; of the others, the last drawers are the test part.
+_NOVEL_ALPHABETS = ("Sanskrit", "Tagalog")
+_FIRST_TEST_DRAWER = 15
 
 
 def load_images(name: str, part: str, limit: int | None = None) -> Examples:
     """The images (``input``) and class numbers (``label``) of one part of a set.
 
     Shapes: ``input`` is uint8 (rows, height, width, channels), ``label`` int64 (rows,). ``limit`` takes that
-    many rows, always the same ones. ``novel`` of Tiny-ImageNet has other classes than ``train`` and ``val``,
-    numbered from 0 on their own.
+    many rows, always the same ones. ``novel`` has other classes than the other parts, numbered from 0 on
+    their own.
 
     Raises:
         DataError: unknown set or part, or the set is not on this machine.
@@ -91,8 +95,27 @@ def _read(name: str, part: str, limit: int | None) -> tuple[Images, np.ndarray, 
             images, labels = file[f"{part}_images"], file[f"{part}_labels"]
         kept = splits.pick(len(labels), limit)
         return images[kept][..., None], labels[kept].astype(np.int64), tuple(map(str, range(10)))
+    if name == "omniglot_small":
+        return _read_omniglot(locate(name) / name / f"{name}.npz", part, limit)
     column = "name" if name == "cifar10" else "class_words"
     return _read_parquet(locate(name) / name / f"{part}.parquet", column, limit)
+
+
+def _read_omniglot(path: Path, part: str, limit: int | None) -> tuple[Images, np.ndarray, tuple[str, ...]]:
+    """Characters of eight alphabets by twenty drawers each; a class is one character of one alphabet."""
+    with np.load(path, allow_pickle=False) as file:
+        images, alphabet, character, drawer = (
+            file[key] for key in ("images", "alphabet_id", "character", "drawer")
+        )
+        alphabets = [str(name) for name in file["alphabet_names"]]
+    novel = np.isin(alphabet, [alphabets.index(name) for name in _NOVEL_ALPHABETS])
+    last = drawer - drawer.min() >= _FIRST_TEST_DRAWER
+    rows = np.flatnonzero({"train": ~novel & ~last, "test": ~novel & last, "novel": novel}[part])
+    names = [f"{alphabets[a]} {c}" for a, c in zip(alphabet[rows], character[rows])]
+    classes = sorted(set(names))
+    labels = np.searchsorted(classes, names).astype(np.int64)
+    kept = splits.pick(len(rows), limit)
+    return images[rows[kept]][..., None], labels[kept], tuple(classes)
 
 
 def _read_parquet(path: Path, names: str, limit: int | None) -> tuple[Images, np.ndarray, tuple[str, ...]]:

@@ -48,7 +48,8 @@ def python_task(config: DataConfig, seed: int) -> TaskData:
     from brickwork.data.python_corpus import collect
 
     table = collect(config.limit).to_pydict()
-    columns: dict[str, list[Any]] = {"anchor": [], "positive": [], "group": [], "task": []}
+    columns: dict[str, list[Any]] = {"anchor": [], "positive": [], "group": []}
+    tasks: list[str] = []
     keys: list[str] = []
     titles: list[str] = []
     for row in range(len(table["name"])):
@@ -58,7 +59,7 @@ def python_task(config: DataConfig, seed: int) -> TaskData:
                 columns["anchor"].append(table["summary"][row])
                 columns["positive"].append(cut_words(text, config.max_passage_words))
                 columns["group"].append(row)
-                columns["task"].append(task)
+                tasks.append(task)
                 keys.append(table["module"][row])
                 titles.append(table["name"][row])
     examples = Examples(columns)
@@ -66,7 +67,7 @@ def python_task(config: DataConfig, seed: int) -> TaskData:
     train, validation, test = splits.select(examples, parts)
     retrieval = {}
     for task in ("documentation", "code"):
-        rows = [row for row in parts.test if columns["task"][row] == task]
+        rows = [row for row in parts.test if tasks[row] == task]
         if rows:
             retrieval[task] = retrieval_from_pairs(task, examples.select(rows), [titles[row] for row in rows])
     note = (

@@ -159,6 +159,15 @@ _TRAINABLE = (
         task="labelled images",
     ),
     Source(
+        name="omniglot_small",
+        what="4,840 handwritten characters of 35×35 pixels: 242 characters of 8 alphabets, 20 drawers each",
+        licence="MIT",
+        citation="Lake, Salakhutdinov, Tenenbaum (2015), Human-level concept learning, Science 350",
+        url="https://github.com/brendenlake/omniglot",
+        files=("omniglot_small/omniglot_small.npz",),
+        task="labelled images",
+    ),
+    Source(
         name="sts_benchmark",
         what="8,628 sentence pairs with a similarity from 0 to 5",
         licence="CC BY-SA 4.0 for most parts",
@@ -224,9 +233,6 @@ def _listed(name: str, what: str, licence: str, citation: str, url: str, *files:
 _LISTED = (
     _listed("fashion_mnist_900", "900 labelled Fashion-MNIST images", "MIT", "Xiao, Rasul, Vollgraf (2017)",
             "https://github.com/zalandoresearch/fashion-mnist", "fashion_mnist_900/fashion_mnist_900.npz"),
-    _listed("omniglot_small", "4,840 handwritten characters of 8 alphabets, 20 one-shot runs", "MIT",
-            "Lake, Salakhutdinov, Tenenbaum (2015)", "https://github.com/brendenlake/omniglot",
-            "omniglot_small/omniglot_small.npz"),
     _listed("emoji", "3,099 emoji pictures with names and tags", "Apache-2.0 and MIT",
             "Noto Emoji; gemoji", "https://github.com/googlefonts/noto-emoji", "emoji/emoji64.parquet"),
     _listed("flickr8k_text", "8,000 groups of 5 captions, 100 photos", "non-commercial research",

@@ -191,13 +191,11 @@ def plain_task(path: Path, pairs: PlainPairs, config: DataConfig, seed: int, not
             f"{path} gives {count} pair{'' if count == 1 else 's'} (heading and section, or neighbouring "
             "passages) and training needs 2 or more; give more text, or a file with two columns"
         )
-    examples = Examples(
-        {"anchor": pairs.anchor, "positive": pairs.positive, "group": pairs.group, "task": pairs.task}
-    )
+    examples = Examples({"anchor": pairs.anchor, "positive": pairs.positive, "group": pairs.group})
     parts = _split(pairs.key, config, seed)
     train, validation, test = splits.select(examples, parts)
     retrieval = {}
-    for task in sorted(set(test.columns["task"])):
+    for task in sorted({pairs.task[row] for row in parts.test}):
         chosen = [row for row in parts.test if pairs.task[row] == task]
         retrieval[task] = retrieval_from_pairs(
             task, examples.select(chosen), [pairs.title[row] for row in chosen]

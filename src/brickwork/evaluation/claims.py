@@ -24,12 +24,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCost:
-    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ."""
+    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ.
+
+    ``learning_rate`` is the one that it was trained with, chosen for it by :func:`brickwork.evaluation.tuning.tuned`
+    or given.
+    """
 
     name: str
     trainings: int = 0
     examples: int = 0
     seconds: float = 0.0
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +118,7 @@ class Trained:
     data: "TaskData"
     examples: int
     seconds: float
+    learning_rate: float
 
 
 def arm_cost(name: str, trained: Sequence[Trained]) -> ArmCost:
@@ -122,6 +128,7 @@ def arm_cost(name: str, trained: Sequence[Trained]) -> ArmCost:
         trainings=len(trained),
         examples=sum(t.examples for t in trained),
         seconds=round(sum(t.seconds for t in trained), 2),
+        learning_rate=trained[0].learning_rate,
     )
 
 
@@ -177,7 +184,7 @@ class Workbench:
         if kept is not None and (kept / "cost.json").is_file():
             system.load_state_dict(load_tensors(kept / "model.safetensors"))
             cost = read_json(kept / "cost.json")
-            return Trained(system.eval(), data, cost["examples"], cost["seconds"])
+            return Trained(system.eval(), data, cost["examples"], cost["seconds"], run.train.learning_rate)
         self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {run.train.steps} steps")
         with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
             try:
@@ -189,4 +196,4 @@ class Workbench:
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
             write_json(kept / "cost.json", {"examples": examples, "seconds": result.seconds})
-        return Trained(system.eval(), data, examples, result.seconds)
+        return Trained(system.eval(), data, examples, result.seconds, run.train.learning_rate)

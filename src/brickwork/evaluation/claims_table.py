@@ -58,6 +58,7 @@ def _effect(record: Record) -> str:
 def _costs(record: Record) -> str:
     return "; ".join(
         f"{arm['name']} {arm['trainings']} trainings, {arm['examples']:,} examples, {arm['seconds']:.0f} s"
+        + (f", rate {arm['learning_rate']:.2g}" if arm.get("learning_rate") else "")
         for arm in record["arms"]
     )
 

@@ -14,6 +14,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# Modules that carry, keep or show what others compute: no number of a result depends on them.
+_WITHOUT_EFFECT = {
+    *(f"core/{name}.py" for name in ("distributed", "errors", "files", "hardware", "registry")),
+    "data/downloads.py",
+    *(f"evaluation/{name}.py" for name in ("claim_records", "fingerprint")),
+    *(f"representation/{name}.py" for name in ("card", "export_parquet", "hub", "store")),
+    *(f"training/{name}.py" for name in ("checkpoint", "devices", "progress", "records", "signals")),
+}
 _SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _FSTRING_START = getattr(tokenize, "FSTRING_START", None)  # from Python 3.12 on
 _FSTRING_END = getattr(tokenize, "FSTRING_END", None)
@@ -29,13 +37,16 @@ def code_fingerprint(slugs: Iterable[str], package: Path = _PACKAGE) -> str:
 
 
 def imported_files(slugs: Iterable[str], package: Path = _PACKAGE) -> list[Path]:
-    """The files of the systems' folders and of the modules that they import transitively, sorted."""
+    """The files of the systems' folders and of the modules that they import transitively, sorted.
+
+    Modules that compute nothing are left out, with what only they import.
+    """
     folders = [package / "systems" / slug.replace("-", "_") for slug in slugs]
     waiting = [file for folder in folders for file in folder.rglob("*.py")]
     found: set[Path] = set()
     while waiting:
         file = waiting.pop()
-        if file in found:
+        if file in found or file.relative_to(package).as_posix() in _WITHOUT_EFFECT:
             continue
         found.add(file)
         names = _imports(file, file.stat().st_mtime_ns, package.name)

@@ -1,4 +1,4 @@
-"""Few-shot classification where classes differ in how many examples they have."""
+"""Few-shot classification by nearest class mean: classes with equally many examples, or with a long tail."""
 
 from dataclasses import dataclass
 
@@ -58,3 +58,35 @@ def long_tail_accuracy(
         found.append((right[~tail].mean(), right[tail].mean()))
     head, tail_mean = np.mean(found, axis=0)
     return LongTailAccuracy(float(head), float(tail_mean))
+
+
+def few_shot_accuracy(
+    features: Float[np.ndarray, "n dim"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    ways: int,
+    shots: int,
+    draws: int,
+    seed: int,
+) -> float:
+    """Accuracy of ``ways``-way classification from ``shots`` examples a class, mean over ``draws``.
+
+    Each draw chooses classes and examples; the rest of the chosen classes are queries. Two calls with one seed
+    draw the same.
+
+    Raises:
+        ValueError: fewer than ``ways`` classes have more than ``shots`` examples.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    eligible = classes[counts > shots]
+    if len(eligible) < ways:
+        raise ValueError(f"{ways} classes of {shots + 1} are needed; there are {len(eligible)}")
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        rows = [rng.permutation(np.flatnonzero(labels == c)) for c in rng.permutation(eligible)[:ways]]
+        support = np.concatenate([r[:shots] for r in rows])
+        queries = np.concatenate([r[shots:] for r in rows])
+        right = nearest_class_mean(features[support], labels[support], features[queries]) == labels[queries]
+        found.append(right.mean())
+    return float(np.mean(found))

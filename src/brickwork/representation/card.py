@@ -108,7 +108,7 @@ def _summary(representation: "Representation") -> str:
 
 def _usage(representation: "Representation") -> str:
     axes = representation.axes
-    dim, layers = axes.dims[len(axes.dims) // 2], axes.layers[len(axes.layers) // 2]
+    dim, layers = axes.dims[(len(axes.dims) - 1) // 2], axes.layers[(len(axes.layers) - 1) // 2]
     if representation.encoder.kind == "image":
         shape = " × ".join(map(str, representation.encoder.image_shape))
         return (

@@ -79,6 +79,23 @@ def test_cifar10_and_tiny_imagenet_prefixes(data_folder):
     assert not set(class_names("tiny_imagenet100", "novel")) & set(class_names("tiny_imagenet100", "train"))
 
 
+def test_omniglot_parts_share_no_novel_class_and_no_drawer(data_folder):
+    """242 characters by 20 drawers, 59 of them of the two novel alphabets (the README of the set)."""
+    task = load("omniglot_small")
+    novel = load_images("omniglot_small", "novel")
+    assert (task.num_classes, len(task.test), len(novel)) == (183, 183 * 5, 59 * 20)
+    assert len(task.train) + len(task.validation) == 183 * 15
+    assert task.train.columns["input"].shape[1:] == (35, 35, 1)
+    assert np.bincount(task.test.columns["label"]).tolist() == [5] * 183
+    names = class_names("omniglot_small", "novel")
+    assert {name.split()[0] for name in names} == {"Sanskrit", "Tagalog"}
+    assert not set(names) & set(task.class_names)
+    with np.load(data_folder / "omniglot_small/omniglot_small.npz", allow_pickle=False) as file:
+        alphabet = [str(file["alphabet_names"][a]) for a in file["alphabet_id"]]
+        first = next(row for row, name in enumerate(alphabet) if name in ("Sanskrit", "Tagalog"))
+        assert np.array_equal(novel.columns["input"][0][..., 0], file["images"][first])
+
+
 def test_wrong_part_or_set_of_images():
     with pytest.raises(DataError, match="mnist has no part 'novel'; its parts are: train, test"):
         load_images("mnist", "novel")

@@ -222,7 +222,7 @@ def test_the_cache_knows_the_packages(environment, monkeypatch):
 
 def test_the_two_tasks_split_by_module(environment):
     task = load_task(DataConfig(source="python", test_share=0.2, validation_share=0.1), 0)
-    assert set(task.train.columns) == {"anchor", "positive", "group", "task"}
+    assert set(task.train.columns) == {"anchor", "positive", "group"}
     assert len(task.train) + len(task.validation) + len(task.test) == 240
     sides = [
         {anchor.split()[2].split("_")[0] for anchor in part.columns["anchor"]}

@@ -41,8 +41,10 @@ def test_judge_with_a_band_between_support_and_refutation():
 
 
 def test_arm_cost_sums_trainings():
-    trained = [Trained(None, None, 100, 1.5), Trained(None, None, 50, 0.25)]
-    assert arm_cost("ours", trained) == ArmCost(name="ours", trainings=2, examples=150, seconds=1.75)
+    trained = [Trained(None, None, 100, 1.5, 1e-3), Trained(None, None, 50, 0.25, 1e-3)]
+    assert arm_cost("ours", trained) == ArmCost(
+        name="ours", trainings=2, examples=150, seconds=1.75, learning_rate=1e-3
+    )
 
 
 def test_workbench_makes_each_thing_once():

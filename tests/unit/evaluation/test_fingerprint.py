@@ -2,7 +2,13 @@
 
 import pytest
 
-from brickwork.evaluation.fingerprint import code_fingerprint, imported_files, normalised
+from brickwork.evaluation.fingerprint import (
+    _PACKAGE,
+    _WITHOUT_EFFECT,
+    code_fingerprint,
+    imported_files,
+    normalised,
+)
 
 CODE = '''"""What it does."""
 import math
@@ -114,3 +120,10 @@ def test_a_change_counts_where_the_system_can_see_it(package, file, counts):
     assert code_fingerprint(["my-system"], package) == before
     (package / file).write_text(f"{text}\nMORE = 2\n")
     assert (code_fingerprint(["my-system"], package) != before) is counts
+
+
+def test_modules_that_compute_nothing_do_not_count():
+    names = {file.relative_to(_PACKAGE).as_posix() for file in imported_files(["matryoshka"])}
+    assert not names & _WITHOUT_EFFECT
+    assert {"training/loop.py", "objectives/nested.py", "index/search.py", "data/load.py"} <= names
+    assert all((_PACKAGE / name).is_file() for name in _WITHOUT_EFFECT)

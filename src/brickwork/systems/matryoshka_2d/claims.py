@@ -1,182 +1,49 @@
 """The claims of 2D Matryoshka Sentence Embeddings, with the control that the paper lacks: models trained for
 one size.
 
-Arms, all with the same data, seeds, steps, batch, optimiser and learning rate:
-
-* (a) ordinary: the loss on the last layer at full width;  (b) 1-D Matryoshka: on every prefix of the last
-layer
-* (c) 2DMSE, this system's default;  (d) adaptive_layer;  (e) starbucks
-* (f) separate: an encoder of n layers (the first n of MiniLM, as the replications do), the loss on d features
-only
-
-(a), (b) and (f) are the system ``matryoshka``. The measure is recall@1 among 500 held-out pairs, in percent.
+The arms are those of :mod:`brickwork.systems.matryoshka_2d.arms`.
 """
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from brickwork.core import registry
 from brickwork.evaluation.claims import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost
 from brickwork.evaluation.criterion import decide
+from brickwork.systems.matryoshka_2d.arms import (
+    below_full_depth,
+    last_layer_arm,
+    mean_table,
+    measured_grid,
+    measured_grids,
+    own_arm,
+    sizes,
+    three_arms,
+)
 
-if TYPE_CHECKING:
-    from brickwork.data.types import RetrievalSet, TaskData
-    from brickwork.training.run import RunConfig
-
-_POOL = 500
-_METRIC = "recall@1"
-Grid = dict[tuple[int, int], float]
-"""(layers, dim) → recall@1 in percent."""
-
-
-# ---- the arms
-# --------------------------------------------------------------------------------------------------
-
-
-def text(scale: Scale) -> "RunConfig":
-    """Small: MiniLM (6 layers, 384 numbers) on the Python corpus, as the paper starts from BERT; few steps of
-    short texts, so that 36 trainings fit into half an hour of two cores. Smoke: 4 layers of 64 from scratch,
-    a made-up language.
-    """
-    from brickwork.systems.matryoshka_2d import recipes
-
-    run = recipes.small() if scale != "smoke" else recipes.scratch()
-    if scale == "smoke":
-        encoder = replace(
-            run.model.encoder,
-            num_layers=4,
-            width=64,
-            num_heads=4,
-            mlp_width=128,
-            vocab_size=500,
-            max_tokens=24,
-        )
-        model = replace(run.model, encoder=encoder, dims=(8, 16, 32, 64))
-        data = replace(run.data, source="toy", limit=5000)
-        train = replace(run.train, steps=60, learning_rate=1e-3, precision="fp32")
-    else:
-        model = replace(run.model, encoder=replace(run.model.encoder, num_layers=6, max_tokens=24))
-        data = replace(run.data, limit=4000)
-        train = replace(run.train, steps=60, learning_rate=1e-4)
-    train = replace(train, batch_size=32, save_every=0, validate_every=0)
-    return replace(run, recipe="claims: text", model=model, data=data, train=train)
-
-
-def _own(bench: Workbench, scale: Scale, seed: int, **model: Any) -> Trained:
-    run = text(scale)
-    return bench.train(replace(run, seed=seed, model=replace(run.model, **model)))
-
-
-def _last_layer(
-    bench: Workbench, scale: Scale, seed: int, layers: int | None = None, **model: Any
-) -> Trained:
-    """An arm without depth: the system ``matryoshka`` on the same encoder (of ``layers`` layers), data and
-    training.
-    """
-    run = text(scale)
-    encoder = run.model.encoder if layers is None else replace(run.model.encoder, num_layers=layers)
-    config = registry.load("matryoshka", "system").Config(
-        encoder=encoder, temperature=run.model.temperature, **model
-    )
-    return bench.train(replace(run, system="matryoshka", seed=seed, model=config))
-
-
-def _sizes(scale: Scale) -> tuple[int, tuple[int, ...]]:
-    """N and the dims."""
-    model = text(scale).model
-    return model.encoder.num_layers, model.dims
-
-
-def _three(bench: Workbench, scale: Scale, seeds: Sequence[int]) -> dict[str, list[Trained]]:
-    _, dims = _sizes(scale)
-    return {
-        "ordinary": [_last_layer(bench, scale, seed, dims=dims[-1:]) for seed in seeds],
-        "1-D Matryoshka": [_last_layer(bench, scale, seed, dims=dims) for seed in seeds],
-        "2DMSE": [_own(bench, scale, seed) for seed in seeds],
-    }
-
-
-# ---- what is measured
-# ------------------------------------------------------------------------------------------
-
-
-def _held_out(data: "TaskData") -> "RetrievalSet":
-    """The first 500 held-out pairs of different groups: each anchor looks for its positive among all
-    positives.
-    """
-    from brickwork.data.types import RetrievalSet
-
-    test = data.test.columns
-    groups = test.get("group", range(len(data.test)))
-    first = {int(group): row for row, group in reversed(list(enumerate(groups)))}
-    rows = sorted(first.values())[:_POOL]
-    return RetrievalSet(
-        name="held-out pairs",
-        queries=[test["anchor"][row] for row in rows],
-        documents=[test["positive"][row] for row in rows],
-        relevant=[{place: 1} for place in range(len(rows))],
-    )
-
-
-def _grid(bench: Workbench, trained: Trained, dims: Sequence[int]) -> Grid:
-    from brickwork.evaluation.grid import evaluate_grid
-
-    def measure() -> Grid:
-        representation = trained.system.representation()
-        layers = range(1, trained.system.encoder.num_layers + 1)
-        found = evaluate_grid(
-            representation, _held_out(trained.data), dims, layers, metrics=(_METRIC,), measure=False
-        )
-        return {(cell.layers, cell.dim): 100 * cell.mean(_METRIC) for cell in found.cells}
-
-    return bench.memo(("grid", id(trained), tuple(dims)), measure)
-
-
-def _grids(bench: Workbench, arms: dict[str, list[Trained]], dims: Sequence[int]) -> dict[str, list[Grid]]:
-    return {name: [_grid(bench, arm, dims) for arm in trained] for name, trained in arms.items()}
-
-
-def _table(grids: dict[str, list[Grid]]) -> list[dict[str, Any]]:
-    """Means over seeds, one row for each cell."""
-    cells = sorted({cell for grid in grids.values() for cell in grid[0]})
-    return [
-        {
-            "layers": layers,
-            "dim": dim,
-            **{
-                name: round(fmean([g[layers, dim] for g in grid]), 2)
-                for name, grid in grids.items()
-                if (layers, dim) in grid[0]
-            },
-        }
-        for layers, dim in cells
-    ]
-
-
-def _below(grid: Grid, num_layers: int) -> float:
-    """The mean over all cells of fewer than N layers."""
-    return fmean([value for (layers, _), value in grid.items() if layers < num_layers])
-
-
-# ---- the claims
-# ------------------------------------------------------------------------------------------------
+# ---- the claims -----------------------------------------------------------------------------------------------
 
 
 def elastic_in_depth(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """C1: (c) − (a) at (N/2, D/4), and (c) against (b) at n < N."""
-    num_layers, dims = _sizes(scale)
-    arms = _three(bench, scale, seeds)
-    grids = _grids(bench, arms, dims)
+    num_layers, dims = sizes(scale)
+    others: dict[str, dict[str, Any]] = {
+        "adaptive_layer": {"variant": "adaptive_layer"},
+        "Starbucks": {"variant": "starbucks"},
+        "ESE": {"variant": "ese", "dims": ()},  # it trains one prefix and has no list of them
+    }
+    arms = three_arms(bench, scale, seeds) | {
+        name: [own_arm(bench, scale, seed, **model) for seed in seeds] for name, variant in others.items()
+    }
+    grids = measured_grids(bench, arms, dims)
     cell = (num_layers // 2, dims[-1] // 4)
     gaps = [c[cell] - a[cell] for a, c in zip(grids["ordinary"], grids["2DMSE"])]
     spread = statistics.stdev(gaps) if len(gaps) > 1 else float("inf")
     over_1d = fmean(
         [
-            _below(c, num_layers) - _below(b, num_layers)
+            below_full_depth(c, num_layers) - below_full_depth(b, num_layers)
             for b, c in zip(grids["1-D Matryoshka"], grids["2DMSE"])
         ]
     )
@@ -185,20 +52,25 @@ def elastic_in_depth(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cl
         fmean(gaps) > 2 * spread and over_1d > 0,
         unit=f"points of recall@1 at {cell[0]} of {num_layers} layers, {cell[1]} of {dims[-1]} numbers, 2DMSE − ordinary",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
-        table=_table(grids),
-        note=f"Over all cells below full depth, 2DMSE is {over_1d:+.1f} points above 1-D Matryoshka.",
+        table=mean_table(grids),
+        note=f"Over all cells below full depth, 2DMSE is {over_1d:+.1f} points above 1-D Matryoshka; means there: "
+        + ", ".join(
+            f"{name} {fmean([below_full_depth(g, num_layers) for g in found]):.1f}"
+            for name, found in grids.items()
+        )
+        + ".",
     )
 
 
 def beats_separate(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """C2: (c) − (f), mean over n ∈ {2, 4} × d ∈ {D/4, D}."""
-    num_layers, dims = _sizes(scale)
+    num_layers, dims = sizes(scale)
     full = dims[-1]
     cells = [(n, d) for n in (2, 4) if n < num_layers for d in (full // 4, full)]
-    ours = [_own(bench, scale, seed) for seed in seeds]
+    ours = [own_arm(bench, scale, seed) for seed in seeds]
     separate = {
         (n, d): [
-            _last_layer(
+            last_layer_arm(
                 bench,
                 scale,
                 seed,
@@ -213,7 +85,10 @@ def beats_separate(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Clai
     for i, seed in enumerate(seeds):
         differences = []
         for n, d in cells:
-            left, right = _grid(bench, ours[i], dims)[n, d], _grid(bench, separate[n, d][i], dims)[n, d]
+            left, right = (
+                measured_grid(bench, ours[i], dims)[n, d],
+                measured_grid(bench, separate[n, d][i], dims)[n, d],
+            )
             differences.append(left - right)
             table.append(
                 {"seed": seed, "layers": n, "dim": d, "2DMSE": round(left, 2), "separate": round(right, 2)}
@@ -235,14 +110,13 @@ def beats_separate(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Clai
 def linear_in_layers(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """C3: t(N)/t(n) against (N + c)/(n + c), c being the embedding's cost in layers.
 
-    One thread, and the time that it computed: equal to the time on the wall of an idle machine, and not changed by
-    what else runs there.
+    One thread, on the wall; the best of rounds in turn, so that little of what else runs on the machine is in it.
     """
     import torch
 
-    num_layers, _ = _sizes(scale)
+    num_layers, _ = sizes(scale)
     speedups, table, linear = [], [], True
-    trained = [_own(bench, scale, seed) for seed in seeds]
+    trained = [own_arm(bench, scale, seed) for seed in seeds]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for seed, arm in zip(seeds, trained):
@@ -266,7 +140,7 @@ def linear_in_layers(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cl
 
 
 def _encoding_seconds(trained: Trained, num_layers: int) -> dict[int, float]:
-    """Seconds to encode 200 texts up to each layer (0: the embedding): best of 3 rounds over all depths in turn."""
+    """Seconds to encode 200 texts up to each layer (0: the embedding): best of 7 rounds over all depths in turn."""
     import time
 
     import torch
@@ -277,21 +151,21 @@ def _encoding_seconds(trained: Trained, num_layers: int) -> dict[int, float]:
     times: dict[int, float] = {}
     with torch.inference_mode():
         encoder(batches[0], [num_layers])
-        for _ in range(3):
+        for _ in range(7):
             for n in range(num_layers + 1):
-                start = time.thread_time()
+                start = time.perf_counter()
                 for tokens in batches:
                     encoder(tokens, [n])
-                times[n] = min(times.get(n, math.inf), time.thread_time() - start)
+                times[n] = min(times.get(n, math.inf), time.perf_counter() - start)
     return times
 
 
 def keeps_full_size(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """C4: (c) − (a) at (N, D)."""
-    num_layers, dims = _sizes(scale)
-    arms = _three(bench, scale, seeds)
+    num_layers, dims = sizes(scale)
+    arms = three_arms(bench, scale, seeds)
     del arms["1-D Matryoshka"]
-    grids = _grids(bench, arms, dims)
+    grids = measured_grids(bench, arms, dims)
     cell = (num_layers, dims[-1])
     gaps = [c[cell] - a[cell] for a, c in zip(grids["ordinary"], grids["2DMSE"])]
     return decide(
@@ -299,25 +173,29 @@ def keeps_full_size(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cla
         fmean(gaps) >= -2,
         unit="points of recall@1 at full size, 2DMSE − ordinary",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
-        table=[row for row in _table(grids) if (row["layers"], row["dim"]) == cell],
+        table=[row for row in mean_table(grids) if (row["layers"], row["dim"]) == cell],
     )
 
 
 def weighting_and_detaching(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """E: layer weighting of adaptive_layer, and the gradient into the teacher of 2DMSE, below full depth."""
-    num_layers, dims = _sizes(scale)
+    num_layers, dims = sizes(scale)
     arms = {
-        "uniform": [_own(bench, scale, seed, variant="adaptive_layer") for seed in seeds],
-        "log": [_own(bench, scale, seed, variant="adaptive_layer", layer_weighting="log") for seed in seeds],
-        "linear": [
-            _own(bench, scale, seed, variant="adaptive_layer", layer_weighting="linear") for seed in seeds
+        "uniform": [own_arm(bench, scale, seed, variant="adaptive_layer") for seed in seeds],
+        "log": [
+            own_arm(bench, scale, seed, variant="adaptive_layer", layer_weighting="log") for seed in seeds
         ],
-        "starbucks": [_own(bench, scale, seed, variant="starbucks") for seed in seeds],
-        "2DMSE": [_own(bench, scale, seed) for seed in seeds],
-        "2DMSE, teacher not detached": [_own(bench, scale, seed, detach_teacher=False) for seed in seeds],
+        "linear": [
+            own_arm(bench, scale, seed, variant="adaptive_layer", layer_weighting="linear") for seed in seeds
+        ],
+        "starbucks": [own_arm(bench, scale, seed, variant="starbucks") for seed in seeds],
+        "2DMSE": [own_arm(bench, scale, seed) for seed in seeds],
+        "2DMSE, teacher not detached": [own_arm(bench, scale, seed, detach_teacher=False) for seed in seeds],
     }
-    grids = _grids(bench, arms, dims)
-    below = {name: [_below(grid, num_layers) for grid in grid_list] for name, grid_list in grids.items()}
+    grids = measured_grids(bench, arms, dims)
+    below = {
+        name: [below_full_depth(grid, num_layers) for grid in grid_list] for name, grid_list in grids.items()
+    }
 
     def over(left: str, right: str) -> list[float]:
         return [a - b for a, b in zip(below[left], below[right])]
@@ -329,7 +207,7 @@ def weighting_and_detaching(scale: Scale, seeds: Sequence[int], bench: Workbench
         logarithmic >= 0 and linear >= 0 and max(abs(logarithmic), abs(linear), abs(detached)) <= 2,
         unit="points of recall@1 below full depth, uniform − linear",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
-        table=_table(grids),
+        table=mean_table(grids),
         note=f"uniform − log {logarithmic:+.2f}, uniform − linear {linear:+.2f}, "
         f"detached − not detached {detached:+.2f} points.",
     )
