@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from brickwork.evaluation.measure import Measurement
     from brickwork.index.index import Index
     from brickwork.representation.model import Representation
+    from brickwork.training.devices import Strategy
     from brickwork.training.loop import FitResult
     from brickwork.training.progress import Progress
     from brickwork.training.run import RunConfig
@@ -102,6 +103,7 @@ def train(
     *,
     resume: bool = False,
     devices: int = 1,
+    strategy: "Strategy" = "ddp",
     progress: "Progress | None" = None,
     tensorboard: bool = False,
     measure: bool = True,
@@ -110,7 +112,8 @@ def train(
     """Trains, measures on held-out data, and leaves a complete run folder.
 
     ``prepared`` is what :func:`build` gave for this run, when the caller has it already. ``measure=False``
-    leaves out the measurement and the report.
+    leaves out the measurement and the report. ``devices`` and ``strategy``: how many processes, and whether each
+    has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
         ConfigError, DataError: the run does not fit its data.
@@ -144,6 +147,7 @@ def train(
         progress=progress,
         resume=resume,
         devices=devices,
+        strategy=strategy,
         tensorboard=tensorboard,
         on_start=start,
     )
@@ -180,7 +184,12 @@ def _finish(
 
 
 def resume(
-    folder: Path | str, *, devices: int = 1, progress: "Progress | None" = None, tensorboard: bool = False
+    folder: Path | str,
+    *,
+    devices: int = 1,
+    strategy: "Strategy" = "ddp",
+    progress: "Progress | None" = None,
+    tensorboard: bool = False,
 ) -> TrainSummary:
     """Goes on with the run in ``folder`` from its newest good checkpoint, to the same bits.
 
@@ -195,7 +204,15 @@ def resume(
             f"{folder} holds no run (config.json is missing); start one with: brickwork train"
         )
     run = run_from_dict(read_json(path))
-    return train(run, folder, resume=True, devices=devices, progress=progress, tensorboard=tensorboard)
+    return train(
+        run,
+        folder,
+        resume=True,
+        devices=devices,
+        strategy=strategy,
+        progress=progress,
+        tensorboard=tensorboard,
+    )
 
 
 def evaluate(

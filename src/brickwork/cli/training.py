@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from brickwork.api import TrainSummary
     from brickwork.training.progress import Progress
 
+
+class Strategy(StrEnum):
+    """How several processes train one model."""
+
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -23,6 +32,10 @@ Settings = Annotated[
     ),
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Processes to train with (gloo on CPU).")]
+Strategies = Annotated[
+    Strategy,
+    typer.Option(help="ddp: each process has the whole model; fsdp: they share one (more than 1 process)."),
+]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")]
 
 
@@ -57,6 +70,7 @@ def train(
         bool, typer.Option("--dry-run", help="Build all, run two steps, print shapes, memory and time.")
     ] = False,
     devices: Devices = 1,
+    strategy: Strategies = Strategy.ddp,
     tensorboard: Tensorboard = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -80,7 +94,14 @@ def train(
         return
     folder = out or _default_folder(slug, devices)
     with output.results_only(as_json):
-        summary = api.train(run, folder, devices=devices, progress=_progress(quiet), tensorboard=tensorboard)
+        summary = api.train(
+            run,
+            folder,
+            devices=devices,
+            strategy=strategy.value,
+            progress=_progress(quiet),
+            tensorboard=tensorboard,
+        )
     _finished(summary, as_json, quiet)
 
 
@@ -89,6 +110,7 @@ def resume(
         Path, typer.Argument(help="The run folder of a training that was stopped.", show_default=False)
     ],
     devices: Devices = 1,
+    strategy: Strategies = Strategy.ddp,
     tensorboard: Tensorboard = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -97,7 +119,13 @@ def resume(
     from brickwork import api
 
     with output.results_only(as_json):
-        summary = api.resume(folder, devices=devices, progress=_progress(quiet), tensorboard=tensorboard)
+        summary = api.resume(
+            folder,
+            devices=devices,
+            strategy=strategy.value,
+            progress=_progress(quiet),
+            tensorboard=tensorboard,
+        )
     _finished(summary, as_json, quiet)
 
 

@@ -8,6 +8,7 @@ their own.
 
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from brickwork.core.files import (
     sha256_file,
     write_json,
 )
+from brickwork.training.devices import gathered, shared_like
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE, MANIFEST = (
@@ -60,6 +62,27 @@ def save_checkpoint(
     *,
     keep: int,
 ) -> Path:
+    """The checkpoint of ``step``, where one process has all: :func:`whole_tensors`, then :func:`write_checkpoint`."""
+    return write_checkpoint(folder, step, whole_tensors(system, optimizer), state, keep=keep)
+
+
+def whole_tensors(system: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
+    """The weights and the optimiser's state, a file each, as one process would have them.
+
+    Where processes share the model, all of them have to call this; the first has the tensors afterwards.
+    """
+    parts = {MODEL: system.state_dict(), OPTIMIZER: _optimizer_tensors(system, optimizer)}
+    return {file: gathered(tensors) for file, tensors in parts.items()}
+
+
+def write_checkpoint(
+    folder: Path | str,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: dict[str, Any],
+    *,
+    keep: int,
+) -> Path:
     """Writes the checkpoint of ``step`` and removes all but the newest ``keep``.
 
     Raises:
@@ -67,8 +90,8 @@ def save_checkpoint(
     """
     path = checkpoint_path(folder, step)
     with atomic_folder(path) as temporary:
-        save_tensors(temporary / MODEL, system.state_dict())
-        save_tensors(temporary / OPTIMIZER, _optimizer_tensors(system, optimizer))
+        for name in (MODEL, OPTIMIZER):
+            save_tensors(temporary / name, tensors[name])
         write_json(temporary / STATE, {"step": step, **state})
         hashes = {name: sha256_file(temporary / name) for name in _FILES}
         write_json(temporary / MANIFEST, {"format": FORMAT, "step": step, "sha256": hashes})
@@ -152,7 +175,7 @@ def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimi
     ]
     if wrong:
         raise ArtifactError(f"{path / MODEL} does not fit this system: {', '.join(sorted(wrong))}")
-    system.load_state_dict(tensors)
+    system.load_state_dict({name: shared_like(tensor, wanted[name]) for name, tensor in tensors.items()})
     _load_optimizer(path / OPTIMIZER, system, optimizer)
     return read_json(path / STATE)
 
@@ -176,10 +199,14 @@ def _optimizer_tensors(system: nn.Module, optimizer: torch.optim.Optimizer) -> d
 
 def _load_optimizer(path: Path, system: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     index = {name: number for number, name in enumerate(_parameter_names(system, optimizer))}
+    parameters = dict(system.named_parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in load_tensors(path).items():
         parameter, _, key = name.rpartition("/")
         if parameter not in index:
             raise ArtifactError(f"{path} has state of '{parameter}', which this system does not train")
-        state.setdefault(index[parameter], {})[key] = tensor
+        # Momenta have the shape of their parameter and are shared as it is; a count of steps is not.
+        like = parameters[parameter]
+        held = shared_like(tensor, like) if tensor.shape == like.shape else tensor
+        state.setdefault(index[parameter], {})[key] = held
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

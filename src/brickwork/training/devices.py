@@ -1,33 +1,47 @@
-"""Devices and processes, by Lightning Fabric."""
+"""Devices and processes, by Lightning Fabric; a model that every process has, or that they share (FSDP).
 
+Under ``ddp`` each process trains the whole system. Under ``fsdp`` (Zhao et al.: PyTorch FSDP. VLDB 2023, arXiv
+2304.11277; here PyTorch's ``fully_shard``) each keeps an equal part of every parameter, gradient and optimiser
+state, and the blocks of an encoder are made whole one at a time, while they run. The numbers are the same.
+"""
+
+import contextlib
+import copy
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
-from lightning_fabric.strategies.strategy import Strategy
-from torch import Tensor
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+from lightning_fabric.strategies import Strategy as FabricStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from brickwork.core.errors import BrickworkError, ConfigError
+from brickwork.encoders.blocks.transformer import Transformer
+from brickwork.encoders.hub import HubTransformer
 from brickwork.training.config import TrainConfig
 from brickwork.training.precision import choose_precision
 
 T = TypeVar("T")
+Strategy = Literal["ddp", "fsdp"]
 
 
-def launch(config: TrainConfig, devices: int = 1) -> tuple[Fabric, str]:
+def launch(config: TrainConfig, devices: int = 1, strategy: Strategy = "ddp") -> tuple[Fabric, str]:
     """Fabric on the devices of ``config`` with all processes running, and why its precision was chosen.
 
     With ``devices`` > 1 this process is the first; the others start now, as the same command, and arrive here
     as well. Processes that torchrun started are taken as they are. Processes on CPU talk through gloo.
+    ``strategy``: whether each has the whole model (``ddp``) or a part of it (``fsdp``).
 
     Raises:
-        ConfigError: no such device here, or the batch does not divide among the processes.
+        ConfigError: no such device here, the batch does not divide among the processes, or ``fsdp`` with one.
     """
     device = config.device
     if device == "auto":
@@ -36,19 +50,29 @@ def launch(config: TrainConfig, devices: int = 1) -> tuple[Fabric, str]:
     if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
         devices, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         nodes = world // devices
-    _check(config, device, devices, world)
+    _check(config, device, devices, world, strategy)
     precision, reason = choose_precision(config.precision, device)
-    # A step may leave parameters out (a layer that was not drawn), which DDP must be told to expect.
-    strategy: str | Strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    chosen: str | FabricStrategy = "auto"
+    if strategy == "fsdp":
+        reason += "; the processes share one model (fsdp)"
+        chosen = ModelParallelStrategy(_share, data_parallel_size=world, tensor_parallel_size=1)
+    elif world > 1:
+        # A step may leave parameters out (a layer that was not drawn), which DDP must be told to expect.
+        chosen = DDPStrategy(find_unused_parameters=True)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # we say ourselves what was chosen
     fabric = Fabric(
-        accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
+        accelerator=device, devices=devices, num_nodes=nodes, strategy=chosen, precision=precision
     )
     fabric.launch()
     return fabric, reason
 
 
-def _check(config: TrainConfig, device: str, devices: int, world: int) -> None:
+def _check(config: TrainConfig, device: str, devices: int, world: int, strategy: str) -> None:
+    if strategy == "fsdp" and world == 1:
+        raise ConfigError(
+            "strategy 'fsdp' shares a model among processes, and there is one; start more with --devices or "
+            "torchrun, or leave --strategy out"
+        )
     if device == "cuda" and torch.cuda.device_count() < devices:
         raise ConfigError(
             f"{devices} CUDA devices were asked for and {torch.cuda.device_count()} are here; "
@@ -98,3 +122,87 @@ def reduced(fabric: Fabric, tensor: Tensor, operation: Literal["mean", "sum"]) -
     result = fabric.all_reduce(tensor, reduce_op=operation)
     assert isinstance(result, Tensor)
     return result
+
+
+def trained_copy(fabric: Fabric, system: nn.Module) -> nn.Module:
+    """What is to be trained: ``system`` itself, or under FSDP a copy of it, whose parameters will be shared.
+
+    ``system`` then stays whole in the memory of the host, for what needs all of it (:func:`whole_system`).
+    """
+    return copy.deepcopy(system) if isinstance(fabric.strategy, ModelParallelStrategy) else system
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """``tensor`` with all its values, if it is shared; then every process has to call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def shared_like(tensor: Tensor, example: Tensor) -> Tensor:
+    """``tensor``, which every process has whole, shared in the way in which ``example`` is."""
+    if not isinstance(example, DTensor):
+        return tensor
+    held = tensor.to(example.device)
+    return distribute_tensor(held, example.device_mesh, example.placements, src_data_rank=None)
+
+
+def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All ``tensors`` whole, in the first process: the shared ones in the memory of the host, one at a time.
+
+    Other processes have to call this as well, and get those that are not shared.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, DTensor):
+            found[name] = tensor
+            continue
+        full = tensor.full_tensor()
+        if torch.distributed.get_rank() == 0:
+            found[name] = full.cpu()
+    return found
+
+
+@contextlib.contextmanager
+def whole_system(fabric: Fabric, system: nn.Module, trained: nn.Module) -> Iterator[None]:
+    """Gives ``system`` the values of ``trained``; on the device, while inside, in the first process.
+
+    Every process has to enter. Nothing is done where both are the same.
+    """
+    if trained is system:
+        yield
+        return
+    system.load_state_dict({name: whole(value).cpu() for name, value in trained.state_dict().items()})
+    if fabric.global_rank == 0:
+        system.to(fabric.device)
+    yield
+    system.to("cpu")
+
+
+def _share(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Shares the parameters of ``module``: each block of an encoder as a group of its own, and the rest as one.
+
+    The rest is whole from the forward to the end of the backward pass, so that a loss may use it outside of
+    ``forward``. A single number cannot be shared: each process has it, with the mean of their gradients.
+    """
+    single = {p for p in module.parameters() if p.ndim == 0}
+    for parameter in single:
+        parameter.data = parameter.data.to(mesh.device_type)
+        if parameter.requires_grad:
+            parameter.register_hook(_mean_over_processes)
+    for part in list(module.modules()):
+        if isinstance(part, Transformer | HubTransformer):
+            for block in _blocks(part):
+                fully_shard(block, mesh=mesh["data_parallel"], ignored_params=single)
+    fully_shard(module, mesh=mesh["data_parallel"], ignored_params=single)
+    return module
+
+
+def _blocks(encoder: nn.Module) -> list[nn.Module]:
+    """The members of an encoder's lists of modules that are made of several (so not single norms)."""
+    lists = [part for part in encoder.modules() if isinstance(part, nn.ModuleList)]
+    return [member for members in lists for member in members if len(list(member.children())) > 1]
+
+
+def _mean_over_processes(gradient: Tensor) -> Tensor:
+    gradient = gradient.clone()
+    torch.distributed.all_reduce(gradient)
+    return gradient / torch.distributed.get_world_size()

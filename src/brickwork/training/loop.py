@@ -32,11 +32,20 @@ from brickwork.training.checkpoint import (
     checkpoint_path,
     load_checkpoint,
     newest_good,
-    save_checkpoint,
     steps_saved,
+    whole_tensors,
+    write_checkpoint,
 )
 from brickwork.training.config import TrainConfig
-from brickwork.training.devices import from_first, launch, on_first
+from brickwork.training.devices import (
+    Strategy,
+    from_first,
+    launch,
+    on_first,
+    trained_copy,
+    whole,
+    whole_system,
+)
 from brickwork.training.optimizers import build_optimizer, clip_gradients, gradient_norm, set_rate
 from brickwork.training.progress import Progress
 from brickwork.training.records import Records, environment, write_replay
@@ -74,6 +83,7 @@ def fit(
     progress: Progress | None = None,
     resume: bool = False,
     devices: int = 1,
+    strategy: Strategy = "ddp",
     tensorboard: bool = False,
     on_start: Callable[[], None] | None = None,
 ) -> FitResult:
@@ -83,6 +93,7 @@ def fit(
     of their rows and, as ``step``, the number of the batch (that of the update, unless batches accumulate).
     Its ``collate`` runs in a thread and draws nothing from the global random generators. ``validate`` is
     called with the system in evaluation mode, at the start, every ``validate_every`` steps and at the end.
+    ``devices`` and ``strategy``: see :func:`brickwork.training.devices.launch`.
     ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good checkpoint.
 
     Raises:
@@ -99,7 +110,7 @@ def fit(
     # ---- devices and precision ------------------------------------------------------------------------
     if config.threads:
         torch.set_num_threads(config.threads)
-    fabric, reason = launch(config, devices)
+    fabric, reason = launch(config, devices, strategy)
     shown = progress if fabric.global_rank == 0 else None
 
     with contextlib.ExitStack() as cleanup:
@@ -120,16 +131,17 @@ def fit(
 
         # ---- model, optimiser; the schedule is a function of the step ---------------------------------
         system.train()
-        step_of = Step(fabric, system, config)
-        optimizer = build_optimizer(system, config)
-        after_step: Any = getattr(system, "after_step", None)
-        trained = [p for p in system.parameters() if p.requires_grad]
+        trained = trained_copy(fabric, system)  # the system itself, unless processes share its parameters
+        step_of = Step(fabric, trained, config)
+        optimizer = build_optimizer(trained, config)
+        after_step: Any = getattr(trained, "after_step", None)
+        parameters = [p for p in trained.parameters() if p.requires_grad]
 
         # ---- start: 1. own newest good checkpoint, 2. scratch -----------------------------------------
         settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
         start = from_first(fabric, on_first(fabric, lambda: _check_start(folder, settings)))
         if start:
-            load_checkpoint(checkpoint_path(folder, start), system, optimizer)
+            load_checkpoint(checkpoint_path(folder, start), trained, optimizer)
 
         about = {**environment(fabric.device), "precision": reason, "processes": fabric.world_size}
         records = on_first(fabric, lambda: _open_records(folder, start, tensorboard, about))
@@ -143,16 +155,16 @@ def fit(
             cleanup.callback(shown.close)
 
         def save(step: int) -> None:
-            on_first(
-                fabric, lambda: save_checkpoint(folder, step, system, optimizer, settings, keep=config.keep)
-            )
+            tensors = whole_tensors(trained, optimizer)
+            on_first(fabric, lambda: write_checkpoint(folder, step, tensors, settings, keep=config.keep))
 
         def log(step: int, values: dict[str, Any]) -> None:
             on_first(fabric, lambda: records.write(step, values) if records else None)
 
         def measure(step: int) -> None:
             if validate is not None:
-                found = on_first(fabric, lambda: _evaluated(system, validate))
+                with whole_system(fabric, system, trained):
+                    found = on_first(fabric, lambda: _evaluated(system, validate))
                 log(step, {"validation": found})
                 if shown is not None:
                     shown.validated(step, found or {})
@@ -181,11 +193,11 @@ def fit(
             )
 
             # nothing that is not finite reaches the weights
-            norm = gradient_norm(trained)
-            problem = _not_finite(values, float(norm), system, [batches.rows(n) for n in numbers])
+            norm = whole(gradient_norm(parameters))
+            problem = _not_finite(values, float(norm), trained, [batches.rows(n) for n in numbers])
             if problem is not None:
                 on_first(fabric, functools.partial(_refuse, folder, step, *problem))
-            clip_gradients(trained, config.clip_norm, norm)
+            clip_gradients(parameters, config.clip_norm, norm)
 
             # update
             optimizer.step()
@@ -220,7 +232,10 @@ def fit(
                 )
 
         seconds = time.perf_counter() - began
-        return FitResult(config.steps, tuple(losses), seconds, len(losses) * rows / spent if spent else 0.0)
+        with whole_system(fabric, system, trained):  # and after it, the system keeps the values
+            return FitResult(
+                config.steps, tuple(losses), seconds, len(losses) * rows / spent if spent else 0.0
+            )
 
 
 def check_batch(config: TrainConfig, data: Examples) -> None:
@@ -306,7 +321,9 @@ def _not_finite(
     if torch.isfinite(torch.tensor(norm)):
         return None
     wrong = [
-        name for name, p in system.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
+        name
+        for name, p in system.named_parameters()
+        if p.grad is not None and not whole(p.grad).isfinite().all()
     ]
     what = f"gradient of {', '.join(wrong[:3])}" + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
     what = what if wrong else "the norm of all gradients (each is finite, their squares overflow)"
