@@ -35,7 +35,7 @@ def elastic_in_depth(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cl
         "ESE": {"variant": "ese", "dims": ()},  # it trains one prefix and has no list of them
     }
     arms = three_arms(bench, scale, seeds) | {
-        name: [own_arm(bench, scale, seed, **model) for seed in seeds] for name, variant in others.items()
+        name: [own_arm(bench, scale, seed, **model) for seed in seeds] for name, model in others.items()
     }
     grids = measured_grids(bench, arms, dims)
     cell = (num_layers // 2, dims[-1] // 4)
