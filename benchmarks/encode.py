@@ -6,12 +6,15 @@ is compared with sentence-transformers' run of the same round, and the median ov
 stands what it finds: nDCG@10 of summaries searching documentation.
 
     python benchmarks/encode.py [--rounds 5] [--documents 1152]
+    python benchmarks/encode.py --peer-python /path/to/python   # sentence-transformers' int8 backends as well
     python benchmarks/encode.py --sweep       # how the token budget changes the speed
 """
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,7 +95,46 @@ def _padded(run: Callable[[np.ndarray, np.ndarray], np.ndarray], encoder: Any) -
     return encode
 
 
-def arms(model: Representation, folder: Path, place: Path) -> dict[str, Arm]:
+class OtherPython:
+    """The arms of benchmarks/peer_int8.py, which run in another interpreter."""
+
+    def __init__(self, python: str, folder: Path, place: Path, calibration: list[str]):
+        (place / "calibration.json").write_text(json.dumps(calibration))
+        script = Path(__file__).parent / "peer_int8.py"
+        own = place / "peer"
+        threads = str(torch.get_num_threads())
+        command = [python, str(script), str(folder), str(own), str(place / "calibration.json"), threads]
+        surroundings = {**os.environ, "OMP_NUM_THREADS": threads}
+        surroundings.pop("PYTHONPATH", None)
+        self.place = place
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=surroundings
+        )
+        self.names: list[str] = self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("the other Python stopped; its message is above")
+        return json.loads(line)
+
+    def arm(self, name: str) -> Arm:
+        def encode(texts: list[str]) -> np.ndarray:
+            assert self.process.stdin is not None
+            asked, vectors = self.place / "texts.json", self.place / "vectors.npy"
+            asked.write_text(json.dumps(texts))
+            self.process.stdin.write(json.dumps([name, str(asked), str(vectors)]) + "\n")
+            self.process.stdin.flush()
+            self._answer()
+            return np.load(vectors)
+
+        return encode
+
+
+def arms(
+    model: Representation, folder: Path, place: Path, peer_python: str | None, calibration: list[str]
+) -> dict[str, Arm]:
     """What is compared, by name; what cannot run here is left out with a note."""
     from sentence_transformers import SentenceTransformer
 
@@ -122,6 +164,9 @@ def arms(model: Representation, folder: Path, place: Path) -> dict[str, Arm]:
             found[name] = arm
         except Exception as error:
             print(f"{name} is left out: {str(error).splitlines()[0]:.200}", file=sys.stderr)
+    if peer_python:
+        other = OtherPython(peer_python, folder, place, calibration)
+        found |= {name: other.arm(name) for name in other.names}
     return found
 
 
@@ -161,10 +206,13 @@ def seconds(arm: Arm, texts: list[str]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - used
 
 
-def compare(model: Representation, texts: list[str], retrieval: Any, rounds: int) -> dict[str, Any]:
+def compare(
+    model: Representation, texts: list[str], retrieval: Any, rounds: int, peer_python: str | None
+) -> dict[str, Any]:
     """Every arm's time in every round, ratios, agreement and quality."""
     with tempfile.TemporaryDirectory() as place:
-        by_name = arms(model, Path(minilm_package_folder() or ""), Path(place))
+        calibration = retrieval.documents[-300:]  # any texts of the kind; no label is looked at
+        by_name = arms(model, Path(minilm_package_folder() or ""), Path(place), peer_python, calibration)
         reference = by_name["sentence-transformers"](texts)
         cosines = {}
         for name, arm in by_name.items():
@@ -190,7 +238,10 @@ def compare(model: Representation, texts: list[str], retrieval: Any, rounds: int
                 "documents_per_second": round(len(texts) / statistics.median(times[name]), 1),
                 "ratio": round(statistics.median(ratios), 2),
                 "ratios": [round(ratio, 2) for ratio in ratios],
-                "ratio_of_cpu_time": round(statistics.median(by_processors), 2),
+                # The other interpreter's processor time is not ours to read.
+                "ratio_of_cpu_time": None
+                if name.endswith("nt8") and "sentence" in name
+                else round(statistics.median(by_processors), 2),
                 "min_cosine": round(cosines[name], 5) if "layers" not in name else None,
                 "ndcg@10": round(quality(arm, retrieval), 4),
             }
@@ -222,6 +273,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--documents", type=int, default=1152)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer-python", help="A Python with optimum and nncf.")
     parser.add_argument("--sweep", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore", BrickworkWarning)
@@ -244,7 +296,14 @@ def main() -> None:
         speeds = sweep(model, texts, options.rounds)
         save("encode_sweep", {**environment(), **about, "documents_per_second": speeds})
     else:
-        save("encode", {**environment(), **about, **compare(model, texts, retrieval, options.rounds)})
+        save(
+            "encode",
+            {
+                **environment(),
+                **about,
+                **compare(model, texts, retrieval, options.rounds, options.peer_python),
+            },
+        )
 
 
 if __name__ == "__main__":
