@@ -1,0 +1,55 @@
+"""A plan carried out: candidates from a shortlist, put in order by exact comparison."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from brickwork.index.search import FlatVectors
+from brickwork.index.shortlists.engines import untyped_faiss
+from brickwork.index.shortlists.shortlist import Shortlist
+from brickwork.index.types import Plan
+from brickwork.representation.nearest import best_first
+from brickwork.representation.truncate import truncate
+
+
+def run_plan(
+    vectors: FlatVectors,
+    shortlist: Shortlist,
+    queries: Float[np.ndarray, "queries width"],
+    plan: Plan,
+    allowed: Bool[np.ndarray, " rows"] | None = None,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """Cosines on the prefix of the plan's last stage and rows, best first; -∞ and -1 where there are fewer.
+
+    ``shortlist`` is of the plan's kind and its first stage's dim, over the first rows of ``vectors``. The first
+    stage's candidates are compared exactly also when no other stage follows.
+    """
+    first, *later = plan.stages
+    rows = shortlist.search(queries, first[1], effort=plan.effort, allowed=allowed)
+    scores = np.full(rows.shape, -np.inf, dtype=np.float32)
+    for dim, keep in later or [first]:
+        scores, rows = rerank(vectors, queries, rows, dim, keep)
+    return scores, rows
+
+
+def rerank(
+    vectors: FlatVectors,
+    queries: Float[np.ndarray, "queries width"],
+    rows: Int[np.ndarray, "queries candidates"],
+    dim: int,
+    keep: int,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """The best ``keep`` of each query's candidates by cosine on a prefix; -1 is no candidate and comes last."""
+    asked, matrix = truncate(queries, dim), vectors.vectors
+    scores = np.full(rows.shape, -np.inf, dtype=np.float32)
+    if dim == matrix.shape[1]:
+        faiss = untyped_faiss()
+        # FAISS compares in place: 200 candidates of 384 numbers take 0.02 ms, with copies 0.4 ms.
+        matrix, rows = np.ascontiguousarray(matrix, np.float32), np.ascontiguousarray(rows)
+        pointers = [faiss.swig_ptr(array) for array in (scores, asked, matrix, rows)]
+        faiss.fvec_inner_products_by_idx(*pointers, dim, *rows.shape)
+    else:
+        for number, candidates in enumerate(rows):
+            there = candidates >= 0
+            scores[number, there] = truncate(matrix[candidates[there]], dim) @ asked[number]
+    scores, rows = best_first(scores, rows)
+    return scores[:, :keep], rows[:, :keep]

@@ -1,0 +1,133 @@
+"""A first stage over a matrix of vectors: cuts queries, keeps filters, never finds too few, and lives in one file."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import check_tensor_file, load_tensors, save_tensors
+from brickwork.index.shortlists.approximate import HnswEngine, IvfEngine
+from brickwork.index.shortlists.engines import Engine
+from brickwork.index.shortlists.scans import BinaryEngine, FlatEngine, Int8Engine
+from brickwork.index.types import Kind
+from brickwork.representation.nearest import top_k
+from brickwork.representation.truncate import truncate
+
+FORMAT = "1"
+_ENGINES: dict[str, type[Engine]] = {
+    "flat": FlatEngine,
+    "int8": Int8Engine,
+    "binary": BinaryEngine,
+    "hnsw": HnswEngine,
+    "ivf": IvfEngine,
+}
+# A filter that leaves fewer rows than one in this many (or than this many for each wanted one) is answered exactly.
+_FEW_OF_ALL = 50
+_FEW_FOR_EACH = 10
+
+
+class Shortlist:
+    """Candidates on the unit-length prefix of ``dim`` numbers, found by an engine of ``kind``."""
+
+    def __init__(self, kind: Kind, dim: int, vectors: Float[np.ndarray, "rows width"], engine: Engine):
+        self.kind: Kind = kind
+        self.dim = dim
+        self._vectors = vectors
+        self._engine = engine
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def search(
+        self,
+        queries: Float[np.ndarray, "queries width"],
+        keep: int,
+        *,
+        effort: int | None = None,
+        allowed: Bool[np.ndarray, " rows"] | None = None,
+    ) -> Int[np.ndarray, "queries keep"]:
+        """Rows of ``keep`` candidates for each query, best first; -1 where there are fewer rows.
+
+        ``queries`` are of full width. Only rows where ``allowed`` is true are found; every query gets ``keep``
+        rows if that many are allowed. ``effort`` is the one of a ``Plan``.
+        """
+        possible = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        wanted = min(keep, possible)
+        found = np.full((len(queries), keep), -1, dtype=np.int64)
+        if wanted == 0 or len(queries) == 0:
+            return found
+        if allowed is not None and possible < max(len(self) // _FEW_OF_ALL, _FEW_FOR_EACH * keep):
+            found[:, :wanted] = self._exact(queries, wanted, allowed)
+            return found
+        found[:, :wanted] = self._engine.find(truncate(queries, self.dim), wanted, effort, allowed)
+        # A walk through a graph or a few lists can end before it has met enough allowed rows.
+        short = (found[:, :wanted] < 0).any(axis=1)
+        if short.any():
+            found[short, :wanted] = self._exact(queries[short], wanted, allowed)
+        return found
+
+    def _exact(
+        self,
+        queries: Float[np.ndarray, "queries width"],
+        keep: int,
+        allowed: Bool[np.ndarray, " rows"] | None,
+    ) -> Int[np.ndarray, "queries keep"]:
+        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
+        prefixes = truncate(self._vectors[rows], self.dim)
+        return rows[top_k(truncate(queries, self.dim), prefixes, keep)[1]]
+
+    def nbytes(self) -> int:
+        """Memory that the engine needs beside the vectors themselves."""
+        return self._engine.nbytes()
+
+    def save(self, path: Path) -> None:
+        """Writes one safetensors file, for :func:`load_shortlist`."""
+        import torch
+
+        header = {"format": FORMAT, "kind": self.kind, "dim": str(self.dim)}
+        header |= {"rows": str(len(self)), "width": str(self._vectors.shape[1])}
+        arrays = {"none": np.zeros(0, np.uint8), **self._engine.arrays()}  # a file must hold something
+        save_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, header)
+
+
+def build_shortlist(
+    kind: Kind, vectors: Float[np.ndarray, "rows width"], dim: int, *, seed: int = 0
+) -> Shortlist:
+    """A shortlist over all rows. The same seed gives the same bytes, except ``hnsw`` on more than one thread."""
+    return Shortlist(kind, dim, vectors, _ENGINES[kind].build(_prefixes(vectors, dim), seed))
+
+
+def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shortlist:
+    """The shortlist in a file, over the first rows of ``vectors``: as many as it was built of.
+
+    Raises:
+        ArtifactError: no shortlist, a damaged one, or one of other vectors' shape.
+    """
+    header = check_tensor_file(path).get("__metadata__") or {}
+    again = "make it anew with `brickwork index --repair`"
+    if header.get("format") != FORMAT or header.get("kind") not in _ENGINES:
+        raise ArtifactError(f"{path} is not a shortlist of format {FORMAT}; {again}")
+    try:
+        rows, width, dim = (int(header[name]) for name in ("rows", "width", "dim"))
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(f"{path} does not say its rows, width and dim; {again}") from error
+    if not 1 <= rows <= len(vectors) or width != vectors.shape[1] or not 1 <= dim <= width:
+        raise ArtifactError(
+            f"{path} is of {rows} rows of width {width}, cut to {dim}; the index has {len(vectors)} rows of width "
+            f"{vectors.shape[1]}; {again}"
+        )
+    arrays = {name: tensor.numpy() for name, tensor in load_tensors(path).items()}
+    covered = vectors[:rows]
+    try:
+        engine = _ENGINES[header["kind"]].restore(arrays, _prefixes(covered, dim))
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: {error}; {again}") from error
+    return Shortlist(header["kind"], dim, covered, engine)
+
+
+def _prefixes(vectors: Float[np.ndarray, "rows width"], dim: int) -> Float[np.ndarray, "rows dim"]:
+    """Contiguous prefixes at unit length: at full width the vectors as they are, which are so already."""
+    if dim == vectors.shape[1]:
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+    return truncate(vectors, dim)
