@@ -35,6 +35,11 @@ def test_a_batch_that_does_not_divide():
         launch(TrainConfig(batch_size=9, device="cpu"), devices=2)
 
 
+def test_one_process_has_nobody_to_share_with():
+    with pytest.raises(ConfigError, match="strategy 'fsdp' shares a model among processes, and there is one"):
+        launch(TrainConfig(device="cpu"), strategy="fsdp")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there():
     with pytest.raises(ConfigError, match="1 CUDA devices were asked for and 0 are here"):
