@@ -6,8 +6,8 @@ import resource
 
 import pytest
 import torch
+from faults import Crash, FileCalls
 
-from brickwork.core import files
 from brickwork.core.errors import ConfigError, ResourceError
 from brickwork.training.checkpoint import newest_good
 from brickwork.training.config import TrainConfig
@@ -19,51 +19,27 @@ CONFIG = TrainConfig(
 )
 
 
-class Crash(BaseException):
-    """The process is gone: no handler of ours may run anything useful after it."""
-
-
-class Counted:
-    """Counts the calls by which files come into being, and crashes at one of them."""
-
-    def __init__(self, monkeypatch, at=None, error=None):
-        self.calls = 0
-        self.at = at
-        self.error = error
-        for name in ("fsync", "replace", "chmod"):
-            monkeypatch.setattr(files.os, name, self.counted(getattr(os, name)))
-        for name in ("mkdtemp", "mkstemp"):
-            monkeypatch.setattr(files.tempfile, name, self.counted(getattr(files.tempfile, name)))
-
-    def counted(self, call):
-        def counting(*arguments, **options):
-            self.calls += 1
-            if self.calls == self.at:
-                raise self.error or Crash
-            return call(*arguments, **options)
-
-        return counting
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The weights of a training that nothing disturbed, and how many calls make its files."""
     with pytest.MonkeyPatch.context() as patch:
-        counted = Counted(patch)
+        counting = FileCalls(patch)
         system = Toy(dropout=0.3)
         fit(system, toy_data(), CONFIG, tmp_path_factory.mktemp("whole"), seed=0)
-    return system.state_dict(), counted.calls
+    return system.state_dict(), len(counting.names)
 
 
-def test_after_a_crash_at_any_call_a_resume_ends_with_the_same_bits(tmp_path, monkeypatch, whole):
-    """Every 6th call is tried; with BRICKWORK_KILLS=20, all."""
+def test_after_a_crash_at_any_call_a_resume_ends_with_the_same_bits(
+    tmp_path, monkeypatch, whole, tally, long
+):
+    """Every 12th call is tried; in long tests, every one."""
     expected, calls = whole
     assert calls > 60
-    every = 1 if int(os.environ.get("BRICKWORK_KILLS", "0")) >= 20 else 6
-    for at in range(1, calls + 1, every):
+    points = range(1, calls + 1, 1 if long else 12)
+    for at in points:
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
-            Counted(patch, at)
+            FileCalls(patch, at, Crash())
             with pytest.raises(Crash):
                 fit(Toy(dropout=0.3), toy_data(), CONFIG, folder, seed=0)
         system = Toy(dropout=0.3)
@@ -72,15 +48,16 @@ def test_after_a_crash_at_any_call_a_resume_ends_with_the_same_bits(tmp_path, mo
             assert torch.equal(value, expected[name]), f"{name} after a crash at call {at}"
         left = [path.name for path in folder.rglob(".partial-*")]
         assert left == [], f"left after a crash at call {at}"
+    tally("R2", "crashes at every call of a training that makes files: resumed to the same bits", len(points))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_refused_write_stops_with_advice_and_keeps_the_last_checkpoint(
-    tmp_path, monkeypatch, whole, number
+    tmp_path, monkeypatch, whole, number, tally
 ):
     expected, calls = whole
     with monkeypatch.context() as patch:
-        Counted(patch, calls - 12, OSError(number, os.strerror(number)))
+        FileCalls(patch, calls - 15, OSError(number, os.strerror(number)))
         with pytest.raises(ResourceError, match="choose another folder") as error:
             fit(Toy(dropout=0.3), toy_data(), CONFIG, tmp_path, seed=0)
     assert error.value.exit_code == 6
@@ -90,6 +67,9 @@ def test_a_refused_write_stops_with_advice_and_keeps_the_last_checkpoint(
     system = Toy(dropout=0.3)
     fit(system, toy_data(), CONFIG, tmp_path, seed=0, resume=True)
     assert all(torch.equal(value, expected[name]) for name, value in system.state_dict().items())
+    tally(
+        "R6", "a full disk, quota or read-only system in training: advice, last checkpoint good, resumed", 1
+    )
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk(tmp_path):

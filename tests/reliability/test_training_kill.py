@@ -1,7 +1,6 @@
 """SIGKILL at random moments and in the middle of saves, then resume: the same bits (R1)."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,9 @@ WORKER = Path(__file__).with_name("training_worker.py")
 
 
 @pytest.mark.slow
-def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path):
+def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path, tally, long):
     """Weights, optimiser state, records; a kill costs no more than the steps since the last save."""
-    count = max(6, int(os.environ.get("BRICKWORK_KILLS", "6")))
+    count = 20 if long else 6
     done = subprocess.run(
         [sys.executable, WORKER, "kill", tmp_path, str(count), "1"],
         capture_output=True,
@@ -43,3 +42,6 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path):
             other["step"], other["loss"], other["gradient_norm"],
         )  # fmt: skip
     assert not list((tmp_path / "killed").rglob(".partial-*"))
+    tally("R1", "trainings killed with SIGKILL: resumed to the same bits", report["killed"])
+    tally("R1", "of these killed in the middle of a save", report["leftovers"])
+    tally("R1", "most steps lost by a kill (a checkpoint every 3 steps)", max(report["lost"]), limit=3)

@@ -295,7 +295,8 @@ class FolderLock:
             raise self._held()
 
     def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
+        with os_errors(self.path):
+            self.path.unlink(missing_ok=True)
 
     def _holder(self) -> dict[str, Any]:
         try:

@@ -3,9 +3,14 @@
 model.safetensors   the weights
 tokenizer.json      for texts
 README.md           the model card, for people
-brickwork.json      written last: format version, kind, architecture, axes, lineage, card, sha256 of the files
+brickwork.json      format version, kind, architecture, axes, lineage, card, sha256 of the files
+
+A model that is there is replaced at one moment, when brickwork.json is: the other files are written under pending
+names before it and get their own after it. Reading and saving take a pending file for the one that the manifest
+means if it has that hash, so a save that was killed at any point leaves the old model or the new one.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +24,9 @@ from brickwork.core.files import (
     atomic_folder,
     check_tensor_file,
     load_tensors,
+    os_errors,
     read_json,
+    remove_leftovers,
     save_tensors,
     sha256_file,
     write_json,
@@ -37,12 +44,13 @@ MANIFEST = "brickwork.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 FORMAT_VERSION = 1
+_PENDING = ".new-"
 _FILES = {"text": {WEIGHTS, TOKENIZER}, "image": {WEIGHTS}}
 _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 
 
 def save(representation: Representation, folder: Path) -> Path:
-    """Writes the folder; an existing one keeps its other files."""
+    """Writes the folder; an existing one keeps its other files, and its model until the new one is complete."""
     if folder.is_dir():
         _write(representation, folder)
     else:
@@ -53,23 +61,47 @@ def save(representation: Representation, folder: Path) -> Path:
 
 def _write(representation: Representation, folder: Path) -> None:
     encoder = representation.encoder
-    save_tensors(folder / WEIGHTS, encoder.state_dict(), {"format": "pt"})
     names = _FILES[encoder.kind]
-    if TOKENIZER in names:
-        write_text(folder / TOKENIZER, tokenizer_json(encoder))
-    write_text(folder / "README.md", render(representation))
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "kind": encoder.kind,
-        "architecture": encoder.architecture(),
-        "axes": {"dims": list(representation.axes.dims), "layers": list(representation.axes.layers)},
-        "lineage": representation.lineage,
-        "fingerprint": representation.fingerprint,
-        "brickwork": brickwork.__version__,
-        "sha256": {name: sha256_file(folder / name) for name in sorted(names)},
-        "card": representation.card,
-    }
-    write_json(folder / MANIFEST, manifest)
+    with os_errors(folder):
+        remove_leftovers(folder)
+        _settle(folder)
+    try:
+        save_tensors(folder / f"{_PENDING}{WEIGHTS}", encoder.state_dict(), {"format": "pt"})
+        if TOKENIZER in names:
+            write_text(folder / f"{_PENDING}{TOKENIZER}", tokenizer_json(encoder))
+        write_text(folder / "README.md", render(representation))
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "kind": encoder.kind,
+            "architecture": encoder.architecture(),
+            "axes": {"dims": list(representation.axes.dims), "layers": list(representation.axes.layers)},
+            "lineage": representation.lineage,
+            "fingerprint": representation.fingerprint,
+            "brickwork": brickwork.__version__,
+            "sha256": {name: sha256_file(folder / f"{_PENDING}{name}") for name in sorted(names)},
+            "card": representation.card,
+        }
+        write_json(folder / MANIFEST, manifest)
+    finally:
+        with os_errors(folder):
+            _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Gives pending files that belong to the manifest their names, and removes the others."""
+    for name in (WEIGHTS, TOKENIZER):
+        pending = folder / f"{_PENDING}{name}"
+        if pending.is_file() and sha256_file(pending) == _recorded(folder, name):
+            os.replace(pending, folder / name)
+        pending.unlink(missing_ok=True)
+
+
+def _recorded(folder: Path, name: str) -> object:
+    """The hash in the manifest that is there; ``None`` where it has none or cannot be read."""
+    try:
+        return _read_manifest(folder)["sha256"].get(name)
+    except ArtifactError:
+        return None
 
 
 def unfinished(folder: Path) -> ArtifactError:
@@ -93,13 +125,13 @@ def load_folder(folder: Path) -> Representation:
     """
     manifest = _read_manifest(folder)
     kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
-    _check_files(folder, kind, manifest["sha256"])
-    header = check_tensor_file(folder / WEIGHTS)
+    files = _check_files(folder, kind, manifest["sha256"])
+    header = check_tensor_file(files[WEIGHTS])
     where = folder / MANIFEST
     try:
-        text = (folder / TOKENIZER).read_text(encoding="utf-8") if kind == "text" else ""
+        text = files[TOKENIZER].read_text(encoding="utf-8") if kind == "text" else ""
         _check_layers(architecture, len(header))
-        encoder = _build(kind, architecture, text, header, folder)
+        encoder = _build(kind, architecture, text, header, files[WEIGHTS])
         elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
         return Representation(encoder.eval(), elastic, manifest["lineage"], manifest["card"])
     except (ConfigError, ArtifactError) as error:
@@ -129,26 +161,35 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_files(folder: Path, kind: str, hashes: "Mapping[str, Any]") -> None:
-    """Every file that will be read is one of ours, is there, and is what was written."""
+def _check_files(folder: Path, kind: str, hashes: "Mapping[str, Any]") -> dict[str, Path]:
+    """Where every file that will be read is: one of ours, there, and what was written."""
     # Names come from a fixed set, so none can lead out of the folder.
     if set(hashes) != _FILES[kind]:
         raise ArtifactError(
             f"{folder / MANIFEST} lists the files {sorted(map(str, hashes))}; a {kind} model has "
             f"{sorted(_FILES[kind])}. The folder is damaged or not safe"
         )
-    check_tensor_file(folder / WEIGHTS)  # a pickle is refused before it is read
+    found = {}
     for name in sorted(hashes):
-        path = folder / name
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing; use a complete copy of the folder")
-        if name == TOKENIZER and path.stat().st_size > _MAX_TOKENIZER_BYTES:
-            raise ArtifactError(f"{path} has {path.stat().st_size} bytes, too many for a tokenizer; not read")
-        if sha256_file(path) != hashes[name]:
-            raise ArtifactError(
-                f"{path} is not the file that was written (its SHA-256 differs from the one in {MANIFEST}): "
-                "damaged, or left by a save that was interrupted. Use a good copy, or save again"
-            )
+        pending = folder / f"{_PENDING}{name}"
+        taken = pending.is_file() and sha256_file(pending) == hashes[name]
+        found[name] = pending if taken else folder / name
+        _check_file(found[name], hashes[name])
+    return found
+
+
+def _check_file(path: Path, wanted: object) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; use a complete copy of the folder")
+    if path.suffix == ".safetensors":
+        check_tensor_file(path)  # a pickle is refused before it is read
+    elif path.stat().st_size > _MAX_TOKENIZER_BYTES:
+        raise ArtifactError(f"{path} has {path.stat().st_size} bytes, too many for a tokenizer; not read")
+    if sha256_file(path) != wanted:
+        raise ArtifactError(
+            f"{path} is not the file that was written (its SHA-256 differs from the one in {MANIFEST}): "
+            "damaged. Use a good copy, or save again"
+        )
 
 
 def _check_layers(architecture: "Mapping[str, Any]", num_tensors: int) -> None:
@@ -161,14 +202,13 @@ def _check_layers(architecture: "Mapping[str, Any]", num_tensors: int) -> None:
 
 
 def _build(
-    kind: str, architecture: "Mapping[str, Any]", tokenizer: str, header: "Mapping[str, Any]", folder: Path
+    kind: str, architecture: "Mapping[str, Any]", tokenizer: str, header: "Mapping[str, Any]", path: Path
 ) -> nn.Module:
     def fresh() -> nn.Module:
         if kind == "image":
             return ImageEncoder.from_architecture(architecture)
         return TextEncoder.from_architecture(architecture, tokenizer)
 
-    path = folder / WEIGHTS
     if architecture.get("body") == "hub":  # transformers' models look at their weights while they are built
         encoder = fresh()
     else:
