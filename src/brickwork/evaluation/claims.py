@@ -166,6 +166,12 @@ class Workbench:
         self.systems.add(run.system)
         return self.memo(("arm", fingerprint(run)), lambda: self._train(run))
 
+    def forget(self, run: "RunConfig") -> None:
+        """Frees the memory of an arm that no claim will look at again."""
+        from brickwork.core.config import fingerprint
+
+        self._memo.pop(("arm", fingerprint(run)), None)
+
     def _train(self, run: "RunConfig") -> Trained:
         import tempfile
 
@@ -192,6 +198,7 @@ class Workbench:
             except Interrupted as error:  # its message speaks of resuming a folder that is about to go
                 message = "interrupted; finished claims are recorded: the same command goes on there"
                 raise Interrupted(message, error.exit_code) from error
+        system.zero_grad()  # as large as the weights, and of no use any more
         examples = result.step * run.train.batch_size
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())

@@ -24,6 +24,12 @@ def tuned(bench: Workbench, run: "RunConfig", score: Callable[[Trained], float])
         return replace(run, train=replace(run.train, learning_rate=factor * run.train.learning_rate))
 
     def choose() -> float:
-        return max(FACTORS, key=lambda factor: score(bench.train(replace(at(factor), seed=PILOT_SEED))))
+        pilots = {factor: replace(at(factor), seed=PILOT_SEED) for factor in FACTORS}
+        scores = {factor: score(bench.train(pilot)) for factor, pilot in pilots.items()}
+        best = max(FACTORS, key=scores.__getitem__)
+        for factor in FACTORS:
+            if factor != best:
+                bench.forget(pilots[factor])
+        return best
 
     return at(bench.memo(("rate", fingerprint(replace(run, seed=PILOT_SEED))), choose))

@@ -16,6 +16,10 @@ class CountingBench(Workbench):
     def __init__(self):
         super().__init__()
         self.asked = []
+        self.forgotten = []
+
+    def forget(self, run):
+        self.forgotten.append((run.seed, run.train.learning_rate))
 
     def train(self, run):
         self.asked.append((run.seed, run.train.learning_rate))
@@ -35,6 +39,7 @@ def test_the_best_rate_wins(best):
     assert sorted(bench.asked) == sorted((0, factor * base) for factor in FACTORS)
     assert tuned(bench, replace(run, seed=1), score).train.learning_rate == best * base
     assert len(bench.asked) == len(FACTORS), "another seed chose anew"
+    assert sorted(bench.forgotten) == sorted((0, factor * base) for factor in FACTORS if factor != best)
 
 
 def test_at_a_tie_the_given_rate_stands():

@@ -17,6 +17,7 @@ class Part:
     value: int = 1
     steps: int = 10
     batch_size: int = 8
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
