@@ -1,0 +1,469 @@
+"""An index in PostgreSQL with pgvector: documents beside their vectors in one table, changed in transactions.
+
+``<table>``             id, title, text, source, meta (jsonb), and one ``vector`` column for each stored depth
+``<table>_contents``    one row: the format, and what the vectors are (:class:`~brickwork.index.types.Contents`)
+``<table>_<kind>_<dim>_<depth>``    the graphs for first stages, made by :meth:`PostgresBackend.build`
+
+Every change is one transaction, and writers wait for each other at the row of contents. Every search reads one
+snapshot. Passwords come from ``~/.pgpass`` or ``PGPASSWORD``; they are neither taken in a location nor shown.
+"""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, MissingExtraError, ResourceError
+from brickwork.data.types import Document
+from brickwork.encoders.tokenization import clean_text
+from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.postgres_sql import (
+    INDEXED,
+    Place,
+    column,
+    create_graph,
+    dims_of,
+    graph_name,
+    parse_location,
+    search,
+    where_clause,
+)
+from brickwork.index.types import Contents, Found, Kind, Plan, Statistics, check_batch
+from brickwork.representation.truncate import truncate
+
+try:
+    import psycopg
+    from pgvector.psycopg import register_vector
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+except ImportError as error:
+    raise MissingExtraError("psycopg and pgvector", "postgres", "an index in PostgreSQL") from error
+
+FORMAT = 1
+OLDEST_PGVECTOR = (0, 8)  # the first with iterative scans, which filters over a graph need
+MAX_EFFORT = 1000  # pgvector's limit of hnsw.ef_search
+_COLUMNS = ("id", "title", "text", "source", "meta")
+
+
+class PostgresBackend:
+    """Documents and vectors in a table of a PostgreSQL server.
+
+    ``flat`` compares with every vector that matches the filter. ``hnsw`` and ``binary`` walk a graph where
+    :meth:`build` has made one for the prefix, else they search as ``flat``; so do ``int8`` and ``ivf``.
+    One connection, used by one thread at a time; a broken one is opened again at the next call.
+    """
+
+    def __init__(self, place: Place, contents: Contents, connection: "psycopg.Connection[Any]"):
+        self.place = place
+        self.contents = contents
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, location: str, contents: Contents) -> "PostgresBackend":
+        """Makes the tables of an empty index at ``postgresql://user@host:port/database?table=name``.
+
+        Raises:
+            ConfigError: a location that is not one, a table that exists, or a database without pgvector.
+            ResourceError: the server cannot be reached, or refuses.
+        """
+        place = parse_location(location)
+        connection = _connect(place)
+        table, about = sql.Identifier(place.table), sql.Identifier(f"{place.table}_contents")
+        vectors = [
+            sql.SQL("{} vector({}) STORAGE MAIN NOT NULL").format(
+                sql.Identifier(column(depth)), sql.Literal(contents.width)
+            )
+            for depth in contents.depths
+        ]
+        make = sql.SQL(
+            "CREATE TABLE {} (id text PRIMARY KEY, title text NOT NULL, text text NOT NULL,"
+            " source text NOT NULL, meta jsonb NOT NULL, {})"
+        ).format(table, sql.SQL(", ").join(vectors))
+        try:
+            with _told(place, "nothing was made"), connection.transaction():
+                connection.execute(make)
+                connection.execute(
+                    sql.SQL("CREATE TABLE {} (format integer NOT NULL, contents jsonb NOT NULL)").format(
+                        about
+                    )
+                )
+                connection.execute(
+                    sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(about),
+                    [FORMAT, json.dumps(to_dict(contents))],
+                )
+        except psycopg.errors.DuplicateTable as error:
+            connection.close()
+            raise ConfigError(
+                f"{place.server} has a table '{place.table}' already; open it, name another with ?table=…, or "
+                f"remove it: DROP TABLE {place.table}, {place.table}_contents"
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(place, contents, connection)
+
+    @classmethod
+    def open(cls, location: str, contents: Contents | None = None) -> "PostgresBackend":
+        """Opens an index; with ``contents``, only one whose vectors are just that.
+
+        Raises:
+            ArtifactError: there is no index, one of another format, or one whose vectors come from another model.
+            ConfigError: a location that is not one, or a database without pgvector.
+            ResourceError: the server cannot be reached, or refuses.
+        """
+        place = parse_location(location)
+        connection = _connect(place)
+        try:
+            with _told(place, "nothing was changed"), connection.transaction():
+                found = _read_contents(connection, place)
+            if contents is not None:
+                _check_same(place, contents, found)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(place, found, connection)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def __len__(self) -> int:
+        with self._reading() as run:
+            (count,) = run.execute(self._sql("SELECT count(*) FROM {}")).fetchone() or (0,)
+        return int(count)
+
+    def add(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Adds new documents in one transaction. Raises as :meth:`~brickwork.index.types.Backend.add`."""
+        rows = [_row(document) for document in documents]
+        named = [replace(d, id=row[0]) for d, row in zip(documents, rows)]
+        with self._changing() as run:
+            check_batch(self.contents, named, vectors, self._known(run, [row[0] for row in rows]))
+            self._copy(run, rows, vectors)
+
+    def upsert(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Adds documents in place of those with the same id, in one transaction."""
+        rows = [_row(document) for document in documents]
+        check_batch(self.contents, [replace(d, id=row[0]) for d, row in zip(documents, rows)], vectors)
+        with self._changing() as run:
+            run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [[row[0] for row in rows]])
+            self._copy(run, rows, vectors)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Removes documents in one transaction; an unknown id is a DataError, and none is removed."""
+        wanted = [clean_text(name) for name in ids]
+        with self._changing() as run:
+            self._check_known(wanted, self._known(run, wanted))
+            run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [wanted])
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Documents by id, in that order."""
+        wanted = [clean_text(name) for name in ids]
+        with self._reading() as run:
+            statement = self._sql("SELECT id, title, text, source, meta FROM {} WHERE id = ANY(%s)")
+            rows = run.execute(statement, [_possible(wanted)]).fetchall()
+        found = {row[0]: _document(row) for row in rows}
+        self._check_known(wanted, found)
+        return [found[name] for name in wanted]
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all documents."""
+        with self._reading() as run:
+            rows = run.execute(self._sql("SELECT id FROM {}")).fetchall()
+        return iter([name for (name,) in rows])
+
+    def search(
+        self,
+        queries: Float[np.ndarray, "queries width"],
+        plan: Plan,
+        *,
+        layers: int,
+        where: Filter | None = None,
+    ) -> list[list[Found]]:
+        """The best documents of each query, all from one snapshot."""
+        if layers not in self.contents.depths:
+            raise ConfigError(
+                f"layers={layers} is not in this index, which holds {list(self.contents.depths)}; "
+                f"search at one of these, or build the index with --layers {layers}"
+            )
+        condition, parameters = where_clause(where)
+        prefixes = {dim: truncate(queries, dim) for dim in dims_of(plan.stages)}
+        with self._reading() as run:
+            if where is not None:
+                self._check_fields(run, where)
+            graph = plan.kind in INDEXED and self._has_graph(run, plan.kind, layers, plan.stages[0][0])
+            if graph:
+                _set_effort(run, plan)
+            walked = search(self.place.table, plan, layers, condition, graph=graph)
+            exact = search(self.place.table, plan, layers, condition, graph=False)
+            results = []
+            for number in range(len(queries)):
+                vectors = {f"v{dim}": prefix[number] for dim, prefix in prefixes.items()}
+                rows = run.execute(walked, {**parameters, **vectors}).fetchall()
+                if graph and len(rows) < plan.stages[-1][1]:
+                    # A graph may have parts that a walk does not reach; the promise is every match.
+                    rows = run.execute(exact, {**parameters, **vectors}).fetchall()
+                results.append([Found(_document(row), -float(row[5])) for row in rows])
+        return results
+
+    def build(self, kind: Kind, dim: int, depth: int | None = None) -> None:
+        """Makes the graph for first stages of ``kind`` on a prefix (default: of the deepest vectors).
+
+        The server keeps it up to date from then on. Readers go on meanwhile, writers wait.
+
+        Raises:
+            ConfigError: a kind for which there is no graph here, or a prefix or depth that is not there.
+        """
+        depth = self.contents.depths[-1] if depth is None else depth
+        if kind not in INDEXED:
+            raise ConfigError(f"PostgreSQL has no '{kind}' graph; build one of {', '.join(INDEXED)}, or none")
+        if depth not in self.contents.depths or not 1 <= dim <= self.contents.width:
+            raise ConfigError(
+                f"no vectors of {dim} numbers after {depth} layers in this index; it holds up to "
+                f"{self.contents.width} after {list(self.contents.depths)}"
+            )
+        with self._changing() as run:
+            run.execute(create_graph(self.place.table, kind, depth, dim))
+
+    def statistics(self) -> Statistics:
+        """What the table holds; ``bytes`` count graphs under the names that they have in the database."""
+        with self._reading() as run:
+            count, total = run.execute(
+                self._sql(
+                    "SELECT count(*), pg_table_size({}::regclass) FROM {}", sql.Literal(self.place.table)
+                )
+            ).fetchone() or (0, 0)
+            fields = run.execute(self._sql("SELECT DISTINCT jsonb_object_keys(meta) FROM {}")).fetchall()
+            graphs = run.execute(
+                "SELECT indexrelname, pg_relation_size(indexrelid) FROM pg_stat_user_indexes WHERE relid = %s::regclass",
+                [self.place.table],
+            ).fetchall()
+        sizes = {"table": int(total), **{str(name): int(size) for name, size in graphs}}
+        kinds = [kind for kind in INDEXED if any(f"{self.place.table}_{kind}_" in name for name in sizes)]
+        names = (*OWN_FIELDS, *sorted(name for (name,) in fields))
+        return Statistics(documents=int(count), kinds=("flat", *kinds), bytes=sizes, fields=names)
+
+    def _sql(self, text: str, *first: sql.Composable) -> sql.Composed:
+        return sql.SQL(text).format(*first, sql.Identifier(self.place.table))
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator["psycopg.Connection[Any]"]:
+        """One snapshot for all statements of a call."""
+        with self._lock, _told(self.place, "nothing was changed"):
+            run = self._connected()
+            with run.transaction():
+                run.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                yield run
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator["psycopg.Connection[Any]"]:
+        """One transaction; writers wait here for each other."""
+        with self._lock:
+            with _told(self.place, "nothing of the change was stored; run it again"):
+                run = self._connected()
+                run.execute("BEGIN")
+            try:
+                with _told(self.place, "nothing of the change was stored; run it again"):
+                    _check_same(self.place, self.contents, _read_contents(run, self.place, lock=True))
+                    yield run
+            except BaseException:
+                with contextlib.suppress(psycopg.Error):
+                    run.execute("ROLLBACK")
+                raise
+            with _told(
+                self.place, "the change is stored as a whole or not at all; look before running it again"
+            ):
+                run.execute("COMMIT")
+
+    def _connected(self) -> "psycopg.Connection[Any]":
+        if self._connection.closed:
+            self._connection = _connect(self.place)
+        return self._connection
+
+    def _known(self, run: "psycopg.Connection[Any]", ids: Sequence[str]) -> list[str]:
+        rows = run.execute(self._sql("SELECT id FROM {} WHERE id = ANY(%s)"), [_possible(ids)]).fetchall()
+        return [name for (name,) in rows]
+
+    def _check_known(self, wanted: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
+        there = set(known)
+        for name in wanted:
+            if name not in there:
+                raise DataError(
+                    f"the id '{name}' is not in table '{self.place.table}' of {self.place.server}"
+                )
+
+    def _check_fields(self, run: "psycopg.Connection[Any]", where: Filter) -> None:
+        for name in where.fields:
+            if name in OWN_FIELDS:
+                continue
+            statement = self._sql("SELECT EXISTS (SELECT 1 FROM {} WHERE meta ? %s)")
+            (there,) = run.execute(statement, [name]).fetchone() or (False,)
+            if not there:
+                keys = run.execute(self._sql("SELECT DISTINCT jsonb_object_keys(meta) FROM {}")).fetchall()
+                fields = ", ".join((*OWN_FIELDS, *sorted(key for (key,) in keys)))
+                raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
+
+    def _has_graph(self, run: "psycopg.Connection[Any]", kind: Kind, depth: int, dim: int) -> bool:
+        name = graph_name(self.place.table, kind, depth, dim)
+        (found,) = run.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone() or (False,)
+        return bool(found)
+
+    def _copy(
+        self,
+        run: "psycopg.Connection[Any]",
+        rows: Sequence[tuple[str, ...]],
+        vectors: Mapping[int, np.ndarray],
+    ) -> None:
+        """Sends rows in PostgreSQL's binary form: about 40 % of the bytes of text, and nothing to parse."""
+        names = [*_COLUMNS, *(column(depth) for depth in self.contents.depths)]
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            sql.Identifier(self.place.table), sql.SQL(", ").join(map(sql.Identifier, names))
+        )
+        with run.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([*["text"] * 4, "jsonb", *["vector"] * len(self.contents.depths)])
+            for number, row in enumerate(rows):
+                meta = Jsonb(row[-1], dumps=str)  # it is JSON text already
+                copy.write_row([*row[:-1], meta, *(vectors[depth][number] for depth in self.contents.depths)])
+
+
+def _connect(place: Place) -> "psycopg.Connection[Any]":
+    """A connection that knows pgvector's types.
+
+    Raises:
+        ConfigError: the database does not have pgvector, or an old one; with the command to run.
+        ResourceError: the server cannot be reached, or refuses.
+    """
+    try:
+        connection = psycopg.connect(
+            place.url, autocommit=True, connect_timeout=10, application_name="brickwork"
+        )
+    except psycopg.Error as error:
+        raise ResourceError(
+            f"cannot connect to PostgreSQL at {place.server} ({_first_line(error)}); check that the server runs, "
+            "the user, and the password in ~/.pgpass or PGPASSWORD"
+        ) from error
+    try:
+        with _told(place, "nothing was changed"):
+            found = connection.execute(
+                "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+            ).fetchone()
+            version = found[0] if found else ""
+            if tuple(map(int, version.split(".")[:2] if version else (0, 0))) < OLDEST_PGVECTOR:
+                command = "ALTER EXTENSION vector UPDATE" if version else "CREATE EXTENSION vector"
+                raise ConfigError(
+                    f"the database {place.server} has {f'pgvector {version}' if version else 'no pgvector'}; version "
+                    f"0.8 or newer is needed. Run as its administrator: psql '{place.url}' -c '{command}'"
+                )
+            register_vector(connection)
+            # Compiling an expression costs more than a scan of 100,000 rows saves by it.
+            connection.execute("SET jit = off")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _read_contents(connection: "psycopg.Connection[Any]", place: Place, *, lock: bool = False) -> Contents:
+    about = sql.Identifier(f"{place.table}_contents")
+    statement = sql.SQL("SELECT format, contents FROM {}" + (" FOR UPDATE" if lock else "")).format(about)
+    try:
+        found = connection.execute(statement).fetchone()
+    except psycopg.errors.UndefinedTable:
+        found = None
+    if found is None:
+        raise ArtifactError(
+            f"{place.server} has no index in table '{place.table}'; make one with `brickwork index --store`"
+        )
+    if found[0] != FORMAT:
+        raise ArtifactError(
+            f"the index in table '{place.table}' of {place.server} has format {found[0]}; this version reads {FORMAT}"
+        )
+    return from_dict(Contents, found[1])
+
+
+def _check_same(place: Place, wanted: Contents, found: Contents) -> None:
+    if wanted != found:
+        raise ArtifactError(
+            f"the index in table '{place.table}' of {place.server} holds vectors of model {found.model} (sizes "
+            f"{list(found.dims)}, depths {list(found.depths)}), not of {wanted.model} (sizes {list(wanted.dims)}, "
+            f"depths {list(wanted.depths)}): they cannot be compared. Open it with that model, or name another table"
+        )
+
+
+def _set_effort(run: "psycopg.Connection[Any]", plan: Plan) -> None:
+    """What a walk through the graph spends, for this transaction; it goes on until enough documents match."""
+    effort = plan.effort or min(max(plan.stages[0][1], 64), MAX_EFFORT)
+    if not 1 <= effort <= MAX_EFFORT:
+        raise ConfigError(f"effort={effort} is outside 1 … {MAX_EFFORT}, the limit of pgvector")
+    for name, value in (
+        ("hnsw.ef_search", str(effort)),
+        ("hnsw.iterative_scan", "relaxed_order"),
+        ("hnsw.max_scan_tuples", str(2**31 - 1)),
+    ):
+        run.execute("SELECT set_config(%s, %s, true)", [name, value])
+
+
+def _row(document: Document) -> tuple[str, ...]:
+    """A document's columns, its metadata as JSON text.
+
+    Raises:
+        DataError: text with a NUL or a number that is not finite, neither of which PostgreSQL stores.
+    """
+    try:
+        meta = json.dumps(dict(document.meta), default=str, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise DataError(
+            f"the metadata of document '{document.id}' of {document.source} is not JSON ({error}); "
+            "leave such values out"
+        ) from error
+    texts = (document.id, document.title, document.text, document.source, meta)
+    if any("\0" in text for text in texts) or "\\u0000" in meta:
+        raise DataError(
+            f"document {document.id!r} of {document.source} contains a NUL character, which PostgreSQL does not "
+            "store; take it out"
+        )
+    return tuple(clean_text(text) for text in texts)
+
+
+def _possible(ids: Sequence[str]) -> list[str]:
+    """Without those that PostgreSQL cannot hold, and which are therefore not there."""
+    return [name for name in ids if "\0" not in name]
+
+
+def _document(row: Sequence[Any]) -> Document:
+    return Document(id=row[0], title=row[1], text=row[2], source=row[3], meta=row[4])
+
+
+@contextlib.contextmanager
+def _told(place: Place, consequence: str) -> Iterator[None]:
+    """Turns the server's refusals into one clear error that says what became of the data."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise ResourceError(
+            f"PostgreSQL at {place.server} went away or refused ({_first_line(error)}); {consequence} when the "
+            "server is back"
+        ) from error
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+        raise ResourceError(
+            f"PostgreSQL at {place.server} gives no permission ({_first_line(error)}); {consequence} as a user "
+            "who may"
+        ) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise ArtifactError(
+            f"the table '{place.table}' is gone from {place.server}; build the index anew"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
