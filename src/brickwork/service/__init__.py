@@ -1,0 +1,1 @@
+"""Answer over HTTP: OpenAI-compatible embeddings and search, for models and indexes."""

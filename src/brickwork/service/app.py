@@ -1,0 +1,277 @@
+"""The addresses of the service: how a request becomes work, and work an answer."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+import brickwork
+from brickwork.core.errors import BrickworkError
+from brickwork.representation.truncate import truncate
+from brickwork.service import errors, schemas
+from brickwork.service.batching import Work
+from brickwork.service.errors import ApiError
+from brickwork.service.middleware import Gate
+from brickwork.service.pages import API_PAGE_POLICY, PAGE, api_page
+from brickwork.service.serving import EmbedWork, SearchWork, Served, as_base64
+from brickwork.service.state import ClientLeft, Service
+
+_FEW_TEXTS = 16
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
+    "5XX": {"model": schemas.Error, "description": "The server failed or could not answer in time."},
+}
+
+
+def make_app(service: Service, on_ready: Callable[[Service], None] = lambda service: None) -> FastAPI:
+    """The application over ``service``, which it starts and stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        on_ready(service)
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Brickwork",
+        version=brickwork.__version__,
+        description="Embeddings and search at the size that you ask for.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    config = service.config
+    app.add_middleware(
+        Gate, keys=config.keys, limits=config.limits, metrics=service.metrics, is_full=service.refusal
+    )
+    handlers: dict[Any, Any] = {
+        StarletteHTTPException: lambda request, error: errors.from_http(error),
+        RequestValidationError: lambda request, error: errors.from_validation(list(error.errors())),
+        BrickworkError: lambda request, error: errors.from_brickwork(error),
+        ClientLeft: lambda request, error: Response(status_code=499),
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, _asynchronous(handler))
+    _add_api(app, service)
+    _add_operations(app, service)
+    _add_pages(app)
+    return app
+
+
+def _asynchronous(handler: Callable[[Request, Any], Response]) -> Callable[[Request, Any], Any]:
+    """As a coroutine, so that it does not take a thread."""
+
+    async def handle(request: Request, error: Any) -> Response:
+        return handler(request, error)
+
+    return handle
+
+
+def _add_api(app: FastAPI, service: Service) -> None:
+    key = [Security(HTTPBearer(auto_error=False))] if service.config.keys else []
+
+    @app.post(
+        "/v1/embeddings",
+        responses={200: {"model": schemas.EmbeddingResponse}, **_ERRORS},
+        tags=["API"],
+        dependencies=key,
+    )
+    async def embeddings(body: schemas.EmbeddingRequest, request: Request) -> Response:
+        """The vectors of texts, as OpenAI's service gives them: unit length, in the order of the texts."""
+        with service.using(body.model) as served:
+            dim, layers = _size(served, "dimensions", body.dimensions, body.layers)
+            texts = [body.input] if isinstance(body.input, str) else body.input
+            tokens = await service.tokenize(served, texts, "input")
+            asked = EmbedWork(served, tokens, layers)
+            work = Work(asked.key, tokens.lengths.tolist(), asked)
+            _note(request, work, len(tokens.ids))
+            found = np.concatenate(await service.do(work, request))
+            request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
+
+            def render() -> bytes:
+                vectors = truncate(found, dim)
+                encoded: list[Any] = (
+                    [as_base64(vector) for vector in vectors]
+                    if body.encoding_format == "base64"
+                    else vectors.tolist()
+                )
+                data = [
+                    {"object": "embedding", "index": row, "embedding": vector}
+                    for row, vector in enumerate(encoded)
+                ]
+                usage = {"prompt_tokens": len(tokens.ids), "total_tokens": len(tokens.ids)}
+                return to_json({"object": "list", "data": data, "model": served.id, "usage": usage})
+
+            content = render() if len(texts) <= _FEW_TEXTS else await service.aside(render)
+            return Response(content, media_type="application/json")
+
+    @app.post(
+        "/v1/search",
+        responses={200: {"model": schemas.SearchResponse}, **_ERRORS},
+        tags=["API"],
+        dependencies=key,
+        include_in_schema=service.served.index is not None,
+    )
+    async def search(body: schemas.SearchRequest, request: Request) -> Response:
+        """The best documents of each query, with what it cost to find them."""
+        started = perf_counter()
+        with service.using(None) as served:
+            if served.index is None:
+                raise ApiError(
+                    404,
+                    "This server has a model and no index: start it with the folder of an index to search.",
+                )
+            dim, layers = body.dim, body.layers
+            _size(served, "dim", dim, layers)
+            queries = [body.query] if isinstance(body.query, str) else body.query
+            tokens = await service.tokenize(served, queries, "query")
+            names = ("shortlist", "where", "recall", "budget_ms")
+            chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
+            asked = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
+            work = Work(asked.key, tokens.lengths.tolist(), asked)
+            _note(request, work, len(tokens.ids))
+            results = await service.do(work, request)
+            request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
+            answer, _, documents = results[0]
+            content = {
+                "object": "search.results",
+                "results": [[asdict(hit) for hit in hits] for _, part, _ in results for hits in part],
+                "dim": answer.dim,
+                "layers": answer.layers,
+                "kind": answer.plan.kind,
+                "stages": answer.stages,
+                "documents": documents,
+                "cost": {"flops": answer.flops, "bytes_scanned": answer.bytes_scanned},
+                "milliseconds": {
+                    "encode": round(sum(each.encode_milliseconds for each, _, _ in results), 3),
+                    "scan": round(sum(each.scan_milliseconds for each, _, _ in results), 3),
+                    "total": round(1000 * (perf_counter() - started), 3),
+                },
+                "notes": answer.notes,
+                "model": served.id,
+            }
+            return Response(
+                to_json(content, inf_nan_mode="null", fallback=str), media_type="application/json"
+            )
+
+    @app.get(
+        "/v1/models",
+        response_model=schemas.ModelList,
+        response_model_exclude_none=True,
+        responses=_ERRORS,
+        tags=["API"],
+        dependencies=key,
+    )
+    async def models() -> Any:
+        """What is served, and the sizes it can be asked for."""
+        with service.using(None) as served:
+            return {"object": "list", "data": [await service.between(served.describe)]}
+
+    @app.get(
+        "/v1/models/{model}",
+        response_model=schemas.Model,
+        response_model_exclude_none=True,
+        responses=_ERRORS,
+        tags=["API"],
+        dependencies=key,
+    )
+    async def model(model: str) -> Any:
+        """One entry of the list."""
+        with service.using(model) as served:
+            return await service.between(served.describe)
+
+
+def _add_operations(app: FastAPI, service: Service) -> None:
+    key = [Security(HTTPBearer(auto_error=False))] if service.config.keys else []
+
+    async def health(response: Response) -> Any:
+        """Whether requests are answered."""
+        alive = service.batcher.alive
+        response.status_code = 200 if alive else 503
+        return {"status": "ok" if alive else "failed"}
+
+    unwell: dict[int | str, dict[str, Any]] = {503: {"model": schemas.Health}}
+    for path in ("/health", "/health/live", "/health/ready"):
+        app.get(path, response_model=schemas.Health, responses=unwell, tags=["Operation"])(health)
+
+    @app.get("/metrics", tags=["Operation"], dependencies=key, response_class=Response)
+    async def metrics() -> Response:
+        """Counters in Prometheus' form."""
+        content, media_type = service.metrics.page(service.batcher)
+        return Response(content, media_type=media_type)
+
+    @app.post(
+        "/admin/reload",
+        response_model=schemas.Reload,
+        responses=_ERRORS,
+        tags=["Operation"],
+        dependencies=key,
+    )
+    async def reload() -> Any:
+        """Serves what is on disk now; nothing under way is lost."""
+        if not service.config.keys:
+            raise ApiError(
+                403,
+                "Reloading over HTTP needs an API key; send the server's process a SIGHUP instead.",
+                code="no_keys",
+            )
+        try:
+            await service.reload()
+        except BrickworkError as error:
+            raise ApiError(
+                409, f"{error}. What was served before still is.", type="server_error", code="reload_failed"
+            ) from error
+        if service.config.workers > 1:  # the parent tells all workers
+            os.kill(os.getppid(), signal.SIGHUP)
+        return {"object": "reload", "model": service.served.id, "documents": service.documents}
+
+
+def _add_pages(app: FastAPI) -> None:
+    """The search page and the description of the API: files of this package, nothing from elsewhere."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        file = PAGE / "index.html"
+        return FileResponse(file) if file.is_file() else await docs()
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(api_page(app.openapi()), headers={"Content-Security-Policy": API_PAGE_POLICY})
+
+    app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
+
+
+def _size(served: Served, name: str, dim: int | None, layers: int | None) -> tuple[int, int]:
+    """The size asked for, in numbers and layers.
+
+    Raises:
+        ApiError: 400, if the model does not have it; ``name`` is what the request calls ``dim``.
+    """
+    axes = served.representation.axes
+    for param, asked, trained in ((name, dim, axes.dims), ("layers", layers, axes.layers)):
+        if asked is not None and asked > trained[-1]:
+            raise ApiError(
+                400,
+                f"{param}={asked} is outside 1 … {trained[-1]}; trained: {list(trained)}.",
+                param=param,
+                code="invalid_value",
+            )
+    return axes.resolve(dim, layers)[:2]
+
+
+def _note(request: Request, work: Work, tokens: int) -> None:
+    """What the log line tells of a request: how much it was, never what."""
+    request.scope["facts"].update(texts=len(work.tokens), tokens=tokens)

@@ -1,0 +1,226 @@
+"""What requests and answers look like; the OpenAPI description is made from these."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+MAX_TEXTS = 2048
+MAX_TOP = 1000
+MAX_QUERIES = 256
+# Largest number that a size may have, so that it fits everything that reads JSON.
+_LARGEST = 2**31 - 1
+
+
+def _texts(value: Any) -> Any:
+    """Refuses what is neither a text nor a list of texts; token ids with words of their own."""
+    single = isinstance(value, str)
+    texts = [value] if single else value
+    if not isinstance(texts, list):
+        if isinstance(texts, int) and not isinstance(texts, bool):
+            raise _token_ids()
+        raise PydanticCustomError("texts_type", "expected a string or a list of strings")
+    if not texts:
+        raise PydanticCustomError("texts_empty", "the list is empty; give at least one string")
+    for row, text in enumerate(texts):
+        if isinstance(text, list) or (isinstance(text, int) and not isinstance(text, bool)):
+            raise _token_ids()
+        if not isinstance(text, str):
+            raise PydanticCustomError(
+                "texts_type",
+                "item {row} is not a string; expected a string or a list of strings",
+                {"row": row},
+            )
+        if not text.strip():
+            place = "the text" if single else f"item {row}"
+            raise PydanticCustomError("texts_empty", "{place} is empty; leave it out", {"place": place})
+    return value
+
+
+def _token_ids() -> PydanticCustomError:
+    return PydanticCustomError(
+        "token_ids",
+        "token ids are not accepted, because they would be those of another tokenizer: send the text itself "
+        "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Refuses numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("number_value", "expected a finite number")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[
+    Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)], BeforeValidator(_texts)
+]
+Queries = Annotated[
+    Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_QUERIES)], BeforeValidator(_texts)
+]
+Size = Annotated[int, Field(ge=1, le=_LARGEST, strict=True)]
+Scalar = str | bool | int | float
+
+
+class EmbeddingRequest(BaseModel):
+    """OpenAI's request, and ``layers``."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"model": "default", "input": ["a text", "another"], "dimensions": 96}]
+        },
+    )
+
+    model: Annotated[
+        str, Field(description="An id of /v1/models, its fingerprint, or 'default'.", max_length=256)
+    ]
+    input: Annotated[Texts, Field(description="A text or a list of texts; token ids are refused.")]
+    dimensions: Annotated[
+        Size | None, Field(description="Numbers of each vector: cut there, then scaled to length 1.")
+    ] = None
+    layers: Annotated[Size | None, Field(description="Layers of the encoder to run: fewer are faster.")] = (
+        None
+    )
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None,
+        Field(description="Numbers, or the bytes of little-endian float32 in base64."),
+    ] = "float"
+    user: Annotated[str | None, Field(description="Taken as OpenAI does; neither used nor logged.")] = None
+
+
+class Embedding(BaseModel):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingResponse(BaseModel):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class SearchRequest(BaseModel):
+    """A question to the index, at the size and cost that one wants."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "how do I resume a run?", "top": 5, "dim": 96}]},
+    )
+
+    query: Annotated[Queries, Field(description="A query or a list of queries.")]
+    top: Annotated[int, Field(ge=1, le=MAX_TOP, strict=True, description="Results for each query.")] = 10
+    dim: Annotated[Size | None, Field(description="Numbers of each vector to compare.")] = None
+    layers: Annotated[
+        Size | None, Field(description="Layers of the encoder to run; one of the model's depths.")
+    ] = None
+    shortlist: Annotated[
+        Size | None, Field(description="Find this many on a short prefix first, then order them at dim.")
+    ] = None
+    where: Annotated[
+        dict[str, Any] | str | None,
+        Field(
+            description="A filter: {'source': 'guide.md', 'year': {'gte': 2020}} or 'source=guide.md, year>=2020'."
+        ),
+    ] = None
+    recall: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="The cheapest setting with this recall against the exact search."),
+        BeforeValidator(_finite),
+    ] = None
+    budget_ms: Annotated[
+        float | None,
+        Field(gt=0, description="The best setting within this many milliseconds for each query."),
+        BeforeValidator(_finite),
+    ] = None
+
+
+class SearchHit(BaseModel):
+    id: str
+    score: float
+    title: str
+    text: str
+    source: str
+    meta: dict[str, Any]
+
+
+class Cost(BaseModel):
+    """Of the comparisons for one query."""
+
+    flops: int
+    bytes_scanned: int
+
+
+class Milliseconds(BaseModel):
+    """``encode`` and ``scan`` as the model and the index took them; ``total`` with waiting."""
+
+    encode: float
+    scan: float
+    total: float
+
+
+class SearchResponse(BaseModel):
+    object: Literal["search.results"]
+    results: list[list[SearchHit]]
+    dim: int
+    layers: int
+    kind: str
+    stages: list[tuple[int, int]]
+    documents: int
+    cost: Cost
+    milliseconds: Milliseconds
+    notes: list[str]
+    model: str
+
+
+class Model(BaseModel):
+    """OpenAI's entry, and the sizes; ``depths`` and ``fields`` are those that a search can ask for."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    fingerprint: str
+    dims: list[int]
+    layers: list[int]
+    max_tokens: int | None
+    documents: int | None = None
+    depths: list[int] | None = None
+    fields: list[str] | None = None
+
+
+class ModelList(BaseModel):
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Health(BaseModel):
+    status: Literal["ok", "starting", "draining", "failed"]
+
+
+class Reload(BaseModel):
+    object: Literal["reload"]
+    model: str
+    documents: int | None = None
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Error(BaseModel):
+    """OpenAI's error object."""
+
+    error: ErrorDetail

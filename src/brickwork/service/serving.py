@@ -1,0 +1,199 @@
+"""What is served: a model, or an index with its model; loaded, asked in batches, exchanged for a newer state."""
+
+import base64
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from brickwork.core.errors import ConfigError, DataError, NonFiniteError
+from brickwork.core.types import TokenBatch
+from brickwork.encoders.text import join_tokens
+from brickwork.encoders.tokenization import encode_texts
+from brickwork.index.manifest import MANIFEST
+from brickwork.representation.batches import fill_up
+from brickwork.representation.inference import device_of, for_inference
+from brickwork.service.batching import Piece
+
+if TYPE_CHECKING:
+    from brickwork.index.index import Answer, Index
+    from brickwork.representation.model import Representation
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A loaded model and, where an index is served, that index. Exchanged as a whole, never changed."""
+
+    id: str
+    representation: "Representation"
+    index: "Index | None" = None
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.representation.fingerprint
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The encoder as it runs: in bf16 where that pays."""
+        encoder = self.representation.encoder.eval()
+        with for_inference(encoder) as model:
+            return model
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What requests may call the model."""
+        return (self.id, self.fingerprint, "default")
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.representation.encoder.max_tokens)
+
+    def tokenize(self, texts: Sequence[str], *, cut_long: bool) -> TokenBatch:
+        """The tokens of ``texts``.
+
+        Raises:
+            DataError: a text is longer than the model reads, unless ``cut_long``; gives its row.
+        """
+        encoder = self.representation.encoder
+        tokens: TokenBatch = encoder.tokenize(texts)
+        if not cut_long:
+            marks = encoder.body.kind != "static"
+            for row in (tokens.lengths >= encoder.max_tokens).nonzero().flatten().tolist():
+                if encode_texts(encoder.tokenizer, [texts[row]], encoder.max_tokens, marks)[1]:
+                    raise DataError(
+                        f"text {row} is longer than the {encoder.max_tokens} tokens that this model reads; split it "
+                        "into passages, or have the server started with --cut-long"
+                    )
+        return tokens
+
+    def vectors(self, tokens: TokenBatch, layers: int) -> Float32[np.ndarray, "texts width"]:
+        """One pass: full width, not normalised."""
+        with torch.inference_mode():
+            found = self.model(fill_up(tokens).to(device_of(self.model)), (layers,))[layers]
+            return found[: len(tokens), : self.representation.axes.full_dim].float().cpu().numpy()
+
+    def describe(self) -> dict[str, Any]:
+        """The entry in the list of models; the index is asked, so this is for the thread of the batches."""
+        axes = self.representation.axes
+        entry: dict[str, Any] = {
+            "id": self.id,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "brickwork",
+            "fingerprint": self.fingerprint,
+            "dims": axes.dims,
+            "layers": axes.layers,
+            "max_tokens": self.max_tokens,
+        }
+        if self.index is not None:
+            entry["documents"] = len(self.index)
+            entry["depths"] = self.index.contents.depths
+            entry["fields"] = self.index.statistics().fields
+        return entry
+
+    def close(self) -> None:
+        if self.index is not None:
+            self.index.close()
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedWork:
+    """Texts to encode after ``layers`` layers; the vectors are full ones, cut and scaled by who asked."""
+
+    served: Served
+    tokens: TokenBatch
+    layers: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return ("embed", id(self.served), self.layers)
+
+    def run(self, pieces: list[Piece]) -> list[Float32[np.ndarray, "texts width"]]:
+        """One array a piece: full width, not normalised.
+
+        Raises:
+            NonFiniteError: the model gave NaN or infinity.
+        """
+        parts = [piece.work.request.tokens.slice(piece.start, piece.stop) for piece in pieces]
+        vectors = self.served.vectors(join_tokens(parts), self.layers)
+        if not np.isfinite(vectors).all():
+            raise NonFiniteError("the model gave a vector that is not finite; its weights are damaged")
+        return np.split(vectors, np.cumsum([len(part) for part in parts])[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class SearchWork:
+    """Queries to answer from the index, with the options of the search."""
+
+    served: Served
+    queries: Sequence[str]
+    top: int
+    options: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return ("search", id(self.served), self.top, repr(sorted(self.options.items())))
+
+    def run(self, pieces: list[Piece]) -> "list[tuple[Answer, list[Any], int]]":
+        """The answer to the whole batch, the hits of each piece, and how many documents there are."""
+        assert self.served.index is not None
+        texts = [text for piece in pieces for text in piece.work.request.queries[piece.start : piece.stop]]
+        answer = self.served.index.answer(texts, self.top, **self.options)
+        results, start, count = [], 0, len(self.served.index)
+        for piece in pieces:
+            stop = start + piece.stop - piece.start
+            results.append((answer, answer.hits[start:stop], count))
+            start = stop
+        return results
+
+
+def load_served(target: str, name: str | None = None) -> Served:
+    """The model or index in ``target``, ready to answer: weights in memory, each kind of pass made once.
+
+    Raises:
+        ArtifactError: nothing there, or it is damaged.
+        ConfigError: a model that does not encode texts.
+    """
+    path = Path(target)
+    label = name or path.resolve().name if path.exists() else name or target
+    if (path / MANIFEST).is_file():
+        from brickwork.index.index import open_index
+
+        index = open_index(path)
+        served = Served(label, index.representation, index)
+    else:
+        from brickwork.representation.model import load
+
+        served = Served(label, load(target))
+    encoder = served.representation.encoder
+    if encoder.kind != "text":
+        raise ConfigError(f"{target} encodes {encoder.kind}s; a server takes models of texts")
+    for layers in served.representation.axes.layers:
+        served.vectors(encoder.tokenize(["warm up"]), layers)
+    if served.index is not None:
+        served.index.answer("warm up", 1)
+    assert served.fingerprint  # computed now, not while somebody waits
+    return served
+
+
+def state_on_disk(target: str) -> str | None:
+    """Changes whenever a newer state of the index was committed; ``None`` for a model."""
+    manifest = Path(target) / MANIFEST
+    try:
+        content = manifest.read_bytes()
+    except OSError:
+        return None
+    return hashlib.sha256(content).hexdigest()
+
+
+def as_base64(vector: Float32[np.ndarray, " dim"]) -> str:
+    """The bytes of little-endian float32 in base64, OpenAI's compact form."""
+    return base64.b64encode(np.ascontiguousarray(vector, dtype="<f4").tobytes()).decode("ascii")
