@@ -1,7 +1,7 @@
 """Engines that compare a query with few of the rows: hnsw, ivf. Both are FAISS's; their bytes are its own format."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,12 @@ class HnswEngine:
         return cls(index)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefixes: Prefixes) -> "HnswEngine":
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
+    ) -> "HnswEngine":
         faiss = untyped_faiss()
 
-        return cls(_from_bytes(arrays, faiss.IndexHNSWFlat, prefixes))
+        return cls(_from_bytes(arrays, faiss.IndexHNSWFlat, shape))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return _to_bytes(self._index)
@@ -53,6 +55,9 @@ class HnswEngine:
 
     def nbytes(self) -> int:
         return self._index.ntotal * (4 * self._index.d + 8 * LINKS)
+
+    def efforts(self) -> tuple[int | None, ...]:
+        return (64, 128, 256, 512)
 
 
 class IvfEngine:
@@ -84,10 +89,12 @@ class IvfEngine:
         return cls(index)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefixes: Prefixes) -> "IvfEngine":
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
+    ) -> "IvfEngine":
         faiss = untyped_faiss()
 
-        return cls(_from_bytes(arrays, faiss.IndexIVFPQFastScan, prefixes))
+        return cls(_from_bytes(arrays, faiss.IndexIVFPQFastScan, shape))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return _to_bytes(self._index)
@@ -102,6 +109,9 @@ class IvfEngine:
 
     def nbytes(self) -> int:
         return self._index.ntotal * (self._index.pq.M // 2 + 8) + 4 * self._index.nlist * self._index.d
+
+    def efforts(self) -> tuple[int | None, ...]:
+        return tuple(2**power for power in range(2, self._index.nlist.bit_length())) or (1,)
 
 
 def num_lists(rows: int) -> int:
@@ -128,7 +138,7 @@ def _to_bytes(index: Any) -> dict[str, np.ndarray]:
     return {"faiss": data, "sha256": digest.copy()}
 
 
-def _from_bytes(arrays: Mapping[str, np.ndarray], kind: Any, prefixes: Prefixes) -> Any:
+def _from_bytes(arrays: Mapping[str, np.ndarray], kind: Any, shape: tuple[int, int]) -> Any:
     """FAISS trusts what it reads: it sees the bytes only if their hash is the recorded one."""
     faiss = untyped_faiss()
 
@@ -139,6 +149,6 @@ def _from_bytes(arrays: Mapping[str, np.ndarray], kind: Any, prefixes: Prefixes)
         index = faiss.deserialize_index(data)
     except RuntimeError as error:
         raise ValueError(f"FAISS {faiss.__version__} cannot read its bytes: {error}") from error
-    if not isinstance(index, kind) or (index.ntotal, index.d) != prefixes.shape:
-        raise ValueError(f"its FAISS index is not of shape {list(prefixes.shape)}")
+    if not isinstance(index, kind) or (index.ntotal, index.d) != shape:
+        raise ValueError(f"its FAISS index is not of shape {list(shape)}")
     return index

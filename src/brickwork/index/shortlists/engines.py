@@ -3,7 +3,7 @@
 An engine sees prefixes only; what all kinds have in common (cutting, filters, files) is in ``shortlist.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,11 +22,13 @@ class Engine(Protocol):
     def build(cls, prefixes: Prefixes, seed: int) -> "Engine": ...
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefixes: Prefixes) -> "Engine":
-        """The engine that gave these ``arrays``.
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
+    ) -> "Engine":
+        """The engine that gave these ``arrays``, over ``prefixes`` (made when called) of ``shape``.
 
         Raises:
-            ValueError: arrays that do not fit together or to the prefixes; says which.
+            ValueError: arrays that do not fit together or to the shape; says which.
         """
         ...
 
@@ -39,6 +41,10 @@ class Engine(Protocol):
         ...
 
     def nbytes(self) -> int: ...
+
+    def efforts(self) -> tuple[int | None, ...]:
+        """Efforts that are worth trying, rising; ``(None,)`` where there is no choice."""
+        ...
 
 
 def check(arrays: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Engines that compare a query with every row: flat, int8, binary."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,8 +19,10 @@ class FlatEngine:
         return cls(prefixes)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefixes: Prefixes) -> "FlatEngine":
-        return cls(prefixes)
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
+    ) -> "FlatEngine":
+        return cls(prefixes())
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}  # the prefixes are made from the vectors again
@@ -33,6 +35,9 @@ class FlatEngine:
 
     def nbytes(self) -> int:
         return self._prefixes.nbytes
+
+    def efforts(self) -> tuple[int | None, ...]:
+        return (None,)
 
 
 class Int8Engine:
@@ -63,9 +68,11 @@ class Int8Engine:
         return cls(np.stack([low, reach]), codes)
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefixes: Prefixes) -> "Int8Engine":
-        ranges = check(arrays, "ranges", np.float32, (2, prefixes.shape[1]))
-        return cls(ranges, check(arrays, "codes", np.uint8, prefixes.shape))
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
+    ) -> "Int8Engine":
+        ranges = check(arrays, "ranges", np.float32, (2, shape[1]))
+        return cls(ranges, check(arrays, "codes", np.uint8, shape))
 
     @property
     def _codes(self) -> np.ndarray:
@@ -88,6 +95,9 @@ class Int8Engine:
     def nbytes(self) -> int:
         return self._codes.nbytes
 
+    def efforts(self) -> tuple[int | None, ...]:
+        return (None,)
+
 
 class BinaryEngine:
     """On which side of the mean each number lies, one bit; rows by the number of equal bits."""
@@ -103,8 +113,10 @@ class BinaryEngine:
         return cls(mean, np.packbits(prefixes > mean, axis=1))
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray], prefixes: Prefixes) -> "BinaryEngine":
-        rows, dim = prefixes.shape
+    def restore(
+        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
+    ) -> "BinaryEngine":
+        rows, dim = shape
         mean = check(arrays, "mean", np.float32, (dim,))
         return cls(mean, check(arrays, "codes", np.uint8, (rows, -(-dim // 8))))
 
@@ -122,3 +134,6 @@ class BinaryEngine:
 
     def nbytes(self) -> int:
         return self._codes.nbytes
+
+    def efforts(self) -> tuple[int | None, ...]:
+        return (None,)

@@ -1,5 +1,6 @@
 """A first stage over a matrix of vectors: cuts queries, keeps filters, never finds too few, and lives in one file."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from brickwork.index.types import Kind
 from brickwork.representation.nearest import top_k
 from brickwork.representation.truncate import truncate
 
-FORMAT = "1"
+FORMAT = 1
 _ENGINES: dict[str, type[Engine]] = {
     "flat": FlatEngine,
     "int8": Int8Engine,
@@ -81,14 +82,21 @@ class Shortlist:
         """Memory that the engine needs beside the vectors themselves."""
         return self._engine.nbytes()
 
+    def efforts(self) -> tuple[int | None, ...]:
+        """Efforts that are worth trying, rising; ``(None,)`` where the kind has no such choice."""
+        return self._engine.efforts()
+
     def save(self, path: Path) -> None:
         """Writes one safetensors file, for :func:`load_shortlist`."""
         import torch
 
-        header = {"format": FORMAT, "kind": self.kind, "dim": str(self.dim)}
-        header |= {"rows": str(len(self)), "width": str(self._vectors.shape[1])}
+        rows, width = self._vectors.shape
+        header = {"format": FORMAT, "kind": self.kind, "dim": self.dim, "rows": rows, "width": width}
         arrays = {"none": np.zeros(0, np.uint8), **self._engine.arrays()}  # a file must hold something
-        save_tensors(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, header)
+        text = json.dumps(header)  # in one entry: the order of several is not kept
+        save_tensors(
+            path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {"shortlist": text}
+        )
 
 
 def build_shortlist(
@@ -104,14 +112,16 @@ def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shor
     Raises:
         ArtifactError: no shortlist, a damaged one, or one of other vectors' shape.
     """
-    header = check_tensor_file(path).get("__metadata__") or {}
     again = "make it anew with `brickwork index --repair`"
-    if header.get("format") != FORMAT or header.get("kind") not in _ENGINES:
-        raise ArtifactError(f"{path} is not a shortlist of format {FORMAT}; {again}")
     try:
-        rows, width, dim = (int(header[name]) for name in ("rows", "width", "dim"))
-    except (KeyError, ValueError) as error:
-        raise ArtifactError(f"{path} does not say its rows, width and dim; {again}") from error
+        header = json.loads(check_tensor_file(path)["__metadata__"]["shortlist"])
+        kind, rows, width, dim = (header[name] for name in ("kind", "rows", "width", "dim"))
+        known = header["format"] == FORMAT and kind in _ENGINES
+        whole = all(isinstance(number, int) for number in (rows, width, dim))
+    except (KeyError, TypeError, ValueError):
+        known = False
+    if not known or not whole:
+        raise ArtifactError(f"{path} is not a shortlist of format {FORMAT}; {again}")
     if not 1 <= rows <= len(vectors) or width != vectors.shape[1] or not 1 <= dim <= width:
         raise ArtifactError(
             f"{path} is of {rows} rows of width {width}, cut to {dim}; the index has {len(vectors)} rows of width "
@@ -120,10 +130,10 @@ def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shor
     arrays = {name: tensor.numpy() for name, tensor in load_tensors(path).items()}
     covered = vectors[:rows]
     try:
-        engine = _ENGINES[header["kind"]].restore(arrays, _prefixes(covered, dim))
+        engine = _ENGINES[kind].restore(arrays, (rows, dim), lambda: _prefixes(covered, dim))
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged: {error}; {again}") from error
-    return Shortlist(header["kind"], dim, covered, engine)
+    return Shortlist(kind, dim, covered, engine)
 
 
 def _prefixes(vectors: Float[np.ndarray, "rows width"], dim: int) -> Float[np.ndarray, "rows dim"]:
