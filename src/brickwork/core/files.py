@@ -159,6 +159,15 @@ def read_json(path: Path | str, *, max_bytes: int = 64 * 1024 * 1024) -> Any:
         raise ArtifactError(f"{path} is not valid JSON ({error}); the file is damaged") from error
 
 
+def checksum(values: Mapping[str, Any]) -> str:
+    """The SHA-256 of a manifest's values, its own ``checksum`` left out.
+
+    A manifest vouches for other files with their hashes; this vouches for the manifest.
+    """
+    plain = json.loads(json.dumps({key: value for key, value in values.items() if key != "checksum"}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
 def sha256_file(path: Path | str) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:

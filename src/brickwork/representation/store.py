@@ -23,6 +23,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import (
     atomic_folder,
     check_tensor_file,
+    checksum,
     load_tensors,
     os_errors,
     read_json,
@@ -81,7 +82,7 @@ def _write(representation: Representation, folder: Path) -> None:
             "sha256": {name: sha256_file(folder / f"{_PENDING}{name}") for name in sorted(names)},
             "card": representation.card,
         }
-        write_json(folder / MANIFEST, manifest)
+        write_json(folder / MANIFEST, {**manifest, "checksum": checksum(manifest)})
     finally:
         with os_errors(folder):
             _settle(folder)
@@ -153,6 +154,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has format version {version!r}; this Brickwork ({brickwork.__version__}) reads "
             f"{FORMAT_VERSION}. Install a newer Brickwork, or make the folder anew"
         )
+    if manifest.get("checksum", checksum(manifest)) != checksum(manifest):
+        raise ArtifactError(f"{path} is damaged (its checksum differs); use a good copy, or save again")
     for name in ("architecture", "axes", "lineage", "sha256", "card"):
         if not isinstance(manifest.get(name), dict):
             raise ArtifactError(f"{path} is damaged: '{name}' is missing or not an object")

@@ -18,15 +18,16 @@ from safetensors.torch import load_file, save_file
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, BrickworkError, ConfigError, ResourceError
-from brickwork.core.files import sha256_file
+from brickwork.core.files import checksum, sha256_file
 from brickwork.representation.model import Representation, load
 
 
 def edit(folder: Path, change) -> None:
-    """Applies ``change`` to brickwork.json."""
+    """Applies ``change`` to brickwork.json, as somebody does who knows how its checksum is made."""
     path = folder / "brickwork.json"
     manifest = json.loads(path.read_text())
     change(manifest)
+    manifest["checksum"] = checksum(manifest)
     path.write_text(json.dumps(manifest))
 
 
