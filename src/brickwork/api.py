@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from brickwork.data.types import TaskData
     from brickwork.evaluation.measure import Measurement
     from brickwork.index.index import Index
+    from brickwork.index.sync import SyncReport
     from brickwork.representation.model import Representation
     from brickwork.training.devices import Strategy
     from brickwork.training.loop import FitResult
@@ -281,16 +282,46 @@ def build_index(
     out: Path | str,
     *,
     layers: Sequence[int] | None = None,
+    kind: str = "auto",
+    store: str | None = None,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
     progress: bool = False,
 ) -> "Index":
-    """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth)."""
+    """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
+
+    ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
+    of the folder ``out``.
+    """
     from brickwork.data.load import read_documents
     from brickwork.index.build import build_index as build_documents
 
     documents = read_documents(data, columns=columns, limit=limit)
-    return build_documents(_representation(model), documents, Path(out), layers=layers, progress=progress)
+    return build_documents(
+        _representation(model), documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
+    )
+
+
+def update_index(
+    model: "Path | str | Representation",
+    data: Path | str,
+    folder: Path | str,
+    *,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> tuple["Index", "SyncReport"]:
+    """Brings the index in ``folder`` up to date with ``data``: only texts that are new to it are encoded.
+
+    Raises:
+        ArtifactError: no index there, a damaged one, or one of another model.
+    """
+    from brickwork.data.load import read_documents
+    from brickwork.index.index import open_index
+
+    documents = read_documents(data, columns=columns, limit=limit)
+    index = open_index(folder, _representation(model))
+    return index, index.sync(documents, progress=progress)
 
 
 def _representation(model: "Path | str | Representation") -> "Representation":

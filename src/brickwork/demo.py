@@ -247,7 +247,7 @@ def _report(
             costs=costs(main),
             curves=training_curves(folder),
             corpus_map=corpus_map(
-                index.vectors(index.axes.num_layers).prefix(index.axes.full_dim),
+                index.vectors(index.axes.num_layers),
                 [document.title for document in documents],
                 [document.text for document in documents],
             ),

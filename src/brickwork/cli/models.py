@@ -1,6 +1,5 @@
-"""What one does with a trained model: ``evaluate``, ``encode``, ``index``, ``search``, ``export``."""
+"""What one does with a trained model: ``evaluate``, ``encode``, ``export``."""
 
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,14 +33,6 @@ def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
     add(app, evaluate, "Use", "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6")
     add(app, encode, "Use", "brickwork encode runs/docs docs/ --out vectors/ --dim 96")
-    add(app, index, "Use", "brickwork index runs/docs docs/ --out runs/docs-index --layers 3,6")
-    add(
-        app,
-        search,
-        "Use",
-        'brickwork search runs/docs-index "how do I resume a run?"',
-        'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
-    )
     add(app, export, "Use", "brickwork export runs/docs --to sentence-transformers --out docs-st/")
 
 
@@ -107,75 +98,6 @@ def encode(
         output.hint(", ".join(f"{name}: {value}" for name, value in made.items()), quiet)
 
 
-def index(
-    model: Model,
-    data: Data,
-    out: Annotated[Path, typer.Option(help="The folder of the index.", show_default=False)],
-    layers: Annotated[
-        str | None, typer.Option(help="Depths to search at, e.g. 3,6 (default: the full depth).")
-    ] = None,
-    columns: Columns = None,
-    limit: Limit = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Encode documents and store them in a searchable index."""
-    from brickwork import api
-
-    depths = sizes(layers, "--layers")
-    with output.results_only(as_json):
-        made = api.build_index(
-            model, data, out, layers=depths, columns=column_names(columns), limit=limit, progress=not quiet
-        )
-    if as_json:
-        manifest = made.manifest
-        sizes_held = {"dims": list(manifest.dims), "layers": list(manifest.depths)}
-        output.emit_json({"folder": str(out), "documents": len(made), "model": manifest.model, **sizes_held})
-        return
-    print(out)
-    output.hint(f"{len(made):,} documents", quiet)
-    output.next_commands({"search them": f'brickwork search {shlex.quote(str(out))} "your question"'}, quiet)
-
-
-def search(
-    index: Annotated[Path, typer.Argument(help="The folder of an index.", show_default=False)],
-    query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
-    dim: Dim = None,
-    layers: Layers = None,
-    top: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
-    shortlist: Annotated[
-        int | None, typer.Option(help="Find this many on a short prefix first, then order them at --dim.")
-    ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Search an index; cut the vectors and the encoder for speed.
-
-    The time is that of encoding and comparing this query, with model and vectors already in memory.
-    """
-    import warnings
-    from dataclasses import asdict
-
-    from brickwork.index.index import open_index
-
-    with output.results_only(as_json):
-        opened = open_index(index)
-        # Once untimed: the first call also loads the model, which says nothing about the size asked for.
-        opened.answer(query, top, dim=dim, layers=layers, shortlist=shortlist)
-        answer = opened.answer(query, top, dim=dim, layers=layers, shortlist=shortlist)
-    for text in answer.notes:
-        warnings.warn(text, stacklevel=1)
-    milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
-    if as_json:
-        results = [asdict(hit) for hit in answer.hits[0]]
-        sizes_used = {"dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes)}
-        output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
-        return
-    _show_hits(answer.hits[0])
-    size = f"{answer.dim} dims, {answer.layers} layers"
-    output.hint(f"{len(opened):,} documents at {size}: {milliseconds:.1f} ms", quiet)
-
-
 def export(
     model: Model,
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
@@ -197,21 +119,6 @@ def export(
 
         export_sentence_transformers(representation, out, dim=dim, layers=layers)
     print(out)
-
-
-def _show_hits(hits: list[Any]) -> None:
-    from rich.markup import escape
-    from rich.padding import Padding
-
-    out = output.console()
-    for rank, hit in enumerate(hits, 1):
-        title = escape(hit.title or hit.id)
-        out.print(
-            f"[bold]{rank:>2}  {title}[/bold]  [dim]{hit.score:.3f}  {escape(hit.source)}[/dim]",
-            soft_wrap=True,
-        )
-        text = " ".join(hit.text.split())
-        out.print(Padding(escape(text if len(text) <= 240 else text[:239] + "…"), (0, 0, 0, 4)))
 
 
 def _show_evaluation(found: dict[str, Any]) -> None:

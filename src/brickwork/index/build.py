@@ -1,152 +1,100 @@
 """Builds an index from a stream of documents, in memory that does not grow with them."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ArtifactError, DataError
 from brickwork.core.files import atomic_folder
+from brickwork.index.encoding import encoded_batches
 from brickwork.index.index import Index
-from brickwork.index.store import (
-    DOCUMENTS,
-    FORMAT,
+from brickwork.index.local import LocalBackend, check_free
+from brickwork.index.maintenance import check_kind
+from brickwork.index.manifest import (
     MANIFEST,
     MODEL,
     Manifest,
-    hashes,
-    write_documents,
+    file_entries,
+    files_below,
     write_manifest,
-    write_vectors,
 )
-from brickwork.representation.export_parquet import document_text
-from brickwork.representation.truncate import truncate
+from brickwork.index.types import Contents
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
     from brickwork.representation.model import Representation
 
-SHARD_ROWS = 16_384
-
 
 def build_index(
     representation: "Representation",
     documents: Iterable["Document"],
-    folder: Path | str,
+    location: Path | str,
     *,
     layers: Sequence[int] | None = None,
+    kind: str = "auto",
+    store: str | None = None,
     progress: bool = False,
-    shard_rows: int = SHARD_ROWS,
 ) -> Index:
     """Encodes documents after each of ``layers`` (default: the full depth) and leaves a searchable folder.
 
-    The folder appears only when it is complete; an index that was there is replaced.
+    The folder appears only when it is complete. An index that is there is replaced in one step: its readers
+    see the old one or the new one. ``kind`` is the first stage of searches, ``auto`` chooses by measuring;
+    ``store`` is where documents and vectors are kept instead of the folder.
 
     Raises:
-        ConfigError: a depth that the model does not have, or a folder that holds something else.
-        DataError: no documents, or one whose vector is not finite.
+        ConfigError: a depth or kind that does not exist, or a folder that holds something else.
+        DataError: no documents, an id that comes twice, or a vector that is not finite.
+        ResourceError: disk full, no permission, or another process writes there.
     """
-    folder = Path(folder)
+    folder = Path(location)
+    check_kind(kind)
     axes = representation.axes
-    stored = sorted(set(layers or (axes.num_layers,)))
-    for depth in stored:
+    depths = tuple(sorted(set(layers or (axes.num_layers,))))
+    for depth in depths:
         axes.resolve(None, depth)
-    if (
-        folder.exists()
-        and not (folder / MANIFEST).is_file()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
-        raise ConfigError(f"{folder} exists and is not an index; choose another folder")
-    with atomic_folder(folder) as temporary, _counter(progress) as show:
-        shards = _ShardWriter(temporary, stored, shard_rows)
-        for batch in write_documents(temporary / DOCUMENTS, documents):
-            vectors = _encode(representation, [document_text(d) for d in batch], stored)
-            for found in vectors.values():
-                finite = np.isfinite(found).all(axis=1)
-                if not finite.all():
-                    bad = batch[int(np.argmin(finite))]
-                    raise DataError(
-                        f"the model gives no finite vector for document '{bad.id}' of {bad.source}"
-                    )
-            shards.add(vectors)
-            show(shards.count)
-        if not shards.count:
-            raise DataError("there are no documents to index; check the path and the columns")
-        shards.flush()
-        representation.save(temporary / MODEL)
-        manifest = Manifest(
-            format=FORMAT,
-            model=representation.fingerprint,
-            count=shards.count,
-            dims=tuple(axes.dims),
-            layers=tuple(axes.layers),
-            depths=tuple(stored),
-            shards=shards.number,
-            files=hashes(temporary),
-        )
-        write_manifest(temporary, manifest)
-    return Index(folder, manifest, representation)
+    contents = Contents(
+        model=representation.fingerprint, dims=tuple(axes.dims), layers=tuple(axes.layers), depths=depths
+    )
+    batches = encoded_batches(representation, documents, depths, progress=progress)
+    if not (folder / MANIFEST).is_file():
+        check_free(folder)
+    if store is not None:
+        return _in_store(representation, batches, folder, contents, store)
+    with _place(folder, contents) as backend:
+        backend.rewrite(batches, contents, kind=kind, save_model=representation.save)
+    return Index(folder, LocalBackend.open(folder, verify=False), representation)
 
 
 @contextlib.contextmanager
-def _counter(wanted: bool) -> Iterator[Callable[[int], None]]:
-    """What to call with the number of documents done; shown on the error stream where wanted."""
-    if not wanted:
-        yield lambda count: None
+def _place(folder: Path, contents: Contents) -> Iterator[LocalBackend]:
+    """The index that is in the folder, to be rewritten; or a new one that becomes the folder when it is done."""
+    current = None
+    if (folder / MANIFEST).is_file():
+        with contextlib.suppress(ArtifactError):
+            current = LocalBackend.open(folder, verify=False)
+    if current is not None and not current.manifest.store:
+        yield current
         return
-    from rich.console import Console
-    from rich.progress import Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.completed:,.0f} documents"),
-        TaskProgressColumn(show_speed=True),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda count: bar.update(task, completed=count)
+    # No index, or one that cannot be read.
+    with atomic_folder(folder) as temporary:
+        yield LocalBackend.create(temporary, contents)
 
 
-def _encode(
-    representation: "Representation", texts: list[str], depths: Sequence[int]
-) -> dict[int, np.ndarray]:
-    """Unit vectors of full width by depth; several depths come out of one pass."""
-    if len(depths) == 1:
-        return {depths[0]: np.asarray(representation.encode(texts, layers=depths[0]), dtype=np.float32)}
-    from brickwork.representation.encode import encode_exits
+def _in_store(
+    representation: "Representation", batches: Iterable, folder: Path, contents: Contents, store: str
+) -> Index:
+    """An index whose documents and vectors are elsewhere; the folder has the model and where they are."""
+    from brickwork.index.backends import create_backend, without_password
 
-    exits = encode_exits(representation.encoder, texts, layers=depths)
-    return {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
-
-
-class _ShardWriter:
-    """Collects vectors and writes them, ``shard_rows`` or a batch more at a time, as one file a depth."""
-
-    def __init__(self, folder: Path, depths: Sequence[int], shard_rows: int):
-        self.folder = folder
-        self.shard_rows = shard_rows
-        self.count = 0
-        self.number = 0
-        self._waiting: dict[int, list[np.ndarray]] = {depth: [] for depth in depths}
-        self._rows = 0
-
-    def add(self, vectors: dict[int, np.ndarray]) -> None:
-        rows = {len(found) for found in vectors.values()}
-        for depth, found in vectors.items():
-            self._waiting[depth].append(found)
-        self._rows += max(rows)
-        self.count += max(rows)
-        if self._rows >= self.shard_rows:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what is waiting."""
-        if not self._rows:
-            return
-        for depth, parts in self._waiting.items():
-            write_vectors(self.folder, depth, self.number, np.concatenate(parts))
-            parts.clear()
-        self.number += 1
-        self._rows = 0
+    backend = create_backend(store, contents)
+    for documents, vectors in batches:
+        backend.add(documents, vectors)
+    if not len(backend):
+        raise DataError("there are no documents to index; check the path and the columns")
+    with atomic_folder(folder) as temporary:
+        representation.save(temporary / MODEL)
+        files = file_entries(temporary, files_below(temporary, MODEL))
+        manifest = Manifest(generation=1, contents=contents, store=without_password(store), files=files)
+        write_manifest(temporary, manifest)
+    return Index(folder, backend, representation)

@@ -1,108 +1,76 @@
-"""The index: documents and their vectors in one folder, searched at the size that the question asks for."""
+"""The index: documents and their vectors, searched at the size that the question asks for.
+
+    index = brickwork.open_index("runs/docs-index")
+    index.search("how do I resume a run?", top=5, dim=96, where={"source": "guide.md"})
+
+The documents live in the folder of the index, or in a store that its manifest names.
+"""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.index.search import FlatVectors, Stage, default_funnel, scan_cost, shortlist_dim
-from brickwork.index.store import DOCUMENTS, MODEL, DocumentStore, Manifest, read_manifest, read_vectors
+from brickwork.index.answers import Answer, Hit
+from brickwork.index.encoding import encode_queries, encoded_batches
+from brickwork.index.filters import Filter, parse_filter
+from brickwork.index.local import LocalBackend
+from brickwork.index.manifest import Manifest, check_file, read_manifest
+from brickwork.index.plans import choose_plan
+from brickwork.index.search import scan_cost
+from brickwork.index.sync import SyncReport, sync
+from brickwork.index.types import Backend, Contents, Found, Plan, Stage, Statistics
 
 if TYPE_CHECKING:
+    from brickwork.data.types import Document
     from brickwork.representation.model import Representation
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hit:
-    """A document found: ``score`` is the cosine at the size of the search."""
-
-    id: str
-    score: float
-    title: str
-    text: str
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The hits of each query, what they cost, and what the user should know.
-
-    ``flops`` and ``bytes_scanned`` are for the comparisons of one query, reranking included; the milliseconds
-    are for the whole call.
-    """
-
-    hits: list[list[Hit]]
-    dim: int
-    layers: int
-    stages: tuple[Stage, ...]
-    flops: int
-    bytes_scanned: int
-    encode_milliseconds: float
-    scan_milliseconds: float
-    notes: tuple[str, ...] = ()
 
 
 class Index:
     """An opened index. Vectors are read when their depth is first searched, the model at the first query."""
 
-    def __init__(self, folder: Path, manifest: Manifest, representation: "Representation | None" = None):
+    def __init__(self, folder: Path, backend: Backend, representation: "Representation | None" = None):
         self.folder = folder
-        self.manifest = manifest
-        self.axes = ElasticAxes(dims=manifest.dims, layers=manifest.layers)
-        self.documents = DocumentStore(folder / DOCUMENTS)
-        if len(self.documents) != manifest.count:
-            raise ArtifactError(
-                f"{folder} has {len(self.documents)} documents, its manifest {manifest.count}; build it anew"
-            )
-        self._given = representation
-        self._vectors: dict[int, FlatVectors] = {}
+        self.backend = backend
+        self._representation = representation
 
     def __len__(self) -> int:
-        return self.manifest.count
+        return len(self.backend)
 
-    @cached_property
+    @property
+    def contents(self) -> Contents:
+        """What the vectors are: model, sizes, depths."""
+        return self.backend.contents
+
+    @property
+    def axes(self) -> ElasticAxes:
+        """The sizes that the model was trained for."""
+        return ElasticAxes(dims=self.contents.dims, layers=self.contents.layers)
+
+    @property
     def representation(self) -> "Representation":
         """The model that encodes queries: the one given on opening, else the copy in the index."""
-        if self._given is not None:
-            return self._given
-        from brickwork.representation.model import load
+        if self._representation is None:
+            from brickwork.representation.model import load
 
-        return load(self.folder / MODEL)
+            self._representation = load(self.folder / self._manifest().model)
+        return self._representation
 
-    def vectors(self, layers: int) -> FlatVectors:
-        """The documents' vectors after ``layers`` layers.
+    def _manifest(self) -> Manifest:
+        if isinstance(self.backend, LocalBackend):
+            return self.backend.manifest
+        return read_manifest(self.folder)
 
-        Raises:
-            ConfigError: the index does not hold that depth.
-        """
-        if layers not in self.manifest.depths:
-            raise ConfigError(
-                f"layers={layers} is not in this index, which holds {list(self.manifest.depths)}; "
-                f"search at one of these, or build the index with --layers {layers}"
-            )
-        if layers not in self._vectors:
-            self._vectors[layers] = FlatVectors(read_vectors(self.folder, self.manifest, layers))
-        return self._vectors[layers]
+    # --- searching -----------------------------------------------------------------------------------------
 
-    def search(
-        self,
-        queries: str | Sequence[str],
-        top: int = 10,
-        *,
-        dim: int | None = None,
-        layers: int | None = None,
-        shortlist: int | None = None,
-        funnel: bool | Sequence[Stage] = False,
-    ) -> list[list[Hit]]:
-        """The hits of :meth:`answer`."""
-        return self.answer(queries, top, dim=dim, layers=layers, shortlist=shortlist, funnel=funnel).hits
+    def search(self, queries: str | Sequence[str], top: int = 10, **options: Any) -> list[list[Hit]]:
+        """The hits of :meth:`answer`, with the same options."""
+        return self.answer(queries, top, **options).hits
 
     def answer(
         self,
@@ -113,89 +81,175 @@ class Index:
         layers: int | None = None,
         shortlist: int | None = None,
         funnel: bool | Sequence[Stage] = False,
+        where: str | Mapping[str, Any] | Filter | None = None,
+        plan: Plan | None = None,
+        recall: float | None = None,
+        budget_ms: float | None = None,
     ) -> Answer:
         """The best ``top`` documents of each query (all where there are fewer), with cost and notes.
 
         ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a short
         prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained
-        prefixes, or a list of (dim, keep).
+        prefixes, or a list of (dim, keep). ``plan`` says all of it. ``recall`` or ``budget_ms`` take the
+        cheapest, or the best, plan that was measured to reach or to keep it. ``where`` leaves only documents
+        that it matches: ``"source=guide.md, year>=2020"`` or a mapping.
 
         Raises:
-            ConfigError: an empty query, or a size, depth or stage that the index does not have.
+            ConfigError: an empty query; a size, depth or stage that the index does not have; a filter on a field
+                that no document has.
         """
         texts = [queries] if isinstance(queries, str) else list(queries)
         for number, text in enumerate(texts, 1):
             if not text.strip():
                 raise ConfigError(f"query {number} of {len(texts)} is empty; type what to look for")
-        dim, layers, notes = self.axes.resolve(dim, layers)
-        vectors = self.vectors(layers)
-        stages = self._stages(top, dim, shortlist, funnel)
+        condition = parse_filter(where)
+        chosen, layers, notes = choose_plan(
+            self,
+            top,
+            dim,
+            layers,
+            shortlist=shortlist,
+            funnel=funnel,
+            plan=plan,
+            recall=recall,
+            budget_ms=budget_ms,
+        )
         started = time.perf_counter()
-        asked = np.asarray(self.representation.encode(texts, layers=layers), dtype=np.float32)
+        asked, cut = encode_queries(self.representation, texts, layers)
         encoded = time.perf_counter()
-        scores, rows = vectors.search(asked, stages)
+        found = self.backend.search(asked, chosen, layers=layers, where=condition)
         scanned = time.perf_counter()
-        cost = scan_cost(len(self), stages)
+        cost = scan_cost(len(self), chosen.stages)
         return Answer(
-            hits=[self._hits(s, r) for s, r in zip(scores, rows)],
-            dim=dim,
+            hits=[[_hit(one) for one in hits] for hits in found],
+            dim=chosen.stages[-1][0],
             layers=layers,
-            stages=tuple(stages),
+            stages=chosen.stages,
             flops=cost.flops,
             bytes_scanned=cost.bytes_scanned,
             encode_milliseconds=1000 * (encoded - started),
             scan_milliseconds=1000 * (scanned - encoded),
-            notes=tuple(notes),
+            notes=(*notes, *cut),
+            plan=chosen,
         )
 
-    def _stages(
-        self, top: int, dim: int, shortlist: int | None, funnel: bool | Sequence[Stage]
-    ) -> list[Stage]:
-        if top < 1:
-            raise ConfigError(f"top={top}: ask for at least 1 result")
-        if shortlist is not None and funnel:
-            raise ConfigError(
-                "shortlist and funnel exclude each other: a shortlist is a funnel of two stages"
-            )
-        if shortlist is not None:
-            if shortlist < top:
-                raise ConfigError(f"shortlist={shortlist} is less than top={top}: keep at least that many")
-            short = shortlist_dim(self.axes)
-            return [(short, shortlist), (dim, top)] if short < dim else [(dim, top)]
-        if funnel is True:
-            return default_funnel(self.axes, dim, top)
-        if not funnel:
-            return [(dim, top)]
-        stages = [(int(size), int(keep)) for size, keep in funnel]
-        for size, keep in stages:
-            self.axes.resolve(size, None)
-            if keep < top:
-                raise ConfigError(
-                    f"funnel stage ({size}, {keep}) keeps less than top={top}: keep at least that many"
-                )
-        return [*stages, (dim, top)]
+    # --- changing ------------------------------------------------------------------------------------------
 
-    def _hits(self, scores: Float[np.ndarray, " keep"], rows: np.ndarray) -> list[Hit]:
-        found = self.documents.rows([int(row) for row in rows])
-        return [
-            Hit(id=d["id"], score=float(s), title=d["title"], text=d["text"], source=d["source"])
-            for s, d in zip(scores, found)
-        ]
+    def add(self, documents: Iterable["Document"], *, progress: bool = False) -> int:
+        """Encodes and adds new documents; returns how many.
+
+        In a folder this is one step: all are there afterwards, or none. Elsewhere each batch is.
+
+        Raises:
+            DataError: an id that is there already or comes twice, or a vector that is not finite.
+            ResourceError: another process writes there; no permission; the disk is full.
+        """
+        return self._write(documents, replacing=False, progress=progress)
+
+    def upsert(self, documents: Iterable["Document"], *, progress: bool = False) -> int:
+        """As :meth:`add`; documents whose id is there take the place of the old ones."""
+        return self._write(documents, replacing=True, progress=progress)
+
+    def _write(self, documents: Iterable["Document"], *, replacing: bool, progress: bool) -> int:
+        batches = encoded_batches(self.representation, documents, self.contents.depths, progress=progress)
+        if isinstance(self.backend, LocalBackend):
+            return self.backend.write(batches, replacing=replacing)
+        count = 0
+        for batch, vectors in batches:
+            (self.backend.upsert if replacing else self.backend.add)(batch, vectors)
+            count += len(batch)
+        return count
+
+    def remove(self, ids: str | Sequence[str]) -> None:
+        """Removes documents by id. Raises DataError for an id that is not there; then none is removed."""
+        self.backend.remove([ids] if isinstance(ids, str) else list(ids))
+
+    def get(self, ids: str | Sequence[str]) -> list["Document"]:
+        """Documents by id, in that order. Raises DataError for an id that is not there."""
+        return self.backend.get([ids] if isinstance(ids, str) else list(ids))
+
+    def sync(self, documents: Iterable["Document"], *, progress: bool = False) -> SyncReport:
+        """Makes the index hold exactly these documents; only texts that are new to it are encoded."""
+        return sync(self, documents, progress=progress)
+
+    # --- the rest ------------------------------------------------------------------------------------------
+
+    def vectors(self, layers: int) -> Float[np.ndarray, "documents width"]:
+        """The vectors of all documents after ``layers`` layers, in the order in which they were added.
+
+        Raises:
+            ConfigError: a depth that is not stored, or documents that are not in the folder.
+        """
+        if not isinstance(self.backend, LocalBackend):
+            raise ConfigError(f"the vectors of {self.folder} are in its store; search there")
+        return self.backend.vectors(layers)
+
+    def refresh(self) -> bool:
+        """Sees what other processes changed since; returns whether there was anything."""
+        if not isinstance(self.backend, LocalBackend):
+            return False
+        model = self.backend.manifest.model, self.contents.model
+        changed = self.backend.refresh()
+        if (self.backend.manifest.model, self.contents.model) != model:
+            self._representation = None
+        return changed
+
+    def statistics(self) -> Statistics:
+        """Documents, bytes, kinds, and the fields that filters can name."""
+        return self.backend.statistics()
+
+    def close(self) -> None:
+        """Lets go of files and connections."""
+        self.backend.close()
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def open_index(folder: Path | str, representation: "Representation | None" = None) -> Index:
-    """Opens an index after checking the hash of every file in it.
+def _hit(found: Found) -> Hit:
+    document = found.document
+    return Hit(
+        id=document.id,
+        score=found.score,
+        title=document.title,
+        text=document.text,
+        source=document.source,
+        meta=document.meta,
+    )
+
+
+def open_index(
+    folder: Path | str, representation: "Representation | None" = None, *, verify: bool = True
+) -> Index:
+    """Opens an index; ``verify`` compares the hash of every file in it with the recorded one.
 
     ``representation`` saves loading the copy of the model in the folder; it must be the same model.
 
     Raises:
-        ArtifactError: not an index, a damaged or missing file, or another model than the one that built it.
+        ArtifactError: not an index, a newer format, a damaged or missing file, or another model than the one
+            that built it.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    if representation is not None and representation.fingerprint != manifest.model:
+    if representation is not None and representation.fingerprint != manifest.contents.model:
         raise ArtifactError(
-            f"{folder} was built with model {manifest.model}, not {representation.fingerprint}: "
-            "vectors of two models cannot be compared; build an index with this model"
+            f"{folder} was built with model {manifest.contents.model}, not {representation.fingerprint}: "
+            "vectors of two models cannot be compared; build an index with this model, or leave the model out "
+            "and the one in the index is taken"
         )
-    return Index(folder, manifest, representation)
+    if not manifest.store:
+        return Index(folder, LocalBackend.open(folder, verify=verify), representation)
+    from brickwork.index.backends import open_backend
+
+    for name, entry in manifest.files.items():
+        check_file(folder, name, entry)
+    backend = open_backend(manifest.store)
+    if backend.contents != manifest.contents:
+        raise ArtifactError(
+            f"{manifest.store} holds vectors of model {backend.contents.model}, {folder} is of "
+            f"{manifest.contents.model}: they do not belong together; build the index anew"
+        )
+    return Index(folder, backend, representation)

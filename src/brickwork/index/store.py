@@ -1,159 +1,47 @@
-"""What an index keeps on disk: documents read by row without loading them, vectors in shards, one manifest.
+"""The two kinds of files of a segment: documents read by row without loading them, and vectors that are mapped."""
 
-manifest.json            format, model, counts, sizes, and the sha256 of every other file
-documents.arrow          id, title, text, source, meta by row (Arrow IPC, mapped into memory)
-vectors-<layers>-*.safetensors   unit vectors of full width, one set for each stored depth
-model/                   the representation that encodes the queries
-"""
-
-import bisect
+import hashlib
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from brickwork.core.config import from_dict, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import load_tensors, os_errors, read_json, save_tensors, sha256_file, write_json
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import check_tensor_file, os_errors
+from brickwork.data.types import Document
+from brickwork.encoders.tokenization import clean_text
+from brickwork.representation.export_parquet import document_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from brickwork.data.types import Document
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-DOCUMENTS = "documents.arrow"
-MODEL = "model"
-ROWS_PER_BATCH = 512
-_COLUMNS = ("id", "title", "text", "source", "meta")
+COLUMNS = ("id", "title", "text", "source", "meta")
+TEXT_HASH = "text_hash"
+HASH_BYTES = 16
+# Room for the header of a vector file, which is written when the number of rows is known; the rows begin at a
+# multiple of 64 bytes.
+_HEADER_BYTES = 120
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What an index holds: ``dims`` and ``layers`` as the model was trained, ``depths`` as stored."""
-
-    format: int
-    model: str
-    count: int
-    dims: tuple[int, ...]
-    layers: tuple[int, ...]
-    depths: tuple[int, ...]
-    shards: int
-    files: dict[str, str]
-
-    @property
-    def width(self) -> int:
-        """Numbers in a full vector."""
-        return self.dims[-1]
+def text_hash(document: Document) -> bytes:
+    """Sixteen bytes that are equal where the texts that are encoded are."""
+    text = clean_text(document_text(document)).encode()
+    return hashlib.blake2b(text, digest_size=HASH_BYTES).digest()
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest: last, because it vouches for the other files."""
-    write_json(folder / MANIFEST, to_dict(manifest))
+def stored_form(document: Document) -> Document:
+    """The document as it will be read again: texts in valid Unicode, metadata as JSON keeps it."""
+    texts = {name: clean_text(getattr(document, name)) for name in COLUMNS[:-1]}
+    return Document(**texts, meta=json.loads(_meta_text(document)))
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """Relative path → sha256 of every file below ``folder`` except the manifest."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an index whose files are all there and unchanged.
-
-    Raises:
-        ArtifactError: not an index, another format, or a file that is missing or damaged (by name).
-    """
-    if not (folder / MANIFEST).is_file():
-        raise ArtifactError(
-            f"{folder} is not an index: it has no {MANIFEST}. Make one with `brickwork index`"
-        )
-    values = read_json(folder / MANIFEST)
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise ArtifactError(f"{folder} has index format {found}; this version reads {FORMAT}: build it anew")
-    try:
-        manifest = from_dict(Manifest, values)
-    except ConfigError as error:
-        raise ArtifactError(f"{folder / MANIFEST} is damaged ({error}); build the index anew") from error
-    for name, wanted in manifest.files.items():
-        path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(
-                f"{folder / MANIFEST} names a file outside the index ({name}); it was refused"
-            )
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing from the index; build the index anew")
-        if sha256_file(path) != wanted:
-            raise ArtifactError(
-                f"{path} is damaged: its sha256 is not the recorded one; build the index anew"
-            )
-    return manifest
-
-
-def _vector_file(depth: int, shard: int) -> str:
-    return f"vectors-{depth}-{shard:05d}.safetensors"
-
-
-def write_vectors(folder: Path, depth: int, shard: int, vectors: Float[np.ndarray, "rows width"]) -> None:
-    """One shard of the vectors of one depth."""
-    import torch
-
-    save_tensors(folder / _vector_file(depth, shard), {"vectors": torch.from_numpy(vectors)})
-
-
-def read_vectors(folder: Path, manifest: Manifest, depth: int) -> Float[np.ndarray, "documents width"]:
-    """All vectors of one depth, in the order of the documents.
-
-    Raises:
-        ArtifactError: shards whose shapes do not fit the manifest.
-    """
-    matrix = np.empty((manifest.count, manifest.width), dtype=np.float32)
-    start = 0
-    for shard in range(manifest.shards):
-        path = folder / _vector_file(depth, shard)
-        vectors = load_tensors(path).get("vectors")
-        rows = 0 if vectors is None else len(vectors)
-        if vectors is None or vectors.shape[1:] != matrix.shape[1:] or start + rows > len(matrix):
-            raise ArtifactError(
-                f"{path} does not hold vectors of width {manifest.width}; build the index anew"
-            )
-        matrix[start : start + rows] = vectors.numpy()
-        start += rows
-    if start != manifest.count:
-        raise ArtifactError(
-            f"{folder} has {start} vectors for {manifest.count} documents; build the index anew"
-        )
-    return matrix
-
-
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema([(name, pa.large_string()) for name in _COLUMNS])
-
-
-def write_documents(path: Path, documents: Iterable["Document"]) -> Iterator[list["Document"]]:
-    """Writes documents as they come and yields each written batch, so that memory stays flat."""
-    import pyarrow as pa
-
-    with os_errors(path), pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _schema()) as writer:
-        for batch in batches(documents, ROWS_PER_BATCH):
-            rows = [
-                {
-                    **{name: getattr(document, name) for name in _COLUMNS},
-                    "meta": json.dumps(dict(document.meta), default=str),
-                }
-                for document in batch
-            ]
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_schema()))
-            yield batch
+def _meta_text(document: Document) -> str:
+    return clean_text(json.dumps(dict(document.meta), default=str, ensure_ascii=False))
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -168,34 +56,160 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-class DocumentStore:
-    """The documents of an index by row. The file is mapped: only the rows that are asked for are read."""
+class DocumentWriter:
+    """Writes documents to an Arrow file as they come."""
 
     def __init__(self, path: Path):
         import pyarrow as pa
 
+        self.path = path
+        fields = [(name, pa.large_string()) for name in COLUMNS]
+        self._schema = pa.schema([*fields, (TEXT_HASH, pa.binary(HASH_BYTES))])
+        with os_errors(path):
+            self._file = pa.OSFile(str(path), "wb")
+            self._writer = pa.ipc.new_file(self._file, self._schema)
+
+    def write(self, documents: Sequence[Document]) -> None:
+        """Appends documents; what has no UTF-8 form in them is replaced by U+FFFD."""
+        import pyarrow as pa
+
+        columns: dict[str, list[Any]] = {
+            name: [clean_text(getattr(document, name)) for document in documents] for name in COLUMNS[:-1]
+        }
+        columns["meta"] = [_meta_text(document) for document in documents]
+        columns[TEXT_HASH] = [text_hash(document) for document in documents]
+        batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
+        with os_errors(self.path):
+            self._writer.write_batch(batch)
+
+    def copy(self, documents: "DocumentStore", rows: Int[np.ndarray, " rows"]) -> None:
+        """Appends rows of another file."""
+        import pyarrow as pa
+
+        table = documents.table.select(list(COLUMNS)).take(pa.array(rows))
+        hashes = [documents.text_hashes[row].tobytes() for row in rows]
+        table = table.append_column(TEXT_HASH, pa.array(hashes, pa.binary(HASH_BYTES)))
+        with os_errors(self.path):
+            self._writer.write_table(table)
+
+    def close(self) -> None:
+        """Finishes the file; harmless when called again."""
+        with os_errors(self.path):
+            self._writer.close()
+            self._file.close()
+
+
+class VectorWriter:
+    """Writes rows of float32 to a safetensors file as they come: the header, of fixed length, last."""
+
+    def __init__(self, path: Path, width: int):
+        self.path = path
+        self.width = width
+        self.rows = 0
+        with os_errors(path):
+            self._file = open(path, "wb")  # noqa: SIM115
+            self._file.write(bytes(8 + _HEADER_BYTES))
+
+    def write(self, vectors: Float[np.ndarray, "rows width"]) -> None:
+        with os_errors(self.path):
+            self._file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+        self.rows += len(vectors)
+
+    def close(self) -> None:
+        """Finishes the file; harmless when called again."""
+        if self._file.closed:
+            return
+        end = self.rows * self.width * 4
+        entry = {"dtype": "F32", "shape": [self.rows, self.width], "data_offsets": [0, end]}
+        header = json.dumps({"vectors": entry}, separators=(",", ":")).encode()
+        with os_errors(self.path), self._file as file:
+            file.seek(0)
+            file.write(_HEADER_BYTES.to_bytes(8, "little") + header.ljust(_HEADER_BYTES))
+
+
+def mapped_vectors(path: Path, data: mmap.mmap, width: int) -> Float[np.ndarray, "rows width"]:
+    """The vectors in a safetensors file whose bytes are mapped, without reading them.
+
+    Raises:
+        ArtifactError: its header does not fit the file, or it does not hold vectors of this width.
+    """
+    entry = check_tensor_file(path).get("vectors")
+    if entry is None or entry["dtype"] != "F32" or len(entry["shape"]) != 2 or entry["shape"][1] != width:
+        raise ArtifactError(f"{path} does not hold vectors of width {width}; build the index anew")
+    start = 8 + int.from_bytes(data[:8], "little") + entry["data_offsets"][0]
+    rows = entry["shape"][0]
+    return np.frombuffer(data, dtype="<f4", count=rows * width, offset=start).reshape(rows, width)
+
+
+class DocumentStore:
+    """The documents of a segment by row. The file is mapped: only the rows that are asked for are read.
+
+    ``check`` looks at every string of the file once, so that a file that lies about its lengths is refused.
+
+    Raises:
+        ArtifactError: the file is not what :class:`DocumentWriter` writes.
+    """
+
+    def __init__(self, path: Path, data: Any = None, *, check: bool = False):
+        import pyarrow as pa
+
         try:
-            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            self._batches = [self._reader.get_batch(i) for i in range(self._reader.num_record_batches)]
-            names = tuple(self._reader.schema.names)
-        except (pa.ArrowInvalid, OSError) as error:
+            source = pa.memory_map(str(path)) if data is None else pa.BufferReader(pa.py_buffer(data))
+            reader = pa.ipc.open_file(source)
+            found = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            for batch in found:
+                batch.validate(full=check)
+            self.table = pa.Table.from_batches(found, schema=reader.schema)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise ArtifactError(f"{path} cannot be read ({error}); build the index anew") from error
-        if names != _COLUMNS:
+        self.path = path
+        names = self.table.schema.names
+        wanted = [pa.field(name, pa.large_string()) for name in COLUMNS]
+        if list(self.table.schema)[: len(COLUMNS)] != wanted or any(c.null_count for c in self.table.columns):
             raise ArtifactError(
-                f"{path} has columns {list(names)}, not {list(_COLUMNS)}; build the index anew"
+                f"{path} has columns {names}, not {list(COLUMNS)} of texts; build the index anew"
             )
-        self._ends = list(accumulate(batch.num_rows for batch in self._batches))
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self.table.num_rows
 
-    def rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """id, title, text, source and meta of the given rows."""
-        found = []
-        for row in rows:
-            number = bisect.bisect_right(self._ends, row)
-            batch = self._batches[number]
-            place = row - (self._ends[number] - batch.num_rows)
-            values = {name: batch.column(i)[place].as_py() for i, name in enumerate(_COLUMNS)}
-            found.append({**values, "meta": json.loads(values["meta"])})
-        return found
+    def rows(self, rows: Sequence[int] | Int[np.ndarray, " rows"]) -> list[Document]:
+        """The documents of the given rows, in that order."""
+        import pyarrow as pa
+
+        found = self.table.select(list(COLUMNS)).take(pa.array(rows, pa.int64()))
+        return [
+            Document(**{**values, "meta": read_meta(values["meta"], self.path)})
+            for values in found.to_pylist()
+        ]
+
+    def find(self, ids: "pa.Array") -> Int[np.ndarray, " rows"]:
+        """For each row the place of its id in ``ids``, -1 where it is not among them."""
+        import pyarrow.compute as pc
+
+        places = pc.index_in(self.table["id"], value_set=ids)
+        return np.asarray(pc.fill_null(places, -1))
+
+    @cached_property
+    def text_hashes(self) -> np.ndarray:
+        """:func:`text_hash` of each row, as an array of 16-byte items. Format 1 did not keep them."""
+        if TEXT_HASH in self.table.schema.names:
+            kept = self.table[TEXT_HASH].to_pylist()
+        else:
+            kept = [text_hash(document) for document in self.rows(range(len(self)))]
+        return np.frombuffer(b"".join(kept), dtype=f"V{HASH_BYTES}")
+
+
+def read_meta(text: str, path: Path) -> dict[str, Any]:
+    """The metadata of a document from its JSON.
+
+    Raises:
+        ArtifactError: it is not a JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise ArtifactError(f"{path} holds metadata that is not a JSON object; build the index anew")
+    return values

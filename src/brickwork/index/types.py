@@ -6,7 +6,7 @@ beside such vectors and compares. A comparison follows a :class:`Plan`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -67,15 +67,20 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What an index holds: ``bytes`` by part (documents, vectors, kinds), ``fields`` that filters can name."""
+    """What an index holds: ``bytes`` by part (documents, vectors, kinds), ``fields`` that filters can name.
+
+    ``duplicates``: documents whose text an earlier one has too, where the backend counts them.
+    """
 
     documents: int
     removed: int = 0
+    duplicates: int = 0
     kinds: tuple[Kind, ...] = ("flat",)
     bytes: dict[str, int] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Backend(Protocol):
     """Holds documents with their vectors, and compares.
 
@@ -84,7 +89,8 @@ class Backend(Protocol):
     see the state before or after a change, never one in between.
     """
 
-    contents: Contents
+    @property
+    def contents(self) -> Contents: ...
 
     def __len__(self) -> int: ...
 

@@ -14,6 +14,7 @@ from brickwork import api
 from brickwork.cli import training
 from brickwork.core.errors import ConfigError
 from brickwork.index import index as index_module
+from brickwork.index.types import Contents, Statistics
 
 
 @pytest.fixture
@@ -92,13 +93,16 @@ def test_encode(brickwork, called):
 class StandInIndex:
     """An opened index that returns made-up hits."""
 
-    manifest = SimpleNamespace(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
+    contents = Contents(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
 
     def __init__(self):
         self.asked = []
 
     def __len__(self):
         return 7
+
+    def statistics(self):
+        return Statistics(documents=7, duplicates=2)
 
     def answer(self, query, top=10, **options):
         self.asked.append((query, top, options))
@@ -140,7 +144,7 @@ def test_search_json_is_what_others_rely_on(brickwork, monkeypatch):
     assert found["milliseconds"] == 1.75
     assert len(found["results"]) == 3
     assert {"id", "score", "title", "text"} <= set(found["results"][0])
-    assert opened.asked[-1] == ("how to", 3, {"dim": 8, "layers": 2, "shortlist": None})
+    assert opened.asked[-1] == ("how to", 3, {"dim": 8, "layers": 2})
 
 
 def test_search_for_people_shows_titles_as_they_are(brickwork, monkeypatch):

@@ -10,7 +10,6 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.data.types import Document
 from brickwork.index.build import build_index
 from brickwork.index.index import open_index
-from brickwork.index.store import DocumentStore
 from brickwork.representation.export_parquet import document_text
 
 
@@ -102,11 +101,10 @@ def test_more_results_than_documents_and_no_query(tmp_path, model, documents):
 
 
 def test_opened_again_in_another_place(tmp_path, model, documents):
-    built = build_index(model, documents * 8, tmp_path / "index", shard_rows=600)
+    built = build_index(model, documents, tmp_path / "index")
     before = built.search(["word3", "word4 word5"])
     shutil.move(tmp_path / "index", tmp_path / "moved")
     assert open_index(tmp_path / "moved", model).search(["word3", "word4 word5"]) == before
-    assert len(list((tmp_path / "moved").glob("vectors-2-*.safetensors"))) == 2
 
 
 def test_the_model_comes_from_the_index_when_none_is_given(tmp_path, model, documents, monkeypatch):
@@ -126,12 +124,12 @@ def test_another_model_is_refused(tmp_path, model, documents):
 
 
 @pytest.mark.parametrize(
-    "name", ["documents.arrow", "vectors-2-00000.safetensors", "model/brickwork.json", "manifest.json"]
+    "name", ["documents.arrow", "vectors-2.safetensors", "model/brickwork.json", "manifest.json"]
 )
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_damaged_files_are_refused_by_name(tmp_path, model, documents, name, damage):
     build_index(model, documents, tmp_path / "index")
-    path = tmp_path / "index" / name
+    (path,) = (tmp_path / "index").rglob(name)
     content = bytearray(path.read_bytes())
     if damage == "remove":
         path.unlink()
@@ -147,14 +145,13 @@ def test_damaged_files_are_refused_by_name(tmp_path, model, documents, name, dam
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99"),
-        ({"count": 149}, "150 documents, its manifest 149"),
-        ({"count": "many"}, "count"),
-        ({"surprise": 1}, "surprise"),
-        ({"files": {"../outside": "0" * 64}}, "outside the index"),
+        ({"format": 99}, "format 99.*update Brickwork"),
+        ({"format": "2"}, "format 2"),
+        ({"generation": 30}, "checksum"),
+        ({"checksum": "0" * 64}, "checksum"),
     ],
 )
-def test_a_manifest_that_lies_is_refused(tmp_path, model, documents, change, message):
+def test_a_manifest_that_was_changed_is_refused(tmp_path, model, documents, change, message):
     build_index(model, documents, tmp_path / "index")
     path = tmp_path / "index" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -216,20 +213,12 @@ def test_documents_are_streamed(tmp_path, model):
             ahead.append(i - model.encoded)
             yield Document(id=str(i), title="", text=f"word{i % 7}", source="s", meta={})
 
-    index = build_index(model, stream(), tmp_path / "index", shard_rows=700, progress=True)
+    index = build_index(model, stream(), tmp_path / "index", progress=True)
     assert max(ahead) <= 512
     assert len(index) == 2000
 
 
-def test_document_store_reads_rows_as_they_were(tmp_path, model, documents):
-    index = build_index(model, documents * 5, tmp_path / "index")  # more than one batch of rows
-    store = DocumentStore(index.folder / "documents.arrow")
-    for row in (0, 5, 511, 512, 749):
-        document = (documents * 5)[row]
-        assert store.rows([row])[0] == {
-            "id": document.id,
-            "title": document.title,
-            "text": document.text,
-            "source": document.source,
-            "meta": document.meta,
-        }
+def test_documents_come_back_as_they_were(tmp_path, model, documents):
+    index = build_index(model, documents, tmp_path / "index")
+    assert index.get([d.id for d in reversed(documents)]) == documents[::-1]
+    assert list(index.backend.documents()) == documents

@@ -1,0 +1,302 @@
+"""Verbs that make an index, keep it in order, and search it."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brickwork.cli import output
+from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, column_names, sizes
+from brickwork.core.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.index.index import Index
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs of this module."""
+    add(
+        app,
+        index,
+        "Use",
+        "brickwork index runs/docs docs/ --out runs/docs-index --layers 3,6",
+        "brickwork index runs/docs docs/ --out runs/docs-index --update",
+        "brickwork index runs/docs-index --verify",
+    )
+    add(
+        app,
+        search,
+        "Use",
+        'brickwork search runs/docs-index "how do I resume a run?"',
+        'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
+        'brickwork search runs/docs-index "resume" --where "source=guide.md"',
+    )
+
+
+def index(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a SentenceTransformer folder or a hub id; with --verify, --repair or --stats "
+            "the folder of an index.",
+            metavar="MODEL|INDEX",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="A folder, a .jsonl, .csv, .parquet or .txt file, or a known set.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the index.", show_default=False)] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Depths to search at, e.g. 3,6 (default: the full depth).")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, or auto to measure.")
+    ] = "auto",
+    update: Annotated[
+        bool, typer.Option("--update", help="Bring the index in --out up to date: encode only what changed.")
+    ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep documents and vectors elsewhere, e.g. postgresql://user@host/db.", show_default=False
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file of INDEX against its recorded hash.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make what is damaged in INDEX anew from its documents.")
+    ] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
+    columns: Columns = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Encode documents and store them in a searchable index; bring one up to date, check it, mend it."""
+    care = [name for name, wanted in (("verify", verify), ("repair", repair), ("stats", stats)) if wanted]
+    if len(care) > 1 or (care and (data or out or update or store)):
+        raise ConfigError(f"--{care[0]} takes the folder of an index and nothing else: index DIR --{care[0]}")
+    if care:
+        _CARE[care[0]](Path(model), as_json, quiet)
+        return
+    if data is None or out is None:
+        missing = "DATA" if data is None else "--out DIR"
+        raise ConfigError(f"{missing} is missing; write: brickwork index MODEL DATA --out DIR")
+    if update:
+        if layers or store or kind != "auto":
+            raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
+        _update(model, data, out, columns, limit, as_json, quiet)
+    else:
+        _build(model, data, out, layers, kind, store, columns, limit, as_json, quiet)
+
+
+def _build(
+    model: str,
+    data: str,
+    out: Path,
+    layers: str | None,
+    kind: str,
+    store: str | None,
+    columns: list[str] | None,
+    limit: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from brickwork import api
+
+    with output.results_only(as_json):
+        made = api.build_index(
+            model,
+            data,
+            out,
+            layers=sizes(layers, "--layers"),
+            kind=kind,
+            store=store,
+            columns=column_names(columns),
+            limit=limit,
+            progress=not quiet,
+        )
+    if as_json:
+        output.emit_json({"folder": str(out), **_held(made)})
+        return
+    print(out)
+    output.hint(_summary(made), quiet)
+    output.next_commands({"search them": f'brickwork search {shlex.quote(str(out))} "your question"'}, quiet)
+
+
+def _update(
+    model: str,
+    data: str,
+    out: Path,
+    columns: list[str] | None,
+    limit: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from brickwork import api
+
+    with output.results_only(as_json):
+        made, report = api.update_index(
+            model, data, out, columns=column_names(columns), limit=limit, progress=not quiet
+        )
+    if as_json:
+        output.emit_json({"folder": str(out), **_held(made), **asdict(report)})
+        return
+    print(out)
+    counts = ", ".join(f"{count:,} {name}" for name, count in asdict(report).items())
+    output.hint(f"{len(made):,} documents: {counts}", quiet)
+
+
+def _held(made: "Index") -> dict[str, Any]:
+    contents = made.contents
+    sizes_held = {"dims": list(contents.dims), "layers": list(contents.depths)}
+    return {"documents": len(made), "model": contents.model, **sizes_held}
+
+
+def _summary(made: "Index") -> str:
+    duplicates = made.statistics().duplicates
+    return f"{len(made):,} documents" + (
+        f", {duplicates:,} of them with a text that another one has too" if duplicates else ""
+    )
+
+
+def _verify(folder: Path, as_json: bool, quiet: bool) -> None:
+    from dataclasses import asdict
+
+    from brickwork.index.lifecycle import verify_index
+
+    problems = verify_index(folder)
+    if as_json:
+        output.emit_json({"folder": str(folder), "problems": [asdict(problem) for problem in problems]})
+    else:
+        for problem in problems:
+            print(f"{problem.file}: {problem.what}")
+    if problems:
+        raise ArtifactError(
+            f"{len(problems)} of the files of {folder} are not as they were written; "
+            f"mend it: brickwork index {shlex.quote(str(folder))} --repair"
+        )
+    output.hint(f"{folder}: every file is as it was written", quiet or as_json)
+
+
+def _repair(folder: Path, as_json: bool, quiet: bool) -> None:
+    from dataclasses import asdict
+
+    from brickwork.index.lifecycle import repair_index
+
+    with output.results_only(as_json):
+        report = repair_index(folder)
+    if as_json:
+        output.emit_json({"folder": str(folder), **asdict(report)})
+        return
+    for name in report.repaired:
+        print(f"{name}: made anew")
+    for text in report.lost:
+        print(f"lost: {text}")
+    output.hint(f"{folder}: {report.documents:,} documents; nothing else was to do", quiet)
+
+
+def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
+    from dataclasses import asdict
+
+    from brickwork.index.index import open_index
+
+    with output.results_only(as_json), open_index(folder, verify=False) as opened:
+        found = opened.statistics()
+        held = _held(opened)
+    if as_json:
+        output.emit_json({"folder": str(folder), **held, **asdict(found)})
+        return
+    rows: dict[str, Any] = {
+        "documents": f"{found.documents:,}",
+        "removed, space not yet given back": f"{found.removed:,}",
+        "with the text of another one": f"{found.duplicates:,}",
+        "kinds of search": ", ".join(found.kinds),
+        "dims": ", ".join(map(str, held["dims"])),
+        "layers": ", ".join(map(str, held["layers"])),
+        "fields for --where": ", ".join(found.fields),
+        "model": held["model"],
+        **{f"bytes of {part}": f"{size:,}" for part, size in found.bytes.items()},
+    }
+    for name, value in rows.items():
+        print(f"{name:<36}{value}")
+
+
+_CARE = {"verify": _verify, "repair": _repair, "stats": _stats}
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="The folder of an index.", show_default=False)],
+    query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    dim: Dim = None,
+    layers: Layers = None,
+    top: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
+    shortlist: Annotated[
+        int | None, typer.Option(help="Find this many on a short prefix first, then order them at --dim.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Only documents that match, e.g. 'source=guide.md, year>=2020, tag in a|b'.",
+            show_default=False,
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="The cheapest search measured to find this share of the best.")
+    ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="The best search measured to take no longer than this.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search an index; cut the vectors and the encoder for speed.
+
+    The time is that of encoding and comparing this query, with model and vectors already in memory.
+    """
+    import warnings
+    from dataclasses import asdict
+
+    from brickwork.index.index import open_index
+
+    wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
+    options: dict[str, Any] = {"dim": dim, "layers": layers, **{k: v for k, v in wanted.items() if v is not None}}
+    with output.results_only(as_json):
+        opened = open_index(index)
+        # Once untimed: the first call also loads the model, which says nothing about the size asked for.
+        opened.answer(query, top, **options)
+        answer = opened.answer(query, top, **options)
+    for text in answer.notes:
+        warnings.warn(text, stacklevel=1)
+    milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
+    if as_json:
+        results = [asdict(hit) for hit in answer.hits[0]]
+        sizes_used = {"dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes)}
+        output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
+        return
+    _show_hits(answer.hits[0])
+    size = f"{answer.dim} dims, {answer.layers} layers"
+    output.hint(f"{len(opened):,} documents at {size}: {milliseconds:.1f} ms", quiet)
+
+
+def _show_hits(hits: list[Any]) -> None:
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    out = output.console()
+    for rank, hit in enumerate(hits, 1):
+        title = escape(hit.title or hit.id)
+        out.print(
+            f"[bold]{rank:>2}  {title}[/bold]  [dim]{hit.score:.3f}  {escape(hit.source)}[/dim]",
+            soft_wrap=True,
+        )
+        text = " ".join(hit.text.split())
+        out.print(Padding(escape(text if len(text) <= 240 else text[:239] + "…"), (0, 0, 0, 4)))

@@ -1,0 +1,49 @@
+"""Where documents and vectors live: in the folder of the index, or in a store that a location names."""
+
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.index.types import Backend, Contents
+
+SCHEMES = {
+    "postgresql": "a PostgreSQL server with pgvector, postgresql://user@host/database",
+    "qdrant": "a Qdrant server, qdrant:http://host:6333/collection",
+}
+
+
+def create_backend(location: str, contents: "Contents") -> "Backend":
+    """A new, empty store.
+
+    Raises:
+        ConfigError: an unknown kind of location. MissingExtraError: the client is not installed.
+        ResourceError: the server cannot be reached.
+    """
+    return _backend(location).create(location, contents)
+
+
+def open_backend(location: str) -> "Backend":
+    """The store that :func:`create_backend` made. Raises as that, and ArtifactError where it is not there."""
+    return _backend(location).open(location)
+
+
+def without_password(location: str) -> str:
+    """The location as it may be written down: PostgreSQL finds passwords in ~/.pgpass or PGPASSWORD."""
+    scheme, separator, rest = location.partition("://")
+    account, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{account.split(':')[0]}{at}{place}" if at else location
+
+
+def _backend(location: str) -> Any:
+    scheme = location.partition(":")[0].lower()
+    if scheme in ("postgresql", "postgres"):
+        from brickwork.index.postgres import PostgresBackend
+
+        return PostgresBackend
+    if scheme == "qdrant":
+        from brickwork.index.qdrant import QdrantBackend
+
+        return QdrantBackend
+    known = "; ".join(SCHEMES.values())
+    raise ConfigError(f"store={location!r} is no location that is known; use {known}; or leave it out")

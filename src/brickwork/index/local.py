@@ -1,0 +1,424 @@
+"""The embedded store: one folder, one writer at a time, any number of readers.
+
+Readers work on a :class:`Snapshot` whose files are mapped; a change writes new files, then the manifest, then
+removes what the new manifest does not name. The writer holds the folder's lock and starts from the newest
+state, so that several processes may write in turn.
+"""
+
+import contextlib
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError, ResourceError
+from brickwork.core.files import FolderLock
+from brickwork.data.types import Document
+from brickwork.encoders.tokenization import clean_text
+from brickwork.index.maintenance import (
+    first_to_merge,
+    merged,
+    remove_unnamed,
+    shortlists_are_old,
+    wants_shortlists,
+    with_shortlists,
+    write_removed,
+)
+from brickwork.index.manifest import (
+    MODEL,
+    SHORTLISTS,
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    check_file,
+    check_size,
+    file_entries,
+    files_below,
+    read_manifest,
+    segment_files,
+    with_files,
+    write_manifest,
+)
+from brickwork.index.scan import run_plan
+from brickwork.index.segments import Snapshot, write_segment
+from brickwork.index.store import text_hash
+from brickwork.index.types import Contents, Found, Plan, Statistics, check_batch
+
+if TYPE_CHECKING:
+    from brickwork.index.filters import Filter
+
+Batch = tuple[Sequence[Document], Mapping[int, np.ndarray]]
+
+
+class LocalBackend:
+    """Documents and vectors in a folder: :class:`Backend`, and what only a folder can do."""
+
+    def __init__(self, folder: Path, snapshot: Snapshot, *, verify: bool = True):
+        self.folder = folder
+        self.verify = verify
+        self._snapshot = snapshot
+
+    @classmethod
+    def create(cls, folder: Path | str, contents: Contents, *, kind: str = "flat") -> "LocalBackend":
+        """An empty index in a folder that does not exist or is empty.
+
+        Raises:
+            ConfigError: the folder holds something.
+            ResourceError: no permission, disk full.
+        """
+        folder = Path(folder)
+        check_free(folder)
+        write_manifest(folder, Manifest(generation=1, contents=contents, kind=kind))
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path | str, *, verify: bool = True) -> "LocalBackend":
+        """The index in a folder, its newest state.
+
+        Sizes are compared before anything is read; ``verify`` also compares the hash of every file.
+
+        Raises:
+            ArtifactError: not an index, a newer format, or a file that is missing or damaged (by name).
+        """
+        folder = Path(folder)
+        return cls(folder, _newest(folder, None, verify=verify), verify=verify)
+
+    @property
+    def manifest(self) -> Manifest:
+        """That of the state that is read."""
+        return self._snapshot.manifest
+
+    @property
+    def contents(self) -> Contents:
+        return self._snapshot.manifest.contents
+
+    def __len__(self) -> int:
+        return self._snapshot.live
+
+    def refresh(self) -> bool:
+        """Goes on to the newest state; returns whether there was a newer one."""
+        if read_manifest(self.folder) == self.manifest:
+            return False
+        self._snapshot = _newest(self.folder, self._snapshot, verify=self.verify)
+        return True
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Documents by id, in that order.
+
+        Raises:
+            DataError: an id that is not there.
+        """
+        snapshot = self._snapshot
+        return snapshot.documents(_rows(snapshot, ids))
+
+    def ids(self) -> Iterator[str]:
+        """The ids of all documents, in the order in which they were added."""
+        snapshot = self._snapshot
+        for start, segment in snapshot.parts():
+            names = segment.documents.table["id"]
+            for row, name in enumerate(names):
+                if snapshot.removed is None or not snapshot.removed[start + row]:
+                    yield name.as_py()
+
+    def documents(self) -> Iterator[Document]:
+        """All documents, in the order in which they were added, read a few at a time."""
+        snapshot = self._snapshot
+        rows = snapshot.live_rows()
+        for start in range(0, len(rows), 1024):
+            yield from snapshot.documents(rows[start : start + 1024])
+
+    def vectors(self, layers: int) -> Float[np.ndarray, "documents width"]:
+        """The vectors of :meth:`documents` after ``layers`` layers, in that order.
+
+        Raises:
+            ConfigError: the index does not hold that depth.
+        """
+        snapshot = self._snapshot
+        snapshot.check_depth(layers)
+        if len(snapshot.segments) == 1 and snapshot.removed is None:
+            return snapshot.segments[0].flat(layers).vectors
+        return snapshot.vectors(snapshot.live_rows(), layers, self.contents.width)
+
+    def search(
+        self,
+        queries: Float[np.ndarray, "queries width"],
+        plan: Plan,
+        *,
+        layers: int,
+        where: "Filter | None" = None,
+    ) -> list[list[Found]]:
+        """The best documents of each query, best first; all where fewer match than were asked for.
+
+        Raises:
+            ConfigError: a depth that is not stored, queries of another width, or a filter on a field that no
+                document has.
+        """
+        snapshot = self._snapshot
+        snapshot.check_depth(layers)
+        if queries.shape[1] != self.contents.width:
+            raise ConfigError(
+                f"queries of {queries.shape[1]} numbers cannot be compared with vectors of {self.contents.width}: "
+                "encode them with the model of the index, at full size"
+            )
+        allowed = snapshot.allowed(where)
+        scores, rows = run_plan(snapshot, queries, plan, layers, allowed)
+        unique = np.unique(rows[rows >= 0])
+        documents = dict(zip(unique.tolist(), snapshot.documents(unique)))
+        return [
+            [Found(documents[row], float(score)) for score, row in zip(*one) if row >= 0]
+            for one in zip(scores, rows.tolist())
+        ]
+
+    def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
+        """For each of the documents whose text is here already, by place: the vectors of that text by depth."""
+        snapshot = self._snapshot
+        hashes = np.array([text_hash(document) for document in documents], dtype="V16")
+        found: dict[int, dict[int, np.ndarray]] = {}
+        for _, segment in snapshot.parts():
+            known, order = segment.sorted_hashes
+            places = np.minimum(np.searchsorted(known, hashes.view("S16")), len(known) - 1)
+            for number in np.flatnonzero(known[places] == hashes.view("S16")).tolist():
+                row = order[places[number]]
+                found[number] = {depth: segment.flat(depth).vectors[row] for depth in self.contents.depths}
+        return found
+
+    def statistics(self) -> Statistics:
+        """Counts, kinds and bytes; ``duplicates`` are the documents whose text another one before them has."""
+        snapshot, manifest = self._snapshot, self.manifest
+        parts = {SHORTLISTS: "shortlists", manifest.model: "model"}
+        sizes = {"documents": 0, "vectors": 0}
+        for name, entry in manifest.files.items():
+            part = parts.get(name.split("/")[0], "documents" if name.endswith(".arrow") else "vectors")
+            if name != manifest.removed:
+                sizes[part] = sizes.get(part, 0) + entry.bytes
+        hashes = [segment.documents.text_hashes for segment in snapshot.segments]
+        texts = np.concatenate(hashes)[snapshot.live_rows()] if hashes else np.zeros(0)
+        kinds = dict.fromkeys(["flat", *(entry.kind for entry in manifest.shortlists)])
+        return Statistics(
+            documents=snapshot.live,
+            removed=manifest.rows - snapshot.live,
+            duplicates=len(texts) - len(np.unique(texts)),
+            kinds=tuple(kinds),
+            bytes=sizes,
+            fields=tuple(sorted(snapshot.fields())),
+        )
+
+    def close(self) -> None:
+        """Lets go of the files."""
+        manifest = Manifest(generation=0, contents=self.contents)
+        self._snapshot = Snapshot(self.folder, manifest, verify=False)
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def add(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Adds new documents. Raises as :meth:`Backend.add`; ResourceError: another writer, disk full."""
+        self.write([(documents, vectors)])
+
+    def upsert(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Adds documents, replacing those that have the same id. Raises as :meth:`add`."""
+        self.write([(documents, vectors)], replacing=True)
+
+    def write(self, batches: Iterable[Batch], *, replacing: bool = False) -> int:
+        """Adds a stream of batches in one step, in memory that does not grow with it; returns the number added.
+
+        Raises:
+            DataError, ConfigError: as :meth:`Backend.add`; then nothing is added.
+        """
+        with self.writing("adding documents"):
+            replaced: list[int] = []
+            entry = self._segment(
+                batches, self.manifest, known=True, replaced=replaced if replacing else None
+            )
+            if entry is None:
+                return 0
+            files = file_entries(self.folder, segment_files(entry))
+            removed, more = self._removed(replaced, self.manifest.rows + entry.rows)
+            segments = (*self.manifest.segments, entry)
+            self.commit(with_files(self.manifest, files | more, segments=segments, removed=removed))
+            self._maintain()
+        return entry.rows
+
+    def rewrite(
+        self, batches: Iterable[Batch], contents: Contents, *, kind: str, save_model: Callable[[Path], object]
+    ) -> int:
+        """Replaces all that is here, the model included, in one step; returns the number of documents.
+
+        Raises:
+            DataError: no documents, an id that comes twice, or a vector that is not finite.
+        """
+        with self.writing("building the index"):
+            fresh = replace(
+                self.manifest, contents=contents, kind=kind, reason="", segments=(), shortlists=()
+            )
+            entry = self._segment(batches, fresh, known=False)
+            if entry is None:
+                raise DataError("there are no documents to index; check the path and the columns")
+            model = MODEL if not (self.folder / MODEL).exists() else f"{MODEL}-{fresh.generation + 1}"
+            save_model(self.folder / model)
+            files = file_entries(self.folder, [*segment_files(entry), *files_below(self.folder, model)])
+            self.commit(with_files(fresh, files, segments=(entry,), removed="", model=model))
+            self._maintain()
+        return entry.rows
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Removes documents.
+
+        Raises:
+            DataError: an id that is not there; then none is removed.
+        """
+        with self.writing("removing documents"):
+            rows = _rows(self._snapshot, ids)
+            if len(rows):
+                removed, files = self._removed(rows, self.manifest.rows)
+                self.commit(with_files(self.manifest, files, removed=removed))
+                self._maintain()
+
+    def compact(self) -> None:
+        """Writes all documents into one segment without the removed ones, and the shortlists anew."""
+        with self.writing("compacting"):
+            self._merge(0)
+            self._shortlists()
+
+    @contextlib.contextmanager
+    def writing(self, purpose: str) -> Iterator[None]:
+        """Holds the folder for one writer, at the newest state; afterwards removes what is no longer named."""
+        with FolderLock(self.folder, purpose):
+            self.refresh()
+            remove_unnamed(self.folder, self.manifest)
+            try:
+                yield
+            finally:
+                # After an error too, and without hiding it: whether it came before or after the commit is
+                # read and not guessed.
+                with contextlib.suppress(ArtifactError, OSError):
+                    self.refresh()
+                    remove_unnamed(self.folder, self.manifest)
+
+    def commit(self, manifest: Manifest) -> None:
+        """The one moment of a change; the snapshot follows."""
+        write_manifest(self.folder, manifest)
+        self._snapshot = Snapshot(self.folder, manifest, self._snapshot, verify=False)
+
+    def _segment(
+        self, batches: Iterable[Batch], manifest: Manifest, *, known: bool, replaced: list[int] | None = None
+    ) -> SegmentEntry | None:
+        """Writes a new segment of checked batches; rows that they replace are added to ``replaced``."""
+
+        def checked() -> Iterator[Batch]:
+            seen: set[str] = set()
+            for documents, vectors in batches:
+                ids = [clean_text(document.id) for document in documents]
+                twice = next(
+                    (name for name, count in Counter(ids).items() if count > 1 or name in seen), None
+                )
+                if twice is not None:
+                    raise DataError(
+                        f"the id '{twice}' comes twice; give each document an id of its own, or leave the column "
+                        "of the ids out"
+                    )
+                there = self._snapshot.find(ids) if known else {}
+                if replaced is not None:
+                    replaced.extend(there.values())
+                check_batch(manifest.contents, documents, vectors, () if replaced is not None else there)
+                seen.update(ids)
+                if documents:
+                    yield documents, vectors
+
+        return write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+
+    def _removed(
+        self, rows: Sequence[int] | Int[np.ndarray, " rows"], total: int
+    ) -> tuple[str, dict[str, FileEntry]]:
+        """The name of the file that marks removed rows, these included, and its entry."""
+        if not len(rows):
+            return self.manifest.removed, {}
+        marks = np.zeros(total, dtype=bool)
+        if self._snapshot.removed is not None:
+            marks[: len(self._snapshot.removed)] = self._snapshot.removed
+        marks[rows] = True
+        return write_removed(self.folder, self.manifest.generation + 1, marks)
+
+    def _maintain(self) -> None:
+        """Keeps the index in shape after a change, which stands already: a failure here is only told."""
+        try:
+            first = first_to_merge(self._snapshot)
+            if first is not None:
+                self._merge(first)
+            if shortlists_are_old(self._snapshot):
+                self._shortlists()
+        except ResourceError as error:
+            warnings.warn(
+                f"the change is stored, but {self.folder} could not be compacted afterwards: {error}",
+                BrickworkWarning,
+                stacklevel=4,
+            )
+
+    def _merge(self, first: int) -> None:
+        manifest = merged(self.folder, self._snapshot, first)
+        if manifest is not None:
+            self.commit(manifest)
+
+    def _shortlists(self) -> None:
+        """Builds the shortlists that the kind of this index asks for, over all rows in one segment."""
+        if wants_shortlists(self.manifest):
+            self._merge(0)
+            manifest = with_shortlists(self.folder, self._snapshot)
+            if manifest is not None:
+                self.commit(manifest)
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than an index.
+
+    Raises:
+        ConfigError: names the folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not an index; choose another folder")
+
+
+def _rows(snapshot: Snapshot, ids: Sequence[str]) -> Int[np.ndarray, " rows"]:
+    """The rows of ids.
+
+    Raises:
+        DataError: an id that is not there.
+    """
+    found = snapshot.find(list(ids))
+    for name in ids:
+        if name not in found:
+            raise DataError(
+                f"the id '{name}' is not in the index; its ids are those of the documents' id field"
+            )
+    return np.array([found[name] for name in ids], dtype=np.int64)
+
+
+def _newest(folder: Path, old: Snapshot | None, *, verify: bool) -> Snapshot:
+    """The newest state of a folder. A file that vanished while it was opened means that there is a newer one."""
+    manifest = read_manifest(folder)
+    while True:
+        try:
+            names = {name for name in manifest.files if old is None or name not in old.manifest.files}
+            for name in sorted(names):
+                check_size(folder, name, manifest.files[name])
+            snapshot = Snapshot(folder, manifest, old, verify=verify)
+            if verify:
+                opened = {name for entry in manifest.segments for name in segment_files(entry)}
+                for name in sorted(names - opened - {manifest.removed}):
+                    check_file(folder, name, manifest.files[name])
+            return snapshot
+        except (ArtifactError, FileNotFoundError):
+            newer = read_manifest(folder)
+            if newer == manifest:
+                raise
+            manifest = newer

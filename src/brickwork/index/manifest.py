@@ -1,0 +1,274 @@
+"""The manifest of an index: what belongs to it, vouched for by sizes and hashes, replaced in one step.
+
+A folder holds
+
+manifest.json                                  generation, contents, and bytes and sha256 of every other file
+segments/<name>/documents.arrow                id, title, text, source, meta by row (Arrow IPC, mapped)
+segments/<name>/vectors-<layers>.safetensors   unit vectors of full width, one file for each stored depth
+removed-<generation>.bin                       one bit for each row that is removed
+shortlists/*.safetensors                       first stages other than a scan, over the first rows
+model/                                         the representation that encodes the queries
+
+Segments never change. A change writes new files and then a new manifest, which takes the old one's place
+atomically: whoever opens the folder sees the state before or after it.
+"""
+
+import hashlib
+import json
+import mmap
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import read_json, sha256_file, write_json
+from brickwork.index.types import Contents, Kind
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+MODEL = "model"
+SEGMENTS = "segments"
+SHORTLISTS = "shortlists"
+DOCUMENTS = "documents.arrow"
+REPAIR = "run `brickwork index {folder} --repair`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """What a file must be."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentEntry:
+    """Rows that were written together: the file of their documents, and those of the vectors by depth."""
+
+    rows: int
+    documents: str
+    vectors: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortlistEntry:
+    """A first stage over the first ``rows`` rows, on ``dim`` numbers of the vectors after ``depth`` layers."""
+
+    kind: Kind
+    dim: int
+    depth: int
+    rows: int
+    file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an index holds. ``store`` is the location of documents and vectors that are not in the folder.
+
+    ``kind`` is what was asked for when the index was made, ``reason`` why its shortlists are what they are.
+    """
+
+    format: int = FORMAT
+    generation: int
+    contents: Contents
+    store: str = ""
+    kind: str = "flat"
+    reason: str = ""
+    segments: tuple[SegmentEntry, ...] = ()
+    removed: str = ""
+    shortlists: tuple[ShortlistEntry, ...] = ()
+    model: str = MODEL
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all segments, removed ones included."""
+        return sum(segment.rows for segment in self.segments)
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Over everything else in a manifest: the other files are vouched for by it, and it by this."""
+    plain = {key: value for key, value in values.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replaces the manifest atomically: the one moment at which a change happens."""
+    values = to_dict(manifest)
+    write_json(folder / MANIFEST, {**values, "checksum": _checksum(values)})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an index, brought to the present format; its files are not looked at.
+
+    Raises:
+        ArtifactError: not an index, a newer format, or a manifest that is damaged or names files outside.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} is not an index: it has no {MANIFEST}. Make one with `brickwork index`"
+        )
+    values = read_json(path)
+    found = values.get("format") if isinstance(values, dict) else None
+    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+        raise ArtifactError(
+            f"{folder} has index format {found}; this version reads formats up to {FORMAT}: "
+            "update Brickwork (pip install --upgrade brickwork), or build the index anew"
+        )
+    try:
+        if found == FORMAT and values.pop("checksum", None) != _checksum(values):
+            raise ArtifactError(
+                f"{path} is damaged: its checksum is not the recorded one; restore it or build the index anew"
+            )
+        for number in range(found, FORMAT):
+            values = _MIGRATIONS[number](values, folder)
+        manifest = from_dict(Manifest, values)
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); restore it or build the index anew") from error
+    _check_names(folder, manifest)
+    return manifest
+
+
+def _from_format_1(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Format 1 had one file of documents, vectors in numbered shards, no sizes, and could not change."""
+    depths = [int(depth) for depth in values["depths"]]
+    vectors = {
+        str(depth): [f"vectors-{depth}-{shard:05d}.safetensors" for shard in range(int(values["shards"]))]
+        for depth in depths
+    }
+    segment = {"rows": values["count"], "documents": DOCUMENTS, "vectors": vectors}
+    files = {}
+    for name, digest in values["files"].items():
+        place = folder / name
+        size = place.stat().st_size if _inside(folder, name) and place.is_file() else 0
+        files[name] = {"bytes": size, "sha256": digest}
+    known = {"format", "model", "count", "dims", "layers", "depths", "shards", "files"}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"unknown option '{unknown[0]}'")
+    return {
+        "format": 2,
+        "generation": 1,
+        "contents": {"depths": depths, **{name: values[name] for name in ("model", "dims", "layers")}},
+        "segments": [segment],
+        "files": files,
+    }
+
+
+_MIGRATIONS = {1: _from_format_1}
+
+
+def _inside(folder: Path, name: str) -> bool:
+    return (folder / name).resolve().is_relative_to(folder.resolve())
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Every file that is used is listed, and none lies outside of the folder."""
+    for name in manifest.files:
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts or not _inside(folder, name):
+            raise ArtifactError(
+                f"{folder / MANIFEST} names a file outside the index ({name}); it was refused"
+            )
+    if not is_model_folder(manifest.model):
+        raise ArtifactError(f"{folder / MANIFEST} names a folder outside the index ({manifest.model})")
+    used = [entry.file for entry in manifest.shortlists]
+    used += [name for segment in manifest.segments for name in segment_files(segment)]
+    used += [manifest.removed] if manifest.removed else []
+    depths = {str(depth) for depth in manifest.contents.depths}
+    unlisted = [name for name in used if name not in manifest.files]
+    if unlisted:
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: {unlisted[0]} has no size and hash in it")
+    if any(set(segment.vectors) != depths or segment.rows < 1 for segment in manifest.segments):
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has other depths than the index")
+
+
+def is_model_folder(name: str) -> bool:
+    """Whether a folder within an index has a name that only its model has."""
+    return re.fullmatch(rf"{MODEL}(-\d+)?", name) is not None
+
+
+def check_size(folder: Path, name: str, entry: FileEntry) -> None:
+    """Refuses a file that is missing or has another size, before anything of it is read.
+
+    Raises:
+        ArtifactError: names the file and what to do.
+    """
+    path = folder / name
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        status = None
+    if status is None or not stat.S_ISREG(status.st_mode):
+        raise ArtifactError(f"{path} is missing from the index; {REPAIR.format(folder=folder)}")
+    if status.st_size != entry.bytes:
+        raise ArtifactError(
+            f"{path} is damaged: it has {status.st_size} bytes, the manifest says {entry.bytes}; "
+            f"{REPAIR.format(folder=folder)}"
+        )
+
+
+def check_file(folder: Path, name: str, entry: FileEntry) -> None:
+    """Refuses a file whose size or hash is not the recorded one. Raises as :func:`check_size`."""
+    check_size(folder, name, entry)
+    if sha256_file(folder / name) != entry.sha256:
+        raise _other_hash(folder, name)
+
+
+def _other_hash(folder: Path, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{folder / name} is damaged: its sha256 is not the recorded one; {REPAIR.format(folder=folder)}"
+    )
+
+
+def map_file(folder: Path, name: str, entry: FileEntry, *, verify: bool) -> mmap.mmap:
+    """A file's bytes, mapped and not read; size first, then the hash where ``verify`` is set.
+
+    What is mapped stays as it is for this reader, even when a writer removes the file.
+
+    Raises:
+        ArtifactError: as :func:`check_size`.
+    """
+    check_size(folder, name, entry)
+    if not entry.bytes:
+        raise ArtifactError(f"{folder / name} is empty; {REPAIR.format(folder=folder)}")
+    with open(folder / name, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if verify and hashlib.sha256(mapped).hexdigest() != entry.sha256:
+        raise _other_hash(folder, name)
+    return mapped
+
+
+def file_entries(folder: Path, names: Iterable[str]) -> dict[str, FileEntry]:
+    """Sizes and hashes of files that were just written."""
+    return {
+        name: FileEntry(bytes=(folder / name).stat().st_size, sha256=sha256_file(folder / name))
+        for name in names
+    }
+
+
+def files_below(folder: Path, part: str) -> list[str]:
+    """The names, relative to ``folder``, of all files below its subfolder ``part``."""
+    return sorted(p.relative_to(folder).as_posix() for p in (folder / part).rglob("*") if p.is_file())
+
+
+def segment_files(entry: SegmentEntry) -> list[str]:
+    """The names of the files of a segment."""
+    return [entry.documents, *(name for names in entry.vectors.values() for name in names)]
+
+
+def with_files(manifest: Manifest, files: dict[str, FileEntry], **changes: Any) -> Manifest:
+    """The next generation: ``changes`` made, ``files`` added, and files that nothing uses left out."""
+    changed = replace(manifest, format=FORMAT, generation=manifest.generation + 1, **changes)
+    used = {entry.file for entry in changed.shortlists} | {changed.removed}
+    used.update(name for segment in changed.segments for name in segment_files(segment))
+    kept = {
+        name: entry
+        for name, entry in {**manifest.files, **files}.items()
+        if name in used or name.startswith(f"{changed.model}/")
+    }
+    return replace(changed, files=kept)

@@ -1,0 +1,123 @@
+"""A plan carried out on a snapshot: first stage over all rows or a shortlist, then exact stages over the survivors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from brickwork.index.segments import Segment, Snapshot
+from brickwork.index.shortlists.run import rerank as rerank_rows
+from brickwork.index.types import Plan, Stage
+from brickwork.representation.nearest import best_first, top_k
+from brickwork.representation.truncate import truncate
+
+
+def run_plan(
+    snapshot: Snapshot,
+    queries: Float[np.ndarray, "queries width"],
+    plan: Plan,
+    layers: int,
+    allowed: Bool[np.ndarray, " rows"] | None,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """Cosines of the last stage and rows, best first; row -1 where a query has fewer."""
+    (dim, keep), *later = plan.stages
+    shortlist = snapshot.shortlist(plan.kind, dim, layers)
+    if shortlist is None:
+        scores, rows = scan(snapshot, queries, dim, keep, layers, allowed)
+    else:
+        covered = len(shortlist)
+        inside = None if allowed is None else allowed[:covered]
+        rows = shortlist.search(queries, keep, effort=plan.effort, allowed=inside)
+        _, tail = scan(snapshot, queries, dim, keep, layers, allowed, first=covered)
+        rows = np.concatenate([rows, tail], axis=1)
+        # A shortlist gives rows and no cosines: without a later stage its own size makes the order.
+        later = later or [(dim, keep)]
+    return rerank(snapshot, queries, rows, later, layers) if later else (scores, rows)
+
+
+def scan(
+    snapshot: Snapshot,
+    queries: Float[np.ndarray, "queries width"],
+    dim: int,
+    keep: int,
+    layers: int,
+    allowed: Bool[np.ndarray, " rows"] | None,
+    *,
+    first: int = 0,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """The best ``keep`` rows by exact cosine on a prefix, among the segments that begin at ``first`` or later."""
+    found = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
+    prefixes = truncate(queries, dim)
+    for start, segment in snapshot.parts():
+        if start >= first:
+            inside = None if allowed is None else allowed[start : start + len(segment)]
+            scores, rows = _best(segment, prefixes, keep, layers, inside)
+            found.append((scores, rows + start))
+    if len(found) == 2:
+        return found[1]
+    scores, rows = best_first(*(np.concatenate(parts, axis=1) for parts in zip(*found)))
+    return scores[:, :keep], rows[:, :keep]
+
+
+def _best(
+    segment: Segment,
+    prefixes: Float[np.ndarray, "queries dim"],
+    keep: int,
+    layers: int,
+    allowed: Bool[np.ndarray, " rows"] | None,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """The best allowed rows of a segment, exactly.
+
+    Few allowed rows are copied out and compared alone. Else all are compared, and more than ``keep`` are kept,
+    until enough of them are allowed.
+    """
+    vectors = segment.flat(layers).prefix(prefixes.shape[1])
+    if allowed is None or allowed.all():
+        return top_k(prefixes, vectors, keep)
+    count = int(allowed.sum())
+    keep = min(keep, count)
+    if 2 * count <= len(vectors) or not keep:
+        rows = np.flatnonzero(allowed)
+        scores, places = top_k(prefixes, vectors[rows], keep)
+        return scores, rows[places]
+    asked = 2 * keep
+    while True:
+        scores, rows = top_k(prefixes, vectors, asked)
+        good = allowed[rows]
+        if asked >= len(vectors) or (good.sum(axis=1) >= keep).all():
+            return _first(scores, rows, good, keep)
+        asked *= 4
+
+
+def _first(
+    scores: Float[np.ndarray, "queries asked"],
+    rows: Int[np.ndarray, "queries asked"],
+    good: Bool[np.ndarray, "queries asked"],
+    keep: int,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """The first ``keep`` good ones of each row, in their order."""
+    order = np.argsort(~good, axis=1, kind="stable")[:, :keep]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def rerank(
+    snapshot: Snapshot,
+    queries: Float[np.ndarray, "queries width"],
+    rows: Int[np.ndarray, "queries candidates"],
+    stages: Sequence[Stage],
+    layers: int,
+) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
+    """Each query's candidates (-1: none) through the exact stages."""
+    scores = np.zeros(rows.shape, dtype=np.float32)
+    for dim, keep in stages:
+        if len(snapshot.segments) == 1:
+            scores, rows = rerank_rows(snapshot.segments[0].flat(layers), queries, rows, dim, keep)
+            continue
+        asked = truncate(queries, dim)
+        scores = np.full(rows.shape, -np.inf, dtype=np.float32)
+        for number, candidates in enumerate(rows):
+            there = candidates >= 0
+            scores[number, there] = snapshot.vectors(candidates[there], layers, dim) @ asked[number]
+        scores, rows = best_first(scores, rows)
+        scores, rows = scores[:, :keep], rows[:, :keep]
+    return scores, rows

@@ -1,0 +1,90 @@
+"""Bringing an index up to date with its source: what changed is written, and only new texts are encoded."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brickwork.core.errors import DataError
+from brickwork.encoders.tokenization import clean_text
+from brickwork.index.encoding import encode_documents
+from brickwork.index.local import LocalBackend
+from brickwork.index.store import batches, stored_form
+
+if TYPE_CHECKING:
+    from brickwork.data.types import Document
+    from brickwork.index.index import Index
+
+# So many documents are read, compared and, where they changed, written at once.
+ROWS_PER_STEP = 8_192
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncReport:
+    """What a sync did; ``encoded`` of the added and updated documents had a text that was new to the index."""
+
+    added: int
+    updated: int
+    removed: int
+    unchanged: int
+    encoded: int
+
+
+def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = False) -> SyncReport:
+    """Makes the index hold exactly ``documents``: adds, replaces and removes by id.
+
+    A document is unchanged if id, title, text, source and metadata are. Each step of 8,192 documents is
+    written at once, removals come last: after a failure the steps that were done stay, and the next call goes on.
+
+    Raises:
+        DataError: an id that comes twice, or no documents at all (an index is not emptied by a wrong path).
+    """
+    known = set(index.backend.ids())
+    seen: set[str] = set()
+    added = updated = encoded = 0
+    for batch in batches(documents, ROWS_PER_STEP):
+        for document in batch:
+            name = clean_text(document.id)
+            if name in seen:
+                raise DataError(
+                    f"the id '{name}' comes twice; give each document an id of its own, or leave the column of "
+                    "the ids out"
+                )
+            seen.add(name)
+        old = {d.id: d for d in index.backend.get([d.id for d in batch if clean_text(d.id) in known])}
+        changed = [d for d in batch if stored_form(d) != old.get(clean_text(d.id))]
+        if changed:
+            encoded += _write(index, changed)
+        updated += sum(clean_text(d.id) in known for d in changed)
+        added += sum(clean_text(d.id) not in known for d in changed)
+    if not seen:
+        raise DataError("there are no documents; an index is not emptied by an update: check the path")
+    gone = sorted(known - seen)
+    if gone:
+        index.backend.remove(gone)
+    return SyncReport(
+        added=added,
+        updated=updated,
+        removed=len(gone),
+        unchanged=len(seen) - added - updated,
+        encoded=encoded,
+    )
+
+
+def _write(index: "Index", documents: Sequence["Document"]) -> int:
+    """Upserts documents, with the vectors of texts that are there already; returns how many were encoded."""
+    local = index.backend if isinstance(index.backend, LocalBackend) else None
+    known = local.same_texts(documents) if local else {}
+    new = [number for number in range(len(documents)) if number not in known]
+    depths = index.contents.depths
+    vectors = {depth: np.empty((len(documents), index.contents.width), np.float32) for depth in depths}
+    for number, found in known.items():
+        for depth in depths:
+            vectors[depth][number] = found[depth]
+    for some in batches(new, 512):
+        made = encode_documents(index.representation, [documents[number] for number in some], depths)
+        for depth in depths:
+            vectors[depth][some] = made[depth]
+    index.backend.upsert(documents, vectors)
+    return len(new)
