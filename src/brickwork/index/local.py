@@ -22,10 +22,10 @@ from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
 from brickwork.index.maintenance import (
     first_to_merge,
+    measured,
     merged,
     remove_unnamed,
     shortlists_are_old,
-    wants_shortlists,
     with_shortlists,
     write_removed,
 )
@@ -44,6 +44,7 @@ from brickwork.index.manifest import (
     with_files,
     write_manifest,
 )
+from brickwork.index.planning import Frontier
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import Snapshot, write_segment
 from brickwork.index.store import text_hash
@@ -176,6 +177,22 @@ class LocalBackend:
             for one in zip(scores, rows.tolist())
         ]
 
+    def frontier(self, layers: int) -> Frontier:
+        """What searches at this depth find and cost: as measured when the index was built, else measured now.
+
+        Raises:
+            ConfigError: the index does not hold that depth, or nothing at all.
+        """
+        snapshot = self._snapshot
+        snapshot.check_depth(layers)
+        if not snapshot.segments:
+            raise ConfigError(f"{self.folder} is empty: nothing can be measured; add documents first")
+        if layers not in snapshot.frontiers:
+            stored = snapshot.frontier(layers)
+            largest = max(snapshot.segments, key=len)
+            snapshot.frontiers[layers] = stored or measured(largest.flat(layers), self.contents)
+        return snapshot.frontiers[layers]
+
     def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
         """For each of the documents whose text is here already, by place: the vectors of that text by depth."""
         snapshot = self._snapshot
@@ -267,8 +284,8 @@ class LocalBackend:
             model = MODEL if not (self.folder / MODEL).exists() else f"{MODEL}-{fresh.generation + 1}"
             save_model(self.folder / model)
             files = file_entries(self.folder, [*segment_files(entry), *files_below(self.folder, model)])
-            self.commit(with_files(fresh, files, segments=(entry,), removed="", model=model))
-            self._maintain()
+            self.commit(with_files(fresh, files, segments=(entry,), model=model))
+            self._shortlists()
         return entry.rows
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -371,10 +388,10 @@ class LocalBackend:
 
     def _shortlists(self) -> None:
         """Builds the shortlists that the kind of this index asks for, over all rows in one segment."""
-        if wants_shortlists(self.manifest):
-            self._merge(0)
+        self._merge(0)
+        if self._snapshot.segments:
             manifest = with_shortlists(self.folder, self._snapshot)
-            if manifest is not None:
+            if manifest.files != self.manifest.files or manifest.reason != self.manifest.reason:
                 self.commit(manifest)
 
 

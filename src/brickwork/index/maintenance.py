@@ -4,14 +4,15 @@ Nothing here changes what a search finds, and nothing counts before the manifest
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_path, remove_leftovers
+from brickwork.core.files import atomic_path, remove_leftovers, write_json
 from brickwork.index.manifest import (
     MODEL,
     SEGMENTS,
@@ -24,13 +25,18 @@ from brickwork.index.manifest import (
     segment_files,
     with_files,
 )
+from brickwork.index.planning import Frontier, choose_kind, measure_frontier, sample_queries, stage_dim
+from brickwork.index.search import FlatVectors
 from brickwork.index.segments import Segment, Snapshot, write_segment
-from brickwork.index.types import KINDS, Kind
+from brickwork.index.shortlists import Shortlist, build_shortlist
+from brickwork.index.types import KINDS, Contents, Kind
 
 MOST_REMOVED = 0.3
 MOST_SEGMENTS = 32
 MERGE_AT_LEAST = 16
 LONGEST_TAIL = 0.2
+# Smaller indexes are measured in a moment, when recall= or budget_ms= is first asked for.
+MEASURE_FROM = 10_000
 
 
 def first_to_merge(snapshot: Snapshot) -> int | None:
@@ -77,9 +83,10 @@ def merged(folder: Path, snapshot: Snapshot, first: int) -> Manifest | None:
     if removed is not None and removed[:start].any():
         name, more = write_removed(folder, manifest.generation + 1, removed[:start])
         files |= more
-    # A shortlist covers the first segment.
-    shortlists = manifest.shortlists if first else ()
-    return with_files(manifest, files, segments=segments, removed=name, shortlists=shortlists)
+    changes: dict[str, Any] = {"segments": segments, "removed": name}
+    if not first:  # shortlists cover the first segment
+        changes |= {"shortlists": (), "frontiers": {}}
+    return with_files(manifest, files, **changes)
 
 
 def write_removed(
@@ -92,46 +99,50 @@ def write_removed(
     return name, file_entries(folder, [name])
 
 
-def wants_shortlists(manifest: Manifest) -> bool:
-    """Whether an index of this kind has other first stages than the scan."""
-    return bool(manifest.segments) and manifest.kind != "flat"
+def chosen_kind(manifest: Manifest, rows: int) -> tuple[Kind, str]:
+    """The kind of first stage for this number of rows, and why."""
+    if manifest.kind == "auto":
+        return choose_kind(rows, manifest.contents.width, manifest.contents.dims)
+    (kind,) = (kind for kind in KINDS if kind == manifest.kind)
+    return kind, f"{kind}: as was asked for"
 
 
 def shortlists_are_old(snapshot: Snapshot) -> bool:
     """Whether more than a fifth of the rows is in no shortlist of an index that should have them."""
     manifest = snapshot.manifest
+    if not manifest.rows or chosen_kind(manifest, snapshot.live)[0] == "flat":
+        return False
     covered = min((entry.rows for entry in manifest.shortlists), default=0)
-    return wants_shortlists(manifest) and manifest.rows - covered > LONGEST_TAIL * manifest.rows
+    return manifest.rows - covered > LONGEST_TAIL * manifest.rows
 
 
-def with_shortlists(folder: Path, snapshot: Snapshot) -> Manifest | None:
-    """The next manifest, with the shortlists of this index built over its one segment; ``None`` if it has none."""
-    from brickwork.index.shortlists import build_shortlist
-
-    if not snapshot.segments:
-        return None
+def with_shortlists(folder: Path, snapshot: Snapshot) -> Manifest:
+    """The next manifest, with shortlists over the one segment of this index, and what they find and cost."""
     manifest = snapshot.manifest
-    entries = []
-    for kind, dim, depth in _chosen(manifest):
-        name = f"{SHORTLISTS}/{kind}-{dim}-{depth}-{manifest.generation + 1:08d}.safetensors"
-        (folder / SHORTLISTS).mkdir(exist_ok=True)
-        build_shortlist(kind, snapshot.segments[0].flat(depth).vectors, dim).save(folder / name)
-        entries.append(
-            ShortlistEntry(kind=kind, dim=dim, depth=depth, rows=len(snapshot.segments[0]), file=name)
-        )
-    files = file_entries(folder, [entry.file for entry in entries])
-    return with_files(manifest, files, shortlists=tuple(entries))
+    segment = snapshot.segments[0]
+    kind, reason = chosen_kind(manifest, len(segment))
+    entries, frontiers = [], {}
+    for depth in manifest.contents.depths:
+        vectors, built = segment.flat(depth), []
+        if kind != "flat":
+            dim = stage_dim(kind, manifest.contents.dims)
+            name = f"{SHORTLISTS}/{kind}-{dim}-{depth}-{manifest.generation + 1:08d}.safetensors"
+            (folder / SHORTLISTS).mkdir(exist_ok=True)
+            built = [build_shortlist(kind, vectors.vectors, dim)]
+            built[0].save(folder / name)
+            entries.append(ShortlistEntry(kind=kind, dim=dim, depth=depth, rows=len(segment), file=name))
+        if len(segment) >= MEASURE_FROM:
+            frontiers[str(depth)] = f"{SHORTLISTS}/frontier-{depth}-{manifest.generation + 1:08d}.json"
+            found = measured(vectors, manifest.contents, built)
+            write_json(folder / frontiers[str(depth)], found.to_dict())
+    files = file_entries(folder, [*(entry.file for entry in entries), *frontiers.values()])
+    return with_files(manifest, files, shortlists=tuple(entries), frontiers=frontiers, reason=reason)
 
 
-def _chosen(manifest: Manifest) -> list[tuple[Kind, int, int]]:
-    """Kind, prefix and depth of each shortlist that the index asks for."""
-    from brickwork.core.elastic import ElasticAxes
-    from brickwork.index.search import shortlist_dim
-
-    contents = manifest.contents
-    dim = shortlist_dim(ElasticAxes(dims=contents.dims, layers=contents.layers))
-    kinds = [kind for kind in KINDS if kind == manifest.kind and kind != "flat"]
-    return [(kind, dim, depth) for kind in kinds for depth in contents.depths]
+def measured(vectors: FlatVectors, contents: Contents, shortlists: Sequence[Shortlist] = ()) -> Frontier:
+    """What searches find and cost, with some documents as queries: through shortlists, or a scan of prefixes."""
+    flat = build_shortlist("flat", vectors.vectors, stage_dim("flat", contents.dims))
+    return measure_frontier(vectors, [flat, *shortlists], sample_queries(len(vectors)))
 
 
 def check_kind(kind: str) -> None:

@@ -69,7 +69,8 @@ class ShortlistEntry:
 class Manifest:
     """What an index holds. ``store`` is the location of documents and vectors that are not in the folder.
 
-    ``kind`` is what was asked for when the index was made, ``reason`` why its shortlists are what they are.
+    ``kind`` is what was asked for when the index was made, ``reason`` why its shortlists are what they are;
+    ``frontiers`` are the files that tell, for each depth, what searches found and cost.
     """
 
     format: int = FORMAT
@@ -81,6 +82,7 @@ class Manifest:
     segments: tuple[SegmentEntry, ...] = ()
     removed: str = ""
     shortlists: tuple[ShortlistEntry, ...] = ()
+    frontiers: dict[str, str] = field(default_factory=dict)
     model: str = MODEL
     files: dict[str, FileEntry] = field(default_factory=dict)
 
@@ -145,7 +147,7 @@ def _from_format_1(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     files = {}
     for name, digest in values["files"].items():
         place = folder / name
-        size = place.stat().st_size if _inside(folder, name) and place.is_file() else 0
+        size = place.stat().st_size if _inside(folder.resolve(), name) and place.is_file() else 0
         files[name] = {"bytes": size, "sha256": digest}
     known = {"format", "model", "count", "dims", "layers", "depths", "shards", "files"}
     unknown = sorted(set(values) - known)
@@ -164,23 +166,24 @@ _MIGRATIONS = {1: _from_format_1}
 
 
 def _inside(folder: Path, name: str) -> bool:
-    return (folder / name).resolve().is_relative_to(folder.resolve())
+    try:
+        return (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a link to itself, or a name that no file can have
+        return False
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Every file that is used is listed, and none lies outside of the folder."""
+    root = folder.resolve()
     for name in manifest.files:
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts or not _inside(folder, name):
+        if not _inside(root, name):
             raise ArtifactError(
                 f"{folder / MANIFEST} names a file outside the index ({name}); it was refused"
             )
     if not is_model_folder(manifest.model):
         raise ArtifactError(f"{folder / MANIFEST} names a folder outside the index ({manifest.model})")
-    used = [entry.file for entry in manifest.shortlists]
-    used += [name for segment in manifest.segments for name in segment_files(segment)]
-    used += [manifest.removed] if manifest.removed else []
     depths = {str(depth) for depth in manifest.contents.depths}
-    unlisted = [name for name in used if name not in manifest.files]
+    unlisted = [name for name in used_files(manifest) if name not in manifest.files]
     if unlisted:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: {unlisted[0]} has no size and hash in it")
     if any(set(segment.vectors) != depths or segment.rows < 1 for segment in manifest.segments):
@@ -261,11 +264,20 @@ def segment_files(entry: SegmentEntry) -> list[str]:
     return [entry.documents, *(name for names in entry.vectors.values() for name in names)]
 
 
+def used_files(manifest: Manifest) -> list[str]:
+    """The names of all files that an index needs, except those of its model."""
+    return [
+        *(name for segment in manifest.segments for name in segment_files(segment)),
+        *([manifest.removed] if manifest.removed else []),
+        *(entry.file for entry in manifest.shortlists),
+        *manifest.frontiers.values(),
+    ]
+
+
 def with_files(manifest: Manifest, files: dict[str, FileEntry], **changes: Any) -> Manifest:
     """The next generation: ``changes`` made, ``files`` added, and files that nothing uses left out."""
     changed = replace(manifest, format=FORMAT, generation=manifest.generation + 1, **changes)
-    used = {entry.file for entry in changed.shortlists} | {changed.removed}
-    used.update(name for segment in changed.segments for name in segment_files(segment))
+    used = set(used_files(changed))
     kept = {
         name: entry
         for name, entry in {**manifest.files, **files}.items()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import atomic_folder
+from brickwork.core.files import atomic_folder, read_json
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
 from brickwork.index.columns import Columns, check_fields
@@ -26,6 +26,7 @@ from brickwork.index.manifest import (
     map_file,
     segment_files,
 )
+from brickwork.index.planning import Frontier
 from brickwork.index.search import FlatVectors
 from brickwork.index.store import HASH_BYTES, DocumentStore, DocumentWriter, VectorWriter, mapped_vectors
 from brickwork.representation.truncate import truncate
@@ -160,6 +161,7 @@ class Snapshot:
         self.starts = np.cumsum([0, *map(len, self.segments)])
         self.removed = self._read_removed(verify)
         self.live = int(self.starts[-1] if self.removed is None else np.sum(~self.removed))
+        self.frontiers: dict[int, Frontier] = {}
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
 
     def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
@@ -266,6 +268,19 @@ class Snapshot:
                 )
             self._shortlists[key] = load_shortlist(self.folder / entry.file, vectors)
         return self._shortlists[key]
+
+    def frontier(self, depth: int) -> Frontier | None:
+        """What searches at this depth were measured to find and to cost, where that was measured."""
+        name = self.manifest.frontiers.get(str(depth))
+        if name is None:
+            return None
+        check_file(self.folder, name, self.manifest.files[name])
+        try:
+            return Frontier.from_dict(read_json(self.folder / name))
+        except (ConfigError, TypeError) as error:
+            raise ArtifactError(
+                f"{self.folder / name} is damaged ({error}); {REPAIR.format(folder=self.folder)}"
+            ) from error
 
     def shortlists_of(self, new: "Snapshot") -> dict[tuple[str, int, int], Any]:
         """The shortlists that were loaded already and are the same in a newer state."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("id", "title", "text", "source", "meta")
 TEXT_HASH = "text_hash"
+ROW_HASH = "row_hash"
 HASH_BYTES = 16
 # Room for the header of a vector file, which is written when the number of rows is known; the rows begin at a
 # multiple of 64 bytes.
@@ -30,8 +31,16 @@ _HEADER_BYTES = 120
 
 def text_hash(document: Document) -> bytes:
     """Sixteen bytes that are equal where the texts that are encoded are."""
-    text = clean_text(document_text(document)).encode()
-    return hashlib.blake2b(text, digest_size=HASH_BYTES).digest()
+    return _hash(clean_text(document_text(document)).encode())
+
+
+def row_hash(values: Iterable[str]) -> bytes:
+    """Sixteen bytes over id, title, text, source and meta as stored: a damaged file still tells its good rows."""
+    return _hash("\0".join(values).encode())
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
 
 def stored_form(document: Document) -> Document:
@@ -64,7 +73,8 @@ class DocumentWriter:
 
         self.path = path
         fields = [(name, pa.large_string()) for name in COLUMNS]
-        self._schema = pa.schema([*fields, (TEXT_HASH, pa.binary(HASH_BYTES))])
+        hashes = [(name, pa.binary(HASH_BYTES)) for name in (TEXT_HASH, ROW_HASH)]
+        self._schema = pa.schema([*fields, *hashes])
         with os_errors(path):
             self._file = pa.OSFile(str(path), "wb")
             self._writer = pa.ipc.new_file(self._file, self._schema)
@@ -78,6 +88,7 @@ class DocumentWriter:
         }
         columns["meta"] = [_meta_text(document) for document in documents]
         columns[TEXT_HASH] = [text_hash(document) for document in documents]
+        columns[ROW_HASH] = [row_hash(row) for row in zip(*(columns[name] for name in COLUMNS))]
         batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
         with os_errors(self.path):
             self._writer.write_batch(batch)
@@ -86,9 +97,10 @@ class DocumentWriter:
         """Appends rows of another file."""
         import pyarrow as pa
 
-        table = documents.table.select(list(COLUMNS)).take(pa.array(rows))
-        hashes = [documents.text_hashes[row].tobytes() for row in rows]
-        table = table.append_column(TEXT_HASH, pa.array(hashes, pa.binary(HASH_BYTES)))
+        if not {TEXT_HASH, ROW_HASH} <= set(documents.table.schema.names):  # format 1
+            self.write(documents.rows(rows))
+            return
+        table = documents.table.select(self._schema.names).take(pa.array(rows))
         with os_errors(self.path):
             self._writer.write_table(table)
 
