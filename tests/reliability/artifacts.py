@@ -5,7 +5,9 @@ what cannot be used.
 """
 
 import contextlib
+import functools
 import hashlib
+import json
 import random
 import warnings
 from collections.abc import Callable
@@ -17,10 +19,14 @@ import torch
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import BrickworkWarning
+from brickwork.core.files import checksum
 from brickwork.core.seeding import seed_everything
 from brickwork.data.types import Document
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import TextEncoderConfig
+from brickwork.index.build import build_index
+from brickwork.index.index import Index, open_index
+from brickwork.index.types import Plan
 from brickwork.representation.export_parquet import encode_to_disk, read_vectors
 from brickwork.representation.model import Representation, load
 from brickwork.training.checkpoint import load_checkpoint, newest_good, save_checkpoint
@@ -46,6 +52,7 @@ def documents(count: int, first: int = 0) -> list[Document]:
     ]
 
 
+@functools.cache
 def model(seed: int = 0, **options) -> Representation:
     """An encoder from scratch with random weights: 16 numbers, 2 layers."""
     arguments = {
@@ -71,10 +78,11 @@ def static_model() -> Representation:
 class Artifact:
     """``make`` writes the first state into a folder that is not there, ``change`` the next; ``read`` tells which it is.
 
-    ``verb`` completes "every call that …".
+    ``verb`` completes "every call that …", ``noun`` "bits flipped in a …".
     """
 
     name: str
+    noun: str
     verb: str
     make: Callable[[Path], None]
     change: Callable[[Path], None]
@@ -105,6 +113,7 @@ def read_checkpoint(folder: Path) -> object:
 
 CHECKPOINT = Artifact(
     "checkpoint",
+    "checkpoint",
     "saves a checkpoint",
     make=lambda folder: _save_checkpoint(folder, 1),
     change=lambda folder: _save_checkpoint(folder, 2),
@@ -113,6 +122,7 @@ CHECKPOINT = Artifact(
 
 MODEL = Artifact(
     "model",
+    "model folder",
     "saves a model over another",
     make=lambda folder: model(0).save(folder) and None,
     change=lambda folder: model(1).save(folder) and None,
@@ -146,10 +156,108 @@ def read_shards(folder: Path) -> object:
 
 VECTORS = Artifact(
     "vectors",
+    "folder of vectors",
     "encodes a shard to Parquet",
     make=_encode_and_stop,
     change=lambda folder: _encode(folder, 24),
     read=read_shards,
 )
 
-ALL = (CHECKPOINT, MODEL, VECTORS)
+
+def _build(folder: Path, count: int = 12, seed: int = 0, kind: str = "int8") -> None:
+    with build_index(model(seed), documents(count), folder, layers=(1, 2), kind=kind):
+        pass
+
+
+def _clean(index: Index) -> None:
+    """What every writer does first; a sync without changes writes nothing."""
+    with index.backend.writing("cleaning up"):
+        pass
+
+
+def _add(folder: Path) -> None:
+    """Adds what is not there yet, as one does after a crash."""
+    with open_index(folder) as index:
+        index.sync(documents(16))
+        _clean(index)
+
+
+def _remove(folder: Path) -> None:
+    with open_index(folder) as index:
+        index.sync(documents(11))
+        _clean(index)
+
+
+def _build_and_remove(folder: Path) -> None:
+    _build(folder)
+    _remove(folder)
+
+
+def _compact(folder: Path) -> None:
+    with open_index(folder) as index:
+        index.backend.compact()
+
+
+def read_index(folder: Path) -> object:
+    """A hash of the documents and of the model, and how many rows are removed, after a search by every shortlist."""
+    with open_index(folder) as index:
+        digest = hashlib.sha256(index.contents.model.encode())
+        for document in index.backend.documents():
+            digest.update(repr((document.id, document.title, document.text, document.source)).encode())
+        for layers in index.contents.depths:
+            for kind in index.statistics().kinds:
+                plan = Plan(stages=((4, 8), (16, 3)), kind=kind)
+                (hits,) = index.search("seven small birds", 3, layers=layers, plan=plan)
+                assert len(hits) == min(3, len(index))
+        return f"{len(index)} {index.statistics().removed} {digest.hexdigest()}"
+
+
+INDEX_ADD = Artifact("index-add", "index", "adds to an index", make=_build, change=_add, read=read_index)
+INDEX_REMOVE = Artifact(
+    "index-remove", "index", "removes from an index", make=_build, change=_remove, read=read_index
+)
+INDEX_COMPACT = Artifact(
+    "index-compact", "index", "compacts an index", make=_build_and_remove, change=_compact, read=read_index
+)
+INDEX_BUILD = Artifact(
+    "index-build",
+    "index",
+    "builds an index in the place of another",
+    make=_build,
+    change=lambda folder: _build(folder, 8, seed=1, kind="flat"),
+    read=read_index,
+)
+
+# One of each kind of folder, and every change that is made to one.
+FOLDERS = (CHECKPOINT, MODEL, VECTORS, INDEX_ADD)
+ALL = (*FOLDERS, INDEX_REMOVE, INDEX_COMPACT, INDEX_BUILD)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rehash(folder: Path, path: Path) -> None:
+    """What an attacker does: puts the hash of a changed file into the manifest that vouches for it."""
+    for manifest in (
+        path.parent / "brickwork.json",
+        path.parent / "manifest.json",
+        folder / "manifest.json",
+        folder / "vectors.json",
+    ):
+        if manifest.is_file() and manifest != path:
+            values = json.loads(manifest.read_text())
+            for shard in values.get("shards", ()):
+                if shard["file"] == path.name:
+                    shard["sha256"] = sha256(path)
+            if path.name in values.get("sha256", ()):
+                values["sha256"][path.name] = sha256(path)
+            entry = values.get("files", {}).get(path.relative_to(folder).as_posix())
+            if entry is not None:
+                entry.update(bytes=path.stat().st_size, sha256=sha256(path))
+            if "checksum" in values:
+                values["checksum"] = checksum(values)
+            manifest.write_text(json.dumps(values))
+            if manifest.parent == folder / "model":
+                rehash(folder, manifest)

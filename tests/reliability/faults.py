@@ -190,8 +190,11 @@ def zero(path: Path, rng: random.Random) -> str:
 
 
 def swap(path: Path, rng: random.Random) -> str:
-    """Puts another file of the same folder in its place."""
-    others = sorted(p for p in path.parent.iterdir() if p.is_file() and p != path)
+    """Puts another file of the same folder, or of the folder above, in its place."""
+    others = [p for place in (path.parent, path.parent.parent) for p in sorted(place.iterdir())]
+    others = [p for p in others if p.is_file() and p != path]
+    if not others:
+        return cut(path, rng)
     other = rng.choice(others)
     path.write_bytes(other.read_bytes())
     return f"{path.name} replaced by {other.name}"

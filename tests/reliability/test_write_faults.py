@@ -45,10 +45,10 @@ def try_again(artifact, folder, states, what):
 
 
 def test_killed_at_every_call(prepared, tmp_path, tally, long):
-    """SIGKILL in a process of its own: nothing of ours runs after it. In short tests at every fourth call."""
+    """SIGKILL in a process of its own: nothing of ours runs after it. In short tests at every twelfth call."""
     artifact, first, states, calls = prepared
     found = []
-    points = [*range(1, calls, 1 if long else 4), calls]
+    points = [*range(1, calls, 1 if long else 12), calls]
     for at in points:
         folder = tmp_path / str(at) / "it"
         shutil.copytree(first, folder)
@@ -71,7 +71,7 @@ def test_killed_at_every_call(prepared, tmp_path, tally, long):
 def test_refused_at_every_call(prepared, tmp_path, tally, long):
     """An error of the system (EIO has no advice of its own, ENOSPC does) leaves a whole state at once."""
     artifact, first, states, calls = prepared
-    points = [*range(1, calls, 1 if long else 4), calls]
+    points = [*range(1, calls, 1 if long else 12), calls]
     for at in points:
         folder = tmp_path / str(at) / "it"
         shutil.copytree(first, folder)
@@ -98,7 +98,7 @@ def test_the_kernel_refuses_to_grow_a_file(prepared, tmp_path, tally, long):
     artifact, first, states, _ = prepared
     largest = max(p.stat().st_size for p in first.rglob("*") if p.is_file())
     sizes = [0, 1, 100, 1000, *(largest * part // 8 for part in range(1, 8)), largest - 1]
-    sizes = sizes if long else sizes[::4]
+    sizes = sizes if long else sizes[::6]
     refused = 0
     for size in sizes:
         folder = tmp_path / str(size) / "it"

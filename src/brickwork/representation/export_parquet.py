@@ -9,7 +9,8 @@ Memory holds one shard at a time.
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import (
     FolderLock,
     atomic_path,
+    checksum,
     read_json,
     remove_leftovers,
     sha256_file,
@@ -35,7 +37,9 @@ FORMAT_VERSION = 1
 SHARD_SIZE = 10_000
 # A shard also ends here, so that memory stays flat when documents are long.
 SHARD_CHARACTERS = 64_000_000
-_SETTINGS = ("format_version", "model", "dim", "layers", "dtype", "normalize", "shard_size")
+# What encode_ray calls its shards: by the place of their rows in the input, and a hash of those.
+OF_PART = re.compile(r"vectors-\d{5,}-\d{10,}-[0-9a-f]{16}\.parquet")
+SETTINGS = ("format_version", "model", "dim", "layers", "dtype", "normalize", "shard_size")
 
 
 def document_text(document: Document) -> str:
@@ -82,15 +86,15 @@ def encode_to_disk(
         raise ConfigError(f"shard_size is {shard_size}; it must be at least 1")
     settings = dict(
         zip(
-            _SETTINGS,
+            SETTINGS,
             (FORMAT_VERSION, representation.fingerprint, dim, layers, dtype, normalize, shard_size),
             strict=True,
         )
     )
     total = len(documents) if isinstance(documents, Sized) else None
-    with FolderLock(folder, "encoding"), _counter(progress, total) as advance:
+    with FolderLock(folder, "encoding"), counter(progress, total) as advance:
         remove_leftovers(folder)
-        manifest = _open(folder, settings)
+        manifest = open_folder(folder, settings)
         shards, done = manifest["shards"], 0
         pending = _shards(documents, shard_size)
         for number, shard in enumerate(shards):
@@ -115,21 +119,21 @@ def encode_to_disk(
                 progress=advance,
             )
             name = f"vectors-{number:05d}.parquet"
-            _write_shard(folder / name, rows, vectors, dtype)
+            write_shard(folder / name, rows, vectors, dtype)
             done += len(rows)
             shards.append(
                 {
                     "file": name,
                     "documents": len(rows),
-                    "documents_sha256": _digest(rows),
+                    "documents_sha256": documents_digest(rows),
                     "sha256": sha256_file(folder / name),
                 }
             )
-            write_json(folder / MANIFEST, manifest)
+            _write_manifest(folder, manifest)
         if not done:
             raise DataError("there are no documents to encode; check the path and the columns")
         manifest["complete"] = True
-        write_json(folder / MANIFEST, manifest)
+        _write_manifest(folder, manifest)
     return {"documents": done, "shards": len(shards), "reused": reused, "dim": dim, "layers": layers}
 
 
@@ -139,18 +143,26 @@ def read_vectors(folder: Path | str) -> Iterator[tuple[list[str], np.ndarray]]:
     Raises:
         ArtifactError: the folder holds no vectors, or a shard is missing or damaged.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     folder = Path(folder)
     manifest = _read_manifest(folder)
     for shard in manifest["shards"]:
         _check_file(folder, shard)
-        table = pq.read_table(folder / shard["file"], columns=["id", "vector"], use_threads=False)
-        flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        yield table["id"].to_pylist(), flat.reshape(table.num_rows, manifest["dim"])
+        try:
+            table = pq.read_table(folder / shard["file"], columns=["id", "vector"], use_threads=False)
+            flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            ids, vectors = table["id"].to_pylist(), flat.reshape(table.num_rows, manifest["dim"])
+        except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+            raise ArtifactError(
+                f"{folder / shard['file']} does not hold vectors of {manifest['dim']!r:.20} numbers ({error!r:.200}); "
+                "encode anew"
+            ) from error
+        yield ids, vectors
 
 
-def _open(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def open_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The manifest of what was begun here, or a new one."""
     if not (folder / MANIFEST).is_file():
         others = [item.name for item in folder.iterdir() if item.name != ".lock"]
@@ -160,13 +172,17 @@ def _open(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
             )
         return {**settings, "complete": False, "shards": []}
     manifest = _read_manifest(folder)
-    for name in _SETTINGS:
+    for name in SETTINGS:
         if manifest[name] != settings[name]:
             raise ConfigError(
                 f"{folder} was begun with {name}={manifest[name]!r}, and now it is {settings[name]!r}; "
                 "choose another folder, or remove this one"
             )
     return manifest
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    write_json(folder / MANIFEST, {**manifest, "checksum": checksum(manifest)})
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -177,12 +193,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} has format version {version!r}; this Brickwork reads {FORMAT_VERSION}. "
             "Encode anew, or use the version that wrote it"
         )
+    if manifest.pop("checksum", checksum(manifest)) != checksum(manifest):
+        raise ArtifactError(f"{folder / MANIFEST} is damaged (its checksum differs); encode anew")
     try:
         for number, shard in enumerate(manifest["shards"]):
-            names = (manifest[name] for name in (*_SETTINGS, "complete"))
+            names = (manifest[name] for name in (*SETTINGS, "complete"))
             if not all(value is not None for value in names) or shard["documents"] < 1:
                 raise ValueError("a setting is empty")
-            if shard["file"] != f"vectors-{number:05d}.parquet":
+            if not all(isinstance(shard[name], str) for name in ("file", "sha256", "documents_sha256")):
+                raise ValueError(f"shard {number} has no hashes")
+            if shard["file"] != f"vectors-{number:05d}.parquet" and not OF_PART.fullmatch(shard["file"]):
                 raise ValueError(f"shard {number} is called {shard['file']!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder / MANIFEST} is damaged ({error!r}); encode anew") from error
@@ -197,7 +217,7 @@ def _check_file(folder: Path, shard: dict[str, Any]) -> None:
 
 def _check_unchanged(folder: Path, shard: dict[str, Any], number: int, rows: Sequence[Document]) -> None:
     _check_file(folder, shard)
-    if len(rows) != shard["documents"] or _digest(rows) != shard["documents_sha256"]:
+    if len(rows) != shard["documents"] or documents_digest(rows) != shard["documents_sha256"]:
         raise DataError(
             f"the input is not the one that {folder} was begun with: the documents of shard {number} differ; "
             "choose another folder, or remove this one"
@@ -219,14 +239,25 @@ def _shards(documents: Iterable[Document | str], shard_size: int) -> Iterator[li
         yield rows
 
 
-def _digest(rows: Sequence[Document]) -> str:
+def documents_digest(rows: Sequence[Document]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps([row.id, row.title, row.text]).encode())
     return digest.hexdigest()
 
 
-def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtype: str) -> None:
+def write_shard(
+    path: Path,
+    rows: Sequence[Document],
+    vectors: np.ndarray,
+    dtype: str,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the Parquet file of a shard, atomically; ``notes`` stand in its header.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -242,7 +273,7 @@ def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtyp
     compression = {"id": "zstd", "title": "zstd", "text": "zstd", "vector.list.element": "none"}
     with atomic_path(path) as temporary, os_errors(path):
         pq.write_table(
-            pa.table(columns),
+            pa.table(columns, metadata=dict(notes) if notes else None),
             temporary,
             compression=cast(Any, compression),
             use_dictionary=False,
@@ -251,7 +282,7 @@ def _write_shard(path: Path, rows: Sequence[Document], vectors: np.ndarray, dtyp
 
 
 @contextlib.contextmanager
-def _counter(wanted: bool, total: int | None) -> Iterator[Callable[..., None]]:
+def counter(wanted: bool, total: int | None) -> Iterator[Callable[..., None]]:
     """What to call with a number of documents done (and True if an earlier call did them)."""
     if not wanted:
         yield lambda count, reused=False: None

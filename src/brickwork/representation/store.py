@@ -159,7 +159,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for name in ("architecture", "axes", "lineage", "sha256", "card"):
         if not isinstance(manifest.get(name), dict):
             raise ArtifactError(f"{path} is damaged: '{name}' is missing or not an object")
-    if manifest.get("kind") not in _FILES:
+    if manifest.get("kind") not in tuple(_FILES):
         raise ArtifactError(f"{path} is of kind {manifest.get('kind')!r}; known: {', '.join(_FILES)}")
     return manifest
 
