@@ -147,6 +147,14 @@ def test_queries_that_are_no_documents_are_compared_as_they_are(vectors):
     assert all(p.recall == 1.0 for p in frontier.points)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_tiny_collections_are_measured_too(vectors, rows):
+    few = vectors[:rows]
+    frontier = measure_frontier(FlatVectors(few), [build_shortlist("flat", few, 32)], sample_queries(rows))
+    assert [p.recall for p in frontier.points] == [1.0] * len(frontier.points)
+    assert frontier.num_queries == rows
+
+
 def test_every_effort_is_tried(vectors):
     shortlist = build_shortlist("ivf", vectors, 16)
     frontier = measure_frontier(FlatVectors(vectors), [shortlist], sample_queries(2000, 20))

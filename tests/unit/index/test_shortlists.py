@@ -224,3 +224,15 @@ def test_a_file_of_other_tensors_is_no_shortlist(tmp_path, vectors):
     save_file({"weights": vectors}, tmp_path / "model.safetensors")
     with pytest.raises(ArtifactError, match="is not a shortlist"):
         load_shortlist(tmp_path / "model.safetensors", vectors)
+
+
+def test_memory_beside_the_vectors(vectors, shortlists):
+    assert shortlists["flat"].nbytes() == ROWS * DIM * 4
+    assert build_shortlist("flat", vectors, WIDTH).nbytes() == 0
+    assert shortlists["int8"].nbytes() == ROWS * DIM
+    assert shortlists["binary"].nbytes() == ROWS * DIM / 8
+    graph, lists = (
+        sum(array.nbytes for array in shortlists[kind]._engine.arrays().values()) for kind in ("hnsw", "ivf")
+    )
+    assert shortlists["hnsw"].nbytes() == pytest.approx(graph, rel=0.3)  # against FAISS's own bytes
+    assert shortlists["ivf"].nbytes() == pytest.approx(lists, rel=0.5)  # lists are filled up to 32 rows

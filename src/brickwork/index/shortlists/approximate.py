@@ -63,7 +63,7 @@ class HnswEngine:
 class IvfEngine:
     """Lists around k-means centres; rows in 4-bit product codes that are compared in registers (fast-scan).
 
-    ``effort`` is nprobe: how many lists are read.
+    ``effort`` is nprobe: how many lists are read, a quarter of them by default.
     """
 
     def __init__(self, index: Any):
@@ -103,7 +103,7 @@ class IvfEngine:
         faiss = untyped_faiss()
 
         lists = self._index.nlist
-        effort = min(_widened(effort or max(8, lists // 16), allowed, self._index.ntotal), lists)
+        effort = min(_widened(effort or max(8, lists // 4), allowed, self._index.ntotal), lists)
         parameters = faiss.SearchParametersIVF(nprobe=effort, sel=selector(allowed))
         return self._index.search(queries, keep, params=parameters)[1]
 

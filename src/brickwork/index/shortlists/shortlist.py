@@ -79,8 +79,9 @@ class Shortlist:
         return rows[top_k(truncate(queries, self.dim), prefixes, keep)[1]]
 
     def nbytes(self) -> int:
-        """Memory that the engine needs beside the vectors themselves."""
-        return self._engine.nbytes()
+        """Memory that is needed beside the vectors themselves."""
+        same = self.kind == "flat" and self.dim == self._vectors.shape[1]
+        return 0 if same else self._engine.nbytes()
 
     def efforts(self) -> tuple[int | None, ...]:
         """Efforts that are worth trying, rising; ``(None,)`` where the kind has no such choice."""
