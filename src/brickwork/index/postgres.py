@@ -196,6 +196,11 @@ class PostgresBackend:
                 f"layers={layers} is not in this index, which holds {list(self.contents.depths)}; "
                 f"search at one of these, or build the index with --layers {layers}"
             )
+        if queries.shape[1] != self.contents.width:
+            raise ConfigError(
+                f"queries of {queries.shape[1]} numbers cannot be compared with vectors of {self.contents.width}: "
+                "encode them with the model of the index, at full size"
+            )
         condition, parameters = where_clause(where)
         prefixes = {dim: truncate(queries, dim) for dim in dims_of(plan.stages)}
         with self._reading() as run:
@@ -250,7 +255,7 @@ class PostgresBackend:
             ).fetchall()
         sizes = {"table": int(total), **{str(name): int(size) for name, size in graphs}}
         kinds = [kind for kind in INDEXED if any(f"{self.place.table}_{kind}_" in name for name in sizes)]
-        names = (*OWN_FIELDS, *sorted(name for (name,) in fields))
+        names = tuple(sorted({*OWN_FIELDS, *(name for (name,) in fields)}))
         return Statistics(documents=int(count), kinds=("flat", *kinds), bytes=sizes, fields=names)
 
     def _sql(self, text: str, *first: sql.Composable) -> sql.Composed:

@@ -1,0 +1,482 @@
+"""The battery that every index backend gets: what the protocol promises, against an oracle of NumPy arrays."""
+
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from brickwork.core.errors import BrickworkError, ConfigError, DataError
+from brickwork.data.types import Document
+from brickwork.index.filters import Condition, Filter, parse_filter
+from brickwork.index.types import KINDS, Backend, Kind, Plan
+from stores import (
+    CONTENTS,
+    NumpyBackend,
+    assert_same_answer,
+    document,
+    postgres_url,
+    run_sql,
+    vectors_of,
+)
+
+LONG = os.environ.get("BRICKWORK_LONG") == "1"
+FULL = Plan(stages=((16, 5),))
+PLANS = [
+    FULL,
+    Plan(stages=((4, 3),)),
+    Plan(stages=((8, 1000),)),
+    Plan(stages=((4, 6), (16, 3))),
+    Plan(stages=((4, 8), (8, 6), (16, 4))),
+]
+
+
+class Place(Protocol):
+    """Where a backend keeps its documents during a test, and how to break off a change there."""
+
+    def create(self) -> Backend: ...
+    def open(self) -> Backend: ...
+
+    def crash(self, backend: Backend, change: Callable[[Backend], None], at: int) -> None:
+        """Begins a change and breaks it off before it is complete; ``at`` says how far it comes."""
+        ...
+
+    def build(self, backend: Backend, kind: Kind, dim: int) -> None:
+        """Makes what a kind of first stage needs, where that is a step of its own."""
+        ...
+
+
+class Local:
+    def __init__(self, folder: Path):
+        self.folder = folder / f"index-{uuid.uuid4().hex[:8]}"
+
+    def create(self, kind: str = "flat") -> Backend:
+        from brickwork.index.local import LocalBackend
+
+        return LocalBackend.create(self.folder, CONTENTS, kind=kind)
+
+    def open(self) -> Backend:
+        from brickwork.index.local import LocalBackend
+
+        return LocalBackend.open(self.folder)
+
+    def crash(self, backend: Backend, change: Callable[[Backend], None], at: int) -> None:
+        """A process of its own that is killed in its last step, with its lock and its files left behind."""
+        child = os.fork()
+        if child == 0:
+            import brickwork.index.local as local
+
+            local.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                change(backend)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status)
+
+    def build(self, backend: Backend, kind: Kind, dim: int) -> None: ...
+
+
+class Postgres:
+    def __init__(self, folder: Path):
+        self.url = postgres_url()
+        self.table = f"t{uuid.uuid4().hex[:12]}"
+        joint = "&" if "?" in self.url else "?"
+        self.location = f"{self.url}{joint}table={self.table}"
+
+    def create(self) -> Backend:
+        from brickwork.index.postgres import PostgresBackend
+
+        return PostgresBackend.create(self.location, CONTENTS)
+
+    def open(self) -> Backend:
+        from brickwork.index.postgres import PostgresBackend
+
+        return PostgresBackend.open(self.location, CONTENTS)
+
+    def crash(self, backend: Any, change: Callable[[Backend], None], at: int) -> None:
+        """The server ends the connection when all rows are sent and the commit is not."""
+        execute = backend._connection.execute
+
+        def stopped(statement: Any, *rest: Any, **options: Any) -> Any:
+            if statement == "COMMIT":
+                run_sql(self.url, "SELECT pg_terminate_backend(%s)", backend._connection.info.backend_pid)
+            return execute(statement, *rest, **options)
+
+        backend._connection.execute = stopped
+        with pytest.raises(BrickworkError):
+            change(backend)
+
+    def build(self, backend: Any, kind: Kind, dim: int) -> None:
+        if kind in ("hnsw", "binary"):
+            for depth in CONTENTS.depths:
+                backend.build(kind, dim, depth)
+
+
+PLACES: dict[str, type] = {"local": Local, "postgres": Postgres}
+
+
+@pytest.fixture(params=PLACES)
+def place(request, tmp_path) -> Place:
+    return PLACES[request.param](tmp_path)
+
+
+@pytest.fixture
+def backend(place):
+    backend = place.create()
+    yield backend
+    backend.close()
+
+
+def filled(backend: Backend, count: int = 12) -> NumpyBackend:
+    """The same documents in a backend and in the oracle: two have the same vectors, one has zeros."""
+    oracle = NumpyBackend()
+    documents = [document(f"d{i}", year=2000 + i, tag="ab"[i % 2], odd=bool(i % 2)) for i in range(count)]
+    vectors = vectors_of([1, 1, -1, *range(3, count)][:count])
+    for one in (backend, oracle):
+        one.add(documents, vectors)
+    return oracle
+
+
+def assert_same(backend: Backend, oracle: NumpyBackend) -> None:
+    """The same documents, found in the same order from every side."""
+    assert len(backend) == len(oracle)
+    assert sorted(backend.ids()) == sorted(oracle.ids())
+    wanted = sorted(oracle.ids())
+    assert backend.get(wanted) == oracle.get(wanted)
+    assert_same_search(backend, oracle, Plan(stages=((16, len(oracle) + 3),)))
+
+
+def assert_same_search(
+    backend: Backend, oracle: NumpyBackend, plan: Plan, where: Filter | None = None, layers: int = 3
+) -> None:
+    queries = vectors_of([1, 50, 51])[layers]
+    got, wanted = (one.search(queries, plan, layers=layers, where=where) for one in (backend, oracle))
+    for query, left, right in zip(queries, got, wanted, strict=True):
+        assert_same_answer(left, right, oracle, query, layers, plan.stages[-1][0])
+
+
+def test_backend_is_one(backend):
+    assert isinstance(backend, Backend)
+    assert backend.contents == CONTENTS
+
+
+def test_empty(backend):
+    assert len(backend) == 0
+    assert list(backend.ids()) == []
+    assert backend.get([]) == []
+    queries = vectors_of([1, 2])[1]
+    assert backend.search(queries, FULL, layers=1) == [[], []]
+    assert backend.search(queries, FULL, layers=1, where=parse_filter("source=a")) == [[], []]
+    assert backend.search(queries[:0], FULL, layers=1) == []
+    assert backend.statistics().documents == 0
+    backend.add([], vectors_of([]))
+    backend.remove([])
+    assert len(backend) == 0
+
+
+@pytest.mark.parametrize("layers", CONTENTS.depths)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_search_agrees_with_numpy(backend, plan, layers):
+    oracle = filled(backend, 40)
+    assert_same_search(backend, oracle, plan, layers=layers)
+    assert_same_search(backend, oracle, plan, parse_filter("tag=a, year<2012"), layers)
+    assert_same_search(backend, oracle, plan, parse_filter("year=2003"), layers)
+
+
+def test_statistics(backend):
+    oracle = filled(backend)
+    backend.remove(["d0", "d3"])
+    found = backend.statistics()
+    assert found.documents == 10
+    assert "flat" in found.kinds
+    assert set(found.fields) == oracle.fields()
+    assert sum(found.bytes.values()) >= 10 * 2 * 16 * 4  # the vectors at least
+
+
+def test_documents_come_back_as_they_were(place, backend):
+    documents = [
+        Document(id="größe ’\"%s'; --", title="", text="zeile\nzeile\t\u2028\U0001f600", source="a\\b"),
+        Document(
+            id="x" * 300,
+            title="t",
+            text="long " * 50_000,
+            source="",
+            meta={"a.b": [1, {"c": None}], "ü": 1.5},
+        ),
+    ]
+    backend.add(documents, vectors_of([1, 2]))
+    assert backend.get([documents[1].id, documents[0].id]) == documents[::-1]
+    backend.close()
+    again = place.open()
+    assert again.get([documents[0].id]) == documents[:1]
+    again.close()
+
+
+def test_upsert_replaces_and_adds(backend):
+    oracle = filled(backend)
+    documents = [document("d3", new=1), document("fresh")]
+    for one in (backend, oracle):
+        one.upsert(documents, vectors_of([90, 91]))
+    assert_same(backend, oracle)
+
+
+def test_remove(backend):
+    oracle = filled(backend)
+    for one in (backend, oracle):
+        one.remove(["d3", "d0"])
+    assert_same(backend, oracle)
+    for one in (backend, oracle):  # an id may come back
+        one.add([document("d3")], vectors_of([7]))
+    assert_same(backend, oracle)
+
+
+def bad(seeds: list[int], depth: int) -> dict[int, np.ndarray]:
+    vectors = vectors_of(seeds)
+    vectors[depth][-1, 3] = np.nan
+    return vectors
+
+
+REFUSED = {
+    "known id": (lambda b: b.add([document("n"), document("d3")], vectors_of([1, 2])), DataError, "d3"),
+    "id twice in add": (
+        lambda b: b.add([document("n"), document("n")], vectors_of([1, 2])),
+        DataError,
+        "'n'",
+    ),
+    "id twice in upsert": (lambda b: b.upsert([document("n")] * 2, vectors_of([1, 2])), DataError, "'n'"),
+    "nan in add": (lambda b: b.add([document("n"), document("m")], bad([1, 2], 3)), DataError, "'m'"),
+    "nan in upsert": (lambda b: b.upsert([document("n"), document("d1")], bad([1, 2], 1)), DataError, "'d1'"),
+    "depth missing": (lambda b: b.add([document("n")], {1: vectors_of([1])[1]}), ConfigError, "1, 3"),
+    "other width": (
+        lambda b: b.add([document("n")], {d: v[:, :8] for d, v in vectors_of([1]).items()}),
+        ConfigError,
+        "16",
+    ),
+    "vectors missing": (lambda b: b.add([document("n")], vectors_of([])), DataError, "0 vectors"),
+    "remove unknown": (lambda b: b.remove(["d1", "nobody"]), DataError, "nobody"),
+    "get unknown": (lambda b: b.get(["d1", "nobody"]), DataError, "nobody"),
+    "get NUL": (lambda b: b.get(["a\0b"]), DataError, "not in"),
+    "remove NUL": (lambda b: b.remove(["a\0b"]), DataError, "not in"),
+    "other depth": (lambda b: b.search(vectors_of([1])[1], FULL, layers=2), ConfigError, r"layers=2"),
+    "other query": (lambda b: b.search(vectors_of([1])[1][:, :8], FULL, layers=1), ConfigError, "8 numbers"),
+    "unknown field": (
+        lambda b: b.search(vectors_of([1])[1], FULL, layers=1, where=parse_filter("nix=1")),
+        ConfigError,
+        "nix.*odd, .*tag, .*year|nix.*year",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name_and_nothing_changed(backend, name):
+    oracle = filled(backend)
+    act, kind, message = REFUSED[name]
+    with pytest.raises(kind, match=message):
+        act(backend)
+    assert_same(backend, oracle)
+
+
+def test_a_field_vanishes_with_its_last_document(backend):
+    filled(backend, 4)
+    backend.upsert([document("d0", rare=1)], vectors_of([5]))
+    where = parse_filter("rare=1")
+    (found,) = backend.search(vectors_of([5])[1], FULL, layers=1, where=where)
+    assert [one.document.id for one in found] == ["d0"]
+    backend.remove(["d0"])
+    with pytest.raises(ConfigError, match="rare"):
+        backend.search(vectors_of([5])[1], FULL, layers=1, where=where)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_near_the_exact_search(tmp_path, request, kind, place):
+    """600 documents in 60 groups of 10: the ten nearest of a group's middle are the group."""
+    backend = place.create(kind) if isinstance(place, Local) else place.create()
+    rng = np.random.default_rng(0)
+    middles = rng.standard_normal((60, 16))
+    rows = np.repeat(middles, 10, axis=0) + 0.1 * rng.standard_normal((600, 16))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    vectors = {depth: rows.astype(np.float32) for depth in CONTENTS.depths}
+    documents = [document(f"d{i}", group=i // 10, odd=bool(i % 2)) for i in range(600)]
+    backend.add(documents[:500], {d: v[:500] for d, v in vectors.items()})
+    place.build(backend, kind, 16)
+    backend.add(documents[500:], {d: v[500:] for d, v in vectors.items()})
+    queries = middles.astype(np.float32)
+    plan = Plan(stages=((16, 100), (16, 10)), kind=kind)
+    found = backend.search(queries, plan, layers=1)
+    right = sum(int(one.document.id[1:]) // 10 == group for group, hits in enumerate(found) for one in hits)
+    assert right >= 0.95 * 600
+    where = parse_filter("odd=true")
+    for hits in backend.search(queries, plan, layers=1, where=where):
+        assert len(hits) == 10
+        assert all(where.matches(one.document) for one in hits)
+    for hits in backend.search(queries[:3], plan, layers=1, where=parse_filter("group=7")):
+        assert sorted(one.document.id for one in hits) == [f"d{i}" for i in range(70, 80)]
+    everything = Plan(stages=((16, 1000),), kind=kind)
+    assert [len(hits) for hits in backend.search(queries[:3], everything, layers=3)] == [600] * 3
+    backend.close()
+
+
+# --- filters ------------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    ["", "a", "b", "B", "a b", "ä", "1", "true", "null", "z'\"%\\", "\U0001f600", "\uffff"]
+)
+NUMBERS = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([2**53, -(2**53), 0.5, -0.0, 1.0, 1e15, 1e-300]),
+    st.floats(-1e15, 1e15),
+)
+VALUES = st.one_of(st.booleans(), NUMBERS, WORDS)
+STORED = st.one_of(VALUES, st.none(), st.just([1]), st.just({"a": 1}))
+NAMES = ["year", "tag", "a.b", "ü"]
+FIELDS = st.sampled_from([*NAMES, "id", "title", "source"])
+METAS = st.dictionaries(st.sampled_from(NAMES), STORED)
+WANTED = st.one_of(VALUES, st.sampled_from([float("inf"), float("-inf"), float("nan")]))
+CONDITIONS = st.one_of(
+    st.tuples(FIELDS, st.sampled_from(["eq", "ne", "lt", "lte", "gt", "gte"]), WANTED),
+    st.tuples(FIELDS, st.just("in"), st.lists(WANTED, min_size=1, max_size=3).map(tuple)),
+)
+DRAWN = st.lists(CONDITIONS, min_size=1, max_size=3)
+
+
+def as_filter(drawn: list[tuple[str, Any, Any]]) -> Filter:
+    """Made after drawing: the checks of shapes in the tests use random numbers, which strategies must not."""
+    return Filter(tuple(Condition(*one) for one in drawn))
+
+
+@given(data=st.data())
+@settings(
+    max_examples=400 if LONG else 40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=not LONG,
+)
+def test_filters_mean_the_same_everywhere(backend, data):
+    """Six documents with made-up metadata: exactly those that Filter.matches accepts are found."""
+    oracle = NumpyBackend()
+    documents = [
+        Document(id=f"d{i}", title=data.draw(WORDS), text="t", source=data.draw(WORDS), meta=data.draw(METAS))
+        for i in range(6)
+    ]
+    for one in (backend, oracle):
+        one.upsert(documents, vectors_of([1, 1, 2, 3, 4, 5]))
+    for drawn in data.draw(st.lists(DRAWN, min_size=4, max_size=4)):
+        where = as_filter(drawn)
+        try:
+            wanted = oracle.search(vectors_of([1])[1], FULL, layers=1, where=where)
+        except ConfigError:
+            with pytest.raises(ConfigError, match="no document has this field"):
+                backend.search(vectors_of([1])[1], FULL, layers=1, where=where)
+            continue
+        got = backend.search(vectors_of([1])[1], Plan(stages=((16, 10),)), layers=1, where=where)
+        everything = {d.id for d in documents if where.matches(d)}
+        assert {one.document.id for one in got[0]} == everything, where
+        assert min(len(everything), 5) == len(wanted[0])
+
+
+# --- sequences ----------------------------------------------------------------------------------------------
+
+IDS = st.lists(st.sampled_from([f"d{i}" for i in range(9)]), max_size=4)
+SEEDS = st.integers(-1, 6)
+
+
+class Sequences(RuleBasedStateMachine):
+    """Any order of changes, searches, reopenings and crashes: afterwards the backend is what the oracle is."""
+
+    make: Callable[[], Place]
+
+    @initialize()
+    def start(self) -> None:
+        self.place = type(self).make()
+        self.backend = self.place.create()
+        self.oracle = NumpyBackend()
+
+    def teardown(self) -> None:
+        if hasattr(self, "backend"):
+            self.backend.close()
+
+    def both(self, name: str, *arguments: Any) -> None:
+        """The same call to both: the same kind of error, or none."""
+        try:
+            getattr(self.oracle, name)(*arguments)
+        except BrickworkError as error:
+            with pytest.raises(type(error)):
+                getattr(self.backend, name)(*arguments)
+        else:
+            getattr(self.backend, name)(*arguments)
+
+    def batch(self, data: Any, ids: list[str]) -> tuple[list[Document], dict[int, np.ndarray]]:
+        metas = [data.draw(METAS) for _ in ids]
+        return [document(name, **meta) for name, meta in zip(ids, metas)], vectors_of(
+            [data.draw(SEEDS) for _ in ids]
+        )
+
+    @rule(data=st.data(), ids=IDS, name=st.sampled_from(["add", "upsert"]))
+    def write(self, data: Any, ids: list[str], name: str) -> None:
+        self.both(name, *self.batch(data, ids))
+
+    @rule(ids=IDS)
+    def remove(self, ids: list[str]) -> None:
+        self.both("remove", ids)
+
+    @rule(ids=IDS)
+    def get(self, ids: list[str]) -> None:
+        self.both("get", ids)
+
+    @rule(plan=st.sampled_from(PLANS), drawn=st.none() | DRAWN, layers=st.sampled_from(CONTENTS.depths))
+    def search(self, plan: Plan, drawn: list | None, layers: int) -> None:
+        where = None if drawn is None else as_filter(drawn)
+        if where is not None and not set(where.fields) <= self.oracle.fields():
+            with pytest.raises(ConfigError):
+                self.backend.search(vectors_of([1])[1], plan, layers=layers, where=where)
+            return
+        assert_same_search(self.backend, self.oracle, plan, where, layers)
+
+    @rule()
+    def reopen(self) -> None:
+        self.backend.close()
+        self.backend = self.place.open()
+
+    @rule(data=st.data(), ids=IDS.filter(bool).map(lambda ids: sorted(set(ids))), at=st.integers(1, 5))
+    def crash_in_upsert(self, data: Any, ids: list[str], at: int) -> None:
+        documents, vectors = self.batch(data, ids)
+        self.place.crash(self.backend, lambda backend: backend.upsert(documents, vectors), at)
+        self.reopen()
+
+    @precondition(lambda self: len(self.oracle))
+    @rule(at=st.integers(1, 5))
+    def crash_in_remove(self, at: int) -> None:
+        ids = sorted(self.oracle.ids())[:2]
+        self.place.crash(self.backend, lambda backend: backend.remove(ids), at)
+        self.reopen()
+
+    @invariant()
+    def same(self) -> None:
+        if hasattr(self, "backend"):
+            assert_same(self.backend, self.oracle)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_any_sequence_of_changes(name, tmp_path):
+    from hypothesis.stateful import run_state_machine_as_test
+
+    machine = type(name, (Sequences,), {"make": staticmethod(lambda: PLACES[name](tmp_path))})
+    examples, steps = (150, 40) if LONG else (6, 15)
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=not LONG,
+        ),
+    )

