@@ -72,6 +72,14 @@ def index(
     repair: Annotated[
         bool, typer.Option("--repair", help="Make what is damaged in INDEX anew from its documents.")
     ] = False,
+    good_model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="With --repair: a good copy of the model of INDEX, if its own is damaged.",
+            show_default=False,
+        ),
+    ] = None,
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
     columns: Columns = None,
     limit: Limit = None,
@@ -82,8 +90,15 @@ def index(
     care = [name for name, wanted in (("verify", verify), ("repair", repair), ("stats", stats)) if wanted]
     if len(care) > 1 or (care and (data or out or update or store)):
         raise ConfigError(f"--{care[0]} takes the folder of an index and nothing else: index DIR --{care[0]}")
+    if good_model and not repair:
+        raise ConfigError(
+            "--model goes with --repair; else the model is the first argument: index MODEL DATA"
+        )
+    if repair:
+        _repair(Path(model), good_model, as_json, quiet)
+        return
     if care:
-        _CARE[care[0]](Path(model), as_json, quiet)
+        (_verify if verify else _stats)(Path(model), as_json, quiet)
         return
     if data is None or out is None:
         missing = "DATA" if data is None else "--out DIR"
@@ -127,6 +142,8 @@ def _build(
         return
     print(out)
     output.hint(_summary(made), quiet)
+    if made.reason:
+        output.hint(f"searches begin with {made.reason}", quiet)
     output.next_commands({"search them": f'brickwork search {shlex.quote(str(out))} "your question"'}, quiet)
 
 
@@ -178,7 +195,7 @@ def _verify(folder: Path, as_json: bool, quiet: bool) -> None:
         output.emit_json({"folder": str(folder), "problems": [asdict(problem) for problem in problems]})
     else:
         for problem in problems:
-            print(f"{problem.file}: {problem.what}")
+            print(problem.what)
     if problems:
         raise ArtifactError(
             f"{len(problems)} of the files of {folder} are not as they were written; "
@@ -187,13 +204,14 @@ def _verify(folder: Path, as_json: bool, quiet: bool) -> None:
     output.hint(f"{folder}: every file is as it was written", quiet or as_json)
 
 
-def _repair(folder: Path, as_json: bool, quiet: bool) -> None:
+def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None:
     from dataclasses import asdict
 
     from brickwork.index.lifecycle import repair_index
+    from brickwork.representation.model import load
 
     with output.results_only(as_json):
-        report = repair_index(folder)
+        report = repair_index(folder, load(model) if model else None)
     if as_json:
         output.emit_json({"folder": str(folder), **asdict(report)})
         return
@@ -201,7 +219,8 @@ def _repair(folder: Path, as_json: bool, quiet: bool) -> None:
         print(f"{name}: made anew")
     for text in report.lost:
         print(f"lost: {text}")
-    output.hint(f"{folder}: {report.documents:,} documents; nothing else was to do", quiet)
+    done = "what was damaged is made anew" if report.repaired else "nothing was damaged"
+    output.hint(f"{folder}: {done}; {report.documents:,} documents", quiet)
 
 
 def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
@@ -228,9 +247,6 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     }
     for name, value in rows.items():
         print(f"{name:<36}{value}")
-
-
-_CARE = {"verify": _verify, "repair": _repair, "stats": _stats}
 
 
 def search(
@@ -268,7 +284,11 @@ def search(
     from brickwork.index.index import open_index
 
     wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
-    options: dict[str, Any] = {"dim": dim, "layers": layers, **{k: v for k, v in wanted.items() if v is not None}}
+    options: dict[str, Any] = {
+        "dim": dim,
+        "layers": layers,
+        **{k: v for k, v in wanted.items() if v is not None},
+    }
     with output.results_only(as_json):
         opened = open_index(index)
         # Once untimed: the first call also loads the model, which says nothing about the size asked for.

@@ -61,6 +61,11 @@ class Index:
             self._representation = load(self.folder / self._manifest().model)
         return self._representation
 
+    @property
+    def reason(self) -> str:
+        """How searches begin, and why: what ``kind="auto"`` chose."""
+        return self._manifest().reason
+
     def _manifest(self) -> Manifest:
         if isinstance(self.backend, LocalBackend):
             return self.backend.manifest

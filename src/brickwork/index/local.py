@@ -263,7 +263,7 @@ class LocalBackend:
             removed, more = self._removed(replaced, self.manifest.rows + entry.rows)
             segments = (*self.manifest.segments, entry)
             self.commit(with_files(self.manifest, files | more, segments=segments, removed=removed))
-            self._maintain()
+            self.maintain()
         return entry.rows
 
     def rewrite(
@@ -299,7 +299,7 @@ class LocalBackend:
             if len(rows):
                 removed, files = self._removed(rows, self.manifest.rows)
                 self.commit(with_files(self.manifest, files, removed=removed))
-                self._maintain()
+                self.maintain()
 
     def compact(self) -> None:
         """Writes all documents into one segment without the removed ones, and the shortlists anew."""
@@ -366,8 +366,11 @@ class LocalBackend:
         marks[rows] = True
         return write_removed(self.folder, self.manifest.generation + 1, marks)
 
-    def _maintain(self) -> None:
-        """Keeps the index in shape after a change, which stands already: a failure here is only told."""
+    def maintain(self) -> None:
+        """Keeps the index in shape after a change, which stands already: a failure here is only told.
+
+        For whoever holds the folder.
+        """
         try:
             first = first_to_merge(self._snapshot)
             if first is not None:

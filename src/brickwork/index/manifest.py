@@ -2,7 +2,7 @@
 
 A folder holds
 
-manifest.json                                  generation, contents, and bytes and sha256 of every other file
+manifest.json, and a copy for repairs          generation, contents, and bytes and sha256 of every other file
 segments/<name>/documents.arrow                id, title, text, source, meta by row (Arrow IPC, mapped)
 segments/<name>/vectors-<layers>.safetensors   unit vectors of full width, one file for each stored depth
 removed-<generation>.bin                       one bit for each row that is removed
@@ -13,6 +13,7 @@ Segments never change. A change writes new files and then a new manifest, which 
 atomically: whoever opens the folder sees the state before or after it.
 """
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -24,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from brickwork.core.config import from_dict, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 from brickwork.core.files import read_json, sha256_file, write_json
 from brickwork.index.types import Contents, Kind
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+COPY = "manifest.copy.json"
 MODEL = "model"
 SEGMENTS = "segments"
 SHORTLISTS = "shortlists"
@@ -101,16 +103,20 @@ def _checksum(values: dict[str, Any]) -> str:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replaces the manifest atomically: the one moment at which a change happens."""
     values = to_dict(manifest)
-    write_json(folder / MANIFEST, {**values, "checksum": _checksum(values)})
+    values["checksum"] = _checksum(values)
+    write_json(folder / MANIFEST, values)
+    # Only for a repair, and after the change: that it could not be written is no reason to fail.
+    with contextlib.suppress(OSError, ResourceError):
+        write_json(folder / COPY, values)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
     """The manifest of an index, brought to the present format; its files are not looked at.
 
     Raises:
         ArtifactError: not an index, a newer format, or a manifest that is damaged or names files outside.
     """
-    path = folder / MANIFEST
+    path = folder / name
     if not path.is_file():
         raise ArtifactError(
             f"{folder} is not an index: it has no {MANIFEST}. Make one with `brickwork index`"
@@ -125,13 +131,13 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if found == FORMAT and values.pop("checksum", None) != _checksum(values):
             raise ArtifactError(
-                f"{path} is damaged: its checksum is not the recorded one; restore it or build the index anew"
+                f"{path} is damaged: its checksum is not the recorded one; {REPAIR.format(folder=folder)}"
             )
         for number in range(found, FORMAT):
             values = _MIGRATIONS[number](values, folder)
         manifest = from_dict(Manifest, values)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); restore it or build the index anew") from error
+        raise ArtifactError(f"{path} is damaged ({error}); {REPAIR.format(folder=folder)}") from error
     _check_names(folder, manifest)
     return manifest
 
