@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brickwork.core.errors import ArtifactError, DataError
-from brickwork.core.files import atomic_folder
+from brickwork.core.files import atomic_folder, os_errors
 from brickwork.index.encoding import encoded_batches
 from brickwork.index.index import Index
 from brickwork.index.local import LocalBackend, check_free
@@ -57,8 +57,9 @@ def build_index(
         model=representation.fingerprint, dims=tuple(axes.dims), layers=tuple(axes.layers), depths=depths
     )
     batches = encoded_batches(representation, documents, depths, progress=progress)
-    if not (folder / MANIFEST).is_file():
-        check_free(folder)
+    with os_errors(folder):
+        if not (folder / MANIFEST).is_file():
+            check_free(folder)
     if store is not None:
         return _in_store(representation, batches, folder, contents, store)
     with _place(folder, contents) as backend:

@@ -52,7 +52,9 @@ _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 
 def save(representation: Representation, folder: Path) -> Path:
     """Writes the folder; an existing one keeps its other files, and its model until the new one is complete."""
-    if folder.is_dir():
+    with os_errors(folder):
+        there = folder.is_dir()
+    if there:
         _write(representation, folder)
     else:
         with atomic_folder(folder) as temporary:
