@@ -1,5 +1,6 @@
 """The battery that every index backend gets: what the protocol promises, against an oracle of NumPy arrays."""
 
+import contextlib
 import os
 import signal
 import uuid
@@ -26,6 +27,11 @@ from stores import (
     run_sql,
     vectors_of,
 )
+
+pytestmark = [  # what Qdrant's local mode says about itself
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
 
 LONG = os.environ.get("BRICKWORK_LONG") == "1"
 FULL = Plan(stages=((16, 5),))
@@ -120,7 +126,60 @@ class Postgres:
                 backend.build(kind, dim, depth)
 
 
-PLACES: dict[str, type] = {"local": Local, "postgres": Postgres}
+class Crash(BaseException):
+    """The process is gone: nothing that it tries afterwards reaches the server."""
+
+
+class Wire:
+    """A client that goes down at one of its writes: it and all later calls never arrive."""
+
+    def __init__(self, client: Any, at: int):
+        self.client, self.left, self.down = client, at, False
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.left -= name in ("upsert", "set_payload", "delete")
+            self.down = self.down or self.left < 0
+            if self.down:
+                raise Crash
+            return getattr(self.client, name)(*arguments, **options)
+
+        return call
+
+
+class Qdrant:
+    """The engine in the client's local mode, or the server of BRICKWORK_TEST_QDRANT."""
+
+    def __init__(self, folder: Path):
+        models = pytest.importorskip("qdrant_client", reason="qdrant-client is not installed (extra qdrant)")
+        url = os.environ.get("BRICKWORK_TEST_QDRANT")
+        self.client = models.QdrantClient(url) if url else models.QdrantClient(":memory:")
+        self.location = f"qdrant:{url or 'http://local'}/t{uuid.uuid4().hex[:12]}"
+
+    def make(self, name: str) -> Backend:
+        from brickwork.index import qdrant, qdrant_state
+
+        # A claim counts as stale at once: the tests do not wait a minute after each crash.
+        qdrant_state.CLAIM_SECONDS = 0.0
+        backend = getattr(qdrant.QdrantBackend, name)(self.location, CONTENTS, client=self.client)
+        backend.close = lambda: None  # closing the local mode forgets everything
+        return backend
+
+    def create(self) -> Backend:
+        return self.make("create")
+
+    def open(self) -> Backend:
+        return self.make("open")
+
+    def crash(self, backend: Any, change: Callable[[Backend], None], at: int) -> None:
+        backend.state.client = Wire(self.client, at - 1)
+        with contextlib.suppress(Crash):
+            change(backend)
+
+    def build(self, backend: Backend, kind: Kind, dim: int) -> None: ...
+
+
+PLACES: dict[str, type] = {"local": Local, "postgres": Postgres, "qdrant": Qdrant}
 
 
 @pytest.fixture(params=PLACES)

@@ -1,0 +1,117 @@
+"""Filters as Qdrant evaluates them: what of a document is stored for that, and how conditions read.
+
+Qdrant compares text for equality only, and tells numbers from truth values by how they are written. So a field's
+value is stored below ``texts``, ``numbers`` or ``truths``, by its kind, and an order of texts is resolved to the
+texts that are there.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from brickwork.core.errors import DataError, MissingExtraError
+from brickwork.data.types import Document
+from brickwork.encoders.tokenization import clean_text
+from brickwork.index.filters import OWN_FIELDS, Condition, Filter, field_of, holds
+
+try:
+    from qdrant_client import models
+except ImportError as error:
+    raise MissingExtraError("qdrant-client", "qdrant", "an index in Qdrant") from error
+
+_ANY_NUMBER = models.Range(gte=-sys.float_info.max, lte=sys.float_info.max)
+
+
+def key(group: str, name: str) -> str:
+    """Where the values of a field are. The name is written in hexadecimal: Qdrant's paths give dots a meaning."""
+    return f"{group}.{_plain(name)}"
+
+
+def _plain(name: str) -> str:
+    return "x" + clean_text(name).encode().hex()
+
+
+def payload(document: Document) -> dict[str, Any]:
+    """What is stored of a document beside its vectors.
+
+    Raises:
+        DataError: metadata that is not JSON, or a number beyond float64.
+    """
+    try:
+        meta = json.dumps(dict(document.meta), default=str, ensure_ascii=False, allow_nan=False)
+        groups: dict[str, dict[str, Any]] = {"texts": {}, "numbers": {}, "truths": {}}
+        for name in (*document.meta, *OWN_FIELDS):
+            value = field_of(document, name)
+            if isinstance(value, bool):
+                groups["truths"][_plain(name)] = value
+            elif isinstance(value, int | float):
+                groups["numbers"][_plain(name)] = float(value)
+            elif isinstance(value, str):
+                groups["texts"][_plain(name)] = clean_text(value)
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"the metadata of document '{document.id}' of {document.source} cannot be stored ({error}); leave such "
+            "values out"
+        ) from error
+    texts = {name: clean_text(getattr(document, name)) for name in ("id", "title", "text", "source")}
+    fields = sorted(clean_text(name) for name in document.meta)
+    return {**texts, "meta": clean_text(meta), "fields": fields, **groups}
+
+
+def conditions(
+    where: Filter, texts_of: Callable[[str], Iterable[str]]
+) -> tuple[list[models.Condition], list[models.Condition]] | None:
+    """What must hold and what must not, exactly where :meth:`Filter.matches` holds; ``None``: nothing can match.
+
+    ``texts_of`` gives the distinct texts of a field, for conditions on their order.
+    """
+    must: list[models.Condition] = []
+    must_not: list[models.Condition] = []
+    for condition in where.conditions:
+        if condition.operator == "ne":
+            must_not.extend(_tests(Condition(condition.field, "eq", condition.value), texts_of))
+            continue
+        tests = _tests(condition, texts_of)
+        if not tests:
+            return None
+        must.append(models.Filter(should=tests))
+    return must, must_not
+
+
+def _tests(condition: Condition, texts_of: Callable[[str], Iterable[str]]) -> list[models.Condition]:
+    """Conditions of which one must hold; none of them can where the list is empty."""
+    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    if condition.operator == "in":
+        return [test for one in wanted for test in _tests(Condition(condition.field, "eq", one), texts_of)]
+    (one,) = wanted
+    if isinstance(one, bool):
+        accepted = [value for value in (False, True) if holds(value, condition)]
+        return [_match("truths", condition.field, models.MatchValue(value=value)) for value in accepted]
+    if isinstance(one, int | float):
+        found = _range(condition.operator, float(one))
+        if found is None:
+            return []
+        return [models.FieldCondition(key=key("numbers", condition.field), range=found)]
+    if condition.operator == "eq":
+        return [_match("texts", condition.field, models.MatchValue(value=clean_text(one)))]
+    accepted_texts = [text for text in texts_of(condition.field) if holds(text, condition)]
+    if not accepted_texts:
+        return []
+    return [_match("texts", condition.field, models.MatchAny(any=accepted_texts))]
+
+
+def _match(group: str, field: str, match: models.Match) -> models.FieldCondition:
+    return models.FieldCondition(key=key(group, field), match=match)
+
+
+def _range(operator: str, wanted: float) -> models.Range | None:
+    """JSON has neither infinity nor NaN: every stored number is less than the one and unlike the other."""
+    if math.isfinite(wanted):
+        return (
+            models.Range(gte=wanted, lte=wanted) if operator == "eq" else models.Range(**{operator: wanted})
+        )
+    below = operator in ("lt", "lte") and wanted > 0
+    above = operator in ("gt", "gte") and wanted < 0
+    return _ANY_NUMBER if below or above else None
