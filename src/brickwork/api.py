@@ -264,9 +264,23 @@ def encode_file(
     layers: int | None = None,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
+    gpus: float = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Encodes documents into Parquet shards; goes on where an interrupted call stopped."""
+    """Encodes documents into Parquet shards; goes on where an interrupted call stopped.
+
+    ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
+    ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
+    """
+    if ray is not None:
+        return _encode_with_ray(
+            model, data, out, limit, columns=columns, dim=dim, layers=layers, address=ray, workers=workers,
+            gpus=gpus, progress=progress,
+        )  # fmt: skip
+    if workers is not None or gpus:
+        raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
     from brickwork.data.load import read_documents
     from brickwork.representation.export_parquet import encode_to_disk
 
@@ -274,6 +288,24 @@ def encode_file(
     return encode_to_disk(
         _representation(model), documents, Path(out), dim=dim, layers=layers, progress=progress
     )
+
+
+def _encode_with_ray(
+    model: "Path | str | Representation",
+    data: Path | str,
+    out: Path | str,
+    limit: int | None,
+    **options: Any,
+) -> dict[str, Any]:
+    from brickwork.representation.encode_ray import encode_with_ray
+
+    if not isinstance(model, str | Path):
+        raise ConfigError("with Ray each worker loads the model: give its folder; save it first")
+    if limit is not None:
+        raise ConfigError(
+            "--limit cannot be had with --ray, whose workers read all files at once; leave it out"
+        )
+    return encode_with_ray(model, data, out, **options)
 
 
 def build_index(

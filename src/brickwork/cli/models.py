@@ -32,7 +32,13 @@ class ExportFormat(StrEnum):
 def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
     add(app, evaluate, "Use", "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6")
-    add(app, encode, "Use", "brickwork encode runs/docs docs/ --out vectors/ --dim 96")
+    add(
+        app,
+        encode,
+        "Use",
+        "brickwork encode runs/docs docs/ --out vectors/ --dim 96",
+        "brickwork encode runs/docs tables/ --out vectors/ --ray local --workers 8",
+    )
     add(app, export, "Use", "brickwork export runs/docs --to sentence-transformers --out docs-st/")
 
 
@@ -74,6 +80,16 @@ def encode(
     layers: Layers = None,
     columns: Columns = None,
     limit: Limit = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|auto|HOST:PORT", help="Share the work among processes or machines, by Ray."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers of --ray (default: one a core or GPU).")
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker of --ray.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,6 +105,9 @@ def encode(
             layers=layers,
             columns=column_names(columns),
             limit=limit,
+            ray=ray,
+            workers=workers,
+            gpus=gpus,
             progress=not quiet,
         )
     if as_json:
