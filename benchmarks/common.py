@@ -26,6 +26,7 @@ def environment() -> dict[str, Any]:
         "onnxruntime",
         "openvino",
         "faiss-cpu",
+        "usearch",
         "numpy",
     )
     versions = {}

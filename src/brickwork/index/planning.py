@@ -207,10 +207,10 @@ def with_top(plan: Plan, measured: int, top: int) -> Plan:
 def stage_dim(kind: Kind, dims: Sequence[int]) -> int:
     """The prefix that a kind searches by default: the smallest trained one that holds enough for its accuracy.
 
-    Kinds that are exact or nearly so on their prefix take a quarter of the width; kinds of few bits a number, whose
-    cost hardly depends on it, take half (lists) or all of it (signs).
+    Kinds that read whole numbers gain from short prefixes and take a quarter of the width. Lists and signs keep few
+    bits of each number and take all: lists of codes of 48 bytes found more when those described 384 numbers than 192.
     """
-    share = {"flat": 4, "int8": 4, "hnsw": 4, "ivf": 2, "binary": 1}[kind]
+    share = {"flat": 4, "int8": 4, "hnsw": 4, "ivf": 1, "binary": 1}[kind]
     return min(dim for dim in dims if dim * share >= dims[-1])
 
 
@@ -234,7 +234,7 @@ def choose_kind(
             "and an exact scan finds everything"
         )
     return "ivf", (
-        f"ivf: an exact scan of {size} takes about {exact_ms:.0f} ms a query; lists on the first "
-        f"{stage_dim('ivf', dims)} numbers with exact reranking were faster than every other kind at equal recall "
-        "where this was measured"
+        f"ivf: an exact scan of {size} takes about {exact_ms:.0f} ms a query; lists over the first "
+        f"{stage_dim('ivf', dims)} numbers with exact reranking were the fastest kind at recall 0.99 where this was "
+        "measured"
     )

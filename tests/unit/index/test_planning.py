@@ -178,7 +178,7 @@ def test_the_rule_for_auto_explains_itself():
     kind, reason = choose_kind(1_000_000, 384, dims)
     assert kind == "ivf"
     assert "1,000,000 vectors of 384 numbers" in reason
-    assert "first 192 numbers" in reason
+    assert "first 384 numbers" in reason
     kind, reason = choose_kind(1_000_000, 384, dims, expected_queries=10)
     assert kind == "flat"
     assert "10 queries" in reason
@@ -186,7 +186,7 @@ def test_the_rule_for_auto_explains_itself():
 
 @pytest.mark.parametrize(
     ("kind", "dims", "wanted"),
-    [("flat", (24, 48, 96, 192, 384), 96), ("ivf", (24, 48, 96, 192, 384), 192), ("ivf", (384,), 384)],
+    [("flat", (24, 48, 96, 192, 384), 96), ("ivf", (24, 48, 96, 192, 384), 384), ("ivf", (384,), 384)],
 )
 def test_the_first_stage_takes_a_trained_prefix(kind, dims, wanted):
     assert stage_dim(kind, dims) == wanted

@@ -23,8 +23,9 @@ _ENGINES: dict[str, type[Engine]] = {
     "hnsw": HnswEngine,
     "ivf": IvfEngine,
 }
-# A filter that leaves fewer rows than one in this many (or than this many for each wanted one) is answered exactly.
-_FEW_OF_ALL = 50
+# A filter that leaves fewer rows than one in this many, or than this many for each wanted one, is answered exactly. A
+# graph is walked the longer the fewer match: at one row in ten the walk takes as long as comparing the rows.
+_FEW_OF_ALL: dict[str, int] = {"flat": 50, "int8": 50, "binary": 50, "hnsw": 10, "ivf": 50}
 _FEW_FOR_EACH = 10
 
 
@@ -58,7 +59,7 @@ class Shortlist:
         found = np.full((len(queries), keep), -1, dtype=np.int64)
         if wanted == 0 or len(queries) == 0:
             return found
-        if allowed is not None and possible < max(len(self) // _FEW_OF_ALL, _FEW_FOR_EACH * keep):
+        if allowed is not None and possible < max(len(self) // _FEW_OF_ALL[self.kind], _FEW_FOR_EACH * keep):
             found[:, :wanted] = self._exact(queries, wanted, allowed)
             return found
         found[:, :wanted] = self._engine.find(truncate(queries, self.dim), wanted, effort, allowed)
@@ -74,9 +75,11 @@ class Shortlist:
         keep: int,
         allowed: Bool[np.ndarray, " rows"] | None,
     ) -> Int[np.ndarray, "queries keep"]:
-        rows = np.arange(len(self)) if allowed is None else np.flatnonzero(allowed)
-        prefixes = truncate(self._vectors[rows], self.dim)
-        return rows[top_k(truncate(queries, self.dim), prefixes, keep)[1]]
+        asked = truncate(queries, self.dim)
+        if allowed is None:
+            return top_k(asked, _prefixes(self._vectors, self.dim), keep)[1]
+        rows = np.flatnonzero(allowed)
+        return rows[top_k(asked, _prefixes(self._vectors[rows], self.dim), keep)[1]]
 
     def nbytes(self) -> int:
         """Memory that is needed beside the vectors themselves."""
