@@ -315,12 +315,13 @@ class LocalBackend:
             remove_unnamed(self.folder, self.manifest)
             try:
                 yield
-            finally:
-                # After an error too, and without hiding it: whether it came before or after the commit is
-                # read and not guessed.
+            except BaseException:
+                # Whether it came before or after the commit is read and not guessed.
                 with contextlib.suppress(ArtifactError, OSError):
                     self.refresh()
                     remove_unnamed(self.folder, self.manifest)
+                raise
+            remove_unnamed(self.folder, self.manifest)
 
     def commit(self, manifest: Manifest) -> None:
         """The one moment of a change; the snapshot follows."""

@@ -14,6 +14,7 @@ from brickwork import api
 from brickwork.cli import training
 from brickwork.core.errors import ConfigError
 from brickwork.index import index as index_module
+from brickwork.index.sync import SyncReport
 from brickwork.index.types import Contents, Statistics
 
 
@@ -135,6 +136,45 @@ def test_index(brickwork, called):
     page = brickwork("index", "m", "d", "--out", "my index", "--quiet")
     assert "my index" in page.out
     assert page.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("m",), "DATA is missing"),
+        (("m", "d"), "--out DIR is missing"),
+        (("i", "--verify", "--repair"), "--verify takes the folder of an index and nothing else"),
+        (("i", "d", "--stats"), "--stats takes the folder of an index and nothing else"),
+        (("m", "d", "--out", "i", "--model", "m"), "--model goes with --repair"),
+        (("m", "d", "--out", "i", "--update", "--layers", "2"), "--update keeps layers"),
+    ],
+)
+def test_index_says_what_does_not_go_together(brickwork, words, message):
+    result = brickwork("index", *words)
+    assert result.code == ConfigError.exit_code
+    assert message in result.err
+
+
+def test_an_update_tells_what_changed(brickwork, called):
+    report = SyncReport(added=1, updated=2, removed=3, unchanged=4, encoded=2)
+    called("update_index", (StandInIndex(), report))
+    words = ("index", "m", "d", "--out", "i", "--update")
+    assert {"documents": 7, "added": 1, "encoded": 2}.items() <= brickwork(*words, "--json").json.items()
+    assert "1 added, 2 updated, 3 removed, 4 unchanged, 2 encoded" in brickwork(*words).err
+
+
+def test_verify_and_repair_show_what_is_damaged(brickwork, monkeypatch):
+    from brickwork.index import lifecycle
+
+    problem = lifecycle.Problem("a.safetensors", "i/a.safetensors is damaged")
+    monkeypatch.setattr(lifecycle, "verify_index", lambda folder: [problem])
+    result = brickwork("index", "i", "--verify", "--json")
+    assert result.code == 4
+    assert result.json["problems"] == [{"file": "a.safetensors", "what": "i/a.safetensors is damaged"}]
+    report = lifecycle.RepairReport(documents=7, repaired=("a.safetensors",), lost=("the document 'x'",))
+    monkeypatch.setattr(lifecycle, "repair_index", lambda folder, model: report)
+    page = brickwork("index", "i", "--repair")
+    assert "a.safetensors: made anew\nlost: the document 'x'" in page.out
 
 
 def test_search_json_is_what_others_rely_on(brickwork, monkeypatch):
