@@ -64,7 +64,7 @@ def serve(
     ] = 65_536,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a request is answered by 503.")
-    ] = 60,
+    ] = 60.0,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads of each worker for the model (default: all cores, shared)."),

@@ -207,7 +207,15 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     for path in ("/health", "/health/live", "/health/ready"):
         app.get(path, response_model=schemas.Health, responses=unwell, tags=["Operation"])(health)
 
-    @app.get("/metrics", tags=["Operation"], dependencies=key, response_class=Response)
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @app.get(
+        "/metrics",
+        responses={200: text, **_ERRORS},
+        response_class=Response,
+        tags=["Operation"],
+        dependencies=key,
+    )
     async def metrics() -> Response:
         """Counters in Prometheus' form."""
         content, media_type = service.metrics.page(service.batcher)

@@ -13,7 +13,8 @@ class Limits:
     ``queue_tokens`` and ``queue_requests`` bound what waits, in tokens and in requests. A request may not have
     more texts than ``texts``, more tokens than ``queue_tokens`` or a body of more than ``body_bytes``; all
     bodies together may not have more than ``all_bodies_bytes``. ``batch_tokens``: ``None`` for what suits the
-    device. The seconds are for a body to arrive, an answer to be ready, and accepted work to be finished after SIGTERM.
+    device. The seconds are for the head and the body of a request to arrive, an answer to be ready, and accepted work
+    to be finished after SIGTERM.
     """
 
     batch_tokens: int | None = None

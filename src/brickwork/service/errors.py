@@ -106,13 +106,9 @@ def from_validation(problems: list[dict[str, Any]]) -> JSONResponse:
 
 def _code(problem: dict[str, Any]) -> str:
     kind = str(problem["type"])
-    return (
-        kind
-        if kind in ("token_ids", "too_many_texts")
-        else "invalid_type"
-        if kind.endswith("_type")
-        else "invalid_value"
-    )
+    if kind == "token_ids":
+        return kind
+    return "invalid_type" if kind.endswith("_type") else "invalid_value"
 
 
 def from_brickwork(error: BrickworkError) -> JSONResponse:

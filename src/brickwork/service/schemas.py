@@ -1,6 +1,7 @@
 """What requests and answers look like; the OpenAPI description is made from these."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,29 +14,34 @@ MAX_QUERIES = 256
 _LARGEST = 2**31 - 1
 
 
-def _texts(value: Any) -> Any:
-    """Refuses what is neither a text nor a list of texts; token ids with words of their own."""
-    single = isinstance(value, str)
-    texts = [value] if single else value
-    if not isinstance(texts, list):
-        if isinstance(texts, int) and not isinstance(texts, bool):
-            raise _token_ids()
-        raise PydanticCustomError("texts_type", "expected a string or a list of strings")
-    if not texts:
-        raise PydanticCustomError("texts_empty", "the list is empty; give at least one string")
-    for row, text in enumerate(texts):
-        if isinstance(text, list) or (isinstance(text, int) and not isinstance(text, bool)):
-            raise _token_ids()
-        if not isinstance(text, str):
+def _texts(most: int) -> Callable[[Any], Any]:
+    """Refuses what is neither a text nor a list of at most so many; token ids with words of their own."""
+
+    def check(value: Any) -> Any:
+        texts = value if isinstance(value, list) else [value]
+        if not texts:
+            raise PydanticCustomError("texts_empty", "the list is empty; give at least one string")
+        if len(texts) > most:
             raise PydanticCustomError(
-                "texts_type",
-                "item {row} is not a string; expected a string or a list of strings",
-                {"row": row},
+                "texts_many",
+                "{given} items are more than the {most} that one request may have",
+                {"given": len(texts), "most": most},
             )
-        if not text.strip():
-            place = "the text" if single else f"item {row}"
-            raise PydanticCustomError("texts_empty", "{place} is empty; leave it out", {"place": place})
-    return value
+        for row, text in enumerate(texts):
+            place = f"item {row}" if value is texts else "the value"
+            if isinstance(text, int | list) and not isinstance(text, bool):
+                raise _token_ids()
+            if not isinstance(text, str):
+                raise PydanticCustomError(
+                    "texts_type",
+                    "{place} is not a string; expected a string or a list of strings",
+                    {"place": place},
+                )
+            if not text.strip():
+                raise PydanticCustomError("texts_empty", "{place} is empty; leave it out", {"place": place})
+        return value
+
+    return check
 
 
 def _token_ids() -> PydanticCustomError:
@@ -55,10 +61,12 @@ def _finite(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[
-    Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)], BeforeValidator(_texts)
+    Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)],
+    BeforeValidator(_texts(MAX_TEXTS)),
 ]
 Queries = Annotated[
-    Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_QUERIES)], BeforeValidator(_texts)
+    Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_QUERIES)],
+    BeforeValidator(_texts(MAX_QUERIES)),
 ]
 Size = Annotated[int, Field(ge=1, le=_LARGEST, strict=True)]
 Scalar = str | bool | int | float

@@ -123,6 +123,7 @@ def _serve_here(config: ServiceConfig, listener: socket.socket, on_ready: OnRead
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        http=_watched_protocol(config.limits.head_seconds),
         ws="none",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(config.limits.drain_seconds),
@@ -135,6 +136,34 @@ def _serve_here(config: ServiceConfig, listener: socket.socket, on_ready: OnRead
     if stopped:
         name = signal.Signals(stopped[0]).name
         raise Interrupted(f"stopped by {name}; what was accepted was answered", 128 + stopped[0])
+
+
+def _watched_protocol(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which would wait for ever, with an end to that: connections are closed on which a request
+    has begun but its head is not complete, or an answer is not taken, for ``seconds`` to twice that long."""
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    class WatchedProtocol(AutoHTTPProtocol):  # type: ignore[misc]
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._stuck = False
+            self._check = self.loop.call_later(seconds, self._look)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._check.cancel()
+            super().connection_lost(exc)
+
+        def _look(self) -> None:
+            between = self.cycle is None or self.cycle.response_complete
+            # Between two requests the keep-alive timer runs, until the first byte of the next one.
+            stuck = self.transport.is_closing() or (between and self.timeout_keep_alive_task is None)
+            if stuck and self._stuck:
+                self.transport.abort()
+                return
+            self._stuck = stuck
+            self._check = self.loop.call_later(seconds, self._look)
+
+    return WatchedProtocol
 
 
 async def _run(server: Any, service: "Service", listener: socket.socket) -> None:
