@@ -47,6 +47,7 @@ TOKENIZER = "tokenizer.json"
 FORMAT_VERSION = 1
 _PENDING = ".new-"
 _FILES = {"text": {WEIGHTS, TOKENIZER}, "image": {WEIGHTS}}
+_TRIES = 10
 _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 
 
@@ -120,12 +121,25 @@ def unfinished(folder: Path) -> ArtifactError:
 
 
 def load_folder(folder: Path) -> Representation:
-    """The representation in ``folder``.
+    """The representation in ``folder``; read again where another process was just saving over it.
 
     Raises:
         ArtifactError: of another format version, or a file is missing, damaged or unsafe, or tensors are
             missing, unexpected or of the wrong shape.
     """
+    for _ in range(_TRIES):
+        before = read_json(folder / MANIFEST)
+        try:
+            return _load(folder)
+        except FileNotFoundError:
+            continue  # a pending file got its own name
+        except ArtifactError:
+            if read_json(folder / MANIFEST) == before:
+                raise
+    raise ArtifactError(f"{folder} changes all the time: another process saves there; load it afterwards")
+
+
+def _load(folder: Path) -> Representation:
     manifest = _read_manifest(folder)
     kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
     files = _check_files(folder, kind, manifest["sha256"])
