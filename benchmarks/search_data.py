@@ -8,8 +8,6 @@ One million: the real vectors and, between them, made ones. A made vector is a r
 combination of the differences to its nearest neighbours, so that it stays on the surface that the real ones lie on.
 """
 
-import hashlib
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from brickwork.core.files import write_json
+from brickwork.core.files import read_json, write_json
 from brickwork.data.passages import cut_words
 from brickwork.representation.nearest import top_k
 
@@ -53,26 +51,27 @@ def texts(num_queries: int, limit: int | None = None) -> tuple[list[str], list[s
 
 
 def real_corpus(model: Path, cache: Path, num_queries: int = 2000, limit: int | None = None) -> Corpus:
-    """The real corpus, encoded once: parts that an earlier call left in ``cache`` are not encoded again."""
+    """The real corpus, collected and encoded once: afterwards it is what ``cache`` holds for this model.
+
+    Installing packages would change it; remove the folder in the cache to collect it anew.
+    """
     import brickwork
 
-    documents, queries, relevant = texts(num_queries, limit)
     representation = brickwork.load(model)
-    digest = hashlib.sha256(representation.fingerprint.encode())
-    digest.update(json.dumps([documents, queries]).encode())
-    folder = cache / digest.hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "corpus.json", {"documents": len(documents), "queries": len(queries)})
-    found = {}
-    for name, items in (("documents", documents), ("queries", queries)):
-        parts = []
-        for start in range(0, len(items), PART):
-            file = folder / f"{name}-{start:08d}.npy"
-            if not file.exists():
-                np.save(file, representation.encode(items[start : start + PART]))
-            parts.append(np.load(file))
-        found[name] = np.concatenate(parts).astype(np.float32)
-    return Corpus(found["documents"], found["queries"], relevant)
+    folder = cache / f"{representation.fingerprint}-{num_queries}-{limit or 'all'}"
+    if not (folder / "relevant.json").exists():
+        documents, queries, relevant = texts(num_queries, limit)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, items in (("documents", documents), ("queries", queries)):
+            parts = [items[start : start + PART] for start in range(0, len(items), PART)]
+            vectors = np.concatenate([representation.encode(part) for part in parts])
+            np.save(folder / f"{name}.npy", vectors.astype(np.float32))
+        write_json(folder / "relevant.json", [sorted(rows) for rows in relevant])
+    return Corpus(
+        np.load(folder / "documents.npy"),
+        np.load(folder / "queries.npy"),
+        [dict.fromkeys(rows, 1) for rows in read_json(folder / "relevant.json")],
+    )
 
 
 def grow(
