@@ -179,7 +179,30 @@ class Qdrant:
     def build(self, backend: Backend, kind: Kind, dim: int) -> None: ...
 
 
-PLACES: dict[str, type] = {"local": Local, "postgres": Postgres, "qdrant": Qdrant}
+class QdrantEngine(Qdrant):
+    """The server's own Rust engine in this process; opening reads everything from the disk again."""
+
+    def __init__(self, folder: Path):
+        pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed")
+        from edge_client import EdgeClient
+
+        self.client = EdgeClient(folder / f"engine-{uuid.uuid4().hex[:8]}")
+        self.location = "qdrant:http://engine/collection"
+
+    def open(self) -> Backend:
+        self.client.restart()
+        return self.make("open")
+
+    def build(self, backend: Backend, kind: Kind, dim: int) -> None:
+        self.client.shard.optimize()
+
+
+PLACES: dict[str, type] = {
+    "local": Local,
+    "postgres": Postgres,
+    "qdrant": Qdrant,
+    "qdrant-engine": QdrantEngine,
+}
 
 
 @pytest.fixture(params=PLACES)
@@ -355,7 +378,7 @@ def test_a_field_vanishes_with_its_last_document(backend):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_near_the_exact_search(tmp_path, request, kind, place):
+def test_every_kind_is_near_the_exact_search(kind, place):
     """600 documents in 60 groups of 10: the ten nearest of a group's middle are the group."""
     backend = place.create(kind) if isinstance(place, Local) else place.create()
     rng = np.random.default_rng(0)

@@ -40,7 +40,7 @@ FORMAT = 1
 POINTS_PER_REQUEST = 256
 _STORED = ["id", "title", "text", "source", "meta"]
 _LOCATION = re.compile(r"qdrant:(?P<url>https?://[^/@\s]+)/(?P<collection>[A-Za-z0-9_\-]{1,200})/?")
-_INDEXES = {"texts": "keyword", "numbers": "float", "truths": "bool"}
+_INDEXES = {"texts": "keyword", "numbers": "float", "truths": "integer"}
 
 
 class QdrantBackend:

@@ -1,8 +1,8 @@
 """Filters as Qdrant evaluates them: what of a document is stored for that, and how conditions read.
 
-Qdrant compares text for equality only, and tells numbers from truth values by how they are written. So a field's
-value is stored below ``texts``, ``numbers`` or ``truths``, by its kind, and an order of texts is resolved to the
-texts that are there.
+Qdrant compares text for equality only, and has no one order over numbers and truth values. So a field's
+value is stored below ``texts``, ``numbers`` or ``truths`` (as 0 and 1), by its kind, and an order of texts is
+resolved to the texts that are there.
 """
 
 import json
@@ -45,7 +45,7 @@ def payload(document: Document) -> dict[str, Any]:
         for name in (*document.meta, *OWN_FIELDS):
             value = field_of(document, name)
             if isinstance(value, bool):
-                groups["truths"][_plain(name)] = value
+                groups["truths"][_plain(name)] = int(value)
             elif isinstance(value, int | float):
                 groups["numbers"][_plain(name)] = float(value)
             elif isinstance(value, str):
@@ -88,7 +88,7 @@ def _tests(condition: Condition, texts_of: Callable[[str], Iterable[str]]) -> li
     (one,) = wanted
     if isinstance(one, bool):
         accepted = [value for value in (False, True) if holds(value, condition)]
-        return [_match("truths", condition.field, models.MatchValue(value=value)) for value in accepted]
+        return [_match("truths", condition.field, models.MatchValue(value=int(value))) for value in accepted]
     if isinstance(one, int | float):
         found = _range(condition.operator, float(one))
         if found is None:
