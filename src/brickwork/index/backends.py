@@ -28,11 +28,18 @@ def open_backend(location: str) -> "Backend":
     return _backend(location).open(location)
 
 
-def without_password(location: str) -> str:
-    """The location as it may be written down: PostgreSQL finds passwords in ~/.pgpass or PGPASSWORD."""
-    scheme, separator, rest = location.partition("://")
-    account, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{account.split(':')[0]}{at}{place}" if at else location
+def build_kind(backend: "Backend", kind: str, contents: "Contents") -> None:
+    """Makes what searches of a kind need, in a store that knows it.
+
+    Raises:
+        ConfigError: this store does not.
+    """
+    from brickwork.index.planning import stage_dim
+
+    build: Any = getattr(backend, "build", None)
+    if build is None:
+        raise ConfigError(f"this store searches in its own way and has no kind '{kind}'; leave --kind out")
+    build(kind, stage_dim(kind, contents.dims))  # type: ignore[arg-type]
 
 
 def _backend(location: str) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from brickwork.core.errors import ArtifactError, DataError
 from brickwork.core.files import atomic_folder, os_errors
 from brickwork.index.encoding import encoded_batches
 from brickwork.index.index import Index
-from brickwork.index.local import LocalBackend, check_free
+from brickwork.index.local import Batch, LocalBackend, check_free
 from brickwork.index.maintenance import check_kind
 from brickwork.index.manifest import (
     MANIFEST,
@@ -61,7 +62,7 @@ def build_index(
         if not (folder / MANIFEST).is_file():
             check_free(folder)
     if store is not None:
-        return _in_store(representation, batches, folder, contents, store)
+        return _in_store(representation, batches, folder, contents, kind, store)
     with _place(folder, contents) as backend:
         backend.rewrite(batches, contents, kind=kind, save_model=representation.save)
     return Index(folder, LocalBackend.open(folder, verify=False), representation)
@@ -83,19 +84,31 @@ def _place(folder: Path, contents: Contents) -> Iterator[LocalBackend]:
 
 
 def _in_store(
-    representation: "Representation", batches: Iterable, folder: Path, contents: Contents, store: str
+    representation: "Representation",
+    batches: Iterator[Batch],
+    folder: Path,
+    contents: Contents,
+    kind: str,
+    store: str,
 ) -> Index:
-    """An index whose documents and vectors are elsewhere; the folder has the model and where they are."""
-    from brickwork.index.backends import create_backend, without_password
+    """An index whose documents and vectors are elsewhere; the folder has the model and where they are.
 
-    backend = create_backend(store, contents)
-    for documents, vectors in batches:
-        backend.add(documents, vectors)
-    if not len(backend):
+    The folder is there before the documents: what was broken off goes on with an update.
+    """
+    from brickwork.index.backends import build_kind, create_backend
+
+    first = next(batches, None)
+    if first is None:
         raise DataError("there are no documents to index; check the path and the columns")
+    backend = create_backend(store, contents)
     with atomic_folder(folder) as temporary:
         representation.save(temporary / MODEL)
         files = file_entries(temporary, files_below(temporary, MODEL))
-        manifest = Manifest(generation=1, contents=contents, store=without_password(store), files=files)
-        write_manifest(temporary, manifest)
+        write_manifest(
+            temporary, Manifest(generation=1, contents=contents, kind=kind, store=store, files=files)
+        )
+    for documents, vectors in chain([first], batches):
+        backend.add(documents, vectors)
+    if kind not in ("auto", "flat"):
+        build_kind(backend, kind, contents)
     return Index(folder, backend, representation)

@@ -22,6 +22,7 @@ from brickwork.index.manifest import (
     COPY,
     MANIFEST,
     MODEL,
+    SEGMENTS,
     FileEntry,
     Manifest,
     SegmentEntry,
@@ -35,7 +36,8 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.salvage import readable_rows
-from brickwork.index.segments import Snapshot, write_segment
+from brickwork.index.segments import write_segment
+from brickwork.index.snapshot import Snapshot
 from brickwork.index.store import DocumentStore, batches, mapped_vectors
 
 if TYPE_CHECKING:
@@ -72,12 +74,16 @@ def verify_index(folder: Path | str) -> list[Problem]:
         if not (folder / COPY).is_file():
             raise
         return [Problem(MANIFEST, str(error))]
-    problems = []
+    problems: list[Problem] = []
     for name in manifest.files:
         try:
             check_file(folder, name, manifest.files[name])
         except ArtifactError as error:
             problems.append(Problem(name, str(error)))
+    if not _is_copied(folder, manifest):
+        problems.append(
+            Problem(COPY, f"{folder / COPY} is not the copy of {MANIFEST} that a repair would need")
+        )
     if not problems:
         try:
             Snapshot(folder, manifest, verify=True)
@@ -101,8 +107,12 @@ def repair_index(folder: Path | str, representation: "Representation | None" = N
     with FolderLock(folder, "repairing the index"):
         manifest, repaired = _good_manifest(folder)
         bad = {name for name, entry in manifest.files.items() if not _is_good(folder, name, entry)}
-        if not bad and not repaired:
-            return RepairReport(documents=_documents(manifest, folder), repaired=(), lost=())
+        if not _is_copied(folder, manifest):
+            repaired.append(COPY)
+        if not bad:
+            if repaired:
+                write_manifest(folder, manifest)
+            return RepairReport(documents=_documents(manifest, folder), repaired=tuple(repaired), lost=())
         mended, lost = _Repair(folder, manifest, bad, representation).run()
         write_manifest(folder, mended)
         remove_unnamed(folder, mended)
@@ -127,6 +137,14 @@ def _good_manifest(folder: Path) -> tuple[Manifest, list[str]]:
         except ArtifactError:
             raise error from None
         return copy, [MANIFEST]
+
+
+def _is_copied(folder: Path, manifest: Manifest) -> bool:
+    """Whether the copy of the manifest is one; formats before 2 had none."""
+    try:
+        return read_manifest(folder, COPY) == manifest
+    except ArtifactError:
+        return not (folder / COPY).exists() and not (folder / SEGMENTS).exists()
 
 
 def _is_good(folder: Path, name: str, entry: FileEntry) -> bool:

@@ -31,12 +31,9 @@ from brickwork.index.maintenance import (
 )
 from brickwork.index.manifest import (
     MODEL,
-    SHORTLISTS,
     FileEntry,
     Manifest,
     SegmentEntry,
-    check_file,
-    check_size,
     file_entries,
     files_below,
     read_manifest,
@@ -46,8 +43,8 @@ from brickwork.index.manifest import (
 )
 from brickwork.index.planning import Frontier
 from brickwork.index.scan import run_plan
-from brickwork.index.segments import Snapshot, write_segment
-from brickwork.index.store import text_hash
+from brickwork.index.segments import write_segment
+from brickwork.index.snapshot import Snapshot, newest
 from brickwork.index.types import Contents, Found, Plan, Statistics, check_batch
 
 if TYPE_CHECKING:
@@ -87,7 +84,7 @@ class LocalBackend:
             ArtifactError: not an index, a newer format, or a file that is missing or damaged (by name).
         """
         folder = Path(folder)
-        return cls(folder, _newest(folder, None, verify=verify), verify=verify)
+        return cls(folder, newest(folder, None, verify=verify), verify=verify)
 
     @property
     def manifest(self) -> Manifest:
@@ -105,7 +102,7 @@ class LocalBackend:
         """Goes on to the newest state; returns whether there was a newer one."""
         if read_manifest(self.folder) == self.manifest:
             return False
-        self._snapshot = _newest(self.folder, self._snapshot, verify=self.verify)
+        self._snapshot = newest(self.folder, self._snapshot, verify=self.verify)
         return True
 
     # --- reading -------------------------------------------------------------------------------------------
@@ -117,7 +114,7 @@ class LocalBackend:
             DataError: an id that is not there.
         """
         snapshot = self._snapshot
-        return snapshot.documents(_rows(snapshot, ids))
+        return snapshot.documents(snapshot.rows_of(ids))
 
     def ids(self) -> Iterator[str]:
         """The ids of all documents, in the order in which they were added."""
@@ -195,37 +192,11 @@ class LocalBackend:
 
     def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
         """For each of the documents whose text is here already, by place: the vectors of that text by depth."""
-        snapshot = self._snapshot
-        hashes = np.array([text_hash(document) for document in documents], dtype="V16")
-        found: dict[int, dict[int, np.ndarray]] = {}
-        for _, segment in snapshot.parts():
-            known, order = segment.sorted_hashes
-            places = np.minimum(np.searchsorted(known, hashes.view("S16")), len(known) - 1)
-            for number in np.flatnonzero(known[places] == hashes.view("S16")).tolist():
-                row = order[places[number]]
-                found[number] = {depth: segment.flat(depth).vectors[row] for depth in self.contents.depths}
-        return found
+        return self._snapshot.same_texts(documents)
 
     def statistics(self) -> Statistics:
         """Counts, kinds and bytes; ``duplicates`` are the documents whose text another one before them has."""
-        snapshot, manifest = self._snapshot, self.manifest
-        parts = {SHORTLISTS: "shortlists", manifest.model: "model"}
-        sizes = {"documents": 0, "vectors": 0}
-        for name, entry in manifest.files.items():
-            part = parts.get(name.split("/")[0], "documents" if name.endswith(".arrow") else "vectors")
-            if name != manifest.removed:
-                sizes[part] = sizes.get(part, 0) + entry.bytes
-        hashes = [segment.documents.text_hashes for segment in snapshot.segments]
-        texts = np.concatenate(hashes)[snapshot.live_rows()] if hashes else np.zeros(0)
-        kinds = dict.fromkeys(["flat", *(entry.kind for entry in manifest.shortlists)])
-        return Statistics(
-            documents=snapshot.live,
-            removed=manifest.rows - snapshot.live,
-            duplicates=len(texts) - len(np.unique(texts)),
-            kinds=tuple(kinds),
-            bytes=sizes,
-            fields=tuple(sorted(snapshot.fields())),
-        )
+        return self._snapshot.statistics()
 
     def close(self) -> None:
         """Lets go of the files."""
@@ -295,7 +266,7 @@ class LocalBackend:
             DataError: an id that is not there; then none is removed.
         """
         with self.writing("removing documents"):
-            rows = _rows(self._snapshot, ids)
+            rows = self._snapshot.rows_of(ids)
             if len(rows):
                 removed, files = self._removed(rows, self.manifest.rows)
                 self.commit(with_files(self.manifest, files, removed=removed))
@@ -315,17 +286,24 @@ class LocalBackend:
             remove_unnamed(self.folder, self.manifest)
             try:
                 yield
-            except BaseException:
-                # Whether it came before or after the commit is read and not guessed.
+            finally:
+                # What may be deleted is read and not guessed: an error can come before or after a commit.
                 with contextlib.suppress(ArtifactError, OSError):
                     self.refresh()
                     remove_unnamed(self.folder, self.manifest)
-                raise
-            remove_unnamed(self.folder, self.manifest)
 
     def commit(self, manifest: Manifest) -> None:
-        """The one moment of a change; the snapshot follows."""
-        write_manifest(self.folder, manifest)
+        """The one moment of a change; the snapshot follows.
+
+        An error after that moment, when the disk is asked to confirm, is only told: the change stands.
+        """
+        try:
+            write_manifest(self.folder, manifest)
+        except (OSError, ResourceError) as error:
+            if read_manifest(self.folder) != manifest:
+                raise
+            told = f"the change of {self.folder} is made, but the disk did not confirm that it will last: {error}"
+            warnings.warn(told, BrickworkWarning, stacklevel=4)
         self._snapshot = Snapshot(self.folder, manifest, self._snapshot, verify=False)
 
     def _segment(
@@ -407,39 +385,3 @@ def check_free(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not an index; choose another folder")
-
-
-def _rows(snapshot: Snapshot, ids: Sequence[str]) -> Int[np.ndarray, " rows"]:
-    """The rows of ids.
-
-    Raises:
-        DataError: an id that is not there.
-    """
-    found = snapshot.find(list(ids))
-    for name in ids:
-        if name not in found:
-            raise DataError(
-                f"the id '{name}' is not in the index; its ids are those of the documents' id field"
-            )
-    return np.array([found[name] for name in ids], dtype=np.int64)
-
-
-def _newest(folder: Path, old: Snapshot | None, *, verify: bool) -> Snapshot:
-    """The newest state of a folder. A file that vanished while it was opened means that there is a newer one."""
-    manifest = read_manifest(folder)
-    while True:
-        try:
-            names = {name for name in manifest.files if old is None or name not in old.manifest.files}
-            for name in sorted(names):
-                check_size(folder, name, manifest.files[name])
-            snapshot = Snapshot(folder, manifest, old, verify=verify)
-            if verify:
-                opened = {name for entry in manifest.segments for name in segment_files(entry)}
-                for name in sorted(names - opened - {manifest.removed}):
-                    check_file(folder, name, manifest.files[name])
-            return snapshot
-        except (ArtifactError, FileNotFoundError):
-            newer = read_manifest(folder)
-            if newer == manifest:
-                raise
-            manifest = newer

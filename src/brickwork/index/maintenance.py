@@ -3,6 +3,7 @@
 Nothing here changes what a search finds, and nothing counts before the manifest that is returned is written.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ from brickwork.index.manifest import (
 )
 from brickwork.index.planning import Frontier, choose_kind, measure_frontier, sample_queries, stage_dim
 from brickwork.index.search import FlatVectors
-from brickwork.index.segments import Segment, Snapshot, write_segment
+from brickwork.index.segments import Segment, write_segment
 from brickwork.index.shortlists import Shortlist, build_shortlist
+from brickwork.index.snapshot import Snapshot
 from brickwork.index.types import KINDS, Contents, Kind
 
 MOST_REMOVED = 0.3
@@ -158,20 +160,16 @@ def check_kind(kind: str) -> None:
 def remove_unnamed(folder: Path, manifest: Manifest) -> None:
     """Deletes what interrupted or replaced writes left: files of ours that the manifest does not name.
 
-    Files that no index writes are left alone.
+    Files that no index writes are left alone. What cannot be deleted now is left to the next writer.
     """
-    remove_leftovers(folder)
-    for part in (SEGMENTS, SHORTLISTS):
-        remove_leftovers(folder / part)
-        for path in (folder / part).glob("*"):
-            name = path.relative_to(folder).as_posix()
-            if not any(known == name or known.startswith(f"{name}/") for known in manifest.files):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    for path in folder.glob(f"{MODEL}*"):
-        if is_model_folder(path.name) and path.name != manifest.model:
-            shutil.rmtree(path, ignore_errors=True)
-    # The last two are what format 1 had beside the manifest.
-    for pattern in ("removed-*.bin", "documents.arrow", "vectors-*-*.safetensors"):
-        for path in folder.glob(pattern):
-            if path.name not in manifest.files:
-                path.unlink(missing_ok=True)
+    kept = {part for name in manifest.files for part in (name, str(Path(name).parent))}
+    # Beside the manifest itself; the last two are what format 1 had there.
+    ours = ("segments/*", "shortlists/*", "removed-*.bin", "documents.arrow", "vectors-*-*.safetensors")
+    found = [path for pattern in ours for path in folder.glob(pattern)]
+    found += [path for path in folder.glob(f"{MODEL}*") if is_model_folder(path.name)]
+    with contextlib.suppress(OSError):
+        for place in (folder, folder / SEGMENTS, folder / SHORTLISTS):
+            remove_leftovers(place)
+        for path in found:
+            if path.relative_to(folder).as_posix() not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

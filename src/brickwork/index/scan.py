@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from brickwork.index.segments import Segment, Snapshot
+from brickwork.index.segments import Segment
 from brickwork.index.shortlists.run import rerank as rerank_rows
+from brickwork.index.snapshot import Snapshot
 from brickwork.index.types import Plan, Stage
 from brickwork.representation.nearest import best_first, top_k
 from brickwork.representation.truncate import truncate

@@ -203,17 +203,20 @@ class ElsewhereBackend:
 
 def test_an_index_may_keep_its_documents_elsewhere(tmp_path, model, documents, monkeypatch):
     monkeypatch.setattr(backends, "_backend", lambda location: ElsewhereBackend)
-    store = "postgresql://me:secret@host/db"
+    store = "postgresql://me@host/db"
     build_index(model, documents, tmp_path / "index", store=store)
-    ElsewhereBackend.kept["postgresql://me@host/db"] = ElsewhereBackend.kept[store]
-    assert b"secret" not in b"".join(p.read_bytes() for p in (tmp_path / "index").rglob("*") if p.is_file())
+    assert sorted(p.name for p in (tmp_path / "index").iterdir()) == [
+        "manifest.copy.json",
+        "manifest.json",
+        "model",
+    ]
     index = open_index(tmp_path / "index", model)
     assert index.sync(documents[10:]) == SyncReport(added=0, updated=0, removed=10, unchanged=140, encoded=0)
     assert len(open_index(tmp_path / "index", model)) == 140
     with pytest.raises(ConfigError, match="recall and budget_ms need documents that are in the folder"):
         index.answer("word3", recall=0.9)
-    contents, kept = ElsewhereBackend.kept["postgresql://me@host/db"]
-    ElsewhereBackend.kept["postgresql://me@host/db"] = (replace(contents, model="other"), kept)
+    contents, kept = ElsewhereBackend.kept[store]
+    ElsewhereBackend.kept[store] = (replace(contents, model="other"), kept)
     with pytest.raises(ArtifactError, match="do not belong together"):
         open_index(tmp_path / "index", model)
 

@@ -1,0 +1,263 @@
+"""A state of an index: its segments, which rows of them are removed, and its shortlists."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.files import read_json
+from brickwork.data.types import Document
+from brickwork.encoders.tokenization import clean_text
+from brickwork.index.columns import check_fields
+from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.manifest import (
+    REPAIR,
+    SHORTLISTS,
+    Manifest,
+    SegmentEntry,
+    ShortlistEntry,
+    check_file,
+    check_size,
+    map_file,
+    read_manifest,
+    segment_files,
+)
+from brickwork.index.planning import Frontier
+from brickwork.index.segments import Segment
+from brickwork.index.store import text_hash
+from brickwork.index.types import Statistics
+from brickwork.representation.truncate import truncate
+
+if TYPE_CHECKING:
+    from brickwork.index.shortlists import Shortlist
+
+
+class Snapshot:
+    """One generation of an index, complete and unchanging: what every reader works on.
+
+    Rows are counted through all segments; ``removed`` marks those that are gone, ``None`` if none is.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, old: "Snapshot | None" = None, *, verify: bool):
+        self.folder = folder
+        self.manifest = manifest
+        known = {} if old is None else {old.key(s.entry): s for s in old.segments}
+        self.segments: list[Segment] = [
+            known.get(self.key(entry)) or Segment(folder, entry, manifest, verify=verify)
+            for entry in manifest.segments
+        ]
+        self.starts = np.cumsum([0, *map(len, self.segments)])
+        self.removed = self._read_removed(verify)
+        self.live = int(self.starts[-1] if self.removed is None else np.sum(~self.removed))
+        self.frontiers: dict[int, Frontier] = {}
+        self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
+
+    def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
+        """What tells segments apart, those of an index built anew in the same place included."""
+        return (entry.rows, *((name, self.manifest.files[name].sha256) for name in segment_files(entry)))
+
+    def _read_removed(self, verify: bool) -> Bool[np.ndarray, " rows"] | None:
+        name, rows = self.manifest.removed, int(self.starts[-1])
+        if not name:
+            return None
+        data = map_file(self.folder, name, self.manifest.files[name], verify=verify)
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        if len(bits) > rows + 7:
+            raise ArtifactError(
+                f"{self.folder / name} is longer than the index; {REPAIR.format(folder=self.folder)}"
+            )
+        removed = np.zeros(rows, dtype=bool)
+        removed[: len(bits)] = bits[:rows]
+        return removed
+
+    def parts(self) -> Iterator[tuple[int, Segment]]:
+        """Each segment with the number of its first row."""
+        return zip(self.starts.tolist(), self.segments)
+
+    def find(self, ids: Sequence[str]) -> dict[str, int]:
+        """The row of each of the ids that is there."""
+        import pyarrow as pa
+
+        wanted = pa.array([clean_text(name) for name in ids], pa.large_string())
+        found: dict[str, int] = {}
+        for start, segment in self.parts():
+            places = segment.documents.find(wanted)
+            for row in np.flatnonzero(places >= 0):
+                if self.removed is None or not self.removed[start + row]:
+                    found[ids[places[row]]] = int(start + row)
+        return found
+
+    def rows_of(self, ids: Sequence[str]) -> Int[np.ndarray, " rows"]:
+        """The rows of ids.
+
+        Raises:
+            DataError: an id that is not there.
+        """
+        found = self.find(list(ids))
+        for name in ids:
+            if name not in found:
+                raise DataError(
+                    f"the id '{name}' is not in the index; its ids are those of the documents' id field"
+                )
+        return np.array([found[name] for name in ids], dtype=np.int64)
+
+    def documents(self, rows: Int[np.ndarray, " rows"]) -> list[Document]:
+        """The documents of the given rows, in that order."""
+        found: list[Document | None] = [None] * len(rows)
+        for start, segment in self.parts():
+            inside = np.flatnonzero((rows >= start) & (rows < start + len(segment)))
+            for place, document in zip(inside, segment.documents.rows(rows[inside] - start)):
+                found[place] = document
+        return [document for document in found if document is not None]
+
+    def vectors(self, rows: Int[np.ndarray, " rows"], depth: int, dim: int) -> Float[np.ndarray, "rows dim"]:
+        """The vectors of the given rows, cut to ``dim`` and at unit length."""
+        found = np.empty((len(rows), dim), dtype=np.float32)
+        for start, segment in self.parts():
+            inside = (rows >= start) & (rows < start + len(segment))
+            found[inside] = segment.flat(depth).vectors[:, :dim][rows[inside] - start]
+        return truncate(found, dim)
+
+    def live_rows(self) -> Int[np.ndarray, " rows"]:
+        """The rows that are not removed."""
+        return np.arange(self.starts[-1]) if self.removed is None else np.flatnonzero(~self.removed)
+
+    def allowed(self, where: Filter | None) -> Bool[np.ndarray, " rows"] | None:
+        """The rows that a search may find; ``None`` for all.
+
+        Raises:
+            ConfigError: a filter on a field that no document has; lists those that exist.
+        """
+        live = None if self.removed is None else ~self.removed
+        if where is None:
+            return live
+        if any(name not in OWN_FIELDS for name in where.fields):
+            check_fields(where, self.fields())
+        masks = [segment.columns.mask(where) for segment in self.segments]
+        mask = np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
+        return mask if live is None else mask & live
+
+    def fields(self) -> set[str]:
+        """The names that filters may use."""
+        names = set(OWN_FIELDS)
+        for start, segment in self.parts():
+            for name, column in segment.columns.meta.items():
+                there = column.codes >= 0
+                if self.removed is not None:
+                    there &= ~self.removed[start : start + len(segment)]
+                if there.any():
+                    names.add(name)
+        return names
+
+    def shortlist(self, kind: str, dim: int, depth: int) -> "Shortlist | None":
+        """The first stage of this kind, if there is one; its file is hashed before it is read."""
+        for entry in self.manifest.shortlists:
+            if (entry.kind, entry.dim, entry.depth) == (kind, dim, depth):
+                return self._load(entry)
+        return None
+
+    def _load(self, entry: ShortlistEntry) -> "Shortlist":
+        from brickwork.index.shortlists import load_shortlist
+
+        key = (entry.kind, entry.dim, entry.depth)
+        if key not in self._shortlists:
+            check_file(self.folder, entry.file, self.manifest.files[entry.file])
+            vectors = self.segments[0].flat(entry.depth).vectors if self.segments else None
+            if vectors is None or len(vectors) != entry.rows:
+                raise ArtifactError(
+                    f"{self.folder / entry.file} covers {entry.rows} rows, not those of the first segment; "
+                    f"{REPAIR.format(folder=self.folder)}"
+                )
+            self._shortlists[key] = load_shortlist(self.folder / entry.file, vectors)
+        return self._shortlists[key]
+
+    def frontier(self, depth: int) -> Frontier | None:
+        """What searches at this depth were measured to find and to cost, where that was measured."""
+        name = self.manifest.frontiers.get(str(depth))
+        if name is None:
+            return None
+        check_file(self.folder, name, self.manifest.files[name])
+        try:
+            return Frontier.from_dict(read_json(self.folder / name))
+        except (ConfigError, TypeError) as error:
+            raise ArtifactError(
+                f"{self.folder / name} is damaged ({error}); {REPAIR.format(folder=self.folder)}"
+            ) from error
+
+    def shortlists_of(self, new: "Snapshot") -> dict[tuple[str, int, int], Any]:
+        """The shortlists that were loaded already and are the same in a newer state."""
+        same = {
+            (entry.kind, entry.dim, entry.depth)
+            for entry in self.manifest.shortlists
+            if entry in new.manifest.shortlists
+            and self.manifest.files[entry.file] == new.manifest.files[entry.file]
+        }
+        return {key: value for key, value in self._shortlists.items() if key in same}
+
+    def check_depth(self, layers: int) -> None:
+        """Raises ConfigError where the index does not hold vectors after ``layers`` layers."""
+        depths = self.manifest.contents.depths
+        if layers not in depths:
+            raise ConfigError(
+                f"layers={layers} is not in this index, which holds {list(depths)}; "
+                f"search at one of these, or build the index with --layers {layers}"
+            )
+
+    def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
+        """For each of the documents whose text is here already, by place: the vectors of that text by depth."""
+        hashes = np.array([text_hash(document) for document in documents], dtype="V16")
+        found: dict[int, dict[int, np.ndarray]] = {}
+        for _, segment in self.parts():
+            known, order = segment.sorted_hashes
+            places = np.minimum(np.searchsorted(known, hashes.view("S16")), len(known) - 1)
+            for number in np.flatnonzero(known[places] == hashes.view("S16")).tolist():
+                row = order[places[number]]
+                found[number] = {
+                    depth: segment.flat(depth).vectors[row] for depth in self.manifest.contents.depths
+                }
+        return found
+
+    def statistics(self) -> Statistics:
+        """Counts, kinds and bytes; ``duplicates`` are the documents whose text another one before them has."""
+        manifest = self.manifest
+        parts = {SHORTLISTS: "shortlists", manifest.model: "model"}
+        sizes = {"documents": 0, "vectors": 0}
+        for name, entry in manifest.files.items():
+            part = parts.get(name.split("/")[0], "documents" if name.endswith(".arrow") else "vectors")
+            if name != manifest.removed:
+                sizes[part] = sizes.get(part, 0) + entry.bytes
+        hashes = [segment.documents.text_hashes for segment in self.segments]
+        texts = np.concatenate(hashes)[self.live_rows()] if hashes else np.zeros(0)
+        kinds = dict.fromkeys(["flat", *(entry.kind for entry in manifest.shortlists)])
+        return Statistics(
+            documents=self.live,
+            removed=manifest.rows - self.live,
+            duplicates=len(texts) - len(np.unique(texts)),
+            kinds=tuple(kinds),
+            bytes=sizes,
+            fields=tuple(sorted(self.fields())),
+        )
+
+
+def newest(folder: Path, old: Snapshot | None, *, verify: bool) -> Snapshot:
+    """The newest state of a folder. A file that vanished while it was opened means that there is a newer one."""
+    manifest = read_manifest(folder)
+    while True:
+        try:
+            names = {name for name in manifest.files if old is None or name not in old.manifest.files}
+            for name in sorted(names):
+                check_size(folder, name, manifest.files[name])
+            snapshot = Snapshot(folder, manifest, old, verify=verify)
+            if verify:
+                opened = {name for entry in manifest.segments for name in segment_files(entry)}
+                for name in sorted(names - opened - {manifest.removed}):
+                    check_file(folder, name, manifest.files[name])
+            return snapshot
+        except (ArtifactError, FileNotFoundError):
+            newer = read_manifest(folder)
+            if newer == manifest:
+                raise
+            manifest = newer
