@@ -140,8 +140,10 @@ def postgres_url() -> str:
     if given:
         return given
     folder = Path(tempfile.mkdtemp(prefix="bw-pg-"))
+    atexit.register(
+        shutil.rmtree, folder, ignore_errors=True
+    )  # before the server's own: the last is the first to run
     url = start_postgres(folder / "data")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     run_sql(url, "CREATE EXTENSION IF NOT EXISTS vector")
     return url
 
