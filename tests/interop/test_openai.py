@@ -2,6 +2,7 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import openai
@@ -101,6 +102,18 @@ def test_a_wrong_key_is_an_authentication_error(server, key):
         with pytest.raises(openai.AuthenticationError) as refused:
             client.embeddings.create(model="tiny", input="a")
         assert refused.value.code == "invalid_api_key"
+
+
+def test_the_example_of_the_page_works(server):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "serve.md").read_text()
+    example = page.split("```python\n")[1].split("```")[0]
+    for given, here in (("http://127.0.0.1:8000", server.url), ("unused", KEY), ("96", "16")):
+        assert given in example
+        example = example.replace(given, here)
+    names = {}
+    exec(example, names)
+    assert [len(entry.embedding) for entry in names["answer"].data] == [16, 16]
+    names["client"].close()
 
 
 def test_a_full_server_is_a_rate_limit_error_and_the_clients_own_retries_get_through(server):

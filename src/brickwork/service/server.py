@@ -103,6 +103,7 @@ def url_of(listener: socket.socket) -> str:
 
 def _serve_here(config: ServiceConfig, listener: socket.socket, on_ready: OnReady) -> None:
     """One worker, in this process."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is loaded now is new enough
     if config.threads is not None:  # before torch comes
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
     import uvicorn
