@@ -1,6 +1,6 @@
 // How an answer is drawn: the readout of its cost, the results, and what moved against full size.
 
-import { breakable, clamp, count, el, excerpt, marked, milliseconds, plural, scaled, stemsOf } from "./text.js";
+import { breakable, clamp, count, el, excerpt, marked, milliseconds, plural, scaled, stemsOf, three } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const opened = new Set();   // ids of results that are open; they stay so while sliders move
@@ -78,10 +78,11 @@ function moved(hit, rank, side, places) {
 
 function readout(small, full, comparing, whole) {
   const hits = small.results[0].length;
-  const size = `${count(small.dim)} of ${count(whole.dim)} numbers and ${small.layers} of ${plural(whole.layers, "layer")}`;
+  const cut = [small.dim < whole.dim && `${count(small.dim)} of ${count(whole.dim)} numbers`,
+    small.layers < whole.layers && `${small.layers} of ${plural(whole.layers, "layer")}`].filter(Boolean).join(" and ");
   const uncut = isFull(small, whole);
   const sentence = [uncut ? `Full size: all ${count(small.dim)} numbers, all ${plural(small.layers, "layer")}. Move a slider to see what less would find.`
-    : `Cut to ${size}, the search `];
+    : `Cut to ${cut}, the search `];
   let spoken = `${plural(hits, "result")}.`;
   if (comparing && full) {
     const ids = new Set(full.results[0].map((hit) => hit.id));
@@ -108,11 +109,11 @@ function readout(small, full, comparing, whole) {
 function fact(name, units, value, whole) {
   const box = el("div", {}, el("dt", {}, name), el("dd", {}, units(value)));
   if (whole === undefined) return box;
-  const times = whole / value, same = !Number.isFinite(times) || Math.abs(times - 1) < 0.05;
+  const times = whole / value, factor = Math.max(times, 1 / times), same = !Number.isFinite(times) || Math.abs(times - 1) < 0.05;
   const bar = el("i", { class: "bar" });
   bar.style.setProperty("--fill", `${100 * clamp(value / whole || 0, 1)}%`);
   box.append(el("dd", { class: "against" }, bar, same ? "as at full size"
-    : `${(times > 1 ? times : 1 / times).toFixed(1)}× ${times > 1 ? "less" : "more"} than ${units(whole)}`));
+    : `${factor < 10 ? factor.toFixed(1) : three.format(factor)}× ${times > 1 ? "less" : "more"} than ${units(whole)}`));
   return box;
 }
 

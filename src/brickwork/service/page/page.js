@@ -66,6 +66,15 @@ const find = (dim, layers, signal) => ask("v1/search",
   { query: asked.query, top: TOP, dim, layers, ...(asked.where.trim() && { where: asked.where }) }, signal);
 const isFull = () => asked.dim === last(model.dims) && asked.layers === last(depths);
 
+/** Where two sizes are compared, each is asked twice and the shorter times count: the first search after a pause pays
+ *  for waking the processor, and whichever size came first would look slow. */
+async function again(answer, signal) {
+  const { encode, scan } = (await find(answer.dim, answer.layers, signal)).milliseconds;
+  const first = answer.milliseconds;
+  answer.milliseconds = { encode: Math.min(encode, first.encode), scan: Math.min(scan, first.scan) };
+  return answer;
+}
+
 /** Searches at the chosen size, then at full size. One after the other: side by side they would share the processor,
  *  and the times would be those of neither. Whatever a newer search overtakes is dropped, here and by the server. */
 async function search() {
@@ -77,7 +86,7 @@ async function search() {
   results.setAttribute("aria-busy", true);
   if (!results.childElementCount) {
     $("message").hidden = true;
-    results.replaceChildren(skeleton());
+    results.replaceChildren(el("section", { class: "side" }, skeleton()));
   }
   try {
     const key = JSON.stringify([asked.query, asked.where]);
@@ -86,10 +95,9 @@ async function search() {
     const known = reference.key === key && reference.answer.documents === small.documents;
     let full = isFull() ? small : known ? reference.answer : null;
     show(small, full);
-    if (asked.compare && !full && small.results[0].length) {
-      full = await find(last(model.dims), last(depths), mine.signal);
-      // The first search after a pause also wakes the processor. Asked again, small and full are timed alike.
-      small.milliseconds = (await find(asked.dim, asked.layers, mine.signal)).milliseconds;
+    if (asked.compare && !isFull() && small.results[0].length) {
+      full ??= await again(await find(last(model.dims), last(depths), mine.signal), mine.signal);
+      await again(small, mine.signal);
       if (mine !== current) return;
       show(small, full);
     }

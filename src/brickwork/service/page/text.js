@@ -16,7 +16,7 @@ export function el(name, attributes = {}, ...children) {
 // ---- numbers for people
 
 export const clamp = (value, top) => Math.max(0, Math.min(top, value));
-const three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+export const three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 export const count = (number) => number.toLocaleString("en");
 export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 export const milliseconds = (value) => (value < 1000 ? `${three.format(value)} ms` : `${three.format(value / 1000)} s`);
