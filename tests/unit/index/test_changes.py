@@ -1,6 +1,8 @@
 """The index that changes: additions, updates from a source, filters, plans, a store elsewhere, long queries."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -224,3 +226,20 @@ def test_an_index_may_keep_its_documents_elsewhere(tmp_path, model, documents, m
 def test_a_location_that_is_unknown_lists_those_that_are_not(tmp_path, model, documents):
     with pytest.raises(ConfigError, match=r"store='mysql://x' is no location.*postgresql://"):
         build_index(model, documents, tmp_path / "index", store="mysql://x")
+
+
+def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeypatch):
+    """The blocks as printed, at sizes that the stand-in has."""
+    page = (Path(__file__).parents[3] / "docs/how-to/index.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.setattr("brickwork.representation.model.load", lambda _: model)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    index.add([Document(id="b", title="", text="word1", source="guide.md", meta={"year": 2020})])
+    index.folder.rename("runs/docs-index")
+    names = {"documents": documents}
+    exec(blocks[0].replace("dim=96, layers=3", "dim=8, layers=2").replace("2.0)", "99.0)"), names)
+    exec(blocks[1], names)
+    assert len(names["index"]) == 150
+    assert names["report"].removed == 1

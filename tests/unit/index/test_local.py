@@ -1,16 +1,19 @@
 """The embedded store: changes, states seen by readers, formats; what is found is compared with NumPy in float64."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from brickwork.core.errors import ArtifactError, ConfigError, DataError, ResourceError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError, ResourceError
 from brickwork.core.files import FolderLock, save_tensors, sha256_file
 from brickwork.data.types import Document
 from brickwork.index.filters import parse_filter
@@ -311,6 +314,48 @@ def test_a_disk_that_is_full_leaves_the_index_as_it_was(backend):
     assert files(backend.folder) == before
     assert found(backend, query()) == nearest(list(range(5)), query())
     backend.add(*made(range(10, 12)))
+
+
+@pytest.mark.parametrize("removed", [1, 40])  # forty of a hundred: the index is compacted as well
+def test_a_change_whose_n_th_call_fails_is_made_or_not_made(tmp_path, monkeypatch, removed):
+    """Every call that makes or moves a file fails once: what is told is what a reader finds, and nothing is left."""
+    start = LocalBackend.create(tmp_path / "start", CONTENTS)
+    start.add(*made(range(100)))
+    gone = [f"d{n}" for n in range(removed)]
+    outcomes = set()
+    for number in range(1, 100, 1 if removed == 1 else 2):
+        folder = tmp_path / f"index{number}"
+        shutil.copytree(start.folder, folder)
+        backend = LocalBackend.open(folder)
+        calls = 0
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore", BrickworkWarning)
+
+            def failing(call, number=number):
+                def maybe(*arguments, **options):
+                    nonlocal calls
+                    calls += 1
+                    if calls == number:
+                        raise OSError(errno.ENOSPC, "No space left on device")
+                    return call(*arguments, **options)
+
+                return maybe
+
+            for name in ("fsync", "replace", "chmod", "link", "open", "mkdir"):
+                patch.setattr(os, name, failing(getattr(os, name)))
+            try:
+                backend.remove(gone)
+                left = 100 - removed
+            except ResourceError:
+                left = 100
+        assert len(backend) == len(LocalBackend.open(folder)) == left
+        outcomes.add(left)
+        backend.add(*made([500]))
+        assert files(folder) == {"manifest.json", "manifest.copy.json", *backend.manifest.files}
+        if calls < number:
+            break
+    assert outcomes == {100, 100 - removed}
+    assert calls < number
 
 
 def test_no_permission_is_said(backend, monkeypatch):
