@@ -19,7 +19,7 @@ import torch
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import BrickworkWarning
-from brickwork.core.files import checksum, load_tensors
+from brickwork.core.files import checksum
 from brickwork.core.seeding import seed_everything
 from brickwork.data.types import Document
 from brickwork.encoders.build import build_text_encoder

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TEMPORARY = ".partial-"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_HEADER_BYTES = 100 * 1024 * 1024
 _BITS_PER_ITEM = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
@@ -130,14 +131,20 @@ def remove_leftovers(folder: Path | str) -> int:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes ``text`` as UTF-8, atomically."""
+    """Writes ``text`` as UTF-8, atomically; lone surrogates, which have no UTF-8 form, as U+FFFD."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(_SURROGATE.sub("\ufffd", text), encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes ``value`` as indented JSON, atomically. NaN and infinities are refused: they are not JSON.
+
+    Names of files that are not valid Unicode come back as they were.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    if not text.isascii() and _SURROGATE.search(text):
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path | str, *, max_bytes: int = 64 * 1024 * 1024) -> Any:
@@ -188,7 +195,8 @@ def save_tensors(
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         try:
-            save_file(plain, temporary, metadata=dict(metadata or {}))
+            # Without tensors, safetensors writes a broken header where there is an empty dictionary of metadata.
+            save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
         except SafetensorError as error:
             # Its writer reports the system's refusals in its own words, with the number at the end.
             number = re.search(r"os error (\d+)", str(error))
