@@ -160,7 +160,10 @@ def test_links_and_special_files(artifact, tmp_path, tally):
     artifact.make(folder)
     secret.write_text("the password")
     tried = 0
-    for path in [*places(artifact, folder), *folder.rglob("*.json")]:
+    for path in [
+        *places(artifact, folder),
+        *folder.rglob("*[!y].json"),
+    ]:  # not the copy that only a repair reads
         good = path.read_bytes()
         for name, make in {
             "secret": lambda p: p.symlink_to(secret),

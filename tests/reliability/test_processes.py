@@ -9,7 +9,7 @@ import pytest
 from faults import in_child
 
 from brickwork.core.errors import ResourceError
-from brickwork.core.files import FolderLock
+from brickwork.core.files import FolderLock, load_tensors
 from brickwork.index.build import build_index
 from brickwork.index.index import open_index
 from brickwork.representation.model import load
@@ -72,9 +72,7 @@ def test_two_trainings_at_once_leave_one_whole_run(tmp_path, tally, long):
         assert len(trained) == 1, [child.error for child in results]
         assert all("is in use" in c.error or "already holds a run" in c.error for c in refused)
         found = Toy(seed=1)
-        found.load_state_dict(
-            artifacts.load_tensors(folder / "checkpoints" / "step-00000004" / "model.safetensors")
-        )
+        found.load_state_dict(load_tensors(folder / "checkpoints" / "step-00000004" / "model.safetensors"))
         assert all(value.equal(expected.state_dict()[name]) for name, value in found.state_dict().items())
     tally("R12", "pairs of trainings started at once in one folder: one trains, one is told", rounds)
 
@@ -85,7 +83,7 @@ def test_readers_during_changes_see_whole_states(tmp_path, tally, long):
     The documents of generation g are d0 … d(9 + g): each state is told by its number of documents, and every
     document must be there, found by its own text, with its own metadata.
     """
-    folder, seconds = tmp_path / "index", 20 if long else 3
+    folder, seconds = tmp_path / "index", 20 if long else 2
     model = artifacts.static_model()
     everything = artifacts.documents(60)
     build_index(model, everything[:10], folder, kind="int8").close()

@@ -58,14 +58,14 @@ def usual(tmp_path_factory):
     return work(tmp_path_factory.mktemp("usual") / "it")
 
 
-@pytest.mark.slow
-def test_the_same_in_all_surroundings(tmp_path, usual, tally, long):
-    """In short tests in most of them at once; in long ones in each alone."""
-    if long:
-        rounds = {name: [name] for name in VARIANTS}
-    else:
-        alone = ("an old processor", "Turkish locale", "a locale without UTF-8")
-        rounds = {"most of them": [name for name in VARIANTS if name not in alone]}
+def test_the_same_in_all_surroundings(tmp_path, request, tally, long):
+    """Each alone, and then most of them at once."""
+    if not long:
+        pytest.skip("processes of their own, each of which imports torch: in make reliability")
+    usual = request.getfixturevalue("usual")
+    alone = ("an old processor", "Turkish locale", "a locale without UTF-8")
+    rounds = {name: [name] for name in VARIANTS}
+    rounds["most of them"] = [name for name in VARIANTS if name not in alone]
     for title, names in rounds.items():
         options = {"env": {}, "arguments": [], "python": [], "without": ()}
         folder = "it"

@@ -32,10 +32,10 @@ def whole(tmp_path_factory):
 def test_after_a_crash_at_any_call_a_resume_ends_with_the_same_bits(
     tmp_path, monkeypatch, whole, tally, long
 ):
-    """Every 12th call is tried; in long tests, every one."""
+    """Every 24th call is tried; in long tests, every one."""
     expected, calls = whole
     assert calls > 60
-    points = range(1, calls + 1, 1 if long else 12)
+    points = range(1, calls + 1, 1 if long else 24)
     for at in points:
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:

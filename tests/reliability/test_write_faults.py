@@ -45,10 +45,10 @@ def try_again(artifact, folder, states, what):
 
 
 def test_killed_at_every_call(prepared, tmp_path, tally, long):
-    """SIGKILL in a process of its own: nothing of ours runs after it. In short tests at every twelfth call."""
+    """SIGKILL in a process of its own: nothing of ours runs after it. In short tests at five of them."""
     artifact, first, states, calls = prepared
     found = []
-    points = [*range(1, calls, 1 if long else 12), calls]
+    points = [*range(1, calls, 1 if long else calls // 4), calls]
     for at in points:
         folder = tmp_path / str(at) / "it"
         shutil.copytree(first, folder)
@@ -71,7 +71,7 @@ def test_killed_at_every_call(prepared, tmp_path, tally, long):
 def test_refused_at_every_call(prepared, tmp_path, tally, long):
     """An error of the system (EIO has no advice of its own, ENOSPC does) leaves a whole state at once."""
     artifact, first, states, calls = prepared
-    points = [*range(1, calls, 1 if long else 12), calls]
+    points = [*range(1, calls, 1 if long else calls // 4), calls]
     for at in points:
         folder = tmp_path / str(at) / "it"
         shutil.copytree(first, folder)
