@@ -220,7 +220,8 @@ def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None
     for text in report.lost:
         print(f"lost: {text}")
     done = "what was damaged is made anew" if report.repaired else "nothing was damaged"
-    output.hint(f"{folder}: {done}; {report.documents:,} documents", quiet)
+    count = f"; {report.documents:,} documents" if report.documents else ""
+    output.hint(f"{folder}: {done}{count}", quiet)
 
 
 def _stats(folder: Path, as_json: bool, quiet: bool) -> None:

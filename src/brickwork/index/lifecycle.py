@@ -54,7 +54,10 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairReport:
-    """``documents`` that are there now, files that were made anew, and in words what could not be saved."""
+    """Files that were made anew, in words what could not be saved, and the ``documents`` that are there now.
+
+    Documents in another store are not looked at, and counted as 0.
+    """
 
     documents: int
     repaired: tuple[str, ...]
