@@ -1,6 +1,6 @@
 """The battery that every index backend gets: what the protocol promises, against an oracle of NumPy arrays."""
 
-import contextlib
+import functools
 import os
 import signal
 import uuid
@@ -130,21 +130,22 @@ class Crash(BaseException):
     """The process is gone: nothing that it tries afterwards reaches the server."""
 
 
-class Wire:
-    """A client that goes down at one of its writes: it and all later calls never arrive."""
+def wired(client: Any, at: int) -> Any:
+    """A client that goes down at its write number ``at``: this one and all later calls never arrive."""
+    from qdrant_client import QdrantClient
 
-    def __init__(self, client: Any, at: int):
-        self.client, self.left, self.down = client, at, False
+    done = [0]
 
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any, **options: Any) -> Any:
-            self.left -= name in ("upsert", "set_payload", "delete")
-            self.down = self.down or self.left < 0
-            if self.down:
-                raise Crash
-            return getattr(self.client, name)(*arguments, **options)
+    def call(name: str, *arguments: Any, **options: Any) -> Any:
+        done[0] += name in ("upsert", "set_payload", "delete")
+        if done[0] >= at:
+            raise Crash
+        return getattr(client, name)(*arguments, **options)
 
-        return call
+    wire = QdrantClient(":memory:")
+    for name in ("upsert", "set_payload", "delete", "retrieve", "count", "scroll", "create_payload_index"):
+        setattr(wire, name, functools.partial(call, name))
+    return wire
 
 
 class Qdrant:
@@ -172,8 +173,8 @@ class Qdrant:
         return self.make("open")
 
     def crash(self, backend: Any, change: Callable[[Backend], None], at: int) -> None:
-        backend.state.client = Wire(self.client, at - 1)
-        with contextlib.suppress(Crash):
+        backend.state.client = wired(self.client, at)
+        with pytest.raises(Crash):
             change(backend)
 
     def build(self, backend: Backend, kind: Kind, dim: int) -> None: ...
@@ -390,11 +391,11 @@ def test_every_kind_is_near_the_exact_search(kind, place):
     backend.add(documents[:500], {d: v[:500] for d, v in vectors.items()})
     place.build(backend, kind, 16)
     backend.add(documents[500:], {d: v[500:] for d, v in vectors.items()})
-    queries = middles.astype(np.float32)
+    queries = middles[:20].astype(np.float32)
     plan = Plan(stages=((16, 100), (16, 10)), kind=kind)
     found = backend.search(queries, plan, layers=1)
     right = sum(int(one.document.id[1:]) // 10 == group for group, hits in enumerate(found) for one in hits)
-    assert right >= 0.95 * 600
+    assert right >= 0.95 * 200
     where = parse_filter("odd=true")
     for hits in backend.search(queries, plan, layers=1, where=where):
         assert len(hits) == 10
@@ -434,6 +435,42 @@ def as_filter(drawn: list[tuple[str, Any, Any]]) -> Filter:
     return Filter(tuple(Condition(*one) for one in drawn))
 
 
+POOL = [
+    0,
+    1,
+    -2,
+    9,
+    10,
+    2.5,
+    -0.0,
+    1e15,
+    True,
+    False,
+    "",
+    "1",
+    "10",
+    "9",
+    "B",
+    "a",
+    "ä",
+    "\uffff",
+    "\U0001f600",
+]
+
+
+def test_every_operator_with_every_kind_of_value(backend):
+    """One document for each value and some without a comparable one: each operator with each value as the filter."""
+    stored = [*POOL, None, [1], {"a": 1}]
+    documents = [document(f"d{i}", x=value) for i, value in enumerate(stored)] + [document("without")]
+    backend.add(documents, vectors_of([1] * len(documents)))
+    for wanted in [*POOL, float("inf"), float("-inf"), float("nan")]:
+        for sign in ("eq", "ne", "lt", "lte", "gt", "gte", "in"):
+            where = as_filter([("x", sign, (wanted, "9") if sign == "in" else wanted)])
+            (found,) = backend.search(vectors_of([1])[1], Plan(stages=((4, 100),)), layers=1, where=where)
+            matching = {one.id for one in documents if where.matches(one)}
+            assert {one.document.id for one in found} == matching, where
+
+
 @given(data=st.data())
 @settings(
     max_examples=400 if LONG else 40,
@@ -464,7 +501,43 @@ def test_filters_mean_the_same_everywhere(backend, data):
         assert min(len(everything), 5) == len(wanted[0])
 
 
-# --- sequences ----------------------------------------------------------------------------------------------
+# --- crashes and sequences ----------------------------------------------------------------------------------
+
+
+# Writes to Qdrant: claim, three to clear away, then renew, points, end (upsert) or end (remove), and commit.
+CRASHES = [
+    (where, name, at)
+    for where in PLACES
+    for name, writes in (("upsert", 8), ("remove", 6))
+    for at in (range(1, writes + 1) if where.startswith("qdrant") else [1])
+]
+
+
+@pytest.mark.parametrize(("where", "name", "at"), CRASHES)
+def test_a_crash_and_then_another_change(tmp_path, where, name, at):
+    """What a dead writer left behind is not there, and does not come back with the next change that succeeds."""
+    place = PLACES[where](tmp_path)
+    backend = place.create()
+    oracle = filled(backend, 6)
+
+    def change(one: Backend) -> None:
+        if name == "upsert":
+            one.upsert([document("d1", new=1), document("fresh")], vectors_of([70, 71]))
+        else:
+            one.remove(["d1", "d2"])
+
+    place.crash(backend, change, at)
+    backend.close()
+    backend = place.open()
+    assert_same(backend, oracle)
+    for one in (backend, oracle):
+        one.upsert([document("d5", other=1), document("other")], vectors_of([80, 81]))
+    assert_same(backend, oracle)
+    for one in (backend, oracle):
+        change(one)
+    assert_same(backend, oracle)
+    backend.close()
+
 
 IDS = st.lists(st.sampled_from([f"d{i}" for i in range(9)]), max_size=4)
 SEEDS = st.integers(-1, 6)
@@ -527,14 +600,14 @@ class Sequences(RuleBasedStateMachine):
         self.backend.close()
         self.backend = self.place.open()
 
-    @rule(data=st.data(), ids=IDS.filter(bool).map(lambda ids: sorted(set(ids))), at=st.integers(1, 5))
+    @rule(data=st.data(), ids=IDS.filter(bool).map(lambda ids: sorted(set(ids))), at=st.integers(1, 6))
     def crash_in_upsert(self, data: Any, ids: list[str], at: int) -> None:
         documents, vectors = self.batch(data, ids)
         self.place.crash(self.backend, lambda backend: backend.upsert(documents, vectors), at)
         self.reopen()
 
     @precondition(lambda self: len(self.oracle))
-    @rule(at=st.integers(1, 5))
+    @rule(at=st.integers(1, 6))
     def crash_in_remove(self, at: int) -> None:
         ids = sorted(self.oracle.ids())[:2]
         self.place.crash(self.backend, lambda backend: backend.remove(ids), at)
@@ -551,7 +624,9 @@ def test_any_sequence_of_changes(name, tmp_path):
     from hypothesis.stateful import run_state_machine_as_test
 
     machine = type(name, (Sequences,), {"make": staticmethod(lambda: PLACES[name](tmp_path))})
-    examples, steps = (150, 40) if LONG else (6, 15)
+    examples, steps = (
+        (150, 40) if LONG else (3 if name == "qdrant-engine" else 6, 15)
+    )  # its disk is slow to open
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -208,6 +208,14 @@ def test_a_graph_is_walked_once_it_is_built(kind):
     same = [len({a.document.id for a in x} & {b.document.id for b in y}) for x, y in zip(exact, walked)]
     assert sum(same) >= (45 if kind == "hnsw" else 20)  # 16 bits separate 3000 random vectors poorly
     assert all(x[0].document.id == y[0].document.id for x, y in zip(exact, walked))
+    # Where the planner has no other way than through the graph, a filter must not cost results either.
+    backend._connection.execute("SET enable_seqscan = off")
+    backend._connection.execute("SET enable_sort = off")
+    few = Plan(stages=((16, 20),), kind=kind, effort=10)
+    for hits in backend.search(
+        vectors[1][:5], few, layers=1, where=parse_filter({"n": {"in": [*range(0, 3000, 100)]}})
+    ):
+        assert len(hits) == 20
     backend.close()
 
 
