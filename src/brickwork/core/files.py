@@ -46,6 +46,7 @@ def os_errors(path: Path | str) -> Iterator[None]:
             errno.EACCES: "no permission to write here; choose another folder",
             errno.EPERM: "no permission to write here; choose another folder",
             errno.EROFS: "the file system is read-only; choose another folder",
+            errno.ENOENT: "there is no such folder and it cannot be made; choose another",
             errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
         }
         if error.errno in reasons:

@@ -13,7 +13,15 @@ from brickwork.data.images import PARTS as IMAGE_SETS
 from brickwork.data.images import image_task
 from brickwork.data.known import TASKS
 from brickwork.data.pairs import plain_pairs
-from brickwork.data.readers import ReadReport, column_names, rows, table_kind, text_value
+from brickwork.data.readers import (
+    ReadReport,
+    column_names,
+    plain_columns,
+    plain_value,
+    rows,
+    table_kind,
+    text_value,
+)
 from brickwork.data.sources import catalogue
 from brickwork.data.tables import plain_task, table_task
 from brickwork.data.types import Document, TaskData
@@ -47,8 +55,9 @@ def read_documents(
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
 
-    Each row of a table is a document, called by its id column or by its row number; each passage of a text
-    file or of a folder is one, called ``file#passage``. The paths in ``source`` are relative to ``path``.
+    Each row of a table is a document, called by its id column or by its row number; the columns that play no role
+    are its ``meta``, which searches can filter by. Each passage of a text file or of a folder is a document, called
+    ``file#passage``. The paths in ``source`` are relative to ``path``.
 
     Raises:
         DataError: at once if ``path`` does not exist or has no column of texts; while reading if it is
@@ -105,7 +114,8 @@ def _is_table(path: Path) -> bool:
 
 
 def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> Iterator[Document]:
-    for number, row in rows(path, report, sorted(set(roles.values()))):
+    known = set(roles.values())
+    for number, row in rows(path, report, sorted({*known, *plain_columns(path)})):
         where = f"{path.name} row {number}"
         text = text_value(row.get(roles["text"]), report, where)
         if not text:
@@ -113,7 +123,16 @@ def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> I
             continue
         title = text_value(row.get(roles["title"]), report, where) if "title" in roles else ""
         given = text_value(row.get(roles["id"]), report, where) if "id" in roles else ""
-        yield Document(id=given or str(number), title=title, text=text, source=f"{path.name}:{number}")
+        values = {
+            name: plain_value(value, path, report, where) for name, value in row.items() if name not in known
+        }
+        yield Document(
+            id=given or str(number),
+            title=title,
+            text=text,
+            source=f"{path.name}:{number}",
+            meta={name: value for name, value in values.items() if value is not None},
+        )
 
 
 def _passage_documents(path: Path, report: ReadReport, max_words: int) -> Iterator[Document]:

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import warnings
 import zlib
@@ -28,6 +29,8 @@ _ESCAPED = re.compile("[\udc80-\udcff]+")  # what "surrogateescape" makes of inv
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
 
 
 @dataclass
@@ -208,6 +211,19 @@ def column_names(path: Path) -> list[str]:
     raise DataError(f"{path} holds no rows")
 
 
+def plain_columns(path: Path) -> list[str]:
+    """:func:`column_names` without columns of a Parquet file that hold lists, structures or bytes."""
+    if table_kind(path) != ".parquet" or not path.stat().st_size:
+        return column_names(path)
+    import pyarrow as pa
+
+    kinds = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    with _parquet_file(path) as file:
+        return [
+            field.name for field in file.schema_arrow if not any(is_kind(field.type) for is_kind in kinds)
+        ]
+
+
 def _jsonl(path: Path, report: ReadReport) -> Iterator[tuple[int, dict]]:
     number = -1
     for line_number, (line, cut) in enumerate(lines(path), start=1):
@@ -311,3 +327,19 @@ def text_value(value: Any, report: ReadReport, where: str) -> str:
     if value is None or isinstance(value, dict | list | bytes):
         return ""
     return clean(value if isinstance(value, str) else str(value), report, where).strip()
+
+
+def plain_value(value: Any, path: Path, report: ReadReport, where: str) -> str | int | float | bool | None:
+    """A cell as text, number or truth value; ``None`` for what is missing or none of these.
+
+    In a CSV or TSV file, which has no types, a cell that reads as a number or truth value is one; ``007`` is text.
+    """
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    text = "" if isinstance(value, float) else text_value(value, report, where)
+    if table_kind(path) in (".csv", ".tsv"):
+        if _NUMBER.fullmatch(text):
+            return float(text) if "." in text else int(text)
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+    return text or None

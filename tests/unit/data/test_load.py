@@ -7,6 +7,8 @@ import random
 import re
 import warnings
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from brickwork.core.config import from_dict, override, to_dict
@@ -292,3 +294,34 @@ def test_configuration_round_trip_and_its_errors():
         assert field in str(error.value)
     with pytest.raises(ConfigError, match="leave nothing to train on"):
         override(config, ["validation_share=0.6", "test_share=0.6"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_other_columns_of_a_table_are_metadata(tmp_path, kind):
+    """Numbers and truth values are such in every format; what is missing, empty or no plain value is left out."""
+    rows = [
+        {"id": "a", "text": "one", "year": 2020, "price": 1.5, "open": True, "zip": "007", "note": "x, y"},
+        {"id": "b", "text": "two", "year": -3, "price": None, "open": False, "zip": "10a", "note": ""},
+    ]
+    path = tmp_path / f"table.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist([{**row, "vector": [0.5, 0.5]} for row in rows]), path)
+    elif kind == "jsonl":
+        rows[1]["extra"] = "only here"
+        path.write_text("".join(json.dumps({**row, "nested": {"k": 1}}) + "\n" for row in rows))
+    else:
+        header = list(rows[0])
+        lines = [",".join(header)]
+        for row in rows:
+            cells = ["" if row[name] is None else str(row[name]) for name in header]
+            lines.append(",".join(f'"{cell}"' if "," in cell else cell for cell in cells))
+        path.write_text("\n".join(lines) + "\n")
+    first, second = read_documents(path)
+    assert first.meta == {"year": 2020, "price": 1.5, "open": True, "zip": "007", "note": "x, y"}
+    assert second.meta == {
+        "year": -3,
+        "open": False,
+        "zip": "10a",
+        **({"extra": "only here"} if kind == "jsonl" else {}),
+    }
+    assert [type(first.meta[name]) for name in ("year", "price", "open")] == [int, float, bool]
