@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import time
 import warnings
@@ -43,9 +44,10 @@ from brickwork.representation.export_parquet import (
     open_folder,
 )
 from brickwork.representation.inference import Precision
-from brickwork.representation.parts import Part, parts_of, table_files
-from brickwork.representation.ray_worker import Job, Worker, raise_told, told_errors
+from brickwork.representation.parts import Part, parts_task, raise_told, table_files
+from brickwork.representation.ray_worker import Job, Worker
 
+_SHARDS = "vectors-*.parquet"
 _SAVE_SECONDS = 5.0
 _MOST_BLOCKS = 10_000
 # Ray only carries names of parts and counts: about the smallest store that it accepts is enough.
@@ -120,7 +122,7 @@ def encode_with_ray(
         before = {name: _state(data / name) for name in names}
         with _cluster(ray, address, workers, gpus) as most:
             parts = _survey(ray, data, names, columns or ColumnNames(), shard_size)
-            _check_folder(folder, parts)
+            _check_folder(folder, parts, manifest)
             with counter(progress, sum(part.rows for part in parts)) as advance:
                 totals = _encode(ray, job, parts, manifest, most, gpus, advance)
         remove_leftovers(folder)
@@ -132,7 +134,7 @@ def encode_with_ray(
                 )
         if not manifest["shards"]:
             raise DataError(f"{data} holds no text that can be read: {'; '.join(totals.report.messages())}")
-        manifest["complete"] = True
+        manifest |= {"complete": True, "parts": len(parts)}
         write_json(folder / MANIFEST, manifest)
     totals.warn()
     return {
@@ -181,26 +183,23 @@ def _survey(ray: Any, data: Path, names: list[str], columns: ColumnNames, shard_
     items = [{"number": number, "name": name} for number, name in enumerate(names)]
     blocks = min(len(items), _MOST_BLOCKS)
     found = ray.data.from_items(items, override_num_blocks=blocks).map(
-        _parts_of_file, fn_kwargs=options, num_cpus=1
+        parts_task, fn_kwargs=options, num_cpus=1
     )
     lists = [raise_told(json.loads(row["result"]))["parts"] for row in found.iter_rows()]
     parts = [Part(**values) for values in itertools.chain.from_iterable(lists)]
     return sorted(parts, key=lambda part: (part.number, part.first))
 
 
-def _parts_of_file(row: dict[str, Any], data: Path, columns: ColumnNames, shard_size: int) -> dict[str, Any]:
-    with told_errors() as told:
-        parts = parts_of(data, int(row["number"]), row["name"], columns, shard_size)
-        told["parts"] = [asdict(part) for part in parts]
-    return {"result": json.dumps(told)}
-
-
-def _check_folder(folder: Path, parts: list[Part]) -> None:
-    strange = sorted({path.name for path in folder.glob("*.parquet")} - {part.shard for part in parts})
+def _check_folder(folder: Path, parts: list[Part], manifest: dict[str, Any]) -> None:
+    strange = sorted({path.name for path in folder.glob(_SHARDS)} - {part.shard for part in parts})
     if strange:
         raise DataError(
             f"the input is not the one that {folder} was begun with: no part of it belongs to {strange[0]}; "
             "choose another folder, or remove this one"
+        )
+    if manifest["complete"] and len(parts) > manifest.get("parts", 0):
+        raise DataError(
+            f"{folder} was finished and the input now has more; choose another folder, or remove this one"
         )
 
 
@@ -215,6 +214,7 @@ def _encode(
 ) -> _Totals:
     """Has all shards made and enters them into the manifest, which is written every few seconds."""
     known = {shard["file"]: shard["sha256"] for shard in manifest["shards"]}
+    before = {path.name for path in job.folder.glob(_SHARDS)}
     tasks = [json.dumps({"part": asdict(part), "sha256": known.get(part.shard)}) for part in parts]
     blocks = min(len(tasks), _MOST_BLOCKS)
     results = ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=blocks).map(
@@ -224,19 +224,24 @@ def _encode(
         num_cpus=1,
         num_gpus=gpus or None,
     )
-    totals, shards, saved = _Totals(), {}, time.monotonic()
+    found, shards, saved = [], {}, time.monotonic()
     try:
         for row in results.iter_rows():
             made = raise_told(json.loads(row["result"]))
-            totals.add(made["notes"], made["reused"])
-            advance(made["rows"], made["reused"])
+            reused = False
             if made["shard"] is not None:
-                shards[made["shard"]["file"]] = made["shard"]
+                name = made["shard"]["file"]
+                shards[name], reused = made["shard"], name in before
+            found.append((made["place"], made["notes"], reused))
+            advance(made["rows"], reused)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 _save(job.folder, manifest, shards)
                 saved = time.monotonic()
     finally:
         _save(job.folder, manifest, shards)
+    totals = _Totals()
+    for _, notes, reused in sorted(found, key=lambda made: made[0]):  # workers finish in any order
+        totals.add(notes, reused)
     return totals
 
 
@@ -282,6 +287,8 @@ def _cluster(ray: Any, address: str, workers: int | None, gpus: float) -> Iterat
     """Ray, for the time of the block; gives the number of workers that it has room for."""
     own = not ray.is_initialized()
     with contextlib.ExitStack() as cleanup:
+        # Standard output is for results; Ray says there which of its workers it lost, the last when it ends.
+        cleanup.enter_context(contextlib.redirect_stdout(sys.stderr))
         if own:
             options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if address == "local":

@@ -5,16 +5,18 @@ key is a hash of those bytes and of what else decides its documents, so a part i
 """
 
 import codecs
+import contextlib
 import hashlib
 import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from brickwork.core.errors import DataError
+from brickwork.core import errors
+from brickwork.core.errors import BrickworkError, DataError
 from brickwork.data.columns import document_columns
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers import MAX_TEXT, ReadReport, column_names, text_value
@@ -101,6 +103,31 @@ def parts_of(data: Path, number: int, name: str, columns: ColumnNames, shard_siz
         Part(number=number, file=name or path.name, roles=roles, key=_key(roles, place, digest), **place)
         for place, digest in ranges(path, sorted(set(roles.values())), shard_size)
     ]
+
+
+def parts_task(row: dict[str, Any], data: Path, columns: ColumnNames, shard_size: int) -> dict[str, Any]:
+    """:func:`parts_of` as a worker runs it: plain values in (``number``, ``name``), and JSON out."""
+    with told_errors() as told:
+        parts = parts_of(data, int(row["number"]), row["name"], columns, shard_size)
+        told["parts"] = [asdict(part) for part in parts]
+    return {"result": json.dumps(told)}
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[dict[str, Any]]:
+    """A dictionary for results, in which an error that the user can mend leaves its class and message."""
+    told: dict[str, Any] = {}
+    try:
+        yield told
+    except BrickworkError as error:
+        told.update(error=type(error).__name__, message=str(error))
+
+
+def raise_told(told: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`told_errors` collected, or its error."""
+    if "error" in told:
+        raise getattr(errors, told["error"])(told["message"])
+    return told
 
 
 def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:

@@ -3,22 +3,19 @@
 Results and errors travel as plain values; an error that the user can mend is raised again where the job began.
 """
 
-import contextlib
 import json
 import socket
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brickwork.core import errors
-from brickwork.core.errors import ArtifactError, BrickworkError, BrickworkWarning, ConfigError, ResourceError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, ResourceError
 from brickwork.core.files import os_errors, sha256_file
 from brickwork.data.readers import ReadReport
 from brickwork.representation.export_parquet import MANIFEST, document_text, documents_digest, write_shard
 from brickwork.representation.inference import Precision
-from brickwork.representation.parts import Part, read_part
+from brickwork.representation.parts import Part, read_part, told_errors
 
 _NOTES = "brickwork"  # the name, in a shard's header, of what a later call wants to know of it
 _ATTEMPTS = 3
@@ -52,11 +49,12 @@ class Worker:
         """One part (as JSON) to what was made of it (as JSON); an error that the user can mend is a result."""
         task = json.loads(row["task"])
         with told_errors() as told:
-            told.update(self._shard(Part(**task["part"]), task["sha256"]))
+            part = Part(**task["part"])
+            told.update(self._shard(part, task["sha256"]), place=[part.number, part.first], rows=part.rows)
         return {"result": json.dumps(told)}
 
     def _shard(self, part: Part, sha256: str | None) -> dict[str, Any]:
-        """What the manifest says of the shard, its notes, and whether an earlier call had made it."""
+        """What the manifest will say of the shard, and its notes."""
         job, path = self.job, self.job.folder / part.shard
         if not (job.folder / MANIFEST).is_file():
             raise ConfigError(
@@ -64,14 +62,14 @@ class Worker:
                 "be on a file system that all machines of the cluster share, under the same paths"
             )
         if path.is_file():
-            return {**_finished(path, part, sha256), "reused": True}
+            return _finished(path, sha256)
         report = ReadReport()
         rows = read_part(job.data, part, report)
         repairs = {name: getattr(report, name) for name in ("invalid_utf8", "nul_bytes", "truncated")}
         repairs |= {"skipped": dict(report.skipped), "first": report.first}
         notes = {"documents": len(rows), "cut": 0, "repairs": repairs}
         if not rows:
-            return {"shard": None, "notes": notes, "rows": part.rows, "reused": False}
+            return {"shard": None, "notes": notes}
         attempts = job.folder / f"{_ATTEMPTS_FILE}{part.number}-{part.key}"
         _count_attempt(attempts, part)
         self._load()
@@ -89,7 +87,7 @@ class Worker:
         notes["documents_sha256"] = documents_digest(rows)
         write_shard(path, rows, vectors, job.dtype, {_NOTES: json.dumps(notes)})
         attempts.unlink(missing_ok=True)
-        return {**_finished(path, part, None), "reused": False}
+        return _finished(path, None)
 
     def _load(self) -> None:
         if self.model is not None:
@@ -128,24 +126,7 @@ def _count_attempt(attempts: Path, part: Part) -> None:
         file.write(b".")
 
 
-@contextlib.contextmanager
-def told_errors() -> Iterator[dict[str, Any]]:
-    """A dictionary for results, in which an error that the user can mend leaves its class and message."""
-    told: dict[str, Any] = {}
-    try:
-        yield told
-    except BrickworkError as error:
-        told.update(error=type(error).__name__, message=str(error))
-
-
-def raise_told(told: dict[str, Any]) -> dict[str, Any]:
-    """What :func:`told_errors` collected, or its error."""
-    if "error" in told:
-        raise getattr(errors, told["error"])(told["message"])
-    return told
-
-
-def _finished(path: Path, part: Part, sha256: str | None) -> dict[str, Any]:
+def _finished(path: Path, sha256: str | None) -> dict[str, Any]:
     """What is known of a shard that exists, after comparing it with its hash if there is one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -163,4 +144,4 @@ def _finished(path: Path, part: Part, sha256: str | None) -> dict[str, Any]:
         "documents_sha256": notes["documents_sha256"],
         "sha256": found,
     }
-    return {"shard": shard, "notes": notes, "rows": part.rows}
+    return {"shard": shard, "notes": notes}
