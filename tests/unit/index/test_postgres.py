@@ -84,7 +84,7 @@ def test_what_is_no_location_is_refused(location):
 
 
 def test_without_the_client_the_message_has_the_install_line(monkeypatch):
-    for name in ("postgres", "postgres_sql"):
+    for name in ("postgres", "postgres_server", "postgres_sql"):
         monkeypatch.delitem(sys.modules, f"brickwork.index.{name}")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'brickwork\[postgres\]'"):
