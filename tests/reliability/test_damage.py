@@ -231,9 +231,6 @@ def test_fuzzed_files_with_good_hashes(prepared, tally, long):
     tally("R14", "MB that a fuzzed loader took at the most", round(child.grown), limit=MEGABYTES)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(TypeError, KeyError), reason="training/checkpoint.py looks at step unchecked"
-)
 @pytest.mark.parametrize("state", [-1, [], {}, {"step": None}, {"step": "x"}])
 def test_a_checkpoint_whose_state_is_none_with_a_good_hash(tmp_path, state):
     artifacts.CHECKPOINT.make(tmp_path)

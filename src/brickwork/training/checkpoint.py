@@ -155,7 +155,9 @@ def check_checkpoint(path: Path) -> None:
             raise ArtifactError(f"{path / name} is missing")
         if manifest["sha256"].get(name) != sha256_file(path / name):
             raise ArtifactError(f"{path / name} is not what was written (SHA-256 differs)")
-    if checkpoint_path(path.parent.parent, read_json(path / STATE)["step"]) != path:
+    state = read_json(path / STATE)
+    step = state.get("step") if isinstance(state, dict) else None
+    if not isinstance(step, int) or step < 0 or checkpoint_path(path.parent.parent, step) != path:
         raise ArtifactError(f"{path / STATE} is of another step")
 
 
