@@ -201,7 +201,7 @@ def _compact(folder: Path) -> None:
 def read_index(folder: Path) -> object:
     """A hash of the documents and of the model, and how many rows are removed, after a search by every shortlist."""
     with open_index(folder) as index:
-        digest = hashlib.sha256(index.contents.model.encode())
+        digest = hashlib.sha256(repr(index.contents.model).encode("utf-8", "replace"))
         for document in index.backend.documents():
             digest.update(repr((document.id, document.title, document.text, document.source)).encode())
         for layers in index.contents.depths:

@@ -25,10 +25,6 @@ import psutil
 MEGABYTE = 2**20
 
 
-class Crash(BaseException):
-    """The process is gone: no handler of ours may run anything useful after it."""
-
-
 class FileCalls:
     """Counts the calls by which files come into being, and stops at one of them.
 

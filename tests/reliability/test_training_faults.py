@@ -1,12 +1,13 @@
-"""Training when the machine fails: writes that break, a full disk, a read-only folder (R2, R6)."""
+"""Training when the machine fails: writes that break, a full disk, a read-only folder (R1, R2, R6)."""
 
 import errno
 import os
 import resource
+import signal
 
 import pytest
 import torch
-from faults import Crash, FileCalls
+from faults import FileCalls, in_child, patched
 
 from brickwork.core.errors import ConfigError, ResourceError
 from brickwork.training.checkpoint import newest_good
@@ -22,33 +23,35 @@ CONFIG = TrainConfig(
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The weights of a training that nothing disturbed, and how many calls make its files."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         counting = FileCalls(patch)
         system = Toy(dropout=0.3)
-        fit(system, toy_data(), CONFIG, tmp_path_factory.mktemp("whole"), seed=0)
+        fit(system, toy_data(), CONFIG, folder, seed=0)
     return system.state_dict(), len(counting.names)
 
 
-def test_after_a_crash_at_any_call_a_resume_ends_with_the_same_bits(
-    tmp_path, monkeypatch, whole, tally, long
-):
-    """Every 24th call is tried; in long tests, every one."""
+def test_after_a_kill_at_any_call_a_resume_ends_with_the_same_bits(tmp_path, whole, tally, long):
+    """SIGKILL in a fork; every 24th call is tried, in long tests every one."""
     expected, calls = whole
     assert calls > 60
     points = range(1, calls + 1, 1 if long else 24)
     for at in points:
         folder = tmp_path / str(at)
-        with monkeypatch.context() as patch:
-            FileCalls(patch, at, Crash())
-            with pytest.raises(Crash):
+
+        def killed(at=at, folder=folder):
+            with patched() as patch:
+                FileCalls(patch, at)
                 fit(Toy(dropout=0.3), toy_data(), CONFIG, folder, seed=0)
+
+        assert in_child(killed).status == -signal.SIGKILL
         system = Toy(dropout=0.3)
         fit(system, toy_data(), CONFIG, folder, seed=0, resume=True)
         for name, value in system.state_dict().items():
-            assert torch.equal(value, expected[name]), f"{name} after a crash at call {at}"
+            assert torch.equal(value, expected[name]), f"{name} after a kill at call {at}"
         left = [path.name for path in folder.rglob(".partial-*")]
-        assert left == [], f"left after a crash at call {at}"
-    tally("R2", "crashes at every call of a training that makes files: resumed to the same bits", len(points))
+        assert left == [], f"left after a kill at call {at}"
+    tally("R1", "SIGKILL at every call of a training that makes files: resumed to the same bits", len(points))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])

@@ -50,8 +50,8 @@ class Segment:
             parts = [mapped_vectors(folder / n, mapped(n), manifest.contents.width) for n in names]
             if sum(map(len, parts)) != entry.rows:
                 raise ArtifactError(
-                    f"{folder / names[0]} has {sum(map(len, parts))} vectors for {entry.rows} documents; "
-                    f"{REPAIR.format(folder=folder)}"
+                    f"{folder / (*names, entry.documents)[0]} has {sum(map(len, parts))} vectors for {entry.rows} "
+                    f"documents; {REPAIR.format(folder=folder)}"
                 )
             self._parts[depth] = parts
         self._flat: dict[int, FlatVectors] = {}
