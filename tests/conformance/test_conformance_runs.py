@@ -154,11 +154,12 @@ def test_damaged_weights_are_refused_by_name(case, trained, tmp_path):
 
 def _hash_again(folder):
     """Makes the folder's hashes fit its files, so that what is tested is the check behind the hashes."""
-    from brickwork.core.files import sha256_file
+    from brickwork.core.files import checksum, sha256_file
 
     path = folder / "brickwork.json"
     values = json.loads(path.read_text())
+    values.pop("checksum", None)
     for key in ("sha256", "files"):
         if isinstance(values.get(key), dict) and "model.safetensors" in values[key]:
             values[key]["model.safetensors"] = sha256_file(folder / "model.safetensors")
-    path.write_text(json.dumps(values))
+    path.write_text(json.dumps({**values, "checksum": checksum(values)}))

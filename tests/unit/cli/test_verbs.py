@@ -303,7 +303,12 @@ def test_train_applies_data_settings_and_seed(brickwork, trained):
     page = brickwork("train", "matryoshka", *words, "--out", trained.folder)
     assert page.code == 0
     assert trained.run == Run(seed=5, data=Part(source="my docs"), train=Part(steps=3))
-    assert trained.options == {"devices": 1, "progress": "shown", "tensorboard": True}
+    assert trained.options == {
+        "devices": 1,
+        "strategy": "ddp",
+        "progress": "shown",
+        "tensorboard": True,
+    }
     assert page.out.strip() == str(trained.folder)
     folder = trained.folder
     same = "'my docs' --column anchor='my question'"
