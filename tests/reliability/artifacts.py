@@ -78,7 +78,7 @@ def static_model() -> Representation:
 class Artifact:
     """``make`` writes the first state into a folder that is not there, ``change`` the next; ``read`` tells which it is.
 
-    ``verb`` completes "every call that …", ``noun`` "bits flipped in a …".
+    ``verb`` completes "every call that …", ``noun`` "bits flipped in …".
     """
 
     name: str
@@ -113,7 +113,7 @@ def read_checkpoint(folder: Path) -> object:
 
 CHECKPOINT = Artifact(
     "checkpoint",
-    "checkpoint",
+    "a checkpoint",
     "saves a checkpoint",
     make=lambda folder: _save_checkpoint(folder, 1),
     change=lambda folder: _save_checkpoint(folder, 2),
@@ -122,7 +122,7 @@ CHECKPOINT = Artifact(
 
 MODEL = Artifact(
     "model",
-    "model folder",
+    "a model folder",
     "saves a model over another",
     make=lambda folder: model(0).save(folder) and None,
     change=lambda folder: model(1).save(folder) and None,
@@ -156,7 +156,7 @@ def read_shards(folder: Path) -> object:
 
 VECTORS = Artifact(
     "vectors",
-    "folder of vectors",
+    "a folder of vectors",
     "encodes a shard to Parquet",
     make=_encode_and_stop,
     change=lambda folder: _encode(folder, 24),
@@ -212,16 +212,16 @@ def read_index(folder: Path) -> object:
         return f"{len(index)} {index.statistics().removed} {digest.hexdigest()}"
 
 
-INDEX_ADD = Artifact("index-add", "index", "adds to an index", make=_build, change=_add, read=read_index)
+INDEX_ADD = Artifact("index-add", "an index", "adds to an index", make=_build, change=_add, read=read_index)
 INDEX_REMOVE = Artifact(
-    "index-remove", "index", "removes from an index", make=_build, change=_remove, read=read_index
+    "index-remove", "an index", "removes from an index", make=_build, change=_remove, read=read_index
 )
 INDEX_COMPACT = Artifact(
-    "index-compact", "index", "compacts an index", make=_build_and_remove, change=_compact, read=read_index
+    "index-compact", "an index", "compacts an index", make=_build_and_remove, change=_compact, read=read_index
 )
 INDEX_BUILD = Artifact(
     "index-build",
-    "index",
+    "an index",
     "builds an index in the place of another",
     make=_build,
     change=lambda folder: _build(folder, 8, seed=1, kind="flat"),

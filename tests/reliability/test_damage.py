@@ -108,7 +108,7 @@ def test_flipped_bits(prepared, tally, long):
         assert harmless <= count / 20
     tally(
         "R3",
-        f"bits flipped in a {artifact.noun}: refused naming the file, or the one before taken and told",
+        f"bits flipped in {artifact.noun}: refused naming the file, or the one before taken and told",
         refused,
     )
     tally("R3", "bits flipped where they mean nothing: the saved state came back", harmless, limit=count)
@@ -126,7 +126,7 @@ def test_cut_zeroed_and_exchanged_files(prepared, tally, long):
     assert refused > count / 8
     tally(
         "R3",
-        f"files of a {artifact.noun} cut, zeroed or exchanged: refused, or the one before taken and told",
+        f"files of {artifact.noun} cut, zeroed or exchanged: refused, or the one before taken and told",
         refused,
     )
 
@@ -190,7 +190,7 @@ def test_fuzzed_descriptions_with_a_good_checksum(prepared, tally, long):
     assert child.status == 0, child.error
     assert child.value["slowest"] < SECONDS
     assert child.value["refused"] > count / 8
-    tally("R14", f"fuzzed descriptions of a {artifact.noun}, hashes made to fit: only errors of ours", count)
+    tally("R14", f"fuzzed descriptions of {artifact.noun}, hashes made to fit: only errors of ours", count)
     tally("R14", "MB that a fuzzed loader took at the most", round(child.grown), limit=MEGABYTES)
 
 
@@ -227,7 +227,7 @@ def test_fuzzed_files_with_good_hashes(prepared, tally, long):
     assert child.status == 0, child.error
     assert child.value["slowest"] < SECONDS
     assert child.value["refused"] > count / 8
-    tally("R14", f"fuzzed files of a {artifact.noun}, hashes made to fit: only errors of ours", count)
+    tally("R14", f"fuzzed files of {artifact.noun}, hashes made to fit: only errors of ours", count)
     tally("R14", "MB that a fuzzed loader took at the most", round(child.grown), limit=MEGABYTES)
 
 

@@ -134,7 +134,7 @@ def test_hostile_files_in_every_place(artifact, tmp_path, canary, tally):
         put(good)
         artifact.read(folder)
         tally("R4", "MB that reading a hostile file took at the most", round(child.grown), limit=MEGABYTES)
-    tally("R4", f"hostile files in a {artifact.noun}, hashes made to fit: refused, nothing run", tried)
+    tally("R4", f"hostile files in {artifact.noun}, hashes made to fit: refused, nothing run", tried)
 
 
 def test_a_real_header_of_200_megabytes(tmp_path, tally):

@@ -44,7 +44,9 @@ def test_what_was_not_possible_is_told_and_measurements_carry_their_limits():
             line("R10", "MB", 3, 20),
         ]
     )
-    page = table.markdown({"date": "d", "cpu": "c", "minutes": 1, "version": "v", "entries": entries})
+    page = table.markdown(
+        {"date": "d", "cpu": "c", "minutes": 1, "version": "v", "long": True, "entries": entries}
+    )
     assert "| a full tmpfs | not here: needs root | `a.py` |" in page
     assert "| MB | 3 (at most 20) | `a.py` |" in page
     assert "Not counted in this run: R1 (killed)" in page

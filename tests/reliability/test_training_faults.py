@@ -51,7 +51,11 @@ def test_after_a_kill_at_any_call_a_resume_ends_with_the_same_bits(tmp_path, who
             assert torch.equal(value, expected[name]), f"{name} after a kill at call {at}"
         left = [path.name for path in folder.rglob(".partial-*")]
         assert left == [], f"left after a kill at call {at}"
-    tally("R1", "SIGKILL at every call of a training that makes files: resumed to the same bits", len(points))
+    tally(
+        "R1",
+        "SIGKILL at each call in turn that makes files of a training: resumed to the same bits",
+        len(points),
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])

@@ -64,7 +64,9 @@ def test_killed_at_every_call(prepared, tmp_path, tally, long):
     assert found == sorted(found, key=states.index), "from the old state to the new one at one moment"
     assert set(found) == set(states)
     tally(
-        "R1", f"SIGKILL at every call that {artifact.verb}: the old state or the new one, whole", len(points)
+        "R1",
+        f"SIGKILL at each call in turn that {artifact.verb}: the old state or the new one, whole",
+        len(points),
     )
 
 
@@ -88,7 +90,7 @@ def test_refused_at_every_call(prepared, tmp_path, tally, long):
         shutil.rmtree(folder.parent)
     tally(
         "R2",
-        f"an error at every write, fsync and rename that {artifact.verb}: the state before always loads",
+        f"an error at each write, fsync and rename in turn that {artifact.verb}: the state before always loads",
         len(points),
     )
 
