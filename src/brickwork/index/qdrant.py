@@ -89,7 +89,7 @@ class QdrantBackend:
             for name, kind in (("born", "integer"), ("died", "integer"), ("fields", "keyword")):
                 client.create_payload_index(collection, name, models.PayloadSchemaType(kind), wait=True)
             backend = cls(client, collection, contents)
-            backend._index_fields(OWN_FIELDS, {"texts"})
+            backend._index_fields({key("texts", name) for name in OWN_FIELDS})
             record = {"format": FORMAT, "contents": json.dumps(to_dict(contents)), "number": 0, "writer": ""}
             client.upsert(collection, [models.PointStruct(id=RECORD, vector={}, payload=record)], wait=True)
         return backend
@@ -292,7 +292,9 @@ class QdrantBackend:
         with self.state.changing() as (number, renew):
             old = [p["id"] for p in self.state.scroll(named(ids, number - 1), ["id"])]
             check_batch(self.contents, cleaned, vectors, () if replacing else old)
-            self._index_fields({name for d in documents for name in d.meta}, set(_INDEXES))
+            # The texts of every field are asked for by conditions on their order, whether it has any or not.
+            paths = {key("texts", name) for document in cleaned for name in document.meta}
+            self._index_fields(paths | {f"{g}.{name}" for p in payloads for g in _INDEXES for name in p[g]})
             prefixes = {
                 _vector(depth, dim): truncate(matrix, dim)
                 for depth, matrix in vectors.items()
@@ -323,15 +325,12 @@ class QdrantBackend:
         if which is not None:
             self.client.set_payload(self.collection, {"died": number}, points=which, wait=True)
 
-    def _index_fields(self, names: Any, groups: set[str]) -> None:
-        """Payload indexes for fields that have none yet: filters are fast with them, and facets need them."""
-        for name in names:
-            for group in groups:
-                path = key(group, name)
-                if path not in self._indexed:
-                    kind = models.PayloadSchemaType(_INDEXES[group])
-                    self.client.create_payload_index(self.collection, path, kind, wait=True)
-                    self._indexed.add(path)
+    def _index_fields(self, paths: set[str]) -> None:
+        """Payload indexes for what has none yet: filters are fast with them, and facets need them."""
+        for path in sorted(paths - self._indexed):
+            kind = models.PayloadSchemaType(_INDEXES[path.partition(".")[0]])
+            self.client.create_payload_index(self.collection, path, kind, wait=True)
+            self._indexed.add(path)
 
     def _check_known(self, wanted: Sequence[str], known: Any) -> None:
         there = set(known)
