@@ -98,6 +98,16 @@ def describe(data: "TaskData") -> dict[str, Any]:
     }
 
 
+def told(data: "TaskData") -> list[str]:
+    """What was read, for a person: how much of what kind, then the notes of whoever read it."""
+    from brickwork.reporting import in_words
+
+    parts = (
+        f"{len(data.train):,} to train on, {len(data.validation):,} to validate, {len(data.test):,} held out"
+    )
+    return [f"{data.name}: {in_words(data)}, {parts}", *(f"  {note}" for note in data.notes)]
+
+
 def train(
     run: "RunConfig",
     out: Path | str,
@@ -132,7 +142,10 @@ def train(
     validate = make_validator(data, run.seed)
 
     def start() -> None:
-        """Writes what a resume needs, once the folder is ours."""
+        """Says what was read and writes what a resume needs, once the folder is ours."""
+        if progress is not None and prepared is None:  # who prepared it has told it
+            for line in told(data):
+                progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
         tokenizer = getattr(getattr(system, "encoder", None), "tokenizer", None)
         if tokenizer is not None:
