@@ -34,9 +34,12 @@ def counting_cuts(representation: Any) -> Iterator[Callable[[int], None]]:
         if is_first and not cut:
             told.discard(KIND)
     if is_first and cut:
-        warnings.warn(
+        tell(
             f"{cut:,} of {texts:,} texts are longer than {encoder.max_tokens} tokens and were cut there; "
-            "split long texts into passages to keep all of them",
-            BrickworkWarning,
-            stacklevel=4,
+            "split long texts into passages to keep all of them"
         )
+
+
+def tell(message: str) -> None:
+    """A warning, at the line that asked for the encoding."""
+    warnings.warn(message, BrickworkWarning, stacklevel=5)
