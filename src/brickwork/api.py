@@ -369,6 +369,18 @@ def update_index(
     return index, index.sync(documents, progress=progress)
 
 
+def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:
+    """Which columns of a table of documents are taken for what, in words; nothing for what is no table."""
+    from brickwork.data.columns import describe, document_columns
+    from brickwork.data.config import ColumnNames
+    from brickwork.data.readers import TABLES, column_names
+
+    path = Path(data).expanduser()
+    if not path.is_file() or not any(suffix.lower() in TABLES for suffix in path.suffixes[-2:]):
+        return ""
+    return describe("documents", document_columns(column_names(path), columns or ColumnNames(), str(path)))
+
+
 def _representation(model: "Path | str | Representation") -> "Representation":
     from brickwork.representation.model import load
 

@@ -19,6 +19,7 @@ from brickwork.cli.options import (
     add,
     column_names,
     sizes,
+    told_columns,
 )
 
 
@@ -103,7 +104,7 @@ def encode(
             out,
             dim=dim,
             layers=layers,
-            columns=column_names(columns),
+            columns=told_columns(data, columns, quiet),
             limit=limit,
             ray=ray,
             workers=workers,

@@ -17,7 +17,6 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import bytes_per_vector, scan_flops
 from brickwork.evaluation.retrieval import DEFAULT_METRICS, Relevance, parse_metric, score
 from brickwork.evaluation.significance import Difference, paired_bootstrap_columns
-from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.nearest import top_k
 from brickwork.representation.truncate import truncate
 
@@ -130,12 +129,8 @@ def evaluate_grid(
         axes.resolve(None, depth)
     for metric in metrics:
         parse_metric(metric)
-    with counting_cuts(representation) as count:
-        queries, documents = (
-            encode_exits(representation.encoder, texts, layers=layers, progress=progress)
-            for texts in (retrieval.queries, retrieval.documents)
-        )
-        count(len(retrieval.queries) + len(retrieval.documents))
+    queries = encode_exits(representation.encoder, retrieval.queries, layers=layers, progress=progress)
+    documents = encode_exits(representation.encoder, retrieval.documents, layers=layers, progress=progress)
     scores = grid_scores(queries, documents, retrieval.relevant, dims, metrics)
     costs = size_costs(representation, retrieval.queries, documents, dims, layers, measure=measure)
     return GridResult(

@@ -139,6 +139,17 @@ def test_index(brickwork, called):
     assert page.err == ""
 
 
+def test_index_and_encode_say_what_columns_are_taken_for(brickwork, called, tmp_path):
+    called("build_index", StandInIndex())
+    called("encode_file", {"documents": 7})
+    table = tmp_path / "a.csv"
+    table.write_text("title,body\nt,b\n")
+    for verb in ("index", "encode"):
+        page = brickwork(verb, "m", table, "--out", "o")
+        assert "read as documents: text = 'body', title = 'title'" in page.err
+        assert "read as" not in brickwork(verb, "m", table, "--out", "o", "--quiet").err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

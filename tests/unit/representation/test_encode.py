@@ -10,8 +10,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError, ResourceError
-from brickwork.data.types import Document, RetrievalSet
-from brickwork.evaluation.grid import evaluate_grid
+from brickwork.data.types import Document, Examples, RetrievalSet, TaskData
+from brickwork.evaluation.measure import measure
 from brickwork.index import encoding as index_encoding
 from brickwork.representation import batches
 from brickwork.representation.cuts import counting_cuts
@@ -139,7 +139,17 @@ def test_an_index_tells_once_how_many_texts_were_cut(model, recwarn, monkeypatch
 def test_a_measurement_counts_queries_and_documents(model, recwarn):
     texts = ["cat " * 100, "mat"]
     retrieval = RetrievalSet(name="x", queries=texts, documents=[*texts, "hat"], relevant=[{0: 1}, {1: 1}])
-    evaluate_grid(model, retrieval)
+    none = Examples({"anchor": [], "positive": []})
+    data = TaskData(
+        name="x",
+        kind="pairs",
+        modality="text",
+        train=none,
+        validation=none,
+        test=none,
+        retrieval={"x": retrieval},
+    )
+    measure(model, data)  # which also times single queries, cut ones among them
     notes = [str(w.message) for w in recwarn if issubclass(w.category, BrickworkWarning)]
     assert len(notes) == 1
     assert "2 of 5 texts are longer than 48 tokens" in notes[0]
