@@ -137,7 +137,9 @@ def test_a_body_that_is_no_json_by_its_type_is_refused(api):
     """As ``curl -d`` sends it: what to add is said, not what the validator calls it."""
     for body in ({"data": {"model": "default", "input": "a"}}, {"content": b'{"input": "a"}'}, {"json": [1]}):
         error = api.error(api.post("/v1/embeddings", **body), 400)
-        assert "must be a JSON object, sent with the header 'Content-Type: application/json'" in error["message"]
+        assert (
+            "must be a JSON object, sent with the header 'Content-Type: application/json'" in error["message"]
+        )
 
 
 def test_long_texts_are_cut_where_that_was_chosen(serve, model_folder, model):
