@@ -321,7 +321,7 @@ class PostgresBackend:
             (there,) = run.execute(statement, [name]).fetchone() or (False,)
             if not there:
                 keys = run.execute(self._sql("SELECT DISTINCT jsonb_object_keys(meta) FROM {}")).fetchall()
-                fields = ", ".join((*OWN_FIELDS, *sorted(key for (key,) in keys)))
+                fields = ", ".join((*OWN_FIELDS, *sorted({key for (key,) in keys} - set(OWN_FIELDS))))
                 raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
 
     def _has_graph(self, run: "psycopg.Connection[Any]", kind: Kind, depth: int, dim: int) -> bool:

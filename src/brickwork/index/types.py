@@ -72,7 +72,7 @@ class Found:
 class Statistics:
     """What an index holds: ``bytes`` by part (documents, vectors, kinds), ``fields`` that filters can name.
 
-    ``duplicates``: documents whose text an earlier one has too, where the backend counts them.
+    ``duplicates``: documents whose title and text an earlier one has too, where the backend counts them.
     """
 
     documents: int
