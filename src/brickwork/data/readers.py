@@ -291,9 +291,11 @@ def _parquet_file(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+        file = pyarrow.parquet.ParquetFile(path)
+        _ = file.schema_arrow.names  # decoded only here: names that are not UTF-8 are damage, too
+    except (pyarrow.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+    return file
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict]]:
@@ -308,7 +310,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, d
                 for row in zip(*values):
                     yield number, dict(zip(batch.schema.names, row))
                     number += 1
-        except (pyarrow.ArrowInvalid, OSError) as error:
+        except (pyarrow.ArrowInvalid, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is damaged after row {number}: {error}") from error
 
 
