@@ -117,7 +117,8 @@ class ImageEncoder(nn.Module):
         """
         if list(layers) != [1]:
             raise ConfigError(f"layers {list(layers)}: an image encoder has one exit, layer 1")
-        weight = next(chain(self.parameters(), self.buffers()))  # packed for inference, all are buffers
+        # A copy whose layers are packed for inference keeps its weights as buffers.
+        weight = next(chain(self.parameters(), self.buffers()))
         z = self.network(images.to(weight.dtype))
         return {1: z.to(torch.promote_types(z.dtype, torch.float32))}
 
