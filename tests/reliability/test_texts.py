@@ -254,11 +254,3 @@ def test_images_of_the_wrong_shape_or_type(tally):
         "arrays that are no images of the model's shape: refused with the shape that it wants",
         len(wrong),
     )
-
-
-def test_pictures_of_the_user(not_here):
-    not_here(
-        "R8",
-        "truncated pictures, 1 × 1, bombs, CMYK, palettes, 16 bits, animations, wrong endings",
-        "no reader of the user's own pictures yet",
-    )

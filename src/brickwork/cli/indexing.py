@@ -181,7 +181,7 @@ def _held(made: "Index") -> dict[str, Any]:
 def _summary(made: "Index") -> str:
     duplicates = made.statistics().duplicates
     return f"{len(made):,} documents" + (
-        f", {duplicates:,} of them with a text that another one has too" if duplicates else ""
+        f", {duplicates:,} of them with the title and text of another one" if duplicates else ""
     )
 
 
@@ -238,7 +238,7 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     rows: dict[str, Any] = {
         "documents": f"{found.documents:,}",
         "removed, space not yet given back": f"{found.removed:,}",
-        "with the text of another one": f"{found.duplicates:,}",
+        "with title and text of another one": f"{found.duplicates:,}",
         "kinds of search": ", ".join(found.kinds),
         "dims": ", ".join(map(str, held["dims"])),
         "layers": ", ".join(map(str, held["layers"])),

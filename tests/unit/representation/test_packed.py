@@ -1,11 +1,16 @@
 """Packed linear layers are nn.Linear and GELU in bf16."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from brickwork.core.elastic import ElasticAxes
 from brickwork.encoders.blocks.mlp import Mlp
+from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.encoders.image import ImageEncoder
+from brickwork.representation.model import Representation
 from brickwork.representation.packed import PackedLinear, can_pack, pack_linears
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch build lacks the packed operators")
@@ -58,6 +63,16 @@ def test_the_layers_meet_few_numbers_of_rows(monkeypatch):
     assert ((found * model.encode(texts, precision="fp32")).sum(1)).min() > 0.999
     assert len(seen) > 2
     assert all(rows % 128 == 0 for rows in seen if rows > 128)
+
+
+def test_an_encoder_that_is_nothing_but_linear_layers():
+    """All its weights are packed: the bf16 copy has no parameter left from which a precision could be read."""
+    encoder = ImageEncoder(ImageEncoderConfig(embedding_dim=8, architecture="mlp", width=16), (4, 4, 1))
+    model = Representation(encoder, ElasticAxes(dims=(8,), layers=(1,)))
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
+    found, exact = (model.encode(images, precision=precision) for precision in ("bf16", "fp32"))
+    assert not np.array_equal(found, exact)  # it did run in bf16
+    assert (found * exact).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize(
