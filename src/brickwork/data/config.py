@@ -14,7 +14,9 @@ class ColumnNames:
     negative: str | None = None
     """A text that looks like the positive and is wrong."""
     text: str | None = None
-    """The text itself, where there are no pairs."""
+    """The text itself, where there are no pairs; what a picture shows."""
+    image: str | None = None
+    """The picture: its path, or in Parquet the file itself."""
     label: str | None = None
     """The class of the text."""
     score: str | None = None
@@ -43,6 +45,8 @@ class DataConfig:
     """Share of the examples that nothing is chosen by."""
     max_held_out: int = 2000
     """At most this many examples go to validation, and as many to test."""
+    image_size: int = 32
+    """Height and width that the user's own pictures are cut and scaled to."""
     max_passage_words: int = 200
     """Longer passages of documents are split here, longer texts of the Python corpus are cut here."""
 
@@ -60,6 +64,8 @@ class DataConfig:
             problems.append("validation_share and test_share together leave nothing to train on")
         if self.max_held_out < 1:
             problems.append(f"max_held_out is {self.max_held_out}; use a positive number")
+        if self.image_size < 8:
+            problems.append(f"image_size is {self.image_size}; use 8 or more")
         if self.max_passage_words < 10:
             problems.append(f"max_passage_words is {self.max_passage_words}; use 10 or more")
         return problems

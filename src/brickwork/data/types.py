@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 Kind = Literal["pairs", "triplets", "labelled", "scored"]
-Modality = Literal["text", "image"]
+Modality = Literal["text", "image", "image-text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class Document:
     text: str
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    image: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """The picture (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
 
 
 class Examples:

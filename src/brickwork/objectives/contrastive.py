@@ -42,11 +42,15 @@ def info_nce(
     *,
     temperature: float | Tensor = 0.05,
     group: Int64[Tensor, " batch"] | None = None,
+    group_positives: bool = False,
+    label_smoothing: float = 0.0,
     symmetric: bool = False,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of finding each anchor's positive among all positives and negatives.
 
-    ``group``: positives of the anchor's own group, other than its own, are not candidates.
+    ``group``: positives of the anchor's own group, other than its own, are not candidates; with ``group_positives`` they
+    are positives as well, each with an equal share (Khosla et al. 2020, eq. 2, with the sum outside of the logarithm).
+    ``label_smoothing``: this share of the target is spread evenly over all candidates, the positive included.
     ``symmetric``: the mean with the loss of finding each positive's anchor among all anchors.
     Candidates are gathered from all processes; the loss is the mean over this process's anchors.
 
@@ -57,19 +61,83 @@ def info_nce(
         a, p = _unit(anchor), _unit(positive)
         all_p = all_gather_with_grad(p)
         own = torch.arange(len(a), device=a.device) + rank() * len(a)
-        banned = None
+        banned = shared = None
         if group is not None:
             all_groups = all_gather_with_grad(group) if world_size() > 1 else group
-            banned = group[:, None] == all_groups[None]
-            banned[torch.arange(len(a), device=a.device), own] = False
+            same = group[:, None] == all_groups[None]
+            if group_positives:
+                shared = same
+            else:
+                banned = same
+                banned[torch.arange(len(a), device=a.device), own] = False
         logits = _masked(a @ all_p.T / temperature, banned)
         if negative is not None:
             logits = torch.cat([logits, a @ all_gather_with_grad(_unit(negative)).T / temperature], dim=1)
-        loss = F.cross_entropy(logits, own)
+        loss = _found(logits, own, shared, label_smoothing)
         if symmetric:
             backward = _masked(p @ all_gather_with_grad(a).T / temperature, banned)
-            loss = (loss + F.cross_entropy(backward, own)) / 2
+            loss = (loss + _found(backward, own, shared, label_smoothing)) / 2
     return loss
+
+
+def _found(
+    logits: Float[Tensor, "batch candidates"], own: Tensor, shared: Tensor | None, label_smoothing: float
+) -> Float[Tensor, ""]:
+    """Cross-entropy with the target (1 − ε)·(even over the positives) + ε·(even over the candidates).
+
+    ``shared`` (B, candidates or fewer): all positives of each row, where there are more than its own.
+    """
+    if shared is None and not label_smoothing:
+        return F.cross_entropy(logits, own)
+    if shared is None:
+        target = F.one_hot(own, logits.shape[1]).to(logits)
+    else:
+        target = F.pad(shared, (0, logits.shape[1] - shared.shape[1])).to(logits)
+        target = target / target.sum(1, keepdim=True)
+    allowed = logits > float("-inf")
+    target = (1 - label_smoothing) * target + label_smoothing * allowed / allowed.sum(1, keepdim=True)
+    # A candidate that is not one has the logarithm −∞ and no share.
+    terms = torch.where(allowed, target * F.log_softmax(logits, dim=1), 0.0)
+    return -terms.sum(1).mean()
+
+
+def siglip(
+    anchor: Float[Tensor, "batch dim"],
+    positive: Float[Tensor, "batch dim"],
+    *,
+    temperature: float | Tensor,
+    bias: float | Tensor,
+) -> Float[Tensor, ""]:
+    """Every pair of the batch judged for itself: together or not.
+
+    Maths: −(1/B) Σ_ij log σ(z_ij·(cos(a_i, p_j)/τ + b)), z = 1 for i = j, else −1  (SigLIP, Zhai et al. 2023, eq. 1).
+    """
+    with torch.autocast(anchor.device.type, enabled=False):
+        logits = _unit(anchor) @ all_gather_with_grad(_unit(positive)).T / temperature + bias
+        own = torch.arange(len(logits), device=logits.device) + rank() * len(logits)
+        sign = 2 * F.one_hot(own, logits.shape[1]) - 1
+        return -F.logsigmoid(sign * logits).sum() / len(logits)
+
+
+def hinge(
+    anchor: Float[Tensor, "batch dim"],
+    positive: Float[Tensor, "batch dim"],
+    *,
+    margin: float = 0.2,
+) -> Float[Tensor, ""]:
+    """Each pair is to be nearer than its hardest in-batch negative, by ``margin``, seen from both sides.
+
+    Maths: (1/B) Σ_i max_{j≠i} [m − s_ii + s_ij]₊ + max_{j≠i} [m − s_ii + s_ji]₊  (VSE++, Faghri et al. 2018, eq. 6).
+    """
+    with torch.autocast(anchor.device.type, enabled=False):
+        scores = _unit(anchor) @ _unit(positive).T
+        own = scores.diagonal()
+        others = scores.masked_fill(
+            torch.eye(len(scores), dtype=torch.bool, device=scores.device), float("-inf")
+        )
+        rows = (margin - own + others.amax(1)).clamp(min=0)
+        columns = (margin - own + others.amax(0)).clamp(min=0)
+        return (rows + columns).mean()
 
 
 def cosent(

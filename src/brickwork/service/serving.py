@@ -174,7 +174,7 @@ def load_served(target: str, name: str | None = None) -> Served:
 
         served = Served(label, load(target))
     encoder = served.representation.encoder
-    if encoder.kind != "text":
+    if not hasattr(encoder, "tokenize"):
         raise ConfigError(f"{target} encodes {encoder.kind}s; a server takes models of texts")
     for layers in served.representation.axes.layers:
         served.vectors(encoder.tokenize(["warm up"]), layers)
