@@ -55,10 +55,10 @@ def test_all_positives_of_a_group_by_hand():
 
 
 def test_both_directions_are_transformers_clip_loss():
-    from transformers.models.clip.modeling_clip import clip_loss
+    from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
     a, p = vectors(8, seed=1), vectors(8, seed=2)
-    expected = clip_loss(unit(p) @ unit(a).T / 0.07)
+    expected = image_text_contrastive_loss(unit(p) @ unit(a).T / 0.07)
     mean = info_nce(a, p, temperature=0.07, symmetric=True)
     torch.testing.assert_close(mean, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(info_nce(a, p, temperature=0.07, symmetric="sum"), 2 * expected)
@@ -100,7 +100,7 @@ def test_the_mean_form_does_not_know_the_batch_size_and_the_sum_form_does():
         share = (n / 2 - 1) / (n - 1)
         expected = math.log1p(share + (1 - share) * math.exp(-2))
         assert self_contrastive(halves(n), temperature=0.5).item() == pytest.approx(expected, rel=1e-10)
-    total = math.log1p((31 + 32 * math.exp(-2)))
+    total = math.log1p(31 + 32 * math.exp(-2))
     assert self_contrastive(halves(64), temperature=0.5, form="sum").item() == pytest.approx(total, rel=1e-10)
 
 
