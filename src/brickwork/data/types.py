@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["pairs", "triplets", "labelled", "scored"]
-Modality = Literal["text", "image", "image-text"]
+Kind = Literal["pairs", "triplets", "labelled", "scored", "inputs"]
+Modality = Literal["text", "image", "image-text", "molecule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class Examples:
     """Named columns of equal length: lists of strings or numbers, or arrays with the rows first.
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
-    ``anchor positive score`` (0 … 1). Image inputs are uint8 arrays of shape (rows, height, width, channels).
+    ``anchor positive score`` (0 … 1); inputs ``input`` alone. Image inputs are uint8 arrays of shape (rows,
+    height, width, channels).
     Examples of one ``group`` are never each other's negatives.
     """
 
