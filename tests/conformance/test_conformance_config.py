@@ -132,7 +132,11 @@ def trace(slug: str, model: Any, data: TaskData) -> Any:
     rows = data.train.take(range(3))
     system.eval()
     if hasattr(system, "encode"):
-        seen.append(system.encode(rows["input"] if "input" in rows else rows["anchor"]).tolist())
+        seen += [
+            system.encode(rows[name]).tolist()
+            for name in ("input", "anchor", "text", "image")
+            if name in rows
+        ]
     if hasattr(system, "predict"):
         seen.append({name: np.asarray(column).tolist() for name, column in system.predict(rows).items()})
     if hasattr(system, "generate"):

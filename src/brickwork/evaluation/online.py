@@ -36,7 +36,8 @@ def make_validator(
     """A function from a system to its quality on validation data, full size first, then a small size.
 
     Pairs and triplets give ``ndcg@10``, scored pairs ``spearman``, labelled inputs ``accuracy`` (nearest
-    neighbour among training inputs), pictures with texts ``text_to_image_recall@1`` and back. The small size (an eighth of the numbers, half of the layers, or the
+    neighbour among training inputs), pictures with texts ``text_to_image_recall@1`` and back. The small size (an
+    eighth of the numbers, half of the layers, or the
     trained sizes nearest to that) has a name like ``ndcg@10/48x3``. Fewer than two rows give no number.
     """
     rng = np.random.default_rng(seed)

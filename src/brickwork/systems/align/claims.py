@@ -5,6 +5,7 @@ Every model is searched on 500 clean pairs that it has not seen; points are reca
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -54,10 +55,10 @@ def scale_against_noise(scale: Scale, seeds: Sequence[int], bench: Workbench) ->
         for factor in factors
     }
     mean = {place: fmean(values) for place, values in grid.items()}
-    rising = {n: all(mean[n, a] < mean[n, b] for a, b in zip(factors, factors[1:])) for n in noises}
+    rising = {n: all(mean[n, a] < mean[n, b] for a, b in pairwise(factors)) for n in noises}
     even = {n: next((f for f in factors if mean[n, f] >= mean[0.0, 1]), None) for n in noises if n > 0}
     limits = {0.25: 8, 0.5: 16}
-    reached = {n: even[n] is not None and even[n] <= limit for n, limit in limits.items() if n in even}
+    reached = {n: 0 < (even[n] or 0) <= limit for n, limit in limits.items() if n in even}
     effects = [noisy - clean for noisy, clean in zip(grid[0.5, 16], grid[0.0, 1])]
     table = [
         {"pairs": factor * base, **{f"{n:.0%} mismatched": round(mean[n, factor], 1) for n in noises}}
@@ -75,7 +76,7 @@ def scale_against_noise(scale: Scale, seeds: Sequence[int], bench: Workbench) ->
         unit=f"{_UNIT}, 16 × the pairs with 50 % mismatched − the clean set",
         arms=[arm_cost("one arm of the grid", [arm(seed, 16, 0.5) for seed in seeds])],
         table=table,
-        note=f"Break-even with {base:,} clean pairs, by share of mismatched ones: {told}. Curves that do not rise throughout: "
+        note=f"Break-even with {base:,} clean pairs, by share of mismatched ones: {told}. Curves that do not rise: "
         f"{', '.join(f'{n:.0%}' for n in noises if not rising[n]) or 'none'}. On the clean set, pictures through 4 times as "
         f"many units: {fmean(large):.1f} against {fmean(small):.1f} (the paper's larger model loses on its smallest set).",
     )
@@ -107,8 +108,8 @@ def filtering(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResu
             for name, values in points.items()
         ]
         + [{"kept of": kind, "share": round(fmean([k[kind] for k in kept]), 3)} for kind in kept[0]],
-        note=f"The filter recovers {recovered:.0%} of the oracle's gain and keeps {share:.1%} of the good pairs. It cannot see "
-        "mismatched pairs, which are frequent enough in every word.",
+        note=f"The filter recovers {recovered:.0%} of the oracle's gain and keeps {share:.1%} of the good pairs. It "
+        "cannot see mismatched pairs, which are frequent enough in every word.",
     )
 
 
@@ -172,10 +173,8 @@ def names_alone(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRe
         nearest = 100 * knn_probe(shown[first], labels[first], shown[500:], labels[500:], k=1).accuracy
         shares.append(100 * ensemble / probe)
         gains.append(ensemble - single)
-        table.append(
-            {"seed": seed, "name alone": round(single, 1), "8 prompts": round(ensemble, 1), "1 label a class": round(nearest, 1),
-             "linear probe, 500 labels": round(probe, 1)}
-        )  # fmt: skip
+        row = {"name alone": single, "8 prompts": ensemble, "1 label a class": nearest, "500 labels": probe}
+        table.append({"seed": seed, **{name: round(value, 1) for name, value in row.items()}})
     return decide(
         shares,
         fmean(shares) >= 70 and fmean(gains) >= -0.5,
@@ -286,29 +285,32 @@ CLAIMS = (
         id="C1",
         statement="The scale of the corpus makes up for its noise",
         paper="COCO I2T R@1 18.9 with CC3M, 52.0 with 10 % and 55.4 with all of 1.8 B noisy pairs",
-        criterion="recall rises with the pairs at every noise, and 16 times the pairs with 50 % (8 times with 25 %) mismatched reach "
-        "the clean set",
+        criterion="recall rises with the pairs at every noise, and 16 times the pairs with 50 % (8 times with 25 %) "
+        "mismatched reach the clean set",
         run=scale_against_noise,
     ),
     Claim(
         id="C1c",
         statement="Frequency rules alone clean a raw pool",
         paper="the rules are described, their effect is not isolated",
-        criterion="≥ 3 points of recall@1 over no filter at equal steps, ≥ 50 % of an oracle's gain, ≥ 95 % of the good pairs kept",
+        criterion="≥ 3 points of recall@1 over no filter at equal steps, ≥ 50 % of an oracle's gain, ≥ 95 % of the good "
+        "pairs kept",
         run=filtering,
     ),
     Claim(
         id="C2",
         statement="A simple dual encoder with a contrastive loss is enough",
         paper="zero-shot Flickr30k R@1 88.6 / 75.7, above cross-attention models",
-        criterion="InfoNCE is no more than 1 point below the hinge loss on clean pairs, and above it with half of them mismatched",
+        criterion="InfoNCE is no more than 1 point below the hinge loss on clean pairs, and above it with half of them "
+        "mismatched",
         run=simple_dual_encoder,
     ),
     Claim(
         id="C3",
         statement="It classifies pictures by the names of the classes alone",
         paper="ImageNet 76.4 % zero-shot; prompt ensembles +2.9 points",
-        criterion="≥ 70 % of a linear probe's accuracy, and the ensemble of prompts no more than 0.5 points below the name alone",
+        criterion="≥ 70 % of a linear probe's accuracy, and the ensemble of prompts no more than 0.5 points below the name "
+        "alone",
         run=names_alone,
     ),
     Claim(
