@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, column_names, sizes
+from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, sizes, told_columns
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _build(
             layers=sizes(layers, "--layers"),
             kind=kind,
             store=store,
-            columns=column_names(columns),
+            columns=told_columns(data, columns, quiet),
             limit=limit,
             progress=not quiet,
         )
@@ -164,7 +164,7 @@ def _update(
 
     with output.results_only(as_json):
         made, report = api.update_index(
-            model, data, out, columns=column_names(columns), limit=limit, progress=not quiet
+            model, data, out, columns=told_columns(data, columns, quiet), limit=limit, progress=not quiet
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})

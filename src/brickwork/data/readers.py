@@ -294,6 +294,11 @@ def _parquet_file(path: Path) -> Any:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+    except UnicodeDecodeError as error:  # Arrow decodes the names of the columns when it opens the file
+        raise DataError(
+            f"{path} has a column whose name is not valid UTF-8 ({error.object!r}); write the file again with "
+            "another name for it"
+        ) from error
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict]]:

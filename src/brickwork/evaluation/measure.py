@@ -12,6 +12,7 @@ from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
 from brickwork.evaluation.probes import knn_probe
 from brickwork.evaluation.retrieval import DEFAULT_METRICS, score
 from brickwork.evaluation.similarity import similarity_grid
+from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def measure(
     Raises:
         ConfigError: a size outside the model's.
     """
+    _tell_cuts(representation, data)
     grids = {
         name: evaluate_grid(representation, retrieval, dims, layers, measure=time_queries, progress=progress)
         for name, retrieval in data.retrieval.items()
@@ -121,6 +123,17 @@ def _cross_modal(
         for name, value in cross_modal_recall(truncate(shown, dim), truncate(said, dim), of).items():
             found.setdefault(name, []).append(SizeScore(dim=dim, layers=depth, value=value))
     return {name: tuple(sizes) for name, sizes in found.items()}
+
+
+def _tell_cuts(representation: "Representation", data: "TaskData") -> None:
+    """Warns how many of the queries and documents the model reads the beginning only of."""
+    if not hasattr(representation.encoder, "tokenize"):
+        return
+    with counting_cuts(representation) as count:
+        for retrieval in data.retrieval.values():
+            for texts in (retrieval.queries, retrieval.documents):
+                representation.encoder.tokenize(texts)  # counts what it cuts
+                count(len(texts))
 
 
 def _knn_sizes(

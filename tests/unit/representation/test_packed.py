@@ -33,6 +33,17 @@ def test_the_layer_is_torchs(shape, bias, activation):
     torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("architecture", ["conv", "mlp"])
+def test_an_encoder_of_linear_layers_alone_has_no_parameter_left(architecture):
+    """The encoder asks its weights for their type."""
+    torch.manual_seed(0)
+    config = ImageEncoderConfig(architecture=architecture, embedding_dim=6, width=8, depth=2)
+    model = Representation(ImageEncoder(config, (8, 8, 1)).eval(), ElasticAxes(dims=(6,), layers=(1,)))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    exact, rounded = (model.encode(images, precision=name) for name in ("fp32", "bf16"))
+    np.testing.assert_allclose(rounded, exact, atol=0.03)
+
+
 def test_an_mlp_inside_a_module_is_replaced_whole():
     torch.manual_seed(0)
     model = nn.ModuleDict({"mlp": Mlp(16, 64), "deep": nn.Sequential(nn.Linear(16, 16))})
