@@ -208,7 +208,7 @@ def test_a_text_of_a_hundred_thousand_tokens(tally, monkeypatch):
 
 def test_an_index_within_two_gigabytes(tmp_path, tally, long):
     """A process that may take 2 GB of address space builds, opens and searches it."""
-    count, model = (300_000 if long else 5000), artifacts.static_model()
+    count, model = (1_000_000 if long else 5000), artifacts.static_model()
     some = artifacts.texts(1000)
 
     def stream():
@@ -224,7 +224,7 @@ def test_an_index_within_two_gigabytes(tmp_path, tally, long):
             assert len(index) == count
             return [hit.id for hit in index.search(f"{some[7]} 7", 5)[0]]
 
-    child = in_child(build, memory=2048, seconds=600)
+    child = in_child(build, memory=2048, seconds=1200)
     assert child.status == 0, child.error
     assert len(child.value) == 5
     tally("R10", "documents indexed in a process that may take 2 GB", count)

@@ -256,8 +256,8 @@ def open_index(
     if representation is not None and representation.fingerprint != manifest.contents.model:
         raise ArtifactError(
             f"{folder} was built with model {manifest.contents.model}, not {representation.fingerprint}: "
-            "vectors of two models cannot be compared; build an index with this model, or leave the model out "
-            "and the one in the index is taken"
+            "vectors of two models cannot be compared; give the model that built it, of which there is a copy in the "
+            "index, or build an index with this model"
         )
     if not manifest.store:
         return Index(folder, LocalBackend.open(folder, verify=verify), representation)
