@@ -81,9 +81,11 @@ def classify(
     if out is not None:
         check_table_path(Path(out))
     representation = load(model) if isinstance(model, str | Path) else model
-    if representation.encoder.kind != "image-text":
+    kind = getattr(getattr(representation, "encoder", None), "kind", "system")
+    if kind != "image-text":
+        is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
         raise ConfigError(
-            f"{model} encodes {representation.encoder.kind}s; classes by name need pictures and texts: train align"
+            f"{model} {is_now}; classes by name need a model of pictures and texts: train align"
         )
     found, images = read_pictures(pictures, representation.encoder.image.image_shape, limit=limit)
     best, scores = zero_shot(representation, list(names), representation.encode(images), chosen)

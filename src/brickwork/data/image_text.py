@@ -9,7 +9,7 @@ from brickwork.core.config import from_dict, override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import splits
 from brickwork.data.caption_filters import filter_captions
-from brickwork.data.captions import Captioned, as_columns, read_captions
+from brickwork.data.captions import Captioned, fingerprint, read_captions
 from brickwork.data.config import DataConfig
 from brickwork.data.pictures import decode
 from brickwork.data.scenes import Noise, scene_pairs
@@ -21,7 +21,8 @@ _HELD_OUT_SCENES = 500
 
 
 def image_text_task(config: DataConfig, seed: int) -> TaskData:
-    """Pairs of pictures and texts: columns ``image`` (uint8), ``text``, ``picture`` and ``text_group`` (equal texts).
+    """Pairs of pictures and texts: columns ``image`` (uint8) and ``text``, and numbers ``picture`` and ``text_group``, which
+    are equal for equal pixels and equal texts.
 
     ``source``: a folder or table of :func:`read_captions`; ``emoji``; or ``scenes``, made-up pictures, which may be spoilt:
     ``scenes:mismatched=0.5,boilerplate=0.1`` (:class:`Noise`; what is held out is clean). A picture or a text is wholly in
@@ -75,7 +76,8 @@ def _emoji(part: str, config: DataConfig) -> Captioned:
     rows = [row for row in table if row["split"] == part]
     rows = [rows[number] for number in splits.pick(len(rows), config.limit)]
     shape = (config.image_size, config.image_size, 3)
-    found = Captioned([], np.stack([decode(io.BytesIO(row["image"]), shape) for row in rows]), [], [])
+    images = np.stack([decode(io.BytesIO(row["image"]), shape) for row in rows])
+    found = Captioned([], images, [], [])
     for number, row in enumerate(rows):
         found.names.append(row["description"])
         aliases = [alias.replace("_", " ") for alias in row["aliases"]] if part == "train" else []
@@ -86,7 +88,8 @@ def _emoji(part: str, config: DataConfig) -> Captioned:
 
 
 def _split(captioned: Captioned, config: DataConfig, seed: int, *, test: bool) -> splits.Parts:
-    pictures = [str(number) for number in captioned.picture_of]
+    seen = [fingerprint(image) for image in captioned.images]  # a picture may be there under two names
+    pictures = [seen[number] for number in captioned.picture_of]
     groups = splits.connect(pictures, captioned.texts)
     return splits.split(
         [str(group) for group in groups],
@@ -102,7 +105,10 @@ def _task(
 ) -> TaskData:
     train = parts.train
     kept, audit = filter_captions(
-        [captioned.texts[row] for row in train], [captioned.picture_of[row] for row in train], config.captions
+        [captioned.texts[row] for row in train],
+        [captioned.picture_of[row] for row in train],
+        config.captions,
+        dict(enumerate(captioned.sizes)),
     )
     if len(kept) < 2:
         raise DataError(
@@ -123,6 +129,14 @@ def _task(
 
 
 def _examples(captioned: Captioned, rows: list[int]) -> Examples:
-    columns = as_columns(captioned, rows)
-    groups = splits.group_numbers(map(splits.normalised, columns["text"]))
-    return Examples({**columns, "text_group": groups})
+    numbers = [captioned.picture_of[row] for row in rows]
+    seen = {number: fingerprint(captioned.images[number]) for number in dict.fromkeys(numbers)}
+    texts = [captioned.texts[row] for row in rows]
+    return Examples(
+        {
+            "image": captioned.images[numbers],
+            "text": texts,
+            "picture": splits.group_numbers(seen[number] for number in numbers),
+            "text_group": splits.group_numbers(map(splits.normalised, texts)),
+        }
+    )

@@ -60,7 +60,7 @@ def zero_shot(
     A class is the normalised mean of the unit vectors of its name in each of ``prompts``; pictures are vectors (M, D) of
     ``model``, whose ``encode`` takes the texts  (ALIGN, section 5.3; CLIP, section 3.1.4).
     """
-    said = model.encode([prompt.format(name) for name in names for prompt in prompts])
+    said = model.encode([prompt.replace("{}", name) for name in names for prompt in prompts])
     classes = truncate(np.asarray(said).reshape(len(names), len(prompts), -1).mean(1), said.shape[1])
     scores = truncate(pictures, pictures.shape[1]) @ classes.T
     return scores.argmax(1), scores

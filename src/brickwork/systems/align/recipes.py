@@ -83,7 +83,7 @@ def paper() -> RunConfig:
     return replace(
         run,
         recipe="paper",
-        model=replace(run.model, equal_texts="negatives"),
+        model=replace(run.model, duplicates="negatives"),
         train=replace(
             run.train,
             steps=1_200_000,

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from brickwork.core.elastic import ElasticAxes
@@ -54,8 +54,10 @@ class AlignConfig:
     ``image``, ``text``: the encoders; both end in ``image.embedding_dim`` numbers, the text encoder through a matrix.
     ``objective``: ``info_nce`` (the paper's), or to compare ``siglip`` and ``hinge``. With ``info_nce``:
     ``temperature``, where it starts, None = 0.07 (SigLIP starts at 0.1, its paper's); ``learn_temperature``, None = yes;
-    ``label_smoothing``, None = 0.1; ``equal_texts``: pictures with the same text are each other's ``positives`` (None), or
-    ``negatives`` as in the paper. ``margin``: of ``hinge``, None = 0.2.
+    ``label_smoothing``, None = 0.1. ``margin``: of ``hinge``, None = 0.2. ``duplicates``: pairs with the same text or the
+    same picture are each other's ``positives`` (with ``hinge``: no negatives), or ``negatives`` as in the paper.
+    ``negatives``: the batch is split into parts of so many pairs, each with negatives of its own; None = one part, and
+    those of all processes.
     """
 
     image: ImageEncoderConfig = field(default_factory=lambda: ImageEncoderConfig(embedding_dim=128, width=16))
@@ -66,8 +68,9 @@ class AlignConfig:
     temperature: float | None = None
     learn_temperature: bool | None = None
     label_smoothing: float | None = None
-    equal_texts: Literal["positives", "negatives"] | None = None
     margin: float | None = None
+    duplicates: Literal["positives", "negatives"] = "positives"
+    negatives: int | None = None
 
     def validate(self) -> list[str]:
         errors = []
@@ -77,12 +80,14 @@ class AlignConfig:
             errors.append(f"label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
         if self.margin is not None and self.margin <= 0:
             errors.append(f"margin is {self.margin}; it must be positive")
+        if self.negatives is not None and self.negatives < 2:
+            errors.append(f"negatives is {self.negatives}; it must be at least 2")
         if self.text.projection is not None:
             errors.append("text.projection is set by image.embedding_dim; leave it out")
         idle = {
             "info_nce": ("margin",),
-            "siglip": ("margin", "label_smoothing", "equal_texts"),
-            "hinge": ("temperature", "learn_temperature", "label_smoothing", "equal_texts"),
+            "siglip": ("margin", "label_smoothing"),
+            "hinge": ("temperature", "learn_temperature", "label_smoothing"),
         }[self.objective]
         errors += [
             f"{name} has no effect with objective '{self.objective}'; leave it out"
@@ -106,15 +111,17 @@ class AlignSystem(nn.Module):
         temperature: float,
         learn_temperature: bool,
         label_smoothing: float,
-        equal_texts: Literal["positives", "negatives"],
         margin: float,
+        duplicates: Literal["positives", "negatives"],
+        negatives: int | None,
     ):
         super().__init__()
         self.encoder = encoder
         self.objective: Objective = objective
         self.label_smoothing = label_smoothing
-        self.equal_texts = equal_texts
         self.margin = margin
+        self.duplicates = duplicates
+        self.negatives = negatives
         if objective != "hinge":
             self.temperature = LearnedTemperature(temperature)
             self.temperature.requires_grad_(learn_temperature)
@@ -136,26 +143,36 @@ class AlignSystem(nn.Module):
 
     def loss_from(self, embeddings: dict[str, Tensor], batch: Batch) -> LossOutput:
         """L = L_i2t + L_t2i, each −(1/N) Σ_i Σ_j q_ij log softmax_j(x_i·y_j/σ)  (eq. 1 and 2)."""
-        x, y = embeddings["image"], embeddings["text"]
+        sides = [
+            embeddings["image"],
+            embeddings["text"],
+            torch.stack([batch["text_group"], batch["picture"]], 1),
+        ]
+        size = self.negatives or len(sides[0])
+        parts = list(zip(*(side.split(size) for side in sides)))
+        means = [len(x) / len(sides[0]) * self._contrast(x, y, group) for x, y, group in parts]
+        stats = {} if self.objective == "hinge" else {"temperature": self.temperature().detach()}
+        # The sum of both ways, not the mean.
+        weights = {"info_nce": 2.0} if self.objective == "info_nce" else None
+        return LossOutput.of({self.objective: torch.stack(means).sum()}, weights, stats)
+
+    def _contrast(
+        self, x: Float[Tensor, "pairs dim"], y: Float[Tensor, "pairs dim"], equal: Int64[Tensor, "pairs 2"]
+    ) -> Float[Tensor, ""]:
+        group = equal if self.duplicates == "positives" else None
         if self.objective == "hinge":
-            return LossOutput.of({"hinge": hinge(x, y, margin=self.margin)})
-        sigma = self.temperature()
-        stats = {"temperature": sigma.detach()}
+            return hinge(x, y, margin=self.margin, group=group)
         if self.objective == "siglip":
-            return LossOutput.of({"siglip": siglip(x, y, temperature=sigma, bias=self.bias)}, stats=stats)
-        positives = self.equal_texts == "positives"
-        both = info_nce(
+            return siglip(x, y, temperature=self.temperature(), bias=self.bias, group=group)
+        return info_nce(
             x,
             y,
-            temperature=sigma,
+            temperature=self.temperature(),
             label_smoothing=self.label_smoothing,
-            group=batch["text_group"] if positives else None,
-            group_positives=positives,
+            group=group,
+            group_positives=group is not None,
             symmetric=True,
         )
-        return LossOutput.of(
-            {"info_nce": both}, {"info_nce": 2.0}, stats
-        )  # the sum of both ways, not the mean
 
     def loss(self, batch: Batch) -> LossOutput:
         """The loss of a batch of pairs."""
@@ -208,6 +225,7 @@ def build(config: AlignConfig, data: TaskData, assets: Path | None = None) -> Al
         temperature=config.temperature or (0.1 if config.objective == "siglip" else 0.07),
         learn_temperature=config.learn_temperature is not False,
         label_smoothing=0.1 if config.label_smoothing is None else config.label_smoothing,
-        equal_texts=config.equal_texts or "positives",
         margin=config.margin or 0.2,
+        duplicates=config.duplicates,
+        negatives=config.negatives,
     )
