@@ -306,10 +306,10 @@ def evaluate(
     if columns is not None:
         config = replace(config, columns=columns)
     found: Any = load(model) if isinstance(model, str | Path) else model
+    slug = getattr(found, "slug", None) or found.lineage.get("system")
+    task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
     if hasattr(found, "evaluate"):
-        task = load_data(found.slug, config, seed)
         return {"data": describe(task), "retrieval": [], "scores": dict(found.evaluate(task.test))}
-    task = load_task(config, seed)
     representation = _representation(found)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()
     if baselines:

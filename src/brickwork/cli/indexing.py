@@ -302,6 +302,8 @@ def search(
     with output.results_only(as_json):
         opened = open_index(index)
         # Once untimed: the first call also loads the model, which says nothing about the size asked for.
+        if image is None and text_weight != 1.0:
+            raise ConfigError("--text-weight has an effect only with --image FILE")
         asked = query if image is None else _with_picture(opened, query, image, text_weight)
         opened.answer(asked, top, **options)
         answer = opened.answer(asked, top, **options)

@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,7 +18,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import DataError
 from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
-from brickwork.data.pictures import Shape, decode, picture_files, read_pictures
+from brickwork.data.pictures import Shape, decode, picture_files, picture_size, read_pictures
 from brickwork.data.readers import TABLES, ReadReport, clean, column_names, open_text, rows
 from brickwork.data.types import Document
 
@@ -30,13 +29,15 @@ _LISTED = 5
 
 @dataclass
 class Captioned:
-    """Pictures, each once, and texts, each with the number of its picture."""
+    """Pictures, each once, and texts, each with the number of its picture; ``sizes`` are widths and heights before any
+    scaling, where they are known."""
 
     names: list[str]
     images: UInt8[np.ndarray, "pictures height width channels"]
     texts: list[str]
     picture_of: list[int]
     notes: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
 
 def read_captions(
@@ -62,10 +63,11 @@ def read_captions(
         if limit is not None and len(kept.texts) >= limit:
             break
         if name not in number_of:
-            image = _image(name, source, shape, report, missing)
-            number_of[name] = None if image is None else len(images)
-            if image is not None:
-                images.append(image)
+            read = _image(name, source, shape, report, missing)
+            number_of[name] = None if read is None else len(images)
+            if read is not None:
+                images.append(read[0])
+                kept.sizes.append(read[1])
                 kept.names.append(name)
         number = number_of[name]
         if number is not None:
@@ -104,15 +106,19 @@ def read_picture_documents(
         names, images = read_pictures(path, shape, limit=limit)
         found = zip(names, images, (_beside(path / name) for name in names))
     for name, image, text in itertools.islice(found, limit):
-        digest = hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
         yield Document(
             id=name,
             title=Path(name).name,
             text=text or name,
             source=name,
-            meta={"picture": digest},
+            meta={"picture": fingerprint(image)},
             image=image,
         )
+
+
+def fingerprint(image: UInt8[np.ndarray, "height width channels"]) -> str:
+    """Sixteen hexadecimal digits of the pixels: equal pictures have equal ones."""
+    return hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
 
 
 def _beside(picture: Path) -> str:
@@ -186,28 +192,16 @@ def _from_sidecars(folder: Path, report: ReadReport) -> Iterator[tuple[str, Path
 
 def _image(
     name: str, source: Path | bytes, shape: Shape, report: ReadReport, missing: list[str]
-) -> UInt8[np.ndarray, "height width channels"] | None:
+) -> tuple[UInt8[np.ndarray, "height width channels"], tuple[int, int]] | None:
+    """A picture in the shape asked for, and its size before; what cannot be used is noted."""
     try:
-        if isinstance(source, bytes):
-            return decode(io.BytesIO(source), shape)
-        if not source.is_file():
+        if isinstance(source, Path) and not source.is_file():
             missing.append(name)
             return None
-        with open(source, "rb") as raw:
-            return decode(raw, shape)
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw:
+            return decode(raw, shape), picture_size(raw)
     except OSError as error:
         report.skip("unreadable picture", f"{name}: {error.strerror or error}")
     except DataError as error:
         report.skip(f"picture that is {error}" if "damaged" in str(error) else f"picture: {error}", name)
     return None
-
-
-def as_columns(captioned: Captioned, text_rows: list[int] | None = None) -> dict[str, Any]:
-    """Columns ``image``, ``text`` and the number of the picture, a row for each text."""
-    kept = list(range(len(captioned.texts))) if text_rows is None else text_rows
-    number = [captioned.picture_of[row] for row in kept]
-    return {
-        "image": captioned.images[number],
-        "text": [captioned.texts[row] for row in kept],
-        "picture": number,
-    }

@@ -111,9 +111,9 @@ def draw(scene: Scene, jitter: tuple[int, int] = (0, 0)) -> UInt8[np.ndarray, "3
 
 def _corners(shape: str) -> list[tuple[float, float]]:
     if shape == "triangle":
-        return [(0, -1), (0.95, 0.8), (-0.95, 0.8)]
+        return [(0.0, -1.0), (0.95, 0.8), (-0.95, 0.8)]
     if shape == "diamond":
-        return [(0, -1), (0.8, 0), (0, 1), (-0.8, 0)]
+        return [(0.0, -1.0), (0.8, 0.0), (0.0, 1.0), (-0.8, 0.0)]
     turns = np.arange(10) * np.pi / 5 - np.pi / 2  # star
     radii = np.where(np.arange(10) % 2, 0.42, 1.0)
     return [(float(r * np.cos(t)), float(r * np.sin(t))) for r, t in zip(radii, turns)]

@@ -1,6 +1,7 @@
 """Documents and queries to the vectors that an index stores and compares."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,17 +64,7 @@ def encode_documents(
 
     Documents that have a picture are encoded by it, all the others by title and text.
     """
-    if documents and documents[0].image is not None:
-        images = np.stack([np.asarray(document.image) for document in documents])
-        return dict.fromkeys(depths, np.asarray(representation.encode(images), dtype=np.float32))
-    texts = [document_text(document) for document in documents]
-    if len(depths) == 1:
-        vectors = {depths[0]: np.asarray(representation.encode(texts, layers=depths[0]), dtype=np.float32)}
-    else:
-        from brickwork.representation.encode import encode_exits
-
-        exits = encode_exits(representation.encoder, texts, layers=depths)
-        vectors = {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
+    vectors = _vectors(representation, documents, depths)
     for found in vectors.values():
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
@@ -82,13 +73,30 @@ def encode_documents(
     return vectors
 
 
+def _vectors(
+    representation: "Representation", documents: Sequence["Document"], depths: Sequence[int]
+) -> dict[int, np.ndarray]:
+    if documents and documents[0].image is not None:
+        images = np.stack([np.asarray(document.image) for document in documents])
+        return dict.fromkeys(depths, np.asarray(representation.encode(images), dtype=np.float32))
+    texts = [document_text(document) for document in documents]
+    if len(depths) == 1:
+        return {depths[0]: np.asarray(representation.encode(texts, layers=depths[0]), dtype=np.float32)}
+    from brickwork.representation.encode import encode_exits
+
+    exits = encode_exits(representation.encoder, texts, layers=depths)
+    return {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
+
+
 def encode_queries(
     representation: "Representation", queries: Sequence[str | Query], layers: int
 ) -> tuple[Float[np.ndarray, "queries width"], tuple[str, ...]]:
     """Unit vectors of full width, and a note where a query was longer than the model reads.
 
     Raises:
-        ConfigError: a picture for a model that encodes none, or a text for one of pictures only.
+        ConfigError: a picture for a model that encodes none, or a text for one of pictures only; a weight that is no
+            number.
+        DataError: a picture of another shape than the model's.
     """
     before = getattr(representation.encoder, "truncated", 0)
     texts = [query if isinstance(query, str) else query.text for query in queries]
@@ -100,9 +108,19 @@ def encode_queries(
             raise ConfigError("this model encodes pictures only: search with a picture (--image FILE)")
         vectors[said] = representation.encode([texts[row] for row in said], layers=layers)
     if images:
-        if image_shape(representation) is None:
+        shape = image_shape(representation)
+        if shape is None:
             raise ConfigError("this model encodes texts only: search with a text")
-        weights = [query.text_weight if isinstance(query, Query) else 1.0 for query in queries]
+        for image in images.values():
+            if image.shape != shape:
+                raise DataError(
+                    f"the picture of a query has the shape {image.shape}; the model takes {shape}"
+                )
+        weights = {row: query.text_weight for row, query in enumerate(queries) if isinstance(query, Query)}
+        if not all(map(math.isfinite, weights.values())):
+            raise ConfigError(
+                "text_weight must be a finite number; 1 adds the text as it is, −1 takes it away"
+            )
         shown = representation.encode(np.stack(list(images.values())))
         for row, vector in zip(images, shown):
             vectors[row] = weights[row] * vectors[row] + vector
