@@ -32,6 +32,7 @@ CANDIDATES: dict[str, list[Any]] = {
     "vocab_size": [300],
     "max_tokens": [4],
     "compression_dim": [4],
+    "objective": ["vae", "mim + info_nce", "cmim + 0.5*info_nce_views"],
 }
 
 
@@ -111,7 +112,7 @@ def leaves(cls: type, values: dict[str, Any], prefix: str = "") -> Iterator[tupl
 
 def alternatives(path: str, hint: Any, value: Any) -> list[Any]:
     """Other values of a field."""
-    if path.rpartition(".")[2] in CANDIDATES:
+    if path.rpartition(".")[2] in CANDIDATES and get_origin(hint) is not Literal:
         return CANDIDATES[path.rpartition(".")[2]]
     found: list[Any] = []
     for option in get_args(hint) if get_origin(hint) not in (Literal, tuple) else (hint,):

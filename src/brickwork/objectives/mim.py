@@ -1,8 +1,9 @@
-"""Objectives of latent-variable models as one expression over five terms: AE, VAE, MIM, cMIM, InfoNCE and their sums.
+"""Objectives of latent-variable models as one expression over a few terms: AE, VAE, MIM, cMIM, InfoNCE and their sums.
 
 A model has an encoder q(z|x) = N(μ, diag σ²), a decoder p(x|z) and the anchor P(z) = N(0, I). With the terms
 
-    nll = −log p(x|z)     log_q = log q(z|x)     log_prior = log P(z)     self = −log p(k=1|x,z)     info_nce
+    nll = −log p(x|z)     log_q = log q(z|x)     log_prior = log P(z)     self = −log p(k=1|x,z)
+    info_nce, with another sample of the same code to find     info_nce_views, with the code of a changed x to find
 
 every objective here is a weighted sum (:data:`OBJECTIVES`). AE, VAE: Kingma & Welling 2014. MIM: Livne, Swersky, Fleet
 2019 (arXiv 1910.03175), in its asymmetric form A-MIM (Livne et al. 2020, arXiv 2003.02645). cMIM: Livne 2025 (arXiv
@@ -24,13 +25,14 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import LossOutput
 
-TERMS = ("nll", "log_q", "log_prior", "self", "info_nce")
+TERMS = ("nll", "log_q", "log_prior", "self", "info_nce", "info_nce_views")
 OBJECTIVES: dict[str, dict[str, float]] = {
     "ae": {"nll": 1.0},
     "vae": {"nll": 1.0, "log_q": 1.0, "log_prior": -1.0},
     "mim": {"nll": 1.0, "log_q": -0.5, "log_prior": -0.5},
     "cmim": {"nll": 1.0, "log_q": -0.5, "log_prior": -0.5, "self": 1.0},
 }
+_LEARNT = ("nll", "self", "info_nce", "info_nce_views")
 _LOG_2PI = math.log(2 * math.pi)
 _PART = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*\*\s*)?([A-Za-z_]+)\s*")
 
@@ -59,10 +61,10 @@ def parse_objective(expression: str) -> dict[str, float]:
             weights[term] = weights.get(term, 0.0) + factor * weight
         place = found.end()
     weights = {term: weights[term] for term in TERMS if weights.get(term)}
-    wrong = [term for term in ("nll", "self", "info_nce") if weights.get(term, 0.0) < 0]
+    wrong = [term for term in _LEARNT if weights.get(term, 0.0) < 0]
     if weights.get("log_prior", 0.0) > 0:
         wrong.append("log_prior")
-    if wrong or not set(weights) & {"nll", "self", "info_nce"}:
+    if wrong or not set(weights) & set(_LEARNT):
         why = f"rewards a bad {wrong[0]}" if wrong else "asks nothing of the codes but their spread"
         raise ConfigError(
             f"objective {expression!r} {why}: its weights are {weights}; start from one of {list(OBJECTIVES)}"

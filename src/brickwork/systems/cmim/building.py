@@ -22,6 +22,8 @@ from brickwork.modules.image_decoder import ImageDecoder, ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoder, SequenceDecoderConfig
 from brickwork.objectives.mim import parse_objective
 
+_CONTRASTIVE = {"self", "info_nce", "info_nce_views"}
+_LATENT_DIM = 64
 Encoder = ImageEncoder | TextEncoder
 Decoder = ImageDecoder | SequenceDecoder
 
@@ -31,20 +33,18 @@ class CmimConfig:
     """How to build a :class:`~brickwork.systems.cmim.system.CmimSystem`.
 
     ``objective``: a sum of ``ae``, ``vae``, ``mim``, ``cmim`` and the terms ``nll``, ``log_q``, ``log_prior``, ``self``,
-    ``info_nce``, such as ``mim + 2*self``. ``encoder``, ``decoder``: for images (``ImageEncoderConfig`` and
-    ``ImageDecoderConfig``) or for molecules (``TextEncoderConfig`` from scratch and ``SequenceDecoderConfig``); the width of
-    the encoder's output is set to fit the code. ``latent_dim``: numbers of a code. ``temperature``: τ of ``self`` and
-    ``info_nce``, None = 0.1. ``views``: the positive of ``info_nce``, None = ``sample`` (another sample of the same code) or
-    ``augment`` (the image shifted). ``reduction``: the nll of an example is the ``sum`` over its pixels or tokens, or their
-    ``mean``. ``log_sigma_floor``: lower bound of log σ.
+    ``info_nce``, ``info_nce_views`` (:mod:`brickwork.objectives.mim`), such as ``mim + 2*self``. ``encoder``, ``decoder``:
+    for images (``ImageEncoderConfig`` and ``ImageDecoderConfig``) or for molecules (``TextEncoderConfig`` from scratch and
+    ``SequenceDecoderConfig``). The numbers of a code are ``encoder.embedding_dim``, of molecules ``encoder.projection``
+    (None: 64); the encoder gives twice as many. ``temperature``: τ of ``self``, ``info_nce`` and ``info_nce_views``, None =
+    0.1. ``reduction``: the nll of an example is the ``sum`` over its pixels or tokens, or their ``mean``.
+    ``log_sigma_floor``: lower bound of log σ.
     """
 
     objective: str = "cmim"
     encoder: ImageEncoderConfig | TextEncoderConfig = field(default_factory=ImageEncoderConfig)
     decoder: ImageDecoderConfig | SequenceDecoderConfig = field(default_factory=ImageDecoderConfig)
-    latent_dim: int = 64
     temperature: float | None = None
-    views: Literal["sample", "augment"] | None = None
     reduction: Literal["sum", "mean"] = "sum"
     log_sigma_floor: float = -6.0
 
@@ -75,27 +75,24 @@ def problems(config: CmimConfig) -> list[str]:
         weights = parse_objective(config.objective)
     except ConfigError as error:
         found.append(str(error))
-    if config.latent_dim < 1:
-        found.append(f"latent_dim is {config.latent_dim}; it must be at least 1")
     if config.temperature is not None and config.temperature <= 0:
         found.append(f"temperature is {config.temperature}; it must be positive")
-    if weights and config.temperature is not None and not weights.keys() & {"self", "info_nce"}:
-        found.append("temperature has no effect without the terms self or info_nce; leave it out")
-    if weights and config.views is not None and "info_nce" not in weights:
-        found.append("views has no effect without the term info_nce; leave it out")
+    if weights and config.temperature is not None and not weights.keys() & _CONTRASTIVE:
+        found.append(f"temperature has no effect without one of {sorted(_CONTRASTIVE)}; leave it out")
     images = isinstance(config.encoder, ImageEncoderConfig)
     if images != isinstance(config.decoder, ImageDecoderConfig):
         found.append("encoder and decoder are not both for images or both for molecules; change one")
     if isinstance(config.encoder, TextEncoderConfig):
-        if config.views == "augment":
-            found.append("views 'augment' shifts images; molecules have no such view: use 'sample'")
+        if "info_nce_views" in weights:
+            found.append("info_nce_views shifts images; molecules have no such view: use info_nce")
         if config.encoder.backbone not in ("scratch", "static"):
             found.append(
                 f"encoder.backbone is {config.encoder.backbone!r}; SMILES have their own tokens: use scratch or static"
             )
-        for name in ("vocab_size", "projection"):
-            if getattr(config.encoder, name) is not None:
-                found.append(f"encoder.{name} is set by the data and latent_dim; leave it out")
+        if config.encoder.vocab_size is not None:
+            found.append(
+                "encoder.vocab_size has no effect: the tokens are those of the notation; leave it out"
+            )
     return found
 
 
@@ -122,19 +119,20 @@ def parts(config: CmimConfig, data: TaskData, assets: Path | None) -> tuple[Enco
     if isinstance(config.encoder, ImageEncoderConfig):
         height, width, channels = np.asarray(data.train.columns["input"]).shape[1:]
         shape = (height, width, channels)
-        encoder = ImageEncoder(replace(config.encoder, embedding_dim=2 * config.latent_dim), shape)
+        encoder = ImageEncoder(replace(config.encoder, embedding_dim=2 * config.encoder.embedding_dim), shape)
         if decodes:
             assert isinstance(config.decoder, ImageDecoderConfig), "checked by problems()"
-            decoder = ImageDecoder(config.decoder, config.latent_dim, shape)
+            decoder = ImageDecoder(config.decoder, config.encoder.embedding_dim, shape)
         return encoder, decoder
     tokenizer = smiles_tokenizer(data.texts())
-    settings = replace(config.encoder, projection=2 * config.latent_dim)
+    latent_dim = config.encoder.projection or _LATENT_DIM
+    settings = replace(config.encoder, projection=2 * latent_dim)
     encoder = build_text_encoder(settings, assets=assets, tokenizer=tokenizer)
     if decodes:
         assert isinstance(config.decoder, SequenceDecoderConfig), "checked by problems()"
         known = encoder.tokenizer.get_vocab()
         marks = {"start": known[START], "end": known[END]}
-        decoder = SequenceDecoder(config.decoder, config.latent_dim, len(known), **marks)
+        decoder = SequenceDecoder(config.decoder, latent_dim, len(known), **marks)
     return encoder, decoder
 
 

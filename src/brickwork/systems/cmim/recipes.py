@@ -20,9 +20,8 @@ def smoke() -> RunConfig:
         system="cmim",
         recipe="smoke",
         model=CmimConfig(
-            encoder=ImageEncoderConfig(architecture="mlp", width=64, depth=2),
+            encoder=ImageEncoderConfig(architecture="mlp", width=64, depth=2, embedding_dim=16),
             decoder=ImageDecoderConfig(width=64),
-            latent_dim=16,
         ),
         data=DataConfig(source="digits"),
         train=TrainConfig(
@@ -48,7 +47,7 @@ def small() -> RunConfig:
         run,
         recipe="small",
         model=CmimConfig(
-            encoder=ImageEncoderConfig(architecture="mlp", width=400, depth=2),
+            encoder=ImageEncoderConfig(architecture="mlp", width=400, depth=2, embedding_dim=64),
             decoder=ImageDecoderConfig(width=400),
         ),
         data=DataConfig(source="mnist"),
@@ -68,7 +67,6 @@ def photos() -> RunConfig:
         model=CmimConfig(
             encoder=ImageEncoderConfig(width=16, depth=3),
             decoder=ImageDecoderConfig(architecture="conv", width=32, depth=3, likelihood="gaussian"),
-            latent_dim=128,
         ),
         data=DataConfig(source="cifar10"),
     )
@@ -103,9 +101,8 @@ def gpu() -> RunConfig:
         recipe="gpu",
         model=replace(
             run.model,
-            encoder=ImageEncoderConfig(width=64, depth=4),
+            encoder=ImageEncoderConfig(width=64, depth=4, embedding_dim=256),
             decoder=replace(run.model.decoder, width=64, depth=4),
-            latent_dim=256,
         ),
         train=replace(run.train, steps=20_000, batch_size=256),
     )
@@ -123,9 +120,10 @@ def paper() -> RunConfig:
         run,
         recipe="paper",
         model=CmimConfig(
-            encoder=TextEncoderConfig(backbone="scratch", width=512, num_layers=6, max_tokens=256),
+            encoder=TextEncoderConfig(
+                backbone="scratch", width=512, num_layers=6, max_tokens=256, projection=512
+            ),
             decoder=SequenceDecoderConfig(width=512, num_layers=3),
-            latent_dim=512,
             reduction="mean",
         ),
         train=replace(run.train, steps=100_000, batch_size=256, learning_rate=1.5e-4),

@@ -1,8 +1,7 @@
 """cMIM: a probabilistic auto-encoder whose codes hold much of the input and point into different directions.
 
 Livne: cMIM: A Contrastive Mutual Information Framework for Unified Generative and Discriminative Representation Learning,
-arXiv 2502.19642 (2025); the same: Contrastive Mutual Information Learning, arXiv 2509.21511 (2025). Its base: Livne,
-Swersky, Fleet: MIM: Mutual Information Machine, arXiv 1910.03175 (2019), as A-MIM (arXiv 2003.02645).
+arXiv 2502.19642; the same: Contrastive Mutual Information Learning, arXiv 2509.21511. Base: MIM, arXiv 1910.03175, as A-MIM.
 
 What is learnt: q(z|x) and p(x|z) that agree on one joint distribution with high mutual information (MIM), and a repulsion of
 codes by angle that needs no positive pairs and does not know the batch size (cMIM).
@@ -21,7 +20,7 @@ codes by angle that needs no positive pairs and does not know the batch size (cM
 Flow: data.images | data.smiles → encoders.image | encoders.text → modules.latent → modules.image_decoder |
 modules.sequence_decoder → objectives.mim, objectives.contrastive → training.loop → representation.model.
 
-Differences from the paper: see README.md. Shape legend: B rows, D latent numbers, H decoder states.
+Differences from the paper: README.md. Shape legend: B rows, D latent numbers, H decoder states.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,9 +52,8 @@ from brickwork.systems.cmim.building import CmimConfig
 from brickwork.systems.cmim.building import load_data as load_data
 
 Embedding = Literal["mean", "informative"]
-Views = Literal["sample", "augment"]
 Reduction = Literal["sum", "mean"]
-_SETTINGS = ("objective", "latent_dim", "temperature", "views", "reduction", "log_sigma_floor", "seed")
+_SETTINGS = ("objective", "temperature", "reduction", "log_sigma_floor", "seed")
 
 
 Config = CmimConfig
@@ -73,9 +71,7 @@ class CmimSystem(nn.Module):
         decoder: ImageDecoder | SequenceDecoder | None,
         *,
         objective: str,
-        latent_dim: int,
         temperature: float,
-        views: Views,
         reduction: Reduction,
         log_sigma_floor: float,
         seed: int = 0,
@@ -83,14 +79,12 @@ class CmimSystem(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.objective, self.weights = objective, mim.parse_objective(objective)
-        self.latent_dim, self.temperature = latent_dim, temperature
-        self.views: Views = views
+        self.latent_dim, self.temperature = encoder.embedding_dim // 2, temperature
         self.reduction: Reduction = reduction
         self.log_sigma_floor, self.seed = log_sigma_floor, seed
         # An auto-encoder has no noise; whoever asks something of q(z|x), or for two samples of it, has.
-        two_samples = "info_nce" in self.weights and views == "sample"
-        self.stochastic = bool(self.weights.keys() & {"log_q", "log_prior"}) or two_samples
-        self.axes = ElasticAxes(dims=(latent_dim,), layers=(encoder.num_layers,))
+        self.stochastic = bool(self.weights.keys() & {"log_q", "log_prior", "info_nce"})
+        self.axes = ElasticAxes(dims=(self.latent_dim,), layers=(encoder.num_layers,))
 
     def collate(self, columns: dict[str, Any]) -> Batch:
         """Columns of examples (or ``{"input": …}``) as a batch."""
@@ -118,7 +112,9 @@ class CmimSystem(nn.Module):
         if "self" in self.weights:  # −log p(k=1|x,z), on the sampled codes
             terms["self"] = self_contrastive(z, temperature=self.temperature)
         if "info_nce" in self.weights:
-            terms["info_nce"] = info_nce(z, self._positive(q, batch), temperature=self.temperature)
+            terms["info_nce"] = info_nce(z, self._sample(q, batch, "again"), temperature=self.temperature)
+        if "info_nce_views" in self.weights:
+            terms["info_nce_views"] = info_nce(z, self._view(batch), temperature=self.temperature)
         stats = spread(q, self.log_sigma_floor) if self.stochastic else {}
         return mim.latent_loss(terms, self.weights, stats)
 
@@ -135,12 +131,12 @@ class CmimSystem(nn.Module):
         generator = generator_for(self.seed, batch["step"], name)
         return q.at(torch.randn(q.mean.shape, generator=generator).to(q.mean))
 
-    def _positive(self, q: Gaussian, batch: Batch) -> Float[Tensor, "batch dim"]:
-        """What InfoNCE has to find: another sample of the same posterior, or the code of a shifted image."""
-        if self.views == "augment" and self.training:
-            shifted = random_shift(batch["input"], generator_for(self.seed, batch["step"], "shift"))
-            q = self.code(shifted)
-        return self._sample(q, batch, "positive")
+    def _view(self, batch: Batch) -> Float[Tensor, "batch dim"]:
+        """The codes of the batch's images, shifted while training."""
+        x = batch["input"]
+        if self.training:
+            x = random_shift(x, generator_for(self.seed, batch["step"], "shift"))
+        return self._sample(self.code(x), batch, "view")
 
     @torch.no_grad()
     def encode(
@@ -244,7 +240,6 @@ def build(config: CmimConfig, data: TaskData, assets: Path | None = None) -> Cmi
     system = MoleculeSystem if isinstance(encoder, TextEncoder) else CmimSystem
     settings = {name: getattr(config, name) for name in _SETTINGS if name != "seed"}
     settings["temperature"] = 0.1 if config.temperature is None else config.temperature
-    settings["views"] = config.views or "sample"
     return system(encoder, decoder, **settings, seed=torch.initial_seed())
 
 
