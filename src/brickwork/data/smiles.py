@@ -21,7 +21,7 @@ from brickwork.data.sources import locate
 from brickwork.data.types import Examples, TaskData
 
 POOL = "molecules"
-"""The known set: ESOL, FreeSolv and Lipophilicity together, without their properties."""
+"""The known set: ESOL, FreeSolv and Lipophilicity together, without their properties; each is one by its own name too."""
 PROPERTIES = {
     "esol": "measured log solubility in mols per litre",
     "freesolv": "expt",
@@ -129,7 +129,7 @@ def check_smiles(smiles: Sequence[object]) -> None:
 
 
 def smiles_task(config: DataConfig, seed: int) -> TaskData:
-    """Molecules to learn from without labels: of the user's table or list of lines, or the known set ``molecules``.
+    """Molecules to learn from without labels: of the user's table or list of lines, or a known set.
 
     A table has its SMILES in a column called like one (:data:`USUAL_NAMES`) or named by ``columns.text``; a ``.smi`` file
     has one molecule a line, a name may follow after white space. What is no well-formed SMILES is counted, told once
@@ -139,8 +139,9 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
         DataError: nothing there, no such column, or fewer than two different molecules.
     """
     report = ReadReport()
-    if config.source == POOL:
-        found = [smiles for name in PROPERTIES for smiles in load_property(name)[0]]
+    if config.source in (POOL, *PROPERTIES):
+        names = list(PROPERTIES) if config.source == POOL else [config.source]
+        found = [smiles for name in names for smiles in load_property(name)[0]]
         read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(found))
     else:
         read = _strings(Path(config.source).expanduser(), config, report)
