@@ -2,7 +2,8 @@
 
 Both train 784-400-400-2·64 and 64-400-400-784 perceptrons on the same MNIST images with the cMIM objective and AdamW, in
 turn (A B A B …) in one process; ours with everything a training has (collating from uint8, checks of loss and gradients,
-records), the plain loop from ready float tensors with the loss written out. Processor time, one thread: what else runs on the machine does not count.
+records), the plain loop from ready float tensors with the loss written out.
+Processor time, one thread: what else runs on the machine does not count.
 
     python benchmarks/cmim.py [--rounds 5] [--steps 150]
 """
