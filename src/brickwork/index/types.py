@@ -69,7 +69,8 @@ class Found:
 class Statistics:
     """What an index holds: ``bytes`` by part (documents, vectors, kinds), ``fields`` that filters can name.
 
-    ``duplicates``: documents whose text an earlier one has too, where the backend counts them.
+    ``duplicates``: documents whose text an earlier one has too, where the backend counts them. ``versions``: documents
+    by the fingerprint of the model that made their vectors, where several did and the backend keeps that.
     """
 
     documents: int
@@ -78,6 +79,7 @@ class Statistics:
     kinds: tuple[Kind, ...] = ("flat",)
     bytes: dict[str, int] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
