@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import WIDTH, WordVectors
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
@@ -15,6 +14,7 @@ from brickwork.index.index import open_index
 from brickwork.index.lifecycle import repair_index, verify_index
 from brickwork.index.manifest import MANIFEST, read_manifest, write_manifest
 from brickwork.index.versions import as_stretches, version_of_rows
+from conftest import WIDTH, WordVectors
 
 
 class Successor(WordVectors):
@@ -152,7 +152,7 @@ def test_strangers_and_other_lengths_are_refused(index, model):
 
 def test_an_index_of_several_depths_is_refused(tmp_path, model, documents, exits):
     build_index(model, documents, tmp_path / "deep", layers=[1, 2])
-    with pytest.raises(ArtifactError, match="full depth only.*--layers 2"):
+    with pytest.raises(ArtifactError, match=r"full depth only.*--layers 2"):
         open_index(tmp_path / "deep", Successor([model.fingerprint]))
 
 
