@@ -4,9 +4,8 @@ Group norm, not batch norm: a picture's vector never depends on what else is in 
 Shape legend: N images, C channels, H × W pixels, D embedding_dim.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -118,8 +117,8 @@ class ImageEncoder(nn.Module):
         """
         if list(layers) != [1]:
             raise ConfigError(f"layers {list(layers)}: an image encoder has one exit, layer 1")
-        # Packed for inference, a perceptron has no parameters, but buffers (representation/packed.py).
-        weight = next(itertools.chain(self.parameters(), self.buffers()))
+        # A copy whose layers are packed for inference keeps its weights as buffers.
+        weight = next(chain(self.parameters(), self.buffers()))
         z = self.network(images.to(weight.dtype))
         return {1: z.to(torch.promote_types(z.dtype, torch.float32))}
 

@@ -25,7 +25,7 @@ from brickwork.index.plans import choose_plan
 from brickwork.index.replacement import check_successor, replace_beside_store
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
-from brickwork.index.types import Backend, Contents, Found, Plan, Stage, Statistics
+from brickwork.index.types import Backend, Contents, Found, Mode, Plan, Stage, Statistics
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -164,11 +164,19 @@ class Index:
             DataError: an id that is there already or comes twice, or a vector that is not finite.
             ResourceError: another process writes there; no permission; the disk is full.
         """
-        return self._write(documents, replacing=False, progress=progress)
+        return self._write(documents, "add", progress)
+
+    def update(self, documents: Iterable["Document"], *, progress: bool = False) -> int:
+        """As :meth:`add`; the documents take the place of those with their ids, all of which must be there.
+
+        Raises:
+            DataError: an id that is not there. Otherwise as :meth:`add`.
+        """
+        return self._write(documents, "update", progress)
 
     def upsert(self, documents: Iterable["Document"], *, progress: bool = False) -> int:
         """As :meth:`add`; documents whose id is there take the place of the old ones."""
-        return self._write(documents, replacing=True, progress=progress)
+        return self._write(documents, "upsert", progress)
 
     def replace_model(self) -> bool:
         """Puts the model that the index was opened with in the place of the one that is in its folder.
@@ -202,15 +210,16 @@ class Index:
     def _stored(self, vectors: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         return {depth: vectors[layer] for depth, layer in zip(self.contents.depths, self._layers)}
 
-    def _write(self, documents: Iterable["Document"], *, replacing: bool, progress: bool) -> int:
+    def _write(self, documents: Iterable["Document"], mode: Mode, progress: bool) -> int:
         self.replace_model()
         encoded = encoded_batches(self.representation, documents, self._layers, progress=progress)
         batches = ((batch, self._stored(vectors)) for batch, vectors in encoded)
         if isinstance(self.backend, LocalBackend):
-            return self.backend.write(batches, replacing=replacing)
+            return self.backend.write(batches, mode=mode)
+        write = {"add": self.backend.add, "update": self.backend.update, "upsert": self.backend.upsert}[mode]
         count = 0
         for batch, vectors in batches:
-            (self.backend.upsert if replacing else self.backend.add)(batch, vectors)
+            write(batch, vectors)
             count += len(batch)
         return count
 

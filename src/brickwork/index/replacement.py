@@ -44,8 +44,8 @@ def check_successor(folder: Path, manifest: Manifest, representation: "Represent
         raise ArtifactError(
             f"{folder} was built with model {manifest.model_now}, not {representation.fingerprint}: vectors of two "
             "models cannot be compared unless one was trained to replace the other (brickwork train stationary-compat "
-            "--set model.previous=OLD). Build an index with this model in another folder, or leave the model out and "
-            "the one in the index is taken"
+            "--set model.previous=OLD). Give the model that built it, of which there is a copy in the index, or build an "
+            "index with this model in another folder"
         )
     if contents.depths != contents.layers[-1:]:
         raise ArtifactError(

@@ -230,7 +230,8 @@ def right_after(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRe
         arms=found.arms,
         table=found.table(),
         note=f"Cross-tests right after: ER {cross(TUNED_LEARNED):.1f} %, simplex {cross(TUNED_SIMPLEX):.1f} %, "
-        f"simplex + HOC {cross(HOC):.1f} %; chance {chance:.1f} %. Simplex without HOC keeps {fmean(shares(TUNED_SIMPLEX)):.1f} %.",
+        f"simplex + HOC {cross(HOC):.1f} %; chance {chance:.1f} %. "
+        f"Simplex without HOC keeps {fmean(shares(TUNED_SIMPLEX)):.1f} %.",
     )
 
 
