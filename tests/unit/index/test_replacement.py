@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from word_vectors import WIDTH, WordVectors
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
@@ -14,7 +15,6 @@ from brickwork.index.index import open_index
 from brickwork.index.lifecycle import repair_index, verify_index
 from brickwork.index.manifest import MANIFEST, read_manifest, write_manifest
 from brickwork.index.versions import as_stretches, version_of_rows
-from conftest import WIDTH, WordVectors
 
 
 class Successor(WordVectors):
