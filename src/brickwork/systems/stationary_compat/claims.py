@@ -101,7 +101,7 @@ def inequalities(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimR
     methods = (INDEPENDENT_SIMPLEX, INDEPENDENT_LEARNED)
     found = {m.name: [series(bench, setup, m, seed) for seed in seeds] for m in methods}
     table = []
-    for name, examples in searched(bench, setup, "test").items():
+    for name, examples in searched(bench, setup).items():
         labels = np.asarray(examples.columns["label"], dtype=np.int64)
         for method, several in found.items():
             for seed, models in zip(seeds, several):
