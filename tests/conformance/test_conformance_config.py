@@ -1,9 +1,11 @@
 """Items 1 and 8 of the battery: configurations, and options that do something."""
 
 import dataclasses
+import json
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -109,8 +111,22 @@ def leaves(cls: type, values: dict[str, Any], prefix: str = "") -> Iterator[tupl
             yield prefix + field.name, hint, value
 
 
-def alternatives(path: str, hint: Any, value: Any) -> list[Any]:
+def earlier_models(case: Any, folder: Path) -> list[str]:
+    """Two run folders of this system as an earlier version would have left them, where a configuration can name one."""
+    if not hasattr(case.run.model, "previous"):
+        return []
+    made = []
+    for seed in (1, 2):
+        case.fresh(seed=seed).representation().save(folder / f"v{seed}")
+        (folder / f"v{seed}" / "config.json").write_text(json.dumps(run_to_dict(case.run)))
+        made.append(str(folder / f"v{seed}"))
+    return made
+
+
+def alternatives(path: str, hint: Any, value: Any, earlier: list[str]) -> list[Any]:
     """Other values of a field."""
+    if path in ("previous", "base"):
+        return earlier
     if path.rpartition(".")[2] in CANDIDATES:
         return CANDIDATES[path.rpartition(".")[2]]
     found: list[Any] = []
@@ -164,8 +180,9 @@ def with_value(config: Any, path: str, value: Any) -> Any:
     return config
 
 
-def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
-    """Configurations to change fields of: the smoke recipe, each choice of its Literals, and tiny encoders."""
+def starts(case: Any, earlier: list[str]) -> Iterator[tuple[Any, TaskData]]:
+    """Configurations to change fields of: the smoke recipe, each choice of its Literals, tiny encoders, and successors
+    of an earlier model on data that lacks some of its classes."""
     from brickwork.encoders.config import TextEncoderConfig
 
     text = TextEncoderConfig(backbone="scratch", width=16, num_layers=3, max_tokens=24, vocab_size=320)
@@ -177,6 +194,12 @@ def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
         yield model, data
         if data.modality == "image-text":
             yield replace(model, text=text), data
+        if earlier and data.kind == "labelled":
+            labels = np.asarray(data.train.columns["label"])
+            rows = np.flatnonzero(labels < (data.num_classes or 0) // 2).tolist()
+            names = data.class_names[: (data.num_classes or 0) // 2]
+            fewer = replace(data, train=data.train.select(rows), class_names=names, num_classes=len(names))
+            yield with_value(model, "previous", earlier[0]), fewer
         for path, hint, value in leaves(type(model), model):
             if get_origin(hint) is tuple and value:
                 yield with_value(model, path, ()), data
@@ -189,10 +212,11 @@ def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
                             continue
 
 
-def test_every_model_option_changes_something(case):
+def test_every_model_option_changes_something(case, tmp_path):
     """Item 8: with some other choice, on some data, each field changes parameters, losses, terms or outputs."""
     alive, seen, base_traces = set(), set(), []
-    for model, data in starts(case):
+    earlier = earlier_models(case, tmp_path)
+    for model, data in starts(case, earlier):
         try:
             before = trace(case.slug, model, data)
         except (ConfigError, DataError):
@@ -202,7 +226,7 @@ def test_every_model_option_changes_something(case):
             seen.add(path)
             if path in alive or untested(path):
                 continue
-            for other in alternatives(path, hint, value):
+            for other in alternatives(path, hint, value, earlier):
                 try:
                     changed = trace(case.slug, with_value(model, path, other), data)
                 except (ConfigError, DataError):

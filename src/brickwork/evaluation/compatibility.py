@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 Search = Literal["identification", "nearest neighbour"]
+SEARCHES: tuple[Search, ...] = get_args(Search)
 MAX_ROWS = 5_000
 TRIPLETS = 20_000
 
