@@ -95,7 +95,8 @@ def _found(
         target = F.pad(shared, (0, logits.shape[1] - shared.shape[1])).to(logits)
         target = target / target.sum(1, keepdim=True)
     allowed = logits > float("-inf")
-    target = (1 - label_smoothing) * target + label_smoothing * allowed / allowed.sum(1, keepdim=True)
+    even = allowed.to(logits) / allowed.sum(1, keepdim=True)
+    target = (1 - label_smoothing) * target + label_smoothing * even
     # A candidate that is not one has the logarithm −∞ and no share.
     terms = torch.where(allowed, target * F.log_softmax(logits, dim=1), 0.0)
     return -terms.sum(1).mean()
