@@ -213,7 +213,9 @@ def facts(data: "TaskData") -> dict[str, str]:
 
 
 def in_words(data: "TaskData") -> str:
-    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``."""
+    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``, ``pictures with texts``."""
+    if data.modality == "image-text":
+        return "pictures with texts"
     return {"scored": "scored pairs", "labelled": f"labelled {data.modality}s"}.get(data.kind, data.kind)
 
 
