@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["pairs", "triplets", "labelled", "scored"]
-Modality = Literal["text", "image"]
+Kind = Literal["pairs", "triplets", "labelled", "scored", "sums", "domains"]
+Modality = Literal["text", "image", "numbers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,8 @@ class Examples:
     """Named columns of equal length: lists of strings or numbers, or arrays with the rows first.
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
-    ``anchor positive score`` (0 … 1). Image inputs are uint8 arrays of shape (rows, height, width, channels).
+    ``anchor positive score`` (0 … 1); sums ``a b sum`` and, of images, ``first second``; domains one array of vectors for
+    each domain, a missing one all NaN. Image inputs are uint8 arrays of shape (rows, height, width, channels).
     Examples of one ``group`` are never each other's negatives.
     """
 
