@@ -1,7 +1,7 @@
 """Pairs of digits and their sums, on numbers or on images, with parts of the table of pairs held out.
 
-A source is called ``addition`` and what follows, in any order: where digits come from (``digits``: scikit-learn's, ``mnist``;
-without either: numbers), ``mod10``, and which pairs are held out. ``addition/digits/mod10/corner``.
+A source is called ``addition`` and what follows, in any order: where digits come from (``digits``: scikit-learn's,
+``mnist``; without either: numbers), ``mod10``, and which pairs are held out. ``addition/digits/mod10/corner``.
 
 | held out | pairs (a, b) |
 |----------|--------------|
@@ -60,7 +60,9 @@ def parse_addition(source: str) -> Addition:
     chosen = [part for part in parts if part in get_args(HeldOut)]
     drawn = [part for part in parts if part in ("digits", "mnist")]
     if len(chosen) > 1 or len(drawn) > 1:
-        raise DataError(f"'{source}' names {' and '.join(chosen if len(chosen) > 1 else drawn)}; choose one of them")
+        raise DataError(
+            f"'{source}' names {' and '.join(chosen if len(chosen) > 1 else drawn)}; choose one of them"
+        )
     return Addition(
         digits=cast(Literal["digits", "mnist"], drawn[0]) if drawn else None,
         modulo=10 if "mod10" in parts else 0,
@@ -75,9 +77,7 @@ def held_out_pairs(held_out: HeldOut, seed: int) -> Bool[np.ndarray, "a b"]:
         return {"corner": (a >= 6) & (b >= 6), "sum": a + b >= 13, "bigA": a >= 7, "bigB": b >= 7}[held_out]
     for attempt in range(1000):
         rng = np.random.default_rng(generator_for(seed, attempt, "interp").initial_seed())
-        mask = np.zeros(NUM_VALUES**2, dtype=bool)
-        mask[rng.permutation(NUM_VALUES**2)[:_NUM_INTERP]] = True
-        mask = mask.reshape(NUM_VALUES, NUM_VALUES)
+        mask = (rng.permutation(NUM_VALUES**2) < _NUM_INTERP).reshape(NUM_VALUES, NUM_VALUES)
         if not mask.all(0).any() and not mask.all(1).any():
             return mask
     raise AssertionError("no split with every digit left in training")  # of 30 in 100: practically never
@@ -160,11 +160,15 @@ def _image_parts(
         rng = np.random.default_rng(generator_for(seed, 0, f"addition {part}").initial_seed())
         chosen = pairs[rng.integers(0, len(pairs), count)]
         columns = _numbered(chosen, hidden, task.modulo)
-        by_digit = [np.flatnonzero(np.asarray(images.columns["label"]) == digit) for digit in range(NUM_VALUES)]
+        by_digit = [
+            np.flatnonzero(np.asarray(images.columns["label"]) == digit) for digit in range(NUM_VALUES)
+        ]
         if min(map(len, by_digit)) == 0:
             raise DataError(f"{name} with limit={config.limit} lacks some digit; use a larger limit")
         drawn = {
-            side: np.asarray(images.columns["input"])[[rng.choice(by_digit[digit]) for digit in columns[value]]]
+            side: np.asarray(images.columns["input"])[
+                [rng.choice(by_digit[digit]) for digit in columns[value]]
+            ]
             for side, value in (("first", "a"), ("second", "b"))
         }
         made.append(Examples({**columns, **drawn}))

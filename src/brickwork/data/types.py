@@ -67,7 +67,8 @@ class RetrievalSet:
 class TaskData:
     """A learning task: examples in three parts that share no group, and held-out retrieval sets by name.
 
-    ``notes`` tell the user what was guessed, dropped or counted while reading.
+    ``notes`` tell the user what was guessed, dropped or counted while reading. ``made_of``: the columns of the user's file
+    that a column was put together from.
     """
 
     name: str
@@ -80,6 +81,7 @@ class TaskData:
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def texts(self) -> Iterator[str]:
         """Every text of the training part, column by column: what a tokenizer is trained on."""

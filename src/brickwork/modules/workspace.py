@@ -144,7 +144,9 @@ class OperatorChain(nn.Module):
             g = gate(g_logits, routing, temperature)
             new_w, new_o = _step(w, o, g, read, inputs, modules, routing == "sigmoid")
             if halt_at is not None:
-                new_w, new_o = (torch.where(going[:, None], new, old) for new, old in ((new_w, w), (new_o, o)))
+                new_w, new_o = (
+                    torch.where(going[:, None], new, old) for new, old in ((new_w, w), (new_o, o))
+                )
             steps = steps + going
             left = left * (1 - g[:, -1])
             if halt_at is not None:
@@ -263,9 +265,14 @@ class DomainWorkspace(nn.Module):
     ) -> Float[Tensor, "batch dim"]:
         """The workspace. ``weights``: α of each domain and row, summing to 1 over domains; equal by default."""
         share = 1 / len(z)
-        return self.fusion(sum((share if weights is None else weights[n][:, None]) * v for n, v in z.items()))
+        parts = [
+            (share if weights is None else weights[name][:, None]) * values for name, values in z.items()
+        ]
+        return self.fusion(torch.stack(parts).sum(0))
 
-    def decode(self, w: Float[Tensor, "batch dim"], domains: Sequence[str] | None = None) -> dict[str, Tensor]:
+    def decode(
+        self, w: Float[Tensor, "batch dim"], domains: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
         """d_j(w) for the asked domains (default: all)."""
         return {name: self.decoders[name](w) for name in (self.domains if domains is None else domains)}
 

@@ -47,7 +47,10 @@ def squared_error(
 
 
 def demi_cycle(
-    space: SharedSpace, x: Mapping[str, Tensor], present: Present | None = None, distance: Distance = squared_error
+    space: SharedSpace,
+    x: Mapping[str, Tensor],
+    present: Present | None = None,
+    distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """d_i(f(e_i(x_i))) ≈ x_i."""
     members = {}
@@ -58,7 +61,10 @@ def demi_cycle(
 
 
 def cycle(
-    space: SharedSpace, x: Mapping[str, Tensor], present: Present | None = None, distance: Distance = squared_error
+    space: SharedSpace,
+    x: Mapping[str, Tensor],
+    present: Present | None = None,
+    distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """x_i → w → x̂_j → w → x̂_i ≈ x_i for each i ≠ j."""
     members = {}
@@ -72,7 +78,10 @@ def cycle(
 
 
 def translation(
-    space: SharedSpace, x: Mapping[str, Tensor], present: Present | None = None, distance: Distance = squared_error
+    space: SharedSpace,
+    x: Mapping[str, Tensor],
+    present: Present | None = None,
+    distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """d_j(f(e_i(x_i))) ≈ x_j for each i ≠ j; from one domain to one other, on pairs."""
     members = {}

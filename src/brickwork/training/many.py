@@ -1,11 +1,11 @@
-"""Many small models of one architecture trained at once, each with its own start, learning rate and weight decay.
+"""Many small models of one architecture trained at once, each with its own start, data, learning rate and weight decay.
 
 A model of a few thousand numbers spends its step in overhead: thirty of them side by side (their weights stacked, the loss
 mapped over the stack) cost little more than one. That makes sweeps and seeds affordable. The numbers are those of training
-them one after the other with :func:`brickwork.training.loop.fit`'s optimiser, AdamW, at a constant rate.
+them one after the other with AdamW at a constant rate.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ _EPSILON = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class ManyConfig:
-    """``learning_rates`` and ``weight_decays``: one for each model. ``clip_norm``: of each model's own gradient; 0 does not clip.
+    """``learning_rates`` and ``weight_decays``: one for each model. ``clip_norm``: of each model's own gradient; 0: none.
 
     Weight decay is for matrices, as in :func:`brickwork.training.optimizers.build_optimizer`.
     """
@@ -39,54 +39,46 @@ class _Total(nn.Module):
         super().__init__()
         self.system = system
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.system.loss(batch).total  # type: ignore[operator, union-attr]
+    def forward(self, batch: Batch, step: int) -> Tensor:
+        return self.system.loss({**batch, "step": step}).total  # type: ignore[operator]
 
 
-def fit_many(
-    systems: Sequence[nn.Module],
-    batches: Callable[[int], Batch],
-    config: ManyConfig,
-    *,
-    after: Callable[[int], None] | None = None,
-    after_at: Sequence[int] = (),
-) -> None:
-    """Trains ``systems``, all of one architecture, in place on the same batches: ``batches(step)``, without ``step`` in it.
+def fit_many(systems: Sequence[nn.Module], batches: Sequence[Batch], config: ManyConfig) -> None:
+    """Trains ``systems``, all of one architecture, in place; each sees all of its own batch (tensors only) at every step.
 
-    ``after(step)`` is called after the steps in ``after_at``, with the systems as they are then. Parameters that do not
-    require gradients keep their values. The loss may not look at values (no ``item()``, no choice by a tensor).
+    The batches have the same shapes. The loss may not look at values (no ``item()``, no choice by a tensor), and every
+    parameter takes part in every step.
 
     Raises:
-        ValueError: rates or decays are not as many as systems.
+        ValueError: batches, rates or decays are not as many as systems.
     """
     count = len(systems)
-    if not len(config.learning_rates) == len(config.weight_decays) == count:
-        raise ValueError(f"{count} systems need as many learning rates and weight decays")
+    if not len(batches) == len(config.learning_rates) == len(config.weight_decays) == count:
+        raise ValueError(f"{count} systems need as many batches, learning rates and weight decays")
     losses = [_Total(system.train()) for system in systems]
-    parameters, buffers = stack_module_state(losses)  # type: ignore[arg-type]
-    frozen = {n: p.detach() for n, p in parameters.items() if not dict(losses[0].named_parameters())[n].requires_grad}
-    weights = {n: p.detach().clone() for n, p in parameters.items() if n not in frozen}
+    parameters, buffers = stack_module_state(losses)
+    weights = {n: p.detach().clone() for n, p in parameters.items()}
+    batch = {name: torch.stack([one[name] for one in batches]) for name in batches[0]}
     rate, decay = (torch.tensor(values) for values in (config.learning_rates, config.weight_decays))
 
-    def loss(own: dict[str, Tensor], fixed: dict[str, Tensor], state: dict[str, Tensor], batch: Batch) -> Tensor:
-        return functional_call(losses[0], ({**own, **fixed}, state), (batch,))
+    def loss(own: dict[str, Tensor], state: dict[str, Tensor], rows: Batch, step: int) -> Tensor:
+        return functional_call(losses[0], (own, state), (rows, step))
 
+    gradient = vmap(grad(loss), in_dims=(0, 0, 0, None))
     first = {n: torch.zeros_like(p) for n, p in weights.items()}
     second = {n: torch.zeros_like(p) for n, p in weights.items()}
-    wanted = set(after_at)
     for step in range(config.steps):
-        batch = {**batches(step), "step": step}
-        gradients = vmap(grad(loss), in_dims=(0, 0, 0, None), randomness="different")(weights, frozen, buffers, batch)
+        gradients = gradient(weights, buffers, batch, step)
         scale = _clip_factors(gradients, config.clip_norm)
         for name, weight in weights.items():
             shape = (count,) + (1,) * (weight.ndim - 1)
+            own_decay = decay.view(shape) if weight.ndim > 2 else None
             g = gradients[name] * scale.view(shape)
-            _adamw(weight, g, first[name], second[name], rate.view(shape),
-                   decay.view(shape) if weight.ndim > 2 else None, step + 1)  # fmt: skip
-        if step + 1 in wanted and after is not None:
-            _write_back(losses, weights)
-            after(step + 1)
-    _write_back(losses, weights)
+            _adamw(weight, g, first[name], second[name], rate.view(shape), own_decay, step + 1)
+    with torch.no_grad():
+        for place, one in enumerate(losses):
+            for name, parameter in one.named_parameters():
+                parameter.copy_(weights[name][place])
 
 
 def _adamw(
@@ -102,13 +94,6 @@ def _adamw(
 
 
 def _clip_factors(gradients: dict[str, Tensor], limit: float) -> Float[Tensor, " models"]:
+    """What each model's gradient is multiplied by, as :func:`torch.nn.utils.clip_grad_norm_` does."""
     norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
     return (limit / (norms + 1e-6)).clamp(max=1.0) if limit else torch.ones_like(norms)
-
-
-@torch.no_grad()
-def _write_back(losses: Sequence[nn.Module], weights: dict[str, Tensor]) -> None:
-    for place, one in enumerate(losses):
-        own = dict(one.named_parameters())
-        for name, values in weights.items():
-            own[name].copy_(values[place])

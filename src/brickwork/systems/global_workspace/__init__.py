@@ -9,8 +9,8 @@ CARD = SystemCard(
     year=2025,
     arxiv="2503.01906",
     group="routing and composition",
-    summary="A small recurrent controller opens and closes gates, so that operators change one shared vector in turn: addition "
-    "becomes load, increment b times, output. The same vector aligns several domains and translates between them.",
+    summary="A small recurrent controller opens and closes gates, so that operators change one shared vector in turn: "
+    "addition becomes load, increment b times, output. The same vector aligns several domains and translates between them.",
     capabilities=("predicts", "evaluates", "traces", "chaining", "translates between domains"),
     flow=(
         ("data", "data.arithmetic.addition_task or data.domains.domain_task"),

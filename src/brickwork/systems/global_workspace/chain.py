@@ -1,6 +1,7 @@
 """The chain that adds: Input, Increment and Output on a workspace, and what its gates did."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,19 @@ def load(workspace: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
     return inputs["first"]
 
 
-def shift(workspace: Float[Tensor, "batch slots"], inputs: Mapping[str, Tensor]) -> Float[Tensor, "batch slots"]:
+def shift(
+    workspace: Float[Tensor, "batch slots"], inputs: Mapping[str, Tensor]
+) -> Float[Tensor, "batch slots"]:
     """Hand-designed Increment that saturates: S w, each slot to the next, the last keeps what it has."""
     moved = workspace.roll(1, -1)
-    return torch.cat([moved[:, 1:-1].new_zeros(len(moved), 1), moved[:, 1:-1], moved[:, -1:] + workspace[:, -1:]], 1)
+    return torch.cat(
+        [moved[:, 1:-1].new_zeros(len(moved), 1), moved[:, 1:-1], moved[:, -1:] + workspace[:, -1:]], 1
+    )
 
 
-def turn(workspace: Float[Tensor, "batch slots"], inputs: Mapping[str, Tensor]) -> Float[Tensor, "batch slots"]:
+def turn(
+    workspace: Float[Tensor, "batch slots"], inputs: Mapping[str, Tensor]
+) -> Float[Tensor, "batch slots"]:
     """Hand-designed Increment modulo the number of slots."""
     return workspace.roll(1, -1)
 
@@ -51,7 +58,9 @@ class LearnedIncrement(nn.Module):
         super().__init__()
         self.network = perceptron(width, hidden, width, num_hidden=1)
 
-    def forward(self, workspace: Float[Tensor, "batch dim"], inputs: Mapping[str, Tensor]) -> Float[Tensor, "batch dim"]:
+    def forward(
+        self, workspace: Float[Tensor, "batch dim"], inputs: Mapping[str, Tensor]
+    ) -> Float[Tensor, "batch dim"]:
         """The next value; ``inputs`` are not looked at."""
         return torch.tanh(self.network(workspace))
 
@@ -66,7 +75,7 @@ class AdditionSystem(SumsSystem):
         *,
         num_sums: int,
         modulo: int,
-        image_shape: tuple[int, int, int] | None,
+        image_shape: Sequence[int] | None,
         num_steps: int,
         hidden: int,
         cell: Cell,
@@ -92,7 +101,7 @@ class AdditionSystem(SumsSystem):
         self.reader: DigitReader | None = None
         increment: Any = self.by_hand["increment"]
         if reader is not None and image_shape is not None:
-            self.reader = DigitReader(int(np.prod(image_shape)), hidden=reader["hidden"], width=reader["width"])
+            self.reader = DigitReader(math.prod(image_shape), hidden=reader["hidden"], width=reader["width"])
             increment = LearnedIncrement(reader["width"], increment_hidden)
             self.readout = nn.Linear(reader["width"], num_sums)
         num_inputs = control_code(code, NUM_VALUES, 1).shape[2]  # type: ignore[arg-type]
@@ -105,7 +114,9 @@ class AdditionSystem(SumsSystem):
 
     # ---- forward ------------------------------------------------------------------------------------------------
 
-    def run(self, batch: Batch, *, by_hand: bool = False, num_steps: int | None = None, **options: Any) -> ChainRun:
+    def run(
+        self, batch: Batch, *, by_hand: bool = False, num_steps: int | None = None, **options: Any
+    ) -> ChainRun:
         """The chain on a batch. ``by_hand``: hand-designed modules on the true digits, also where there are images."""
         if self.reader is None or by_hand:
             first = one_hot(batch["a"], self.num_sums)
@@ -136,7 +147,9 @@ class AdditionSystem(SumsSystem):
         if step < self.first_learned:
             return self._hand_loss(batch, step - self.first_controller)
         run = self.run(
-            batch, freeze_controller=self.two_phase, temperature=self._temperature(step - self.first_controller)
+            batch,
+            freeze_controller=self.two_phase,
+            temperature=self._temperature(step - self.first_controller),
         )
         answer = F.cross_entropy(self.readout(run.output), batch["sum"])
         return self._with_costs(answer, run)
@@ -190,7 +203,10 @@ class AdditionSystem(SumsSystem):
         routes = self._gates(self._inputs(examples.columns)).argmax(2).T
         exact = np.array([is_exact(route, b) for route, b in zip(routes, np.asarray(examples.columns["b"]))])
         found |= {f"arg-max gates, {n}": v for n, v in split_accuracy(hard, examples.columns).items()}
-        return found | {n.replace("accuracy", "exact route"): v for n, v in split_accuracy(exact, examples.columns).items()}
+        return found | {
+            n.replace("accuracy", "exact route"): v
+            for n, v in split_accuracy(exact, examples.columns).items()
+        }
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """``sum``, its ``confidence`` and the ``route``: the most open gate of each step, I, C (increment) or O."""

@@ -48,11 +48,17 @@ class ChainConfig:
         errors = _positive(self, ("num_steps", "hidden"))
         hard = (self.temperature_end, self.anneal_steps)
         if self.routing == "hard" and (self.temperature_end or 0) <= 0:
-            errors.append("temperature_end is missing; with routing=hard use a number above 0, for example 0.3")
+            errors.append(
+                "temperature_end is missing; with routing=hard use a number above 0, for example 0.3"
+            )
         if self.routing == "hard" and (self.anneal_steps or 0) < 1:
-            errors.append("anneal_steps is missing; with routing=hard use 1 or more, for example the number of steps")
+            errors.append(
+                "anneal_steps is missing; with routing=hard use 1 or more, for example the number of steps"
+            )
         if self.routing != "hard" and hard != (None, None):
-            errors.append(f"temperature_end and anneal_steps are of routing=hard; with {self.routing} leave them at none")
+            errors.append(
+                f"temperature_end and anneal_steps are of routing=hard; with {self.routing} leave them at none"
+            )
         if self.routing == "sigmoid" and self.entropy_weight:
             errors.append("entropy_weight is of gates that are shares; with routing=sigmoid leave it at 0")
         for name in ("entropy_weight", "ponder_weight"):
@@ -60,11 +66,17 @@ class ChainConfig:
                 errors.append(f"{name}={getattr(self, name)} must not be negative")
         learned = (self.two_phase, self.increment_hidden)
         if self.reader is None and (*learned, self.controller_steps) != (None, None, None):
-            errors.append("two_phase, controller_steps and increment_hidden are of learned modules; they need a reader")
+            errors.append(
+                "two_phase, controller_steps and increment_hidden are of learned modules; they need a reader"
+            )
         if self.reader is not None and (None in learned or (self.increment_hidden or 0) < 1):
-            errors.append("with a reader, set two_phase (true or false) and increment_hidden (for example 64)")
+            errors.append(
+                "with a reader, set two_phase (true or false) and increment_hidden (for example 64)"
+            )
         if self.reader is not None and bool(self.two_phase) != (self.controller_steps is not None):
-            errors.append("controller_steps is the length of the first of two phases: give it with two_phase=true, only then")
+            errors.append(
+                "controller_steps is the length of the first of two phases: give it only with two_phase=true"
+            )
         return errors
 
 

@@ -47,18 +47,25 @@ class SumsSystem(nn.Module):
     slug = "global-workspace"
     reads = "columns"
 
-    def __init__(self, *, num_sums: int, modulo: int, image_shape: tuple[int, int, int] | None):
+    def __init__(self, *, num_sums: int, modulo: int, image_shape: Sequence[int] | None):
         super().__init__()
         self.num_sums = num_sums
         self.modulo = modulo
-        self.image_shape = image_shape
+        self.image_shape = None if image_shape is None else tuple(image_shape)
+        self.made_from: dict[str, Any] = {}
+
+    def architecture(self) -> dict[str, Any]:
+        """What it is made of: its arguments."""
+        return self.made_from
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
         """Columns as tensors: ``a``, ``b``, ``sum`` (B,) int64 where they are there; ``first``, ``second`` (B, pixels)."""
         names = ("a", "b", "sum") if self.image_shape is None else ("first", "second")
         missing = [name for name in names[:2] if name not in columns]
         if missing:
-            raise DataError(f"the column '{missing[0]}' is missing; this model adds {names[0]} and {names[1]}")
+            raise DataError(
+                f"the column '{missing[0]}' is missing; this model adds {names[0]} and {names[1]}"
+            )
         batch: Batch = {n: _whole(columns[n], n) for n in ("a", "b", "sum") if n in columns}
         for name in ("a", "b"):
             if name in batch and ((batch[name] < 0) | (batch[name] >= NUM_VALUES)).any():
@@ -90,7 +97,9 @@ class SumsSystem(nn.Module):
         found = []
         for start in range(0, count, _CHUNK):
             part = self.collate({name: values[start : start + _CHUNK] for name, values in columns.items()})
-            found.append(self.scores({n: v.to(device) for n, v in part.items()}, **options).float().cpu().numpy())
+            found.append(
+                self.scores({n: v.to(device) for n, v in part.items()}, **options).float().cpu().numpy()
+            )
         return np.concatenate(found) if found else np.zeros((0, self.num_sums), np.float32)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
@@ -107,7 +116,11 @@ class SumsSystem(nn.Module):
 
     def _inputs(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Without what is not given when the answer is asked for."""
-        return {n: columns[n] for n in (("a", "b") if self.image_shape is None else ("first", "second")) if n in columns}
+        return {
+            n: columns[n]
+            for n in (("a", "b") if self.image_shape is None else ("first", "second"))
+            if n in columns
+        }
 
 
 def split_accuracy(right: np.ndarray, columns: Mapping[str, Any]) -> dict[str, float]:
@@ -134,7 +147,9 @@ def _whole(values: Sequence[Any], name: str) -> Int64[Tensor, " batch"]:
         numbers = np.asarray([float(value) for value in values], dtype=np.float64)
     except (TypeError, ValueError):
         wrong = next(i for i, value in enumerate(values) if not _is_number(value))
-        raise DataError(f"column '{name}', row {wrong} is {values[wrong]!r}; it must be a whole number") from None
+        raise DataError(
+            f"column '{name}', row {wrong} is {values[wrong]!r}; it must be a whole number"
+        ) from None
     if not (np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()):
         wrong = int(np.flatnonzero(~(np.isfinite(numbers) & (numbers == np.round(numbers))))[0])
         raise DataError(f"column '{name}', row {wrong} is {values[wrong]!r}; it must be a whole number")
