@@ -22,6 +22,8 @@ from brickwork.training.run import run_from_dict, run_to_dict
 # Fields that need what a test does not have, with the reason. Nothing else may be here.
 UNTESTED = {
     "encoder.kind": "chooses the dataclass",
+    "task.kind": "chooses the dataclass",
+    "task.reader": "goes with images; recipes smoke and smoke_digits",
     "encoder.revision": "only a hub model has revisions",
     "encoder.backbone": "pretrained weights; tests/unit/encoders",
 }

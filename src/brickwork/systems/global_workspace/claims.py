@@ -159,7 +159,7 @@ def learned_modules(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cla
 def joint_training(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Joint training from scratch, which is what the abstract describes, against two phases."""
     run = digits_run(scale)
-    task = replace(run.model.task, two_phase=False, controller_steps=None)
+    task = replace(run.model.task, controller_steps=0)
     joint = replace(run, recipe="claims: joint", model=replace(run.model, task=task))
     two, one = digits_arm(bench, "two phases", run, seeds), digits_arm(bench, "joint", joint, seeds)
     gaps = [a[UNSEEN] - b[UNSEEN] for a, b in zip(two.scores, one.scores)]
