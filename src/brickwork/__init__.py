@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "load": "brickwork.representation.model",
+    "load": "brickwork.representation.kept",
     "Representation": "brickwork.representation.model",
     "train": "brickwork.api",
     "resume": "brickwork.api",
     "evaluate": "brickwork.api",
+    "generate": "brickwork.using",
+    "predict": "brickwork.using",
+    "inspect": "brickwork.using",
     "build_index": "brickwork.api",
     "open_index": "brickwork.index.index",
     "recipe": "brickwork.api",
@@ -33,8 +36,11 @@ if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as expo
     from brickwork.api import train as train
     from brickwork.core.config import override as override
     from brickwork.index.index import open_index as open_index
+    from brickwork.representation.kept import load as load
     from brickwork.representation.model import Representation as Representation
-    from brickwork.representation.model import load as load
+    from brickwork.using import generate as generate
+    from brickwork.using import inspect as inspect
+    from brickwork.using import predict as predict
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a training left; ``representation`` is ``None`` for a system that does not encode."""
+    """What a training left.
+
+    ``representation`` is ``None`` for a system that does not encode. ``system`` is the trained system, in evaluation
+    mode; ``scores`` are its own numbers on held-out data, where it has a measure of its own.
+    """
 
     folder: Path
     representation: "Representation | None"
     result: "FitResult"
     measurement: "Measurement | None"
+    system: Any = None
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 def recipe_names(slug: str) -> list[str]:
@@ -66,9 +72,9 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.core.seeding import seed_everything
-    from brickwork.data.load import load_task
+    from brickwork.training.run import load_data
 
-    data = load_task(run.data, run.seed)
+    data = load_data(run.system, run.data, run.seed)
     seed_everything(run.seed)
     return registry.load(run.system, "system").build(run.model, data, assets), data
 
@@ -123,18 +129,18 @@ def train(
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
-    from brickwork.evaluation.online import make_validator
+    from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
     from brickwork.training.run import run_to_dict
 
     folder = Path(out)
     system, data = prepared or build(run, folder if resume else None)
-    validate = make_validator(data, run.seed)
+    validate = (system_validator if hasattr(system, "evaluate") else make_validator)(data, run.seed)
 
     def start() -> None:
         """Writes what a resume needs, once the folder is ours."""
         write_json(folder / "config.json", run_to_dict(run))
-        tokenizer = getattr(getattr(system, "encoder", None), "tokenizer", None)
+        tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
 
@@ -152,9 +158,15 @@ def train(
         tensorboard=tensorboard,
         on_start=start,
     )
-    if distributed.rank() != 0 or not hasattr(system, "representation"):
-        return TrainSummary(folder, None, result, None)
-    return _finish(run, folder, system, data, result, measure=measure, progress=progress)
+    system.eval()
+    if distributed.rank() != 0:
+        return TrainSummary(folder, None, result, None, system)
+    finish = (
+        _finish
+        if hasattr(system, "representation") and not hasattr(system, "architecture")
+        else _finish_system
+    )
+    return finish(run, folder, system, data, result, measure=measure, progress=progress)
 
 
 def _finish(
@@ -170,7 +182,6 @@ def _finish(
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.reporting import card, run_report
 
-    system.eval()
     representation: Representation = system.representation()
     measurement = None
     if measure:
@@ -181,7 +192,34 @@ def _finish(
     representation.card = card(run, data, result, measurement)
     representation.save(folder)
     run_report(folder, run, data, measurement)
-    return TrainSummary(folder, representation, result, measurement)
+    return TrainSummary(folder, representation, result, measurement, system)
+
+
+def _finish_system(
+    run: "RunConfig",
+    folder: Path,
+    system: Any,
+    data: "TaskData",
+    result: "FitResult",
+    *,
+    measure: bool,
+    progress: "Progress | None",
+) -> TrainSummary:
+    """Keeps a system whole, with its own numbers on held-out data."""
+    from brickwork.reporting import card, run_report
+    from brickwork.representation.kept import save_system
+
+    scores: dict[str, float] = {}
+    if measure and hasattr(system, "evaluate") and len(data.test):
+        if progress is not None:
+            progress.message("measuring on held-out data …")
+        scores = dict(system.evaluate(data.test))
+        write_json(folder / "evaluation.json", {"scores": scores})
+    system.card = {**card(run, data, result, None), "scores": scores}
+    save_system(system, folder)
+    run_report(folder, run, data, None, scores)
+    representation = system.representation() if hasattr(system, "representation") else None
+    return TrainSummary(folder, representation, result, None, system, scores)
 
 
 def resume(
@@ -199,12 +237,7 @@ def resume(
     """
     from brickwork.training.run import run_from_dict
 
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} holds no run (config.json is missing); start one with: brickwork train"
-        )
-    run = run_from_dict(read_json(path))
+    run = run_from_dict(run_values(Path(folder)))
     return train(
         run,
         folder,
@@ -214,6 +247,20 @@ def resume(
         progress=progress,
         tensorboard=tensorboard,
     )
+
+
+def run_values(folder: Path) -> dict[str, Any]:
+    """The configuration in a run folder, as plain values.
+
+    Raises:
+        ArtifactError: the folder holds no run.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} holds no run (config.json is missing); start one with: brickwork train"
+        )
+    return read_json(path)
 
 
 def evaluate(
@@ -228,7 +275,8 @@ def evaluate(
     baselines: bool = True,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Quality and cost at every size on the held-out part of ``data``, as plain JSON values.
+    """Quality and cost at every size on the held-out part of ``data``, as plain JSON values; the own numbers of a
+    system that was kept whole.
 
     ``data`` is a path or a known set, split as in training (same ``seed``: same test part).
     """
@@ -238,12 +286,18 @@ def evaluate(
     from brickwork.data.load import load_task
     from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
+    from brickwork.representation.kept import load
+    from brickwork.training.run import load_data
 
     config = DataConfig(source=str(data), limit=limit)
     if columns is not None:
         config = replace(config, columns=columns)
+    found: Any = load(model) if isinstance(model, str | Path) else model
+    if hasattr(found, "evaluate"):
+        task = load_data(found.slug, config, seed)
+        return {"data": describe(task), "retrieval": [], "scores": dict(found.evaluate(task.test))}
     task = load_task(config, seed)
-    representation = _representation(model)
+    representation = _representation(found)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()
     if baselines:
         for entry in summary["retrieval"]:

@@ -143,8 +143,14 @@ def training_curves(folder: Path) -> tuple[Any, ...]:
     return curves_from_records(flat, {"loss": ["loss"], "validation quality": quality})
 
 
-def run_report(folder: Path, run: "RunConfig", data: "TaskData", measurement: "Measurement | None") -> Path:
-    """Writes ``report.html`` for a run without a before."""
+def run_report(
+    folder: Path,
+    run: "RunConfig",
+    data: "TaskData",
+    measurement: "Measurement | None",
+    scores: Mapping[str, float] | None = None,
+) -> Path:
+    """Writes ``report.html`` for a run without a before; ``scores``: a system's own numbers on held-out data."""
     grids = list(measurement.grids.values()) if measurement else []
     environment = folder / "env.json"
     return write_report(
@@ -153,7 +159,7 @@ def run_report(folder: Path, run: "RunConfig", data: "TaskData", measurement: "M
             title=f"{run.system} on {data.name}",
             subtitle=f"recipe {run.recipe}, seed {run.seed}",
             created=datetime.date.today().isoformat(),
-            facts=facts(data),
+            facts={**facts(data), **{name: f"{value:.4g}" for name, value in (scores or {}).items()}},
             retrieval=tuple(retrieval_part(grid) for grid in grids),
             costs=costs(grids[0]) if grids else None,
             curves=training_curves(folder),

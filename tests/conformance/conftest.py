@@ -7,6 +7,7 @@ depend on what is installed.
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +42,34 @@ class Case:
         """Inputs to encode: images, or texts of mixed lengths."""
         columns = self.data.train.take(list(rows))
         return columns["input"] if "input" in columns else columns["positive"]
+
+    def does(self, capability: str) -> bool:
+        """Whether the card of the system says so: ``encodes``, ``predicts``, ``generates``, ``traces``."""
+        return capability in registry.card(self.slug).capabilities
+
+    def needs(self, capability: str) -> None:
+        """Skips the test for systems of another kind."""
+        if not self.does(capability):
+            pytest.skip(f"{self.slug} is no system that {capability}")
+
+    def answers(self, system: torch.nn.Module, rows: range | list[int]) -> dict[str, np.ndarray]:
+        """What the system gives for some rows, whatever it does: vectors, predictions, texts, numbers of its own.
+
+        Floating-point numbers stay numbers; all else is compared as text.
+        """
+        found: dict[str, Any] = {}
+        examples = self.data.train.select(list(rows))
+        if self.does("encodes"):
+            found["vectors"] = np.asarray(system.encode(self.inputs(rows)))
+        if self.does("predicts"):
+            found |= system.predict(examples.columns)
+        if self.does("generates"):
+            prompts = [text[:20] for text in self.inputs(rows)]
+            found["texts"] = system.generate(prompts, max_tokens=4, temperature=1.0, top_k=0, seed=0)
+        if self.does("evaluates"):
+            found |= {name: [value] for name, value in system.evaluate(examples).items()}
+        arrays = {name: np.asarray(value) for name, value in found.items()}
+        return {name: a if a.dtype.kind == "f" else a.astype(str) for name, a in arrays.items()}
 
 
 def smoke(slug: str) -> RunConfig:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,7 +70,9 @@ def tasks(case: Any) -> list[TaskData]:
     """The smoke data in every form that some system could take: as it is, as scored pairs, as labelled texts."""
     data = case.data
     found = [data]
-    if data.modality == "text":
+    if data.modality not in ("text", "image"):
+        return found
+    if data.modality == "text" and data.kind == "pairs":
         columns = data.train.take(range(64))
         generator = torch.Generator().manual_seed(0)
         score = torch.rand(64, generator=generator).tolist()
@@ -126,8 +129,15 @@ def trace(slug: str, model: Any, data: TaskData) -> Any:
         optimiser.zero_grad()
         output.total.backward()
         optimiser.step()
-    inputs = data.train.take(range(3))
-    return [*seen, system.eval().encode(inputs["input"] if "input" in inputs else inputs["anchor"]).tolist()]
+    rows = data.train.take(range(3))
+    system.eval()
+    if hasattr(system, "encode"):
+        seen.append(system.encode(rows["input"] if "input" in rows else rows["anchor"]).tolist())
+    if hasattr(system, "predict"):
+        seen.append({name: np.asarray(column).tolist() for name, column in system.predict(rows).items()})
+    if hasattr(system, "generate"):
+        seen.append(system.generate(["a"], max_tokens=4, temperature=1.0, top_k=0, seed=0))
+    return seen
 
 
 def with_value(config: Any, path: str, value: Any) -> Any:

@@ -14,19 +14,22 @@ import torch
 import brickwork
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
+from brickwork.inspection.traces import render_traces
+from brickwork.representation.kept import save_system
 from brickwork.training.loop import fit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS = range(9)
 
-# Encodes in a process of its own, so that nothing but the folder can carry the model over.
+# In a process of its own, so that nothing but the folder can carry the model over.
 CHILD = """
 import json, sys, numpy as np, torch
 torch.set_num_threads(1)
 import brickwork
 inputs = np.load(sys.argv[2])["inputs"]
 inputs = inputs.tolist() if inputs.dtype.kind == "U" else inputs
-vectors = brickwork.load(sys.argv[1]).encode(inputs, precision="fp32")
+from brickwork.representation.model import load
+vectors = load(sys.argv[1]).encode(inputs, precision="fp32")
 np.save(sys.argv[3], vectors)
 """
 
@@ -41,6 +44,7 @@ def trained(case, tmp_path_factory):
 
 def test_encode_is_the_same_every_time_and_in_batches(case, trained):
     """Item 5."""
+    case.needs("encodes")
     model = trained[0].representation()
     inputs = case.inputs(ROWS)
     whole = model.encode(inputs, precision="fp32")
@@ -52,8 +56,8 @@ def test_encode_is_the_same_every_time_and_in_batches(case, trained):
 
 def test_encode_survives_saving_and_another_process(case, trained, tmp_path):
     """Item 5."""
-    model = trained[0].representation()
-    model.save(tmp_path / "model")
+    case.needs("encodes")
+    model = keep(trained[0], tmp_path / "model").representation()
     inputs = case.inputs(ROWS)
     np.savez(tmp_path / "inputs.npz", inputs=np.asarray(inputs))
     paths = [str(tmp_path / name) for name in ("model", "inputs.npz", "vectors.npy")]
@@ -63,8 +67,57 @@ def test_encode_survives_saving_and_another_process(case, trained, tmp_path):
     np.testing.assert_allclose(np.load(paths[2]), expected, atol=1e-6)
 
 
+def assert_same_answers(found, expected, tolerance=1e-5):
+    """Every answer as expected, numbers within ``tolerance``."""
+    assert found.keys() == expected.keys()
+    assert expected, "a system that answers nothing cannot be compared"
+    for name, values in expected.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(found[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
+        else:
+            assert (found[name] == values).all(), name
+
+
+def keep(system, folder):
+    """Saves what the user keeps of a system; gives the system back."""
+    if hasattr(system, "architecture"):
+        save_system(system.eval(), folder)
+    else:
+        system.representation().save(folder)
+    return system
+
+
+def test_a_system_that_is_kept_whole_answers_as_before(case, trained, tmp_path):
+    """Item 5, for what is more than an encoder. The folder is all that the new one is made from."""
+    if not hasattr(trained[0], "architecture"):
+        pytest.skip(f"{case.slug} is kept as an encoder")
+    system = keep(trained[0], tmp_path / "model")
+    loaded = brickwork.load(tmp_path / "model")
+    assert type(loaded) is type(system)
+    assert not loaded.training
+    assert json.loads(json.dumps(loaded.architecture())) == json.loads(json.dumps(system.architecture()))
+    assert_same_answers(case.answers(loaded, ROWS), case.answers(system, ROWS))
+    save_system(loaded, tmp_path / "again")
+    manifests = [json.loads((tmp_path / n / "brickwork.json").read_text()) for n in ("model", "again")]
+    assert manifests[0]["fingerprint"] == manifests[1]["fingerprint"]
+
+
+def test_traces_describe_the_rows(case, trained):
+    """Each trace has a row for each thing that was watched, and names for all modules; shares sum to one."""
+    case.needs("traces")
+    traces = trained[0].eval().trace(case.data.train.select(list(ROWS)))
+    assert traces
+    assert len({trace.name for trace in traces}) == len(traces)
+    for trace in traces:
+        assert np.isfinite(trace.usage).all()
+        if trace.unit == "share":
+            np.testing.assert_allclose(trace.usage.sum(1), 1, atol=1e-4)
+    assert "<table" in render_traces("title", traces, len(ROWS)) or all(t.time is None for t in traces)
+
+
 def test_every_trained_size_can_be_asked_for(case, trained):
     """Truncation, then normalisation: a cut vector is the normalised start of the uncut one."""
+    case.needs("encodes")
     model = trained[0].representation()
     inputs = case.inputs(ROWS)
     for layers in model.axes.layers:
@@ -131,8 +184,7 @@ def test_resume_ends_with_the_same_bits(case, trained, tmp_path):
 
 def test_damaged_weights_are_refused_by_name(case, trained, tmp_path):
     """Item 10: missing, unexpected and misshapen tensors, and a pickle."""
-    model = trained[0].representation()
-    model.save(tmp_path / "model")
+    keep(trained[0], tmp_path / "model")
     path = tmp_path / "model" / "model.safetensors"
     tensors = load_tensors(path)
     name = sorted(tensors)[0]

@@ -8,22 +8,38 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork.core.types import CachesGradients, Encodes, LossOutput, Trainable
+from brickwork.core.types import (
+    CachesGradients,
+    Encodes,
+    Evaluates,
+    Generates,
+    LossOutput,
+    Predicts,
+    Traces,
+    Trainable,
+)
 
 ROWS = range(16)
 
 
 def test_protocols(case):
+    """A system can do what its card says, and says what it can do."""
     system = case.fresh()
     assert isinstance(system, Trainable)
-    if "encodes" in case_capabilities(case):
-        assert isinstance(system, Encodes)
-
-
-def case_capabilities(case):
-    from brickwork.core import registry
-
-    return registry.card(case.slug).capabilities
+    able = {
+        "encodes": Encodes,
+        "predicts": Predicts,
+        "generates": Generates,
+        "evaluates": Evaluates,
+        "traces": Traces,
+    }
+    for capability, protocol in able.items():
+        assert isinstance(system, protocol) == case.does(capability), capability
+    assert hasattr(system, "representation") or hasattr(system, "architecture"), (
+        "nothing for the user to keep"
+    )
+    if case.does("encodes"):
+        assert hasattr(system, "representation")
 
 
 def test_loss_is_a_finite_scalar_that_reaches_every_parameter(case):
@@ -63,11 +79,15 @@ def test_odd_batches(case, rows):
     """Item 4."""
     system = case.fresh()
     assert math.isfinite(system.loss(case.batch(system, rows)).total.item())
-    assert system.encode(case.inputs(rows)).shape == (len(rows), system.axes.full_dim)
+    if case.does("encodes"):
+        assert system.encode(case.inputs(rows)).shape == (len(rows), system.axes.full_dim)
+    for name, values in case.answers(system.eval(), rows).items():
+        assert values.dtype.kind != "f" or np.isfinite(values).all(), name
 
 
 def test_empty_and_longest_inputs(case):
     """Item 4: no input, an empty text or blank image, and a text of more tokens than are allowed."""
+    case.needs("encodes")
     system = case.fresh().eval()
     if case.data.modality == "text":
         odd = ["", " ", "word " * 5000, "\u0000", "日本語 🙂"]
@@ -81,11 +101,22 @@ def test_empty_and_longest_inputs(case):
 
 
 def test_rows_do_not_depend_on_their_place(case):
-    """Item 4: a permuted batch gives permuted vectors, and the same loss."""
+    """Item 4: a permuted batch gives permuted vectors and predictions, and the same loss."""
     system = case.fresh().eval()
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0)).tolist()
-    straight, shuffled = system.encode(case.inputs(ROWS)), system.encode(case.inputs(order))
-    torch.testing.assert_close(shuffled, straight[order], rtol=1e-5, atol=1e-6)
+    if case.does("encodes"):
+        straight, shuffled = system.encode(case.inputs(ROWS)), system.encode(case.inputs(order))
+        torch.testing.assert_close(shuffled, straight[order], rtol=1e-5, atol=1e-6)
+    if case.does("predicts"):
+        answers = [system.predict(case.data.train.take(list(rows))) for rows in (ROWS, order)]
+        for name, values in answers[0].items():
+            expected, found = np.asarray(values)[order], np.asarray(answers[1][name])
+            same = (
+                np.allclose(found, expected, atol=1e-5)
+                if expected.dtype.kind == "f"
+                else (found == expected).all()
+            )
+            assert same, name
     with torch.no_grad():
         one, other = (system.loss(case.batch(system, rows)).total for rows in (ROWS, order))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -51,5 +51,6 @@ def test_losses_and_weights_are_those_of_one_process(tmp_path, start, devices, s
         torch.testing.assert_close(found, weights, rtol=1e-4, atol=1e-5)
         reason = "already holds a run" if rank == 0 else "stopped because the first process did"
         assert reason in report["refused"], "a second training in the folder"
+        assert (tmp_path / "two" / f"left-{rank}").read_text() == "True", "its threads may outlive Python"
     lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 13)), "only the first process writes"

@@ -5,6 +5,7 @@ then lets the last one finish. Importing torch takes seconds and forking none, s
 ``fit FOLDER DEVICES [field=value …]``: one training, on several processes if asked or begun by torchrun.
 """
 
+import atexit
 import json
 import os
 import random
@@ -97,8 +98,17 @@ def kills(folder: Path, count: int, seed: int) -> dict:
     }
 
 
+def _say_whether_left(folder: Path) -> None:
+    left = not torch.distributed.is_initialized()
+    (folder / f"left-{os.environ.get('LOCAL_RANK', 0)}").write_text(str(left))
+
+
 def several(folder: Path, devices: int, settings: list[str]) -> None:
-    """Trains; then tries to train in the same folder, which the first process refuses and all learn of."""
+    """Trains; then tries to train in the same folder, which the first process refuses and all learn of.
+
+    At exit, after all that the training registered to be done there, it says whether it left its group.
+    """
+    atexit.register(_say_whether_left, folder)
     system, config = Toy(), override(CONFIG, settings)
     result = fit(system, toy_data(), config, folder, seed=0, devices=devices)
     weights = torch.cat([p.detach().flatten() for p in system.parameters()]).double()

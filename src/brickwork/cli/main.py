@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from brickwork.cli import catalogue, claims, datasets, doctor, indexing, models, output, serve, training
+from brickwork.cli import (
+    catalogue,
+    claims,
+    datasets,
+    doctor,
+    indexing,
+    models,
+    output,
+    serve,
+    systems,
+    training,
+)
 from brickwork.cli.options import write_epilog
 from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted
 
@@ -113,7 +124,7 @@ def options(
     """Learn an elastic encoder for your documents, measure it, index it, search it."""
 
 
-for module in (training, models, indexing, serve, catalogue, claims, datasets, doctor):
+for module in (training, models, systems, indexing, serve, catalogue, claims, datasets, doctor):
     module.register(app)
 
 

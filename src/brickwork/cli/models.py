@@ -151,6 +151,9 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         for name, metrics in part.get("baselines", {}).items():
             out.print(f"  {name} {metrics['ndcg@10']:.3f}", style="dim")
     for name, values in found["scores"].items():
+        if isinstance(values, float):
+            out.print(f"{name} {values:.4g}")
+            continue
         out.print(_size_table(name, {(v["layers"], v["dim"]): v["value"] for v in values}))
     if not found["retrieval"] and not found["scores"]:
         table = Table(box=None, show_header=False)

@@ -168,29 +168,44 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
     made = sorted(f.name for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     if as_json:
         measured = summary.measurement.summary() if summary.measurement is not None else None
+        measured = {"scores": summary.scores} if summary.scores else measured
         seconds = round(summary.result.seconds, 3)
         numbers = {"folder": str(folder), "steps": summary.result.step, "seconds": seconds}
         output.emit_json({**numbers, "files": made, "evaluation": measured})
     else:
         print(folder)
     output.hint(f"made {', '.join(made)}", quiet)
+    if summary.scores:
+        output.hint(
+            "held out: " + ", ".join(f"{name} {value:.4g}" for name, value in summary.scores.items()), quiet
+        )
     if (folder / "report.html").is_file():
         output.hint(f"look at it in a browser: {folder / 'report.html'}", quiet)
-    if summary.representation is not None:
-        output.next_commands(_next(folder), quiet)
+    if commands := _next(folder, summary):
+        output.next_commands(commands, quiet)
 
 
-def _next(folder: Path) -> dict[str, str]:
+def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     """What to do with a trained model, on the data and with the split that it was trained with."""
     from brickwork.core.files import read_json
 
     run = read_json(folder / "config.json")
+    found = {}
+    for method, what, command in (
+        ("predict", "predict for new rows", "predict {} your-rows.csv"),
+        ("generate", "let it write", 'generate {} "a beginning"'),
+        ("trace", "look at its modules at work", "inspect {}"),
+    ):
+        if hasattr(summary.system, method):
+            found[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
+    if summary.representation is None:
+        return found
     data = run["data"]
     model, index, source = (shlex.quote(text) for text in (str(folder), f"{folder}-index", data["source"]))
     columns = [f" --column {role}={shlex.quote(name)}" for role, name in data["columns"].items() if name]
     same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
     seed = f" --seed {run['seed']}" if run["seed"] else ""
-    return {
+    return found | {
         "measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}",
         "index documents with it": f"brickwork index {model} {source}{''.join(columns)} --out {index}",
         "search them": f'brickwork search {index} "your question"',

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -100,6 +100,47 @@ class LossOutput:
         return cls(total, dict(terms), weights, dict(stats or {}))
 
 
+@dataclass(frozen=True)
+class RouterOutput:
+    """Where each of T tokens (rows, steps) goes among E modules, K of them each, and what that decision costs.
+
+    ``weights`` (T, K) of the chosen modules ``index`` (T, K), from ``logits`` (T, E) over all; ``aux`` holds scalar
+    losses that train the router, not yet weighted, and ``stats`` numbers to log. A soft router chooses all: K = E.
+    """
+
+    weights: Float[Tensor, "tokens chosen"]
+    index: Int64[Tensor, "tokens chosen"]
+    logits: Float[Tensor, "tokens modules"]
+    aux: Mapping[str, Tensor] = field(default_factory=dict)
+    stats: Mapping[str, float | Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What the modules of one router, gate or chain did on some examples: what inspection pages draw.
+
+    ``usage`` (R, E): how much each of ``modules`` served each row (a sample, a text, a window); shares where ``unit`` is
+    ``share`` (rows sum to 1), else contributions in ``unit``. ``time`` (S, E): the mean over rows at each of S steps.
+    ``domain``: the kind of each row, where there are kinds.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    usage: Float[np.ndarray, "rows modules"]
+    time: Float[np.ndarray, "steps modules"] | None = None
+    domain: tuple[str, ...] | None = None
+    unit: str = "share"
+
+    def __post_init__(self) -> None:
+        for name, table in (("usage", self.usage), ("time", self.time)):
+            if table is not None and table.shape[1] != len(self.modules):
+                raise ValueError(
+                    f"{self.name}: {name} has {table.shape[1]} columns for {len(self.modules)} modules"
+                )
+        if self.domain is not None and len(self.domain) != len(self.usage):
+            raise ValueError(f"{self.name}: {len(self.domain)} domains for {len(self.usage)} rows")
+
+
 def batch_size(batch: Batch) -> int:
     """The number of rows of a batch."""
     for value in batch.values():
@@ -147,3 +188,49 @@ class Encodes(Protocol):
     def encode(
         self, inputs: Any, dim: int | None = None, layers: int | None = None
     ) -> Float[Tensor, "n dim"]: ...
+
+
+class Keeps(Protocol):
+    """A system that is kept whole, because it is more than an encoder.
+
+    ``architecture()`` gives JSON values from which ``restore(architecture, tokenizer_json)`` of its module ``system``
+    rebuilds it with fresh weights; its texts go through ``tokenizer``, if it has one.
+    """
+
+    def architecture(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Evaluates(Protocol):
+    """A system that says how good it is on held-out examples, in named numbers."""
+
+    def evaluate(self, examples: Any) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A system that answers rows of named columns with named columns of as many rows.
+
+    ``reads`` says what a file of inputs is to it: ``texts`` or ``images`` arrive as the column ``input``, ``columns``
+    as they are called in the file.
+    """
+
+    reads: Literal["texts", "images", "columns"]
+
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A system that continues texts."""
+
+    def generate(
+        self, prompts: Sequence[str], *, max_tokens: int, temperature: float, top_k: int, seed: int
+    ) -> list[str]: ...
+
+
+@runtime_checkable
+class Traces(Protocol):
+    """A system whose modules can be watched at work."""
+
+    def trace(self, examples: Any) -> list[Trace]: ...

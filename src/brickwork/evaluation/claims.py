@@ -154,10 +154,10 @@ class Workbench:
     def data(self, run: "RunConfig") -> "TaskData":
         """The task data of a run configuration."""
         from brickwork.core.config import fingerprint
-        from brickwork.data.load import load_task
+        from brickwork.training.run import load_data
 
-        key = ("data", fingerprint(run.data), run.seed)
-        return self.memo(key, lambda: load_task(run.data, run.seed))
+        key = ("data", run.system, fingerprint(run.data), run.seed)
+        return self.memo(key, lambda: load_data(run.system, run.data, run.seed))
 
     def train(self, run: "RunConfig") -> Trained:
         """The system of ``run``, trained as it says and left in evaluation mode."""

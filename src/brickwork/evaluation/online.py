@@ -47,6 +47,15 @@ def make_validator(
     return _pairs(data.validation, rng, max_queries, max_documents)
 
 
+def system_validator(data: "TaskData", seed: int, *, max_rows: int = MAX_QUERIES) -> Validator:
+    """A function from a system that measures itself to its numbers on a part of the validation data."""
+    rows = np.random.default_rng(seed).permutation(len(data.validation))[:max_rows]
+    if not len(rows):
+        return lambda system: {}
+    examples = data.validation.select(rows.tolist())
+    return lambda system: dict(system.evaluate(examples))
+
+
 def small_size(axes: "ElasticAxes") -> tuple[int, int]:
     """The trained dim nearest to an eighth of the full one, and the trained depth nearest to half."""
 

@@ -5,12 +5,34 @@ multiplied by twenty.
 Shape legend: B pairs, N explicit negatives, D numbers.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from brickwork.core.distributed import all_gather_with_grad, rank, world_size
+
+
+class LearnedTemperature(nn.Module):
+    """A temperature that is learned, as the logarithm of its inverse, so that it stays positive.
+
+    ``smallest``: it is not used below (CLIP clamps the inverse at 100, Radford et al. 2021, section 2.5). A parameter that
+    has gone further still gets a gradient, and so comes back.
+    """
+
+    def __init__(self, start: float = 0.07, smallest: float = 0.01):
+        super().__init__()
+        if not 0 < smallest <= start:
+            raise ValueError(f"a temperature of {start} cannot start below its smallest value, {smallest}")
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(start)))
+        self.largest = -math.log(smallest)
+
+    def forward(self) -> Float[Tensor, ""]:
+        """The temperature now."""
+        over = (self.log_scale - self.largest).clamp(min=0).detach()
+        return torch.exp(over - self.log_scale)
 
 
 def info_nce(
@@ -18,7 +40,7 @@ def info_nce(
     positive: Float[Tensor, "batch dim"],
     negative: Float[Tensor, "num_negatives dim"] | None = None,
     *,
-    temperature: float = 0.05,
+    temperature: float | Tensor = 0.05,
     group: Int64[Tensor, " batch"] | None = None,
     symmetric: bool = False,
 ) -> Float[Tensor, ""]:

@@ -44,6 +44,48 @@ def render(representation: "Representation") -> str:
         "## What a cut costs",
         _costs(representation),
     ]
+    return _ended(parts, card, system)
+
+
+def render_system(slug: str, card: Mapping[str, Any]) -> str:
+    """The card of a system that is kept whole. ``card["scores"]``: what was measured on held-out data, by name."""
+    system = registry.card(slug)
+    parts = [
+        f"---\n{_yaml(card, None, ['brickwork', slug])}\n---",
+        f"# {_line(card.get('name') or system.title)}",
+        _line(card.get("summary") or system.summary),
+        "## How to use it",
+        _system_usage(system.capabilities),
+        "## What it was trained on",
+        _facts(card, system),
+    ]
+    if scores := card.get("scores"):
+        rows = [(_line(name), f"{value:.4g}") for name, value in scores.items()]
+        parts += ["## Quality on held-out data", _table(("", ""), rows)]
+    return _ended(parts, card, system)
+
+
+def _system_usage(capabilities: Sequence[str]) -> str:
+    lines = ["import brickwork", "", 'model = brickwork.load("path/to/this/folder")']
+    commands = []
+    if "predicts" in capabilities:
+        lines.append("answers = model.predict(columns)  # named columns in, named columns out")
+        commands.append("brickwork predict path/to/this/folder my-rows.csv --out answers.csv")
+    if "generates" in capabilities:
+        lines.append(
+            'texts = model.generate(["a beginning"], max_tokens=100, temperature=0.8, top_k=0, seed=0)'
+        )
+        commands.append('brickwork generate path/to/this/folder "a beginning"')
+    if "encodes" in capabilities:
+        lines.append("vectors = model.encode(inputs)")
+    if "traces" in capabilities:
+        commands.append("brickwork inspect path/to/this/folder")
+    python = "```python\n" + "\n".join(lines) + "\n```"
+    return python + ("\n\n```bash\n" + "\n".join(commands) + "\n```" if commands else "")
+
+
+def _ended(parts: list[str], card: Mapping[str, Any], system: registry.SystemCard | None) -> str:
+    """The card with its last sections."""
     if citation := card.get("citation") or (bibtex(system) if system else None):
         parts += ["## Citation", f"```bibtex\n{str(citation).strip()}\n```"]
     parts.append("## Licence")
@@ -78,14 +120,19 @@ def _system(representation: "Representation") -> registry.SystemCard | None:
 
 
 def _front_matter(representation: "Representation") -> str:
+    is_text = representation.encoder.kind == "text"
+    task = "sentence-similarity" if is_text else "image-feature-extraction"
+    tags = ["brickwork", "feature-extraction", "matryoshka", "embeddings"]
+    return _yaml(representation.card, task, tags)
+
+
+def _yaml(card: Mapping[str, Any], task: str | None, tags: list[str]) -> str:
     from huggingface_hub import ModelCardData
 
-    card, is_text = representation.card, representation.encoder.kind == "text"
-    tags = ["brickwork", "feature-extraction", "matryoshka", "embeddings"]
     base = card.get("base")
     data = ModelCardData(
         library_name="brickwork",
-        pipeline_tag="sentence-similarity" if is_text else "image-feature-extraction",
+        pipeline_tag=task,
         tags=tags,
         license=card.get("licence"),
         language=card.get("language"),

@@ -4,8 +4,6 @@ model = brickwork.load("runs/demo")
 vectors = model.encode(["a text", "another"], dim=64, layers=3)
 """
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +15,9 @@ from jaxtyping import Float32
 from torch import nn
 
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import BrickworkWarning, ConfigError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError
 from brickwork.representation.encode import encode
+from brickwork.representation.folder import MANIFEST, fingerprint, read_folder, tokenizer_json, unfinished
 from brickwork.representation.inference import Precision
 from brickwork.representation.truncate import truncate
 
@@ -137,13 +136,9 @@ class Representation:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any weight, the architecture or the tokenizer."""
-        digest = hashlib.sha256(json.dumps(self.encoder.architecture(), sort_keys=True).encode())
-        if getattr(self.encoder, "tokenizer", None) is not None:
-            digest.update(tokenizer_json(self.encoder).encode())
-        for name, tensor in sorted(self.encoder.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()[:16]
+        tokenizer = getattr(self.encoder, "tokenizer", None)
+        text = tokenizer_json(tokenizer) if tokenizer is not None else None
+        return fingerprint(self.encoder.architecture(), text, self.encoder.state_dict())
 
     def save(self, folder: Path | str) -> Path:
         """Writes model.safetensors, tokenizer.json, README.md and, last, brickwork.json with their hashes.
@@ -180,27 +175,42 @@ class Representation:
             warnings.warn(message, BrickworkWarning, stacklevel=4)
 
 
-def tokenizer_json(encoder: Any) -> str:
-    """The tokenizer as one line of JSON, the same before saving and after loading."""
-    return json.dumps(json.loads(encoder.tokenizer.to_str()), sort_keys=True, ensure_ascii=False)
-
-
 def load(path: Path | str, revision: str | None = None) -> Representation:
     """The model in a run folder, a SentenceTransformer folder or a repository on the hub.
 
     ``revision``: branch, tag or commit of a hub repository. Only safetensors and JSON are read, after their
     hashes were compared; no code comes from a model folder.
 
+    A system that was kept whole gives its representation, if it is an encoder too.
+
     Raises:
-        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
+        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe; or a system that
+            does not encode.
     """
     from brickwork.representation.hub import download
     from brickwork.representation.import_sentence_transformers import import_sentence_transformers
-    from brickwork.representation.store import MANIFEST, load_folder, unfinished
 
     folder = download(path, revision)
     if (folder / MANIFEST).is_file():
-        return load_folder(folder)
+        return read_folder(folder, _restore)
     if (folder / "modules.json").is_file() or (folder / "config_sentence_transformers.json").is_file():
         return import_sentence_transformers(folder)
     raise unfinished(folder)
+
+
+def _restore(manifest: dict[str, Any], files: dict[str, Path]) -> Representation:
+    if manifest["kind"] != "system":
+        from brickwork.representation.store import restore
+
+        return restore(manifest, files)
+    from brickwork.representation.kept import restore_system
+
+    system: Any = restore_system(manifest, files)
+    if not hasattr(system, "representation"):
+        raise ArtifactError(
+            f"the model is a whole system, {system.slug}, and gives no vectors; `brickwork info {system.slug}` says what "
+            "it can do, and brickwork.load gives it to Python"
+        )
+    representation: Representation = system.representation()
+    representation.card = {**system.card, **representation.card}
+    return representation

@@ -5,6 +5,7 @@ Under ``ddp`` each process trains the whole system. Under ``fsdp`` (Zhao et al.:
 state, and the blocks of an encoder are made whole one at a time, while they run. The numbers are the same.
 """
 
+import atexit
 import contextlib
 import copy
 import logging
@@ -64,7 +65,20 @@ def launch(config: TrainConfig, devices: int = 1, strategy: Strategy = "ddp") ->
         accelerator=device, devices=devices, num_nodes=nodes, strategy=chosen, precision=precision
     )
     fabric.launch()
+    if torch.distributed.is_initialized():
+        atexit.unregister(_leave)
+        atexit.register(_leave)
     return fabric, reason
+
+
+def _leave() -> None:
+    """Ends the threads that talk to the other processes, while Python still runs.
+
+    Fabric does this for NCCL alone. A gloo thread that frees the tensors of a last message while the interpreter is
+    being taken down aborts the process ("terminate called without an active exception").
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _check(config: TrainConfig, device: str, devices: int, world: int, strategy: str) -> None:

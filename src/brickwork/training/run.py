@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError
 from brickwork.data.config import DataConfig
 from brickwork.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from brickwork.data.types import TaskData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +41,14 @@ def run_from_dict(values: Mapping[str, Any]) -> RunConfig:
     if not isinstance(slug, str):
         raise ConfigError("option 'system' is required: the slug of a system, as in `brickwork list`")
     return from_dict(RunConfig, values, types={"model": registry.load(slug, "system").Config})
+
+
+def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":
+    """The data of a run, read as the system reads it: by ``load_data`` of its module ``system``, where it has one.
+
+    Raises:
+        DataError: the source does not exist or cannot be used; names file, row or column and what to do.
+    """
+    from brickwork.data.load import load_task
+
+    return getattr(registry.load(slug, "system"), "load_data", load_task)(config, seed)

@@ -1,6 +1,6 @@
 """The workbench trains each arm once, in memory and, with a folder, across processes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from brickwork.core.errors import Interrupted
+from brickwork.data.config import DataConfig
 from brickwork.evaluation.claims import Workbench
 
 
@@ -28,7 +29,7 @@ class Run:
     recipe: str = "smoke"
     seed: int = 0
     model: Any = Part()
-    data: Any = Part()
+    data: Any = field(default_factory=lambda: DataConfig(limit=1))
     train: Any = Part()
 
 
@@ -39,7 +40,7 @@ def counted(monkeypatch):
 
     def load_task(config, seed):
         state.loads += 1
-        return SimpleNamespace(train=f"train {config.value} {seed}")
+        return SimpleNamespace(train=f"train {config.limit} {seed}")
 
     def fit(system, data, config, folder, *, seed):
         state.fits += 1

@@ -1,0 +1,116 @@
+"""What one does with a system that was kept whole: ``predict``, ``generate``, ``inspect``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brickwork.cli import output
+from brickwork.cli.options import AsJson, Columns, Data, Limit, Quiet, add, column_names
+
+Run = Annotated[str, typer.Argument(help="A run folder or a hub id.", show_default=False)]
+_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs of this module."""
+    add(app, predict, "Use", "brickwork predict runs/patients new.csv --out answers.csv")
+    add(
+        app,
+        generate,
+        "Use",
+        'brickwork generate runs/lm "def add(" --max-tokens 60',
+        'brickwork generate runs/lm "Once" --temperature 0 --json',
+    )
+    add(
+        app,
+        inspect,
+        "Learn",
+        "brickwork inspect runs/lm",
+        "brickwork inspect runs/lm other-texts/ --out modules.html",
+    )
+
+
+def predict(
+    model: Run,
+    data: Data,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .csv, .parquet or .jsonl file (default: the screen).", show_default=False),
+    ] = None,
+    columns: Columns = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """What a trained system says of each row of a file."""
+    from brickwork import using
+
+    with output.results_only(as_json):
+        answers = using.predict(model, data, out, columns=column_names(columns), limit=limit)
+    plain = {
+        name: column.tolist() if hasattr(column, "tolist") else list(column)
+        for name, column in answers.items()
+    }
+    rows = [dict(zip(plain, row)) for row in zip(*plain.values())]
+    if as_json:
+        output.emit_json(rows)
+    elif out is not None:
+        print(out)
+        output.hint(f"{len(rows):,} rows: {', '.join(plain)}", quiet)
+    else:
+        _show(list(plain), rows[:_SHOWN])
+        if len(rows) > _SHOWN:
+            output.hint(f"… and {len(rows) - _SHOWN:,} more; --out FILE writes all of them", quiet)
+
+
+def _show(names: list[str], rows: list[dict]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    output.console().print(table)
+
+
+def generate(
+    model: Run,
+    prompts: Annotated[list[str], typer.Argument(help="One or more beginnings.", show_default=False)],
+    max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens more.")] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0: the likeliest token each time.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from the K likeliest tokens (0: from all).")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Continue texts with a trained language model."""
+    from brickwork import using
+
+    with output.results_only(as_json):
+        texts = using.generate(
+            model, prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed
+        )
+    if as_json:
+        output.emit_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)])
+    else:
+        print("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
+
+
+def inspect(
+    run: Annotated[Path, typer.Argument(help="The run folder of a finished training.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Argument(help="Other data than that of the run.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write (default: RUN/inspect.html).", show_default=False)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Watch at most N examples.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a page of what each module does: use by domain, gates over time, load."""
+    from brickwork import using
+
+    page = using.inspect(run, data, out, limit=limit)
+    print(page)
+    output.hint("look at it in a browser", quiet)

@@ -1,0 +1,62 @@
+"""Inputs to predict for: texts, images, or rows of columns as they are called in the file."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from brickwork.core.errors import DataError
+from brickwork.data.columns import match
+from brickwork.data.config import ColumnNames
+from brickwork.data.load import read_documents
+from brickwork.data.readers import ReadReport, column_names, rows
+
+Reads = Literal["texts", "images", "columns"]
+
+
+def read_inputs(
+    source: Path | str, reads: Reads, *, columns: ColumnNames | None = None, limit: int | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """The name of each row and the columns of inputs.
+
+    ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
+    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``.
+
+    Raises:
+        DataError: the source does not exist, is of another kind or holds nothing.
+    """
+    if reads == "texts":
+        documents = list(read_documents(source, columns=columns, limit=limit))
+        return [d.id for d in documents], {"input": [d.text for d in documents]}
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise DataError(
+            f"{path} is no file; this model reads {'a table' if reads == 'columns' else 'an .npy file of images'}"
+        )
+    if reads == "images":
+        images = _images(path)[:limit]
+        return [str(number) for number in range(len(images))], {"input": images}
+    return _table(path, columns or ColumnNames(), limit)
+
+
+def _images(path: Path) -> np.ndarray:
+    try:
+        images = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise DataError(f"{path} is not an .npy array of images: {error}") from None
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(f"{path} must hold one array of uint8, images × height × width × channels")
+    return images
+
+
+def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str], dict[str, Any]]:
+    report = ReadReport()
+    names = column_names(path)
+    found = list(islice(rows(path, report, names), limit))
+    report.warn()
+    if not found:
+        raise DataError(f"{path} holds no row; give a table with at least one")
+    roles = match(names, chosen, str(path))
+    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in found]
+    return known, {name: [row.get(name) for _, row in found] for name in names}

@@ -1,0 +1,113 @@
+"""A whole system in a model folder: for what is more than an encoder, because it predicts, generates or decodes.
+
+The system says what it is made of (``architecture()``, JSON values) and its module ``system`` rebuilds it from that
+(``restore(architecture, tokenizer_json)``); the weights come from safetensors. No code comes from the folder: a slug
+that is not in the catalogue is refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from brickwork.core import registry
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import check_tensor_file, read_json
+from brickwork.representation.card import render_system
+from brickwork.representation.folder import (
+    MANIFEST,
+    TOKENIZER,
+    WEIGHTS,
+    fill,
+    fingerprint,
+    read_folder,
+    tokenizer_json,
+    write_folder,
+)
+
+
+def save_system(system: Any, folder: Path | str, card: Mapping[str, Any] | None = None) -> Path:
+    """Writes a system that has ``slug``, ``architecture()`` and perhaps a ``tokenizer``; its own ``card`` is the default.
+
+    Raises:
+        ResourceError: disk full, read-only folder.
+    """
+    tokenizer = getattr(system, "tokenizer", None)
+    text = tokenizer_json(tokenizer) if tokenizer is not None else None
+    architecture, state = system.architecture(), system.state_dict()
+    about = dict(getattr(system, "card", {}) if card is None else card)
+    manifest = {
+        "kind": "system",
+        "system": system.slug,
+        "architecture": architecture,
+        "lineage": {"system": system.slug},
+        "fingerprint": fingerprint(architecture, text, state),
+        "card": about,
+    }
+    return write_folder(Path(folder), manifest, state, text, render_system(system.slug, about))
+
+
+def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn.Module:
+    """The system that a checked manifest describes, in evaluation mode; its ``card`` is what was recorded.
+
+    Raises:
+        ArtifactError: it is of a system that this installation does not have, or the weights do not fit.
+    """
+    slug, architecture = manifest.get("system"), manifest["architecture"]
+    if slug not in registry.slugs():
+        raise ArtifactError(f"the model is of the system {slug!r}, which this Brickwork does not have; known: "
+                            f"{', '.join(registry.slugs())}")  # fmt: skip
+    _check_counts(architecture, len(check_tensor_file(files[WEIGHTS])))
+    tokenizer = files[TOKENIZER].read_text(encoding="utf-8") if TOKENIZER in files else None
+    module = registry.load(slug, "system")
+    if "hub" in _bodies(architecture):  # transformers' models look at their weights while they are built
+        system = module.restore(architecture, tokenizer)
+    else:
+        with torch.device("meta"):
+            system = module.restore(architecture, tokenizer)
+    fill(system, files[WEIGHTS])
+    system.card = dict(manifest["card"])
+    return system.eval()
+
+
+def load(path: Path | str, revision: str | None = None) -> Any:
+    """The model in a folder or a repository on the hub: a :class:`Representation`, or the system that was kept whole.
+
+    A system is given in evaluation mode, with its own methods (``predict``, ``generate``, …). Only safetensors and JSON
+    are read, after their hashes were compared; no code comes from a model folder.
+
+    Raises:
+        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
+    """
+    from brickwork.representation.hub import download
+    from brickwork.representation.model import load as load_representation
+
+    folder = download(path, revision)
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
+    if isinstance(manifest, dict) and manifest.get("kind") == "system":
+        return read_folder(folder, restore_system)
+    return load_representation(folder)
+
+
+def _check_counts(value: Any, num_tensors: int) -> None:
+    """A number of layers or modules beyond the tensors there are would only cost time and memory."""
+    for name, found in _items(value):
+        if name in ("num_layers", "depth") and isinstance(found, int) and found > num_tensors:
+            raise ValueError(f"{name}={found} with {num_tensors} tensors")
+
+
+def _bodies(value: Any) -> set[Any]:
+    return {found for name, found in _items(value) if name == "body" and isinstance(found, str)}
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every name with its value, at any depth."""
+    if isinstance(value, Mapping):
+        for name, found in value.items():
+            yield name, found
+            yield from _items(found)
+    elif isinstance(value, list):
+        for found in value:
+            yield from _items(found)

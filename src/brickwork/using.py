@@ -1,0 +1,118 @@
+"""What one does with a system that was kept whole: predict, generate, look at its modules at work.
+
+import brickwork
+brickwork.generate("runs/lm", ["def add("], max_tokens=50)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.api import run_values
+from brickwork.core import registry
+from brickwork.core.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.data.config import ColumnNames
+
+
+def predict(
+    model: "Path | str | Any",
+    data: Path | str,
+    out: Path | str | None = None,
+    *,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """What a system that predicts says of each row of ``data``: named columns, with an ``id`` for each row.
+
+    ``out``: a .parquet, .csv or .jsonl file to write them to.
+
+    Raises:
+        ArtifactError: the model does not predict.
+        DataError: the data cannot be read as the model reads its inputs.
+    """
+    from brickwork.core.types import Predicts
+    from brickwork.data.inputs import read_inputs
+    from brickwork.data.writers import check_table_path, write_table
+
+    if out is not None:
+        check_table_path(Path(out))
+    system = _system_that(model, Predicts, "predicts")
+    ids, inputs = read_inputs(data, system.reads, columns=columns, limit=limit)
+    answers = {"id": ids, **system.predict(inputs)}
+    if out is not None:
+        write_table(Path(out), answers)
+    return answers
+
+
+def generate(
+    model: "Path | str | Any",
+    prompts: Sequence[str],
+    *,
+    max_tokens: int = 100,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[str]:
+    """Each prompt continued by up to ``max_tokens`` tokens.
+
+    ``temperature`` 0 takes the likeliest token each time; ``top_k`` 0 draws from all.
+
+    Raises:
+        ArtifactError: the model does not generate.
+        ConfigError: an option out of range.
+    """
+    from brickwork.core.types import Generates
+
+    if max_tokens < 1 or temperature < 0 or top_k < 0:
+        raise ConfigError(
+            f"max_tokens={max_tokens}, temperature={temperature}, top_k={top_k}: tokens must be at least 1, the others "
+            "not negative"
+        )
+    system = _system_that(model, Generates, "generates")
+    return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
+
+
+def inspect(
+    folder: Path | str,
+    data: Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    limit: int | None = None,
+) -> Path:
+    """Writes a page of what the modules of a run do on held-out examples, and returns its path.
+
+    ``data``: other data than that of the run. ``out``: default ``inspect.html`` in the run folder.
+
+    Raises:
+        ArtifactError: the folder holds no run, or its system has no modules that can be watched.
+    """
+    from brickwork.core.types import Traces
+    from brickwork.inspection.traces import write_traces
+    from brickwork.training.run import load_data, run_from_dict
+
+    folder = Path(folder)
+    system = _system_that(folder, Traces, "traces")
+    run = run_from_dict(run_values(folder))
+    if data is not None:
+        run = replace(run, data=replace(run.data, source=str(data)))
+    task = load_data(run.system, run.data, run.seed)
+    rows = range(min(len(task.test), limit or len(task.test)))
+    traces = system.trace(task.test.select(rows))
+    title = f"{run.system} on {task.name}"
+    return write_traces(Path(out) if out is not None else folder / "inspect.html", title, traces, len(rows))
+
+
+def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:
+    """The system in ``model``, which has to do what ``protocol`` says."""
+    from brickwork.representation.kept import load
+
+    system = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(system, protocol):
+        able = [slug for slug in registry.slugs() if does in registry.card(slug).capabilities]
+        raise ArtifactError(
+            f"{model} holds a model that does not do this ({does}); systems that do: {', '.join(able) or 'none'}"
+        )
+    return system
