@@ -1,4 +1,4 @@
-"""Modalities that are missing: simulated (at random, by another value, by the label), and tested for depending on a label."""
+"""Missing modalities: simulated (at random, by another value, by the label), and tested for depending on a label."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ MIN_DIFFERENCE = 0.05  # between shares of missing rows; a smaller one is not wo
 def simulate(examples: Examples, layout: TableLayout, config: MissingConfig, seed: int) -> Examples:
     """The examples with one modality deleted from some rows, which are drawn from ``seed``.
 
-    ``mcar``: from ``rate`` of all rows. ``mar``: from ``rate`` of the rows whose first number of modality ``driver`` is above
-    its median. ``mnar``: from ``rate`` of the rows of class ``label`` of the first class target (the protocol of
+    ``mcar``: from ``rate`` of all rows. ``mar``: from ``rate`` of the rows whose first number of modality ``driver`` is
+    above its median. ``mnar``: from ``rate`` of the rows of class ``label`` of the first class target (the protocol of
     MultiModN's authors; with the other label it is their flipped test).
 
     Raises:
@@ -65,6 +65,23 @@ def delete(examples: Examples, modality: str, rows: Sequence[int] | np.ndarray) 
             held = [None if row in gone else value for row, value in enumerate(held)]
         columns[name] = held
     return Examples(columns)
+
+
+def is_present(examples: Examples, modality: str) -> np.ndarray:
+    """For each row, whether any cell of a modality is there. Shapes: → (rows,) bool."""
+    columns = examples.columns
+    held: Any = columns[modality]
+    if isinstance(held, list):
+        present = np.fromiter((value is not None for value in held), dtype=bool, count=len(held))
+    elif held.dtype.kind == "f":
+        present = np.asarray(np.isfinite(held).any(axis=1))
+    else:
+        return np.ones(len(held), dtype=bool)  # pictures in one array: all there
+    for part in ("categories", "texts"):
+        if f"{modality}.{part}" in columns:
+            cells: Any = columns[f"{modality}.{part}"]
+            present = present | (cells != None).any(axis=1)  # noqa: E711 - cell by cell
+    return present
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,16 +141,26 @@ def _groups(values: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, t
     return halves, (f"at most {middle:.4g}", f"above {middle:.4g}")
 
 
-def warn_of_dependence(found: Sequence[LabelDependence], modality_dropout: float) -> None:
-    """One :class:`BrickworkWarning` for all findings, with the remedy."""
-    if not found:
-        return
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
-    warnings.warn(
-        f"{'; '.join(map(str, found[:3]))}{more}. A model can learn from this that a missing modality means a label, and "
-        f"is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
-        "patterns of missing values",
-        BrickworkWarning,
-        stacklevel=3,
+def warn_of_dependence(
+    train: Examples, layout: TableLayout, modality_dropout: float
+) -> list[LabelDependence]:
+    """Tests every modality against every target of the training rows; findings are one :class:`BrickworkWarning`.
+
+    None is given from a ``modality_dropout`` of 0.5 on, which is the remedy.
+    """
+    found = label_dependence(
+        {name: is_present(train, name) for name in layout.names},
+        {target.name: np.asarray(train.columns[target.column]) for target in layout.targets},
+        {target.name: target.classes for target in layout.targets if target.is_class},
     )
+    if found and modality_dropout < 0.5:
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
+        warnings.warn(
+            f"{'; '.join(map(str, found[:3]))}{more}. A model can learn from this that a missing modality means a label, "
+            f"and is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
+            "patterns of missing values",
+            BrickworkWarning,
+            stacklevel=3,
+        )
+    return found

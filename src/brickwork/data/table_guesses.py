@@ -16,7 +16,7 @@ MAX_CATEGORIES = 50
 MAX_CLASSES = 20  # a column of more different whole numbers than this is a number
 _SAMPLE = 5000  # rows that types are guessed from
 _SINGLES = 8  # up to so many columns without groups are modalities of their own
-_TARGET_NAMES = "target targets label labels class y outcome diagnosis".split()
+_TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y", "outcome", "diagnosis")
 _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
@@ -140,7 +140,7 @@ def natural(name: str) -> tuple[bool, float, str]:
 
 
 def column_kind(values: Sequence[Any]) -> str:
-    """``number`` (also dates and truth values), ``category``, ``text``, ``image`` or ``series``; or why a column is of no use:
+    """``number`` (also dates and truth values), ``category``, ``text``, ``image``, ``series``; or why it is of no use:
     ``empty``, ``constant``, ``identifier``, ``nested``."""
     cells = [v for v in table_cells.as_list(values[:_SAMPLE]) if not table_cells.is_missing(v)]
     if not cells:

@@ -12,7 +12,7 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data import splits, table_cells
 from brickwork.data.config import DataConfig
-from brickwork.data.missingness import simulate
+from brickwork.data.missingness import is_present, simulate
 from brickwork.data.readers import ReadReport, column_names, rows
 from brickwork.data.table_guesses import plan_table
 from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
@@ -146,23 +146,6 @@ def is_known(target: np.ndarray) -> np.ndarray:
     return target >= 0 if target.dtype.kind == "i" else np.isfinite(target)
 
 
-def is_present(examples: Examples, modality: str) -> np.ndarray:
-    """For each row, whether any cell of a modality is there. Shapes: → (rows,) bool."""
-    columns = examples.columns
-    held = columns[modality]
-    if isinstance(held, list):
-        present = np.fromiter((value is not None for value in held), dtype=bool, count=len(held))
-    elif held.dtype.kind == "f":
-        present = np.isfinite(held).any(axis=1)
-    else:
-        return np.ones(len(held), dtype=bool)  # pictures in one array: all there
-    for part in ("categories", "texts"):
-        if f"{modality}.{part}" in columns:
-            cells = columns[f"{modality}.{part}"]
-            present = present | np.not_equal(cells, None).any(axis=1)
-    return present
-
-
 def typed_examples(
     layout: TableLayout,
     raw: Columns,
@@ -188,6 +171,9 @@ def typed_examples(
     unknown = sorted(set(raw) - {c for m in layout.modalities for c in m.columns})
     columns: dict[str, Any] = {}
     for modality in layout.modalities:
+        if typed := _already(modality, raw, where):
+            columns.update(typed)
+            continue
         absent = [name for name in modality.columns if name not in raw]
         if absent and len(absent) < len(modality.columns):
             hints = f": {nearest(absent[0], unknown)}" if unknown else ""
@@ -202,6 +188,9 @@ def typed_examples(
             columns.update(_modality(modality, raw, told, folder))
     if with_targets:
         for target in layout.targets:
+            if target.column in raw:
+                columns[target.column] = np.asarray(raw[target.column])
+                continue
             if target.name not in raw:
                 raise DataError(
                     f"{where} has no column '{target.name}' to learn: {nearest(target.name, raw)}"
@@ -210,6 +199,41 @@ def typed_examples(
     if report is None:
         told.warn()
     return Examples(columns)
+
+
+def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, Any]:
+    """The parts of a modality that come as :class:`TableLayout` describes them: an array of numbers (rows, columns), a
+    list of series (time, variables) or of pictures (height, width, channels), by the name of the modality.
+
+    Raises:
+        DataError: another number of columns, variables or channels than the model knows.
+    """
+    held = raw.get(modality.name)
+    if modality.kind == "table":
+        if getattr(held, "ndim", 1) != 2:
+            return {}
+        sizes = {
+            "": len(modality.numbers),
+            ".categories": len(modality.categories),
+            ".texts": len(modality.texts),
+        }
+        parts = {f"{modality.name}{part}": size for part, size in sizes.items() if size or not part}
+        for name, size in parts.items():
+            shape = tuple(getattr(raw.get(name), "shape", ()))
+            if len(shape) != 2 or shape[1] != size:
+                raise DataError(f"{where}: '{name}' has shape {shape}; the model takes (rows, {size})")
+        dtypes = {name: object if name != modality.name else np.float64 for name in parts}
+        return {name: np.asarray(raw[name], dtype=dtypes[name]) for name in parts}
+    wanted = 3 if modality.kind == "image" else 2
+    cells = [] if held is None else [cell for cell in held if cell is not None]
+    if not cells or getattr(cells[0], "ndim", 0) != wanted:
+        return {}
+    shape = tuple(modality.shape) if wanted == 3 else (len(modality.numbers),)
+    for cell in cells:
+        found = cell.shape if wanted == 3 else cell.shape[1:]
+        if found != shape:
+            raise DataError(f"{where}: '{modality.name}' holds {cell.shape}; the model takes {shape}")
+    return {modality.name: held if isinstance(held, np.ndarray) else list(held)}  # type: ignore[arg-type]
 
 
 def _tell_absent(modality: ModalityLayout, unknown: list[str], where: str) -> None:
@@ -253,10 +277,10 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
         found[name][:, place] = table_cells.numbers(raw[column], report, column)
     for part in ("categories", "texts"):
         if names := getattr(modality, part):
-            cells = np.empty((count, len(names)), dtype=object)
+            texts = np.empty((count, len(names)), dtype=object)
             for place, column in enumerate(names):
-                cells[:, place] = table_cells.texts(raw[column], report, column)
-            found[f"{name}.{part}"] = cells
+                texts[:, place] = table_cells.texts(raw[column], report, column)
+            found[f"{name}.{part}"] = texts
     return found
 
 

@@ -78,10 +78,10 @@ class TabularEncoder(nn.Module):
             column = categories[:, place]  # type: ignore[index]
             parts.append((column[:, None] == np.array(known, dtype=object)[None, :]).astype(np.float64))
         if self.categories:
-            present = present | np.not_equal(categories, None).any(axis=1)
+            present = present | (categories != None).any(axis=1)  # type: ignore[union-attr] # noqa: E711
         if texts is not None:
             parts += [hashed_words(column) for column in texts.T]
-            present = present | np.not_equal(texts, None).any(axis=1)
+            present = present | (texts != None).any(axis=1)  # noqa: E711 - cell by cell
         return np.concatenate(parts, axis=1).astype(np.float32), present
 
     def forward(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:

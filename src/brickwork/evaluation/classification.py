@@ -3,7 +3,7 @@
 Shape legend: N rows, C classes. Checked against scikit-learn and torchmetrics in the tests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,3 +152,28 @@ def _estimate(value: float, drawn: Float[np.ndarray, " draws"], confidence: floa
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Estimate(value=value, low=float(low), high=float(high), confidence=confidence)
+
+
+def scores_by_task(
+    answers: Mapping[str, Float[np.ndarray, "n out"]],
+    truth: Mapping[str, np.ndarray],
+    is_class: Mapping[str, bool],
+) -> dict[str, float]:
+    """``NAME/auroc`` and ``NAME/balanced_accuracy`` of classes, ``NAME/r2`` and ``NAME/mae`` of numbers.
+
+    Rows whose truth is unknown (−1, NaN) are left out, and numbers that are not defined (one class only, no row) too.
+    ``answers``: probabilities of the classes, or the number in one column.
+    """
+    found: dict[str, float] = {}
+    for name, answer in answers.items():
+        wanted = truth[name]
+        known = wanted >= 0 if is_class[name] else np.isfinite(wanted)
+        y, p = wanted[known], answer[known]
+        if is_class[name]:
+            found[f"{name}/auroc"] = auroc(y, p)
+            found[f"{name}/balanced_accuracy"] = balanced_accuracy(y, p.argmax(1))
+        elif len(y):
+            error, spread = y - p[:, 0], ((y - y.mean()) ** 2).sum()
+            found[f"{name}/r2"] = float(1 - (error**2).sum() / spread) if spread else float("nan")
+            found[f"{name}/mae"] = float(np.abs(error).mean())
+    return {name: value for name, value in found.items() if np.isfinite(value)}

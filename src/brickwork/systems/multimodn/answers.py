@@ -1,0 +1,63 @@
+"""From what every task says at every step to answers, contributions of modalities, and traces."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from brickwork.core.types import Trace
+from brickwork.data.table_layout import TableLayout, TargetLayout
+from brickwork.data.types import Examples
+from brickwork.modules.fusion import contributions
+
+Stages = Mapping[str, np.ndarray]
+"""By target, (steps, rows, classes) probabilities or (steps, rows, 1) numbers."""
+
+
+def answers(layout: TableLayout, stages: Stages) -> dict[str, Any]:
+    """The last step in words: for a class target ``NAME`` and ``NAME=CLASS`` with its probability, else the number."""
+    found: dict[str, Any] = {}
+    for target in layout.targets:
+        last = stages[target.name][-1]
+        if not target.is_class:
+            found[target.name] = last[:, 0]
+            continue
+        found[target.name] = [target.classes[place] for place in last.argmax(1)]
+        found |= {f"{target.name}={name}": last[:, place] for place, name in enumerate(target.classes)}
+    return found
+
+
+def moves(
+    target: TargetLayout, stages: Float[np.ndarray, "steps rows out"]
+) -> Float[np.ndarray, "rows modalities"]:
+    """How far each modality moved the answer: in the probability of the second of two classes, else of the class that is
+    predicted in the end; or in the unit of a number."""
+    column = np.full(stages.shape[1], 1 if len(target.classes) == 2 else 0)
+    if len(target.classes) > 2:
+        column = stages[-1].argmax(1)
+    path = np.take_along_axis(stages, column[None, :, None], axis=2)[..., 0]
+    return contributions(torch.from_numpy(path), range(len(path) - 1)).numpy()
+
+
+def unit_of(target: TargetLayout) -> str:
+    """What contributions to a target are counted in."""
+    if len(target.classes) == 2:
+        return f"change of P({target.classes[1]})"
+    return "change of the probability of the predicted class" if target.is_class else "change"
+
+
+def traces(layout: TableLayout, stages: Stages, examples: Examples) -> list[Trace]:
+    """For each target the contributions of all rows, by true class."""
+    found = []
+    for target in layout.targets:
+        domain = None
+        if target.is_class and target.column in examples.columns:
+            truth = np.asarray(examples.columns[target.column])
+            domain = tuple(target.classes[y] if y >= 0 else "unknown" for y in truth)
+        usage = moves(target, stages[target.name])
+        found.append(
+            Trace(name=target.name, modules=layout.names, usage=usage, domain=domain, unit=unit_of(target))
+        )
+    return found
