@@ -83,6 +83,7 @@ def generate(
     top_k: Annotated[int, typer.Option(min=0, help="Draw from the K likeliest tokens (0: from all).")] = 0,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Continue texts with a trained language model."""
     from brickwork import using
@@ -95,6 +96,7 @@ def generate(
         output.emit_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)])
     else:
         print("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
+        output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
 
 
 def inspect(

@@ -5,6 +5,7 @@ answers "no recorded results". Nothing here imports torch until a claim runs.
 """
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -156,10 +157,14 @@ def load_records(slug: str, folder: Path | None = None) -> dict[str, dict[str, R
 def load_verdicts(slug: str, folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
     """Claim id → scale → verdict, effect, interval, seeds, date, stale: what ``brickwork list`` shows."""
     verdicts: dict[str, dict[str, dict[str, Any]]] = {}
+    now = functools.cache(code_fingerprint)  # most records are of the same systems
     for scale, records in load_records(slug, folder).items():
         for claim, record in records.items():
             shown = {key: record[key] for key in ("verdict", "effect", "interval", "seeds", "date")}
-            verdicts.setdefault(claim, {})[scale] = {**shown, "stale": stale(record)}
+            verdicts.setdefault(claim, {})[scale] = {
+                **shown,
+                "stale": record["fingerprint"] != now(tuple(record["systems"])),
+            }
     return verdicts
 
 

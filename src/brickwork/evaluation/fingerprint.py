@@ -1,8 +1,9 @@
 """A fingerprint of the code behind a result: it changes when the code does, not when its prose does.
 
-The source of a system's folder and of every ``brickwork`` module that it imports, directly or through others,
-is reduced to its tokens without comments, docstrings and layout, and hashed. Tokens, not a dump of the syntax
-tree: the dump differs between Python versions, and a result must not grow stale with the interpreter.
+Every definition that a system's folder reaches (:mod:`brickwork.evaluation.reach`) is reduced to its tokens without
+comments, docstrings and layout, and hashed. Tokens, not a dump of the syntax tree: the dump differs between Python
+versions, and a result must not grow stale with the interpreter. Definitions, not files: a new function in a shared file
+makes no result stale that does not use it.
 """
 
 import ast
@@ -13,13 +14,15 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from brickwork.evaluation.reach import Place, reached, statements
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Modules that carry, keep or show what others compute: no number of a result depends on them.
 _WITHOUT_EFFECT = {
     *(f"core/{name}.py" for name in ("distributed", "errors", "files", "hardware", "registry")),
     "data/downloads.py",
     *(f"evaluation/{name}.py" for name in ("claim_records", "fingerprint")),
-    *(f"representation/{name}.py" for name in ("card", "export_parquet", "hub", "store")),
+    *(f"representation/{name}.py" for name in ("card", "export_parquet", "folder", "hub", "kept", "store")),
     *(f"training/{name}.py" for name in ("checkpoint", "devices", "progress", "records", "signals")),
 }
 _SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
@@ -28,35 +31,29 @@ _FSTRING_END = getattr(tokenize, "FSTRING_END", None)
 
 
 def code_fingerprint(slugs: Iterable[str], package: Path = _PACKAGE) -> str:
-    """Sixteen hexadecimal digits over the systems' folders and all that they import."""
+    """Sixteen hexadecimal digits over all that the systems' folders reach."""
     digest = hashlib.sha256()
-    for file in imported_files(slugs, package):
-        name = file.relative_to(package).as_posix()
-        digest.update(f"{name} {_file_digest(file, file.stat().st_mtime_ns)}\n".encode())
+    for place in reached(slugs, package, _WITHOUT_EFFECT):
+        file, name = place
+        where = file.relative_to(package).as_posix()
+        digest.update(f"{where} {name} {_place_digest(place, file.stat().st_mtime_ns, package)}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def imported_files(slugs: Iterable[str], package: Path = _PACKAGE) -> list[Path]:
-    """The files of the systems' folders and of the modules that they import transitively, sorted.
-
-    Modules that compute nothing are left out, with what only they import.
-    """
-    folders = [package / "systems" / slug.replace("-", "_") for slug in slugs]
-    waiting = [file for folder in folders for file in folder.rglob("*.py")]
-    found: set[Path] = set()
-    while waiting:
-        file = waiting.pop()
-        if file in found or file.relative_to(package).as_posix() in _WITHOUT_EFFECT:
-            continue
-        found.add(file)
-        names = _imports(file, file.stat().st_mtime_ns, package.name)
-        waiting.extend(path for name in names for path in _files_of(name, package))
-    return sorted(found)
+@functools.lru_cache(maxsize=65536)
+def _place_digest(place: Place, _changed: int, package: Path) -> str:
+    lines = _lines(place[0], _changed)
+    parts = []
+    for statement in statements(place, package):
+        decorators = getattr(statement, "decorator_list", [])
+        first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
+        parts.append(normalised("".join(lines[first - 1 : statement.end_lineno])))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_digest(file: Path, _changed: int) -> str:
-    return hashlib.sha256(normalised(file.read_text(encoding="utf-8")).encode()).hexdigest()
+def _lines(file: Path, _changed: int) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
 def normalised(source: str) -> str:
@@ -98,40 +95,3 @@ def _docstring_starts(tree: ast.AST) -> Iterator[tuple[int, int]]:
         constant = node.value if isinstance(node, ast.Expr) else None
         if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
             yield constant.lineno, constant.col_offset
-
-
-@functools.lru_cache(maxsize=4096)
-def _imports(file: Path, _changed: int, package: str) -> tuple[str, ...]:
-    """The dotted names of ``package`` that a file imports, at its top or inside functions."""
-    names: list[str] = []
-    for node in _outside_type_checking(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(name for name in names if name.split(".")[0] == package)
-
-
-def _outside_type_checking(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from _outside_type_checking(child)
-
-
-def _files_of(name: str, package: Path) -> Iterator[Path]:
-    """The module of a dotted name, and the packages above it; the last part may be a name inside a module.
-
-    The package's own ``__init__`` is left out: it only opens the API, and through it would come everything.
-    """
-    place = package
-    for part in name.split(".")[1:]:
-        place = place / part
-        if place.is_dir() and (place / "__init__.py").is_file():
-            yield place / "__init__.py"
-        elif place.with_suffix(".py").is_file():
-            yield place.with_suffix(".py")
-            return
-        else:
-            return

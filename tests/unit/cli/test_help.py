@@ -13,7 +13,8 @@ from brickwork.core.errors import EXIT_CODES
 
 COMMANDS = typer.main.get_command(app).commands
 VERBS = (
-    "train resume demo claims evaluate encode index search serve export list info data doctor".split()  # noqa: SIM905
+    *"train resume demo claims inspect evaluate encode predict generate".split(),  # noqa: SIM905
+    *"index search serve export list info data doctor".split(),  # noqa: SIM905
 )
 
 
@@ -69,7 +70,7 @@ def test_the_examples_only_use_options_that_exist(verb):
         assert {word for word in words if word.startswith("--")} <= known
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("demo", "serve", "export")])
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("demo", "serve", "export", "inspect")])
 def test_verbs_whose_output_is_data_give_json(verb):
     assert "--json" in {name for parameter in COMMANDS[verb].params for name in parameter.opts}
 

@@ -2,13 +2,8 @@
 
 import pytest
 
-from brickwork.evaluation.fingerprint import (
-    _PACKAGE,
-    _WITHOUT_EFFECT,
-    code_fingerprint,
-    imported_files,
-    normalised,
-)
+from brickwork.evaluation.fingerprint import _PACKAGE, _WITHOUT_EFFECT, code_fingerprint, normalised
+from brickwork.evaluation.reach import reached
 
 CODE = '''"""What it does."""
 import math
@@ -72,8 +67,18 @@ def package(tmp_path):
         "__init__.py": "from brickwork.api import everything\n",
         "api.py": "everything = 1\n",
         "core/__init__.py": "",
-        "core/used.py": "from brickwork.core import deep\n",
-        "core/deep.py": "VALUE = 1\n",
+        "core/used.py": (
+            "from brickwork.core import deep\nfrom brickwork.core.handed import on as handed_on\n"
+            "import brickwork.core.dotted\n"
+            "def anything(x: annotated) -> annotated:\n    return deep.VALUE + handed_on + helper(x)\n"
+            "def helper(x):\n    return brickwork.core.dotted.VALUE\n"
+            "annotated = 1\n"
+            "def idle():\n    return 1\n"
+        ),
+        "core/deep.py": "VALUE = 1\nIDLE = 1\nprint('loose')\n",
+        "core/handed.py": "from brickwork.core.origin import on\n",
+        "core/origin.py": "on, IDLE = 1, 2\n",
+        "core/dotted.py": "VALUE = 1\n",
         "core/lazy.py": "VALUE = 1\n",
         "core/typing_only.py": "VALUE = 1\n",
         "core/unused.py": "VALUE = 1\n",
@@ -82,7 +87,8 @@ def package(tmp_path):
         "systems/my_system/system.py": (
             "from typing import TYPE_CHECKING\nfrom brickwork.core.used import anything\n"
             "if TYPE_CHECKING:\n    import brickwork.core.typing_only\n"
-            "def run():\n    import brickwork.core.lazy\n"
+            "class System:\n    @anything\n    def run(self):\n        from brickwork.core import lazy\n"
+            "        return anything(lazy)\n"
         ),
     }
     for name, text in files.items():
@@ -91,39 +97,55 @@ def package(tmp_path):
     return root
 
 
-def test_the_walk_finds_what_is_imported_and_nothing_else(package):
-    found = {f.relative_to(package).as_posix() for f in imported_files(["my-system"], package)}
+def test_the_walk_finds_what_is_used_and_nothing_else(package):
+    found = {(f.relative_to(package).as_posix(), name) for f, name in reached(["my-system"], package) if name}
     assert found == {
-        "core/__init__.py",
-        "core/used.py",
-        "core/deep.py",
-        "core/lazy.py",
-        "systems/my_system/__init__.py",
-        "systems/my_system/system.py",
+        ("core/used.py", "anything"),
+        ("core/used.py", "helper"),
+        ("core/deep.py", "VALUE"),
+        ("core/origin.py", "on"),
+        ("core/dotted.py", "VALUE"),
+        ("core/lazy.py", "VALUE"),
+        ("systems/my_system/system.py", "System"),
     }
 
 
 @pytest.mark.parametrize(
-    ("file", "counts"),
+    ("file", "old", "new", "counts"),
     [
-        ("core/deep.py", True),
-        ("core/lazy.py", True),
-        ("systems/my_system/system.py", True),
-        ("core/unused.py", False),
-        ("api.py", False),
+        ("core/deep.py", "VALUE = 1", "VALUE = 2", True),
+        ("core/deep.py", "IDLE = 1", "IDLE = 2", False),
+        ("core/deep.py", "'loose'", "'other'", True),
+        ("core/used.py", "return 1", "return 2", False),
+        ("core/used.py", "annotated = 1", "annotated = 2", False),
+        ("core/used.py", "dotted.VALUE", "dotted.VALUE + 1", True),
+        ("core/lazy.py", "VALUE = 1", "VALUE = 2", True),
+        ("core/origin.py", "on, IDLE = 1", "on, IDLE = 2", True),
+        ("systems/my_system/system.py", "(lazy)", "(lazy.VALUE)", True),
+        ("systems/my_system/system.py", "    @anything\n", "", True),
+        ("core/unused.py", "VALUE = 1", "VALUE = 2", False),
+        ("core/typing_only.py", "VALUE = 1", "VALUE = 2", False),
+        ("api.py", "everything = 1", "everything = 2", False),
     ],
 )
-def test_a_change_counts_where_the_system_can_see_it(package, file, counts):
+def test_a_change_counts_where_the_system_can_reach_it(package, file, old, new, counts):
     before = code_fingerprint(["my-system"], package)
     text = (package / file).read_text()
     (package / file).write_text(f"# prose\n{text}")
     assert code_fingerprint(["my-system"], package) == before
-    (package / file).write_text(f"{text}\nMORE = 2\n")
+    assert old in text
+    (package / file).write_text(text.replace(old, new))
     assert (code_fingerprint(["my-system"], package) != before) is counts
 
 
 def test_modules_that_compute_nothing_do_not_count():
-    names = {file.relative_to(_PACKAGE).as_posix() for file in imported_files(["matryoshka"])}
-    assert not names & _WITHOUT_EFFECT
-    assert {"training/loop.py", "objectives/nested.py", "index/search.py", "data/load.py"} <= names
+    found = {
+        (file.relative_to(_PACKAGE).as_posix(), name)
+        for file, name in reached(["matryoshka"], _PACKAGE, _WITHOUT_EFFECT)
+    }
+    files = {file for file, _ in found}
+    assert not files & _WITHOUT_EFFECT
+    assert {"training/loop.py", "objectives/nested.py", "index/search.py", "data/load.py"} <= files
+    assert ("objectives/contrastive.py", "info_nce") in found
+    assert ("objectives/contrastive.py", "LearnedTemperature") not in found, "shared, and not of this system"
     assert all((_PACKAGE / name).is_file() for name in _WITHOUT_EFFECT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
-from brickwork.objectives.contrastive import angle, cosent, info_nce
+from brickwork.objectives.contrastive import LearnedTemperature, angle, cosent, info_nce
 
 
 def vectors(rows: int, dim: int = 6, seed: int = 0) -> torch.Tensor:
@@ -151,3 +151,17 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_a_learned_temperature_stays_positive_and_comes_back():
+    """exp(−s), s clamped at log 100 in use (CLIP, section 2.5): beyond it the value stands and the gradient goes on."""
+    temperature = LearnedTemperature(0.07)
+    assert temperature().item() == pytest.approx(0.07)
+    with torch.no_grad():
+        temperature.log_scale.fill_(50.0)
+    value = temperature()
+    assert value.item() == pytest.approx(0.01, rel=1e-4)
+    value.backward()
+    assert temperature.log_scale.grad.item() == pytest.approx(-0.01, rel=1e-4)
+    with pytest.raises(ValueError, match="cannot start below"):
+        LearnedTemperature(0.001)
