@@ -59,8 +59,8 @@ def as_list(values: Any) -> list[Any]:
 
 def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
     """A column as float64, NaN where a cell is missing or, counted in ``report``, is not a number."""
-    kind = getattr(getattr(values, "dtype", None), "kind", "O")
-    if kind in "iufb":
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
         found = np.asarray(values, dtype=np.float64)
         return np.where(np.isfinite(found), found, np.nan)
     cells = as_list(values)

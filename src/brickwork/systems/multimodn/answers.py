@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 
 from brickwork.core.types import Trace
+from brickwork.data.missingness import delete, is_present
 from brickwork.data.table_layout import TableLayout, TargetLayout
 from brickwork.data.types import Examples
 from brickwork.modules.fusion import contributions
@@ -61,3 +62,36 @@ def traces(layout: TableLayout, stages: Stages, examples: Examples) -> list[Trac
             Trace(name=target.name, modules=layout.names, usage=usage, domain=domain, unit=unit_of(target))
         )
     return found
+
+
+def importance(system: Any, examples: Examples, target: str) -> dict[str, tuple[float, float]]:
+    """What each modality does when it alone is read from the initial state, over the rows that have it.
+
+    (mean absolute change of the answer, decrease of the loss L[0, t] − L[i, t]); the second is NaN where the examples have
+    no such target. 0 for a modality that no row has.
+    """
+    layout = system.layout.target(target)
+    found = {}
+    for name in system.layout.names:
+        rows = np.flatnonzero(is_present(examples, name))
+        alone = examples.select(rows.tolist())
+        for other in system.layout.names:
+            if other != name:
+                alone = delete(alone, other, np.arange(len(rows)))
+        stages = system.stages(alone)[target]
+        change = float(np.abs(moves(layout, stages).sum(1)).mean()) if len(rows) else 0.0
+        decrease = float("nan")
+        if len(rows) and layout.column in examples.columns:
+            first, last = (_loss(layout, stages[step], alone) for step in (0, -1))
+            decrease = first - last
+        found[name] = (change, decrease)
+    return found
+
+
+def _loss(layout: TargetLayout, said: Float[np.ndarray, "rows out"], examples: Examples) -> float:
+    """Mean negative log-probability of the true class, or mean squared error."""
+    truth = np.asarray(examples.columns[layout.column])
+    if not layout.is_class:
+        return float(np.nanmean((said[:, 0] - truth) ** 2))
+    known = np.flatnonzero(truth >= 0)
+    return float(-np.log(np.maximum(said[known, truth[known]], 1e-12)).mean())
