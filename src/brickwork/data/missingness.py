@@ -141,26 +141,28 @@ def _groups(values: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, t
     return halves, (f"at most {middle:.4g}", f"above {middle:.4g}")
 
 
-def warn_of_dependence(
-    train: Examples, layout: TableLayout, modality_dropout: float
-) -> list[LabelDependence]:
-    """Tests every modality against every target of the training rows; findings are one :class:`BrickworkWarning`.
-
-    None is given from a ``modality_dropout`` of 0.5 on, which is the remedy.
-    """
-    found = label_dependence(
+def find_dependence(train: Examples, layout: TableLayout) -> list[LabelDependence]:
+    """:func:`label_dependence` of every modality of the training rows on every target."""
+    return label_dependence(
         {name: is_present(train, name) for name in layout.names},
         {target.name: np.asarray(train.columns[target.column]) for target in layout.targets},
         {target.name: target.classes for target in layout.targets if target.is_class},
     )
-    if found and modality_dropout < 0.5:
-        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
-        warnings.warn(
-            f"{'; '.join(map(str, found[:3]))}{more}. A model can learn from this that a missing modality means a label, "
-            f"and is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
-            "patterns of missing values",
-            BrickworkWarning,
-            stacklevel=3,
-        )
-    return found
+
+
+def warn_of_dependence(train: Examples, layout: TableLayout, modality_dropout: float) -> None:
+    """Findings of :func:`find_dependence` are one :class:`BrickworkWarning`.
+
+    None is given from a ``modality_dropout`` of 0.5 on, which is the remedy.
+    """
+    if modality_dropout >= 0.5 or not (found := find_dependence(train, layout)):
+        return
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
+    warnings.warn(
+        f"{'; '.join(map(str, found[:3]))}{more}. A model can learn from this that a missing modality means a label, and "
+        f"is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
+        "patterns of missing values",
+        BrickworkWarning,
+        stacklevel=3,
+    )

@@ -1,10 +1,12 @@
 """Sets with natural modalities and several targets: of scikit-learn, real ones, and one made up with every kind."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.sources import locate
@@ -17,8 +19,20 @@ _POLLUTED = 75.0  # µg/m³ of PM2.5, mean of a day: the upper bound of "good or
 
 
 def multimodal_task(config: DataConfig, seed: int) -> TaskData:
-    """One of :data:`SETS` as a task."""
+    """One of :data:`SETS` as a task; ``config.table.targets`` keeps only some of its targets.
+
+    Raises:
+        DataError: a target that the set does not have, or a choice that has no effect on a known set.
+    """
+    chosen = config.table
+    for name in ("modalities", "ignore", "time"):
+        if getattr(chosen, name):
+            raise DataError(
+                f"data.table.{name} has no effect on the known set '{config.source}'; leave it out"
+            )
     layout, examples, times, note = SETS[config.source]()
+    if chosen.targets:
+        layout = replace(layout, targets=tuple(layout.target(name) for name in chosen.targets))
     if config.limit is not None and config.limit < len(examples):
         rows = splits.pick(len(examples), config.limit)
         examples, times = examples.select(rows), None if times is None else times[rows]
@@ -66,6 +80,14 @@ def _digits_quadrants() -> Found:
         ),
     )
     return layout, Examples(columns), None, ""
+
+
+def _digits_and_noise() -> Found:
+    """The four quarters of a digit and a fifth modality of sixteen random numbers: a control."""
+    layout, examples, times, note = _digits_quadrants()
+    noise = np.random.default_rng(0).normal(size=(len(examples), 16))
+    modalities = (*layout.modalities, _numbers("noise", tuple(f"noise {i}" for i in range(16))))
+    return replace(layout, modalities=modalities), Examples({**examples.columns, "noise": noise}), times, note
 
 
 def _breast_cancer() -> Found:
@@ -286,6 +308,7 @@ def _toy() -> Found:
 SETS: dict[str, Callable[[], Found]] = {
     "toy_ward": _toy,
     "digits_quadrants": _digits_quadrants,
+    "digits_and_noise": _digits_and_noise,
     "breast_cancer": _breast_cancer,
     "student_performance": _student_performance,
     "beijing_air_quality": _beijing_air_quality,

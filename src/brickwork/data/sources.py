@@ -240,6 +240,14 @@ _TRAINABLE = (
         task="modalities and targets",
     ),
     Source(
+        name="digits_and_noise",
+        what="the same with a fifth modality of random numbers, a control",
+        licence="CC BY 4.0",
+        citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
+        url="https://archive.ics.uci.edu/dataset/80",
+        task="modalities and targets",
+    ),
+    Source(
         name="breast_cancer",
         what="569 tumours: mean, error and worst values of ten measurements, part of scikit-learn",
         licence="CC BY 4.0",

@@ -39,7 +39,7 @@ def test_every_entry_says_what_whose_and_where():
     assert {entry.name for entry in entries if entry.task} == {*TASKS, *PARTS, *SETS}
     assert {entry.name for entry in entries if entry.download} == set(downloads._CONVERTERS)
     assert {entry.name for entry in entries if entry.is_present()} == {
-        "python", "toy", "digits", "toy_ward", "digits_quadrants", "breast_cancer",
+        "python", "toy", "digits", "toy_ward", "digits_quadrants", "digits_and_noise", "breast_cancer",
     }  # fmt: skip
 
 

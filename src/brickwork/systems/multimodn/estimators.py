@@ -175,7 +175,7 @@ class _MultiModN(BaseEstimator):
         if is_named(X):
             return X
         if is_frame(X):
-            if reset:
+            if reset:  # afterwards, a modality's columns may be left out
                 validate_data(self, X, skip_check_array=True, reset=True)
             return X
         return validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")

@@ -16,8 +16,11 @@ Groups = Mapping[str, Sequence[str | int]] | None
 
 
 def is_frame(X: Any) -> bool:
-    """Whether this is a data frame (pandas, or another with ``columns`` and ``__getitem__``)."""
-    return hasattr(X, "columns") and hasattr(X, "__getitem__") and not isinstance(X, Mapping)
+    """Whether this is a data frame (pandas, or another with ``columns`` and ``__getitem__``) whose columns have names;
+    one with numbers for names is an array."""
+    if isinstance(X, Mapping) or not (hasattr(X, "columns") and hasattr(X, "__getitem__")):
+        return False
+    return any(isinstance(name, str) for name in X.columns)
 
 
 def is_named(X: Any) -> bool:
