@@ -133,3 +133,13 @@ def picture(value: Any, size: int, folder: Path, report: ReadReport, where: str)
         named = f" {value}" if isinstance(value, str) else ""
         report.skip("pictures cannot be read and count as missing", f"{where}{named}: {error}"[:200])
         return None
+
+
+def located(cells: Sequence[Any], folder: Path) -> list[Any]:
+    """A column as it is, but paths of pictures that are found in ``folder``, where the table lies, with that folder."""
+    return [
+        str(folder / cell)
+        if isinstance(cell, str) and cell.lower().endswith(PICTURE_ENDINGS) and (folder / cell).is_file()
+        else cell
+        for cell in cells
+    ]

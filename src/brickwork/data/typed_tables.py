@@ -170,6 +170,7 @@ def typed_examples(
     count = next(iter(lengths.values()), 0)
     unknown = sorted(set(raw) - {c for m in layout.modalities for c in m.columns})
     columns: dict[str, Any] = {}
+    gone: list[ModalityLayout] = []
     for modality in layout.modalities:
         if typed := _already(modality, raw, where):
             columns.update(typed)
@@ -182,10 +183,12 @@ def typed_examples(
                 f"of its columns ({', '.join(modality.columns)}; empty cells are fine), or none"
             )
         if absent:
-            _tell_absent(modality, unknown, where)
+            gone.append(modality)
             columns.update(_nothing(modality, count))
         else:
             columns.update(_modality(modality, raw, told, folder))
+    if gone:
+        _tell_absent(gone, unknown, where)
     if with_targets:
         for target in layout.targets:
             if target.column in raw:
@@ -236,11 +239,12 @@ def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, An
     return {modality.name: held if isinstance(held, np.ndarray) else list(held)}  # type: ignore[arg-type]
 
 
-def _tell_absent(modality: ModalityLayout, unknown: list[str], where: str) -> None:
+def _tell_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str) -> None:
     others = f" (columns that the model does not know: {', '.join(unknown[:8])})" if unknown else ""
+    names = ", ".join(f"'{modality.name}' ({', '.join(modality.columns[:4])})" for modality in gone)
+    several = "modality" if len(gone) == 1 else "modalities"
     warnings.warn(
-        f"{where} has none of the columns of modality '{modality.name}' ({', '.join(modality.columns[:8])}): "
-        f"it counts as missing from every row{others}",
+        f"{where} has none of the columns of {several} {names}: missing from every row{others}",
         BrickworkWarning,
         stacklevel=3,
     )

@@ -37,7 +37,8 @@ def set_up(
     if scale == "smoke":
         rows = min(rows or 500, 500)
     run = small()
-    held = min(rows or ROWS[source], ROWS[source])
+    rows = rows if rows and rows < ROWS[source] else None
+    held = rows or ROWS[source]
     steps = (8 if scale == "smoke" else 40) * max(1, round(0.6 * held / BATCH))
     table = TableConfig(targets=tuple(targets), missing=MissingConfig(**missing))
     return replace(
@@ -113,12 +114,14 @@ def three_tests(trained: Trained, source: str, rate: float, seed: int, skip: str
     from brickwork.data.missingness import simulate
 
     target, modality = MNAR[source]
+    layout = trained.data.table
+    assert layout is not None, "a set with modalities has a layout"
     found = {}
     for name, label in (("full", None), ("same", 1), ("flip", 0)):
         test = trained.data.test
         if label is not None:
             missing = MissingConfig(modality=modality, mechanism="mnar", rate=rate, label=label)
-            test = simulate(test, trained.data.table, missing, 1000 + seed)
+            test = simulate(test, layout, missing, 1000 + seed)
         found[name], found[f"{name} BAC"] = scores(trained, test, target, skip)
     return found
 
