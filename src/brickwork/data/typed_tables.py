@@ -184,7 +184,7 @@ def typed_examples(
             )
         if absent:
             gone.append(modality)
-            columns.update(_nothing(modality, count))
+            columns.update(nothing(modality, count))
         else:
             columns.update(_modality(modality, raw, told, folder))
     if gone:
@@ -250,7 +250,8 @@ def _tell_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str)
     )
 
 
-def _nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:
+def nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:
+    """The columns of a modality that is missing from all of ``count`` rows."""
     if modality.kind != "table":
         return {modality.name: [None] * count}
     found: dict[str, Any] = {modality.name: np.full((count, len(modality.numbers)), np.nan)}

@@ -54,7 +54,7 @@ def as_good_as_parallel(scale: Scale, seeds: Sequence[int], bench: Workbench) ->
                 bounds = (estimate.low or 0.0, estimate.high or 0.0)
                 row[f"{name} 95 %"] = [round(100 * bound, 2) for bound in bounds]
                 row[f"{name} BAC"] = round(scores(arm, arm.data.test, target)[1], 2)
-            gaps[target].append(row["multimodn"] - row["parallel"])
+            gaps[target].append(float(row["multimodn"] - row["parallel"]))
             table.append(row)
         effects.append(fmean([gap[-1] for gap in gaps.values()]))
     means = {target: fmean(gap) for target, gap in gaps.items()}
@@ -96,7 +96,9 @@ def many_tasks(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRes
         for task, singles in alone.items()
         for seed, joint, own in zip(seeds, together, singles)
     ]
-    effects = [fmean([r["together"] - r["alone"] for r in table if r["seed"] == seed]) for seed in seeds]
+    effects = [
+        fmean([float(r["together"] - r["alone"]) for r in table if r["seed"] == seed]) for seed in seeds
+    ]
     return judge(
         effects,
         at_least=-2.0,

@@ -1,6 +1,7 @@
 """What users hand to the estimators (data frames, arrays, dictionaries of modalities) as typed examples."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.table_guesses import chosen_groups, column_kind, guess_groups, layout_of
 from brickwork.data.table_layout import ModalityLayout, TableLayout
-from brickwork.data.typed_tables import typed_examples
+from brickwork.data.typed_tables import nothing, typed_examples
 from brickwork.data.types import Examples
 
 Groups = Mapping[str, Sequence[str | int]] | None
@@ -126,8 +127,15 @@ def named_examples(X: Mapping[str, Any], layout: TableLayout) -> Examples:
     columns: dict[str, Any] = {}
     for name, value in given.items():
         columns |= _cells(layout.modality(name), value)
-    # Pictures as uint8 arrays stand for themselves; all else is read like a table of the user.
-    return typed_examples(layout, columns, where="X", with_targets=False)
+    here = replace(layout, modalities=tuple(m for m in layout.modalities if m.name in given))
+    found = typed_examples(here, columns, where="X", with_targets=False)
+    gone = {
+        part: held
+        for m in layout.modalities
+        if m.name not in given
+        for part, held in nothing(m, len(found)).items()
+    }
+    return Examples({**found.columns, **gone})
 
 
 def _cells(modality: ModalityLayout, value: Any) -> dict[str, Any]:
