@@ -36,7 +36,7 @@ def contribution_figure(
         _dots(axes, contributions)
     axes.set_yticks(range(count), modalities)
     axes.set_ylim(count - 0.4, -0.6)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(unit.removeprefix("change of ") if rows == 1 else unit)
     axes.set_title(
         f"{title}: {'one row' if rows == 1 else f'{rows:,} rows'}", loc="left", color=_INK, fontsize=11
     )
@@ -49,6 +49,9 @@ def contribution_figure(
 
 def _waterfall(axes: Any, moved: Float[np.ndarray, " modalities"], start: float) -> None:
     at = start
+    ends = np.concatenate([[start], start + np.cumsum(moved)])
+    room = 0.16 * max(float(np.ptp(ends)), 1e-9)
+    axes.set_xlim(ends.min() - 0.3 * room, ends.max() + room)
     for place, step in enumerate(moved):
         axes.barh(place, step, left=at, height=0.55, color=_UP if step >= 0 else _DOWN)
         at += step
@@ -57,9 +60,8 @@ def _waterfall(axes: Any, moved: Float[np.ndarray, " modalities"], start: float)
                       color=_MUTED, fontsize=9)  # fmt: skip
     for value, name in ((start, "start"), (at, "answer")):
         axes.axvline(value, color=_MUTED, linewidth=1, linestyle=":" if name == "start" else "-")
-        axes.annotate(f"{name} {value:.3g}", (value, 0), (3, 22), textcoords="offset points", color=_MUTED,
+        axes.annotate(f"{name} {value:.3g}", (value, -0.6), (3, -10), textcoords="offset points", color=_MUTED,
                       fontsize=9)  # fmt: skip
-    axes.margins(x=0.14)
 
 
 def _dots(axes: Any, moved: Float[np.ndarray, "rows modalities"]) -> None:

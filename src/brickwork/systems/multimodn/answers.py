@@ -30,23 +30,30 @@ def answers(layout: TableLayout, stages: Stages) -> dict[str, Any]:
     return found
 
 
-def moves(
+def path(
     target: TargetLayout, stages: Float[np.ndarray, "steps rows out"]
-) -> Float[np.ndarray, "rows modalities"]:
-    """How far each modality moved the answer: in the probability of the second of two classes, else of the class that is
-    predicted in the end; or in the unit of a number."""
+) -> Float[np.ndarray, "steps rows"]:
+    """What is followed from step to step: the probability of the second of two classes, else of the class that is
+    predicted in the end; or a number."""
     column = np.full(stages.shape[1], 1 if len(target.classes) == 2 else 0)
     if len(target.classes) > 2:
         column = stages[-1].argmax(1)
-    path = np.take_along_axis(stages, column[None, :, None], axis=2)[..., 0]
-    return contributions(torch.from_numpy(path), range(len(path) - 1)).numpy()
+    return np.take_along_axis(stages, column[None, :, None], axis=2)[..., 0]
+
+
+def moves(
+    target: TargetLayout, stages: Float[np.ndarray, "steps rows out"]
+) -> Float[np.ndarray, "rows modalities"]:
+    """How far each modality moved the answer along its :func:`path`."""
+    found = path(target, stages)
+    return contributions(torch.from_numpy(found), range(len(found) - 1)).numpy()
 
 
 def unit_of(target: TargetLayout) -> str:
     """What contributions to a target are counted in."""
     if len(target.classes) == 2:
         return f"change of P({target.classes[1]})"
-    return "change of the probability of the predicted class" if target.is_class else "change"
+    return "change of P(predicted class)" if target.is_class else "change"
 
 
 def traces(layout: TableLayout, stages: Stages, examples: Examples) -> list[Trace]:

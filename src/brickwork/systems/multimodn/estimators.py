@@ -24,7 +24,7 @@ from brickwork.core.seeding import rng_state, seed_everything, set_rng_state
 from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.data.typed_tables import multitask, typed_examples
 from brickwork.data.types import Examples
-from brickwork.systems.multimodn.answers import importance, moves, unit_of
+from brickwork.systems.multimodn.answers import importance, moves, path, unit_of
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
 from brickwork.systems.multimodn.inputs import (
     array_columns,
@@ -217,11 +217,9 @@ class _MultiModN(BaseEstimator):
 
         moved = self.contributions(X, target)
         layout = self._target(target)
-        start = self._stages(X)[layout.name][0]
-        column = min(1, start.shape[1] - 1) if len(layout.classes) <= 2 else None
-        first = float(start[0, column]) if column is not None else None
+        start = float(path(layout, self._stages(X)[layout.name])[0, 0])
         return contribution_figure(
-            moved, self.modalities_, title=layout.name, unit=unit_of(layout), start=first
+            moved, self.modalities_, title=layout.name, unit=unit_of(layout), start=start
         )
 
     def __sklearn_tags__(self) -> Any:

@@ -179,22 +179,23 @@ class MultiModNSystem(nn.Module):
         return scores_by_task(answers, truth, kinds)
 
     def contributions(self, examples: Examples, target: str) -> Float[np.ndarray, "rows modalities"]:
-        """How far each modality moved the answer: in probability (of the second of two classes, else of the class that
-        is predicted in the end), or in the unit of a number.
+        """How far each modality moved the answer along :func:`brickwork.systems.multimodn.answers.path`.
 
         Raises:
             ConfigError: a parallel fusion has no steps to compare.
             DataError: no such target.
         """
-        if not isinstance(self.fusion, StateChain):
-            raise ConfigError("contributions are the steps of a sequential fusion; this model is parallel")
+        self._needs_steps()
         layout = self.layout.target(target)
         return moves(layout, self.stages(examples)[layout.name])
 
-    def trace(self, examples: Examples) -> list[Trace]:
-        """The contributions for each target, by true class."""
+    def _needs_steps(self) -> None:
         if not isinstance(self.fusion, StateChain):
-            return []
+            raise ConfigError("contributions are the steps of a sequential fusion; this model is parallel")
+
+    def trace(self, examples: Examples) -> list[Trace]:
+        """The contributions for each target, by true class. Raises ConfigError where there are no steps."""
+        self._needs_steps()
         return traces(self.layout, self.stages(examples), examples)
 
     def architecture(self) -> dict[str, Any]:
