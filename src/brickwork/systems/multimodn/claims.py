@@ -86,19 +86,14 @@ def many_tasks(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRes
         ]
         for task in _TASKS
     }
-    table = [
-        {
-            "seed": seed,
-            "task": task,
-            "together": round(area(joint, task), 2),
-            "alone": round(area(own, task), 2),
-        }
-        for task, singles in alone.items()
-        for seed, joint, own in zip(seeds, together, singles)
-    ]
-    effects = [
-        fmean([float(r["together"] - r["alone"]) for r in table if r["seed"] == seed]) for seed in seeds
-    ]
+    table: list[dict[str, Any]] = []
+    gaps: dict[int, list[float]] = {seed: [] for seed in seeds}
+    for task, singles in alone.items():
+        for seed, joint, own in zip(seeds, together, singles):
+            both, one = round(area(joint, task), 2), round(area(own, task), 2)
+            table.append({"seed": seed, "task": task, "together": both, "alone": one})
+            gaps[seed].append(both - one)
+    effects = [fmean(found) for found in gaps.values()]
     return judge(
         effects,
         at_least=-2.0,

@@ -18,7 +18,6 @@ d_t a task, which reads any state. What is missing is a skipped link, not a fill
 | λ_err, λ_chg| error_weight, change_weight |        | L = λ_err · ΣL/(T(M+1)) + 0.01 · λ_chg · Σchg/M                |
 
 Flow: data.typed_tables → encoders.tabular | encoders.image → modules.fusion → objectives.multitask → training.loop.
-
 Differences from the paper: see README.md. Shape legend: B rows, M modalities, T tasks, S state, C classes.
 """
 
