@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["pairs", "triplets", "labelled", "scored"]
-Modality = Literal["text", "image"]
+from brickwork.data.table_layout import TableLayout
+
+Kind = Literal["pairs", "triplets", "labelled", "scored", "multitask"]
+Modality = Literal["text", "image", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Examples:
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
     ``anchor positive score`` (0 … 1). Image inputs are uint8 arrays of shape (rows, height, width, channels).
-    Examples of one ``group`` are never each other's negatives.
+    Examples of one ``group`` are never each other's negatives. Multitask: as :class:`TableLayout` says.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Any] | np.ndarray]):
@@ -79,6 +81,8 @@ class TaskData:
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    table: TableLayout | None = None
+    """Of kind multitask: which columns are which modality, and what is learnt."""
 
     def texts(self) -> Iterator[str]:
         """Every text of the training part, column by column: what a tokenizer is trained on."""
