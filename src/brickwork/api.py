@@ -104,6 +104,16 @@ def describe(data: "TaskData") -> dict[str, Any]:
     }
 
 
+def told(data: "TaskData") -> list[str]:
+    """What was read, for a person: how much of what kind, then the notes of whoever read it."""
+    from brickwork.reporting import in_words
+
+    parts = (
+        f"{len(data.train):,} to train on, {len(data.validation):,} to validate, {len(data.test):,} held out"
+    )
+    return [f"{data.name}: {in_words(data)}, {parts}", *(f"  {note}" for note in data.notes)]
+
+
 def train(
     run: "RunConfig",
     out: Path | str,
@@ -138,7 +148,10 @@ def train(
     validate = (system_validator if hasattr(system, "evaluate") else make_validator)(data, run.seed)
 
     def start() -> None:
-        """Writes what a resume needs, once the folder is ours."""
+        """Says what was read and writes what a resume needs, once the folder is ours."""
+        if progress is not None and prepared is None:  # who prepared it has told it
+            for line in told(data):
+                progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
         tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
         if tokenizer is not None:
@@ -408,6 +421,18 @@ def update_index(
     documents = read_documents(data, columns=columns, limit=limit)
     index = open_index(folder, _representation(model))
     return index, index.sync(documents, progress=progress)
+
+
+def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:
+    """Which columns of a table of documents are taken for what, in words; nothing for what is no table."""
+    from brickwork.data.columns import describe, document_columns
+    from brickwork.data.config import ColumnNames
+    from brickwork.data.readers import TABLES, column_names
+
+    path = Path(data).expanduser()
+    if not path.is_file() or not any(suffix.lower() in TABLES for suffix in path.suffixes[-2:]):
+        return ""
+    return describe("documents", document_columns(column_names(path), columns or ColumnNames(), str(path)))
 
 
 def _representation(model: "Path | str | Representation") -> "Representation":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, column_names, sizes
+from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, sizes, told_columns
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _build(
             layers=sizes(layers, "--layers"),
             kind=kind,
             store=store,
-            columns=column_names(columns),
+            columns=told_columns(data, columns, quiet),
             limit=limit,
             progress=not quiet,
         )
@@ -162,7 +162,7 @@ def _update(
 
     with output.results_only(as_json):
         made, report = api.update_index(
-            model, data, out, columns=column_names(columns), limit=limit, progress=not quiet
+            model, data, out, columns=told_columns(data, columns, quiet), limit=limit, progress=not quiet
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})
@@ -181,7 +181,7 @@ def _held(made: "Index") -> dict[str, Any]:
 def _summary(made: "Index") -> str:
     duplicates = made.statistics().duplicates
     return f"{len(made):,} documents" + (
-        f", {duplicates:,} of them with a text that another one has too" if duplicates else ""
+        f", {duplicates:,} of them with the title and text of another one" if duplicates else ""
     )
 
 
@@ -238,7 +238,7 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     rows: dict[str, Any] = {
         "documents": f"{found.documents:,}",
         "removed, space not yet given back": f"{found.removed:,}",
-        "with the text of another one": f"{found.duplicates:,}",
+        "with title and text of another one": f"{found.duplicates:,}",
         "kinds of search": ", ".join(found.kinds),
         "dims": ", ".join(map(str, held["dims"])),
         "layers": ", ".join(map(str, held["layers"])),

@@ -19,6 +19,7 @@ from brickwork.cli.options import (
     add,
     column_names,
     sizes,
+    told_columns,
 )
 
 
@@ -103,7 +104,7 @@ def encode(
             out,
             dim=dim,
             layers=layers,
-            columns=column_names(columns),
+            columns=told_columns(data, columns, quiet),
             limit=limit,
             ray=ray,
             workers=workers,
@@ -147,24 +148,26 @@ def _show_evaluation(found: dict[str, Any]) -> None:
     for part in found["retrieval"]:
         cells = {(cell["layers"], cell["dim"]): cell["ndcg@10"] for cell in part["cells"]}
         title = f"{part['name']}: nDCG@10 ({part['queries']:,} queries, {part['documents']:,} documents)"
-        out.print(_size_table(title, cells))
+        out.print(title, style="bold", soft_wrap=True)  # a table as narrow as this would break its title
+        out.print(_size_table(cells))
         for name, metrics in part.get("baselines", {}).items():
             out.print(f"  {name} {metrics['ndcg@10']:.3f}", style="dim")
     for name, values in found["scores"].items():
         if isinstance(values, float):
             out.print(f"{name} {values:.4g}")
             continue
-        out.print(_size_table(name, {(v["layers"], v["dim"]): v["value"] for v in values}))
+        out.print(name, style="bold")
+        out.print(_size_table({(v["layers"], v["dim"]): v["value"] for v in values}))
     if not found["retrieval"] and not found["scores"]:
         table = Table(box=None, show_header=False)
         table.add_row("nothing to measure: the data has no held-out queries, scores or labels")
         out.print(table)
 
 
-def _size_table(title: str, cells: dict[tuple[int, int], float]) -> Any:
+def _size_table(cells: dict[tuple[int, int], float]) -> Any:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("layers", justify="right", style="bold")
     dims = sorted({dim for _, dim in cells})
     best = max(cells.values())

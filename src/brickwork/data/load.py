@@ -55,9 +55,10 @@ def read_documents(
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
 
-    Each row of a table is a document, called by its id column or by its row number; the columns that play no role
-    are its ``meta``, which searches can filter by. Each passage of a text file or of a folder is a document, called
-    ``file#passage``. The paths in ``source`` are relative to ``path``.
+    Each row of a table is a document, called by its id column or by its row number; a column ``source`` says where
+    it is from (else file and row), and the columns that play no role are its ``meta``, which searches can filter by.
+    Each passage of a text file or of a folder is a document, called ``file#passage``; its ``source`` is the file,
+    relative to ``path``.
 
     Raises:
         DataError: at once if ``path`` does not exist or has no column of texts; while reading if it is
@@ -126,11 +127,13 @@ def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> I
         values = {
             name: plain_value(value, path, report, where) for name, value in row.items() if name not in known
         }
+        # Filters take "source" for the field of that name, so a column of it is that and no metadata beside it.
+        source = values.pop("source", None)
         yield Document(
             id=given or str(number),
             title=title,
             text=text,
-            source=f"{path.name}:{number}",
+            source=f"{path.name}:{number}" if source is None else str(source),
             meta={name: value for name, value in values.items() if value is not None},
         )
 

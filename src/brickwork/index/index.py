@@ -24,7 +24,7 @@ from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.plans import choose_plan
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
-from brickwork.index.types import Backend, Contents, Found, Plan, Stage, Statistics
+from brickwork.index.types import Backend, Contents, Found, Mode, Plan, Stage, Statistics
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -150,19 +150,28 @@ class Index:
             DataError: an id that is there already or comes twice, or a vector that is not finite.
             ResourceError: another process writes there; no permission; the disk is full.
         """
-        return self._write(documents, replacing=False, progress=progress)
+        return self._write(documents, "add", progress)
+
+    def update(self, documents: Iterable["Document"], *, progress: bool = False) -> int:
+        """As :meth:`add`; the documents take the place of those with their ids, all of which must be there.
+
+        Raises:
+            DataError: an id that is not there. Otherwise as :meth:`add`.
+        """
+        return self._write(documents, "update", progress)
 
     def upsert(self, documents: Iterable["Document"], *, progress: bool = False) -> int:
         """As :meth:`add`; documents whose id is there take the place of the old ones."""
-        return self._write(documents, replacing=True, progress=progress)
+        return self._write(documents, "upsert", progress)
 
-    def _write(self, documents: Iterable["Document"], *, replacing: bool, progress: bool) -> int:
+    def _write(self, documents: Iterable["Document"], mode: Mode, progress: bool) -> int:
         batches = encoded_batches(self.representation, documents, self.contents.depths, progress=progress)
         if isinstance(self.backend, LocalBackend):
-            return self.backend.write(batches, replacing=replacing)
+            return self.backend.write(batches, mode=mode)
+        write = {"add": self.backend.add, "update": self.backend.update, "upsert": self.backend.upsert}[mode]
         count = 0
         for batch, vectors in batches:
-            (self.backend.upsert if replacing else self.backend.add)(batch, vectors)
+            write(batch, vectors)
             count += len(batch)
         return count
 
@@ -243,8 +252,8 @@ def open_index(
     if representation is not None and representation.fingerprint != manifest.contents.model:
         raise ArtifactError(
             f"{folder} was built with model {manifest.contents.model}, not {representation.fingerprint}: "
-            "vectors of two models cannot be compared; build an index with this model, or leave the model out "
-            "and the one in the index is taken"
+            "vectors of two models cannot be compared; give the model that built it, of which there is a copy in the "
+            "index, or build an index with this model"
         )
     if not manifest.store:
         return Index(folder, LocalBackend.open(folder, verify=verify), representation)
