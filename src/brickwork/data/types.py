@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["pairs", "triplets", "labelled", "scored"]
+Kind = Literal["pairs", "triplets", "labelled", "scored", "texts"]
 Modality = Literal["text", "image"]
 
 
@@ -25,8 +25,8 @@ class Examples:
     """Named columns of equal length: lists of strings or numbers, or arrays with the rows first.
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
-    ``anchor positive score`` (0 … 1). Image inputs are uint8 arrays of shape (rows, height, width, channels).
-    Examples of one ``group`` are never each other's negatives.
+    ``anchor positive score`` (0 … 1); texts ``input domain`` (its name). Image inputs are uint8 arrays of shape
+    (rows, height, width, channels). Examples of one ``group`` are never each other's negatives.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Any] | np.ndarray]):

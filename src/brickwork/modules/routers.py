@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import RouterOutput
+from brickwork.modules.experts import frozen_start
 
 Scorer = Literal["mlp", "linear", "cosine"]
 Balance = Literal["mutual_information", "switch", "z", "concentration"]
@@ -33,7 +34,11 @@ class RouterScorer(nn.Module):
 
     ``mlp``: W₂ GELU(W₁x + b₁), no second bias (ModuleFormer). ``linear``: Wx (Switch, Mixtral, JetMoE).
     ``cosine``: e^τ cos(Wx, c_m) with a learned τ that starts at 0 (ModuleFormer's ``gmm``).
+    ``offset`` is added to the logits and not learnt: zero, but for modules that were added later. The embeddings of the
+    first ``frozen`` modules are not trained.
     """
+
+    offset: Tensor
 
     def __init__(self, width: int, num_modules: int, kind: Scorer = "mlp", hidden: int = 256):
         super().__init__()
@@ -42,6 +47,8 @@ class RouterScorer(nn.Module):
         self.modules_embedding = nn.Parameter(torch.empty(num_modules, width if kind == "linear" else hidden))
         self.log_scale = nn.Parameter(torch.zeros(())) if kind == "cosine" else None
         nn.init.normal_(self.modules_embedding, std=0.02)
+        self.register_buffer("offset", torch.zeros(num_modules))
+        self.frozen = 0
 
     @property
     def num_modules(self) -> int:
@@ -49,13 +56,14 @@ class RouterScorer(nn.Module):
 
     def forward(self, x: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens modules"]:
         """ℓ(x)."""
+        embedding = frozen_start(self.modules_embedding, self.frozen)
         if self.inner is None:
-            return F.linear(x, self.modules_embedding)
+            return F.linear(x, embedding) + self.offset
         inner = self.inner(x)
         if self.log_scale is None:
-            return F.linear(F.gelu(inner), self.modules_embedding)
-        cosine = F.linear(F.normalize(inner, dim=-1), F.normalize(self.modules_embedding, dim=-1))
-        return self.log_scale.exp() * cosine
+            return F.linear(F.gelu(inner), embedding) + self.offset
+        cosine = F.linear(F.normalize(inner, dim=-1), F.normalize(embedding, dim=-1))
+        return self.log_scale.exp() * cosine + self.offset
 
 
 # ---- losses: all in float32 or better, over the tokens that count ----------------------------------------------
