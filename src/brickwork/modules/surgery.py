@@ -4,7 +4,7 @@ Works on what has a ``router`` and ``expert_maps()``: mixtures of attention head
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ Trained = Literal["new", "router", "all"]
 _NEW_OFFSET = -2.0
 
 
+@runtime_checkable
 class Mixture(Protocol):
     """A router and the maps of its modules."""
 

@@ -39,7 +39,8 @@ class ModuleFormerConfig:
     ``attention_modules``/``feed_forward_modules``: of each layer; 0 makes that half dense, with the active parameters of
     a mixture (``top_k`` sets of heads) or ``hidden`` numbers. ``attention_hidden``, ``num_heads``: of one module.
     ``balance``: ``concentration`` does the opposite, before pruning. ``balance_weight``: λ, of the mean over routers;
-    ``z_weight``: of the z loss. ``explore``: so many of the ``top_k`` are drawn while training. ``position``, ``attend_current``, ``remainder``: how heads attend; the last two are of ``stick``.
+    ``z_weight``: of the z loss. ``explore``: so many of the ``top_k`` are drawn while training. ``position``,
+    ``attend_current``, ``remainder``: how heads attend; the last two are of ``stick``.
     """
 
     vocab_size: int = 256
