@@ -8,7 +8,7 @@ import numpy as np
 
 from brickwork.data.table_layout import TableLayout
 
-Kind = Literal["pairs", "triplets", "labelled", "scored", "multitask"]
+Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "multitask"]
 Modality = Literal["text", "image", "table"]
 
 
@@ -27,8 +27,9 @@ class Examples:
     """Named columns of equal length: lists of strings or numbers, or arrays with the rows first.
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
-    ``anchor positive score`` (0 … 1). Image inputs are uint8 arrays of shape (rows, height, width, channels).
-    Examples of one ``group`` are never each other's negatives. Multitask: as :class:`TableLayout` says.
+    ``anchor positive score`` (0 … 1); texts ``input domain`` (its name); multitask as :class:`TableLayout` says. Image
+    inputs are uint8 arrays of shape (rows, height, width, channels). Examples of one ``group`` are never each other's
+    negatives.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Any] | np.ndarray]):
