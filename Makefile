@@ -38,7 +38,7 @@ test: setup-dev  ## all tests and the linters, on 2 cores in under 10 minutes
 	$(BIN)/mypy
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile -q
 
-reliability: setup-dev  ## many more faults injected, counted in docs/reliability.md (about 15 minutes on 2 idle cores)
+reliability: setup-dev  ## many more faults injected, counted in docs/reliability.md (about 25 minutes on 2 idle cores)
 	@mkdir -p build && rm -f build/tally.jsonl && date +%s > build/tally.began
 	BRICKWORK_LONG=1 BRICKWORK_TALLY=$(CURDIR)/build/tally.jsonl $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal -v --durations=20 tests/reliability
 	BRICKWORK_LONG=1 $(BIN)/python tests/reliability/table.py build/tally.jsonl $$(cat build/tally.began)

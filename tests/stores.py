@@ -37,6 +37,12 @@ class NumpyBackend:
             raise DataError("an id is there already or comes twice")
         self._put(documents, vectors)
 
+    def update(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
+        ids = [document.id for document in documents]
+        if len(set(ids)) < len(ids) or not set(ids) <= set(self.rows):
+            raise DataError("an id is not there or comes twice")
+        self._put(documents, vectors)
+
     def upsert(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
         ids = [document.id for document in documents]
         if len(set(ids)) < len(ids):

@@ -182,7 +182,7 @@ def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
     full_layers = index.axes.num_layers
     sizes = (
         ("full size", index.axes.full_dim, full_layers),
-        (f"{SMALL_DIM} numbers, {SMALL_LAYERS} layers", SMALL_DIM, SMALL_LAYERS),
+        ("cut", SMALL_DIM, SMALL_LAYERS),
     )
     console.print(f"\n  [bold]“{query}”[/bold]")
     sides = []
@@ -202,7 +202,7 @@ def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
             ),
         )
         sides.append(side)
-        console.print(f"  {label}, {side.milliseconds:.1f} ms")
+        console.print(f"  {label}: {dim} numbers, {layers} layers, {side.milliseconds:.1f} ms")
         for hit in side.hits:
             line = Text.assemble(
                 f"    {hit.score:.3f}  {hit.title}  ", (" ".join(hit.text.split())[:200], "dim")
@@ -240,7 +240,7 @@ def _report(
             created=datetime.date.today().isoformat(),
             finding=finding(before.grids["documentation"], main, SMALL_DIM, SMALL_LAYERS),
             facts={**facts(data), "steps": f"{run.train.steps:,} × {run.train.batch_size} pairs"},
-            retrieval=tuple(
+            quality=tuple(
                 retrieval_part(grid, before.grids[name], baselines[name], descriptions.get(name, ""))
                 for name, grid in after.grids.items()
             ),

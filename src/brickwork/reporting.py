@@ -15,20 +15,33 @@ from brickwork.inspection.report_data import (
     Costs,
     Finding,
     GridCell,
+    QualityPart,
     ReportData,
-    RetrievalPart,
     curves_from_records,
 )
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
     from brickwork.evaluation.grid import GridResult
-    from brickwork.evaluation.measure import Measurement
+    from brickwork.evaluation.measure import Measurement, SizeScore
     from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
 METRIC = "ndcg@10"
 METRIC_NAMES = {"ndcg@10": "nDCG@10", "recall@10": "Recall@10", "mrr@10": "MRR@10"}
+SCORES = {
+    "knn_accuracy": (
+        "classes of nearest neighbours",
+        "1-NN accuracy",
+        "{:,} held-out examples, each given the class of its nearest training example.",
+    ),
+    "spearman": (
+        "similarity",
+        "Spearman correlation",
+        "{:,} held-out pairs, their cosines held against the given scores.",
+    ),
+}
+"""Measure → its title, the name of its axis, and on what it was measured."""
 BaselineScores = Mapping[str, Mapping[str, Sequence[float]]]
 
 
@@ -37,7 +50,7 @@ def retrieval_part(
     before: "GridResult | None" = None,
     baselines: BaselineScores | None = None,
     description: str = "",
-) -> RetrievalPart:
+) -> QualityPart:
     """One retrieval set of the report: after, before with paired intervals, and the baselines."""
     from brickwork.evaluation.grid import compare
 
@@ -62,15 +75,30 @@ def retrieval_part(
         row["after"] = full.mean(metric)
         row.update({label: statistics.fmean(scores[metric]) for label, scores in (baselines or {}).items()})
         others[name] = row
-    return RetrievalPart(
+    return QualityPart(
         name=grid.name,
         cells=tuple(cells),
-        num_queries=grid.num_queries,
-        num_documents=grid.num_documents,
+        sample=f"{grid.num_queries:,} held-out queries against {grid.num_documents:,} documents.",
         metric=METRIC_NAMES[METRIC],
         description=description,
         baselines={label: statistics.fmean(scores[METRIC]) for label, scores in (baselines or {}).items()},
         other_metrics=others,
+    )
+
+
+def score_part(name: str, sizes: "Sequence[SizeScore]", data: "TaskData") -> QualityPart:
+    """One measure of labelled or scored data: a number at every size.
+
+    With labels, prefixes shorter than *classes − 1* are marked: a linear classifier needs that many numbers.
+    """
+    title, metric, sample = SCORES.get(name, (name, name, "{:,} held-out examples."))
+    wanted = (data.num_classes or 1) - 1
+    return QualityPart(
+        name=title,
+        cells=tuple(GridCell(dim=s.dim, layers=s.layers, after=s.value) for s in sizes),
+        sample=sample.format(len(data.test)),
+        metric=metric,
+        weak_below=wanted if wanted > min(s.dim for s in sizes) else None,
     )
 
 
@@ -116,7 +144,7 @@ def finding(before: "GridResult", after: "GridResult", dim: int, layers: int) ->
         high=small.difference.high,
         explanation=(
             f"The change at the small size, paired over {after.num_queries} held-out queries. Its vectors are "
-            f"{full_dim / dim:.0f} times smaller, and {full_layers / layers:.1f} times fewer layers run."
+            f"{full_dim / dim:.0f} times smaller, and {layers} of {full_layers} layers run."
         ),
     )
 
@@ -152,6 +180,7 @@ def run_report(
 ) -> Path:
     """Writes ``report.html`` for a run without a before; ``scores``: a system's own numbers on held-out data."""
     grids = list(measurement.grids.values()) if measurement else []
+    measured = measurement.scores if measurement else {}
     environment = folder / "env.json"
     return write_report(
         folder,
@@ -160,7 +189,10 @@ def run_report(
             subtitle=f"recipe {run.recipe}, seed {run.seed}",
             created=datetime.date.today().isoformat(),
             facts={**facts(data), **{name: f"{value:.4g}" for name, value in (scores or {}).items()}},
-            retrieval=tuple(retrieval_part(grid) for grid in grids),
+            quality=(
+                *(retrieval_part(grid) for grid in grids),
+                *(score_part(name, sizes, data) for name, sizes in measured.items() if sizes),
+            ),
             costs=costs(grids[0]) if grids else None,
             curves=training_curves(folder),
             notes=tuple(data.notes),
@@ -172,11 +204,17 @@ def run_report(
 
 def facts(data: "TaskData") -> dict[str, str]:
     """The cards under the report's title that describe the data."""
+    what = in_words(data)
     return {
         "data": data.name,
-        "training": f"{len(data.train):,} {data.kind}",
-        "held out": f"{len(data.test):,} {data.kind}",
+        "training": f"{len(data.train):,} {what}",
+        "held out": f"{len(data.test):,} {what}",
     }
+
+
+def in_words(data: "TaskData") -> str:
+    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``."""
+    return {"scored": "scored pairs", "labelled": f"labelled {data.modality}s"}.get(data.kind, data.kind)
 
 
 def card(

@@ -311,6 +311,14 @@ def test_upsert_replaces_and_adds(backend):
     assert_same(backend, oracle)
 
 
+def test_update_replaces_and_adds_nothing(backend):
+    oracle = filled(backend)
+    for one in (backend, oracle):
+        one.update([document("d3", new=1), document("d0")], vectors_of([90, 91]))
+        one.update([], vectors_of([]))
+    assert_same(backend, oracle)
+
+
 def test_remove(backend):
     oracle = filled(backend)
     for one in (backend, oracle):
@@ -335,6 +343,22 @@ REFUSED = {
         "'n'",
     ),
     "id twice in upsert": (lambda b: b.upsert([document("n")] * 2, vectors_of([1, 2])), DataError, "'n'"),
+    "id twice in update": (
+        lambda b: b.update([document("d1")] * 2, vectors_of([1, 2])),
+        DataError,
+        "'d1' comes",
+    ),
+    "unknown id in update": (
+        lambda b: b.update([document("d1"), document("nobody")], vectors_of([1, 2])),
+        DataError,
+        "'nobody' is not in the index",
+    ),
+    "NUL in update": (lambda b: b.update([document("a\0b")], vectors_of([1])), DataError, "a"),
+    "nan in update": (
+        lambda b: b.update([document("d2"), document("d1")], bad([1, 2], 1)),
+        DataError,
+        "'d1'",
+    ),
     "nan in add": (lambda b: b.add([document("n"), document("m")], bad([1, 2], 3)), DataError, "'m'"),
     "nan in upsert": (lambda b: b.upsert([document("n"), document("d1")], bad([1, 2], 1)), DataError, "'d1'"),
     "depth missing": (lambda b: b.add([document("n")], {1: vectors_of([1])[1]}), ConfigError, "1, 3"),
@@ -574,7 +598,7 @@ class Sequences(RuleBasedStateMachine):
             [data.draw(SEEDS) for _ in ids]
         )
 
-    @rule(data=st.data(), ids=IDS, name=st.sampled_from(["add", "upsert"]))
+    @rule(data=st.data(), ids=IDS, name=st.sampled_from(["add", "update", "upsert"]))
     def write(self, data: Any, ids: list[str], name: str) -> None:
         self.both(name, *self.batch(data, ids))
 

@@ -54,6 +54,16 @@ def test_encode_is_the_same_every_time_and_in_batches(case, trained):
     np.testing.assert_allclose(trained[0].eval().encode(inputs).numpy(), whole, atol=1e-5)
 
 
+def test_encode_in_bf16_keeps_directions(case, trained):
+    """Item 5: what ``precision="auto"`` takes on processors with instructions for it; here whatever the processor."""
+    case.needs("encodes")
+    model = trained[0].representation()
+    inputs = case.inputs(ROWS)
+    exact, rounded = (model.encode(inputs, precision=name) for name in ("fp32", "bf16"))
+    assert (exact * rounded).sum(axis=1).min() > 0.99
+    assert not np.array_equal(exact, rounded)
+
+
 def test_encode_survives_saving_and_another_process(case, trained, tmp_path):
     """Item 5."""
     case.needs("encodes")

@@ -95,8 +95,12 @@ def markdown(values: dict[str, Any]) -> str:
 def _count(entry: dict[str, Any]) -> str:
     if "missing" in entry:
         return f"not here: {entry['missing']}"
-    number = f"{entry['count']:,}"
-    return number if entry["limit"] is None else f"{number} (at most {entry['limit']:,})"
+    number = _number(entry["count"])
+    return number if entry["limit"] is None else f"{number} (at most {_number(entry['limit'])})"
+
+
+def _number(value: float) -> str:
+    return f"{value if isinstance(value, int) else round(value, 2):,}"
 
 
 def main(arguments: list[str]) -> None:

@@ -16,8 +16,8 @@ from faults import MEGABYTE, in_child
 from brickwork.core.errors import BrickworkError, ResourceError
 from brickwork.index.build import build_index
 from brickwork.index.index import open_index
+from brickwork.representation import cuts
 from brickwork.representation.export_parquet import encode_to_disk, read_vectors
-from brickwork.representation.model import Representation
 from brickwork.training.checkpoint import newest_good
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
@@ -186,7 +186,7 @@ def test_a_text_of_a_hundred_thousand_tokens(tally, monkeypatch):
     """Only its start is looked at; it costs no more than a text of the length that the model reads."""
     # What is told, not how it is shown: threads of other tests may change the process's warning filters meanwhile.
     told = []
-    monkeypatch.setattr(Representation, "_tell", lambda self, key, message: told.append(message))
+    monkeypatch.setattr(cuts, "tell", told.append)
     model = artifacts.model()
     long_text = " ".join(itertools.islice(itertools.cycle(artifacts.WORDS), 100_000))
     texts = [long_text, " " * 500_000 + "cat", "a" * 1_000_000, "cat"]
@@ -208,7 +208,7 @@ def test_a_text_of_a_hundred_thousand_tokens(tally, monkeypatch):
 
 def test_an_index_within_two_gigabytes(tmp_path, tally, long):
     """A process that may take 2 GB of address space builds, opens and searches it."""
-    count, model = (300_000 if long else 5000), artifacts.static_model()
+    count, model = (1_000_000 if long else 5000), artifacts.static_model()
     some = artifacts.texts(1000)
 
     def stream():
@@ -224,7 +224,7 @@ def test_an_index_within_two_gigabytes(tmp_path, tally, long):
             assert len(index) == count
             return [hit.id for hit in index.search(f"{some[7]} 7", 5)[0]]
 
-    child = in_child(build, memory=2048, seconds=600)
+    child = in_child(build, memory=2048, seconds=1200)
     assert child.status == 0, child.error
     assert len(child.value) == 5
     tally("R10", "documents indexed in a process that may take 2 GB", count)

@@ -252,13 +252,14 @@ def test_memory_and_descriptors_stay_flat(folder, log, tally, long):
                 if n in (count // 5, count - 1):
                     measured.append((server.process.memory_info().rss / 2**20, server.process.num_fds()))
         (before, descriptors), (after, descriptors_after) = measured
-        assert descriptors_after <= descriptors + 2
         tally(
             "R19",
             f"MB that the server grew by over {count:,} requests",
             round(max(0.0, after - before), 1),
             limit=25,
         )
+        more = max(0, descriptors_after - descriptors)
+        tally("R19", f"file descriptors that the server has more after {count:,} requests", more, limit=2)
 
 
 def test_clients_that_misbehave(folder, log, tally):

@@ -42,6 +42,8 @@ def test_what_was_not_possible_is_told_and_measurements_carry_their_limits():
         [
             json.dumps({"row": "R6", "what": "a full tmpfs", "missing": "needs root", "test": "a.py"}),
             line("R10", "MB", 3, 20),
+            line("R11", "seconds", 0.5, 5.0358),
+            line("R13", "laws", 1200),
         ]
     )
     page = table.markdown(
@@ -49,4 +51,6 @@ def test_what_was_not_possible_is_told_and_measurements_carry_their_limits():
     )
     assert "| a full tmpfs | not here: needs root | `a.py` |" in page
     assert "| MB | 3 (at most 20) | `a.py` |" in page
+    assert "| seconds | 0.5 (at most 5.04) | `a.py` |" in page
+    assert "| laws | 1,200 | `a.py` |" in page
     assert "Not counted in this run: R1 (killed)" in page

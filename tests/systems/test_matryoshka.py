@@ -1,16 +1,23 @@
 """Matryoshka against what the paper's equations say, computed by hand or by torch alone."""
 
+import tempfile
+import warnings
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from brickwork import api
 from brickwork.core.config import from_dict
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.evaluation.measure import measure
+from brickwork.systems.matryoshka import recipes
 from brickwork.systems.matryoshka.system import MatryoshkaConfig, build
+from brickwork.training.loop import fit
 
 DIMS = (4, 8, 16)
 MLP = ImageEncoderConfig(architecture="mlp", embedding_dim=16, width=24, depth=1)
@@ -104,6 +111,26 @@ def test_pairs_are_contrasted_at_every_normalised_prefix(pairs, tiny_text):
         a, p = (F.normalize(z[name][:, :m], dim=-1) for name in ("anchor", "positive"))
         by_hand = by_hand + F.cross_entropy(a @ p.T / 0.1, torch.arange(12))
     torch.testing.assert_close(system.loss(batch).total, by_hand)
+
+
+def test_sizes_in_between_are_as_good_as_their_neighbours():
+    """What users do, and what the paper finds (section 5): dims that are not in M interpolate."""
+    run = recipes.smoke()
+    run = replace(
+        run, data=replace(run.data, test_share=0.45), train=replace(run.train, save_every=0, validate_every=0)
+    )
+    system, data = api.build(run)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(system, data.train, run.train, folder, seed=run.seed)
+    dims = [4, 5, 6, 8, 10, 12, 16, 20, 24, 32]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BrickworkWarning)  # sizes that were not trained
+        found = measure(system.eval().representation(), data, dims, time_queries=False)
+    accuracy = {size.dim: size.value for size in found.scores["knn_accuracy"]}
+    for below, above in pairwise(run.model.dims):
+        for m in dims:
+            if below < m < above:
+                assert accuracy[m] > min(accuracy[below], accuracy[above]) - 0.02  # of 809 images
 
 
 def test_default_dims_halve_down_to_eight(pairs, tiny_text):

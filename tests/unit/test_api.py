@@ -1,5 +1,6 @@
 """The Python interface, as a user would call it, on the smoke recipe; and the README's own example."""
 
+import io
 import json
 import re
 import shutil
@@ -7,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import brickwork
 from brickwork import api
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
+from brickwork.data.config import ColumnNames
+from brickwork.training.progress import Progress
 
 ROOT = Path(__file__).parents[2]
+# A few texts of the made-up language are longer than the tiny model reads, which a measurement says.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* texts are longer than 32 tokens:brickwork.core.errors.BrickworkWarning"
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,31 @@ def test_training_helps_on_held_out_queries_and_the_report_says_by_how_much(trai
     page = (trained.folder / "report.html").read_text()
     full = max(next(iter(trained.measurement.grids.values())).cells, key=lambda c: (c.layers, c.dim))
     assert f"{full.mean('ndcg@10'):.3f}" in page
+
+
+def test_a_labelled_run_tells_what_was_read_and_reports_accuracy_by_size(tmp_path):
+    said = Console(file=io.StringIO(), width=200)
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=20"])
+    summary = brickwork.train(run, tmp_path / "run", progress=Progress(said))
+    first = said.file.getvalue().splitlines()[0]
+    assert re.fullmatch(r"digits: labelled images, [\d,]+ to train on, \d+ to validate, \d+ held out", first)
+    page = (summary.folder / "report.html").read_text()
+    assert "Quality at every size: classes of nearest neighbours" in page
+    assert "with fewer than 9 dims" in page  # ten digits
+    assert 'class="unsafe"' in page
+    (sizes,) = summary.measurement.scores.values()
+    assert {size.dim for size in sizes} == {4, 8, 16, 32}
+    assert all(f">{size.value:.3f}</td>" in page for size in sizes)
+
+
+def test_what_the_columns_of_documents_are_taken_for(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("question,answer,year\nq,a,1\n")
+    assert (
+        api.read_as(table) == "read as documents: text = 'answer'; choose otherwise with --column ROLE=NAME"
+    )
+    assert "text = 'question'" in api.read_as(table, ColumnNames(text="question"))
+    assert api.read_as(tmp_path) == api.read_as("toy") == api.read_as(tmp_path / "a.txt") == ""
 
 
 def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_to_do(trained):
@@ -116,6 +149,25 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["full"].shape == (1, 384)
     assert names["small"].shape == (1, 48)
     assert read_json(tmp_path / "runs/docs/config.json")["train"]["steps"] == 2
+
+
+def test_the_example_of_the_classification_page_runs(tmp_path, monkeypatch, capsys):
+    """The block as printed, after the command that stands above it with fewer steps."""
+    page = (ROOT / "docs/how-to/classify.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "brickwork train matryoshka --recipe smoke --out runs/digits" in page
+    monkeypatch.chdir(tmp_path)
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=60"])
+    brickwork.train(run, "runs/digits", measure=False)
+    names: dict = {}
+    exec(compile(block, "classify.md", "exec"), names)
+    right, whole = (
+        names["right"],
+        names["heads"][32].score(names["test"], names["data"].test.columns["label"]),
+    )
+    assert right > whole - 0.05  # ten classes: always reading all is at most a little better
+    assert names["result"].expected_dim < 32
+    assert f"{right:.1%} right with" in capsys.readouterr().out
 
 
 def test_the_examples_of_the_interoperability_page_run(trained, tmp_path, monkeypatch):

@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 
+from brickwork.data.types import Examples, TaskData
 from brickwork.evaluation.grid import Cell, Cost, GridResult
-from brickwork.reporting import costs, finding, retrieval_part, run_records, training_curves
+from brickwork.evaluation.measure import SizeScore
+from brickwork.reporting import (
+    costs,
+    finding,
+    in_words,
+    retrieval_part,
+    run_records,
+    score_part,
+    training_curves,
+)
 
 
 def grid(scores: dict[tuple[int, int], list[float]]) -> GridResult:
@@ -57,6 +67,33 @@ def test_the_finding_names_both_sizes_and_the_paired_change():
     assert "4 of 8 numbers and 1 of 2 layers" in found.sentence
     assert "0.500 after training and 0.100 before; uncut, 0.600 and 0.500" in found.sentence
     assert found.effect == pytest.approx(0.4)
+
+
+def scored(kind, num_classes):
+    examples = Examples({"input": ["a"] * 7, "label": np.zeros(7, dtype=np.int64)})
+    return TaskData(
+        name="x",
+        kind=kind,
+        modality="text",
+        train=examples,
+        validation=examples,
+        test=examples,
+        num_classes=num_classes,
+    )
+
+
+def test_one_number_a_size_is_a_part_of_the_report():
+    sizes = [SizeScore(dim=4, layers=1, value=0.25), SizeScore(dim=8, layers=1, value=0.5)]
+    part = score_part("knn_accuracy", sizes, scored("labelled", 6))
+    assert [(c.dim, c.after, c.before) for c in part.cells] == [(4, 0.25, None), (8, 0.5, None)]
+    assert part.weak_below == 5  # six classes: a linear classifier of five numbers
+    assert part.sample.startswith("7 held-out examples")
+    assert score_part("knn_accuracy", sizes, scored("labelled", 5)).weak_below is None  # 4 numbers are enough
+    assert score_part("spearman", sizes, scored("scored", None)).metric == "Spearman correlation"
+    assert in_words(scored("scored", None)) == "scored pairs"
+    assert in_words(scored("labelled", 6)) == "labelled texts"
+    assert in_words(scored("pairs", None)) == "pairs"
+    assert score_part("bits", sizes, scored("scored", None)).name == "bits"
 
 
 def test_records_survive_a_line_that_a_kill_cut_short(tmp_path):

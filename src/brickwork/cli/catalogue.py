@@ -40,19 +40,22 @@ def list_systems(
         return
     from rich.table import Table
 
+    scales = _scales(entries)
     table = Table(title="Systems", title_justify="left", title_style="bold", show_lines=True)
-    for name in ("system", "paper", "can", "claims"):
-        table.add_column(name, overflow="fold")
+    table.add_column("system", ratio=1)
+    for name in ("claim", *scales):
+        table.add_column(name, no_wrap=True)
     for item in entries:
-        claims = "\n".join(f"{claim['id']} {_verdicts(claim)}" for claim in item["claims"])
-        paper = f"{item['title']}\n[dim]arXiv {item['arxiv']}[/dim]"
-        table.add_row(
-            f"[bold]{item['slug']}[/bold]\n[dim]{item['group']}[/dim]",
-            paper,
-            ", ".join(item["capabilities"]),
-            claims,
-        )
+        about = f"[bold]{item['slug']}[/bold]\n{item['title']}, arXiv {item['arxiv']}"
+        can = f"{item['group']}: {', '.join(item['capabilities'])}"
+        columns = [
+            "\n".join(_verdict(claim["verdicts"].get(scale)) for claim in item["claims"]) for scale in scales
+        ]
+        ids = "\n".join(claim["id"] for claim in item["claims"])
+        table.add_row(f"{about}\n[dim]{can}[/dim]", ids, *columns)
     output.console().print(table)
+    if any(r["stale"] for item in entries for claim in item["claims"] for r in claim["verdicts"].values()):
+        output.hint("* made with older code; run it again: brickwork claims SLUG --scale SCALE", quiet)
     output.hint("more about one: brickwork info SLUG", quiet)
 
 
@@ -160,6 +163,19 @@ def _columns(rows: list[tuple[str, str]]) -> "Table":
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().partition("\n")[0].replace("``", "`")
+
+
+def _scales(entries: list[dict[str, Any]]) -> list[str]:
+    """The scales at which any claim has a result, in the order of their size; ``small`` if there is none."""
+    found = {scale for item in entries for claim in item["claims"] for scale in claim["verdicts"]}
+    return [scale for scale in ("smoke", "small", "gpu") if scale in found] or ["small"]
+
+
+def _verdict(record: dict[str, Any] | None) -> str:
+    """One verdict as rich markup, short enough for a column."""
+    if record is None:
+        return "[dim]–[/dim]"
+    return f"[{_MARKS[record['verdict']]}]{record['verdict']}[/]{'*' if record['stale'] else ''}"
 
 
 def _verdicts(claim: dict[str, Any]) -> str:

@@ -41,13 +41,12 @@ def data(
 
     table = Table(title="Data sets", title_justify="left", title_style="bold")
     table.add_column("name", no_wrap=True, style="bold")
-    table.add_column("what", ratio=3)
-    table.add_column("licence", ratio=2)
-    table.add_column("present", ratio=2, overflow="fold")
+    table.add_column("what, task, licence", ratio=3)
+    table.add_column("present", ratio=1, overflow="fold")
     for entry in entries:
         here = "[green]yes[/green]" if entry["present"] else f"[dim]{escape(entry['where'])}[/dim]"
-        what = f"{escape(entry['what'])}\n[dim]{escape(entry['task'] or 'for later systems')}[/dim]"
-        table.add_row(entry["name"], what, escape(entry["licence"]), here)
+        more = f"{entry['task'] or 'for later systems'} · {entry['licence']}"
+        table.add_row(entry["name"], f"{escape(entry['what'])}\n[dim]{escape(more)}[/dim]", here)
     output.console().print(table)
     output.hint(
         "one in detail: brickwork data NAME · your own: any folder, .jsonl, .csv, .parquet, .txt", quiet

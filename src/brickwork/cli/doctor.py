@@ -190,7 +190,7 @@ def _show(found: dict[str, Any]) -> None:
         "packages", ", ".join(f"{name} {value or 'MISSING'}" for name, value in found["versions"].items())
     )
     table.add_row(
-        "processor", escape(f"{cpu['name']}, {cpu['cores']} cores, {found['threads']} threads in use")
+        "processor", escape(f"{cpu['name']}, {cpu['cores']} cores, threads in use: {found['threads']}")
     )
     table.add_row("features", ", ".join(cpu["features"]) or "unknown")
     table.add_row("precision", escape(cpu["bf16"]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, column_names, sizes
+from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, sizes, told_columns
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork index runs/docs docs/ --out runs/docs-index --layers 3,6",
         "brickwork index runs/docs docs/ --out runs/docs-index --update",
+        "brickwork index runs/docs-v2 --out runs/docs-index --update",
         "brickwork index runs/docs-index --verify",
     )
     add(
@@ -58,7 +59,12 @@ def index(
         str, typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, or auto to measure.")
     ] = "auto",
     update: Annotated[
-        bool, typer.Option("--update", help="Bring the index in --out up to date: encode only what changed.")
+        bool,
+        typer.Option(
+            "--update",
+            help="Bring the index in --out up to date: encode only what changed. A compatible successor of its model "
+            "takes over; without DATA, that is all.",
+        ),
     ] = False,
     store: Annotated[
         str | None,
@@ -100,6 +106,9 @@ def index(
     if care:
         (_verify if verify else _stats)(Path(model), as_json, quiet)
         return
+    if update and data is None and out is not None and not (layers or store or kind != "auto"):
+        _replace(model, out, as_json, quiet)
+        return
     if data is None or out is None:
         missing = "DATA" if data is None else "--out DIR"
         raise ConfigError(f"{missing} is missing; write: brickwork index MODEL DATA --out DIR")
@@ -133,7 +142,7 @@ def _build(
             layers=sizes(layers, "--layers"),
             kind=kind,
             store=store,
-            columns=column_names(columns),
+            columns=told_columns(data, columns, quiet),
             limit=limit,
             progress=not quiet,
         )
@@ -162,7 +171,7 @@ def _update(
 
     with output.results_only(as_json):
         made, report = api.update_index(
-            model, data, out, columns=column_names(columns), limit=limit, progress=not quiet
+            model, data, out, columns=told_columns(data, columns, quiet), limit=limit, progress=not quiet
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})
@@ -172,16 +181,33 @@ def _update(
     output.hint(f"{len(made):,} documents: {counts}", quiet)
 
 
+def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
+    from brickwork import api
+
+    with output.results_only(as_json):
+        index, replaced = api.replace_model(model, folder)
+        versions = index.statistics().versions
+    if as_json:
+        output.emit_json({"folder": str(folder), **_held(index), "replaced": replaced, "versions": versions})
+        return
+    print(folder)
+    if not replaced:
+        output.hint(f"nothing to do: {index.model} is the model of this index", quiet)
+        return
+    kept = f"; the vectors of {len(index):,} documents stay as they are" if versions else ""
+    output.hint(f"queries and new documents are encoded by {index.model} from now on{kept}", quiet)
+
+
 def _held(made: "Index") -> dict[str, Any]:
     contents = made.contents
     sizes_held = {"dims": list(contents.dims), "layers": list(contents.depths)}
-    return {"documents": len(made), "model": contents.model, **sizes_held}
+    return {"documents": len(made), "model": made.model, **sizes_held}
 
 
 def _summary(made: "Index") -> str:
     duplicates = made.statistics().duplicates
     return f"{len(made):,} documents" + (
-        f", {duplicates:,} of them with a text that another one has too" if duplicates else ""
+        f", {duplicates:,} of them with the title and text of another one" if duplicates else ""
     )
 
 
@@ -238,12 +264,13 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     rows: dict[str, Any] = {
         "documents": f"{found.documents:,}",
         "removed, space not yet given back": f"{found.removed:,}",
-        "with the text of another one": f"{found.duplicates:,}",
+        "with title and text of another one": f"{found.duplicates:,}",
         "kinds of search": ", ".join(found.kinds),
         "dims": ", ".join(map(str, held["dims"])),
         "layers": ", ".join(map(str, held["layers"])),
         "fields for --where": ", ".join(found.fields),
         "model": held["model"],
+        **{f"documents encoded by {name}": f"{count:,}" for name, count in found.versions.items()},
         **{f"bytes of {part}": f"{size:,}" for part, size in found.bytes.items()},
     }
     for name, value in rows.items():

@@ -67,7 +67,10 @@ class Verbs(TyperGroup):
             if debug:
                 traceback.print_exc()
             # A stop that was asked for is no error, though its exit code says that the work is not done.
-            print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
+            if not isinstance(error, Interrupted):
+                print(f"error: {error}", file=sys.stderr)
+            elif _is_first_process():
+                print(error, file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             if debug:
@@ -78,6 +81,12 @@ class Verbs(TyperGroup):
             # Python flushes standard output once more when it leaves; there it must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process or the first of several, which all stop and of which one says so."""
+    distributed = sys.modules.get("brickwork.core.distributed")  # not there: nothing was trained
+    return distributed is None or distributed.rank() == 0
 
 
 def _epilog() -> str:

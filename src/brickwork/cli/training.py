@@ -205,36 +205,56 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     columns = [f" --column {role}={shlex.quote(name)}" for role, name in data["columns"].items() if name]
     same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
     seed = f" --seed {run['seed']}" if run["seed"] else ""
-    return found | {
-        "measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}",
+    measure = found | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
+    if summary.representation.encoder.kind == "image":  # documents are texts
+        return measure
+    return {
+        **measure,
         "index documents with it": f"brickwork index {model} {source}{''.join(columns)} --out {index}",
         "search them": f'brickwork search {index} "your question"',
     }
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2))
-    table.add_column(style="bold")
+    table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(plan):
-        table.add_row(name, value)
+        table.add_row(escape(name), escape(value))
     output.console().print(table)
 
 
 def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names (``batch.anchor``) and values as a person reads them; entries of a list one below the other."""
     rows = []
     for name, value in values.items():
         if isinstance(value, dict):
             rows.extend(_rows(value, f"{prefix}{name}."))
+        elif isinstance(value, list):
+            label = f"{prefix}{name}".replace("_", " ")
+            rows.extend(("" if place else label, _worded(name, item)) for place, item in enumerate(value))
         else:
-            text = (
-                f"{value:,.4g}"
-                if isinstance(value, float)
-                else f"{value:,}"
-                if type(value) is int
-                else str(value)
-            )
-            rows.append((prefix + name, text))
+            label = (prefix + name).removesuffix("_bytes").replace("forecast_seconds", "forecast")
+            rows.append((label.replace("_", " "), _worded(name, value)))
     return rows
+
+
+def _worded(name: str, value: Any) -> str:
+    """A value with its unit: ``773 MiB``, ``2 min 5 s``, ``22,564,608``."""
+    if name.endswith("_bytes"):
+        return f"{value / 2**20:,.0f} MiB"
+    if name == "forecast_seconds":
+        minutes, seconds = divmod(round(value), 60)
+        hours, minutes = divmod(minutes, 60)
+        clock = (
+            f"{hours} h {minutes} min"
+            if hours
+            else f"{minutes} min {seconds} s"
+            if minutes
+            else f"{seconds} s"
+        )
+        return f"{clock}, without validating, saving and measuring"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

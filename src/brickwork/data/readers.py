@@ -291,9 +291,16 @@ def _parquet_file(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path)
+        _ = file.schema_arrow.names  # Arrow decodes the names of the columns here, or when it opens the file
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} has a column whose name is not valid UTF-8 ({error.object!r}); write the file again with "
+            "another name for it"
+        ) from error
+    return file
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict]]:
@@ -308,7 +315,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, d
                 for row in zip(*values):
                     yield number, dict(zip(batch.schema.names, row))
                     number += 1
-        except (pyarrow.ArrowInvalid, OSError) as error:
+        except (pyarrow.ArrowInvalid, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is damaged after row {number}: {error}") from error
 
 

@@ -5,7 +5,7 @@ Shape legend: N images, C channels, H × W pixels, D embedding_dim.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,8 @@ class ImageEncoder(nn.Module):
         """
         if list(layers) != [1]:
             raise ConfigError(f"layers {list(layers)}: an image encoder has one exit, layer 1")
-        weight = next(self.parameters())
+        # A copy whose layers are packed for inference keeps its weights as buffers.
+        weight = next(chain(self.parameters(), self.buffers()))
         z = self.network(images.to(weight.dtype))
         return {1: z.to(torch.promote_types(z.dtype, torch.float32))}
 

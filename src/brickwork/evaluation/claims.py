@@ -14,7 +14,9 @@ from brickwork.core.errors import Interrupted
 from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
-    from brickwork.data.types import TaskData
+    from brickwork.data.types import Examples, TaskData
+    from brickwork.training.config import TrainConfig
+    from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
 Scale = Literal["smoke", "small", "gpu"]
@@ -213,15 +215,27 @@ class Workbench:
 
         self._memo.pop(("arm", fingerprint(run)), None)
 
-    def _train(self, run: "RunConfig") -> Trained:
+    def fit(self, system: Any, data: "Examples", config: "TrainConfig", seed: int) -> "FitResult":
+        """Trains a system that a claim has put together itself, in place, and leaves nothing on disk."""
         import tempfile
 
+        from brickwork.training.loop import fit
+
+        with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
+            try:
+                result = fit(system, data, config, Path(folder) / "run", seed=seed)
+            except Interrupted as error:  # its message speaks of resuming a folder that is about to go
+                message = "interrupted; finished claims are recorded: the same command goes on there"
+                raise Interrupted(message, error.exit_code) from error
+        system.zero_grad()  # as large as the weights, and of no use any more
+        return result
+
+    def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core import registry
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
         from brickwork.core.seeding import seed_everything
         from brickwork.evaluation.fingerprint import code_fingerprint
-        from brickwork.training.loop import fit
 
         data = self.data(run)
         seed_everything(run.seed)
@@ -233,13 +247,7 @@ class Workbench:
             cost = read_json(kept / "cost.json")
             return Trained(system.eval(), data, cost["examples"], cost["seconds"], run.train.learning_rate)
         self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {run.train.steps} steps")
-        with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
-            try:
-                result = fit(system, data.train, run.train, Path(folder) / "run", seed=run.seed)
-            except Interrupted as error:  # its message speaks of resuming a folder that is about to go
-                message = "interrupted; finished claims are recorded: the same command goes on there"
-                raise Interrupted(message, error.exit_code) from error
-        system.zero_grad()  # as large as the weights, and of no use any more
+        result = self.fit(system, data.train, run.train, run.seed)
         examples = result.step * run.train.batch_size
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())

@@ -11,6 +11,7 @@ from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
 from brickwork.evaluation.probes import knn_probe
 from brickwork.evaluation.retrieval import DEFAULT_METRICS, score
 from brickwork.evaluation.similarity import similarity_grid
+from brickwork.representation.cuts import counting_cuts
 
 if TYPE_CHECKING:
     from brickwork.data.types import RetrievalSet, TaskData
@@ -87,6 +88,7 @@ def measure(
     Raises:
         ConfigError: a size outside the model's.
     """
+    _tell_cuts(representation, data)
     grids = {
         name: evaluate_grid(representation, retrieval, dims, layers, measure=time_queries, progress=progress)
         for name, retrieval in data.retrieval.items()
@@ -98,6 +100,17 @@ def measure(
     elif data.kind == "labelled":
         scores["knn_accuracy"] = _knn_sizes(representation, data, dims, layers)
     return Measurement(fingerprint=representation.fingerprint, grids=grids, scores=scores)
+
+
+def _tell_cuts(representation: "Representation", data: "TaskData") -> None:
+    """Warns how many of the queries and documents the model reads the beginning only of."""
+    if not hasattr(representation.encoder, "tokenize"):
+        return
+    with counting_cuts(representation) as count:
+        for retrieval in data.retrieval.values():
+            for texts in (retrieval.queries, retrieval.documents):
+                representation.encoder.tokenize(texts)  # counts what it cuts
+                count(len(texts))
 
 
 def _knn_sizes(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from brickwork.core.errors import DataError
 from brickwork.index.store import batches
+from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.export_parquet import document_text
 from brickwork.representation.truncate import truncate
 
@@ -31,12 +32,13 @@ def encoded_batches(
     Raises:
         DataError: a vector that is not finite (names the document).
     """
-    count = 0
-    with _counter(progress) as show:
+    done = 0
+    with _counter(progress) as show, counting_cuts(representation) as count:
         for batch in batches(documents, ROWS_PER_BATCH):
             vectors = encode_documents(representation, batch, depths)
-            count += len(batch)
-            show(count)
+            count(len(batch))
+            done += len(batch)
+            show(done)
             yield batch, vectors
 
 

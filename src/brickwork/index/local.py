@@ -42,13 +42,15 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.planning import Frontier
+from brickwork.index.replacement import succeeded
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
-from brickwork.index.types import Contents, Found, Plan, Statistics, check_batch
+from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
 
 if TYPE_CHECKING:
     from brickwork.index.filters import Filter
+    from brickwork.representation.model import Representation
 
 Batch = tuple[Sequence[Document], Mapping[int, np.ndarray]]
 
@@ -211,23 +213,27 @@ class LocalBackend:
         """Adds new documents. Raises as :meth:`Backend.add`; ResourceError: another writer, disk full."""
         self.write([(documents, vectors)])
 
+    def update(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Replaces documents by id. Raises as :meth:`Backend.update`; ResourceError as :meth:`add`."""
+        self.write([(documents, vectors)], mode="update")
+
     def upsert(
         self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
     ) -> None:
         """Adds documents, replacing those that have the same id. Raises as :meth:`add`."""
-        self.write([(documents, vectors)], replacing=True)
+        self.write([(documents, vectors)], mode="upsert")
 
-    def write(self, batches: Iterable[Batch], *, replacing: bool = False) -> int:
-        """Adds a stream of batches in one step, in memory that does not grow with it; returns the number added.
+    def write(self, batches: Iterable[Batch], *, mode: Mode = "add") -> int:
+        """Adds or replaces a stream of batches in one step, in memory that does not grow with it; returns their number.
 
         Raises:
-            DataError, ConfigError: as :meth:`Backend.add`; then nothing is added.
+            DataError, ConfigError: as :meth:`Backend.add`; then nothing is changed.
         """
         with self.writing("adding documents"):
             replaced: list[int] = []
-            entry = self._segment(
-                batches, self.manifest, known=True, replaced=replaced if replacing else None
-            )
+            entry = self._segment(batches, self.manifest, mode, replaced)
             if entry is None:
                 return 0
             files = file_entries(self.folder, segment_files(entry))
@@ -247,9 +253,15 @@ class LocalBackend:
         """
         with self.writing("building the index"):
             fresh = replace(
-                self.manifest, contents=contents, kind=kind, reason="", segments=(), shortlists=()
+                self.manifest,
+                contents=contents,
+                kind=kind,
+                reason="",
+                segments=(),
+                shortlists=(),
+                versions=(),
             )
-            entry = self._segment(batches, fresh, known=False)
+            entry = self._segment(batches, fresh, None, [])
             if entry is None:
                 raise DataError("there are no documents to index; check the path and the columns")
             model = MODEL if not (self.folder / MODEL).exists() else f"{MODEL}-{fresh.generation + 1}"
@@ -258,6 +270,16 @@ class LocalBackend:
             self.commit(with_files(fresh, files, segments=(entry,), model=model))
             self._shortlists()
         return entry.rows
+
+    def replace_model(self, representation: "Representation") -> None:
+        """Has queries and new documents encoded by a compatible successor from now on; no vector changes.
+
+        Raises:
+            ArtifactError: the model cannot replace the one that is here.
+        """
+        with self.writing("replacing the model"):
+            if self.manifest.model_now != representation.fingerprint:
+                self.commit(succeeded(self.folder, self.manifest, representation))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents.
@@ -307,9 +329,12 @@ class LocalBackend:
         self._snapshot = Snapshot(self.folder, manifest, self._snapshot, verify=False)
 
     def _segment(
-        self, batches: Iterable[Batch], manifest: Manifest, *, known: bool, replaced: list[int] | None = None
+        self, batches: Iterable[Batch], manifest: Manifest, mode: Mode | None, replaced: list[int]
     ) -> SegmentEntry | None:
-        """Writes a new segment of checked batches; rows that they replace are added to ``replaced``."""
+        """Writes a new segment of checked batches; rows that they replace are added to ``replaced``.
+
+        ``mode`` ``None``: what is there now does not count, all of it is replaced.
+        """
 
         def checked() -> Iterator[Batch]:
             seen: set[str] = set()
@@ -323,15 +348,18 @@ class LocalBackend:
                         f"the id '{twice}' comes twice; give each document an id of its own, or leave the column "
                         "of the ids out"
                     )
-                there = self._snapshot.find(ids) if known else {}
-                if replaced is not None:
-                    replaced.extend(there.values())
-                check_batch(manifest.contents, documents, vectors, () if replaced is not None else there)
+                there = self._snapshot.find(ids) if mode else {}
+                cleaned = [d if d.id == name else replace(d, id=name) for d, name in zip(documents, ids)]
+                check_batch(manifest.contents, cleaned, vectors, mode or "add", there)
+                replaced.extend(there.values())
                 seen.update(ids)
                 if documents:
                     yield documents, vectors
 
-        return write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        entry = write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        if entry is None or not manifest.versions:
+            return entry
+        return replace(entry, versions=((len(manifest.versions), entry.rows),))
 
     def _removed(
         self, rows: Sequence[int] | Int[np.ndarray, " rows"], total: int

@@ -35,7 +35,7 @@ from brickwork.index.postgres_sql import (
     search,
     where_clause,
 )
-from brickwork.index.types import Contents, Found, Kind, Plan, Statistics, check_batch
+from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics, check_batch
 from brickwork.representation.truncate import truncate
 
 try:
@@ -141,20 +141,28 @@ class PostgresBackend:
         self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
     ) -> None:
         """Adds new documents in one transaction. Raises as :meth:`~brickwork.index.types.Backend.add`."""
-        rows = [_row(document) for document in documents]
-        named = [replace(d, id=row[0]) for d, row in zip(documents, rows)]
-        with self._changing() as run:
-            check_batch(self.contents, named, vectors, self._known(run, [row[0] for row in rows]))
-            self._copy(run, rows, vectors)
+        self._write(documents, vectors, "add")
+
+    def update(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Replaces documents by id in one transaction. Raises as :meth:`~brickwork.index.types.Backend.update`."""
+        self._write(documents, vectors, "update")
 
     def upsert(
         self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
     ) -> None:
         """Adds documents in place of those with the same id, in one transaction."""
+        self._write(documents, vectors, "upsert")
+
+    def _write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray], mode: Mode) -> None:
         rows = [_row(document) for document in documents]
-        check_batch(self.contents, [replace(d, id=row[0]) for d, row in zip(documents, rows)], vectors)
+        named = [replace(d, id=row[0]) for d, row in zip(documents, rows)]
         with self._changing() as run:
-            run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [[row[0] for row in rows]])
+            known = self._known(run, [row[0] for row in rows])
+            check_batch(self.contents, named, vectors, mode, known)
+            if known:
+                run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [known])
             self._copy(run, rows, vectors)
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -313,7 +321,7 @@ class PostgresBackend:
             (there,) = run.execute(statement, [name]).fetchone() or (False,)
             if not there:
                 keys = run.execute(self._sql("SELECT DISTINCT jsonb_object_keys(meta) FROM {}")).fetchall()
-                fields = ", ".join((*OWN_FIELDS, *sorted(key for (key,) in keys)))
+                fields = ", ".join((*OWN_FIELDS, *sorted({key for (key,) in keys} - set(OWN_FIELDS))))
                 raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
 
     def _has_graph(self, run: "psycopg.Connection[Any]", kind: Kind, depth: int, dim: int) -> bool:

@@ -28,7 +28,7 @@ from brickwork.encoders.tokenization import clean_text
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.qdrant_filters import conditions, key, payload
 from brickwork.index.qdrant_state import ALIVE, NAMESPACE, RECORD, State, between, named, told, visible
-from brickwork.index.types import Contents, Found, Plan, Statistics, check_batch
+from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
 from brickwork.representation.truncate import truncate
 
 try:
@@ -275,23 +275,27 @@ class QdrantBackend:
         self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
     ) -> None:
         """Adds new documents. Raises as :meth:`~brickwork.index.types.Backend.add`."""
-        self._write(documents, vectors, replacing=False)
+        self._write(documents, vectors, "add")
+
+    def update(
+        self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Replaces documents by id. Raises as :meth:`~brickwork.index.types.Backend.update`."""
+        self._write(documents, vectors, "update")
 
     def upsert(
         self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
     ) -> None:
         """Adds documents in place of those with the same id."""
-        self._write(documents, vectors, replacing=True)
+        self._write(documents, vectors, "upsert")
 
-    def _write(
-        self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray], *, replacing: bool
-    ) -> None:
+    def _write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray], mode: Mode) -> None:
         payloads = [payload(document) for document in documents]
         cleaned = [_document(p) for p in payloads]
         ids = [document.id for document in cleaned]
         with self.state.changing() as (number, renew):
             old = [p["id"] for p in self.state.scroll(named(ids, number - 1), ["id"])]
-            check_batch(self.contents, cleaned, vectors, () if replacing else old)
+            check_batch(self.contents, cleaned, vectors, mode, set(old))
             # The texts of every field are asked for by conditions on their order, whether it has any or not.
             paths = {key("texts", name) for document in cleaned for name in document.meta}
             self._index_fields(paths | {f"{g}.{name}" for p in payloads for g in _INDEXES for name in p[g]})

@@ -172,6 +172,5 @@ def told(collection: str, consequence: str) -> Iterator[None]:
     except ApiException as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ResourceError(
-            f"the Qdrant server of collection '{collection}' cannot be reached or refused ({reason}); {consequence} "
-            "when the server is back"
+            f"the Qdrant server of collection '{collection}' cannot be reached or refused ({reason}); {consequence}"
         ) from error

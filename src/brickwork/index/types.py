@@ -4,7 +4,7 @@ An index is a representation, which turns texts into unit vectors, and a :class:
 beside such vectors and compares. A comparison follows a :class:`Plan`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
@@ -22,6 +22,9 @@ Kind = Literal["flat", "int8", "binary", "hnsw", "ivf"]
 """How the first stage finds its candidates; every kind is followed by exact stages where more than one is asked for."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Mode = Literal["add", "update", "upsert"]
+"""Which ids a change may write: new ones, ones that are there, or both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,9 @@ class Found:
 class Statistics:
     """What an index holds: ``bytes`` by part (documents, vectors, kinds), ``fields`` that filters can name.
 
-    ``duplicates``: documents whose text an earlier one has too, where the backend counts them.
+    ``duplicates``: documents whose title and text an earlier one has too, where the backend counts them.
+    ``versions``: documents by the fingerprint of the model that made their vectors, where several did and the backend
+    keeps that.
     """
 
     documents: int
@@ -78,6 +83,7 @@ class Statistics:
     kinds: tuple[Kind, ...] = ("flat",)
     bytes: dict[str, int] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -103,6 +109,12 @@ class Backend(Protocol):
             DataError: an id that is there already or comes twice, or a vector that is not finite (names the id).
             ConfigError: another width or other depths than ``contents``.
         """
+        ...
+
+    def update(
+        self, documents: Sequence["Document"], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
+    ) -> None:
+        """Replaces documents by id. Raises as :meth:`add`, but for an id that is not there (names it)."""
         ...
 
     def upsert(
@@ -154,13 +166,15 @@ def check_batch(
     contents: Contents,
     documents: Sequence["Document"],
     vectors: Mapping[int, Float[np.ndarray, "documents width"]],
-    known: Iterable[str] = (),
+    mode: Mode,
+    known: Container[str] = (),
 ) -> None:
-    """Refuses what no backend may store; ``known`` are the ids that must not come again.
+    """Refuses what no backend may store; ``known`` tells which ids are there already.
 
     Raises:
         ConfigError: depths or width that differ from ``contents``.
-        DataError: another number of rows, an id that is known or comes twice, or a vector that is not finite.
+        DataError: another number of rows, an id that ``mode`` does not allow or that comes twice, or a vector that
+            is not finite.
     """
     from brickwork.core.errors import ConfigError, DataError
 
@@ -180,10 +194,14 @@ def check_batch(
         if not finite.all():
             bad = documents[int(np.argmin(finite))]
             raise DataError(f"the vector of document '{bad.id}' of {bad.source} is not finite")
-    seen = set(known)
-    for document in documents:
-        if document.id in seen:
+    seen: set[str] = set()
+    for name in (document.id for document in documents):
+        if name in seen:
             raise DataError(
-                f"the id '{document.id}' is there already; upsert replaces documents, add does not"
+                f"the id '{name}' comes twice; give each document an id of its own, or leave the column of the ids out"
             )
-        seen.add(document.id)
+        if mode == "add" and name in known:
+            raise DataError(f"the id '{name}' is there already; upsert replaces documents, add does not")
+        if mode == "update" and name not in known:
+            raise DataError(f"the id '{name}' is not in the index; upsert adds documents, update does not")
+        seen.add(name)

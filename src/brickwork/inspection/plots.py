@@ -10,7 +10,7 @@ from brickwork.inspection.report_data import (
     Curve,
     Finding,
     Number,
-    RetrievalPart,
+    QualityPart,
 )
 from brickwork.inspection.svg import (
     Frame,
@@ -60,7 +60,7 @@ def _y_axis(values: Sequence[Number]) -> tuple[Number, Number, list[Number]]:
     return ticks[0], ticks[-1], ticks
 
 
-def quality_lines(part: RetrievalPart, width: int) -> str:
+def quality_lines(part: QualityPart, width: int) -> str:
     """Quality against dims, a line a depth: dashed before training, solid after; baselines are horizontal."""
     narrow = width < 480
     height, right = (320, 58) if narrow else (440, 84)
@@ -70,6 +70,17 @@ def quality_lines(part: RetrievalPart, width: int) -> str:
     low, high, ticks = _y_axis([*known, *part.baselines.values()])
     frame = Frame.fit((dims[0], max(dims[-1], dims[0] + 1)), (low, high), (width, height), right, log=True)
     parts = [frame.axes([(d, str(d)) for d in dims], [(t, f"{t:g}") for t in ticks], "dims", part.metric)]
+    if part.weak_below is not None and part.weak_below > dims[0]:
+        edge = min(frame.x(min(part.weak_below, dims[-1])), frame.right)
+        box = {
+            "x": frame.left,
+            "y": frame.y(high),
+            "width": edge - frame.left,
+            "height": frame.y(low) - frame.y(high),
+        }
+        parts.insert(
+            0, element("rect", tip(f"fewer than {part.weak_below} dims: not safe"), **box, class_="unsafe")
+        )
     notes: list[tuple[Number, str, str | None]] = []
     for name, value in part.baselines.items():
         y = frame.y(value)
@@ -94,7 +105,8 @@ def quality_lines(part: RetrievalPart, width: int) -> str:
     for (_, words, style), y in zip(notes, places):
         class_ = "note" if style else "note baseline-note"
         parts.append(label(width - right + 6, y + 4, words, class_, "start", style=style))
-    what = f"{part.name}: {part.metric} against dims, one line per depth, before and after training"
+    compared = ", before and after training" if any(c.before is not None for c in part.cells) else ""
+    what = f"{part.name}: {part.metric} against dims, one line per depth{compared}"
     return picture(width, height, what, *parts)
 
 

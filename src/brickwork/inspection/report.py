@@ -1,5 +1,6 @@
 """Writes ``report.html``: one page without any outside file, that shows what a training did and costs."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from brickwork.inspection.report_data import (
     GridCell,
     Hit,
     Number,
+    QualityPart,
     ReportData,
-    RetrievalPart,
     SearchSide,
 )
 
@@ -46,7 +47,7 @@ def render(data: ReportData) -> str:
     def inline(name: str) -> Markup:
         return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
-    def quality_plot(part: RetrievalPart) -> Markup:
+    def quality_plot(part: QualityPart) -> Markup:
         return Markup(plots.both(lambda width: plots.quality_lines(part, width)))
 
     def curve_plot(panel: list[Curve]) -> Markup:
@@ -55,7 +56,7 @@ def render(data: ReportData) -> str:
     def map_plot(corpus: CorpusMap) -> Markup:
         return Markup(plots.both(lambda width: plots.scatter(corpus, width)))
 
-    finding = data.finding or default_finding(data.retrieval)
+    finding = data.finding or default_finding(data.quality)
     return environment.get_template("report.html.j2").render(
         data=data,
         finding=finding,
@@ -73,14 +74,15 @@ def render(data: ReportData) -> str:
         sampled=lambda curve: _sampled(list(zip(curve.steps, curve.values))),
         cluster_titles=cluster_titles,
         shared=shared_hits,
+        breakable=breakable,
         flat=flat,
         plural=plots.plural,
     )
 
 
-def default_finding(retrieval: tuple[RetrievalPart, ...]) -> Finding | None:
-    """What training changed at full size on the first retrieval set; ``None`` without a before."""
-    for part in retrieval:
+def default_finding(quality: tuple[QualityPart, ...]) -> Finding | None:
+    """What training changed at full size by the first measure; ``None`` without a before."""
+    for part in quality:
         full = max(part.cells, key=lambda cell: (cell.layers, cell.dim))
         if full.before is not None:
             verb = "raised" if full.after >= full.before else "lowered"
@@ -104,8 +106,8 @@ def curve_panels(curves: tuple[Curve, ...]) -> dict[str, list[Curve]]:
     return panels
 
 
-def grids(part: RetrievalPart) -> list[dict[str, Any]]:
-    """The heat tables of one retrieval set: before, after and difference, deepest layers on top.
+def grids(part: QualityPart) -> list[dict[str, Any]]:
+    """The heat tables of one measure: before, after and difference, deepest layers on top.
 
     A cell is ``None`` (not measured) or {text, tip, fill (0 … 100, how strong the colour), side, strong}.
     """
@@ -187,6 +189,13 @@ def shared_hits(search: ExampleSearch, side: SearchSide) -> set[tuple[str, str]]
         return {(hit.title, hit.source) for hit in hits}
 
     return names(search.sides[0].hits) & names(side.hits)
+
+
+def breakable(title: str) -> str:
+    """A title whose long names may break after dots and underscores, not in the middle of a word."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[._/])(?=\w)", "<wbr>", str(escape(title))))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

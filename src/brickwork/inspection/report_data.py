@@ -54,21 +54,22 @@ class GridCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalPart:
-    """The grid of one retrieval set and what it is compared with.
+class QualityPart:
+    """One measure of quality at every size, and what it is compared with.
 
-    ``baselines``: quality of methods without dims and layers on the same queries, such as BM25 and TF-IDF.
-    ``other_metrics``: metric name -> {"before", "after", baselines …} at full size, for the small table.
+    ``sample``: the sentence that says on what it was measured. ``baselines``: quality of methods without dims and
+    layers on the same examples, such as BM25 and TF-IDF. ``other_metrics``: metric name -> {"before", "after",
+    baselines …} at full size, for the small table. ``weak_below``: fewer dims than these are marked as not safe.
     """
 
     name: str
     cells: tuple[GridCell, ...]
-    num_queries: int
-    num_documents: int
+    sample: str
     metric: str = "nDCG@10"
     description: str = ""
     baselines: Mapping[str, Number] = field(default_factory=dict)
     other_metrics: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
+    weak_below: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +177,7 @@ class ReportData:
     created: str = ""
     finding: Finding | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
-    retrieval: tuple[RetrievalPart, ...] = ()
+    quality: tuple[QualityPart, ...] = ()
     costs: Costs | None = None
     curves: tuple[Curve, ...] = ()
     corpus_map: CorpusMap | None = None

@@ -89,13 +89,15 @@ def nice_ticks(low: Number, high: Number, count: int = 5) -> list[Number]:
 
 
 def log_ticks(low: Number, high: Number) -> list[Number]:
-    """Round numbers inside ``low`` … ``high`` for a logarithmic axis: powers of ten, times 3, or 2 and 5."""
+    """Round numbers inside ``low`` … ``high`` for a logarithmic axis: powers of ten, times 3, or 2 and 5; evenly
+    spaced ones where less than two of these lie inside.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1,), (1, 3), (1, 2, 5)):
         ticks = [d * 10.0**p for p in powers for d in digits if low <= d * 10.0**p <= high]
         if len(ticks) >= 3:
             return ticks
-    return ticks
+    return ticks if len(ticks) > 1 else [t for t in nice_ticks(low, high, 5) if low <= t <= high]
 
 
 def short(value: Number) -> str:

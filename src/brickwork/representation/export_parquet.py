@@ -28,6 +28,7 @@ from brickwork.core.files import (
 )
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
+from brickwork.representation.cuts import counting_cuts
 
 if TYPE_CHECKING:
     from brickwork.representation.model import Representation
@@ -92,7 +93,11 @@ def encode_to_disk(
         )
     )
     total = len(documents) if isinstance(documents, Sized) else None
-    with FolderLock(folder, "encoding"), counter(progress, total) as advance:
+    with (
+        FolderLock(folder, "encoding"),
+        counter(progress, total) as advance,
+        counting_cuts(representation) as count,
+    ):
         remove_leftovers(folder)
         manifest = open_folder(folder, settings)
         shards, done = manifest["shards"], 0
@@ -121,6 +126,7 @@ def encode_to_disk(
             name = f"vectors-{number:05d}.parquet"
             write_shard(folder / name, rows, vectors, dtype)
             done += len(rows)
+            count(len(rows))
             shards.append(
                 {
                     "file": name,

@@ -16,6 +16,7 @@ from torch import nn
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError
+from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
 from brickwork.representation.folder import MANIFEST, fingerprint, read_folder, tokenizer_json, unfinished
 from brickwork.representation.inference import Precision
@@ -43,7 +44,7 @@ class Representation:
         self.axes = axes
         self.lineage = dict(lineage or {})
         self.card = dict(card or {})
-        self._told: set[str] = set()
+        self.told: set[str] = set()  # kinds of notes, each told once
         if axes.full_dim > self.encoder.embedding_dim or axes.num_layers > self.encoder.num_layers:
             raise ConfigError(
                 f"axes dims {list(axes.dims)}, layers {list(axes.layers)} go beyond the encoder, which has "
@@ -88,26 +89,20 @@ class Representation:
             ResourceError: a single input does not fit into memory.
         """
         dim, layers = self.size(dim, layers)
-        cut_before = getattr(self.encoder, "truncated", 0)
         single = isinstance(inputs, str)
-        vectors = encode(
-            self.encoder,
-            [inputs] if single else inputs,
-            dim,
-            layers,
-            batch_size=batch_size,
-            normalize=normalize,
-            progress=progress,
-            precision=precision,
-            token_budget=token_budget,
-        )
-        truncated = getattr(self.encoder, "truncated", 0) - cut_before
-        if truncated:
-            self._tell(
-                "truncated",
-                f"{truncated:,} of {len(vectors):,} texts are longer than {self.encoder.max_tokens} tokens "
-                "and were cut there; split long texts into passages to keep all of them",
+        with counting_cuts(self) as count:
+            vectors = encode(
+                self.encoder,
+                [inputs] if single else inputs,
+                dim,
+                layers,
+                batch_size=batch_size,
+                normalize=normalize,
+                progress=progress,
+                precision=precision,
+                token_budget=token_budget,
             )
+            count(len(vectors))
         return vectors[0] if single else vectors
 
     def similarity(self, a: Any, b: Any) -> Float32[np.ndarray, "a b"]:
@@ -170,8 +165,8 @@ class Representation:
 
     def _tell(self, key: str, message: str) -> None:
         """A warning, once for each ``key`` in the life of this object."""
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self.told:
+            self.told.add(key)
             warnings.warn(message, BrickworkWarning, stacklevel=4)
 
 

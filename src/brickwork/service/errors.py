@@ -99,6 +99,9 @@ def from_validation(problems: list[dict[str, Any]]) -> JSONResponse:
             else "The request needs a JSON body (Content-Type: application/json)"
         )
         return JSONResponse(error_body(f"{message}.", param=field, code="missing_required_parameter"), 400)
+    if field is None and problem["type"] in ("model_attributes_type", "model_type"):
+        message = "The body must be a JSON object, sent with the header 'Content-Type: application/json'."
+        return JSONResponse(error_body(message, code="invalid_type"), 400)
     reason = str(problem["msg"]).rstrip(".")
     where = f"'{field}': {reason}" if field else reason
     return JSONResponse(error_body(f"{where}.", param=field, code=_code(problem)), 400)

@@ -38,7 +38,8 @@ def _texts(most: int) -> Callable[[Any], Any]:
                     {"place": place},
                 )
             if not text.strip():
-                raise PydanticCustomError("texts_empty", "{place} is empty; leave it out", {"place": place})
+                told = "{place} is empty; leave it out" if value is texts else "the text is empty; give one"
+                raise PydanticCustomError("texts_empty", told, {"place": place})
         return value
 
     return check

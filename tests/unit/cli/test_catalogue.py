@@ -45,9 +45,31 @@ def test_list_has_the_keys_that_others_rely_on(brickwork, recorded):
 def test_list_for_people(brickwork, recorded):
     page = brickwork("list")
     assert "matryoshka-2d" in page.out
-    assert "supported" in page.out
+    assert "supported*" in page.out
+    assert "* made with older code" in page.err
     assert "brickwork info" in page.err
     assert brickwork("list", "--quiet").err == ""
+    header = page.out.splitlines()[2]
+    assert "small" in header  # a column for each scale at which there is a result
+    assert "smoke" not in header
+
+
+def test_a_verdict_of_today_has_no_star(brickwork, monkeypatch):
+    def verdicts(slug, folder=None):
+        return {
+            "C1": {
+                "smoke": {**VERDICT, "stale": False},
+                "gpu": {**VERDICT, "verdict": "refuted", "stale": False},
+            }
+        }
+
+    monkeypatch.setattr(claim_records, "load_verdicts", verdicts)
+    page = brickwork("list")
+    assert "*" not in page.out
+    assert "older code" not in page.err
+    assert page.out.index("smoke") < page.out.index("gpu")
+    assert re.search(r"C1 +│ supported +│ refuted ", page.out)
+    assert re.search(r"C2 +│ – +│ – ", page.out)
 
 
 def test_list_slugs_is_one_a_line(brickwork):

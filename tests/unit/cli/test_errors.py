@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from brickwork import api
-from brickwork.core import errors
+from brickwork.core import distributed, errors
 
 
 @pytest.fixture
@@ -48,6 +48,14 @@ def test_a_stop_that_was_asked_for_is_no_error(brickwork, failing, code):
     failing(errors.Interrupted("stopped after step 7, which is saved", code))
     result = brickwork("evaluate", "m", "d")
     assert (result.code, result.err) == (code, "stopped after step 7, which is saved\n")
+
+
+@pytest.mark.parametrize(("rank", "told"), [(0, "stopped\n"), (1, "")])
+def test_of_several_processes_the_first_says_that_they_stopped(brickwork, failing, monkeypatch, rank, told):
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
+    failing(errors.Interrupted("stopped", 130))
+    result = brickwork("evaluate", "m", "d")
+    assert (result.code, result.err) == (130, told)
 
 
 @pytest.mark.parametrize("words", [("--debug", "evaluate", "m", "d"), ("evaluate", "m", "d", "--debug")])

@@ -1,6 +1,7 @@
 """Each verb is a thin call of the Python interface; here a stand-in notes how it was called."""
 
 import json
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +97,7 @@ class StandInIndex:
 
     contents = Contents(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
     reason = "flat: few documents"
+    model = "abc"
 
     def __init__(self):
         self.asked = []
@@ -136,6 +138,17 @@ def test_index(brickwork, called):
     page = brickwork("index", "m", "d", "--out", "my index", "--quiet")
     assert "my index" in page.out
     assert page.err == ""
+
+
+def test_index_and_encode_say_what_columns_are_taken_for(brickwork, called, tmp_path):
+    called("build_index", StandInIndex())
+    called("encode_file", {"documents": 7})
+    table = tmp_path / "a.csv"
+    table.write_text("title,body\nt,b\n")
+    for verb in ("index", "encode"):
+        page = brickwork(verb, "m", table, "--out", "o")
+        assert "read as documents: text = 'body', title = 'title'" in page.err
+        assert "read as" not in brickwork(verb, "m", table, "--out", "o", "--quiet").err
 
 
 @pytest.mark.parametrize(
@@ -274,7 +287,7 @@ class Run:
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
     """``train`` and ``resume`` of the interface leave a folder and note how they were called."""
-    notes = SimpleNamespace(run=None, options=None, folder=tmp_path / "run")
+    notes = SimpleNamespace(run=None, options=None, folder=tmp_path / "run", kind="text")
 
     def summary(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -285,7 +298,15 @@ def trained(monkeypatch, tmp_path):
         (folder / "config.json").write_text(json.dumps(config))
         result = SimpleNamespace(step=10, seconds=1.5)
         measurement = SimpleNamespace(summary=lambda: {"retrieval": []})
-        return SimpleNamespace(folder=folder, representation=object(), result=result, measurement=measurement)
+        representation = SimpleNamespace(encoder=SimpleNamespace(kind=notes.kind))
+        return SimpleNamespace(
+            folder=folder,
+            representation=representation,
+            result=result,
+            measurement=measurement,
+            system=None,
+            scores={},
+        )
 
     def train(run, out, **options):
         notes.run, notes.options = run, options
@@ -318,6 +339,13 @@ def test_train_applies_data_settings_and_seed(brickwork, trained):
     assert "made config.json, model.safetensors, report.html" in page.err
 
 
+def test_a_model_of_images_is_not_offered_an_index(brickwork, trained):
+    trained.kind = "image"
+    page = brickwork("train", "matryoshka", "--out", trained.folder)
+    assert "brickwork evaluate" in page.err
+    assert "brickwork index" not in page.err
+
+
 def test_train_json_and_quiet(brickwork, trained):
     result = brickwork("train", "matryoshka", "--out", trained.folder, "--json", "--quiet")
     assert result.err == ""
@@ -348,12 +376,25 @@ def test_several_processes_need_a_named_folder(brickwork, trained, monkeypatch):
 
 
 def test_dry_run_prints_the_forecast_and_trains_nothing(brickwork, trained, monkeypatch):
-    plan = {"parameters": 22_713_216, "shapes": {"ids": "T=512"}, "seconds": 12.5}
+    plan = {
+        "parameters": 22_713_216,
+        "shapes": {"ids": "T=512"},
+        "seconds_per_step": 12.5,
+        "notes": ["read as [pairs]", "2 duplicates left out"],
+        "peak_memory_bytes": 3 * 2**20,
+        "forecast_seconds": 3725.0,
+    }
     monkeypatch.setattr(api, "plan", lambda run: plan)
     assert brickwork("train", "matryoshka", "--dry-run", "--json").json == plan
     page = brickwork("train", "matryoshka", "--dry-run")
     assert "22,713,216" in page.out
-    assert "shapes.ids" in page.out
+    assert re.search(r"shapes\.ids +T=512", page.out)
+    assert re.search(r"seconds per step +12\.5", page.out)
+    assert re.search(r"notes +read as \[pairs\] *\n +2 duplicates left out", page.out)
+    assert re.search(r"peak memory +3 MiB", page.out)
+    assert re.search(r"forecast +1 h 2 min, without validating", page.out)
+    assert training._worded("forecast_seconds", 125.0).startswith("2 min 5 s,")
+    assert training._worded("forecast_seconds", 9.0).startswith("9 s,")
     assert trained.run is None
 
 

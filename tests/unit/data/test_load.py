@@ -325,3 +325,12 @@ def test_other_columns_of_a_table_are_metadata(tmp_path, kind):
         **({"extra": "only here"} if kind == "jsonl" else {}),
     }
     assert [type(first.meta[name]) for name in ("year", "price", "open")] == [int, float, bool]
+
+
+def test_a_column_source_is_where_the_document_is_from(tmp_path):
+    """A filter on ``source`` means that field, so the column must not be hidden in the metadata."""
+    path = tmp_path / "table.csv"
+    path.write_text("id,text,source,year\na,one,guide.md,2020\nb,two,,2021\nc,three,7,2022\n")
+    found = list(read_documents(path))
+    assert [document.source for document in found] == ["guide.md", "table.csv:1", "7"]
+    assert [document.meta for document in found] == [{"year": 2020}, {"year": 2021}, {"year": 2022}]

@@ -45,6 +45,17 @@ def test_documents_are_added_replaced_and_removed(index, model, documents):
     assert index.get("d3") == [documents[3]]
 
 
+def test_an_update_replaces_what_is_there_and_nothing_else(index, model, documents):
+    assert index.update([replace(documents[3], text="word9 word8", meta={"row": 7})]) == 1
+    now = [*documents[:3], *documents[4:], replace(documents[3], text="word9 word8")]
+    assert [h.id for h in index.search("word9 word8", top=4)[0]] == nearest(model, now, "word9 word8", 4)
+    assert index.get("d3")[0].meta == {"row": 7}
+    with pytest.raises(DataError, match="'nobody' is not in the index; upsert adds documents"):
+        index.update([replace(documents[5], text="changed"), replace(documents[5], id="nobody")])
+    assert index.get("d5") == [documents[5]]
+    assert len(index) == 150
+
+
 def test_an_addition_that_fails_half_way_adds_nothing(index, documents):
     def breaking():
         yield from (replace(d, id=f"x{n}") for n, d in enumerate(documents * 5))
@@ -184,7 +195,7 @@ class ElsewhereBackend:
     def add(self, documents, vectors):
         self.documents.update({d.id: d for d in documents})
 
-    upsert = add
+    update = upsert = add
 
     def remove(self, ids):
         for name in ids:

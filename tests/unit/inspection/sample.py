@@ -18,8 +18,8 @@ from brickwork.inspection.report_data import (
     Hit,
     MapCluster,
     MapPoint,
+    QualityPart,
     ReportData,
-    RetrievalPart,
     SearchSide,
 )
 
@@ -52,7 +52,7 @@ def grid(best: float, rng: random.Random) -> tuple[GridCell, ...]:
     return tuple(cells)
 
 
-def retrieval_part(name: str, best: float, description: str, seed: int) -> RetrievalPart:
+def retrieval_part(name: str, best: float, description: str, seed: int) -> QualityPart:
     cells = grid(best, random.Random(seed))
     full = cells[-1]
     controls = {"BM25": best * 0.84, "TF-IDF": best * 0.74}
@@ -60,12 +60,11 @@ def retrieval_part(name: str, best: float, description: str, seed: int) -> Retri
         metric: {"before": full.before * k, "after": full.after * k} | {n: v * k for n, v in controls.items()}
         for metric, k in (("nDCG@10", 1.0), ("Recall@10", 1.12), ("MRR", 0.93))
     }
-    return RetrievalPart(
+    return QualityPart(
         name=name,
         description=description,
         cells=cells,
-        num_queries=1500,
-        num_documents=6210,
+        sample="1500 queries, 6210 documents.",
         baselines=controls,
         other_metrics=metrics,
     )
@@ -155,7 +154,7 @@ def whole(scale: int = 50) -> ReportData:
             "machine": "2 cores, AVX-512 BF16",
             "seed": "0",
         },
-        retrieval=(documentation, code),
+        quality=(documentation, code),
         costs=Costs(points=tuple(costs), name="documentation search"),
         curves=(
             Curve(name="loss", steps=steps, values=loss, panel="loss"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brickwork.inspection import plots
-from brickwork.inspection.report_data import CostPoint, Curve, Finding, GridCell, RetrievalPart
+from brickwork.inspection.report_data import CostPoint, Curve, Finding, GridCell, QualityPart
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sample
@@ -23,7 +23,7 @@ def circles(node):
 @pytest.mark.parametrize("width", [plots.WIDE, plots.NARROW])
 def test_quality_lines_put_every_value_at_its_height(width):
     """Heights of the dots must be one straight function of quality, and places one of log2(dims)."""
-    part = sample.whole(2).retrieval[0]
+    part = sample.whole(2).quality[0]
     root = ET.fromstring(plots.quality_lines(part, width))
     seen = []
     for group in root.iter(f"{SVG}g"):
@@ -46,16 +46,30 @@ def test_quality_lines_put_every_value_at_its_height(width):
 def test_quality_lines_show_before_only_where_there_is_one():
     def dashed(before):
         cells = tuple(GridCell(dim=d, layers=2, after=0.5, before=before) for d in (8, 16))
-        part = RetrievalPart(name="x", cells=cells, num_queries=3, num_documents=9)
+        part = QualityPart(name="x", cells=cells, sample="3 queries, 9 documents.")
         return "line before" in plots.quality_lines(part, 400)
 
     assert dashed(0.4)
     assert not dashed(None)
 
 
+@pytest.mark.parametrize(("weak_below", "share"), [(16, 0.5), (99, 1.0), (8, None), (None, None)])
+def test_sizes_that_are_not_safe_are_shaded_up_to_the_first_that_is(weak_below, share):
+    cells = tuple(GridCell(dim=d, layers=1, after=0.5) for d in (8, 32))
+    part = QualityPart(name="x", cells=cells, sample="9 examples.", weak_below=weak_below)
+    root = ET.fromstring(plots.quality_lines(part, 400))
+    bands = [node for node in root.iter(f"{SVG}rect") if node.get("class") == "unsafe"]
+    if share is None:
+        assert not bands
+        return
+    (band,), ((first, _), (last, _)) = bands, circles(root)
+    edge = float(band.get("x")) + float(band.get("width"))
+    assert edge == pytest.approx(first + share * (last - first), abs=0.1)
+
+
 def test_one_single_size_can_be_drawn():
-    part = RetrievalPart(
-        name="x", cells=(GridCell(dim=8, layers=1, after=0.0),), num_queries=1, num_documents=1
+    part = QualityPart(
+        name="x", cells=(GridCell(dim=8, layers=1, after=0.0),), sample="1 queries, 1 documents."
     )
     ET.fromstring(plots.quality_lines(part, 400))
 

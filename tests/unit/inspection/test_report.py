@@ -12,8 +12,8 @@ from brickwork.inspection.report_data import (
     GridCell,
     Hit,
     MapPoint,
+    QualityPart,
     ReportData,
-    RetrievalPart,
     SearchSide,
     curves_from_records,
 )
@@ -21,7 +21,7 @@ from brickwork.inspection.report_data import (
 sys.path.insert(0, str(Path(__file__).parent))
 import sample
 
-VOID = {"meta", "br", "input", "link", "img", "hr"}
+VOID = {"wbr", "meta", "br", "input", "link", "img", "hr"}
 
 
 class Page(HTMLParser):
@@ -83,7 +83,7 @@ def test_the_page_needs_nothing_from_outside(whole):
 
 def test_the_tables_hold_the_numbers(whole):
     cells = Page(whole).cells
-    for part in sample.whole(2).retrieval:
+    for part in sample.whole(2).quality:
         for cell in part.cells:
             assert f"{cell.after:.3f}" in cells
             assert f"{cell.before:.3f}" in cells
@@ -107,7 +107,7 @@ def test_what_documents_say_stays_text():
         searches=(search,),
         corpus_map=replace(data.corpus_map, points=(point,)),
         configuration={nasty: {nasty: [nasty]}},
-        retrieval=(replace(data.retrieval[0], name=nasty, baselines={nasty: 0.5}),),
+        quality=(replace(data.quality[0], name=nasty, baselines={nasty: 0.5}),),
     )
     text = report.render(data)
     assert text.count("<script>") == 1  # our own
@@ -128,15 +128,15 @@ OPTIONAL = [f.name for f in fields(ReportData) if f.name != "title"]
 def test_every_part_may_be_missing(missing):
     empty = ReportData(title="x")
     data = sample.whole(2)
-    data = replace(data, retrieval=data.retrieval[:1], searches=data.searches[:1])
+    data = replace(data, quality=data.quality[:1], searches=data.searches[:1])
     Page(report.render(replace(data, **{missing: getattr(empty, missing)})))
 
 
 def test_a_run_without_before_shows_one_grid():
     cells = tuple(GridCell(dim=d, layers=1, after=0.5) for d in (8, 16))
-    part = RetrievalPart(name="x", cells=cells, num_queries=1, num_documents=2, baselines={"BM25": 0.4})
+    part = QualityPart(name="x", cells=cells, sample="1 queries, 2 documents.", baselines={"BM25": 0.4})
     assert [table["kind"] for table in report.grids(part)] == ["after"]
-    text = report.render(ReportData(title="x", retrieval=(part,)))
+    text = report.render(ReportData(title="x", quality=(part,)))
     assert "Before training" not in text
     assert "0.400" in Page(text).cells
 
@@ -147,7 +147,7 @@ def test_grids_put_deep_layers_on_top_and_mark_what_is_not_significant():
         GridCell(dim=8, layers=2, before=0.5, after=0.51, low=-0.01, high=0.03),
         GridCell(dim=16, layers=2, before=0.6, after=0.5, low=-0.2, high=-0.05),
     )
-    part = RetrievalPart(name="x", cells=cells, num_queries=1, num_documents=2)
+    part = QualityPart(name="x", cells=cells, sample="1 queries, 2 documents.")
     before, after, difference = report.grids(part)
     assert [layers for layers, _ in after["rows"]] == [2, 1]
     assert after["dims"] == [8, 16]
@@ -163,8 +163,8 @@ def test_grids_put_deep_layers_on_top_and_mark_what_is_not_significant():
 
 def test_the_default_finding_is_the_change_at_full_size():
     data = sample.whole(2)
-    full = max(data.retrieval[0].cells, key=lambda c: (c.layers, c.dim))
-    found = report.default_finding(data.retrieval)
+    full = max(data.quality[0].cells, key=lambda c: (c.layers, c.dim))
+    found = report.default_finding(data.quality)
     assert (found.effect, found.low, found.high) == (full.after - full.before, full.low, full.high)
     assert "raised nDCG@10 on documentation search from" in found.sentence
     assert report.default_finding(()) is None
@@ -177,6 +177,10 @@ def test_shared_hits_compare_with_the_first_side():
 
     search = ExampleSearch(query="q", sides=(side("a", "b"), side("b", "c")))
     assert report.shared_hits(search, search.sides[1]) == {("b", "")}
+
+
+def test_long_names_may_break_after_dots_and_underscores_only():
+    assert report.breakable("pkg.read_csv <b>") == "pkg.<wbr>read_<wbr>csv &lt;b&gt;"
 
 
 def test_cluster_titles_are_those_nearest_to_the_label():

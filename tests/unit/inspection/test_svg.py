@@ -48,7 +48,12 @@ def test_nice_ticks_are_round_even_and_cover(low, width, count):
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(1e6, 1e9, [1e6, 1e7, 1e8, 1e9]), (2.0, 7.0, [2.0, 5.0]), (1.0, 30.0, [1.0, 3.0, 10.0, 30.0])],
+    [
+        (1e6, 1e9, [1e6, 1e7, 1e8, 1e9]),
+        (2.0, 7.0, [2.0, 5.0]),
+        (1.0, 30.0, [1.0, 3.0, 10.0, 30.0]),
+        (3.1, 7.2, [4.0, 5.0, 6.0, 7.0]),
+    ],
 )
 def test_log_ticks(low, high, expected):
     assert svg.log_ticks(low, high) == pytest.approx(expected)

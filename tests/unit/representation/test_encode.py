@@ -10,8 +10,13 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError, ResourceError
+from brickwork.data.types import Document, Examples, RetrievalSet, TaskData
+from brickwork.evaluation.measure import measure
+from brickwork.index import encoding as index_encoding
 from brickwork.representation import batches
+from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode_exits
+from brickwork.representation.export_parquet import encode_to_disk
 from brickwork.representation.inference import for_inference
 
 from .conftest import make_representation, make_texts
@@ -107,6 +112,47 @@ def test_texts_that_were_cut_are_counted_and_told_once(model, recwarn):
     notes = [str(w.message) for w in recwarn if issubclass(w.category, BrickworkWarning)]
     assert len(notes) == 1
     assert "2 of 3 texts are longer than 48 tokens" in notes[0]
+
+
+def test_a_job_of_many_batches_tells_once_with_the_sum(model, recwarn, tmp_path):
+    long, short = "cat " * 100, "cat"
+    with pytest.raises(DataError), counting_cuts(model):
+        model.encode([long, 5])  # a job that fails has told nothing
+    encode_to_disk(model, iter([long, short, long, short, long]), tmp_path / "vectors", shard_size=2)
+    notes = [str(w.message) for w in recwarn if issubclass(w.category, BrickworkWarning)]
+    assert len(notes) == 1
+    assert "3 of 5 texts are longer than 48 tokens" in notes[0]
+
+
+@pytest.mark.parametrize("depths", [(3,), (1, 3)])
+def test_an_index_tells_once_how_many_texts_were_cut(model, recwarn, monkeypatch, depths):
+    monkeypatch.setattr(index_encoding, "ROWS_PER_BATCH", 2)
+    documents = [
+        Document(id=str(n), title="", text="cat " * (100 if n % 2 else 3), source="") for n in range(7)
+    ]
+    list(index_encoding.encoded_batches(model, documents, depths))
+    notes = [str(w.message) for w in recwarn if issubclass(w.category, BrickworkWarning)]
+    assert len(notes) == 1
+    assert "3 of 7 texts are longer than 48 tokens" in notes[0]
+
+
+def test_a_measurement_counts_queries_and_documents(model, recwarn):
+    texts = ["cat " * 100, "mat"]
+    retrieval = RetrievalSet(name="x", queries=texts, documents=[*texts, "hat"], relevant=[{0: 1}, {1: 1}])
+    none = Examples({"anchor": [], "positive": []})
+    data = TaskData(
+        name="x",
+        kind="pairs",
+        modality="text",
+        train=none,
+        validation=none,
+        test=none,
+        retrieval={"x": retrieval},
+    )
+    measure(model, data)  # which also times single queries, cut ones among them
+    notes = [str(w.message) for w in recwarn if issubclass(w.category, BrickworkWarning)]
+    assert len(notes) == 1
+    assert "2 of 5 texts are longer than 48 tokens" in notes[0]
 
 
 def test_bf16_is_close_and_leaves_the_encoder_as_it_was(model, texts):

@@ -1,11 +1,16 @@
 """Packed linear layers are nn.Linear and GELU in bf16."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from brickwork.core.elastic import ElasticAxes
 from brickwork.encoders.blocks.mlp import Mlp
+from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.encoders.image import ImageEncoder
+from brickwork.representation.model import Representation
 from brickwork.representation.packed import PackedLinear, can_pack, pack_linears
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch build lacks the packed operators")
@@ -26,6 +31,17 @@ def test_the_layer_is_torchs(shape, bias, activation):
     found = PackedLinear(linear, activation)(x)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("architecture", ["conv", "mlp"])
+def test_an_encoder_of_linear_layers_alone_has_no_parameter_left(architecture):
+    """The encoder asks its weights for their type."""
+    torch.manual_seed(0)
+    config = ImageEncoderConfig(architecture=architecture, embedding_dim=6, width=8, depth=2)
+    model = Representation(ImageEncoder(config, (8, 8, 1)).eval(), ElasticAxes(dims=(6,), layers=(1,)))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    exact, rounded = (model.encode(images, precision=name) for name in ("fp32", "bf16"))
+    np.testing.assert_allclose(rounded, exact, atol=0.03)
 
 
 def test_an_mlp_inside_a_module_is_replaced_whole():
@@ -58,6 +74,16 @@ def test_the_layers_meet_few_numbers_of_rows(monkeypatch):
     assert ((found * model.encode(texts, precision="fp32")).sum(1)).min() > 0.999
     assert len(seen) > 2
     assert all(rows % 128 == 0 for rows in seen if rows > 128)
+
+
+def test_an_encoder_that_is_nothing_but_linear_layers():
+    """All its weights are packed: the bf16 copy has no parameter left from which a precision could be read."""
+    encoder = ImageEncoder(ImageEncoderConfig(embedding_dim=8, architecture="mlp", width=16), (4, 4, 1))
+    model = Representation(encoder, ElasticAxes(dims=(8,), layers=(1,)))
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
+    found, exact = (model.encode(images, precision=precision) for precision in ("bf16", "fp32"))
+    assert not np.array_equal(found, exact)  # it did run in bf16
+    assert (found * exact).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ WRONG = {
     "input_missing": ({}, "input", "missing"),
     "input_null": ({"input": None}, "input", "string"),
     "input_empty_list": ({"input": []}, "input", "empty"),
-    "input_empty_text": ({"input": ""}, "input", "empty"),
+    "input_empty_text": ({"input": ""}, "input", "the text is empty; give one"),
     "input_blank_item": ({"input": ["a", " \n"]}, "input", "item 1"),
     "input_item": ({"input": ["a", None]}, "input", "item 1"),
     "input_bool": ({"input": True}, "input", "string"),
@@ -134,7 +134,12 @@ def test_what_is_no_request_at_all_is_refused(api, content):
 
 
 def test_a_body_that_is_no_json_by_its_type_is_refused(api):
-    api.error(api.post("/v1/embeddings", data={"model": "default", "input": "a"}), 400)
+    """As ``curl -d`` sends it: what to add is said, not what the validator calls it."""
+    for body in ({"data": {"model": "default", "input": "a"}}, {"content": b'{"input": "a"}'}, {"json": [1]}):
+        error = api.error(api.post("/v1/embeddings", **body), 400)
+        assert (
+            "must be a JSON object, sent with the header 'Content-Type: application/json'" in error["message"]
+        )
 
 
 def test_long_texts_are_cut_where_that_was_chosen(serve, model_folder, model):

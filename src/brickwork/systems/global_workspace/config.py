@@ -23,9 +23,9 @@ class ReaderConfig:
 class ChainConfig:
     """Addition by a controller that chains Input, Increment and Output (3.1–3.4 of the README's equations).
 
-    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``: for
-    so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all jointly.
-    ``temperature_end``: of hard routing, falling from 1 within ``anneal_steps``.
+    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``:
+    for so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all
+    jointly. ``temperature_end``: of hard routing, falling from 1 within ``anneal_steps``.
     """
 
     kind: Literal["chain"] = "chain"

@@ -44,11 +44,8 @@ _SPLITS = 10  # random splits of the test set into a part for thresholds and a p
 _TOP = 10
 
 
-# ---- C1 --------------------------------------------------------------------------------------------------
-
-
 def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """Linear-head and 1-NN accuracy per m, against FF-m, truncation, SVD and random features."""
+    """C1: Linear-head and 1-NN accuracy per m, against FF-m, truncation, SVD and random features."""
     import numpy as np
 
     from brickwork.evaluation.controls import random_features, svd
@@ -110,11 +107,8 @@ def accuracy_of_prefixes(scale: Scale, seeds: Sequence[int], bench: Workbench) -
     )
 
 
-# ---- C2 --------------------------------------------------------------------------------------------------
-
-
 def cascade(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """The smallest FF model that is as accurate as the cascade, over the cascade's expected size.
+    """C2: The smallest FF model that is as accurate as the cascade, over the cascade's expected size.
 
     As in the authors' cascade, logits of photos are the mean over the image and its mirror image, for every arm.
     """
@@ -174,11 +168,8 @@ def cascade(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult
     )
 
 
-# ---- C3 --------------------------------------------------------------------------------------------------
-
-
 def shortlist_and_rerank(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """mAP@10, operations and wall-clock of D_s = 16, K = 200, rerank at full size, against one exact scan."""
+    """C3: mAP@10, operations and wall-clock of D_s = 16, K = 200, rerank at full size, against one exact scan."""
     from functools import partial
 
     import numpy as np
@@ -239,11 +230,8 @@ def shortlist_and_rerank(scale: Scale, seeds: Sequence[int], bench: Workbench) -
     )
 
 
-# ---- C4 --------------------------------------------------------------------------------------------------
-
-
 def long_tail(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """Nearest class mean on novel classes, MRL − FF: the tail (fewer than 5 of 20 … 1 shots) of 40 classes of photos;
+    """C4: Nearest class mean on novel classes, MRL − FF: the tail (fewer than 5 of 20 … 1 shots) of 40 classes of photos;
     at smoke 20 classes of characters with 1 and 5 shots.
     """
     import numpy as np
@@ -290,11 +278,8 @@ def long_tail(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResu
     )
 
 
-# ---- C5 --------------------------------------------------------------------------------------------------
-
-
 def robustness(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """Accuracy at full size on corrupted test images, MRL − ordinary."""
+    """C5: Accuracy at full size on corrupted test images, MRL − ordinary."""
     from brickwork.data.corruptions import corruptions
 
     run = digits() if scale == "smoke" else cifar10()
@@ -323,11 +308,8 @@ def robustness(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRes
     )
 
 
-# ---- C6 --------------------------------------------------------------------------------------------------
-
-
 def text_pairs(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """Recall@10 of a text dual encoder at an eighth of its numbers, against truncating the ordinary one."""
+    """C6: Recall@10 of a text dual encoder at an eighth of its numbers, against truncating the ordinary one."""
     run = text(scale)
     nested = [train_arm(bench, run, seed) for seed in seeds]
     ordinary = [train_ordinary(bench, run, seed) for seed in seeds]
