@@ -28,6 +28,7 @@ WORDS = {
     "tool": ["hammer", "saw", "drill", "file", "chisel", "vice"],
     "sky": ["cloud", "rain", "sun", "storm", "wind", "haze"],
     "sea": ["wave", "tide", "foam", "reef", "salt", "coral"],
+    "late": ["dusk", "night", "moon"],
 }
 
 
@@ -259,7 +260,7 @@ def versions(tmp_path_factory):
         run,
         model=replace(run.model, encoder=STATIC),
         data=replace(run.data, source=str(table(folder / "v1.jsonl", ["fruit", "tool", "sky"], 240, 0))),
-        train=replace(run.train, steps=80, batch_size=32, validate_every=0),
+        train=replace(run.train, steps=50, batch_size=32, validate_every=0),
     )
     api.train(run, folder / "v1", measure=False)
     deeper = TextEncoderConfig(
@@ -276,7 +277,7 @@ def versions(tmp_path_factory):
         run,
         model=replace(run.model, encoder=deeper, previous=str(folder / "v1"), warm_start=False),
         data=replace(run.data, source=str(table(folder / "v2.jsonl", ["sea", "sky"], 160, 1))),
-        train=replace(run.train, steps=120, learning_rate=3e-3),
+        train=replace(run.train, steps=70, learning_rate=5e-3),
     )
     api.train(second, folder / "v2", measure=False)
     return folder
