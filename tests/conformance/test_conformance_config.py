@@ -24,6 +24,8 @@ from brickwork.training.run import run_from_dict, run_to_dict
 # Fields that need what a test does not have, with the reason. Nothing else may be here.
 UNTESTED = {
     "encoder.kind": "chooses the dataclass",
+    "fusion.kind": "chooses the dataclass",
+    "image.kind": "chooses the dataclass",
     "encoder.revision": "only a hub model has revisions",
     "encoder.backbone": "pretrained weights; tests/unit/encoders",
 }
@@ -33,6 +35,7 @@ CANDIDATES: dict[str, list[Any]] = {
     "encoder.vocab_size": [300],
     "encoder.max_tokens": [4],
     "compression_dim": [4],
+    "fusion.order": [("scan", "monitor", "note", "person", "vitals")],
 }
 
 
@@ -136,7 +139,7 @@ def trace(slug: str, model: Any, data: TaskData) -> Any:
     """Everything that an option could change: parameters, terms and losses of three updates, an output."""
     seed_everything(0)
     system = registry.load(slug, "system").build(model, data)
-    seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(system.axes)]
+    seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(getattr(system, "axes", None))]
     optimiser = torch.optim.SGD(system.parameters(), lr=0.05)
     for step in range(3):
         rows = list(range(8 * step, 8 * step + 8))

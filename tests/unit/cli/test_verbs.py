@@ -98,6 +98,7 @@ class StandInIndex:
     contents = Contents(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
     model = "abc"
     reason = "flat: few documents"
+    model = "abc"
 
     def __init__(self):
         self.asked = []
@@ -300,7 +301,12 @@ def trained(monkeypatch, tmp_path):
         measurement = SimpleNamespace(summary=lambda: {"retrieval": []})
         representation = SimpleNamespace(encoder=SimpleNamespace(kind=notes.kind))
         return SimpleNamespace(
-            folder=folder, representation=representation, result=result, measurement=measurement
+            folder=folder,
+            representation=representation,
+            result=result,
+            measurement=measurement,
+            system=None,
+            scores={},
         )
 
     def train(run, out, **options):
