@@ -93,6 +93,8 @@ class DataConfig:
     """Share of the examples that nothing is chosen by."""
     max_held_out: int = 2000
     """At most this many examples go to validation, and as many to test."""
+    image_size: int | None = None
+    """The side of the squares that the user's own pictures become (none: their own size, if they have one)."""
     max_passage_words: int = 200
     """Longer passages of documents are split here, longer texts of the Python corpus are cut here."""
 
@@ -108,6 +110,8 @@ class DataConfig:
                 problems.append(f"{name} is {getattr(self, name)}; use a share from 0 to below 1")
         if self.validation_share + self.test_share >= 1:
             problems.append("validation_share and test_share together leave nothing to train on")
+        if self.image_size is not None and self.image_size < 1:
+            problems.append(f"image_size is {self.image_size}; use a positive number, or none")
         if self.max_held_out < 1:
             problems.append(f"max_held_out is {self.max_held_out}; use a positive number")
         if self.max_passage_words < 10:
