@@ -1,8 +1,8 @@
 """The models that the claims compare, and how they are read.
 
 Everything with the sizes of the spec sheet: S = 50, hidden 32, 32, dropout 0.2, Adam, batch 16, 70/30 split (a tenth of all
-rows is validation), statistics from training rows only. At ``small`` 20 epochs (the sheet asks for 40 and measured with 15),
-and the learning rate of every arm is chosen from the same three (0.5, 1 and 2 times 1e-3) on validation data, P-Fusion's like
+rows is validation), statistics from training rows only. At ``small`` 20 epochs (the sheet: 40, measured with 15), and
+the learning rate of every arm is chosen from the same three (0.5, 1 and 2 times 1e-3) on validation data, P-Fusion's like
 ours; at ``smoke`` 8 epochs of at most 500 rows at 1e-3.
 """
 
