@@ -150,6 +150,7 @@ def test_a_parquet_table_becomes_a_task(parquet):
     assert is_present(task.train, "wave").sum() == sum(w is not None for w in row["wave"])
 
 
+@pytest.mark.filterwarnings("ignore:1 skipped. no target is known")
 def test_rows_are_split_by_group_and_by_time(parquet):
     table = TableConfig(targets=("cost",), modalities=("labs=lab_*",))
     config = DataConfig(source=str(parquet), table=table, columns=ColumnNames(group="who"), test_share=0.3)
@@ -306,7 +307,7 @@ def test_known_sets_are_what_their_layout_says(name, data_folder):
 
 
 def test_choices_without_effect_on_a_known_set_are_refused():
-    with pytest.raises(DataError, match="data.table.time has no effect"):
+    with pytest.raises(DataError, match=r"data\.table\.time has no effect"):
         load_task(DataConfig(source="breast_cancer", table=TableConfig(time="x")), 0)
     with pytest.raises(ConfigError, match="rate is 2"):
         override(DataConfig(), ["table.missing.rate=2"])
