@@ -128,6 +128,16 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
     return np.asarray(scaled).reshape(height, width, channels)
 
 
+def picture_size(raw: BufferedIOBase) -> tuple[int, int]:
+    """Width and height of a picture that :func:`decode` takes, as it is in the file; nothing is decoded."""
+    from PIL import Image
+
+    raw.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(cast("IO[bytes]", raw), formats=FORMATS).size
+
+
 def _plain(image: "Image", mode: str) -> "Image":
     """The picture in 8 bits a channel, without transparency."""
     from PIL import Image

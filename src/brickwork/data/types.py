@@ -9,7 +9,7 @@ import numpy as np
 from brickwork.data.table_layout import TableLayout
 
 Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "multitask", "sums", "domains"]
-Modality = Literal["text", "image", "table", "numbers"]
+Modality = Literal["text", "image", "image-text", "table", "numbers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class Document:
     text: str
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    image: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """The picture (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
 
 
 class Examples:
