@@ -19,11 +19,13 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.data.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
-from brickwork.training.run import run_from_dict, run_to_dict
+from brickwork.training.run import load_data, run_from_dict, run_to_dict
 
 # Fields that need what a test does not have, with the reason. Nothing else may be here.
 UNTESTED = {
     "encoder.kind": "chooses the dataclass",
+    "task.kind": "chooses the dataclass",
+    "task.reader": "goes with images; recipes smoke and smoke_digits",
     "fusion.kind": "chooses the dataclass",
     "image.kind": "chooses the dataclass",
     "encoder.revision": "only a hub model has revisions",
@@ -173,28 +175,36 @@ def starts(case: Any, earlier: list[str]) -> Iterator[tuple[Any, TaskData]]:
     from brickwork.encoders.config import TextEncoderConfig
 
     text = TextEncoderConfig(backbone="scratch", width=16, num_layers=3, max_tokens=24, vocab_size=320)
+    others = [api.recipe(case.slug, n) for n in api.recipe_names(case.slug) if n.startswith("smoke_")]
+    for model, data in [(run.model, load_data(case.slug, run.data, run.seed)) for run in others]:
+        yield from choices(model, data)
     for data in tasks(case):
         model = case.run.model
         if data.modality == "text":
             model = replace(model, encoder=text)
             model = replace(model, dims=()) if hasattr(model, "dims") else model
-        yield model, data
         if earlier and data.kind == "labelled":
             labels = np.asarray(data.train.columns["label"])
             rows = np.flatnonzero(labels < (data.num_classes or 0) // 2).tolist()
             names = data.class_names[: (data.num_classes or 0) // 2]
             fewer = replace(data, train=data.train.select(rows), class_names=names, num_classes=len(names))
             yield with_value(model, "previous", earlier[0]), fewer
-        for path, hint, value in leaves(type(model), model):
-            if get_origin(hint) is tuple and value:
-                yield with_value(model, path, ()), data
-            if get_origin(hint) is Literal and "." not in path:
-                for choice in get_args(hint):
-                    if choice != value and path not in UNTESTED:
-                        try:
-                            yield with_value(model, path, choice), data
-                        except ConfigError:
-                            continue
+        yield from choices(model, data)
+
+
+def choices(model: Any, data: TaskData) -> Iterator[tuple[Any, TaskData]]:
+    """A configuration, and it with each choice of its Literals and without each of its tuples."""
+    yield model, data
+    for path, hint, value in leaves(type(model), model):
+        if get_origin(hint) is tuple and value:
+            yield with_value(model, path, ()), data
+        if get_origin(hint) is Literal and ("." not in path or path.startswith("task.")):
+            for choice in get_args(hint):
+                if choice != value and path not in UNTESTED:
+                    try:
+                        yield with_value(model, path, choice), data
+                    except ConfigError:
+                        continue
 
 
 def test_every_model_option_changes_something(case, tmp_path):

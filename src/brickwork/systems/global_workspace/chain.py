@@ -87,7 +87,6 @@ class AdditionSystem(SumsSystem):
         entropy_weight: float,
         ponder_weight: float,
         reader: Mapping[str, int] | None,
-        two_phase: bool,
         controller_steps: int,
         increment_hidden: int,
     ):
@@ -96,7 +95,7 @@ class AdditionSystem(SumsSystem):
         self.num_steps = num_steps
         self.temperature_end, self.anneal_steps = temperature_end, anneal_steps
         self.weights = {"entropy": entropy_weight, "ponder": ponder_weight}
-        self.two_phase = two_phase
+        self.two_phase = controller_steps > 0
         self.by_hand = {"input": load, "increment": turn if modulo else shift}
         self.reader: DigitReader | None = None
         increment: Any = self.by_hand["increment"]
@@ -201,7 +200,9 @@ class AdditionSystem(SumsSystem):
         truth = np.asarray(examples.columns["sum"])
         hard = self.answers(examples.columns, routing="hard").argmax(1) == truth
         routes = self._gates(self._inputs(examples.columns)).argmax(2).T
-        exact = np.array([is_exact(route, b) for route, b in zip(routes, np.asarray(examples.columns["b"]))])
+        exact = np.array(
+            [is_exact(route, int(b)) for route, b in zip(routes, np.asarray(examples.columns["b"]))]
+        )
         found |= {f"arg-max gates, {n}": v for n, v in split_accuracy(hard, examples.columns).items()}
         return found | {
             n.replace("accuracy", "exact route"): v

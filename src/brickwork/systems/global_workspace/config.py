@@ -23,9 +23,9 @@ class ReaderConfig:
 class ChainConfig:
     """Addition by a controller that chains Input, Increment and Output (3.1–3.4 of the README's equations).
 
-    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``two_phase``: first the
-    controller with hand-designed modules for ``controller_steps``, then, with it frozen, the learned ones; else all jointly.
-    ``temperature_end``: of hard routing, falling from 1 within ``anneal_steps``.
+    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``:
+    for so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all
+    jointly. ``temperature_end``: of hard routing, falling from 1 within ``anneal_steps``.
     """
 
     kind: Literal["chain"] = "chain"
@@ -40,7 +40,6 @@ class ChainConfig:
     entropy_weight: float = 0.0
     ponder_weight: float = 0.0
     reader: ReaderConfig | None = None
-    two_phase: bool | None = None
     controller_steps: int | None = None
     increment_hidden: int | None = None
 
@@ -64,18 +63,12 @@ class ChainConfig:
         for name in ("entropy_weight", "ponder_weight"):
             if getattr(self, name) < 0:
                 errors.append(f"{name}={getattr(self, name)} must not be negative")
-        learned = (self.two_phase, self.increment_hidden)
-        if self.reader is None and (*learned, self.controller_steps) != (None, None, None):
+        learned = (self.controller_steps, self.increment_hidden)
+        if self.reader is None and learned != (None, None):
+            errors.append("controller_steps and increment_hidden are of learned modules; they need a reader")
+        if self.reader is not None and (None in learned or min(learned) < 0 or self.increment_hidden == 0):  # type: ignore[type-var, operator]
             errors.append(
-                "two_phase, controller_steps and increment_hidden are of learned modules; they need a reader"
-            )
-        if self.reader is not None and (None in learned or (self.increment_hidden or 0) < 1):
-            errors.append(
-                "with a reader, set two_phase (true or false) and increment_hidden (for example 64)"
-            )
-        if self.reader is not None and bool(self.two_phase) != (self.controller_steps is not None):
-            errors.append(
-                "controller_steps is the length of the first of two phases: give it only with two_phase=true"
+                "with a reader, set controller_steps (0: train jointly) and increment_hidden (for example 64)"
             )
         return errors
 
