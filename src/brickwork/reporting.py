@@ -214,7 +214,12 @@ def facts(data: "TaskData") -> dict[str, str]:
 
 def in_words(data: "TaskData") -> str:
     """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``."""
-    return {"scored": "scored pairs", "labelled": f"labelled {data.modality}s"}.get(data.kind, data.kind)
+    words = {
+        "scored": "scored pairs",
+        "labelled": f"labelled {data.modality}s",
+        "inputs": f"{data.modality}s",
+    }
+    return words.get(data.kind, data.kind)
 
 
 def card(

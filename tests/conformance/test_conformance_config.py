@@ -36,6 +36,7 @@ CANDIDATES: dict[str, list[Any]] = {
     "max_tokens": [4],
     "compression_dim": [4],
     "fusion.order": [("scan", "monitor", "note", "person", "vitals")],
+    "objective": ["vae", "mim + info_nce", "cmim + 0.5*info_nce_views"],
 }
 
 
@@ -129,7 +130,7 @@ def alternatives(path: str, hint: Any, value: Any, earlier: list[str]) -> list[A
     """Other values of a field."""
     if path in ("previous", "base"):
         return earlier
-    if path.rpartition(".")[2] in CANDIDATES:
+    if path.rpartition(".")[2] in CANDIDATES and get_origin(hint) is not Literal:
         return CANDIDATES[path.rpartition(".")[2]]
     found: list[Any] = []
     for option in get_args(hint) if get_origin(hint) not in (Literal, tuple) else (hint,):
