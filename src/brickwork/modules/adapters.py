@@ -97,7 +97,6 @@ class LowRankLayer(nn.Module):
 
     @property
     def bias(self) -> Tensor | None:
-        """The frozen bias."""
         return cast(Any, self.base).bias
 
     def scale(self, rank: int) -> float:
@@ -190,8 +189,8 @@ def adaptable(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def find_targets(model: nn.Module, targets: str | None) -> dict[str, nn.Module]:
-    """The layers whose dotted name ends in a match of the regular expression ``targets``.
+def find_targets(model: nn.Module, targets: str | Sequence[str] | None) -> dict[str, nn.Module]:
+    """The layers whose dotted name ends in a match of the regular expression ``targets``, or that it lists in full.
 
     ``None``: the projections to queries and values, where the model has some under a usual name, else all layers.
 
@@ -205,6 +204,10 @@ def find_targets(model: nn.Module, targets: str | None) -> dict[str, nn.Module]:
                 return found
         if known:
             return known
+    elif not isinstance(targets, str):
+        if set(targets) <= set(known):
+            return {name: known[name] for name in targets}
+        targets = "|".join(sorted(set(targets) - set(known)))
     elif found := _matching(known, targets):
         return found
     raise ConfigError(
@@ -298,10 +301,8 @@ class LoraAdapters:
     def factors(self, rank: int) -> dict[str, Factors]:
         """A_b and B_b of every layer, unscaled, without gradients."""
         self.check(rank)
-        return {
-            name: (a.detach(), b.detach())
-            for name, (a, b) in ((name, layer.factors(rank)) for name, layer in self.layers.items())
-        }
+        found = {name: layer.factors(rank) for name, layer in self.layers.items()}
+        return {name: (down.detach(), up.detach()) for name, (down, up) in found.items()}
 
     @torch.no_grad()
     def truncate_(self, rank: int) -> "LoraAdapters":
@@ -357,7 +358,7 @@ class LoraAdapters:
 
 def inject_lora(
     model: nn.Module,
-    targets: str | None = None,
+    targets: str | Sequence[str] | None = None,
     *,
     rank: int = 8,
     alpha: float = 16.0,
