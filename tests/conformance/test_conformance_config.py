@@ -1,9 +1,11 @@
 """Items 1 and 8 of the battery: configurations, and options that do something."""
 
 import dataclasses
+import json
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -22,6 +24,8 @@ from brickwork.training.run import run_from_dict, run_to_dict
 # Fields that need what a test does not have, with the reason. Nothing else may be here.
 UNTESTED = {
     "encoder.kind": "chooses the dataclass",
+    "fusion.kind": "chooses the dataclass",
+    "image.kind": "chooses the dataclass",
     "encoder.revision": "only a hub model has revisions",
     "encoder.backbone": "pretrained weights; tests/unit/encoders",
 }
@@ -31,6 +35,7 @@ CANDIDATES: dict[str, list[Any]] = {
     "encoder.vocab_size": [300],
     "encoder.max_tokens": [4],
     "compression_dim": [4],
+    "fusion.order": [("scan", "monitor", "note", "person", "vitals")],
 }
 
 
@@ -97,15 +102,29 @@ def leaves(cls: type, values: dict[str, Any], prefix: str = "") -> Iterator[tupl
             yield prefix + field.name, hint, value
 
 
-def alternatives(path: str, hint: Any, value: Any) -> list[Any]:
+def earlier_models(case: Any, folder: Path) -> list[str]:
+    """Two run folders of this system as an earlier version would have left them, where a configuration can name one."""
+    if not hasattr(case.run.model, "previous"):
+        return []
+    made = []
+    for seed in (1, 2):
+        case.fresh(seed=seed).representation().save(folder / f"v{seed}")
+        (folder / f"v{seed}" / "config.json").write_text(json.dumps(run_to_dict(case.run)))
+        made.append(str(folder / f"v{seed}"))
+    return made
+
+
+def alternatives(path: str, hint: Any, value: Any, earlier: list[str]) -> list[Any]:
     """Other values of a field."""
+    if path in ("previous", "base"):
+        return earlier
     if path in CANDIDATES:
         return CANDIDATES[path]
     found: list[Any] = []
     for option in get_args(hint) if get_origin(hint) not in (Literal, tuple) else (hint,):
         if get_origin(option) is Literal:
             found += list(get_args(option))
-        found += {int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(option, [])
+        found += {int: [1, 2, 16], float: [0.5, 2.0, 0.0], bool: [True, False]}.get(option, [])
     if get_origin(hint) is Literal:
         found += list(get_args(hint))
     if get_origin(hint) is tuple and get_args(hint)[0] is int:
@@ -120,7 +139,7 @@ def trace(slug: str, model: Any, data: TaskData) -> Any:
     """Everything that an option could change: parameters, terms and losses of three updates, an output."""
     seed_everything(0)
     system = registry.load(slug, "system").build(model, data)
-    seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(system.axes)]
+    seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(getattr(system, "axes", None))]
     optimiser = torch.optim.SGD(system.parameters(), lr=0.05)
     for step in range(3):
         rows = list(range(8 * step, 8 * step + 8))
@@ -148,8 +167,9 @@ def with_value(config: Any, path: str, value: Any) -> Any:
     return config
 
 
-def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
-    """Configurations to change fields of: the smoke recipe, each choice of its Literals, and tiny encoders."""
+def starts(case: Any, earlier: list[str]) -> Iterator[tuple[Any, TaskData]]:
+    """Configurations to change fields of: the smoke recipe, each choice of its Literals, tiny encoders, and successors
+    of an earlier model on data that lacks some of its classes."""
     from brickwork.encoders.config import TextEncoderConfig
 
     text = TextEncoderConfig(backbone="scratch", width=16, num_layers=3, max_tokens=24, vocab_size=320)
@@ -159,6 +179,12 @@ def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
             model = replace(model, encoder=text)
             model = replace(model, dims=()) if hasattr(model, "dims") else model
         yield model, data
+        if earlier and data.kind == "labelled":
+            labels = np.asarray(data.train.columns["label"])
+            rows = np.flatnonzero(labels < (data.num_classes or 0) // 2).tolist()
+            names = data.class_names[: (data.num_classes or 0) // 2]
+            fewer = replace(data, train=data.train.select(rows), class_names=names, num_classes=len(names))
+            yield with_value(model, "previous", earlier[0]), fewer
         for path, hint, value in leaves(type(model), model):
             if get_origin(hint) is tuple and value:
                 yield with_value(model, path, ()), data
@@ -171,10 +197,11 @@ def starts(case: Any) -> Iterator[tuple[Any, TaskData]]:
                             continue
 
 
-def test_every_model_option_changes_something(case):
+def test_every_model_option_changes_something(case, tmp_path):
     """Item 8: with some other choice, on some data, each field changes parameters, losses, terms or outputs."""
     alive, seen, base_traces = set(), set(), []
-    for model, data in starts(case):
+    earlier = earlier_models(case, tmp_path)
+    for model, data in starts(case, earlier):
         try:
             before = trace(case.slug, model, data)
         except (ConfigError, DataError):
@@ -184,7 +211,7 @@ def test_every_model_option_changes_something(case):
             seen.add(path)
             if path in alive or path in UNTESTED:
                 continue
-            for other in alternatives(path, hint, value):
+            for other in alternatives(path, hint, value, earlier):
                 try:
                     changed = trace(case.slug, with_value(model, path, other), data)
                 except (ConfigError, DataError):

@@ -21,6 +21,7 @@ from brickwork.cli.options import (
     sizes,
     told_columns,
 )
+from brickwork.core.errors import ConfigError
 
 
 class ExportFormat(StrEnum):
@@ -32,7 +33,13 @@ class ExportFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
-    add(app, evaluate, "Use", "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6")
+    add(
+        app,
+        evaluate,
+        "Use",
+        "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6",
+        "brickwork evaluate runs/v2 tickets.csv --against runs/v1",
+    )
     add(
         app,
         encode,
@@ -53,12 +60,29 @@ def evaluate(
     columns: Columns = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="The seed of the training, for the same held-out part.")] = 0,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD",
+            help="An older model whose vectors MODEL is to search: print the compatibility matrix instead. Repeat, the "
+            "oldest first.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on the held-out part of your data, at every size, beside BM25 and TF-IDF."""
     from brickwork import api
 
+    if against:
+        if dims or layers:
+            raise ConfigError("--against compares full vectors; leave --dims and --layers out")
+        with output.results_only(as_json):
+            compared = api.compatibility(
+                [*against, model], data, columns=column_names(columns), limit=limit, seed=seed
+            )
+        output.emit_json(compared) if as_json else _show_compatibility(compared)
+        return
     with output.results_only(as_json):
         found = api.evaluate(
             model,
@@ -162,6 +186,30 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         table = Table(box=None, show_header=False)
         table.add_row("nothing to measure: the data has no held-out queries, scores or labels")
         out.print(table)
+
+
+def _show_compatibility(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = output.console()
+    for matrix in found["matrices"]:
+        table = Table(title=f"{matrix['metric']}: queries by the row's model, documents by the column's")
+        table.title_justify, table.title_style = "left", "bold"
+        table.add_column("", style="bold")
+        for name in matrix["models"]:
+            table.add_column(name, justify="right")
+        for name, row in zip(matrix["models"], matrix["matrix"]):
+            table.add_row(name, *(f"{value:.3f}" for value in row))
+        out.print(table)
+        chance = "" if matrix["chance"] is None else f"; chance {100 * matrix['chance']:.1f} %"
+        out.print(
+            f"  cross-tests {matrix['mean_cross']:.1f} %, self-tests {matrix['mean_self']:.1f} %{chance}\n"
+            f"  a new model in an old index: {matrix['mean_gain']:+.1f} points against the old model there\n"
+            f"  AC {matrix['average_compatibility']:.2f} (share of cross-tests above the old self-test), "
+            f"AA {matrix['average_accuracy']:.2f}",
+            style="dim",
+            highlight=False,
+        )
 
 
 def _size_table(cells: dict[tuple[int, int], float]) -> Any:

@@ -11,6 +11,7 @@ from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
 from brickwork.data.load import read_documents
 from brickwork.data.readers import ReadReport, column_names, rows
+from brickwork.data.table_cells import located
 
 Reads = Literal["texts", "images", "columns"]
 
@@ -21,7 +22,8 @@ def read_inputs(
     """The name of each row and the columns of inputs.
 
     ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
-    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``.
+    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``;
+    paths of pictures are looked for beside the table.
 
     Raises:
         DataError: the source does not exist, is of another kind or holds nothing.
@@ -59,4 +61,4 @@ def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str
         raise DataError(f"{path} holds no row; give a table with at least one")
     roles = match(names, chosen, str(path))
     known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in found]
-    return known, {name: [row.get(name) for _, row in found] for name in names}
+    return known, {name: located([row.get(name) for _, row in found], path.parent) for name in names}

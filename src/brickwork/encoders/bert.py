@@ -125,7 +125,7 @@ def to_bert_state_dict(encoder: TextEncoder, layers: int | None = None) -> dict[
         ConfigError: the encoder is not BERT-shaped.
     """
     state = _bert_body(encoder).state_dict()
-    width = encoder.embedding_dim
+    width = encoder.body.width
     theirs = {name: state[ours].detach() for ours, name in _EMBEDDINGS.items()}
     theirs[_TOKEN_TYPE] = torch.zeros(2, width, dtype=theirs["embeddings.word_embeddings.weight"].dtype)
     for layer in range(layers or encoder.num_layers):

@@ -81,7 +81,13 @@ def _fresh(config: TextEncoderConfig, texts: Iterable[str] | None, assets: Path 
             norm=norm,
             exit_norm=config.exit_norm or ("none" if norm == "post" else "shared"),
         )
-    return TextEncoder(body, tokenizer, pooling=config.pooling or "mean", max_tokens=config.max_tokens)
+    return TextEncoder(
+        body,
+        tokenizer,
+        pooling=config.pooling or "mean",
+        max_tokens=config.max_tokens,
+        projection=config.projection,
+    )
 
 
 def minilm_package_folder() -> Path | None:
@@ -178,7 +184,9 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
             )
         body = load_hub_model(model_folder, num_layers)
     tokenizer = _folder_tokenizer(model_folder)
-    return TextEncoder(body, tokenizer, pooling=pooling, max_tokens=config.max_tokens)
+    return TextEncoder(
+        body, tokenizer, pooling=pooling, max_tokens=config.max_tokens, projection=config.projection
+    )
 
 
 def load_published_encoder(backbone: str, revision: str | None, max_tokens: int) -> TextEncoder:

@@ -18,6 +18,7 @@ class TextEncoderConfig:
     ``max_tokens``: longer texts are cut.
     ``pooling``: None = what the backbone's folder says, else ``mean``.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
+    ``projection``: a matrix after the pooling, to vectors of this many numbers; None = the backbone's own width.
     The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
     ``width`` 128, ``num_heads`` width / 32, ``mlp_width`` 4 × width, ``vocab_size`` 8000, ``norm`` ``post``
     (as BERT), ``exit_norm`` (what every exit passes) ``none`` for post-norm and ``shared`` for pre-norm.
@@ -30,6 +31,7 @@ class TextEncoderConfig:
     max_tokens: int = 256
     pooling: Literal["mean", "cls"] | None = None
     dropout: float = 0.0
+    projection: int | None = None
     width: int | None = None
     num_heads: int | None = None
     mlp_width: int | None = None
@@ -39,7 +41,7 @@ class TextEncoderConfig:
 
     def validate(self) -> list[str]:
         errors = []
-        for name in ("num_layers", "max_tokens", "width", "num_heads", "mlp_width"):
+        for name in ("num_layers", "max_tokens", "projection", "width", "num_heads", "mlp_width"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 errors.append(f"{name} is {value}; it must be at least 1")

@@ -27,26 +27,32 @@ _BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, Stat
 
 
 class TextEncoder(nn.Module):
-    """A tokenizer, a body and a pooling.
+    """A tokenizer, a body, a pooling and, where asked for, a matrix without bias to another width.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
     """
 
     kind = "text"
 
-    def __init__(self, body: Body, tokenizer: Tokenizer, *, pooling: str = "mean", max_tokens: int = 256):
+    def __init__(
+        self,
+        body: Body,
+        tokenizer: Tokenizer,
+        *,
+        pooling: str = "mean",
+        max_tokens: int = 256,
+        projection: int | None = None,
+    ):
         super().__init__()
         self.body = body
+        self.embedding_dim = projection or body.width
+        self.projection = nn.Linear(body.width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_tokens = max_tokens
         self.truncated = 0
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
-
-    @property
-    def embedding_dim(self) -> int:
-        return self.body.width
 
     @property
     def num_layers(self) -> int:
@@ -80,8 +86,9 @@ class TextEncoder(nn.Module):
         """
         self._check(layers)
         if isinstance(self.body, StaticEmbedding):
-            return {1: _at_least_float32(self.body(tokens))}
-        return {layer: self._pool(h, tokens) for layer, h in self.body(tokens, layers).items()}
+            return {1: self._project(_at_least_float32(self.body(tokens)))}
+        pooled = {layer: self._pool(h, tokens) for layer, h in self.body(tokens, layers).items()}
+        return {layer: self._project(vectors) for layer, vectors in pooled.items()}
 
     def forward_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
         """The vectors after ``layer`` for padded texts, without data-dependent shapes: for ONNX.
@@ -89,17 +96,18 @@ class TextEncoder(nn.Module):
         Shapes: two of (B, L) → (B, D).
         """
         if isinstance(self.body, StaticEmbedding):
-            return self.body.forward_padded(input_ids, attention_mask)
+            return self._project(self.body.forward_padded(input_ids, attention_mask))
         hidden = _at_least_float32(self.body.forward_padded(input_ids, attention_mask, layer))
         if self.pooling == "cls":
-            return hidden[:, 0]
+            return self._project(hidden[:, 0])
         weight = attention_mask.to(hidden.dtype)[..., None]
-        return (hidden * weight).sum(1) / weight.sum(1)
+        return self._project((hidden * weight).sum(1) / weight.sum(1))
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Floating-point operations to encode texts of these many tokens, up to ``layers``."""
         self._check([layers])
-        return self.body.flops(lengths, layers)
+        matrix = self.projection.weight.numel() if self.projection is not None else 0
+        return self.body.flops(lengths, layers) + 2 * len(lengths) * matrix
 
     def flops_per_token(self, layers: int, length: int | None = None) -> float:
         """The same per token, in a text of ``length`` tokens (None: the longest allowed)."""
@@ -114,6 +122,7 @@ class TextEncoder(nn.Module):
             "arguments": dict(self.body.arguments),
             "pooling": self.pooling,
             "max_tokens": self.max_tokens,
+            **({} if self.projection is None else {"projection": self.embedding_dim}),
         }
 
     @classmethod
@@ -126,6 +135,7 @@ class TextEncoder(nn.Module):
         try:
             body = _BODIES[architecture["body"]](**architecture["arguments"])
             settings = {name: architecture[name] for name in ("pooling", "max_tokens")}
+            settings["projection"] = architecture.get("projection")
         except (KeyError, TypeError) as error:
             raise ArtifactError(
                 f"the description of the encoder is damaged or from another version ({error!r})"
@@ -137,6 +147,11 @@ class TextEncoder(nn.Module):
         wrong = [layer for layer in layers if not first <= layer <= self.num_layers]
         if wrong or not layers:
             raise ConfigError(f"layers {list(layers)}: this encoder has layers {first} … {self.num_layers}")
+
+    def _project(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
+        if self.projection is None:
+            return pooled
+        return _at_least_float32(self.projection(pooled.to(self.projection.weight.dtype)))
 
     def _pool(
         self, hidden: Float[Tensor, "tokens width"], tokens: TokenBatch

@@ -42,6 +42,7 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.planning import Frontier
+from brickwork.index.replacement import succeeded
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
@@ -49,6 +50,7 @@ from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check
 
 if TYPE_CHECKING:
     from brickwork.index.filters import Filter
+    from brickwork.representation.model import Representation
 
 Batch = tuple[Sequence[Document], Mapping[int, np.ndarray]]
 
@@ -251,7 +253,13 @@ class LocalBackend:
         """
         with self.writing("building the index"):
             fresh = replace(
-                self.manifest, contents=contents, kind=kind, reason="", segments=(), shortlists=()
+                self.manifest,
+                contents=contents,
+                kind=kind,
+                reason="",
+                segments=(),
+                shortlists=(),
+                versions=(),
             )
             entry = self._segment(batches, fresh, None, [])
             if entry is None:
@@ -262,6 +270,16 @@ class LocalBackend:
             self.commit(with_files(fresh, files, segments=(entry,), model=model))
             self._shortlists()
         return entry.rows
+
+    def replace_model(self, representation: "Representation") -> None:
+        """Has queries and new documents encoded by a compatible successor from now on; no vector changes.
+
+        Raises:
+            ArtifactError: the model cannot replace the one that is here.
+        """
+        with self.writing("replacing the model"):
+            if self.manifest.model_now != representation.fingerprint:
+                self.commit(succeeded(self.folder, self.manifest, representation))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents.
@@ -338,7 +356,10 @@ class LocalBackend:
                 if documents:
                     yield documents, vectors
 
-        return write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        entry = write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        if entry is None or not manifest.versions:
+            return entry
+        return replace(entry, versions=((len(manifest.versions), entry.rows),))
 
     def _removed(
         self, rows: Sequence[int] | Int[np.ndarray, " rows"], total: int

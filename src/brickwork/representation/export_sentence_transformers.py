@@ -46,8 +46,10 @@ def export_sentence_transformers(
             chain = _write_static(encoder, temporary, dim)
         else:
             chain = _write_transformer(encoder, temporary, layers)
-            if dim < encoder.embedding_dim:
-                chain.append(_write_cut(temporary, encoder.embedding_dim, dim))
+            if encoder.projection is not None:
+                chain.append(_write_dense(temporary, encoder.projection.weight.detach()[:dim]))
+            elif dim < encoder.embedding_dim:
+                chain.append(_write_dense(temporary, torch.eye(dim, encoder.embedding_dim)))
         chain.append(("Normalize", _folder(temporary, f"{len(chain)}_Normalize")))
         modules = [
             {"idx": i, "name": str(i), "path": path, "type": _MODULES + name}
@@ -66,7 +68,10 @@ def _folder(parent: Path, name: str) -> str:
 
 def _write_static(encoder: "TextEncoder", folder: Path, dim: int) -> list[tuple[str, str]]:
     name = _folder(folder, "0_StaticEmbedding")
-    weight = encoder.body.state_dict()["token_embedding.weight"][:, :dim]
+    weight = encoder.body.state_dict()["token_embedding.weight"]
+    if encoder.projection is not None:  # the mean of projected vectors is the projection of the mean
+        weight = weight @ encoder.projection.weight.detach().T
+    weight = weight[:, :dim]
     save_tensors(folder / name / "model.safetensors", {"embedding.weight": weight}, {"format": "pt"})
     write_text(folder / name / "tokenizer.json", encoder.tokenizer.to_str())
     return [("StaticEmbedding", name)]
@@ -97,7 +102,7 @@ def _write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> lis
     write_json(
         folder / pooling / "config.json",
         {
-            "word_embedding_dimension": encoder.embedding_dim,
+            "word_embedding_dimension": encoder.body.width,
             **{name: encoder.pooling == mode for name, mode in modes.items()},
             "pooling_mode_max_tokens": False,
             "pooling_mode_mean_sqrt_len_tokens": False,
@@ -126,9 +131,10 @@ def _hub_model(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dic
     return {**body.arguments["config"], "architectures": [type(body.model).__name__]}, body.model.state_dict()
 
 
-def _write_cut(folder: Path, width: int, dim: int) -> tuple[str, str]:
-    """A Dense module that keeps the first ``dim`` of ``width`` numbers."""
+def _write_dense(folder: Path, weight: torch.Tensor) -> tuple[str, str]:
+    """A Dense module with this matrix (dim, width): a projection, or the first numbers of the vector."""
     name = _folder(folder, "2_Dense")
+    dim, width = weight.shape
     settings = {
         "in_features": width,
         "out_features": dim,
@@ -137,6 +143,6 @@ def _write_cut(folder: Path, width: int, dim: int) -> tuple[str, str]:
     }
     write_json(folder / name / "config.json", settings)
     save_tensors(
-        folder / name / "model.safetensors", {"linear.weight": torch.eye(dim, width)}, {"format": "pt"}
+        folder / name / "model.safetensors", {"linear.weight": weight.contiguous()}, {"format": "pt"}
     )
     return "Dense", name

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from brickwork.core.errors import ConfigError, DataError, NonFiniteError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.text import join_tokens
 from brickwork.encoders.tokenization import encode_texts
-from brickwork.index.manifest import MANIFEST
+from brickwork.index.manifest import MANIFEST, read_manifest
 from brickwork.representation.batches import fill_up
 from brickwork.representation.inference import device_of, for_inference
 from brickwork.service.batching import Piece
@@ -192,6 +192,14 @@ def state_on_disk(target: str) -> str | None:
     except OSError:
         return None
     return hashlib.sha256(content).hexdigest()
+
+
+def model_on_disk(target: str) -> str | None:
+    """The fingerprint of the model that the newest state of the index is searched with; ``None`` if it cannot be read."""
+    try:
+        return read_manifest(Path(target)).model_now
+    except ArtifactError:
+        return None
 
 
 def as_base64(vector: Float32[np.ndarray, " dim"]) -> str:
