@@ -23,6 +23,9 @@ from brickwork.training.run import run_from_dict, run_to_dict
 
 # Fields that need what a test does not have, with the reason. Nothing else may be here.
 UNTESTED = {
+    "backbone": "pretrained weights; tests/systems/test_dylora.py",
+    "revision": "only a hub model has revisions",
+    "max_tokens": "only a backbone for texts has tokens; tests/systems/test_dylora.py",
     "encoder.kind": "chooses the dataclass",
     "fusion.kind": "chooses the dataclass",
     "image.kind": "chooses the dataclass",
@@ -35,6 +38,10 @@ CANDIDATES: dict[str, list[Any]] = {
     "encoder.vocab_size": [300],
     "encoder.max_tokens": [4],
     "compression_dim": [4],
+    "targets": [r"network\.1"],
+    "sampler": ["full", "sandwich"],
+    "ranks": [(2, 8), (1, 4, 8)],
+    "geometric_p": [0.9],
     "fusion.order": [("scan", "monitor", "note", "person", "vitals")],
 }
 
@@ -175,7 +182,7 @@ def starts(case: Any, earlier: list[str]) -> Iterator[tuple[Any, TaskData]]:
     text = TextEncoderConfig(backbone="scratch", width=16, num_layers=3, max_tokens=24, vocab_size=320)
     for data in tasks(case):
         model = case.run.model
-        if data.modality == "text":
+        if data.modality == "text" and hasattr(model, "encoder"):
             model = replace(model, encoder=text)
             model = replace(model, dims=()) if hasattr(model, "dims") else model
         yield model, data

@@ -19,7 +19,8 @@ class DyloraConfig:
     ``targets``: regular expression on the ends of layer names; None = queries and values, without attention all layers.
     ``rank``: r. ``alpha``: α. ``scaling``: of the update at rank b. ``dropout``: on the adapters' input.
     ``sampler``: of b; ``full`` is ordinary LoRA, ``sandwich`` trains r and one smaller rank each step.
-    ``geometric_p``: of ``geometric``, P(b) ∝ (1 − p)^(b−1). ``block``: b from block, 2·block … r. ``ranks``: b from these.
+    ``geometric_p``: p of ``geometric``, P(b) ∝ (1 − p)^(b−1); None = 0.3.
+    ``block``: b from block, 2·block … r. ``ranks``: b from these.
     ``draw_every``: batches that share one b; train.accumulate makes it one an update, as in the paper.
     ``update``: what a step trains: rows up to b, or ``frozen``: only those that the next smaller rank lacks.
     ``idle``: rows without part in a step ``stay``, or ``drift``: get gradients of zero, as in the released code.
@@ -55,8 +56,8 @@ class DyloraConfig:
         for name in ("dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 errors.append(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
-        if self.sampler == "geometric" and not 0 < (self.geometric_p or 0) < 1:
-            errors.append(f"geometric_p is {self.geometric_p}; with sampler 'geometric' it must be in (0, 1)")
+        if self.geometric_p is not None and not 0 < self.geometric_p < 1:
+            errors.append(f"geometric_p is {self.geometric_p}; it must be in (0, 1)")
         idle = {"geometric_p": self.sampler != "geometric", "max_tokens": self.backbone == DIGITS}
         idle |= dict.fromkeys(("block", "ranks", "draw_every", "update", "idle"), self.sampler == "full")
         idle["revision"] = self.backbone in ("minilm", DIGITS)

@@ -92,7 +92,7 @@ class DyloraSystem(nn.Module):
         if self.config.sampler == "sandwich":
             return draw.nested_dims(sizes, turn, 2)
         if self.config.sampler == "geometric":
-            weights = geometric_weights(sizes, self.config.geometric_p or 0.0)
+            weights = geometric_weights(sizes, self.config.geometric_p or 0.3)
             return (draw.weighted(sizes, weights, turn, "rank"),)
         return draw.choose(sizes, turn, "rank")
 
