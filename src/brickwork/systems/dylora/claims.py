@@ -318,6 +318,7 @@ CLAIMS = (
         paper="GPT-2 medium on E2E, DART and WebNLG",
         criterion="as C5a, by BLEU",
         run=language_generation,
+        scales=("gpu",),
     ),
     Claim(
         id="A1",
