@@ -275,8 +275,9 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
         **{f"documents encoded by {name}": f"{count:,}" for name, count in found.versions.items()},
         **{f"bytes of {part}": f"{size:,}" for part, size in found.bytes.items()},
     }
+    width = max(36, *(len(name) + 2 for name in rows))
     for name, value in rows.items():
-        print(f"{name:<36}{value}")
+        print(f"{name:<{width}}{value}")
 
 
 def search(

@@ -1,4 +1,6 @@
-"""Losses on pairs of vectors: InfoNCE, CoSENT, AnglE. All compare directions only, so lengths do not matter.
+"""Losses on pairs of vectors: InfoNCE, SigLIP, hinge, self-contrast, CoSENT, AnglE.
+
+All compare directions only, so lengths do not matter.
 
 They compute in float32 at least: at temperature 0.05 an error of bfloat16's size in a cosine (0.4 %) is
 multiplied by twenty.
@@ -6,6 +8,7 @@ Shape legend: B pairs, N explicit negatives, D numbers.
 """
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +47,7 @@ def info_nce(
     group: Int64[Tensor, "batch *kinds"] | None = None,
     group_positives: bool = False,
     label_smoothing: float = 0.0,
-    symmetric: bool = False,
+    symmetric: bool | Literal["sum"] = False,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of finding each anchor's positive among all positives and negatives.
 
@@ -52,7 +55,7 @@ def info_nce(
     are positives as well, each with an equal share (Khosla et al. 2020, eq. 2, with the sum outside of the logarithm).
     With several columns, (B, kinds), a pair is of the anchor's group that equals it in any of them.
     ``label_smoothing``: this share of the target is spread evenly over all candidates, the positive included.
-    ``symmetric``: the mean with the loss of finding each positive's anchor among all anchors.
+    ``symmetric``: the mean with the loss of finding each positive's anchor among all anchors; ``"sum"``: their sum.
     Candidates are gathered from all processes; the loss is the mean over this process's anchors.
 
     Maths: −(1/B) Σ_i log exp(cos(a_i, p_i)/τ) / Σ_c exp(cos(a_i, c)/τ)  (van den Oord et al. 2018, eq. 4,
@@ -76,7 +79,8 @@ def info_nce(
         loss = _found(logits, own, shared, label_smoothing)
         if symmetric:
             backward = _masked(p @ all_gather_with_grad(a).T / temperature, banned)
-            loss = (loss + _found(backward, own, shared, label_smoothing)) / 2
+            loss = loss + _found(backward, own, shared, label_smoothing)
+            loss = loss if symmetric == "sum" else loss / 2
     return loss
 
 
@@ -145,6 +149,32 @@ def hinge(
             wrong = (margin - own + scores).clamp(min=0).masked_fill(kept_out, 0.0)
             loss = loss + (wrong.amax(1) if hardest else wrong.sum(1)).mean()
     return loss
+
+
+def self_contrastive(
+    codes: Float[Tensor, "batch dim"],
+    *,
+    temperature: float | Tensor = 0.1,
+    form: Literal["mean", "sum"] = "mean",
+) -> Float[Tensor, ""]:
+    """Repulsion of codes by angle, without positives: each code's only partner is itself.
+
+    Maths: (1/B) Σ_i log(1 + (1/(B−1)) Σ_{j≠i} exp((cos(z_i, z_j) − 1)/τ)), which is −log p(k=1 | x_i, z_i) of cMIM (Livne
+    2025, arXiv 2502.19642). It lies between 0 and log 2 whatever the batch size; the ``sum`` over negatives, as in InfoNCE,
+    grows with it. A single code has no negatives: 0.
+    Codes are gathered from all processes; the loss is the mean over this process's.
+    """
+    with torch.autocast(codes.device.type, enabled=False):
+        z = _unit(codes)
+        others = all_gather_with_grad(z)
+        if len(others) < 2:
+            return (0 * z).sum()
+        own = torch.arange(len(z), device=z.device) + rank() * len(z)
+        itself = F.one_hot(own, len(others)).bool()
+        crowd = torch.logsumexp(_masked((z @ others.T - 1) / temperature, itself), dim=1)
+        if form == "mean":
+            crowd = crowd - math.log(len(others) - 1)
+        return F.softplus(crowd).mean()
 
 
 def cosent(

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brickwork.core.elastic import NestedSampler
 from brickwork.objectives.contrastive import info_nce
-from brickwork.objectives.nested import NestedSampler, nested_loss, nested_prefixes
+from brickwork.objectives.nested import nested_loss, nested_prefixes
 
 
 def random(rows: int, dim: int, seed: int) -> torch.Tensor:
