@@ -181,7 +181,8 @@ def test_the_example_of_the_page_about_pictures_runs(tmp_path, monkeypatch):
     brickwork.build_index(tiny_picture_model(), "photos", "runs/photos-index")
     names: dict = {}
     exec(compile(block, "pictures.md", "exec"), names)
-    assert len(names["index"].search(names["Query"](image=names["pictures"][2]), top=5)) == 5
+    (hits,) = names["index"].search(names["Query"](image=names["pictures"][2]), top=5)
+    assert [hits[0].id, len(hits)] == ["scene-2.png", 5]
 
 
 def test_the_examples_of_the_interoperability_page_run(trained, tmp_path, monkeypatch):
