@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from common import environment, save
 from torch import nn
+
+from common import environment, save
 
 SEARCH = (1, 2, 4, 8, 16, 32, 64)
 BATCH, TOKENS = 16, 32

@@ -284,6 +284,25 @@ def test_peft_gives_the_same_answers_at_every_rank(trained, backbone, tmp_path):
         np.testing.assert_allclose(logits.softmax(-1).numpy(), system.probabilities(texts, rank=b), atol=1e-5)
 
 
+def test_export_from_the_command_line(trained, tmp_path):
+    from typer.testing import CliRunner
+
+    from brickwork.cli.main import app
+
+    call = CliRunner().invoke
+    done = call(app, ["export", str(trained[0]), "--to", "peft", "--rank", "2", "--out", str(tmp_path / "a")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "a" / "adapter_config.json").read_text())["r"] == 2
+    for arguments, code in (
+        (["--to", "peft", "--rank", "9"], 2),
+        (["--to", "peft", "--dim", "8"], 2),
+        (["--to", "onnx", "--rank", "2"], 2),
+    ):
+        done = call(app, ["export", str(trained[0]), *arguments, "--out", str(tmp_path / "b")])
+        assert done.exit_code == code, done.output
+        assert not (tmp_path / "b").exists()
+
+
 def test_an_image_encoder_of_ours_is_a_backbone(turned, tmp_path):
     run = api.recipe("matryoshka", "smoke")
     seed_everything(0)
