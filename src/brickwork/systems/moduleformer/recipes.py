@@ -58,7 +58,7 @@ def claims() -> RunConfig:
         ),
         data=DataConfig(source="wikitext2+stdlib", limit=12_000, max_passage_words=13, max_held_out=600),
         train=TrainConfig(
-            steps=400, batch_size=32, learning_rate=3e-3, precision="fp32", save_every=0, validate_every=0
+            steps=400, batch_size=24, learning_rate=3e-3, precision="fp32", save_every=0, validate_every=0
         ),
     )
 
