@@ -212,14 +212,14 @@ def trainable(system: nn.Module) -> int:
 # ---- use and pruning -------------------------------------------------------------------------------------------
 
 
-def use_by_mixture(system: Any, examples: Examples) -> dict[str, Float[np.ndarray, "texts modules"]]:
+def use_by_mixture(system: Any, examples: Examples) -> dict[str, Float[np.ndarray, "texts _"]]:
     """Assignments of each module in each text."""
     return module_use(system, examples)[0]
 
 
 def at_random(
-    use: Mapping[str, Float[np.ndarray, " modules"]], seed: int
-) -> list[dict[str, Float[np.ndarray, " modules"]]]:
+    use: Mapping[str, Float[np.ndarray, " _"]], seed: int
+) -> list[dict[str, Float[np.ndarray, " _"]]]:
     """Three draws of made-up use, to prune at random by."""
     rng = np.random.default_rng(seed)
     return [{name: rng.random(len(shares)) / len(shares) for name, shares in use.items()} for _ in range(3)]

@@ -90,7 +90,7 @@ class Pruned:
 
 
 def pruned_copy(
-    system: Any, shares: Mapping[str, Float[np.ndarray, " modules"]], share: float
+    system: Any, shares: Mapping[str, Float[np.ndarray, " _"]], share: float
 ) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """A copy without ``share`` of all modules, those of the smallest ``shares`` of each mixture; and which stayed.
 
@@ -113,7 +113,7 @@ def pruned_copy(
     return smaller, dict(zip(mixtures, map(tuple, kept)))
 
 
-def shares_of_use(system: Any, examples: Examples) -> dict[str, Float[np.ndarray, " modules"]]:
+def shares_of_use(system: Any, examples: Examples) -> dict[str, Float[np.ndarray, " _"]]:
     """f_m of each mixture: the share of (token, slot) assignments that each module got on ``examples``."""
     use, _ = module_use(system, examples)
     return {name: table.sum(0) / max(table.sum(), 1) for name, table in use.items()}

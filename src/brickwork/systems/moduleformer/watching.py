@@ -49,7 +49,7 @@ def token_nats(
 
 def module_use(
     system: "ModuleFormerSystem", examples: Examples
-) -> tuple[dict[str, Float[np.ndarray, "texts modules"]], dict[str, Float[np.ndarray, "steps modules"]]]:
+) -> tuple[dict[str, Float[np.ndarray, "texts _"]], dict[str, Float[np.ndarray, "_ _"]]]:
     """For each mixture the assignments of each module in each text, and its share at each place of a window."""
     texts = list(examples.columns["input"])
     mixtures = system.decoder.mixtures()
