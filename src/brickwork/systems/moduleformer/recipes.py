@@ -41,7 +41,7 @@ def small() -> RunConfig:
         recipe="small",
         model=ModuleFormerConfig(vocab_size=2000),
         data=DataConfig(source="python", limit=10_000, max_passage_words=80, max_held_out=400),
-        train=TrainConfig(steps=1500, batch_size=16, learning_rate=1e-3, weight_decay=0.1),
+        train=TrainConfig(steps=1000, batch_size=16, learning_rate=1e-3, weight_decay=0.1),
     )
 
 
