@@ -119,8 +119,8 @@ def _sum_arguments(task: ChainConfig | BaselineConfig, data: TaskData) -> dict[s
     }
     if isinstance(task, ChainConfig):
         off = {
-            "temperature_end": 1.0,
-            "anneal_steps": 1,
+            "temperature_end": 0.3,
+            "anneal_steps": 400,
             "controller_steps": 0,
             "increment_hidden": 0,
         }
