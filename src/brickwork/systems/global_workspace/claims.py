@@ -37,7 +37,7 @@ _LONGER = 10
 def finds_the_program(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Unseen pairs and exact routes, soft and hard gates."""
     splits = ("corner",) if scale == "smoke" else ("corner", "interp", "sum", "bigA")
-    hard = {"routing": "hard", "temperature_end": 0.3, "anneal_steps": STEPS}
+    hard = {"routing": "hard"}
     soft_arms = {split: workspace_arm(bench, f"addition/{split}", seeds) for split in splits}
     hard_arms = (
         {} if scale == "smoke" else {s: workspace_arm(bench, f"addition/{s}", seeds, **hard) for s in splits}

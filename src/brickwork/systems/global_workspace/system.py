@@ -119,8 +119,6 @@ def _sum_arguments(task: ChainConfig | BaselineConfig, data: TaskData) -> dict[s
     }
     if isinstance(task, ChainConfig):
         off = {
-            "temperature_end": 0.3,
-            "anneal_steps": 400,
             "controller_steps": 0,
             "increment_hidden": 0,
         }
