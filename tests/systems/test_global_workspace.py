@@ -213,7 +213,7 @@ def test_data_of_the_other_kind_names_the_recipe():
         api.build(replace(chain, data=align.data))
     with pytest.raises(DataError, match="addition or digits"):
         api.build(replace(align, data=chain.data))
-    with pytest.raises(ConfigError, match="need task.reader"):
+    with pytest.raises(ConfigError, match=r"need task.reader"):
         api.build(replace(chain, data=replace(chain.data, source="addition/digits/mod10")))
     digits = api.recipe("global-workspace", "digits")
     with pytest.raises(ConfigError, match="/mod10"):

@@ -241,4 +241,4 @@ def is_exact(route: np.ndarray, b: int) -> bool:
     """
     work = [int(k) for k in route if k != 2]
     loads = len(work) - b
-    return route[-1] == 2 and loads >= 1 and work == [0] * loads + [1] * b
+    return bool(route[-1] == 2) and loads >= 1 and work == [0] * loads + [1] * b
