@@ -74,8 +74,8 @@ def loss_property(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Claim
         table=table,
         note=f"The sum form changes by at least {sums:.0f} %. The mean form, by codes: "
         + ", ".join(f"{n.partition(',')[0]} {max(v):.1f} %" for n, v in by_kind.items() if n.endswith("mean"))
-        + ". The mean over negatives stands inside a logarithm, so that few negatives give a lower expectation (Jensen) where "
-        "their similarities differ much. Nothing is trained.",
+        + ". The mean over negatives stands inside a logarithm, so that few negatives give a lower expectation (Jensen) "
+        "where their similarities differ much. Nothing is trained.",
     )
 
 
