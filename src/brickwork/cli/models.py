@@ -29,6 +29,7 @@ class ExportFormat(StrEnum):
 
     sentence_transformers = "sentence-transformers"
     onnx = "onnx"
+    peft = "peft"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +48,13 @@ def register(app: typer.Typer) -> None:
         "brickwork encode runs/docs docs/ --out vectors/ --dim 96",
         "brickwork encode runs/docs tables/ --out vectors/ --ray local --workers 8",
     )
-    add(app, export, "Use", "brickwork export runs/docs --to sentence-transformers --out docs-st/")
+    add(
+        app,
+        export,
+        "Use",
+        "brickwork export runs/docs --to sentence-transformers --out docs-st/",
+        "brickwork export runs/adapted --to peft --rank 4 --out adapter/",
+    )
 
 
 def evaluate(
@@ -148,9 +155,21 @@ def export(
     to: Annotated[ExportFormat, typer.Option(help="The format.")] = ExportFormat.sentence_transformers,
     dim: Dim = None,
     layers: Layers = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of a peft adapter (default: the largest).")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a model for other tools, whole or cut to a size."""
+    if to is ExportFormat.peft:
+        from brickwork import using
+
+        if dim is not None or layers is not None:
+            raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
+        print(using.export_adapter(model, out, rank))
+        return
+    if rank is not None:
+        raise ConfigError(
+            f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"
+        )
     from brickwork.representation.model import load
 
     representation = load(model)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
@@ -28,13 +29,17 @@ _SCRATCH_LAYERS = 4
 
 
 def build_text_encoder(
-    config: TextEncoderConfig, texts: Iterable[str] | None = None, assets: Path | None = None
+    config: TextEncoderConfig,
+    texts: Iterable[str] | None = None,
+    assets: Path | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
 ) -> TextEncoder:
     """The encoder that ``config`` describes.
 
     ``texts``: what to train a tokenizer on, for ``scratch`` and ``static``. ``assets``: a folder whose
-    ``tokenizer.json``, if there is one, is used in place of training. Fresh weights are drawn from the global
-    generator.
+    ``tokenizer.json``, if there is one, is used in place of training, and ``tokenizer`` where there is none: for what is
+    not written in words. Fresh weights are drawn from the global generator.
 
     Raises:
         ConfigError: the configuration does not fit the backbone.
@@ -42,7 +47,7 @@ def build_text_encoder(
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
     """
     if config.backbone in ("scratch", "static"):
-        encoder = _fresh(config, texts, assets)
+        encoder = _fresh(config, texts, assets, tokenizer)
     elif config.backbone == "minilm":
         encoder = load_text_folder(_minilm_folder(), config)
     else:
@@ -50,10 +55,17 @@ def build_text_encoder(
     return encoder
 
 
-def _fresh(config: TextEncoderConfig, texts: Iterable[str] | None, assets: Path | None) -> TextEncoder:
+def _fresh(
+    config: TextEncoderConfig,
+    texts: Iterable[str] | None,
+    assets: Path | None,
+    tokenizer: Tokenizer | None,
+) -> TextEncoder:
     kept = assets / "tokenizer.json" if assets else None
     if kept and kept.is_file():
         tokenizer = load_tokenizer(kept)
+    elif tokenizer is not None:
+        pass
     elif texts is None:
         raise DataError(
             f"backbone '{config.backbone}' trains a tokenizer: it needs texts, and none were given"
@@ -187,6 +199,30 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
     return TextEncoder(
         body, tokenizer, pooling=pooling, max_tokens=config.max_tokens, projection=config.projection
     )
+
+
+def load_published_encoder(backbone: str, revision: str | None, max_tokens: int) -> TextEncoder:
+    """``minilm``, a folder or a hub model with the modules that transformers builds for it, under their own names.
+
+    Slower than :func:`build_text_encoder` for BERT-shaped models, which become our own transformer there; for what other
+    tools have to find again in the published model (adapters). Pooling is the folder's own, or the mean.
+
+    Raises:
+        ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
+        ConfigError: it has fewer positions than ``max_tokens``.
+    """
+    folder = _minilm_folder() if backbone == "minilm" else _backbone_folder(backbone, revision)
+    modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
+    model_folder = folder / modules.get("Transformer", "")
+    if model_folder != folder and not (model_folder / "config.json").is_file():
+        model_folder = folder
+    description = read_json(model_folder / "config.json")
+    if not isinstance(description, dict):
+        raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
+    _at_most("max_tokens", max_tokens, description.get("max_position_embeddings"), folder)
+    pooling = _pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean"
+    body = load_hub_model(model_folder, None)
+    return TextEncoder(body, _folder_tokenizer(model_folder), pooling=pooling, max_tokens=max_tokens)
 
 
 def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
