@@ -130,7 +130,14 @@ def test_nested_dims_always_hold_the_full_width():
 def test_draws_are_those_of_before_the_sampler_moved():
     """Pinned: another draw would change every run of matryoshka-2d."""
     sampler = NestedSampler(0)
-    assert [sampler.choose((1, 2, 3, 4), step, "layer", 2) for step in range(6)] == 
+    assert [sampler.choose((1, 2, 3, 4), step, "layer", 2) for step in range(6)] == [
+        (2, 3),
+        (2, 4),
+        (1, 2),
+        (1, 3),
+        (2, 3),
+        (2, 4),
+    ]
 
 
 def test_weighted_draws_follow_their_weights():
