@@ -6,7 +6,7 @@ summary = brickwork.train(run, "runs/docs")
 summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from brickwork.core.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
-    from brickwork.data.types import TaskData
+    from brickwork.data.types import Document, TaskData
     from brickwork.evaluation.measure import Measurement
     from brickwork.index.index import Index
     from brickwork.index.sync import SyncReport
@@ -306,10 +306,10 @@ def evaluate(
     if columns is not None:
         config = replace(config, columns=columns)
     found: Any = load(model) if isinstance(model, str | Path) else model
+    slug = getattr(found, "slug", None) or found.lineage.get("system")
+    task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
     if hasattr(found, "evaluate"):
-        task = load_data(found.slug, config, seed)
         return {"data": describe(task), "retrieval": [], "scores": dict(found.evaluate(task.test))}
-    task = load_task(config, seed)
     representation = _representation(found)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()
     if baselines:
@@ -392,13 +392,27 @@ def build_index(
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
     of the folder ``out``.
     """
-    from brickwork.data.load import read_documents
     from brickwork.index.build import build_index as build_documents
 
-    documents = read_documents(data, columns=columns, limit=limit)
+    representation = _representation(model)
+    documents = _documents(representation, data, columns, limit)
     return build_documents(
-        _representation(model), documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
+        representation, documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
     )
+
+
+def _documents(
+    representation: "Representation", data: Path | str, columns: "ColumnNames | None", limit: int | None
+) -> "Iterator[Document]":
+    """The documents in ``data``, as the model reads them: texts, or pictures where it encodes those."""
+    from brickwork.data.captions import read_picture_documents
+    from brickwork.data.load import read_documents
+    from brickwork.index.encoding import image_shape
+
+    shape = image_shape(representation)
+    if shape is not None:
+        return read_picture_documents(data, shape, columns, limit)
+    return read_documents(data, columns=columns, limit=limit)
 
 
 def update_index(
@@ -417,11 +431,11 @@ def update_index(
     Raises:
         ArtifactError: no index there, a damaged one, or one of another model.
     """
-    from brickwork.data.load import read_documents
     from brickwork.index.index import open_index
 
-    documents = read_documents(data, columns=columns, limit=limit)
-    index = open_index(folder, _representation(model))
+    representation = _representation(model)
+    index = open_index(folder, representation)
+    documents = _documents(representation, data, columns, limit)
     return index, index.sync(documents, progress=progress)
 
 

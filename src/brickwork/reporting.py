@@ -216,8 +216,15 @@ def facts(data: "TaskData") -> dict[str, str]:
 
 
 def in_words(data: "TaskData") -> str:
-    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``."""
-    return {"scored": "scored pairs", "labelled": f"labelled {data.modality}s"}.get(data.kind, data.kind)
+    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``, ``pictures with texts``."""
+    if data.modality == "image-text":
+        return "pictures with texts"
+    words = {
+        "scored": "scored pairs",
+        "labelled": f"labelled {data.modality}s",
+        "inputs": f"{data.modality}s",
+    }
+    return words.get(data.kind, data.kind)
 
 
 def card(

@@ -15,6 +15,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
+    from brickwork.representation.model import Representation
 
 
 def predict(
@@ -42,6 +43,59 @@ def predict(
     system = _system_that(model, Predicts, "predicts")
     ids, inputs = read_inputs(data, system.reads, columns=columns, limit=limit)
     answers = {"id": ids, **system.predict(inputs)}
+    if out is not None:
+        write_table(Path(out), answers)
+    return answers
+
+
+def classify(
+    model: "Path | str | Representation",
+    pictures: Path | str,
+    names: Sequence[str],
+    out: Path | str | None = None,
+    *,
+    prompts: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Each picture of a folder (or one file) with the name that fits it best, without any training on the names.
+
+    ``prompts`` are texts with ``{}`` for the name; a class is the mean of them (default: eight). Columns ``id``, ``class``,
+    ``score`` (a cosine) and ``margin`` over the second best. ``out``: a .parquet, .csv or .jsonl file to write them to.
+
+    Raises:
+        ConfigError: fewer than two names, a prompt without ``{}``, or a model that does not encode pictures and texts.
+        DataError: no picture can be used.
+    """
+    import numpy as np
+
+    from brickwork.data.pictures import read_pictures
+    from brickwork.data.writers import check_table_path, write_table
+    from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
+    from brickwork.representation.model import load
+
+    chosen = list(prompts or PROMPTS)
+    if len(set(names)) < 2:
+        raise ConfigError("give two or more different names to choose from, for example --names 'dog,cat'")
+    if wrong := [prompt for prompt in chosen if "{}" not in prompt]:
+        raise ConfigError(f"the prompt {wrong[0]!r} has no {{}} for the name")
+    if out is not None:
+        check_table_path(Path(out))
+    representation = load(model) if isinstance(model, str | Path) else model
+    kind = getattr(getattr(representation, "encoder", None), "kind", "system")
+    if kind != "image-text":
+        is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
+        raise ConfigError(
+            f"{model} {is_now}; classes by name need a model of pictures and texts: train align"
+        )
+    found, images = read_pictures(pictures, representation.encoder.image.image_shape, limit=limit)
+    best, scores = zero_shot(representation, list(names), representation.encode(images), chosen)
+    ranked = np.sort(scores, axis=1)
+    answers = {
+        "id": found,
+        "class": [names[number] for number in best],
+        "score": ranked[:, -1],
+        "margin": ranked[:, -1] - ranked[:, -2],
+    }
     if out is not None:
         write_table(Path(out), answers)
     return answers

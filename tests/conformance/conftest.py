@@ -41,7 +41,7 @@ class Case:
     def inputs(self, rows: range | list[int]) -> Any:
         """Inputs to encode: images, or texts of mixed lengths."""
         columns = self.data.train.take(list(rows))
-        return columns["input"] if "input" in columns else columns["positive"]
+        return next(columns[name] for name in ("input", "positive", "text") if name in columns)
 
     def does(self, capability: str) -> bool:
         """Whether the card of the system says so: ``encodes``, ``predicts``, ``generates``, ``traces``."""

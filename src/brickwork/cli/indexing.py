@@ -11,6 +11,7 @@ from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, ad
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
+    from brickwork.index.encoding import Query
     from brickwork.index.index import Index
 
 
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
         'brickwork search runs/docs-index "how do I resume a run?"',
         'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
         'brickwork search runs/docs-index "resume" --where "source=guide.md"',
+        'brickwork search runs/pictures-index "at night" --image bridge.jpg',
     )
 
 
@@ -273,13 +275,21 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
         **{f"documents encoded by {name}": f"{count:,}" for name, count in found.versions.items()},
         **{f"bytes of {part}": f"{size:,}" for part, size in found.bytes.items()},
     }
+    width = max(36, *(len(name) + 2 for name in rows))
     for name, value in rows.items():
-        print(f"{name:<36}{value}")
+        print(f"{name:<{width}}{value}")
 
 
 def search(
     index: Annotated[Path, typer.Argument(help="The folder of an index.", show_default=False)],
-    query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)] = "",
+    image: Annotated[
+        Path | None,
+        typer.Option(help="A picture to look for, alone or with the query.", show_default=False),
+    ] = None,
+    text_weight: Annotated[
+        float, typer.Option(help="With --image: how much of the query is added; negative takes away.")
+    ] = 1.0,
     dim: Dim = None,
     layers: Layers = None,
     top: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
@@ -320,8 +330,11 @@ def search(
     with output.results_only(as_json):
         opened = open_index(index)
         # Once untimed: the first call also loads the model, which says nothing about the size asked for.
-        opened.answer(query, top, **options)
-        answer = opened.answer(query, top, **options)
+        if image is None and text_weight != 1.0:
+            raise ConfigError("--text-weight has an effect only with --image FILE")
+        asked = query if image is None else _with_picture(opened, query, image, text_weight)
+        opened.answer(asked, top, **options)
+        answer = opened.answer(asked, top, **options)
     for text in answer.notes:
         warnings.warn(text, stacklevel=1)
     milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
@@ -333,6 +346,19 @@ def search(
     _show_hits(answer.hits[0])
     size = f"{answer.dim} dims, {answer.layers} layers"
     output.hint(f"{len(opened):,} documents at {size}: {milliseconds:.1f} ms", quiet)
+
+
+def _with_picture(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
+    """The query of a picture file, in the shape that the model of the index takes."""
+    from brickwork.data.pictures import read_pictures
+    from brickwork.index.encoding import Query, image_shape
+
+    shape = image_shape(opened.representation)
+    if shape is None:
+        raise ConfigError(f"the model of {opened.folder} encodes texts only: leave --image out")
+    if image.is_dir():
+        raise ConfigError(f"--image {image} is a folder; give one picture")
+    return Query(text, read_pictures(image, shape)[1][0], text_weight)
 
 
 def _show_hits(hits: list[Any]) -> None:

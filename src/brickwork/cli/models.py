@@ -212,8 +212,8 @@ def _show_compatibility(found: dict[str, Any]) -> None:
 
     out = output.console()
     for matrix in found["matrices"]:
-        table = Table(title=f"{matrix['metric']}: queries by the row's model, documents by the column's")
-        table.title_justify, table.title_style = "left", "bold"
+        out.print(f"{matrix['metric']}: queries by the row's model, documents by the column's", style="bold")
+        table = Table()
         table.add_column("", style="bold")
         for name in matrix["models"]:
             table.add_column(name, justify="right")

@@ -1,7 +1,7 @@
 """What one does with a system that was kept whole: ``predict``, ``generate``, ``inspect``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,11 +9,16 @@ from brickwork.cli import output
 from brickwork.cli.options import AsJson, Columns, Data, Limit, Quiet, add, column_names
 
 Run = Annotated[str, typer.Argument(help="A run folder or a hub id.", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="A .csv, .parquet or .jsonl file (default: the screen).", show_default=False),
+]
 _SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
+    add(app, classify, "Use", 'brickwork classify runs/photos new-photos/ --names "dog,cat,horse"')
     add(app, predict, "Use", "brickwork predict runs/patients new.csv --out answers.csv")
     add(
         app,
@@ -31,13 +36,32 @@ def register(app: typer.Typer) -> None:
     )
 
 
+def classify(
+    model: Run,
+    pictures: Annotated[str, typer.Argument(help="A folder of pictures, or one.", show_default=False)],
+    names: Annotated[str, typer.Option(help="The classes, with commas between.", show_default=False)],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="A text with {} for the name, e.g. 'a photo of a {}'. Repeat.", show_default=False),
+    ] = None,
+    out: Out = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sort pictures by names that the model was not trained on, with a model of pictures and texts."""
+    from brickwork import using
+
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    with output.results_only(as_json):
+        answers = using.classify(model, pictures, wanted, out, prompts=prompt, limit=limit)
+    _tell(answers, out, as_json, quiet)
+
+
 def predict(
     model: Run,
     data: Data,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="A .csv, .parquet or .jsonl file (default: the screen).", show_default=False),
-    ] = None,
+    out: Out = None,
     columns: Columns = None,
     limit: Limit = None,
     as_json: AsJson = False,
@@ -48,6 +72,11 @@ def predict(
 
     with output.results_only(as_json):
         answers = using.predict(model, data, out, columns=column_names(columns), limit=limit)
+    _tell(answers, out, as_json, quiet)
+
+
+def _tell(answers: dict[str, Any], out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Answers, a row each: as JSON, as the file they are in, or the first of them on the screen."""
     plain = {
         name: column.tolist() if hasattr(column, "tolist") else list(column)
         for name, column in answers.items()

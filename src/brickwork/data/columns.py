@@ -13,7 +13,9 @@ USUAL_NAMES = {
     "positive": "positive pos answer passage response sentence2 sentence_2 sentence_b text2 text_b "
     "entailment document context hypothesis",
     "negative": "negative neg hard_negative negative_1 contradiction",
-    "text": "text content body passage document abstract description sentence input review",
+    "text": "text content body passage document abstract description sentence input review caption captions alt alt_text "
+    "smiles canonical_smiles",
+    "image": "image image_file file_name filename file image_path path img picture photo",
     "label": "label labels class category target topic",
     "score": "score similarity similarity_score relatedness_score",
     "title": "title heading headline subject name",

@@ -15,7 +15,9 @@ class ColumnNames:
     negative: str | None = None
     """A text that looks like the positive and is wrong."""
     text: str | None = None
-    """The text itself, where there are no pairs."""
+    """The text itself, where there are no pairs; what a picture shows."""
+    image: str | None = None
+    """The picture: its path, or in Parquet the file itself."""
     label: str | None = None
     """The class of the text."""
     score: str | None = None
@@ -50,6 +52,39 @@ class MissingConfig:
             problems.append(f"rate is {self.rate}; use a share from 0 to 1")
         if self.modality and self.mechanism == "mar" and not self.driver:
             problems.append("driver is empty; mechanism 'mar' needs the modality that decides")
+        return problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionFilter:
+    """Rules for the texts of pictures (:mod:`brickwork.data.caption_filters`); the limits are those of ALIGN.
+
+    ``rare_below``: a word (or pair of neighbouring words, with ``ngrams`` 2) that occurs fewer times
+    in the corpus is rare; 0 keeps all. The paper keeps the 100 million most frequent uni- and bigrams of 1.8 billion
+    texts; on a small corpus that rule deletes what is worth learning, hence a count and single words by default."""
+
+    enabled: bool = False
+    max_images_per_text: int = 10
+    max_texts_per_image: int = 1000
+    min_words: int = 3
+    max_words: int = 20
+    rare_below: int = 3
+    ngrams: int = 1
+    min_side: int = 0
+    max_aspect: float = 3.0
+
+    def validate(self) -> list[str]:
+        problems = [
+            f"{name} is {getattr(self, name)}; use at least 1"
+            for name in ("max_images_per_text", "max_texts_per_image", "min_words")
+            if getattr(self, name) < 1
+        ]
+        if self.max_words < self.min_words:
+            problems.append(f"max_words is {self.max_words}, below min_words={self.min_words}")
+        if self.ngrams not in (1, 2):
+            problems.append(f"ngrams is {self.ngrams}; use 1 or 2")
+        if self.rare_below < 0 or self.min_side < 0 or self.max_aspect < 1:
+            problems.append("rare_below and min_side must not be negative, and max_aspect not below 1")
         return problems
 
 
@@ -93,6 +128,11 @@ class DataConfig:
     """Share of the examples that nothing is chosen by."""
     max_held_out: int = 2000
     """At most this many examples go to validation, and as many to test."""
+    image_size: int | None = None
+    """The side of the squares that the user's own pictures become (none: their own size where a system can take it,
+    else 32)."""
+    captions: CaptionFilter = field(default_factory=CaptionFilter)
+    """Which texts of pictures are worth learning from; the training part alone is filtered."""
     max_passage_words: int = 200
     """Longer passages of documents are split here, longer texts of the Python corpus are cut here."""
 
@@ -108,6 +148,8 @@ class DataConfig:
                 problems.append(f"{name} is {getattr(self, name)}; use a share from 0 to below 1")
         if self.validation_share + self.test_share >= 1:
             problems.append("validation_share and test_share together leave nothing to train on")
+        if self.image_size is not None and self.image_size < 1:
+            problems.append(f"image_size is {self.image_size}; use a positive number, or none")
         if self.max_held_out < 1:
             problems.append(f"max_held_out is {self.max_held_out}; use a positive number")
         if self.max_passage_words < 10:

@@ -36,10 +36,10 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         DataError: the file cannot be read, holds fewer than two domains, or a domain without any value.
     """
     report = ReadReport()
-    num_pairs = _pairs_of_halves(config.source)
+    halves = _parse_halves(config.source)
     notes: list[str] = []
     layout: Layout = {}
-    if num_pairs is not None:
+    if halves is not None:
         columns = _digit_halves(config.limit)
     else:
         columns, layout, notes = _read(Path(config.source).expanduser(), config, report)
@@ -58,8 +58,8 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         seed=seed,
     )
     train, validation, test = splits.select(examples, parts)
-    if num_pairs:
-        train = _unpaired(train, num_pairs, seed)
+    if halves is not None and halves[0]:
+        train = _unpaired(train, *halves, seed)
     for name in columns:
         if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
             raise DataError(
@@ -217,19 +217,23 @@ def _numeric(values: Sequence[Any]) -> bool:
     return False
 
 
-def _pairs_of_halves(source: str) -> int | None:
-    """How many rows of ``digit-halves`` keep their pairs (0: all); ``None`` for other sources."""
-    name, _, count = source.partition("/")
+def _parse_halves(source: str) -> tuple[int, bool] | None:
+    """How many rows of ``digit-halves`` keep their pairs (0: all), and whether the others go; ``None`` for other sources."""
+    name, *parts = source.split("/")
     if name != "digit-halves":
         return None
-    if count and not (count.isdigit() and int(count) > 0):
-        raise DataError(f"'{source}': write digit-halves, or digit-halves/N for N paired rows")
-    return int(count or 0)
+    if parts and not (parts[0].isdigit() and int(parts[0]) > 0 and parts[1:] in ([], ["alone"])):
+        raise DataError(
+            f"'{source}': write digit-halves, digit-halves/N for N paired rows, or digit-halves/N/alone"
+        )
+    return int(parts[0]) if parts else 0, len(parts) > 1
 
 
-def _unpaired(examples: Examples, num_pairs: int, seed: int) -> Examples:
-    """All but ``num_pairs`` rows keep one domain only, in turn."""
+def _unpaired(examples: Examples, num_pairs: int, alone: bool, seed: int) -> Examples:
+    """All but ``num_pairs`` rows keep one domain only, in turn, or are left out."""
     order = np.random.default_rng(generator_for(seed, 0, "pairs").initial_seed()).permutation(len(examples))
+    if alone:
+        return examples.select(order[:num_pairs].tolist())
     columns = {name: np.array(values) for name, values in examples.columns.items()}
     for place, values in enumerate(columns.values()):
         values[[row for i, row in enumerate(order[num_pairs:]) if i % len(columns) != place]] = np.nan

@@ -1,6 +1,7 @@
 """Labelled image sets as uint8 arrays."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from jaxtyping import UInt8
 from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
+from brickwork.data.pictures import DEFAULT_SIDE, read_pictures
+from brickwork.data.readers import ReadReport
 from brickwork.data.sources import locate
 from brickwork.data.types import Examples, TaskData
 
@@ -76,6 +79,80 @@ def image_task(config: DataConfig, seed: int) -> TaskData:
         if name != "cifar10"
         else ("a local copy may be CIFAR-10 (JPEG), not the official binaries",),
     )
+
+
+def own_images(path: Path, config: DataConfig, seed: int) -> TaskData:
+    """The user's own images to learn from: an .npy or .npz of uint8, or a folder of pictures.
+
+    An array is N × H × W (grey) or N × H × W × C; an .npz holds it as ``images`` (or alone), and classes as ``labels`` where
+    there are any. The pictures of a folder are cut and scaled to ``config.image_size`` (RGB).
+
+    Raises:
+        DataError: nothing there, or arrays of another kind; names the file and what was expected.
+    """
+    labels = None
+    notes: tuple[str, ...] = ()
+    if path.is_dir():
+        report = ReadReport()
+        size = config.image_size or DEFAULT_SIDE
+        images = read_pictures(path, (size, size, 3), limit=config.limit, report=report)[1]
+        notes = (f"pictures cut and scaled to {size} × {size}", *report.notes())
+    else:
+        images, labels = _array(path)
+    kept = splits.pick(len(images), config.limit)
+    images = images[kept]
+    if len(images) < 2:
+        raise DataError(
+            f"{path} holds {len(images)} image{'s'[: len(images) != 1]}; training needs 2 or more"
+        )
+    columns: dict[str, np.ndarray] = {"input": images}
+    names: tuple[str, ...] = ()
+    if labels is not None:
+        classes, columns["label"] = np.unique(labels[kept], return_inverse=True)
+        names = tuple(map(str, classes))
+    rows = splits.split(
+        [str(row) for row in range(len(images))],
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        max_held_out=config.max_held_out,
+        seed=seed,
+    )
+    train, validation, test = splits.select(Examples(columns), rows)
+    return TaskData(
+        name=path.name,
+        kind="inputs" if labels is None else "labelled",
+        modality="image",
+        train=train,
+        validation=validation,
+        test=test,
+        num_classes=len(names) or None,
+        class_names=names,
+        notes=notes,
+    )
+
+
+def _array(path: Path) -> tuple[Images, np.ndarray | None]:
+    """The images of a file (N, H, W, C) and their labels, if it has some."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        found = {"images": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as an array of images (.npy, .npz): {error}") from None
+    if "images" not in found and len(found) == 1:
+        found = {"images": next(iter(found.values()))}
+    if "images" not in found:
+        raise DataError(f"{path} holds {', '.join(found) or 'nothing'}; call the array of images 'images'")
+    images, labels = found["images"], found.get("labels")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise DataError(
+            f"{path} holds {images.dtype} of shape {images.shape}; images are uint8 (0 … 255), number × height × width "
+            "or number × height × width × channels"
+        )
+    if labels is not None and (labels.ndim != 1 or len(labels) != len(images)):
+        raise DataError(f"{path} has labels of shape {labels.shape} for {len(images)} images; give one each")
+    return images, labels
 
 
 def _read(name: str, part: str, limit: int | None) -> tuple[Images, np.ndarray, tuple[str, ...]]:

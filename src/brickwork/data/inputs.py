@@ -9,6 +9,7 @@ import numpy as np
 from brickwork.core.errors import DataError
 from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
+from brickwork.data.domains import read_npz
 from brickwork.data.load import read_documents
 from brickwork.data.readers import ReadReport, column_names, rows
 from brickwork.data.table_cells import located
@@ -23,7 +24,7 @@ def read_inputs(
 
     ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
     as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``;
-    paths of pictures are looked for beside the table.
+    paths of pictures are looked for beside the table. The arrays of an .npz file are columns too.
 
     Raises:
         DataError: the source does not exist, is of another kind or holds nothing.
@@ -39,6 +40,9 @@ def read_inputs(
     if reads == "images":
         images = _images(path)[:limit]
         return [str(number) for number in range(len(images))], {"input": images}
+    if path.suffix.lower() == ".npz":
+        arrays = {name: values[:limit] for name, values in read_npz(path).items()}
+        return [str(number) for number in range(len(next(iter(arrays.values()))))], arrays
     return _table(path, columns or ColumnNames(), limit)
 
 

@@ -15,6 +15,7 @@ from brickwork.data.known import TASKS
 from brickwork.data.multimodal_sets import SETS as MULTIMODAL_SETS
 from brickwork.data.multimodal_sets import multimodal_task
 from brickwork.data.pairs import plain_pairs
+from brickwork.data.picture_classes import is_picture_folder, picture_task
 from brickwork.data.readers import (
     ReadReport,
     column_names,
@@ -43,6 +44,8 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     path = Path(config.source).expanduser()
     if _is_table(path):
         return table_task(path, config, seed)
+    if path.is_dir() and is_picture_folder(path, MARKUP + PLAIN):
+        return picture_task(path, config, seed)
     report = ReadReport()
     pairs = plain_pairs(islice(all_passages(path, report, config.max_passage_words), config.limit))
     report.duplicates += pairs.duplicates

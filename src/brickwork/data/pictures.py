@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 """Pixels of one picture; a decoder may need eight bytes for each."""
+DEFAULT_SIDE = 32
+"""Height and width of a picture where nothing else is asked for."""
 # Formats that are pixels and nothing else: no PostScript, no plug-in that starts a program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ENDINGS = (
@@ -126,6 +128,16 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
     except Exception:  # decoders raise whatever a broken file leads them to
         raise DataError("damaged or cut off") from None
     return np.asarray(scaled).reshape(height, width, channels)
+
+
+def picture_size(raw: BufferedIOBase) -> tuple[int, int]:
+    """Width and height of a picture that :func:`decode` takes, as it is in the file; nothing is decoded."""
+    from PIL import Image
+
+    raw.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(cast("IO[bytes]", raw), formats=FORMATS).size
 
 
 def _plain(image: "Image", mode: str) -> "Image":

@@ -139,7 +139,7 @@ def natural(name: str) -> tuple[bool, float, str]:
 # ---- what it is learnt from ------------------------------------------------------------------------------------
 
 
-def column_kind(values: Sequence[Any]) -> str:
+def column_kind(values: Any) -> str:
     """``number`` (also dates and truth values), ``category``, ``text``, ``image``, ``series``; or why it is of no use:
     ``empty``, ``constant``, ``identifier``, ``nested``."""
     cells = [v for v in table_cells.as_list(values[:_SAMPLE]) if not table_cells.is_missing(v)]

@@ -8,8 +8,8 @@ import numpy as np
 
 from brickwork.data.table_layout import TableLayout
 
-Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "multitask", "sums", "domains"]
-Modality = Literal["text", "image", "table", "numbers"]
+Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "multitask", "sums", "domains", "inputs"]
+Modality = Literal["text", "image", "image-text", "table", "numbers", "molecule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class Document:
     text: str
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    image: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """The picture (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
 
 
 class Examples:
@@ -28,7 +30,8 @@ class Examples:
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
     ``anchor positive score`` (0 … 1); texts ``input domain`` (its name); multitask as :class:`TableLayout` says; sums
-    ``a b sum`` and, of images, ``first second``; domains one array of vectors for each domain, a missing one all NaN. Image
+    ``a b sum`` and, of images, ``first second``; domains one array of vectors for each domain, a missing one all NaN;
+    inputs ``input`` alone. Image
     inputs are uint8 arrays of shape (rows, height, width, channels). Examples of one ``group`` are never each other's
     negatives.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
@@ -28,13 +29,17 @@ _SCRATCH_LAYERS = 4
 
 
 def build_text_encoder(
-    config: TextEncoderConfig, texts: Iterable[str] | None = None, assets: Path | None = None
+    config: TextEncoderConfig,
+    texts: Iterable[str] | None = None,
+    assets: Path | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
 ) -> TextEncoder:
     """The encoder that ``config`` describes.
 
     ``texts``: what to train a tokenizer on, for ``scratch`` and ``static``. ``assets``: a folder whose
-    ``tokenizer.json``, if there is one, is used in place of training. Fresh weights are drawn from the global
-    generator.
+    ``tokenizer.json``, if there is one, is used in place of training, and ``tokenizer`` where there is none: for what is
+    not written in words. Fresh weights are drawn from the global generator.
 
     Raises:
         ConfigError: the configuration does not fit the backbone.
@@ -42,7 +47,7 @@ def build_text_encoder(
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
     """
     if config.backbone in ("scratch", "static"):
-        encoder = _fresh(config, texts, assets)
+        encoder = _fresh(config, texts, assets, tokenizer)
     elif config.backbone == "minilm":
         encoder = load_text_folder(_minilm_folder(), config)
     else:
@@ -50,10 +55,17 @@ def build_text_encoder(
     return encoder
 
 
-def _fresh(config: TextEncoderConfig, texts: Iterable[str] | None, assets: Path | None) -> TextEncoder:
+def _fresh(
+    config: TextEncoderConfig,
+    texts: Iterable[str] | None,
+    assets: Path | None,
+    tokenizer: Tokenizer | None,
+) -> TextEncoder:
     kept = assets / "tokenizer.json" if assets else None
     if kept and kept.is_file():
         tokenizer = load_tokenizer(kept)
+    elif tokenizer is not None:
+        pass
     elif texts is None:
         raise DataError(
             f"backbone '{config.backbone}' trains a tokenizer: it needs texts, and none were given"

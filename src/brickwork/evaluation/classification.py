@@ -78,7 +78,7 @@ def binary_report(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"
     tp, tn = int((positive & right).sum()), int((~positive & right).sum())
     fp, fn = int((~positive & ~right).sum()), int((positive & ~right).sum())
 
-    def share(part: float, whole: float) -> float:
+    def share(part: int, whole: int) -> float:
         return part / whole if whole else float("nan")
 
     return {

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
+from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
 from brickwork.evaluation.probes import knn_probe
 from brickwork.evaluation.retrieval import DEFAULT_METRICS, score
 from brickwork.evaluation.similarity import similarity_grid
 from brickwork.representation.cuts import counting_cuts
+from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
     from brickwork.data.types import RetrievalSet, TaskData
@@ -94,12 +96,33 @@ def measure(
         for name, retrieval in data.retrieval.items()
     }
     scores: dict[str, tuple[SizeScore, ...]] = {}
-    if data.kind == "scored":
+    if data.modality == "image-text":
+        scores = _cross_modal(representation, data, dims)
+    elif data.kind == "scored":
         found = similarity_grid(representation, data.test, dims, layers)
         scores["spearman"] = tuple(SizeScore(dim=d, layers=n, value=v) for (d, n), v in found.items())
     elif data.kind == "labelled":
         scores["knn_accuracy"] = _knn_sizes(representation, data, dims, layers)
     return Measurement(fingerprint=representation.fingerprint, grids=grids, scores=scores)
+
+
+def _cross_modal(
+    representation: "Representation", data: "TaskData", dims: Sequence[int] | None
+) -> dict[str, tuple[SizeScore, ...]]:
+    """Recall from texts to pictures and back among the held-out pairs."""
+    columns: dict[str, Any] = data.test.columns
+    number = {picture: place for place, picture in enumerate(dict.fromkeys(columns["picture"]))}
+    first = [columns["picture"].index(picture) for picture in number]
+    if not first:
+        return {}
+    shown, said = representation.encode(columns["image"][first]), representation.encode(columns["text"])
+    of = [number[picture] for picture in columns["picture"]]
+    depth = representation.axes.num_layers
+    found: dict[str, list[SizeScore]] = {}
+    for dim in dims or representation.axes.dims:
+        for name, value in cross_modal_recall(truncate(shown, dim), truncate(said, dim), of).items():
+            found.setdefault(name, []).append(SizeScore(dim=dim, layers=depth, value=value))
+    return {name: tuple(sizes) for name, sizes in found.items()}
 
 
 def _tell_cuts(representation: "Representation", data: "TaskData") -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.evaluation.probes import knn_probe
 from brickwork.evaluation.retrieval import score
 from brickwork.evaluation.similarity import spearman
@@ -24,6 +25,7 @@ MAX_DOCUMENTS = 1000
 MAX_CHARACTERS = 40_000  # of all documents together: about 10,000 tokens; 2–3 s of MiniLM on two cores
 TEXT_CHARACTERS = 256  # of each text: about 64 tokens
 _BATCH = 64
+_CROSS_MODAL = ("text_to_image_recall@1", "image_to_text_recall@1")
 
 Validator = Callable[[Any], dict[str, float]]
 
@@ -34,12 +36,15 @@ def make_validator(
     """A function from a system to its quality on validation data, full size first, then a small size.
 
     Pairs and triplets give ``ndcg@10``, scored pairs ``spearman``, labelled inputs ``accuracy`` (nearest
-    neighbour among training inputs). The small size (an eighth of the numbers, half of the layers, or the
+    neighbour among training inputs), pictures with texts ``text_to_image_recall@1`` and back. The small size (an
+    eighth of the numbers, half of the layers, or the
     trained sizes nearest to that) has a name like ``ndcg@10/48x3``. Fewer than two rows give no number.
     """
     rng = np.random.default_rng(seed)
     if len(data.validation) < 2:
         return lambda system: {}
+    if data.modality == "image-text":
+        return _image_text(data.validation, rng, max_queries)
     if data.kind == "labelled":
         return _labelled(data, rng, max_queries, max_documents)
     if data.kind == "scored":
@@ -144,6 +149,20 @@ def _pairs(examples: "Examples", rng: np.random.Generator, max_queries: int, max
         return float(score(ranked, relevant, ("ndcg@10",))["ndcg@10"].mean())
 
     return lambda system: _at_sizes(system, queries + documents, "ndcg@10", measure)
+
+
+def _image_text(examples: "Examples", rng: np.random.Generator, max_queries: int) -> Validator:
+    columns = examples.take(rng.permutation(len(examples))[:max_queries].tolist())
+    number = {picture: place for place, picture in enumerate(dict.fromkeys(columns["picture"]))}
+    first = [columns["picture"].index(picture) for picture in number]
+    of = [number[picture] for picture in columns["picture"]]
+    images, texts = columns["image"][first], _clip(columns["text"])
+
+    def measure(system: Any) -> dict[str, float]:
+        shown, said = (_encode(system, inputs, None, None) for inputs in (images, texts))
+        return {name: cross_modal_recall(shown, said, of, (1,))[name] for name in _CROSS_MODAL}
+
+    return measure
 
 
 def _scored(examples: "Examples", rng: np.random.Generator, max_documents: int) -> Validator:

@@ -1,13 +1,15 @@
 """Documents and queries to the vectors that an index stores and compares."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.export_parquet import document_text
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 ROWS_PER_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for: a text, a picture (uint8, H × W × C, of the model's shape), or both.
+
+    Both are added as unit vectors, the text ``text_weight`` times (negative: away from it), as ALIGN does (Jia et al.
+    2021, section 4.3): a picture and "at night" find the same thing at night.
+    """
+
+    text: str = ""
+    image: np.ndarray | None = None
+    text_weight: float = 1.0
 
 
 def encoded_batches(
@@ -45,15 +60,11 @@ def encoded_batches(
 def encode_documents(
     representation: "Representation", documents: Sequence["Document"], depths: Sequence[int]
 ) -> dict[int, np.ndarray]:
-    """Unit vectors of full width by depth; several depths come out of one pass. Raises as above."""
-    texts = [document_text(document) for document in documents]
-    if len(depths) == 1:
-        vectors = {depths[0]: np.asarray(representation.encode(texts, layers=depths[0]), dtype=np.float32)}
-    else:
-        from brickwork.representation.encode import encode_exits
+    """Unit vectors of full width by depth; several depths come out of one pass. Raises as above.
 
-        exits = encode_exits(representation.encoder, texts, layers=depths)
-        vectors = {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
+    Documents that have a picture are encoded by it, all the others by title and text.
+    """
+    vectors = _vectors(representation, documents, depths)
     for found in vectors.values():
         finite = np.isfinite(found).all(axis=1)
         if not finite.all():
@@ -62,17 +73,69 @@ def encode_documents(
     return vectors
 
 
+def _vectors(
+    representation: "Representation", documents: Sequence["Document"], depths: Sequence[int]
+) -> dict[int, np.ndarray]:
+    if documents and documents[0].image is not None:
+        images = np.stack([np.asarray(document.image) for document in documents])
+        return dict.fromkeys(depths, np.asarray(representation.encode(images), dtype=np.float32))
+    texts = [document_text(document) for document in documents]
+    if len(depths) == 1:
+        return {depths[0]: np.asarray(representation.encode(texts, layers=depths[0]), dtype=np.float32)}
+    from brickwork.representation.encode import encode_exits
+
+    exits = encode_exits(representation.encoder, texts, layers=depths)
+    return {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
+
+
 def encode_queries(
-    representation: "Representation", texts: Sequence[str], layers: int
+    representation: "Representation", queries: Sequence[str | Query], layers: int
 ) -> tuple[Float[np.ndarray, "queries width"], tuple[str, ...]]:
-    """Unit vectors of full width, and a note where a query was longer than the model reads."""
+    """Unit vectors of full width, and a note where a query was longer than the model reads.
+
+    Raises:
+        ConfigError: a picture for a model that encodes none, or a text for one of pictures only; a weight that is no
+            number.
+        DataError: a picture of another shape than the model's.
+    """
     before = getattr(representation.encoder, "truncated", 0)
-    vectors = np.asarray(representation.encode(list(texts), layers=layers), dtype=np.float32)
+    texts = [query if isinstance(query, str) else query.text for query in queries]
+    images = {row: q.image for row, q in enumerate(queries) if isinstance(q, Query) and q.image is not None}
+    vectors = np.zeros((len(queries), representation.axes.full_dim), dtype=np.float32)
+    said = [row for row, text in enumerate(texts) if text.strip()]
+    if said:
+        if not hasattr(representation.encoder, "tokenize"):
+            raise ConfigError("this model encodes pictures only: search with a picture (--image FILE)")
+        vectors[said] = representation.encode([texts[row] for row in said], layers=layers)
+    if images:
+        shape = image_shape(representation)
+        if shape is None:
+            raise ConfigError("this model encodes texts only: search with a text")
+        for image in images.values():
+            if image.shape != shape:
+                raise DataError(
+                    f"the picture of a query has the shape {image.shape}; the model takes {shape}"
+                )
+        weights = {row: query.text_weight for row, query in enumerate(queries) if isinstance(query, Query)}
+        if not all(map(math.isfinite, weights.values())):
+            raise ConfigError(
+                "text_weight must be a finite number; 1 adds the text as it is, −1 takes it away"
+            )
+        shown = representation.encode(np.stack(list(images.values())))
+        for row, vector in zip(images, shown):
+            vectors[row] = weights[row] * vectors[row] + vector
+        vectors = truncate(vectors, vectors.shape[1])
     cut = getattr(representation.encoder, "truncated", 0) - before
     if not cut:
         return vectors, ()
     longest = getattr(representation.encoder, "max_tokens", None)
     return vectors, (f"{cut} of {len(texts)} queries had more than {longest} tokens and were cut there",)
+
+
+def image_shape(representation: "Representation") -> tuple[int, int, int] | None:
+    """Height, width and channels of the pictures that a model encodes; ``None`` for one of texts only."""
+    encoder = representation.encoder
+    return getattr(getattr(encoder, "image", encoder), "image_shape", None)
 
 
 @contextlib.contextmanager

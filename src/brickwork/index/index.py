@@ -17,7 +17,7 @@ from jaxtyping import Float
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.index.answers import Answer, Hit
-from brickwork.index.encoding import encode_documents, encode_queries, encoded_batches
+from brickwork.index.encoding import Query, encode_documents, encode_queries, encoded_batches
 from brickwork.index.filters import Filter, parse_filter
 from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
@@ -87,13 +87,15 @@ class Index:
 
     # --- searching -----------------------------------------------------------------------------------------
 
-    def search(self, queries: str | Sequence[str], top: int = 10, **options: Any) -> list[list[Hit]]:
+    def search(
+        self, queries: str | Query | Sequence[str | Query], top: int = 10, **options: Any
+    ) -> list[list[Hit]]:
         """The hits of :meth:`answer`, with the same options."""
         return self.answer(queries, top, **options).hits
 
     def answer(
         self,
-        queries: str | Sequence[str],
+        queries: str | Query | Sequence[str | Query],
         top: int = 10,
         *,
         dim: int | None = None,
@@ -105,7 +107,8 @@ class Index:
         recall: float | None = None,
         budget_ms: float | None = None,
     ) -> Answer:
-        """The best ``top`` documents of each query (all where there are fewer), with cost and notes.
+        """The best ``top`` documents of each query (all where there are fewer), with cost and notes. A query is a
+        text, or a :class:`Query` of a picture, or of both, where the model encodes pictures.
 
         ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a short
         prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained
@@ -117,10 +120,11 @@ class Index:
             ConfigError: an empty query; a size, depth or stage that the index does not have; a filter on a field
                 that no document has.
         """
-        texts = [queries] if isinstance(queries, str) else list(queries)
-        for number, text in enumerate(texts, 1):
-            if not text.strip():
-                raise ConfigError(f"query {number} of {len(texts)} is empty; type what to look for")
+        wanted = [queries] if isinstance(queries, str | Query) else list(queries)
+        for number, query in enumerate(wanted, 1):
+            text = query if isinstance(query, str) else query.text
+            if not text.strip() and (isinstance(query, str) or query.image is None):
+                raise ConfigError(f"query {number} of {len(wanted)} is empty; type what to look for")
         condition = parse_filter(where)
         chosen, layers, notes = choose_plan(
             self,
@@ -135,7 +139,7 @@ class Index:
         )
         model = self.representation  # the first call loads it, which is no part of encoding
         started = time.perf_counter()
-        asked, cut = encode_queries(model, texts, model.axes.num_layers if self._successor else layers)
+        asked, cut = encode_queries(model, wanted, model.axes.num_layers if self._successor else layers)
         encoded = time.perf_counter()
         found = self.backend.search(asked, chosen, layers=layers, where=condition)
         scanned = time.perf_counter()

@@ -45,7 +45,7 @@ def _hash(data: bytes) -> bytes:
 
 def stored_form(document: Document) -> Document:
     """The document as it will be read again: texts in valid Unicode, metadata as JSON keeps it."""
-    texts = {name: clean_text(getattr(document, name)) for name in COLUMNS[:-1]}
+    texts: dict[str, Any] = {name: clean_text(getattr(document, name)) for name in COLUMNS[:-1]}
     return Document(**texts, meta=json.loads(_meta_text(document)))
 
 

@@ -75,7 +75,7 @@ def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = Fa
 def _write(index: "Index", documents: Sequence["Document"]) -> int:
     """Upserts documents, with the vectors of texts that are there already; returns how many were encoded."""
     local = index.backend if isinstance(index.backend, LocalBackend) else None
-    known = local.same_texts(documents) if local else {}
+    known = local.same_texts(documents) if local and documents[0].image is None else {}
     new = [number for number in range(len(documents)) if number not in known]
     depths = index.contents.depths
     vectors = {depth: np.empty((len(documents), index.contents.width), np.float32) for depth in depths}

@@ -11,7 +11,7 @@ Shape legend: B rows, D_i numbers of domain i, W numbers of the workspace.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,6 +26,7 @@ Weights = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """From the rows in which each domain of a subset is present to its α."""
 
 
+@runtime_checkable
 class SharedSpace(Protocol):
     """What the losses need of a space; :class:`brickwork.modules.workspace.DomainWorkspace` is one."""
 

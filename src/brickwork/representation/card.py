@@ -26,6 +26,11 @@ _FACTS = {
     "recipe": "recipe",
     "seed": "seed",
 }
+_TASKS = {
+    "text": "sentence-similarity",
+    "image": "image-feature-extraction",
+    "image-text": "zero-shot-image-classification",
+}
 _FLOPS_TOKENS = 128
 
 
@@ -120,8 +125,7 @@ def _system(representation: "Representation") -> registry.SystemCard | None:
 
 
 def _front_matter(representation: "Representation") -> str:
-    is_text = representation.encoder.kind == "text"
-    task = "sentence-similarity" if is_text else "image-feature-extraction"
+    task = _TASKS[representation.encoder.kind]
     tags = ["brickwork", "feature-extraction", "matryoshka", "embeddings"]
     return _yaml(representation.card, task, tags)
 
@@ -143,7 +147,7 @@ def _yaml(card: Mapping[str, Any], task: str | None, tags: list[str]) -> str:
 
 def _summary(representation: "Representation") -> str:
     axes = representation.axes
-    what = "texts" if representation.encoder.kind == "text" else "images"
+    what = {"text": "texts", "image": "images"}.get(representation.encoder.kind, "texts and images")
     text = f"An encoder of {what}: vectors of {axes.full_dim} numbers that can be cut to " + (
         f"the first {_list(axes.dims[:-1])}" if len(axes.dims) > 1 else "no trained shorter length"
     )
@@ -162,6 +166,18 @@ def _usage(representation: "Representation") -> str:
             "```python\nimport brickwork\n\n"
             'model = brickwork.load("path/to/this/folder")\n'
             f"vectors = model.encode(images, dim={dim})  # uint8, N × {shape}\n```"
+        )
+    if representation.encoder.kind == "image-text":
+        shape = " × ".join(map(str, representation.encoder.image.image_shape))
+        return (
+            "```python\nimport brickwork\n\n"
+            'model = brickwork.load("path/to/this/folder")\n'
+            'texts = model.encode(["a text", "another"])\n'
+            f"pictures = model.encode(images)  # uint8, N × {shape}\n"
+            "scores = model.similarity(texts, pictures)\n```\n\n"
+            "```bash\nbrickwork index path/to/this/folder my-pictures/ --out my-index\n"
+            'brickwork search my-index "what it shows"\n'
+            "brickwork search my-index --image like-this.png\n```"
         )
     return (
         "```python\nimport brickwork\n\n"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from torch import nn
 
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.representation.batches import check_texts, pooled_batches
 from brickwork.representation.export_parquet import encode_to_disk as encode_to_disk
 from brickwork.representation.inference import Precision
@@ -36,6 +37,7 @@ def encode(
         DataError: an input is not a text (or the images are not of the model's shape).
         ResourceError: a single input does not fit into memory.
     """
+    encoder, layers = _tower(encoder, inputs, layers)
     inputs = _as_inputs(encoder, inputs)
     vectors = np.empty((len(inputs), dim), dtype=np.float32)
     options: dict[str, Any] = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
@@ -75,6 +77,13 @@ def encode_exits(
                 array[rows] = found[layer].numpy()
             advance(len(rows))
     return vectors
+
+
+def _tower(encoder: nn.Module, inputs: Any, layers: int) -> tuple[nn.Module, int]:
+    """Which encoder the inputs go through, and how far: images of an encoder of both through that of images."""
+    if isinstance(encoder, ImageTextEncoder) and isinstance(inputs, np.ndarray) and inputs.ndim == 4:
+        return encoder.image, encoder.image.num_layers
+    return encoder, layers
 
 
 def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:

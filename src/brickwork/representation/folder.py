@@ -49,6 +49,7 @@ _PENDING = ".new-"
 _FILES: dict[str, tuple[set[str], ...]] = {
     "text": ({WEIGHTS, TOKENIZER},),
     "image": ({WEIGHTS},),
+    "image-text": ({WEIGHTS, TOKENIZER},),
     "system": ({WEIGHTS}, {WEIGHTS, TOKENIZER}),
 }
 _TRIES = 10

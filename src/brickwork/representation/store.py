@@ -10,6 +10,7 @@ from torch import nn
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.files import check_tensor_file
 from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.text import TextEncoder
 from brickwork.representation.card import render
 from brickwork.representation.folder import TOKENIZER, WEIGHTS, fill, tokenizer_json, write_folder
@@ -27,20 +28,21 @@ def save(representation: Representation, folder: Path) -> Path:
         "fingerprint": representation.fingerprint,
         "card": representation.card,
     }
-    tokenizer = tokenizer_json(encoder.tokenizer) if encoder.kind == "text" else None
+    tokenizer = tokenizer_json(encoder.tokenizer) if hasattr(encoder, "tokenizer") else None
     return write_folder(folder, manifest, encoder.state_dict(), tokenizer, render(representation))
 
 
 def restore(manifest: dict[str, Any], files: dict[str, Path]) -> Representation:
     """The representation that a checked manifest describes: what :func:`read_folder` calls."""
     kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
-    text = files[TOKENIZER].read_text(encoding="utf-8") if kind == "text" else ""
+    text = files[TOKENIZER].read_text(encoding="utf-8") if TOKENIZER in files else ""
     _check_layers(architecture, len(check_tensor_file(files[WEIGHTS])))
     encoder = _build(kind, architecture, text)
     fill(encoder, files[WEIGHTS])
-    if kind == "image":
+    pictures = encoder.image if isinstance(encoder, ImageTextEncoder) else encoder
+    if isinstance(pictures, ImageEncoder):
         # The file has weights in the order of their shape; convolutions are faster with channels last.
-        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pictures.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
     return Representation(encoder.eval(), elastic, manifest["lineage"], manifest["card"])
 
@@ -58,7 +60,8 @@ def _build(kind: str, architecture: Mapping[str, Any], tokenizer: str) -> nn.Mod
     def fresh() -> nn.Module:
         if kind == "image":
             return ImageEncoder.from_architecture(architecture)
-        return TextEncoder.from_architecture(architecture, tokenizer)
+        encoder = ImageTextEncoder if kind == "image-text" else TextEncoder
+        return encoder.from_architecture(architecture, tokenizer)
 
     if architecture.get("body") == "hub":  # transformers' models look at their weights while they are built
         return fresh()

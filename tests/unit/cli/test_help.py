@@ -13,7 +13,7 @@ from brickwork.core.errors import EXIT_CODES
 
 COMMANDS = typer.main.get_command(app).commands
 VERBS = (
-    *"train resume demo claims inspect evaluate encode predict generate".split(),  # noqa: SIM905
+    *"train resume demo claims inspect evaluate encode classify predict generate".split(),  # noqa: SIM905
     *"index search serve export list info data doctor".split(),  # noqa: SIM905
 )
 

@@ -96,6 +96,7 @@ class StandInIndex:
     """An opened index that returns made-up hits."""
 
     contents = Contents(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
+    model = "abc"
     reason = "flat: few documents"
     model = "abc"
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from word_vectors import WIDTH, WordVectors
 
+import stores
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import FolderLock
 from brickwork.data.types import Document
+from brickwork.index import backends
 from brickwork.index.build import build_index
 from brickwork.index.index import open_index
 from brickwork.index.lifecycle import repair_index, verify_index
@@ -138,6 +140,39 @@ def test_lost_documents_keep_the_versions_of_the_others(index, model, successor,
     report = repair_index(index.folder, successor)
     assert len(report.lost) == 1
     assert versions(index.folder) == {model.fingerprint: 146, successor.fingerprint: 3}
+
+
+def test_an_index_whose_documents_are_elsewhere_takes_a_successor_too(
+    tmp_path, model, successor, documents, monkeypatch
+):
+    """The store keeps what it has; the model in the folder is exchanged."""
+
+    class Elsewhere(stores.NumpyBackend):
+        there: "Elsewhere"
+
+        @classmethod
+        def create(cls, location, contents):
+            cls.there = cls(contents)
+            return cls.there
+
+        @classmethod
+        def open(cls, location):
+            return cls.there
+
+    monkeypatch.setattr(backends, "_backend", lambda location: Elsewhere)
+    folder = tmp_path / "index"
+    build_index(model, documents, folder, store="postgresql://me@host/db")
+    opened = open_index(folder, successor)
+    assert opened.replace_model()
+    assert opened.add([Document(id="new", title="", text="word5", source="s")]) == 1
+    assert opened.search("word5", top=1)[0][0].id == "new"
+    assert len(opened) == 151
+    assert opened.contents.model == model.fingerprint
+    assert opened.model == successor.fingerprint
+    assert sorted(path.name for path in folder.glob("model*")) == ["model-2"]
+    assert verify_index(folder) == []
+    with pytest.raises(ArtifactError, match="was built with model next, not words-0"):
+        open_index(folder, model)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------

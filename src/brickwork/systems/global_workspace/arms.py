@@ -112,7 +112,15 @@ def digits_run(scale: Scale) -> "RunConfig":
     from brickwork.systems.global_workspace import recipes
 
     run = recipes.digits()
-    return replace(run, recipe="claims: digits", train=replace(run.train, save_every=0, validate_every=0))
+    task, steps = run.model.task, run.train.steps
+    if scale == "smoke":
+        task, steps = replace(task, reader=replace(task.reader, steps=250), controller_steps=300), 800
+    return replace(
+        run,
+        recipe="claims: digits",
+        model=replace(run.model, task=task),
+        train=replace(run.train, steps=steps, save_every=0, validate_every=0),
+    )
 
 
 def digits_lstm(scale: Scale, rate: float = 3e-3) -> "RunConfig":

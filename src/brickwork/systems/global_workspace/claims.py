@@ -37,10 +37,11 @@ _LONGER = 10
 def finds_the_program(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Unseen pairs and exact routes, soft and hard gates."""
     splits = ("corner",) if scale == "smoke" else ("corner", "interp", "sum", "bigA")
-    hard = {"routing": "hard", "temperature_end": 0.3, "anneal_steps": STEPS}
     soft_arms = {split: workspace_arm(bench, f"addition/{split}", seeds) for split in splits}
     hard_arms = (
-        {} if scale == "smoke" else {s: workspace_arm(bench, f"addition/{s}", seeds, **hard) for s in splits}
+        {}
+        if scale == "smoke"
+        else {s: workspace_arm(bench, f"addition/{s}", seeds, routing="hard") for s in splits}
     )
     effects = [fmean([arm.scores[i][UNSEEN] for arm in soft_arms.values()]) for i in range(len(seeds))]
     accurate = all((arm.mean(UNSEEN) or 0) >= 95 for arm in soft_arms.values())
@@ -159,7 +160,7 @@ def learned_modules(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cla
 def joint_training(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Joint training from scratch, which is what the abstract describes, against two phases."""
     run = digits_run(scale)
-    task = replace(run.model.task, two_phase=False, controller_steps=None)
+    task = replace(run.model.task, controller_steps=0)
     joint = replace(run, recipe="claims: joint", model=replace(run.model, task=task))
     two, one = digits_arm(bench, "two phases", run, seeds), digits_arm(bench, "joint", joint, seeds)
     gaps = [a[UNSEEN] - b[UNSEEN] for a, b in zip(two.scores, one.scores)]
@@ -222,33 +223,36 @@ def leaks(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
 
 
 def unpaired_rows_help(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """Few pairs, many unpaired rows: translation with cycles and demi-cycles − translation alone, R² on held-out pairs."""
+    """Few pairs, many unpaired rows: translation with cycles and demi-cycles − the better translation alone, by R²."""
     from brickwork.systems.global_workspace import recipes
     from brickwork.systems.global_workspace.config import AlignConfig
 
     run = recipes.small()
-    steps = 100 if scale == "smoke" else 600
-    base = replace(
-        run,
-        data=replace(run.data, source="digit-halves/60"),
-        train=replace(run.train, steps=steps, save_every=0, validate_every=0),
-    )
+    train = replace(run.train, steps=100 if scale == "smoke" else 600, save_every=0, validate_every=0)
     only = AlignConfig(cycle=0.0, demi_cycle=0.0, contrastive=0.0, broadcast=0.0)
     cycles = AlignConfig(contrastive=0.0, broadcast=0.0)
     arms, scores = {}, {}
-    for name, task in (
-        ("translation", only),
-        ("translation and cycles", cycles),
-        ("all losses", AlignConfig()),
+    for name, task, source in (
+        ("translation, pairs alone", only, "digit-halves/64/alone"),
+        ("translation", only, "digit-halves/64"),
+        ("translation and cycles", cycles, "digit-halves/64"),
+        ("all losses", AlignConfig(), "digit-halves/64"),
     ):
-        own = replace(base, recipe=f"claims: {name}", model=replace(base.model, task=task))
+        own = replace(
+            run,
+            recipe=f"claims: {name}",
+            model=replace(run.model, task=task),
+            data=replace(run.data, source=source),
+            train=train,
+        )
         arms[name] = [bench.train(replace(own, seed=seed)) for seed in seeds]
         scores[name] = [t.system.evaluate(t.data.test)["R²: mean"] for t in arms[name]]
-    gaps = [b - a for a, b in zip(scores["translation"], scores["translation and cycles"])]
+    without = map(max, scores["translation"], scores["translation, pairs alone"])
+    gaps = [b - a for a, b in zip(without, scores["translation and cycles"])]
     return decide(
         gaps,
         fmean(gaps) >= 0.02,
-        unit="R² of translation, with cycles and demi-cycles − without (60 pairs, about 1,300 unpaired rows)",
+        unit="R² of translation, with cycles and demi-cycles − without (64 pairs, about 1,300 other rows)",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
         table=[{"losses": name, "R²": round(fmean(found), 3)} for name, found in scores.items()],
     )
@@ -292,6 +296,7 @@ CLAIMS = (
         paper="the abstract describes joint training; our spec sheet's runs: joint 0.00 to 0.68, two phases 0.90",
         criterion="two phases − joint at least 20 points on unseen pairs",
         run=joint_training,
+        scales=("small",),
     ),
     Claim(
         id="B",
@@ -311,7 +316,8 @@ CLAIMS = (
         id="A",
         statement="Cycles and demi-cycles on unpaired rows make up for few pairs (arXiv 2306.15711)",
         paper="4 to 7 times fewer pairs needed (abstract of 2306.15711)",
-        criterion="R² of translation with cycles and demi-cycles − with translation alone at least 0.02",
+        criterion="R² of translation with cycles and demi-cycles − with translation alone (on all rows or on the "
+        "pairs alone, the better of both) at least 0.02",
         run=unpaired_rows_help,
     ),
 )

@@ -23,9 +23,9 @@ class ReaderConfig:
 class ChainConfig:
     """Addition by a controller that chains Input, Increment and Output (3.1–3.4 of the README's equations).
 
-    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``two_phase``: first the
-    controller with hand-designed modules for ``controller_steps``, then, with it frozen, the learned ones; else all jointly.
-    ``temperature_end``: of hard routing, falling from 1 within ``anneal_steps``.
+    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``:
+    for so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all
+    jointly.
     """
 
     kind: Literal["chain"] = "chain"
@@ -35,47 +35,25 @@ class ChainConfig:
     code: Literal["onehot", "onehot0", "thermo", "serial"] = "thermo"
     routing: Literal["soft", "sigmoid", "hard"] = "soft"
     read_gates: bool = False
-    temperature_end: float | None = None
-    anneal_steps: int | None = None
     entropy_weight: float = 0.0
     ponder_weight: float = 0.0
     reader: ReaderConfig | None = None
-    two_phase: bool | None = None
     controller_steps: int | None = None
     increment_hidden: int | None = None
 
     def validate(self) -> list[str]:
         errors = _positive(self, ("num_steps", "hidden"))
-        hard = (self.temperature_end, self.anneal_steps)
-        if self.routing == "hard" and (self.temperature_end or 0) <= 0:
-            errors.append(
-                "temperature_end is missing; with routing=hard use a number above 0, for example 0.3"
-            )
-        if self.routing == "hard" and (self.anneal_steps or 0) < 1:
-            errors.append(
-                "anneal_steps is missing; with routing=hard use 1 or more, for example the number of steps"
-            )
-        if self.routing != "hard" and hard != (None, None):
-            errors.append(
-                f"temperature_end and anneal_steps are of routing=hard; with {self.routing} leave them at none"
-            )
         if self.routing == "sigmoid" and self.entropy_weight:
             errors.append("entropy_weight is of gates that are shares; with routing=sigmoid leave it at 0")
         for name in ("entropy_weight", "ponder_weight"):
             if getattr(self, name) < 0:
                 errors.append(f"{name}={getattr(self, name)} must not be negative")
-        learned = (self.two_phase, self.increment_hidden)
-        if self.reader is None and (*learned, self.controller_steps) != (None, None, None):
+        learned = (self.controller_steps, self.increment_hidden)
+        if self.reader is None and learned != (None, None):
+            errors.append("controller_steps and increment_hidden are of learned modules; they need a reader")
+        if self.reader is not None and (None in learned or min(learned) < 0 or self.increment_hidden == 0):  # type: ignore[type-var, operator]
             errors.append(
-                "two_phase, controller_steps and increment_hidden are of learned modules; they need a reader"
-            )
-        if self.reader is not None and (None in learned or (self.increment_hidden or 0) < 1):
-            errors.append(
-                "with a reader, set two_phase (true or false) and increment_hidden (for example 64)"
-            )
-        if self.reader is not None and bool(self.two_phase) != (self.controller_steps is not None):
-            errors.append(
-                "controller_steps is the length of the first of two phases: give it only with two_phase=true"
+                "with a reader, set controller_steps (0: train jointly) and increment_hidden (for example 64)"
             )
         return errors
 

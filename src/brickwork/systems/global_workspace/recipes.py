@@ -84,7 +84,7 @@ def addition() -> RunConfig:
 
 def digits() -> RunConfig:
     """Addition modulo 10 of scikit-learn's digits: encoder, controller, then learned modules. Minutes on a CPU."""
-    task = ChainConfig(reader=ReaderConfig(), two_phase=True, controller_steps=400, increment_hidden=64)
+    task = ChainConfig(reader=ReaderConfig(), controller_steps=400, increment_hidden=64)
     run = addition()
     return replace(
         run,

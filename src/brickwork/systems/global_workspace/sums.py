@@ -141,7 +141,7 @@ def one_hot(values: Int64[Tensor, " batch"], num_values: int) -> Float[Tensor, "
     return (values[:, None] == torch.arange(num_values, device=values.device)).float()
 
 
-def _whole(values: Sequence[Any], name: str) -> Int64[Tensor, " batch"]:
+def _whole(values: Sequence[Any] | np.ndarray, name: str) -> Int64[Tensor, " batch"]:
     """Whole numbers of a table, whose cells may be texts."""
     try:
         numbers = np.asarray([float(value) for value in values], dtype=np.float64)

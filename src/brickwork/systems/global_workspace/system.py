@@ -106,7 +106,7 @@ def _sum_arguments(task: ChainConfig | BaselineConfig, data: TaskData) -> dict[s
             f"task.reader does not fit: {data.name} holds {what}; see the recipes addition and digits"
         )
     modulo = 10 if data.num_classes == 10 else 0
-    if isinstance(task, ChainConfig) and images and task.two_phase and not modulo:
+    if isinstance(task, ChainConfig) and images and not modulo:
         raise ConfigError(
             f"{data.name}: a learned readout starts from the ten classes of the encoder; use a source with /mod10"
         )
@@ -118,14 +118,7 @@ def _sum_arguments(task: ChainConfig | BaselineConfig, data: TaskData) -> dict[s
         **{name: value for name, value in asdict(task).items() if name != "kind"},
     }
     if isinstance(task, ChainConfig):
-        off = {
-            "temperature_end": 1.0,
-            "anneal_steps": 1,
-            "two_phase": False,
-            "controller_steps": 0,
-            "increment_hidden": 0,
-        }
-        arguments |= {name: value for name, value in off.items() if arguments[name] is None}
+        arguments |= {name: arguments[name] or 0 for name in ("controller_steps", "increment_hidden")}
     return arguments
 
 

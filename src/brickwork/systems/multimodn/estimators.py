@@ -10,7 +10,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -66,7 +66,7 @@ class _MultiModN(BaseEstimator):
         hidden: Sequence[int] = (32, 32),
         dropout: float = 0.2,
         modality_dropout: float = 0.0,
-        fusion: Literal["sequential", "parallel"] = "sequential",
+        fusion: str = "sequential",
         max_iter: int = 40,
         batch_size: int = 16,
         learning_rate: float = 1e-3,
@@ -239,7 +239,7 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
     After ``fit``: ``classes_`` (a list for several targets), ``modalities_``, ``steps_``, ``system_``.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "MultiModNClassifier":
         """Trains anew. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
         with _value_errors():
             X = self._checked(X, reset=True)
@@ -292,7 +292,7 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
 class MultiModNRegressor(RegressorMixin, _MultiModN):
     """Regression on one or several numbers from modalities any of which may be missing; see :class:`MultiModNClassifier`."""
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "MultiModNRegressor":
         """Trains anew. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
         with _value_errors():
             X = self._checked(X, reset=True)

@@ -45,6 +45,28 @@ def ancestor(folder: str, option: str) -> Ancestor:
     return Ancestor(Path(folder), representation, SlotRegistry.from_dict(representation.lineage["slots"]))
 
 
+def check_inputs(data: TaskData, kind: str, base: Ancestor | None) -> None:
+    """Refuses inputs that the encoder or the model that it starts from cannot read.
+
+    Raises:
+        DataError: texts for an encoder of images or the other way round, or images of another shape.
+    """
+    kinds = [kind] + ([base.representation.encoder.kind] if base is not None else [])
+    for wanted in kinds:
+        if data.modality != wanted:
+            raise DataError(
+                f"{data.name} holds {data.modality}s, the encoder is for {wanted}s: see the recipes"
+            )
+    if base is not None and kind == "image":
+        shape = np.asarray(data.train.columns["input"]).shape[1:]
+        wanted_shape = base.representation.encoder.image_shape
+        if tuple(shape) != tuple(wanted_shape):
+            raise DataError(
+                f"{data.name} holds images of shape {tuple(shape)} and {base.folder} takes {tuple(wanted_shape)}: use "
+                f"data.image_size={wanted_shape[0]}, or the same set as before"
+            )
+
+
 def inherited(slots: int, ancestors: Sequence[Ancestor], kind: str) -> SlotRegistry:
     """The classes of all ``ancestors``, for an encoder with room for ``slots``.
 
@@ -84,16 +106,15 @@ def memory(
     Raises:
         DataError, ArtifactError: data of an earlier run cannot be read.
     """
-    if per_class == 0 or set(previous.registry.taken) <= set(data.class_names):
+    if per_class == 0 or set(previous.registry.taken) <= set(class_names(data)):
         return None
     try:
-        found = _of_earlier_runs(
-            previous.folder, set(data.class_names), per_class or REHEARSAL, data.modality
-        )
+        wanted = set(previous.registry.taken) - set(class_names(data))
+        found = _of_earlier_runs(previous.folder, wanted, per_class or REHEARSAL, data.modality)
     except (DataError, ArtifactError, ConfigError) as error:
         if per_class is not None:
             raise
-        missing = sorted(set(previous.registry.taken) - set(data.class_names))
+        missing = sorted(set(previous.registry.taken) - set(class_names(data)))
         warnings.warn(
             f"the data of {previous.folder} cannot be read ({error}), so {len(missing)} old classes that are not in the "
             "new data are not rehearsed and will be forgotten in part. Add some of their rows to the new data, or set "
@@ -112,24 +133,30 @@ def memory(
 
 
 def _of_earlier_runs(
-    folder: Path, known: set[str], per_class: int, modality: str
+    folder: Path, wanted: set[str], per_class: int, modality: str
 ) -> list[tuple[Examples, tuple[str, ...]]]:
-    """Exemplars of classes that are not in ``known``, newest run first, each with what its labels stand for."""
+    """Exemplars of the ``wanted`` classes, newest run first, each with what its labels stand for."""
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder} is a model without the record of its training (config.json)")
     run = run_from_dict(read_json(folder / "config.json"))
     task = load_task(run.data, run.seed)
     if task.modality != modality:
         raise DataError(f"{task.name} holds {task.modality}s, the new data {modality}s")
-    wanted = {number for number, name in enumerate(task.class_names) if name not in known}
-    kept = of_classes(task.train, wanted)
-    found = [(exemplars(kept, per_class, run.seed), task.class_names)] if len(kept) else []
+    here = {number for number, name in enumerate(class_names(task)) if name in wanted}
+    kept = of_classes(task.train, here)
+    found = [(exemplars(kept, per_class, run.seed), class_names(task))] if len(kept) else []
     earlier = getattr(run.model, "previous", "")
-    if earlier:
-        found += _of_earlier_runs(Path(earlier), known | set(task.class_names), per_class, modality)
+    left = wanted - set(class_names(task))
+    if earlier and left:
+        found += _of_earlier_runs(Path(earlier), left, per_class, modality)
     return found
+
+
+def class_names(data: TaskData) -> tuple[str, ...]:
+    """What the labels are called; their numbers, where the data does not say."""
+    return data.class_names or tuple(map(str, range(data.num_classes or 0)))
 
 
 def class_slots(data: TaskData, registry: SlotRegistry) -> np.ndarray:
     """The slot of each class number of ``data``."""
-    return np.array([registry.taken[name] for name in data.class_names], dtype=np.int64)
+    return np.array([registry.taken[name] for name in class_names(data)], dtype=np.int64)

@@ -52,7 +52,7 @@ from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.compatibility import Mask, higher_order
 from brickwork.objectives.nested import nested_prefixes
 from brickwork.representation.model import Representation
-from brickwork.systems.stationary_compat.history import ancestor, class_slots, inherited, memory, replaced
+from brickwork.systems.stationary_compat import history
 
 Encoder = TextEncoder | ImageEncoder
 
@@ -217,12 +217,11 @@ def build(
     """
     if data.kind != "labelled":
         raise DataError(f"stationary-compat needs labels (columns text, label); {data.name} is {data.kind}")
-    previous = ancestor(config.previous, "previous") if config.previous else None
-    base = ancestor(config.base, "base") if config.base else previous
+    previous = history.ancestor(config.previous, "previous") if config.previous else None
+    base = history.ancestor(config.base, "base") if config.base else previous
     warm = base is not None and config.warm_start is not False
     kind = base.representation.encoder.kind if base and warm else config.encoder.kind
-    if data.modality != kind:
-        raise DataError(f"{data.name} holds {data.modality}s, the encoder is for {kind}s: see the recipes")
+    history.check_inputs(data, kind, base)
     encoder: Encoder
     if base is not None and warm:
         encoder = copy.deepcopy(base.representation.encoder).requires_grad_(True)
@@ -232,19 +231,19 @@ def build(
         height, width, channels = np.asarray(data.train.columns["input"]).shape[1:]
         encoder = ImageEncoder(config.encoder, (height, width, channels))
     ancestors = [one for one in (previous, base) if one is not None]
-    registry = inherited(encoder.embedding_dim + 1, ancestors, kind)
-    registry = registry.assign(data.class_names, config.slots_from)
+    registry = history.inherited(encoder.embedding_dim + 1, ancestors, kind)
+    registry = registry.assign(history.class_names(data), config.slots_from)
     ce_weight = 0.1 if config.ce_weight is None else config.ce_weight
     return StationaryCompatSystem(
         encoder,
         SimplexHead(registry.slots, scale=config.logit_scale),
         registry,
-        slot_of=class_slots(data, registry),
+        slot_of=history.class_slots(data, registry),
         anchor=copy.deepcopy(base.representation.encoder) if base is not None and ce_weight < 1 else None,
         ce_weight=ce_weight,
         hoc_scale=10.0 if config.hoc_scale is None else config.hoc_scale,
         mask=config.mask or "zero",
-        memory=memory(previous, data, registry, config.rehearsal) if previous is not None else None,
-        replaces=replaced(ancestors),
+        memory=history.memory(previous, data, registry, config.rehearsal) if previous is not None else None,
+        replaces=history.replaced(ancestors),
         seed=torch.initial_seed(),
     )

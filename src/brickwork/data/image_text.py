@@ -1,0 +1,144 @@
+"""Pictures with texts as a learning task: the user's own, emoji, or made-up scenes."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from brickwork.core.config import from_dict, override
+from brickwork.core.errors import ConfigError, DataError
+from brickwork.data import splits
+from brickwork.data.caption_filters import filter_captions
+from brickwork.data.captions import Captioned, fingerprint, read_captions
+from brickwork.data.config import DataConfig
+from brickwork.data.pictures import DEFAULT_SIDE, decode
+from brickwork.data.scenes import Noise, scene_pairs
+from brickwork.data.sources import locate
+from brickwork.data.types import Examples, TaskData
+
+_SCENES = 4000
+_HELD_OUT_SCENES = 500
+
+
+def image_text_task(config: DataConfig, seed: int) -> TaskData:
+    """Pairs of pictures and texts: columns ``image`` (uint8) and ``text``, and numbers ``picture`` and ``text_group``, which
+    are equal for equal pixels and equal texts.
+
+    ``source``: a folder or table of :func:`read_captions`; ``emoji``; or ``scenes``, made-up pictures, which may be spoilt:
+    ``scenes:mismatched=0.5,boilerplate=0.1`` (:class:`Noise`; what is held out is clean). A picture or a text is wholly in
+    one part. The filter of ``config.captions`` cleans the training part; its audit is among the notes.
+
+    Raises:
+        DataError: nothing that can be used, or the filter leaves nothing.
+        ConfigError: an unknown kind of noise.
+    """
+    name, _, options = config.source.partition(":")
+    if name == "scenes":
+        return _scenes(config, options, seed)
+    if config.source == "emoji":
+        train, test = (_emoji(part, config) for part in ("train", "test"))
+        parts = _split(train, config, seed, test=False)
+        return _task("emoji", train, parts, config, test=test)
+    side = config.image_size or DEFAULT_SIDE
+    shape = (side, side, 3)
+    captioned = read_captions(Path(config.source), shape, config.columns, config.limit)
+    return _task(
+        Path(config.source).name, captioned, _split(captioned, config, seed, test=True), config, test=None
+    )
+
+
+def _scenes(config: DataConfig, options: str, seed: int) -> TaskData:
+    noise = override(Noise(), options.split(",")) if options else Noise()
+    noise = from_dict(Noise, vars(noise))
+    if not 0 <= sum(vars(noise).values()) <= 1:
+        raise ConfigError(f"data.source={config.source}: the shares of noise must add up to at most 1")
+    count = config.limit or _SCENES
+    images, texts, _, _ = scene_pairs(count, seed, noise)
+    held_out = 2 * _HELD_OUT_SCENES
+    clean, said, _, _ = scene_pairs(held_out, seed + 1_000_003, missing=0.0)
+    every = Captioned(
+        [f"scene {n}" for n in range(count + held_out)],
+        np.concatenate([images, clean]),
+        [*texts, *said],
+        list(range(count + held_out)),
+    )
+    middle = count + _HELD_OUT_SCENES
+    parts = splits.Parts(
+        list(range(count)), list(range(count, middle)), list(range(middle, count + held_out))
+    )
+    return _task(config.source, every, parts, config, test=None)
+
+
+def _emoji(part: str, config: DataConfig) -> Captioned:
+    """Pictures of emoji, each with its name and its aliases as texts."""
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(locate("emoji") / "emoji" / "emoji64.parquet").to_pylist()
+    rows = [row for row in table if row["split"] == part]
+    rows = [rows[number] for number in splits.pick(len(rows), config.limit)]
+    side = config.image_size or DEFAULT_SIDE
+    shape = (side, side, 3)
+    images = np.stack([decode(io.BytesIO(row["image"]), shape) for row in rows])
+    found = Captioned([], images, [], [])
+    for number, row in enumerate(rows):
+        found.names.append(row["description"])
+        aliases = [alias.replace("_", " ") for alias in row["aliases"]] if part == "train" else []
+        for text in dict.fromkeys([row["description"], *aliases]):
+            found.texts.append(text)
+            found.picture_of.append(number)
+    return found
+
+
+def _split(captioned: Captioned, config: DataConfig, seed: int, *, test: bool) -> splits.Parts:
+    seen = [fingerprint(image) for image in captioned.images]  # a picture may be there under two names
+    pictures = [seen[number] for number in captioned.picture_of]
+    groups = splits.connect(pictures, captioned.texts)
+    return splits.split(
+        [str(group) for group in groups],
+        validation_share=config.validation_share,
+        test_share=config.test_share if test else 0.0,
+        max_held_out=config.max_held_out,
+        seed=seed,
+    )
+
+
+def _task(
+    name: str, captioned: Captioned, parts: splits.Parts, config: DataConfig, *, test: Captioned | None
+) -> TaskData:
+    train = parts.train
+    kept, audit = filter_captions(
+        [captioned.texts[row] for row in train],
+        [captioned.picture_of[row] for row in train],
+        config.captions,
+        dict(enumerate(captioned.sizes)),
+    )
+    if len(kept) < 2:
+        raise DataError(
+            f"{name}: {len(kept)} of {len(train)} pairs are left for training. {audit.note()}; loosen "
+            "data.captions, or switch it off: --set data.captions.enabled=false"
+        )
+    held_out = captioned if test is None else test
+    test_rows = parts.test if test is None else list(range(len(test.texts)))
+    return TaskData(
+        name=name,
+        kind="pairs",
+        modality="image-text",
+        train=_examples(captioned, [train[row] for row in kept]),
+        validation=_examples(captioned, parts.validation),
+        test=_examples(held_out, test_rows),
+        notes=(*captioned.notes, audit.note()) if config.captions.enabled else tuple(captioned.notes),
+    )
+
+
+def _examples(captioned: Captioned, rows: list[int]) -> Examples:
+    numbers = [captioned.picture_of[row] for row in rows]
+    seen = {number: fingerprint(captioned.images[number]) for number in dict.fromkeys(numbers)}
+    texts = [captioned.texts[row] for row in rows]
+    return Examples(
+        {
+            "image": captioned.images[numbers],
+            "text": texts,
+            "picture": splits.group_numbers(seen[number] for number in numbers),
+            "text_group": splits.group_numbers(map(splits.normalised, texts)),
+        }
+    )

@@ -1,0 +1,66 @@
+"""Search from texts to pictures and back, and classification of pictures by texts alone (zero-shot).
+
+Shape legend: N texts, M pictures, C classes, D numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from brickwork.representation.nearest import top_k
+from brickwork.representation.truncate import truncate
+
+PROMPTS = (
+    "{}",
+    "a {}",
+    "a photo of a {}",
+    "a picture of a {}",
+    "there is a {}",
+    "an image of the {}",
+    "a small {}",
+    "a large {}",
+)
+"""Prompts for :func:`zero_shot`, in the manner of CLIP (Radford et al. 2021, section 3.1.4): the first is a name alone."""
+
+
+def cross_modal_recall(
+    pictures: Float[np.ndarray, "pictures dim"],
+    texts: Float[np.ndarray, "texts dim"],
+    picture_of: Sequence[int],
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[str, float]:
+    """The share of texts whose picture is among the first k, and of pictures one of whose texts is.
+
+    Shapes: unit vectors (M, D) and (N, D); ``picture_of`` gives the picture of each text. Names are
+    ``text_to_image_recall@k`` and ``image_to_text_recall@k``; a picture without a text does not count.
+    """
+    of = np.asarray(picture_of, dtype=np.int64)
+    deepest = max(ks)
+    _, shown = top_k(texts, pictures, min(deepest, len(pictures)))
+    _, said = top_k(pictures, texts, min(deepest, len(texts)))
+    asked = np.unique(of)
+    found = {}
+    for k in ks:
+        found[f"text_to_image_recall@{k}"] = float((shown[:, :k] == of[:, None]).any(1).mean())
+        right = of[said[:, :k]] == np.arange(len(pictures))[:, None]
+        found[f"image_to_text_recall@{k}"] = float(right.any(1)[asked].mean())
+    return found
+
+
+def zero_shot(
+    model: Any,
+    names: Sequence[str],
+    pictures: Float[np.ndarray, "pictures dim"],
+    prompts: Sequence[str] = PROMPTS,
+) -> tuple[Int[np.ndarray, " pictures"], Float[np.ndarray, "pictures classes"]]:
+    """The class of each picture, and the cosines with all classes.
+
+    A class is the normalised mean of the unit vectors of its name in each of ``prompts``; pictures are vectors (M, D) of
+    ``model``, whose ``encode`` takes the texts  (ALIGN, section 5.3; CLIP, section 3.1.4).
+    """
+    said = model.encode([prompt.replace("{}", name) for name in names for prompt in prompts])
+    classes = truncate(np.asarray(said).reshape(len(names), len(prompts), -1).mean(1), said.shape[1])
+    scores = truncate(pictures, pictures.shape[1]) @ classes.T
+    return scores.argmax(1), scores

@@ -1,0 +1,25 @@
+"""ALIGN: pictures and texts in one space, learned from noisy pairs."""
+
+from brickwork.core.registry import SystemCard
+
+CARD = SystemCard(
+    slug="align",
+    title="Scaling Up Visual and Vision-Language Representation Learning With Noisy Text Supervision",
+    authors="Jia, Yang, Xia, Chen, Parekh, Pham, Le, Sung, Li, Duerig",
+    year=2021,
+    arxiv="2102.05918",
+    group="vision and language",
+    summary="Two encoders, of pictures and of texts, trained with a contrastive loss on pairs that are cleaned by "
+    "frequency rules alone: search pictures by text, by picture and by both, classify them by names.",
+    capabilities=("encodes", "text", "image"),
+    flow=(
+        ("data", "data.image_text.image_text_task"),
+        ("filter", "data.caption_filters.filter_captions"),
+        ("encoder", "encoders.image_text.ImageTextEncoder"),
+        ("objective", "objectives.contrastive.info_nce"),
+        ("training", "training.loop.fit"),
+        ("representation", "representation.model.Representation"),
+        ("evaluation", "evaluation.cross_modal.zero_shot"),
+        ("index", "index.encoding.Query"),
+    ),
+)
