@@ -142,4 +142,4 @@ def test_weighted_draws_follow_their_weights():
     assert draws == [sampler.weighted(sizes, weights, step, "rank") for step in range(2000)]
     for size, weight in zip(sizes, weights):
         assert abs(draws.count(size) / 2000 - weight / sum(weights)) < 0.05  # 4.5 standard deviations
-    assert {sampler.weighted(sizes, (0, 0, 1), step, "rank") for step in range(20)} == {4}
+    assert {sampler.weighted(sizes, (0.0, 0.0, 1.0), step, "rank") for step in range(20)} == {4}
