@@ -1,10 +1,10 @@
 """Training and prediction of multimodn, rows a second, against a plain PyTorch loop of the same model.
 
 Both train MultiModN of the paper's sizes (S = 50, hidden 32, 32, dropout 0.2, Adam 1e-3, batch 16) on the quarters of
-scikit-learn's digits with three tasks, from tensors in memory. The plain loop has what the algorithm needs and nothing else: a
-missing modality is skipped for the whole batch, as the authors' code does, with their list of modules and their loss; no masks,
-no batches that are a function of seed and step, no checks for values that are not finite, no records. Rounds alternate in one
-process, on one thread; ratios compare neighbours of one round.
+scikit-learn's digits with three tasks. The plain loop has what the algorithm needs and nothing else: standardised tensors in
+memory, a missing modality skipped for the whole batch as in the authors' code, modules and loss as in theirs; no masks, no
+batches that are a function of seed and step, no checks for values that are not finite, no records, no probabilities. Ours
+starts from unscaled numbers. Rounds alternate in one process, on one thread; ratios compare neighbours of one round.
 
     python benchmarks/multimodn.py [--rounds 5] [--steps 300]
 """

@@ -25,6 +25,7 @@ CHECKS = """
 import json, sys, warnings, torch
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
+from sklearn.utils.estimator_checks import check_estimator
 from brickwork.systems import multimodn
 estimator = getattr(multimodn, sys.argv[1])(max_iter=4, **json.loads(sys.argv[2]))
 found = check_estimator(estimator, on_fail=None)

@@ -21,6 +21,8 @@ from brickwork.core.files import FolderLock
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
 from brickwork.index.maintenance import (
+    check_free,
+    emptied,
     first_to_merge,
     measured,
     merged,
@@ -42,7 +44,7 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.planning import Frontier
-from brickwork.index.replacement import succeeded
+from brickwork.index.replacement import made_now, succeeded
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
@@ -252,15 +254,7 @@ class LocalBackend:
             DataError: no documents, an id that comes twice, or a vector that is not finite.
         """
         with self.writing("building the index"):
-            fresh = replace(
-                self.manifest,
-                contents=contents,
-                kind=kind,
-                reason="",
-                segments=(),
-                shortlists=(),
-                versions=(),
-            )
+            fresh = emptied(self.manifest, contents, kind)
             entry = self._segment(batches, fresh, None, [])
             if entry is None:
                 raise DataError("there are no documents to index; check the path and the columns")
@@ -357,9 +351,7 @@ class LocalBackend:
                     yield documents, vectors
 
         entry = write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
-        if entry is None or not manifest.versions:
-            return entry
-        return replace(entry, versions=((len(manifest.versions), entry.rows),))
+        return None if entry is None else made_now(entry, manifest)
 
     def _removed(
         self, rows: Sequence[int] | Int[np.ndarray, " rows"], total: int
@@ -403,13 +395,3 @@ class LocalBackend:
             manifest = with_shortlists(self.folder, self._snapshot)
             if manifest.files != self.manifest.files or manifest.reason != self.manifest.reason:
                 self.commit(manifest)
-
-
-def check_free(folder: Path) -> None:
-    """Refuses a folder that holds something else than an index.
-
-    Raises:
-        ConfigError: names the folder.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not an index; choose another folder")

@@ -162,6 +162,22 @@ def check_kind(kind: str) -> None:
         raise ConfigError(f"kind={kind!r} is unknown; choose one of auto, {', '.join(KINDS)}")
 
 
+def check_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than an index.
+
+    Raises:
+        ConfigError: names the folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not an index; choose another folder")
+
+
+def emptied(manifest: Manifest, contents: Contents, kind: str) -> Manifest:
+    """The manifest of an index that is built anew in the same place: nothing of what was there counts."""
+    gone: dict[str, Any] = {"reason": "", "segments": (), "shortlists": (), "versions": ()}
+    return replace(manifest, contents=contents, kind=kind, **gone)
+
+
 def remove_unnamed(folder: Path, manifest: Manifest) -> None:
     """Deletes what interrupted or replaced writes left: files of ours that the manifest does not name.
 

@@ -6,6 +6,7 @@ the vectors that are there stay; which model made which rows is kept with each s
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from brickwork.index.maintenance import remove_unnamed
 from brickwork.index.manifest import (
     MODEL,
     Manifest,
+    SegmentEntry,
     file_entries,
     files_below,
     read_manifest,
@@ -67,6 +69,11 @@ def succeeded(folder: Path, manifest: Manifest, representation: "Representation"
     versions = (*manifest.versions, representation.fingerprint)
     files = file_entries(folder, files_below(folder, name))
     return with_files(manifest, files, versions=versions, model=name)
+
+
+def made_now(entry: SegmentEntry, manifest: Manifest) -> SegmentEntry:
+    """A segment that was just encoded, by the model of now."""
+    return replace(entry, versions=((len(manifest.versions), entry.rows),)) if manifest.versions else entry
 
 
 def replace_beside_store(folder: Path, representation: "Representation") -> None:

@@ -77,7 +77,7 @@ def prune(mixture: Mixture, keep: Sequence[int]) -> None:
 
 
 def least_used(
-    shares: Sequence[Float[np.ndarray, " modules"]], share: float, at_least: Sequence[int]
+    shares: Sequence[Float[np.ndarray, " _"]], share: float, at_least: Sequence[int]
 ) -> list[list[int]]:
     """Which modules of each mixture stay when ``share`` of all modules go, the least used first, over all mixtures.
 

@@ -1,6 +1,6 @@
 """The alignment losses against shimmer's own code (run once on these weights, numbers stored) and in closed form.
 
-shimmer: github.com/ruflab/shimmer at d729e5e, ``shimmer/modules/losses.py``, with mean squared errors, tanh and equal shares.
+shimmer: github.com/ruflab/shimmer at d729e5e, ``shimmer/modules/losses.py``, with squared errors, tanh and equal shares.
 """
 
 import pytest

@@ -29,7 +29,7 @@ def images(scale: Scale) -> "RunConfig":
 
     if scale == "smoke":
         run = smoke()
-        train = replace(run.train, steps=120, batch_size=BATCH)
+        train = replace(run.train, steps=60, batch_size=BATCH)
         data = replace(run.data, test_share=0.4)
     else:
         run = small()
@@ -53,7 +53,7 @@ def molecules(scale: Scale) -> "RunConfig":
 
     run = recipe()
     encoder = replace(run.model.encoder, width=64, num_layers=1, max_tokens=96, projection=32)
-    steps = 30 if scale == "smoke" else 250
+    steps = 20 if scale == "smoke" else 120
     return replace(
         run,
         recipe="claims: esol",

@@ -41,6 +41,8 @@ def informative_images(scale: Scale, seeds: Sequence[int], bench: Workbench) -> 
 
 
 def _informative(trained: Trained, probe: Any) -> dict[str, float]:
+    import torch
+
     from brickwork.modules.image_decoder import ImageDecoder
 
     left, labels = rows_of(trained.data.train)
@@ -48,6 +50,7 @@ def _informative(trained: Trained, probe: Any) -> dict[str, float]:
     system = trained.system
     mean = [embed(trained, x) for x in (left, right)]
     informative = [embed(trained, x, "informative") for x in (left, right)]
+    torch.manual_seed(0)
     fresh = copy.copy(system)
     fresh._modules = dict(system._modules)
     fresh.decoder = ImageDecoder(system.decoder.config, system.latent_dim, system.decoder.image_shape)
@@ -99,7 +102,7 @@ def informative_molecules(scale: Scale, seeds: Sequence[int], bench: Workbench) 
                     "h": ridge_rmse(h, values, seed),
                     "h, PCA": ridge_rmse(principal(h, dim)(h), values, seed),
                     "untrained, PCA": ridge_rmse(principal(null, dim)(null), values, seed),
-                    "nll": -fmean(t.system.predict({"input": t.data.test.columns["input"]})["nll"].tolist()),
+                    "nll": fmean(t.system.predict({"input": t.data.test.columns["input"]})["nll"].tolist()),
                 }
             )
         gains.append([100 * (1 - r["h, PCA"] / r["μ"]) for r in rows])

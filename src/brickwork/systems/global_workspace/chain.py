@@ -26,6 +26,7 @@ from brickwork.modules.workspace import (
 from brickwork.systems.global_workspace.sums import DigitReader, SumsSystem, one_hot, split_accuracy
 
 _CONTROLLER_RATE = 10 / 3  # of the first phase, relative to the learned modules (1e-2 to 3e-3)
+_LAST_TEMPERATURE, _ANNEAL_STEPS = 0.3, 400  # of hard routing: from 1, evenly
 MODULES = ("input", "increment", "output")
 
 
@@ -82,8 +83,6 @@ class AdditionSystem(SumsSystem):
         code: str,
         routing: Routing,
         read_gates: bool,
-        temperature_end: float,
-        anneal_steps: int,
         entropy_weight: float,
         ponder_weight: float,
         reader: Mapping[str, int] | None,
@@ -93,7 +92,6 @@ class AdditionSystem(SumsSystem):
         super().__init__(num_sums=num_sums, modulo=modulo, image_shape=image_shape)
         self.code = code
         self.num_steps = num_steps
-        self.temperature_end, self.anneal_steps = temperature_end, anneal_steps
         self.weights = {"entropy": entropy_weight, "ponder": ponder_weight}
         self.two_phase = controller_steps > 0
         self.by_hand = {"input": load, "increment": turn if modulo else shift}
@@ -167,8 +165,8 @@ class AdditionSystem(SumsSystem):
     def _temperature(self, step: int) -> float:
         if self.chain.routing != "hard":
             return 1.0
-        share = min(1.0, step / self.anneal_steps) if self.training else 1.0
-        return 1.0 + share * (self.temperature_end - 1.0)
+        share = min(1.0, step / _ANNEAL_STEPS) if self.training else 1.0
+        return 1.0 + share * (_LAST_TEMPERATURE - 1.0)
 
     def after_step(self, step: int) -> None:
         """When the encoder is done, the readout starts from its classes (modulo 10: they are the same ten)."""
@@ -243,4 +241,4 @@ def is_exact(route: np.ndarray, b: int) -> bool:
     """
     work = [int(k) for k in route if k != 2]
     loads = len(work) - b
-    return route[-1] == 2 and loads >= 1 and work == [0] * loads + [1] * b
+    return bool(route[-1] == 2) and loads >= 1 and work == [0] * loads + [1] * b

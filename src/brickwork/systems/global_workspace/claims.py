@@ -37,10 +37,11 @@ _LONGER = 10
 def finds_the_program(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Unseen pairs and exact routes, soft and hard gates."""
     splits = ("corner",) if scale == "smoke" else ("corner", "interp", "sum", "bigA")
-    hard = {"routing": "hard", "temperature_end": 0.3, "anneal_steps": STEPS}
     soft_arms = {split: workspace_arm(bench, f"addition/{split}", seeds) for split in splits}
     hard_arms = (
-        {} if scale == "smoke" else {s: workspace_arm(bench, f"addition/{s}", seeds, **hard) for s in splits}
+        {}
+        if scale == "smoke"
+        else {s: workspace_arm(bench, f"addition/{s}", seeds, routing="hard") for s in splits}
     )
     effects = [fmean([arm.scores[i][UNSEEN] for arm in soft_arms.values()]) for i in range(len(seeds))]
     accurate = all((arm.mean(UNSEEN) or 0) >= 95 for arm in soft_arms.values())

@@ -25,7 +25,7 @@ class ChainConfig:
 
     ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``:
     for so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all
-    jointly. ``temperature_end``: of hard routing, falling from 1 within ``anneal_steps``.
+    jointly.
     """
 
     kind: Literal["chain"] = "chain"
@@ -35,8 +35,6 @@ class ChainConfig:
     code: Literal["onehot", "onehot0", "thermo", "serial"] = "thermo"
     routing: Literal["soft", "sigmoid", "hard"] = "soft"
     read_gates: bool = False
-    temperature_end: float | None = None
-    anneal_steps: int | None = None
     entropy_weight: float = 0.0
     ponder_weight: float = 0.0
     reader: ReaderConfig | None = None
@@ -45,19 +43,6 @@ class ChainConfig:
 
     def validate(self) -> list[str]:
         errors = _positive(self, ("num_steps", "hidden"))
-        hard = (self.temperature_end, self.anneal_steps)
-        if self.routing == "hard" and (self.temperature_end or 0) <= 0:
-            errors.append(
-                "temperature_end is missing; with routing=hard use a number above 0, for example 0.3"
-            )
-        if self.routing == "hard" and (self.anneal_steps or 0) < 1:
-            errors.append(
-                "anneal_steps is missing; with routing=hard use 1 or more, for example the number of steps"
-            )
-        if self.routing != "hard" and hard != (None, None):
-            errors.append(
-                f"temperature_end and anneal_steps are of routing=hard; with {self.routing} leave them at none"
-            )
         if self.routing == "sigmoid" and self.entropy_weight:
             errors.append("entropy_weight is of gates that are shares; with routing=sigmoid leave it at 0")
         for name in ("entropy_weight", "ponder_weight"):

@@ -118,13 +118,7 @@ def _sum_arguments(task: ChainConfig | BaselineConfig, data: TaskData) -> dict[s
         **{name: value for name, value in asdict(task).items() if name != "kind"},
     }
     if isinstance(task, ChainConfig):
-        off = {
-            "temperature_end": 1.0,
-            "anneal_steps": 1,
-            "controller_steps": 0,
-            "increment_hidden": 0,
-        }
-        arguments |= {name: value for name, value in off.items() if arguments[name] is None}
+        arguments |= {name: arguments[name] or 0 for name in ("controller_steps", "increment_hidden")}
     return arguments
 
 

@@ -41,7 +41,7 @@ def small() -> RunConfig:
         recipe="small",
         model=ModuleFormerConfig(vocab_size=2000),
         data=DataConfig(source="python", limit=10_000, max_passage_words=80, max_held_out=400),
-        train=TrainConfig(steps=1500, batch_size=16, learning_rate=1e-3, weight_decay=0.1),
+        train=TrainConfig(steps=1000, batch_size=16, learning_rate=1e-3, weight_decay=0.1),
     )
 
 
@@ -58,7 +58,7 @@ def claims() -> RunConfig:
         ),
         data=DataConfig(source="wikitext2+stdlib", limit=12_000, max_passage_words=13, max_held_out=600),
         train=TrainConfig(
-            steps=400, batch_size=32, learning_rate=3e-3, precision="fp32", save_every=0, validate_every=0
+            steps=400, batch_size=24, learning_rate=3e-3, precision="fp32", save_every=0, validate_every=0
         ),
     )
 

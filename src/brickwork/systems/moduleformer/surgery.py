@@ -1,11 +1,13 @@
 """Modules added to a trained ModuleFormer, and taken away: new models, the given one stays as it is."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from brickwork.core.errors import ConfigError
 from brickwork.data.types import Examples
@@ -87,28 +89,45 @@ class Pruned:
     after: dict[str, float]
 
 
-def prune_modules(system: Any, examples: Examples, share: float, *, random_seed: int | None = None) -> Pruned:
-    """A copy without ``share`` of all modules, those that ``examples`` use least; each layer keeps at least ``top_k``.
+def pruned_copy(
+    system: Any, shares: Mapping[str, Float[np.ndarray, " _"]], share: float
+) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """A copy without ``share`` of all modules, those of the smallest ``shares`` of each mixture; and which stayed.
 
-    ``random_seed`` prunes at random instead, which is the control. The numbers are those of ``system.evaluate`` on
-    ``examples``; there is no training.
+    Each layer keeps at least ``top_k``.
 
     Raises:
         ConfigError: ``share`` is not between 0 and 1, or nothing is routed.
     """
     if not 0 <= share < 1:
         raise ConfigError(f"share={share} of the modules cannot be pruned; use 0 to below 1")
-    if not system.decoder.mixtures():
+    if not shares:
         raise ConfigError("this model is dense: it has no modules to prune")
-    use, _ = module_use(system, examples)
-    shares = [table.sum(0) / max(table.sum(), 1) for table in use.values()]
-    if random_seed is not None:
-        rng = np.random.default_rng(random_seed)
-        shares = [rng.random(len(used)) / len(used) for used in shares]
     smaller = copy.deepcopy(system)
-    kept = least_used(shares, share, [half.router.top_k for half in smaller.decoder.mixtures().values()])
-    for half, rows in zip(smaller.decoder.mixtures().values(), kept):
+    mixtures = smaller.decoder.mixtures()
+    kept = least_used(
+        [shares[name] for name in mixtures], share, [half.router.top_k for half in mixtures.values()]
+    )
+    for half, rows in zip(mixtures.values(), kept):
         prune(half, rows)
+    return smaller, dict(zip(mixtures, map(tuple, kept)))
+
+
+def shares_of_use(system: Any, examples: Examples) -> dict[str, Float[np.ndarray, " _"]]:
+    """f_m of each mixture: the share of (token, slot) assignments that each module got on ``examples``."""
+    use, _ = module_use(system, examples)
+    return {name: table.sum(0) / max(table.sum(), 1) for name, table in use.items()}
+
+
+def prune_modules(system: Any, examples: Examples, share: float) -> Pruned:
+    """A copy without ``share`` of all modules, those that ``examples`` use least; there is no training.
+
+    The numbers are those of ``system.evaluate`` on ``examples``.
+
+    Raises:
+        ConfigError: as :func:`pruned_copy`.
+    """
+    smaller, kept = pruned_copy(system, shares_of_use(system, examples), share)
     count = [sum(p.numel() for p in model.parameters()) for model in (system, smaller)]
     before, after = (evaluate_texts(model.eval(), examples) for model in (system, smaller))
-    return Pruned(smaller, dict(zip(use, map(tuple, kept))), (count[0], count[1]), before, after)
+    return Pruned(smaller, kept, (count[0], count[1]), before, after)

@@ -110,7 +110,8 @@ class ModuleFormerSystem(nn.Module):
         return [group for group in groups if group["params"]]
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """``nats_per_token``, ``perplexity``, ``bits_per_byte``, and the first two for each domain; use of modules."""
+        """``nats_per_token`` (also of each domain), ``perplexity``, ``bits_per_byte``; ``dead_modules``, the share with less
+        than a tenth of an even share, and ``domain_information``, the NMI of module and domain in the best mixture."""
         return evaluate_texts(self, examples)
 
     def trace(self, examples: Examples) -> list[Trace]:

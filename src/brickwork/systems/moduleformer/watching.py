@@ -49,7 +49,7 @@ def token_nats(
 
 def module_use(
     system: "ModuleFormerSystem", examples: Examples
-) -> tuple[dict[str, Float[np.ndarray, "texts modules"]], dict[str, Float[np.ndarray, "steps modules"]]]:
+) -> tuple[dict[str, Float[np.ndarray, "texts _"]], dict[str, Float[np.ndarray, "_ _"]]]:
     """For each mixture the assignments of each module in each text, and its share at each place of a window."""
     texts = list(examples.columns["input"])
     mixtures = system.decoder.mixtures()
@@ -84,11 +84,12 @@ def evaluate_texts(system: "ModuleFormerSystem", examples: Examples) -> dict[str
             rows = domains == name
             found[f"nats_per_token/{name}"] = float(sums[rows].sum() / max(counts[rows].sum(), 1))
     use, _ = module_use(system, examples)
-    for name, table in use.items():
-        share = table.sum(0) / max(table.sum(), 1)
-        found[f"dead/{name}"] = float((share < 0.1 / len(share)).mean())
-        if len(names) > 1:
-            found[f"domain_information/{name}"] = normalised_information(table, domains.tolist())
+    if use:
+        shares = [table.sum(0) / max(table.sum(), 1) for table in use.values()]
+        found["dead_modules"] = float(np.mean([(share < 0.1 / len(share)).mean() for share in shares]))
+    if use and len(names) > 1:
+        labels = domains.tolist()
+        found["domain_information"] = max(normalised_information(table, labels) for table in use.values())
     return found
 
 

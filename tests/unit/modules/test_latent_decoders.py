@@ -1,0 +1,138 @@
+"""Decoders of images and strings against torch.distributions and plain loops; the tap against transformers' own states."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal
+
+from brickwork.core.errors import ArtifactError
+from brickwork.core.types import TokenBatch
+from brickwork.modules.image_decoder import ImageDecoder, ImageDecoderConfig
+from brickwork.modules.latent import mean_over_valid, tap_input
+from brickwork.modules.sequence_decoder import SequenceDecoder, SequenceDecoderConfig
+
+SHAPE = (9, 7, 3)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_image_decoder_gives_the_density_of_torch(architecture, likelihood):
+    config = ImageDecoderConfig(architecture=architecture, likelihood=likelihood, width=8, depth=3)
+    decoder = ImageDecoder(config, 5, SHAPE).double()
+    z = torch.randn(4, 5, dtype=torch.float64)
+    x = torch.bernoulli(torch.full((4, 3, 9, 7), 0.5, dtype=torch.float64))
+    found = decoder(z)
+    assert found.shape == x.shape
+    law = Bernoulli(logits=found) if likelihood == "bernoulli" else Normal(found, decoder.log_scale.exp())
+    torch.testing.assert_close(decoder.log_prob(z, x), law.log_prob(x).flatten(1).sum(1))
+    assert 0 <= decoder.mean(z).min() <= decoder.mean(z).max() <= 1
+    assert decoder.hidden(z).shape == (4, decoder.hidden_dim)
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+def test_hidden_states_are_what_goes_into_the_output_layer(architecture):
+    decoder = ImageDecoder(ImageDecoderConfig(architecture=architecture, width=8), 5, SHAPE)
+    z = torch.randn(2, 5)
+    with tap_input(decoder.output) as seen:
+        decoder(z)
+    tapped = (
+        seen[0] if architecture == "mlp" else torch.nn.functional.adaptive_avg_pool2d(seen[0], 4).flatten(1)
+    )
+    assert torch.equal(decoder.hidden(z), tapped)
+    decoder(z)
+    assert len(seen) == 1, "the tap is closed with its context"
+
+
+def strings() -> TokenBatch:
+    return TokenBatch.from_lists([[0, 3, 4, 1], [0, 5, 1], [0, 3, 3, 3, 4, 1]])
+
+
+@pytest.fixture
+def writer():
+    torch.manual_seed(0)
+    return SequenceDecoder(SequenceDecoderConfig(width=6, num_layers=2), 4, 8, start=0, end=1).eval()
+
+
+def test_probability_of_a_string_is_a_product_over_its_tokens(writer):
+    """Each string alone, each prefix run anew: no padding, no teacher forcing in one piece."""
+    z = torch.randn(3, 4)
+    found = writer.log_prob(z, strings())
+    start = 0
+    for row, length in enumerate([4, 3, 6]):
+        ids = strings().ids[start : start + length]
+        start += length
+        total = 0.0
+        for end in range(1, length):
+            states = writer._states(z[row : row + 1], ids[None, :end])
+            total += writer.output(states[0, -1]).log_softmax(0)[ids[end]].item()
+        assert found[row].item() == pytest.approx(total, rel=1e-5)
+
+
+def test_states_of_a_string_are_the_mean_over_what_predicts_its_tokens(writer):
+    z, tokens = torch.randn(3, 4), strings()
+    with tap_input(writer.output) as seen:
+        writer.log_prob(z, tokens)
+    for row, length in enumerate([4, 3, 6]):
+        torch.testing.assert_close(writer.hidden(z, tokens)[row], seen[0][row, : length - 1].mean(0))
+
+
+def test_generation_is_greedy_at_temperature_zero_and_seeded_otherwise(writer):
+    z = torch.randn(2, 4)
+    greedy = writer.generate(z, [[], [3]], max_tokens=5, temperature=0.0)
+    for row, prefix in enumerate([[], [3]]):
+        ids = [0, *prefix]
+        for token in greedy[row]:
+            logits = writer.output(writer._states(z[row : row + 1], torch.tensor([ids]))[0, -1]).clone()
+            logits[0] = -math.inf
+            assert int(logits.argmax()) == token
+            ids.append(token)
+
+    def drawn(seed: int, **options) -> list[list[int]]:
+        return writer.generate(
+            z, [[], []], max_tokens=30, generator=torch.Generator().manual_seed(seed), **options
+        )
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert all({0, 1, 5}.isdisjoint(row) for row in drawn(1, banned=[5]))
+    assert drawn(1, top_k=1) == writer.generate(z, [[], []], max_tokens=30, temperature=0.0)
+
+
+def test_blanked_tokens_only_while_training():
+    torch.manual_seed(0)
+    writer = SequenceDecoder(SequenceDecoderConfig(width=6, word_dropout=0.9), 4, 8, start=0, end=1)
+    z = torch.randn(3, 4)
+    once, again = (writer.log_prob(z, strings()) for _ in range(2))
+    assert not torch.equal(once, again)
+    writer.eval()
+    assert torch.equal(writer.log_prob(z, strings()), writer.log_prob(z, strings()))
+
+
+def test_mean_over_valid_is_numpys():
+    hidden, valid = torch.randn(3, 4, 2), torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).bool()
+    found = mean_over_valid(hidden, valid)
+    np.testing.assert_allclose(found[0], hidden[0, :2].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found[1], hidden[1].mean(0), rtol=1e-6)
+    assert not found[2].any()
+
+
+def test_the_tap_works_on_another_librarys_encoder_decoder():
+    """T5 of transformers with random weights: what goes into its lm_head is its last decoder state."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    config = T5Config(**sizes, decoder_start_token_id=0, pad_token_id=0, tie_word_embeddings=False)
+    model = T5ForConditionalGeneration(config).eval()
+    ids = torch.randint(2, 20, (2, 5))
+    with torch.no_grad(), tap_input(model.lm_head) as seen:
+        out = model(input_ids=ids, labels=ids, output_hidden_states=True)
+    torch.testing.assert_close(seen[0], out.decoder_hidden_states[-1])
+    assert mean_over_valid(seen[0], torch.ones(2, 5, dtype=torch.bool)).shape == (2, 8)
+
+
+@pytest.mark.parametrize("decoder", [ImageDecoder, SequenceDecoder])
+def test_damaged_descriptions_are_refused(decoder):
+    with pytest.raises(ArtifactError, match="damaged"):
+        decoder.from_architecture({"config": {}, "latent_dim": 3})
