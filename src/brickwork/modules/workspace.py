@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -53,7 +52,10 @@ def gate(
     if routing == "soft":
         return logits.softmax(-1)
     soft = (logits / temperature).softmax(-1)
-    hard = F.one_hot(logits.argmax(-1), logits.shape[-1]).to(soft.dtype)
+    # A comparison, because F.one_hot looks at values and so cannot be mapped over stacked weights.
+    hard = (logits.argmax(-1, keepdim=True) == torch.arange(logits.shape[-1], device=logits.device)).to(
+        soft.dtype
+    )
     return hard + (soft - soft.detach())
 
 
