@@ -14,6 +14,7 @@ from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.data.config import DataConfig
+from brickwork.encoders.config import TextEncoderConfig
 from brickwork.modules.latent import tap_input
 from brickwork.representation.kept import save_system
 from brickwork.systems.cmim import recipes
@@ -148,6 +149,8 @@ def test_mean_and_informative_embeddings(digits):
     unit = system.encode(images, kind="informative", dim=10)
     torch.testing.assert_close(unit, F.normalize(h[:, :10], dim=1))
     assert system.encode(images[:0], kind="informative").shape == (0, 64)
+    with pytest.raises(ConfigError, match=r"mean.*informative"):
+        system.encode(images, kind="best")
     with pytest.raises(ConfigError, match="dim=65 is outside"):
         system.encode(images, kind="informative", dim=65)
 
@@ -306,11 +309,12 @@ def test_options_without_effect_are_refused():
         override(api.recipe("cmim", "smoke"), ["model.objective=mim", "model.temperature=0.2"])
     for setting, words in (
         ("model.objective=info_nce_views", "molecules have no such view"),
-        ("model.encoder.backbone=minilm", "SMILES have their own tokens"),
         ("model.encoder.vocab_size=500", "vocab_size has no effect"),
     ):
         with pytest.raises(ConfigError, match=words):
             override(api.recipe("cmim", "molecules"), [setting])
+    pretrained = replace(recipes.molecules().model, encoder=TextEncoderConfig())
+    assert any("SMILES have their own tokens" in problem for problem in pretrained.validate())
     mixed = replace(recipes.smoke().model, decoder=recipes.molecules().model.decoder)
     assert any("not both for images or both for molecules" in problem for problem in mixed.validate())
 

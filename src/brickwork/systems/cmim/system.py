@@ -51,7 +51,7 @@ from brickwork.systems.cmim import building, verbs
 from brickwork.systems.cmim.building import CmimConfig
 from brickwork.systems.cmim.building import load_data as load_data
 
-Embedding = Literal["mean", "informative"]
+Embedding = str  # "mean" or "informative"; a plain string, so that a wrong name gets our message
 Reduction = Literal["sum", "mean"]
 _SETTINGS = ("objective", "temperature", "reduction", "log_sigma_floor", "seed")
 
