@@ -31,7 +31,7 @@ def informative_images(scale: Scale, seeds: Sequence[int], bench: Workbench) -> 
         table.append({"arm": name, **{key: round(fmean(r[key] for r in rows), 2) for key in rows[0]}})
     return judge(
         [fmean(values) for values in zip(*gains)],
-        at_least=0,
+        at_least=0.0,
         unit="points of linear accuracy, h (PCA to the width of μ) − μ, mean of four objectives",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
         table=table,
@@ -111,8 +111,8 @@ def informative_molecules(scale: Scale, seeds: Sequence[int], bench: Workbench) 
     table.append({"arm": "counts of tokens", "μ": round(null_rmse, 3)})
     return judge(
         [fmean(values) for values in zip(*gains)],
-        at_least=5,
-        refuted_below=0,
+        at_least=5.0,
+        refuted_below=0.0,
         unit="% lower RMSE from h (PCA to the width of μ) than from μ, mean of four objectives",
         arms=[arm_cost(name, trained) for name, trained in arms.items()],
         table=table,
