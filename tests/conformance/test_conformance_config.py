@@ -49,7 +49,7 @@ CANDIDATES: dict[str, list[Any]] = {
     "sampler": ["full", "sandwich"],
     "ranks": [(2, 8), (1, 4, 8)],
     "geometric_p": [0.9],
-    "fusion.order": [("scan", "monitor", "note", "person", "vitals")],
+    "order": [("scan", "monitor", "note", "person", "vitals")],
     "objective": ["vae", "mim + info_nce", "cmim + 0.5*info_nce_views"],
 }
 

@@ -316,6 +316,10 @@ def search(
 
     The time is that of encoding and comparing this query, with model and vectors already in memory.
     """
+    if not query.strip() and image is None:
+        raise typer.BadParameter(
+            "Missing argument 'QUERY': say what to look for, or give a picture with --image FILE"
+        )
     import warnings
     from dataclasses import asdict
 
