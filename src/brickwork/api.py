@@ -426,6 +426,8 @@ def update_index(
 ) -> tuple["Index", "SyncReport"]:
     """Brings the index in ``folder`` up to date with ``data``: only texts that are new to it are encoded.
 
+    A ``model`` that was trained to replace the one in the index takes over first (see :func:`replace_model`).
+
     Raises:
         ArtifactError: no index there, a damaged one, or one of another model.
     """
@@ -435,6 +437,52 @@ def update_index(
     index = open_index(folder, representation)
     documents = _documents(representation, data, columns, limit)
     return index, index.sync(documents, progress=progress)
+
+
+def replace_model(model: "Path | str | Representation", folder: Path | str) -> tuple["Index", bool]:
+    """Has the index in ``folder`` searched with a compatible successor of its model from now on; no vector changes.
+
+    Returns the index, and whether there was anything to do. Services that serve it take the new model up.
+
+    Raises:
+        ArtifactError: no index there, a damaged one, or the model was not trained to replace the one that is there.
+    """
+    from brickwork.index.index import open_index
+
+    index = open_index(folder, _representation(model))
+    return index, index.replace_model()
+
+
+def compatibility(
+    models: "Sequence[Path | str | Representation]",
+    data: Path | str,
+    *,
+    search: str = "identification",
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Whether newer models can search what older ones have indexed: the compatibility matrix of ``models``, oldest first.
+
+    Any encoders whose vectors have one length can be compared, on the held-out part of ``data`` (pairs, or inputs
+    with labels; split as in training). ``search``, with labels: ``identification`` or ``nearest neighbour``.
+
+    Raises:
+        ConfigError: fewer than two models, vectors of other lengths, or an unknown ``search``.
+        DataError: the data has neither queries nor labels.
+    """
+    from brickwork.data.config import DataConfig
+    from brickwork.data.load import load_task
+    from brickwork.evaluation.compatibility import SEARCHES, measure_compatibility
+
+    if search not in SEARCHES:
+        raise ConfigError(f"search={search!r} is unknown; choose one of {', '.join(SEARCHES)}")
+    config = DataConfig(source=str(data), limit=limit)
+    task = load_task(config if columns is None else replace(config, columns=columns), seed)
+    loaded = [_representation(model) for model in models]
+    names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
+    found = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
+    return {"data": describe(task), "matrices": [matrix.summary() for matrix in found]}
 
 
 def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:

@@ -166,7 +166,10 @@ def run_records(folder: Path) -> list[dict[str, Any]]:
 def training_curves(folder: Path) -> tuple[Any, ...]:
     """Loss and validation quality over the steps, from the run's records."""
     records = run_records(folder)
-    quality = sorted({name for r in records for name in r.get("validation", {})})
+    names = sorted({name for r in records for name in r.get("validation", {})})
+    quality = [
+        name for name in names if not name.startswith("recommended_")
+    ]  # a choice, on a scale of its own
     flat = [{**r, **r.get("validation", {})} for r in records]
     return curves_from_records(flat, {"loss": ["loss"], "validation quality": quality})
 
@@ -213,7 +216,9 @@ def facts(data: "TaskData") -> dict[str, str]:
 
 
 def in_words(data: "TaskData") -> str:
-    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``."""
+    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``, ``pictures with texts``."""
+    if data.modality == "image-text":
+        return "pictures with texts"
     words = {
         "scored": "scored pairs",
         "labelled": f"labelled {data.modality}s",

@@ -159,6 +159,21 @@ def inspect(
     return write_traces(Path(out) if out is not None else folder / "inspect.html", title, traces, len(rows))
 
 
+def export_adapter(model: "Path | str | Any", folder: Path | str, rank: int | None = None) -> Path:
+    """Writes the adapters of a model, cut to ``rank`` (default: the largest), as Hugging Face's ``peft`` reads them.
+
+    Raises:
+        ArtifactError: the model has no adapters.
+        ConfigError: a rank that they do not have.
+    """
+    from brickwork.representation.kept import load
+
+    system = load(model) if isinstance(model, str | Path) else model
+    if not hasattr(system, "export_peft"):
+        raise ArtifactError(f"{model} holds a model without adapters; train one with: brickwork train dylora")
+    return system.export_peft(folder, rank)
+
+
 def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:
     """The system in ``model``, which has to do what ``protocol`` says."""
     from brickwork.representation.kept import load

@@ -56,6 +56,7 @@ def test_encode_is_the_same_every_time_and_in_batches(case, trained):
 
 def test_encode_in_bf16_keeps_directions(case, trained):
     """Item 5: what ``precision="auto"`` takes on processors with instructions for it; here whatever the processor."""
+    case.needs("encodes")
     model = trained[0].representation()
     inputs = case.inputs(ROWS)
     exact, rounded = (model.encode(inputs, precision=name) for name in ("fp32", "bf16"))

@@ -23,6 +23,12 @@ class QuickBench(Workbench):
     def train(self, run):
         return super().train(replace(run, train=replace(run.train, steps=2)))
 
+    def fit(self, system, data, config, seed):
+        return super().fit(system, data, replace(config, steps=2), seed)
+
+    def train_many(self, runs):
+        return super().train_many([replace(run, train=replace(run.train, steps=2)) for run in runs])
+
 
 @pytest.fixture(scope="module")
 def bench():

@@ -170,6 +170,21 @@ def test_the_example_of_the_classification_page_runs(tmp_path, monkeypatch, caps
     assert f"{right:.1%} right with" in capsys.readouterr().out
 
 
+def test_the_example_of_the_page_about_pictures_runs(tmp_path, monkeypatch):
+    """The block as printed, with the model and the pictures that the commands above it make."""
+    from picture_model import tiny_picture_model, write_pictures
+
+    page = (ROOT / "docs/how-to/pictures.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "photos", 8)
+    brickwork.build_index(tiny_picture_model(), "photos", "runs/photos-index")
+    names: dict = {}
+    exec(compile(block, "pictures.md", "exec"), names)
+    (hits,) = names["index"].search(names["Query"](image=names["pictures"][2]), top=5)
+    assert [hits[0].id, len(hits)] == ["scene-2.png", 5]
+
+
 def test_the_examples_of_the_interoperability_page_run(trained, tmp_path, monkeypatch):
     """The block as printed: every name in it exists and every file in it is made."""
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork index runs/docs docs/ --out runs/docs-index --layers 3,6",
         "brickwork index runs/docs docs/ --out runs/docs-index --update",
+        "brickwork index runs/docs-v2 --out runs/docs-index --update",
         "brickwork index runs/docs-index --verify",
     )
     add(
@@ -60,7 +61,12 @@ def index(
         str, typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, or auto to measure.")
     ] = "auto",
     update: Annotated[
-        bool, typer.Option("--update", help="Bring the index in --out up to date: encode only what changed.")
+        bool,
+        typer.Option(
+            "--update",
+            help="Bring the index in --out up to date: encode only what changed. A compatible successor of its model "
+            "takes over; without DATA, that is all.",
+        ),
     ] = False,
     store: Annotated[
         str | None,
@@ -101,6 +107,9 @@ def index(
         return
     if care:
         (_verify if verify else _stats)(Path(model), as_json, quiet)
+        return
+    if update and data is None and out is not None and not (layers or store or kind != "auto"):
+        _replace(model, out, as_json, quiet)
         return
     if data is None or out is None:
         missing = "DATA" if data is None else "--out DIR"
@@ -174,10 +183,27 @@ def _update(
     output.hint(f"{len(made):,} documents: {counts}", quiet)
 
 
+def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
+    from brickwork import api
+
+    with output.results_only(as_json):
+        index, replaced = api.replace_model(model, folder)
+        versions = index.statistics().versions
+    if as_json:
+        output.emit_json({"folder": str(folder), **_held(index), "replaced": replaced, "versions": versions})
+        return
+    print(folder)
+    if not replaced:
+        output.hint(f"nothing to do: {index.model} is the model of this index", quiet)
+        return
+    kept = f"; the vectors of {len(index):,} documents stay as they are" if versions else ""
+    output.hint(f"queries and new documents are encoded by {index.model} from now on{kept}", quiet)
+
+
 def _held(made: "Index") -> dict[str, Any]:
     contents = made.contents
     sizes_held = {"dims": list(contents.dims), "layers": list(contents.depths)}
-    return {"documents": len(made), "model": contents.model, **sizes_held}
+    return {"documents": len(made), "model": made.model, **sizes_held}
 
 
 def _summary(made: "Index") -> str:
@@ -246,10 +272,12 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
         "layers": ", ".join(map(str, held["layers"])),
         "fields for --where": ", ".join(found.fields),
         "model": held["model"],
+        **{f"documents encoded by {name}": f"{count:,}" for name, count in found.versions.items()},
         **{f"bytes of {part}": f"{size:,}" for part, size in found.bytes.items()},
     }
+    width = max(36, *(len(name) + 2 for name in rows))
     for name, value in rows.items():
-        print(f"{name:<36}{value}")
+        print(f"{name:<{width}}{value}")
 
 
 def search(
@@ -288,6 +316,10 @@ def search(
 
     The time is that of encoding and comparing this query, with model and vectors already in memory.
     """
+    if not query.strip() and image is None:
+        raise typer.BadParameter(
+            "Missing argument 'QUERY': say what to look for, or give a picture with --image FILE"
+        )
     import warnings
     from dataclasses import asdict
 

@@ -21,6 +21,7 @@ from brickwork.cli.options import (
     sizes,
     told_columns,
 )
+from brickwork.core.errors import ConfigError
 
 
 class ExportFormat(StrEnum):
@@ -28,11 +29,18 @@ class ExportFormat(StrEnum):
 
     sentence_transformers = "sentence-transformers"
     onnx = "onnx"
+    peft = "peft"
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
-    add(app, evaluate, "Use", "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6")
+    add(
+        app,
+        evaluate,
+        "Use",
+        "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6",
+        "brickwork evaluate runs/v2 tickets.csv --against runs/v1",
+    )
     add(
         app,
         encode,
@@ -40,7 +48,13 @@ def register(app: typer.Typer) -> None:
         "brickwork encode runs/docs docs/ --out vectors/ --dim 96",
         "brickwork encode runs/docs tables/ --out vectors/ --ray local --workers 8",
     )
-    add(app, export, "Use", "brickwork export runs/docs --to sentence-transformers --out docs-st/")
+    add(
+        app,
+        export,
+        "Use",
+        "brickwork export runs/docs --to sentence-transformers --out docs-st/",
+        "brickwork export runs/adapted --to peft --rank 4 --out adapter/",
+    )
 
 
 def evaluate(
@@ -53,12 +67,29 @@ def evaluate(
     columns: Columns = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="The seed of the training, for the same held-out part.")] = 0,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD",
+            help="An older model whose vectors MODEL is to search: print the compatibility matrix instead. Repeat, the "
+            "oldest first.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on the held-out part of your data, at every size, beside BM25 and TF-IDF."""
     from brickwork import api
 
+    if against:
+        if dims or layers:
+            raise ConfigError("--against compares full vectors; leave --dims and --layers out")
+        with output.results_only(as_json):
+            compared = api.compatibility(
+                [*against, model], data, columns=column_names(columns), limit=limit, seed=seed
+            )
+        output.emit_json(compared) if as_json else _show_compatibility(compared)
+        return
     with output.results_only(as_json):
         found = api.evaluate(
             model,
@@ -124,9 +155,21 @@ def export(
     to: Annotated[ExportFormat, typer.Option(help="The format.")] = ExportFormat.sentence_transformers,
     dim: Dim = None,
     layers: Layers = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of a peft adapter (default: the largest).")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a model for other tools, whole or cut to a size."""
+    if to is ExportFormat.peft:
+        from brickwork import using
+
+        if dim is not None or layers is not None:
+            raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
+        print(using.export_adapter(model, out, rank))
+        return
+    if rank is not None:
+        raise ConfigError(
+            f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"
+        )
     from brickwork.representation.model import load
 
     representation = load(model)
@@ -162,6 +205,30 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         table = Table(box=None, show_header=False)
         table.add_row("nothing to measure: the data has no held-out queries, scores or labels")
         out.print(table)
+
+
+def _show_compatibility(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = output.console()
+    for matrix in found["matrices"]:
+        out.print(f"{matrix['metric']}: queries by the row's model, documents by the column's", style="bold")
+        table = Table()
+        table.add_column("", style="bold")
+        for name in matrix["models"]:
+            table.add_column(name, justify="right")
+        for name, row in zip(matrix["models"], matrix["matrix"]):
+            table.add_row(name, *(f"{value:.3f}" for value in row))
+        out.print(table)
+        chance = "" if matrix["chance"] is None else f"; chance {100 * matrix['chance']:.1f} %"
+        out.print(
+            f"  cross-tests {matrix['mean_cross']:.1f} %, self-tests {matrix['mean_self']:.1f} %{chance}\n"
+            f"  a new model in an old index: {matrix['mean_gain']:+.1f} points against the old model there\n"
+            f"  AC {matrix['average_compatibility']:.2f} (share of cross-tests above the old self-test), "
+            f"AA {matrix['average_accuracy']:.2f}",
+            style="dim",
+            highlight=False,
+        )
 
 
 def _size_table(cells: dict[tuple[int, int], float]) -> Any:

@@ -206,8 +206,17 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
     seed = f" --seed {run['seed']}" if run["seed"] else ""
     measure = found | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
+    if previous := run.get("model", {}).get("previous"):  # a version that replaces another
+        old = shlex.quote(previous)
+        measure["see whether it can search what the old one has indexed"] = (
+            f"brickwork evaluate {model} {source}{same}{seed} --against {old}"
+        )
     if summary.representation.encoder.kind == "image":  # documents are texts
         return measure
+    if previous:
+        measure["let it take over an index of the old one"] = (
+            f"brickwork index {model} --out {old}-index --update"
+        )
     return {
         **measure,
         "index documents with it": f"brickwork index {model} {source}{''.join(columns)} --out {index}",

@@ -153,8 +153,11 @@ def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:
 
 
 def _coerce_union(members: tuple[Any, ...], value: Any, where: str, errors: list[str]) -> Any:
-    """The first member that takes the value; dataclass members are told apart by ``kind``."""
+    """The first member that takes the value; dataclass members are told apart by ``kind``, unless there is only one."""
     if isinstance(value, Mapping):
+        held = [m for m in members if dataclasses.is_dataclass(m)]
+        if len(held) == 1:
+            return _coerce(held[0], value, where, errors)
         kinds = {m.__dataclass_fields__["kind"].default: m for m in members if dataclasses.is_dataclass(m)}
         if kinds and value.get("kind") not in kinds:
             given = f"is {value.get('kind')!r}; " if "kind" in value else "is missing; "

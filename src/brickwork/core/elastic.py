@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from brickwork.core.errors import ConfigError
+from brickwork.core.seeding import generator_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,41 @@ def check_nested(name: str, asked: Sequence[int], full: int) -> None:
             f"{name}={list(asked)}: they must ascend and end at {full}, the full size of this encoder; "
             f"leave {name} out for the default"
         )
+
+
+@dataclass(frozen=True)
+class NestedSampler:
+    """Which sizes a step trains, on any axis: dims, layers, ranks.
+
+    A pure function of (seed, step, name), so it resumes by itself and every process draws the same.
+    """
+
+    seed: int
+
+    def choose(self, sizes: Sequence[int], step: int, name: str, count: int = 1) -> tuple[int, ...]:
+        """``count`` different members of ``sizes``, ascending, uniformly; all of them if there are no more.
+
+        Draws under different names are independent.
+        """
+        order = torch.randperm(len(sizes), generator=generator_for(self.seed, step, name))
+        return tuple(sorted(sizes[i] for i in order[:count].tolist()))
+
+    def nested_dims(self, dims: Sequence[int], step: int, count: int | None) -> tuple[int, ...]:
+        """The full width and ``count − 1`` of the smaller ones; None: all."""
+        if count is None or count >= len(dims):
+            return tuple(dims)
+        return (*self.choose(dims[:-1], step, "dims", count - 1), dims[-1])
+
+    def weighted(self, sizes: Sequence[int], weights: Sequence[float], step: int, name: str) -> int:
+        """One member of ``sizes``, drawn with a probability that is proportional to its weight."""
+        chances = torch.tensor(weights, dtype=torch.float64)
+        drawn = torch.multinomial(chances, 1, generator=generator_for(self.seed, step, name))
+        return sizes[int(drawn)]
+
+
+def geometric_weights(sizes: Sequence[int], p: float) -> tuple[float, ...]:
+    """(1 − p)^(size − 1) for each size: small ones are drawn more often, the more so the larger ``p``."""
+    return tuple((1 - p) ** (size - 1) for size in sizes)
 
 
 def bytes_per_vector(dim: int, bytes_per_number: int = 4) -> int:

@@ -8,6 +8,7 @@ table), or in Parquet of picture files, and a column of texts; a list in it is s
 import hashlib
 import io
 import itertools
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
 from brickwork.data.pictures import Shape, decode, picture_files, picture_size, read_pictures
@@ -75,12 +76,15 @@ def read_captions(
             kept.picture_of.append(number)
     if missing:
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        kept.notes.append(f"{len(missing)} pictures are missing: {', '.join(missing[:_LISTED])}{more}")
+        said = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
+        kept.notes.append(f"{said} missing: {', '.join(missing[:_LISTED])}{more}")
     kept.notes.extend(report.notes())
     if not kept.texts:
         reasons = "; ".join(kept.notes) or "there is nothing in it"
         raise DataError(f"{path} gives no picture with a text: {reasons}")
     report.warn()
+    if missing:
+        warnings.warn(kept.notes[0], BrickworkWarning, stacklevel=2)
     kept.images = np.stack(images)
     return kept
 
@@ -203,5 +207,5 @@ def _image(
     except OSError as error:
         report.skip("unreadable picture", f"{name}: {error.strerror or error}")
     except DataError as error:
-        report.skip(f"picture that is {error}" if "damaged" in str(error) else f"picture: {error}", name)
+        report.skip(str(error), name)
     return None

@@ -1,6 +1,7 @@
 """What to read and how to split it."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,31 @@ class ColumnNames:
     """The name of a document."""
     group: str | None = None
     """Rows of one group stay in one part of the split and are never each other's negatives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingConfig:
+    """Missing values simulated in training and validation; the test part stays as it is."""
+
+    modality: str = ""
+    """The modality that is deleted; empty: nothing is."""
+    mechanism: Literal["mcar", "mar", "mnar"] = "mcar"
+    """Completely at random; where another modality's number is high; or by the label."""
+    rate: float = 0.5
+    """Share of the eligible rows."""
+    label: int = 1
+    """With ``mnar``: the class whose rows lose the modality."""
+    driver: str = ""
+    """With ``mar``: the modality whose first number decides."""
+
+    def validate(self) -> list[str]:
+        """Every problem with the values."""
+        problems = []
+        if not 0 <= self.rate <= 1:
+            problems.append(f"rate is {self.rate}; use a share from 0 to 1")
+        if self.modality and self.mechanism == "mar" and not self.driver:
+            problems.append("driver is empty; mechanism 'mar' needs the modality that decides")
+        return problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +89,28 @@ class CaptionFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """For systems that read tables with modalities; what is not said is guessed from names and values."""
+
+    modalities: tuple[str, ...] = ()
+    """Groups of columns, in the order in which they are read: ``NAME=COLUMN|PATTERN*|…``, one entry each."""
+    targets: tuple[str, ...] = ()
+    """Columns to learn: ``NAME``, or ``NAME:number`` or ``NAME:class`` where the guess is wrong."""
+    ignore: tuple[str, ...] = ()
+    """Columns to leave out."""
+    time: str | None = None
+    """Rows are split in the order of this column, the newest are the test part; it is no modality unless said."""
+    image_size: int = 32
+    """Height and width that pictures are brought to."""
+    missing: MissingConfig = field(default_factory=MissingConfig)
+    """Missing values to simulate."""
+
+    def validate(self) -> list[str]:
+        """Every problem with the values."""
+        return [] if self.image_size >= 4 else [f"image_size is {self.image_size}; use 4 or more"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A source and its split. Sets with official parts keep them; ``test_share`` then has no effect."""
 
@@ -70,6 +118,8 @@ class DataConfig:
     """A known set (``brickwork data`` lists them), or a path: folder, .jsonl, .csv, .tsv, .parquet, .txt …"""
     columns: ColumnNames = field(default_factory=ColumnNames)
     """Names of the columns in the user's own file."""
+    table: TableConfig = field(default_factory=TableConfig)
+    """Modalities and targets of a table, for the systems that read them."""
     limit: int | None = None
     """At most this many rows, passages or functions are read; of sets with official parts, from each part."""
     validation_share: float = 0.05
@@ -78,8 +128,9 @@ class DataConfig:
     """Share of the examples that nothing is chosen by."""
     max_held_out: int = 2000
     """At most this many examples go to validation, and as many to test."""
-    image_size: int = 32
-    """Height and width that the user's own pictures are cut and scaled to."""
+    image_size: int | None = None
+    """The side of the squares that the user's own pictures become (none: their own size where a system can take it,
+    else 32)."""
     captions: CaptionFilter = field(default_factory=CaptionFilter)
     """Which texts of pictures are worth learning from; the training part alone is filtered."""
     max_passage_words: int = 200
@@ -97,10 +148,10 @@ class DataConfig:
                 problems.append(f"{name} is {getattr(self, name)}; use a share from 0 to below 1")
         if self.validation_share + self.test_share >= 1:
             problems.append("validation_share and test_share together leave nothing to train on")
+        if self.image_size is not None and self.image_size < 1:
+            problems.append(f"image_size is {self.image_size}; use a positive number, or none")
         if self.max_held_out < 1:
             problems.append(f"max_held_out is {self.max_held_out}; use a positive number")
-        if self.image_size < 8:
-            problems.append(f"image_size is {self.image_size}; use 8 or more")
         if self.max_passage_words < 10:
             problems.append(f"max_passage_words is {self.max_passage_words}; use 10 or more")
         return problems

@@ -38,7 +38,7 @@ def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> 
 
     A file that cannot be used (binary, unreadable, empty) is counted and gives nothing.
     """
-    problem = _problem(path)
+    problem = file_problem(path)
     if problem:
         report.skip(problem, name)
         return
@@ -81,7 +81,7 @@ def _plain_paragraphs(path: Path, name: str, report: ReadReport) -> Iterator[str
         yield "\n".join(held)
 
 
-def _problem(path: Path) -> str:
+def file_problem(path: Path) -> str:
     """Why the file cannot be used, or nothing."""
     try:
         size = path.stat().st_size

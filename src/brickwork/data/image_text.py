@@ -11,7 +11,7 @@ from brickwork.data import splits
 from brickwork.data.caption_filters import filter_captions
 from brickwork.data.captions import Captioned, fingerprint, read_captions
 from brickwork.data.config import DataConfig
-from brickwork.data.pictures import decode
+from brickwork.data.pictures import DEFAULT_SIDE, decode
 from brickwork.data.scenes import Noise, scene_pairs
 from brickwork.data.sources import locate
 from brickwork.data.types import Examples, TaskData
@@ -39,7 +39,8 @@ def image_text_task(config: DataConfig, seed: int) -> TaskData:
         train, test = (_emoji(part, config) for part in ("train", "test"))
         parts = _split(train, config, seed, test=False)
         return _task("emoji", train, parts, config, test=test)
-    shape = (config.image_size, config.image_size, 3)
+    side = config.image_size or DEFAULT_SIDE
+    shape = (side, side, 3)
     captioned = read_captions(Path(config.source), shape, config.columns, config.limit)
     return _task(
         Path(config.source).name, captioned, _split(captioned, config, seed, test=True), config, test=None
@@ -75,7 +76,8 @@ def _emoji(part: str, config: DataConfig) -> Captioned:
     table = pyarrow.parquet.read_table(locate("emoji") / "emoji" / "emoji64.parquet").to_pylist()
     rows = [row for row in table if row["split"] == part]
     rows = [rows[number] for number in splits.pick(len(rows), config.limit)]
-    shape = (config.image_size, config.image_size, 3)
+    side = config.image_size or DEFAULT_SIDE
+    shape = (side, side, 3)
     images = np.stack([decode(io.BytesIO(row["image"]), shape) for row in rows])
     found = Captioned([], images, [], [])
     for number, row in enumerate(rows):

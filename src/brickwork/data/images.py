@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
-from brickwork.data.pictures import read_pictures
+from brickwork.data.pictures import DEFAULT_SIDE, read_pictures
 from brickwork.data.readers import ReadReport
 from brickwork.data.sources import locate
 from brickwork.data.types import Examples, TaskData
@@ -94,7 +94,7 @@ def own_images(path: Path, config: DataConfig, seed: int) -> TaskData:
     notes: tuple[str, ...] = ()
     if path.is_dir():
         report = ReadReport()
-        size = config.image_size
+        size = config.image_size or DEFAULT_SIDE
         images = read_pictures(path, (size, size, 3), limit=config.limit, report=report)[1]
         notes = (f"pictures cut and scaled to {size} × {size}", *report.notes())
     else:

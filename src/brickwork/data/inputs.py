@@ -9,8 +9,10 @@ import numpy as np
 from brickwork.core.errors import DataError
 from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
+from brickwork.data.domains import read_npz
 from brickwork.data.load import read_documents
 from brickwork.data.readers import ReadReport, column_names, rows
+from brickwork.data.table_cells import located
 
 Reads = Literal["texts", "images", "columns"]
 
@@ -21,7 +23,8 @@ def read_inputs(
     """The name of each row and the columns of inputs.
 
     ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
-    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``.
+    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``;
+    paths of pictures are looked for beside the table. The arrays of an .npz file are columns too.
 
     Raises:
         DataError: the source does not exist, is of another kind or holds nothing.
@@ -37,6 +40,9 @@ def read_inputs(
     if reads == "images":
         images = _images(path)[:limit]
         return [str(number) for number in range(len(images))], {"input": images}
+    if path.suffix.lower() == ".npz":
+        arrays = {name: values[:limit] for name, values in read_npz(path).items()}
+        return [str(number) for number in range(len(next(iter(arrays.values()))))], arrays
     return _table(path, columns or ColumnNames(), limit)
 
 
@@ -59,4 +65,4 @@ def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str
         raise DataError(f"{path} holds no row; give a table with at least one")
     roles = match(names, chosen, str(path))
     known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in found]
-    return known, {name: [row.get(name) for _, row in found] for name in names}
+    return known, {name: located([row.get(name) for _, row in found], path.parent) for name in names}

@@ -12,7 +12,10 @@ from brickwork.data.folders import MARKUP, PLAIN, all_passages
 from brickwork.data.images import PARTS as IMAGE_SETS
 from brickwork.data.images import image_task
 from brickwork.data.known import TASKS
+from brickwork.data.multimodal_sets import SETS as MULTIMODAL_SETS
+from brickwork.data.multimodal_sets import multimodal_task
 from brickwork.data.pairs import plain_pairs
+from brickwork.data.picture_classes import is_picture_folder, picture_task
 from brickwork.data.readers import (
     ReadReport,
     column_names,
@@ -34,11 +37,15 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     Raises:
         DataError: the source does not exist or cannot be used; names file, row or column and what to do.
     """
+    if config.source in MULTIMODAL_SETS:
+        return multimodal_task(config, seed)
     if _is_known(config.source):
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
     path = Path(config.source).expanduser()
     if _is_table(path):
         return table_task(path, config, seed)
+    if path.is_dir() and is_picture_folder(path, MARKUP + PLAIN):
+        return picture_task(path, config, seed)
     report = ReadReport()
     pairs = plain_pairs(islice(all_passages(path, report, config.max_passage_words), config.limit))
     report.duplicates += pairs.duplicates
@@ -82,7 +89,7 @@ def read_documents(
 def _is_known(name: str) -> bool:
     """Whether the name is a set that can be loaded; a path of that name in the working folder is not asked
     for: write ``./name`` for it."""
-    return name in TASKS or name in IMAGE_SETS
+    return name in TASKS or name in IMAGE_SETS or name in MULTIMODAL_SETS
 
 
 def _is_table(path: Path) -> bool:
@@ -92,7 +99,7 @@ def _is_table(path: Path) -> bool:
         DataError: it does not exist or is a file of another type.
     """
     if not path.exists():
-        known = [*TASKS, *IMAGE_SETS]
+        known = [*TASKS, *IMAGE_SETS, *MULTIMODAL_SETS]
         listed = {source.name: source for source in catalogue()}
         if str(path) in listed:
             raise DataError(
@@ -165,7 +172,7 @@ def _known_documents(name: str, limit: int | None) -> Iterator[Document]:
         return
     task = load_task(DataConfig(source=name), 0)
     if task.modality != "text":
-        raise DataError(f"'{name}' holds images; documents are texts")
+        raise DataError(f"'{name}' holds {task.modality}s; documents are texts")
     if task.retrieval:
         for found in task.retrieval.values():
             titles = found.titles or [""] * len(found.documents)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 50_000_000
 """Pixels of one picture; a decoder may need eight bytes for each."""
+DEFAULT_SIDE = 32
+"""Height and width of a picture where nothing else is asked for."""
 # Formats that are pixels and nothing else: no PostScript, no plug-in that starts a program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ENDINGS = (

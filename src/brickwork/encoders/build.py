@@ -201,6 +201,30 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
     )
 
 
+def load_published_encoder(backbone: str, revision: str | None, max_tokens: int) -> TextEncoder:
+    """``minilm``, a folder or a hub model with the modules that transformers builds for it, under their own names.
+
+    Slower than :func:`build_text_encoder` for BERT-shaped models, which become our own transformer there; for what other
+    tools have to find again in the published model (adapters). Pooling is the folder's own, or the mean.
+
+    Raises:
+        ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
+        ConfigError: it has fewer positions than ``max_tokens``.
+    """
+    folder = _minilm_folder() if backbone == "minilm" else _backbone_folder(backbone, revision)
+    modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
+    model_folder = folder / modules.get("Transformer", "")
+    if model_folder != folder and not (model_folder / "config.json").is_file():
+        model_folder = folder
+    description = read_json(model_folder / "config.json")
+    if not isinstance(description, dict):
+        raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
+    _at_most("max_tokens", max_tokens, description.get("max_position_embeddings"), folder)
+    pooling = _pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean"
+    body = load_hub_model(model_folder, None)
+    return TextEncoder(body, _folder_tokenizer(model_folder), pooling=pooling, max_tokens=max_tokens)
+
+
 def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
     path = folder / "model.safetensors"
     try:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import torch
+from jaxtyping import Bool, Int64
 from tokenizers import (
     Encoding,
     Regex,
@@ -15,6 +17,7 @@ from tokenizers import (
     processors,
     trainers,
 )
+from torch import Tensor
 
 from brickwork.core.errors import ArtifactError, DataError
 
@@ -92,6 +95,48 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     ends = [(mark, tokenizer.token_to_id(mark)) for mark in (START, END)]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
     return tokenizer
+
+
+def train_text_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE tokenizer that gives every text back as it was: case, spaces, line ends and all.
+
+    ``vocab_size=256`` has one token for each byte. There are no special tokens.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((clean_text(text) for text in texts), trainer)
+    return tokenizer
+
+
+def token_windows(
+    tokenizer: Tokenizer, texts: Sequence[str], context: int
+) -> tuple[Int64[Tensor, "windows tokens"], Bool[Tensor, "windows targets"], list[int]]:
+    """Windows of at most ``context`` + 1 tokens for next-token prediction: ids, which next tokens exist, whose text.
+
+    The windows of a text overlap by one token, so that each token but its first is predicted once. Padding (0) is last.
+    A text of less than two tokens has one window without a next token.
+    """
+    rows: list[list[int]] = []
+    owners: list[int] = []
+    for number, encoding in enumerate(_encode(tokenizer, list(texts), False)):
+        ids = encoding.ids
+        for start in range(0, max(len(ids) - 1, 1), context):
+            rows.append(ids[start : start + context + 1])
+            owners.append(number)
+    length = max((len(row) for row in rows), default=0)
+    padded = torch.zeros(len(rows), max(length, 2), dtype=torch.int64)
+    mask = torch.zeros(len(rows), max(length, 2) - 1, dtype=torch.bool)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[place, : max(len(row) - 1, 0)] = True
+    return padded, mask, owners
 
 
 def encode_texts(

@@ -14,7 +14,9 @@ from brickwork.core.errors import Interrupted
 from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
-    from brickwork.data.types import TaskData
+    from brickwork.data.types import Examples, TaskData
+    from brickwork.training.config import TrainConfig
+    from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
 Scale = Literal["smoke", "small", "gpu"]
@@ -166,21 +168,74 @@ class Workbench:
         self.systems.add(run.system)
         return self.memo(("arm", fingerprint(run)), lambda: self._train(run))
 
+    def train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
+        """The systems of runs that differ in seed, learning rate and weight decay only, trained side by side.
+
+        Each sees all of its training data at every step, at a constant rate (:mod:`brickwork.training.many`); meant for
+        models of a few thousand numbers, of which a sweep would otherwise take as many times as long as one.
+        """
+        from brickwork.core.config import fingerprint
+
+        self.systems |= {run.system for run in runs}
+        return self.memo(("many", *map(fingerprint, runs)), lambda: self._train_many(runs))
+
+    def _train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
+        import time
+
+        from brickwork.core import registry
+        from brickwork.core.seeding import seed_everything
+        from brickwork.training.many import ManyConfig, fit_many
+
+        first = runs[0]
+        self.progress(
+            f"training {len(runs)} of {first.system} ({first.recipe}) at once, {first.train.steps} steps"
+        )
+        data = [self.data(run) for run in runs]
+        systems: list[Any] = []
+        for run, task in zip(runs, data):
+            seed_everything(run.seed)
+            systems.append(registry.load(run.system, "system").build(run.model, task))
+        config = ManyConfig(
+            steps=first.train.steps,
+            learning_rates=tuple(run.train.learning_rate for run in runs),
+            weight_decays=tuple(run.train.weight_decay for run in runs),
+            clip_norm=first.train.clip_norm,
+        )
+        began = time.perf_counter()
+        fit_many(systems, [s.collate(task.train.columns) for s, task in zip(systems, data)], config)
+        seconds = (time.perf_counter() - began) / len(runs)
+        return [
+            Trained(s.eval(), task, first.train.steps * len(task.train), seconds, run.train.learning_rate)
+            for s, task, run in zip(systems, data, runs)
+        ]
+
     def forget(self, run: "RunConfig") -> None:
         """Frees the memory of an arm that no claim will look at again."""
         from brickwork.core.config import fingerprint
 
         self._memo.pop(("arm", fingerprint(run)), None)
 
-    def _train(self, run: "RunConfig") -> Trained:
+    def fit(self, system: Any, data: "Examples", config: "TrainConfig", seed: int) -> "FitResult":
+        """Trains a system that a claim has put together itself, in place, and leaves nothing on disk."""
         import tempfile
 
+        from brickwork.training.loop import fit
+
+        with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
+            try:
+                result = fit(system, data, config, Path(folder) / "run", seed=seed)
+            except Interrupted as error:  # its message speaks of resuming a folder that is about to go
+                message = "interrupted; finished claims are recorded: the same command goes on there"
+                raise Interrupted(message, error.exit_code) from error
+        system.zero_grad()  # as large as the weights, and of no use any more
+        return result
+
+    def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core import registry
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
         from brickwork.core.seeding import seed_everything
         from brickwork.evaluation.fingerprint import code_fingerprint
-        from brickwork.training.loop import fit
 
         data = self.data(run)
         seed_everything(run.seed)
@@ -192,13 +247,7 @@ class Workbench:
             cost = read_json(kept / "cost.json")
             return Trained(system.eval(), data, cost["examples"], cost["seconds"], run.train.learning_rate)
         self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {run.train.steps} steps")
-        with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
-            try:
-                result = fit(system, data.train, run.train, Path(folder) / "run", seed=run.seed)
-            except Interrupted as error:  # its message speaks of resuming a folder that is about to go
-                message = "interrupted; finished claims are recorded: the same command goes on there"
-                raise Interrupted(message, error.exit_code) from error
-        system.zero_grad()  # as large as the weights, and of no use any more
+        result = self.fit(system, data.train, run.train, run.seed)
         examples = result.step * run.train.batch_size
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())

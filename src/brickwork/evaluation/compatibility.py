@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 Search = Literal["identification", "nearest neighbour"]
+SEARCHES: tuple[Search, ...] = get_args(Search)
 MAX_ROWS = 5_000
 TRIPLETS = 20_000
 
@@ -177,14 +178,14 @@ def satisfied_triplets(
         DataError: no query has a gallery row of its class and one of another.
     """
     rng = np.random.default_rng(seed)
-    rows_of = {int(c): np.flatnonzero(gallery_labels == c) for c in np.unique(gallery_labels)}
-    usable = (
-        np.flatnonzero(np.isin(query_labels, list(rows_of))) if len(rows_of) > 1 else np.zeros(0, np.int64)
-    )
+    classes, starts, counts = np.unique(np.sort(gallery_labels), return_index=True, return_counts=True)
+    usable = np.flatnonzero(np.isin(query_labels, classes)) if len(classes) > 1 else np.zeros(0, np.int64)
     if not len(usable):
         raise DataError("no query has gallery rows of its own class and of another; nothing can be compared")
     anchors = rng.choice(usable, size=count)
-    same = np.array([rng.choice(rows_of[int(query_labels[i])]) for i in anchors])
+    own = np.searchsorted(classes, query_labels[anchors])
+    by_class = np.argsort(gallery_labels, kind="stable")
+    same = by_class[starts[own] + (rng.random(count) * counts[own]).astype(np.int64)]
     other = rng.integers(len(gallery_labels), size=count)
     while (clash := gallery_labels[other] == query_labels[anchors]).any():
         other[clash] = rng.integers(len(gallery_labels), size=int(clash.sum()))

@@ -10,11 +10,12 @@ import ast
 import functools
 import hashlib
 import io
+import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from brickwork.evaluation.reach import Place, reached, statements
+from brickwork.evaluation.reach import Place, parsed, reached
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Modules that carry, keep or show what others compute: no number of a result depends on them.
@@ -42,12 +43,12 @@ def code_fingerprint(slugs: Iterable[str], package: Path = _PACKAGE) -> str:
 
 @functools.lru_cache(maxsize=65536)
 def _place_digest(place: Place, _changed: int, package: Path) -> str:
-    lines = _lines(place[0], _changed)
+    unit = parsed(place[0], package).units.get(place[1])
     parts = []
-    for statement in statements(place, package):
-        decorators = getattr(statement, "decorator_list", [])
-        first = min([statement.lineno, *(decorator.lineno for decorator in decorators)])
-        parts.append(normalised("".join(lines[first - 1 : statement.end_lineno])))
+    for number, (first, last) in enumerate(unit.lines if unit is not None else ()):
+        text = textwrap.dedent("".join(_lines(place[0], _changed)[first - 1 : last]))
+        is_head = unit is not None and unit.opens and number == 0
+        parts.append(normalised(f"{text.rstrip()} pass\n" if is_head else text))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -1,10 +1,13 @@
 """Which definitions a system can reach: what its results may depend on, name by name.
 
 Every top-level definition of a system's folder is reached; from each, every name that it uses, through imports (also
-those inside functions) into the definitions of other modules. A class is reached whole. Annotations are not followed:
-they compute nothing. A module that is passed around as a value, or whose name cannot be resolved, is reached whole, and
-statements that bind nothing (they run when a module is imported) belong to every definition of their module. Imports of
-other packages are not looked at.
+those inside functions) into the definitions of other modules. Annotations are not followed: they compute nothing. A
+module that is passed around as a value is reached whole, and statements that bind nothing (they run when a module is
+imported) belong to every definition of their module. Imports of other packages are not looked at.
+
+Of a class without a base from outside, a method or field is reached when some reached code says its name (as an attribute,
+a keyword or a string); special methods always are. A class with a base from outside is reached whole: the base may call
+any of its methods.
 """
 
 import ast
@@ -14,14 +17,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Place = tuple[Path, str]
-"""A file and the name of a definition in it; the name is empty for the statements that bind nothing."""
+"""A file and the name of a definition in it, ``Class.member`` for a part of a class; the name is empty for the statements
+that bind nothing."""
+Lines = tuple[int, int]
+"""First and last line, counted from 1."""
+
+
+@dataclass
+class Unit:
+    """What binds a name: its nodes, the lines that they stand on, and the parts of a class that are units of their own.
+
+    ``opens``: the first lines are the head of a class, whose body is elsewhere.
+    """
+
+    nodes: list[ast.AST] = field(default_factory=list)
+    lines: list[Lines] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
+    opens: bool = False
 
 
 @dataclass
 class Module:
-    """The top level of a file: what each name is bound by, what each import stands for, and all other statements."""
+    """The top level of a file: what each name is bound by, and what each import stands for."""
 
-    units: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Local name → (dotted module, name in it); the name is empty where the module itself is meant."""
 
@@ -33,38 +52,47 @@ def reached(slugs: Iterable[str], package: Path, without: Container[str] = ()) -
         place for folder in folders for file in folder.rglob("*.py") for place in _whole(file, package)
     ]
     found: set[Place] = set()
+    said: set[str] = set()
+    unsaid: dict[str, list[Place]] = {}
     while waiting:
         file, name = place = waiting.pop()
         if place in found or file.relative_to(package).as_posix() in without:
             continue
-        if not name or name in parsed(file, package).units:
+        unit = parsed(file, package).units.get(name)
+        if unit is not None or not name:
             found.add(place)
-        waiting.extend(_links(place, file.stat().st_mtime_ns, package))
+        for member in unit.members if unit is not None else ():
+            if member in said or member.startswith("__"):
+                waiting.append((file, f"{name}.{member}"))
+            else:
+                unsaid.setdefault(member, []).append((file, f"{name}.{member}"))
+        links, words = _links(place, file.stat().st_mtime_ns, package)
+        waiting.extend(links)
+        for word in words - said:
+            waiting.extend(unsaid.pop(word, ()))
+        said |= words
     return sorted(found)
-
-
-@functools.lru_cache(maxsize=65536)
-def _links(place: Place, _changed: int, package: Path) -> tuple[Place, ...]:
-    """Where a definition leads in one step: to the statements that bind nothing, and to all that it uses."""
-    file, name = place
-    module = parsed(file, package)
-    found = [(file, "")]
-    if name not in module.units and name in module.imports:  # handed on from elsewhere
-        found.extend(_targets(module, name, (), package))
-    for statement in module.units.get(name, ()):
-        for used, attributes in _uses(statement, package.name):
-            found.extend(_resolve(file, module, used, attributes, package))
-    return tuple(dict.fromkeys(found))
-
-
-def statements(place: Place, package: Path) -> list[ast.stmt]:
-    """The statements that bind the name of a place (several where it is bound more than once)."""
-    return parsed(place[0], package).units.get(place[1], [])
 
 
 def parsed(file: Path, package: Path) -> Module:
     """The top level of a file, read again when it changes."""
     return _parsed(file, file.stat().st_mtime_ns, package.name)
+
+
+@functools.lru_cache(maxsize=65536)
+def _links(place: Place, _changed: int, package: Path) -> tuple[tuple[Place, ...], frozenset[str]]:
+    """Where a definition leads in one step (to the statements that bind nothing, and to all that it uses), and every
+    word by which it may ask for a member of something."""
+    file, name = place
+    module = parsed(file, package)
+    found = [(file, "")]
+    if name not in module.units and name in module.imports:  # handed on from elsewhere
+        found.extend(_targets(module, name, (), package))
+    nodes = module.units[name].nodes if name in module.units else []
+    for node in nodes:
+        for used, attributes in _uses(node, package.name):
+            found.extend(_resolve(file, module, used, attributes, package))
+    return tuple(dict.fromkeys(found)), frozenset(word for node in nodes for word in _words(node))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -76,10 +104,48 @@ def _parsed(file: Path, _changed: int, package: str) -> Module:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             for local, target in _bound(statement, package):
                 module.imports[local] = target
-            continue
-        for name in _names(statement) or [""]:
-            module.units.setdefault(name, []).append(statement)
+        elif isinstance(statement, ast.ClassDef) and _can_be_split(statement, module):
+            _split(statement, module)
+        else:
+            for name in _names(statement) or [""]:
+                _bind(module, name, statement)
     return module
+
+
+def _bind(module: Module, name: str, statement: ast.stmt) -> None:
+    unit = module.units.setdefault(name, Unit())
+    unit.nodes.append(statement)
+    unit.lines.append((_first_line(statement), statement.end_lineno or statement.lineno))
+
+
+def _can_be_split(statement: ast.ClassDef, module: Module) -> bool:
+    """Whether all bases are of this package (or there are none) and the body stands on lines of its own."""
+    bases = [base.id if isinstance(base, ast.Name) else "" for base in statement.bases]
+    known = all(base in module.units or base in module.imports for base in bases)
+    return known and _first_line(statement.body[0]) > statement.lineno
+
+
+def _split(statement: ast.ClassDef, module: Module) -> None:
+    head = Unit(opens=True)
+    head.nodes += [*statement.decorator_list, *statement.bases, *statement.keywords]
+    head.lines.append((_first_line(statement), _first_line(statement.body[0]) - 1))
+    module.units[statement.name] = head
+    for part in statement.body:
+        if _is_prose(part):
+            continue
+        names = _names(part)
+        if not names:
+            head.nodes.append(part)
+            head.lines.append((_first_line(part), part.end_lineno or part.lineno))
+        for name in names:
+            if name not in head.members:
+                head.members.append(name)
+            _bind(module, f"{statement.name}.{name}", part)
+
+
+def _first_line(statement: ast.stmt) -> int:
+    decorators = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _is_prose(node: ast.AST) -> bool:
@@ -113,6 +179,17 @@ def _bound(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[tup
     for alias in statement.names:
         if alias.name.split(".")[0] == package:
             yield alias.asname or alias.name, (alias.name, "")
+
+
+def _words(node: ast.AST) -> Iterator[str]:
+    """Attributes, keywords, and strings that could be names."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute):
+            yield part.attr
+        elif isinstance(part, ast.keyword) and part.arg:
+            yield part.arg
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value.isidentifier():
+            yield part.value
 
 
 def _uses(node: ast.AST, package: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -10,8 +10,8 @@ from brickwork.core.errors import ArtifactError, DataError
 from brickwork.core.files import atomic_folder, os_errors
 from brickwork.index.encoding import encoded_batches
 from brickwork.index.index import Index
-from brickwork.index.local import Batch, LocalBackend, check_free
-from brickwork.index.maintenance import check_kind
+from brickwork.index.local import Batch, LocalBackend
+from brickwork.index.maintenance import check_free, check_kind
 from brickwork.index.manifest import (
     MANIFEST,
     MODEL,

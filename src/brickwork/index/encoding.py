@@ -104,7 +104,7 @@ def encode_queries(
     vectors = np.zeros((len(queries), representation.axes.full_dim), dtype=np.float32)
     said = [row for row, text in enumerate(texts) if text.strip()]
     if said:
-        if not hasattr(representation.encoder, "tokenize"):
+        if getattr(representation.encoder, "kind", "text") == "image":
             raise ConfigError("this model encodes pictures only: search with a picture (--image FILE)")
         vectors[said] = representation.encode([texts[row] for row in said], layers=layers)
     if images:

@@ -17,11 +17,12 @@ from jaxtyping import Float
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.index.answers import Answer, Hit
-from brickwork.index.encoding import Query, encode_queries, encoded_batches
+from brickwork.index.encoding import Query, encode_documents, encode_queries, encoded_batches
 from brickwork.index.filters import Filter, parse_filter
 from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.plans import choose_plan
+from brickwork.index.replacement import check_successor, replace_beside_store
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Backend, Contents, Found, Mode, Plan, Stage, Statistics
@@ -34,18 +35,31 @@ if TYPE_CHECKING:
 class Index:
     """An opened index. Vectors are read when their depth is first searched, the model at the first query."""
 
-    def __init__(self, folder: Path, backend: Backend, representation: "Representation | None" = None):
+    def __init__(
+        self,
+        folder: Path,
+        backend: Backend,
+        representation: "Representation | None" = None,
+        *,
+        successor: bool = False,
+    ):
         self.folder = folder
         self.backend = backend
         self._representation = representation
+        self._successor = successor  # whether the model in use is a later one than that of the contents
 
     def __len__(self) -> int:
         return len(self.backend)
 
     @property
     def contents(self) -> Contents:
-        """What the vectors are: model, sizes, depths."""
+        """What the vectors are: the model that the index was made with, sizes, depths."""
         return self.backend.contents
+
+    @property
+    def model(self) -> str:
+        """The fingerprint of the model in the folder: that of the contents, or the last that took over from it."""
+        return self._manifest().model_now
 
     @property
     def axes(self) -> ElasticAxes:
@@ -125,7 +139,7 @@ class Index:
         )
         model = self.representation  # the first call loads it, which is no part of encoding
         started = time.perf_counter()
-        asked, cut = encode_queries(model, wanted, layers)
+        asked, cut = encode_queries(model, wanted, model.axes.num_layers if self._successor else layers)
         encoded = time.perf_counter()
         found = self.backend.search(asked, chosen, layers=layers, where=condition)
         scanned = time.perf_counter()
@@ -168,8 +182,42 @@ class Index:
         """As :meth:`add`; documents whose id is there take the place of the old ones."""
         return self._write(documents, "upsert", progress)
 
+    def replace_model(self) -> bool:
+        """Puts the model that the index was opened with in the place of the one that is in its folder.
+
+        The vectors that are there stay; queries, also those of other processes, and new documents are encoded by it.
+        Returns whether there was anything to do. Changes of the documents do this first.
+
+        Raises:
+            ArtifactError: the model was not trained to replace the one that is there.
+            ResourceError: another process writes there; no permission; the disk is full.
+        """
+        given = self._representation
+        if given is None or not self._successor or given.fingerprint == self.model:
+            self.refresh()  # another process may have put a model in its place
+            return False
+        if isinstance(self.backend, LocalBackend):
+            self.backend.replace_model(given)
+        else:
+            replace_beside_store(self.folder, given)
+        return True
+
+    def encode(self, documents: Sequence["Document"]) -> dict[int, np.ndarray]:
+        """Unit vectors of documents by stored depth, as :meth:`add` would store them."""
+        return self._stored(encode_documents(self.representation, documents, self._layers))
+
+    @property
+    def _layers(self) -> Sequence[int]:
+        """The layers of the model in use whose vectors are stored, in the order of the depths that they are stored as."""
+        return (self.representation.axes.num_layers,) if self._successor else self.contents.depths
+
+    def _stored(self, vectors: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        return {depth: vectors[layer] for depth, layer in zip(self.contents.depths, self._layers)}
+
     def _write(self, documents: Iterable["Document"], mode: Mode, progress: bool) -> int:
-        batches = encoded_batches(self.representation, documents, self.contents.depths, progress=progress)
+        self.replace_model()
+        encoded = encoded_batches(self.representation, documents, self._layers, progress=progress)
+        batches = ((batch, self._stored(vectors)) for batch, vectors in encoded)
         if isinstance(self.backend, LocalBackend):
             return self.backend.write(batches, mode=mode)
         write = {"add": self.backend.add, "update": self.backend.update, "upsert": self.backend.upsert}[mode]
@@ -207,10 +255,11 @@ class Index:
         """Sees what other processes changed since; returns whether there was anything."""
         if not isinstance(self.backend, LocalBackend):
             return False
-        model = self.backend.manifest.model, self.contents.model
+        model = self.backend.manifest.model, self.model
         changed = self.backend.refresh()
-        if (self.backend.manifest.model, self.contents.model) != model:
+        if (self.backend.manifest.model, self.model) != model:
             self._representation = None
+            self._successor = bool(self.backend.manifest.versions)
         return changed
 
     def statistics(self) -> Statistics:
@@ -245,22 +294,21 @@ def open_index(
 ) -> Index:
     """Opens an index; ``verify`` compares the hash of every file in it with the recorded one.
 
-    ``representation`` saves loading the copy of the model in the folder; it must be the same model.
+    ``representation`` saves loading the copy of the model in the folder; it must be the same model, or one that was
+    trained to replace it: then it encodes the queries, and with :meth:`Index.replace_model` takes over.
 
     Raises:
         ArtifactError: not an index, a newer format, a damaged or missing file, or another model than the one
-            that built it.
+            that built it that cannot replace it (also: vectors of another length).
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    if representation is not None and representation.fingerprint != manifest.contents.model:
-        raise ArtifactError(
-            f"{folder} was built with model {manifest.contents.model}, not {representation.fingerprint}: "
-            "vectors of two models cannot be compared; give the model that built it, of which there is a copy in the "
-            "index, or build an index with this model"
-        )
+    successor = bool(manifest.versions)
+    if representation is not None and representation.fingerprint != manifest.model_now:
+        check_successor(folder, manifest, representation)
+        successor = True
     if not manifest.store:
-        return Index(folder, LocalBackend.open(folder, verify=verify), representation)
+        return Index(folder, LocalBackend.open(folder, verify=verify), representation, successor=successor)
     from brickwork.index.backends import open_backend
 
     for name, entry in manifest.files.items():
@@ -271,4 +319,4 @@ def open_index(
             f"{manifest.store} holds vectors of model {backend.contents.model}, {folder} is of "
             f"{manifest.contents.model}: they do not belong together; build the index anew"
         )
-    return Index(folder, backend, representation)
+    return Index(folder, backend, representation, successor=successor)

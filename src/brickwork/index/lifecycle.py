@@ -5,7 +5,7 @@ whose own hash is right; the others are named. A damaged manifest is taken from 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from brickwork.index.salvage import readable_rows
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot
 from brickwork.index.store import DocumentStore, batches, mapped_vectors
+from brickwork.index.versions import as_stretches, version_of_rows
 
 if TYPE_CHECKING:
     from brickwork.representation.model import Representation
@@ -200,7 +201,7 @@ class _Repair:
         old = self.manifest.model
         if not any(name.startswith(f"{old}/") for name in self.bad):
             return old
-        wanted = self.manifest.contents.model
+        wanted = self.manifest.model_now
         if self.given is None or self.given.fingerprint != wanted:
             raise ArtifactError(
                 f"the model in {self.folder / old} is damaged and cannot be made anew; give a good copy of it, "
@@ -216,9 +217,9 @@ class _Repair:
             from brickwork.representation.model import load
 
             self.given = load(self.folder / self.manifest.model)
-        if self.given.fingerprint != self.manifest.contents.model:
+        if self.given.fingerprint != self.manifest.model_now:
             raise ArtifactError(
-                f"{self.folder} was built with model {self.manifest.contents.model}, not {self.given.fingerprint}; "
+                f"{self.folder} was built with model {self.manifest.model_now}, not {self.given.fingerprint}; "
                 "give that one, or leave --model out"
             )
         return self.given
@@ -247,9 +248,17 @@ class _Repair:
         name = f"{self.manifest.generation + 1:08d}-{number:04d}"
         made = write_segment(self.folder, name, self.manifest, self._batches(entry, rows, documents))
         if made is not None:
+            made = replace(made, versions=self._versions(entry, rows))
             self.segments.append(made)
             self.removed.append(marks[rows])
             self.files |= file_entries(self.folder, segment_files(made))
+
+    def _versions(self, entry: SegmentEntry, rows: np.ndarray) -> tuple[tuple[int, ...], ...]:
+        """The stretches of a segment that is written anew: vectors that were lost are made by the model of now."""
+        made_by = version_of_rows(entry.versions, entry.rows)[rows]
+        if any(name in self.bad for names in entry.vectors.values() for name in names):
+            made_by = np.full(len(rows), len(self.manifest.versions), dtype=np.int64)
+        return as_stretches(made_by)
 
     def _rows(self, entry: SegmentEntry) -> tuple[np.ndarray, list[Document]]:
         """The rows of a segment whose documents are good, and these."""
@@ -274,7 +283,10 @@ class _Repair:
             some = [documents[place] for place in places]
             vectors = {depth: matrix[rows[places]] for depth, matrix in good.items()}
             if missing:
-                vectors |= encode_documents(self._representation(), some, missing)
+                model = self._representation()
+                # A model that took over an index gives the vectors of its one depth at its own full depth.
+                layers = [model.axes.num_layers] if self.manifest.versions else missing
+                vectors |= dict(zip(missing, encode_documents(model, some, layers).values()))
             yield some, vectors
 
     def _mapped(self, name: str) -> np.ndarray:

@@ -21,6 +21,8 @@ from brickwork.core.files import FolderLock
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
 from brickwork.index.maintenance import (
+    check_free,
+    emptied,
     first_to_merge,
     measured,
     merged,
@@ -42,6 +44,7 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.planning import Frontier
+from brickwork.index.replacement import made_now, succeeded
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
@@ -49,6 +52,7 @@ from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check
 
 if TYPE_CHECKING:
     from brickwork.index.filters import Filter
+    from brickwork.representation.model import Representation
 
 Batch = tuple[Sequence[Document], Mapping[int, np.ndarray]]
 
@@ -250,9 +254,7 @@ class LocalBackend:
             DataError: no documents, an id that comes twice, or a vector that is not finite.
         """
         with self.writing("building the index"):
-            fresh = replace(
-                self.manifest, contents=contents, kind=kind, reason="", segments=(), shortlists=()
-            )
+            fresh = emptied(self.manifest, contents, kind)
             entry = self._segment(batches, fresh, None, [])
             if entry is None:
                 raise DataError("there are no documents to index; check the path and the columns")
@@ -262,6 +264,16 @@ class LocalBackend:
             self.commit(with_files(fresh, files, segments=(entry,), model=model))
             self._shortlists()
         return entry.rows
+
+    def replace_model(self, representation: "Representation") -> None:
+        """Has queries and new documents encoded by a compatible successor from now on; no vector changes.
+
+        Raises:
+            ArtifactError: the model cannot replace the one that is here.
+        """
+        with self.writing("replacing the model"):
+            if self.manifest.model_now != representation.fingerprint:
+                self.commit(succeeded(self.folder, self.manifest, representation))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents.
@@ -338,7 +350,8 @@ class LocalBackend:
                 if documents:
                     yield documents, vectors
 
-        return write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        entry = write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        return None if entry is None else made_now(entry, manifest)
 
     def _removed(
         self, rows: Sequence[int] | Int[np.ndarray, " rows"], total: int
@@ -382,13 +395,3 @@ class LocalBackend:
             manifest = with_shortlists(self.folder, self._snapshot)
             if manifest.files != self.manifest.files or manifest.reason != self.manifest.reason:
                 self.commit(manifest)
-
-
-def check_free(folder: Path) -> None:
-    """Refuses a folder that holds something else than an index.
-
-    Raises:
-        ConfigError: names the folder.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not an index; choose another folder")

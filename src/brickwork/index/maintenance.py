@@ -6,6 +6,7 @@ Nothing here changes what a search finds, and nothing counts before the manifest
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from brickwork.index.segments import Segment, write_segment
 from brickwork.index.shortlists import Shortlist, build_shortlist
 from brickwork.index.snapshot import Snapshot
 from brickwork.index.types import KINDS, Contents, Kind
+from brickwork.index.versions import as_stretches, version_of_rows
 
 MOST_REMOVED = 0.3
 MOST_SEGMENTS = 32
@@ -79,6 +81,9 @@ def merged(folder: Path, snapshot: Snapshot, first: int) -> Manifest | None:
 
     manifest = snapshot.manifest
     entry = write_segment(folder, f"{manifest.generation + 1:08d}", manifest, parts(), copy=True)
+    if entry is not None and manifest.versions:
+        kept = [version_of_rows(segment.entry.versions, len(segment))[rows] for segment, rows in parts()]
+        entry = replace(entry, versions=as_stretches(np.concatenate(kept)))
     segments = (*manifest.segments[:first], *([] if entry is None else [entry]))
     files = {} if entry is None else file_entries(folder, segment_files(entry))
     name = ""
@@ -155,6 +160,22 @@ def check_kind(kind: str) -> None:
     """
     if kind not in ("auto", *KINDS):
         raise ConfigError(f"kind={kind!r} is unknown; choose one of auto, {', '.join(KINDS)}")
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than an index.
+
+    Raises:
+        ConfigError: names the folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not an index; choose another folder")
+
+
+def emptied(manifest: Manifest, contents: Contents, kind: str) -> Manifest:
+    """The manifest of an index that is built anew in the same place: nothing of what was there counts."""
+    gone: dict[str, Any] = {"reason": "", "segments": (), "shortlists": (), "versions": ()}
+    return replace(manifest, contents=contents, kind=kind, **gone)
 
 
 def remove_unnamed(folder: Path, manifest: Manifest) -> None:

@@ -29,7 +29,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 from brickwork.core.files import read_json, sha256_file, write_json
 from brickwork.index.types import Contents, Kind
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
 MODEL = "model"
@@ -49,11 +49,15 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentEntry:
-    """Rows that were written together: the file of their documents, and those of the vectors by depth."""
+    """Rows that were written together: the file of their documents, and those of the vectors by depth.
+
+    ``versions``: stretches (version, rows) where later models than the index's first made some of the vectors.
+    """
 
     rows: int
     documents: str
     vectors: dict[str, tuple[str, ...]]
+    versions: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,8 @@ class Manifest:
     """What an index holds. ``store`` is the location of documents and vectors that are not in the folder.
 
     ``kind`` is what was asked for when the index was made, ``reason`` why its shortlists are what they are;
-    ``frontiers`` are the files that tell, for each depth, what searches found and cost.
+    ``frontiers`` are the files that tell, for each depth, what searches found and cost. ``versions`` are the
+    fingerprints of the models that took over from the one of ``contents``, the oldest first.
     """
 
     format: int = FORMAT
@@ -86,12 +91,18 @@ class Manifest:
     shortlists: tuple[ShortlistEntry, ...] = ()
     frontiers: dict[str, str] = field(default_factory=dict)
     model: str = MODEL
+    versions: tuple[str, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """Rows of all segments, removed ones included."""
         return sum(segment.rows for segment in self.segments)
+
+    @property
+    def model_now(self) -> str:
+        """The fingerprint of the model that encodes queries and new documents."""
+        return self.versions[-1] if self.versions else self.contents.model
 
 
 def _checksum(values: dict[str, Any]) -> str:
@@ -129,7 +140,7 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
             "update Brickwork (pip install --upgrade brickwork), or build the index anew"
         )
     try:
-        if found == FORMAT and values.pop("checksum", None) != _checksum(values):
+        if found > 1 and values.pop("checksum", None) != _checksum(values):
             raise ArtifactError(
                 f"{path} is damaged: its checksum is not the recorded one; {REPAIR.format(folder=folder)}"
             )
@@ -168,7 +179,12 @@ def _from_format_1(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-_MIGRATIONS = {1: _from_format_1}
+def _from_format_2(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Format 2 knew one model."""
+    return {**values, "format": 3}
+
+
+_MIGRATIONS = {1: _from_format_1, 2: _from_format_2}
 
 
 def _inside(folder: Path, name: str) -> bool:
@@ -194,6 +210,10 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: {unlisted[0]} has no size and hash in it")
     if any(set(segment.vectors) != depths or segment.rows < 1 for segment in manifest.segments):
         raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has other depths than the index")
+    for segment in manifest.segments:
+        whole = not segment.versions or sum(rows for _, rows in segment.versions) == segment.rows
+        if not whole or any(not 0 <= v <= len(manifest.versions) for v, _ in segment.versions):
+            raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has versions that there are not")
 
 
 def is_model_folder(name: str) -> bool:

@@ -29,6 +29,7 @@ from brickwork.index.planning import Frontier
 from brickwork.index.segments import Segment
 from brickwork.index.store import text_hash
 from brickwork.index.types import Statistics
+from brickwork.index.versions import version_of_rows
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
@@ -207,14 +208,20 @@ class Snapshot:
             )
 
     def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
-        """For each of the documents whose text is here already, by place: the vectors of that text by depth."""
+        """For each of the documents whose text is here already, by place: the vectors of that text by depth.
+
+        Only vectors by the model of now, where an index has several.
+        """
         hashes = np.array([text_hash(document) for document in documents], dtype="V16")
         found: dict[int, dict[int, np.ndarray]] = {}
         for _, segment in self.parts():
             known, order = segment.sorted_hashes
             places = np.minimum(np.searchsorted(known, hashes.view("S16")), len(known) - 1)
+            made_by = version_of_rows(segment.entry.versions, len(segment))
             for number in np.flatnonzero(known[places] == hashes.view("S16")).tolist():
                 row = order[places[number]]
+                if made_by[row] < len(self.manifest.versions):
+                    continue  # what is written anew is encoded by the model of now
                 found[number] = {
                     depth: segment.flat(depth).vectors[row] for depth in self.manifest.contents.depths
                 }
@@ -239,7 +246,19 @@ class Snapshot:
             kinds=tuple(kinds),
             bytes=sizes,
             fields=tuple(sorted(self.fields())),
+            versions=self._versions(),
         )
+
+    def _versions(self) -> dict[str, int]:
+        """Documents by the model that made their vectors; nothing where all are by one that was never replaced."""
+        names = (self.manifest.contents.model, *self.manifest.versions)
+        if len(names) == 1:
+            return {}
+        made_by = [version_of_rows(segment.entry.versions, len(segment)) for segment in self.segments]
+        counts = np.bincount(
+            np.concatenate([np.zeros(0, np.int64), *made_by])[self.live_rows()], minlength=len(names)
+        )
+        return dict(zip(names, counts.tolist()))
 
 
 def newest(folder: Path, old: Snapshot | None, *, verify: bool) -> Snapshot:

@@ -8,7 +8,6 @@ import numpy as np
 
 from brickwork.core.errors import DataError
 from brickwork.encoders.tokenization import clean_text
-from brickwork.index.encoding import encode_documents
 from brickwork.index.local import LocalBackend
 from brickwork.index.store import batches, stored_form
 
@@ -40,6 +39,7 @@ def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = Fa
     Raises:
         DataError: an id that comes twice, or no documents at all (an index is not emptied by a wrong path).
     """
+    index.replace_model()
     known = set(index.backend.ids())
     seen: set[str] = set()
     added = updated = encoded = 0
@@ -83,7 +83,7 @@ def _write(index: "Index", documents: Sequence["Document"]) -> int:
         for depth in depths:
             vectors[depth][number] = found[depth]
     for some in batches(new, 512):
-        made = encode_documents(index.representation, [documents[number] for number in some], depths)
+        made = index.encode([documents[number] for number in some])
         for depth in depths:
             vectors[depth][some] = made[depth]
     index.backend.upsert(documents, vectors)

@@ -73,6 +73,8 @@ class Statistics:
     """What an index holds: ``bytes`` by part (documents, vectors, kinds), ``fields`` that filters can name.
 
     ``duplicates``: documents whose title and text an earlier one has too, where the backend counts them.
+    ``versions``: documents by the fingerprint of the model that made their vectors, where several did and the backend
+    keeps that.
     """
 
     documents: int
@@ -81,6 +83,7 @@ class Statistics:
     kinds: tuple[Kind, ...] = ("flat",)
     bytes: dict[str, int] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

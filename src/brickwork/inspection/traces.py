@@ -49,9 +49,11 @@ class TracePart:
 def trace_part(trace: Trace) -> TracePart:
     """What the page shows of a trace.
 
-    ``load``: (module, mean, share of the largest mean), in the modules' order. Times beyond 64 steps are averaged.
+    ``load``: (module, mean, share of the largest mean), in the modules' order; of contributions, the mean of their sizes,
+    since those of several rows cancel. Times beyond 64 steps are averaged.
     """
-    mean = trace.usage.mean(0) if len(trace.usage) else np.zeros(len(trace.modules))
+    usage = trace.usage if trace.unit == "share" else np.abs(trace.usage)
+    mean = usage.mean(0) if len(usage) else np.zeros(len(trace.modules))
     top = float(np.abs(mean).max(initial=0.0)) or 1.0
     maps = []
     if trace.domain is not None and len(set(trace.domain)) > 1:
@@ -80,7 +82,8 @@ def _over_time(trace: Trace) -> HeatMap:
 def _sentence(trace: Trace, mean: np.ndarray) -> str:
     """How even the use is, in words; nothing where numbers are not shares."""
     if trace.unit != "share" or len(mean) < 2 or mean.sum() <= 0:
-        return f"Mean {trace.unit} of each module over {len(trace.usage):,} rows."
+        what = "share" if trace.unit == "share" else f"size of the {trace.unit}"
+        return f"Mean {what} of each module over {len(trace.usage):,} rows."
     share = mean / mean.sum()
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum() / np.log(len(share)))
     dead = int((share < 0.1 / len(share)).sum())

@@ -27,10 +27,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from brickwork.core.elastic import NestedSampler
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import LossOutput
 from brickwork.objectives.distillation import feature_kl, mse, principal_target
-from brickwork.objectives.nested import BaseLoss, NestedSampler, cut
+from brickwork.objectives.nested import BaseLoss, cut
 
 Variant = Literal["2dmse", "2dmse_weighted", "ese", "adaptive_layer", "starbucks"]
 LayerWeighting = Literal["uniform", "log", "linear"]

@@ -5,15 +5,12 @@ full, unnormalised vector and normalised afterwards. Depth and width together: o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from brickwork.core.seeding import generator_for
 from brickwork.core.types import LossOutput
 
 BaseLoss = Callable[..., Tensor]
@@ -62,24 +59,3 @@ def nested_loss(
 def cut(z: Any, dim: int) -> Any:
     """The first ``dim`` numbers of each vector; None stays None."""
     return None if z is None else z[..., :dim]
-
-
-@dataclass(frozen=True)
-class NestedSampler:
-    """Which sizes a step trains. A pure function of (seed, step, name), so it resumes by itself."""
-
-    seed: int
-
-    def choose(self, sizes: Sequence[int], step: int, name: str, count: int = 1) -> tuple[int, ...]:
-        """``count`` different members of ``sizes``, ascending, uniformly; all of them if there are no more.
-
-        Draws under different names are independent.
-        """
-        order = torch.randperm(len(sizes), generator=generator_for(self.seed, step, name))
-        return tuple(sorted(sizes[i] for i in order[:count].tolist()))
-
-    def nested_dims(self, dims: Sequence[int], step: int, count: int | None) -> tuple[int, ...]:
-        """The full width and ``count − 1`` of the smaller ones; None: all."""
-        if count is None or count >= len(dims):
-            return tuple(dims)
-        return (*self.choose(dims[:-1], step, "dims", count - 1), dims[-1])

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Response, Security
@@ -27,6 +27,9 @@ from brickwork.service.middleware import Gate
 from brickwork.service.pages import API_PAGE_POLICY, PAGE, api_page
 from brickwork.service.serving import EmbedWork, SearchWork, Served, as_base64
 from brickwork.service.state import ClientLeft, Service
+
+if TYPE_CHECKING:
+    from brickwork.index.encoding import Query
 
 _FEW_TEXTS = 16
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -136,12 +139,13 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 )
             dim, layers = body.dim, body.layers
             _size(served, "dim", dim, layers)
-            queries = [body.query] if isinstance(body.query, str) else body.query
-            tokens = await service.tokenize(served, queries, "query")
+            queries = await _queries(service, served, body)
+            texts = [query if isinstance(query, str) else query.text for query in queries]
+            tokens = await service.tokenize(served, texts, "query")
             names = ("shortlist", "where", "recall", "budget_ms")
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
             asked = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
-            work = Work(asked.key, tokens.lengths.tolist(), asked)
+            work = Work(asked.key, tokens.lengths.clamp(min=1).tolist(), asked)
             _note(request, work, len(tokens.ids))
             results = await service.do(work, request)
             request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
@@ -278,6 +282,30 @@ def _size(served: Served, name: str, dim: int | None, layers: int | None) -> tup
                 code="invalid_value",
             )
     return axes.resolve(dim, layers)[:2]
+
+
+async def _queries(service: Service, served: Served, body: schemas.SearchRequest) -> "list[str | Query]":
+    """What to look for: each query, with the picture where there is one.
+
+    Raises:
+        ApiError: 400, for neither, for a picture that cannot be used, or a weight that has no effect.
+    """
+    from brickwork.index.encoding import Query
+
+    texts = [body.query] if isinstance(body.query, str) else body.query or []
+    if not texts and body.image is None:
+        raise ApiError(400, "'query' is missing.", param="query", code="missing_required_parameter")
+    if body.text_weight is not None and (not texts or body.image is None):
+        message = "'text_weight' has an effect only with a query and an image; leave it out."
+        raise ApiError(400, message, param="text_weight", code="invalid_value")
+    if body.image is None:
+        return list(texts)
+    try:
+        image = await service.aside(served.picture, body.image)
+    except BrickworkError as error:
+        raise ApiError(400, f"'image': {error}.", param="image", code="invalid_value") from error
+    weight = 1.0 if body.text_weight is None else body.text_weight
+    return [Query(text, image, weight) for text in texts or [""]]
 
 
 def _note(request: Request, work: Work, tokens: int) -> None:

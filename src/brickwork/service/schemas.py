@@ -126,7 +126,24 @@ class SearchRequest(BaseModel):
         json_schema_extra={"examples": [{"query": "how do I resume a run?", "top": 5, "dim": 96}]},
     )
 
-    query: Annotated[Queries, Field(description="A query or a list of queries.")]
+    query: Annotated[
+        Queries | None, Field(description="A query or a list of queries; may be left out with an image.")
+    ] = None
+    image: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="A picture file (PNG, JPEG, WebP …) in base64 to look for, alone or together with each query; "
+            "for models with an image_shape.",
+        ),
+    ] = None
+    text_weight: Annotated[
+        float | None,
+        Field(
+            description="With both: how much of the query is added to the image, 1 if left out; below 0 takes away."
+        ),
+        BeforeValidator(_finite),
+    ] = None
     top: Annotated[int, Field(ge=1, le=MAX_TOP, strict=True, description="Results for each query.")] = 10
     dim: Annotated[Size | None, Field(description="Numbers of each vector to compare.")] = None
     layers: Annotated[
@@ -192,7 +209,8 @@ class SearchResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """OpenAI's entry, and the sizes; ``depths`` and ``fields`` are those that a search can ask for."""
+    """OpenAI's entry, and the sizes; ``depths`` and ``fields`` are those that a search can ask for. ``image_shape``: height,
+    width and channels that pictures are scaled to, where the model encodes any."""
 
     id: str
     object: Literal["model"]
@@ -202,6 +220,7 @@ class Model(BaseModel):
     dims: list[int]
     layers: list[int]
     max_tokens: int | None
+    image_shape: list[int] | None = None
     documents: int | None = None
     depths: list[int] | None = None
     fields: list[str] | None = None

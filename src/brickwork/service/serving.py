@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
-from brickwork.core.errors import ConfigError, DataError, NonFiniteError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.text import join_tokens
 from brickwork.encoders.tokenization import encode_texts
-from brickwork.index.manifest import MANIFEST
+from brickwork.index.manifest import MANIFEST, read_manifest
 from brickwork.representation.batches import fill_up
 from brickwork.representation.inference import device_of, for_inference
 from brickwork.service.batching import Piece
 
 if TYPE_CHECKING:
+    from brickwork.index.encoding import Query
     from brickwork.index.index import Answer, Index
     from brickwork.representation.model import Representation
 
@@ -74,6 +76,30 @@ class Served:
                     )
         return tokens
 
+    def picture(self, encoded: str) -> UInt8[np.ndarray, "height width channels"]:
+        """A picture file in base64 as the model takes it.
+
+        Raises:
+            ConfigError: the model encodes no pictures.
+            DataError: no base64, no picture, a damaged one, or one of too many pixels.
+        """
+        from brickwork.data.pictures import decode
+        from brickwork.index.encoding import image_shape
+
+        shape = image_shape(self.representation)
+        if shape is None:
+            raise ConfigError("this server's model encodes texts only: leave the image out")
+        try:
+            content = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            raise DataError(
+                "the image is not in base64; send the bytes of the file, and no data: URL"
+            ) from None
+        try:
+            return decode(io.BytesIO(content), shape)
+        except DataError as error:
+            raise DataError(f"the image cannot be used: {error}") from None
+
     def vectors(self, tokens: TokenBatch, layers: int) -> Float32[np.ndarray, "texts width"]:
         """One pass: full width, not normalised."""
         with torch.inference_mode():
@@ -82,6 +108,8 @@ class Served:
 
     def describe(self) -> dict[str, Any]:
         """The entry in the list of models; the index is asked, so this is for the thread of the batches."""
+        from brickwork.index.encoding import image_shape
+
         axes = self.representation.axes
         entry: dict[str, Any] = {
             "id": self.id,
@@ -92,6 +120,7 @@ class Served:
             "dims": axes.dims,
             "layers": axes.layers,
             "max_tokens": self.max_tokens,
+            "image_shape": image_shape(self.representation),
         }
         if self.index is not None:
             entry["documents"] = len(self.index)
@@ -134,7 +163,7 @@ class SearchWork:
     """Queries to answer from the index, with the options of the search."""
 
     served: Served
-    queries: Sequence[str]
+    queries: "Sequence[str | Query]"
     top: int
     options: dict[str, Any]
 
@@ -145,8 +174,10 @@ class SearchWork:
     def run(self, pieces: list[Piece]) -> "list[tuple[Answer, list[Any], int]]":
         """The answer to the whole batch, the hits of each piece, and how many documents there are."""
         assert self.served.index is not None
-        texts = [text for piece in pieces for text in piece.work.request.queries[piece.start : piece.stop]]
-        answer = self.served.index.answer(texts, self.top, **self.options)
+        queries = [
+            query for piece in pieces for query in piece.work.request.queries[piece.start : piece.stop]
+        ]
+        answer = self.served.index.answer(queries, self.top, **self.options)
         results, start, count = [], 0, len(self.served.index)
         for piece in pieces:
             stop = start + piece.stop - piece.start
@@ -192,6 +223,14 @@ def state_on_disk(target: str) -> str | None:
     except OSError:
         return None
     return hashlib.sha256(content).hexdigest()
+
+
+def model_on_disk(target: str) -> str | None:
+    """The fingerprint of the model that the newest state of the index is searched with; ``None`` if it cannot be read."""
+    try:
+        return read_manifest(Path(target)).model_now
+    except ArtifactError:
+        return None
 
 
 def as_base64(vector: Float32[np.ndarray, " dim"]) -> str:

@@ -19,7 +19,7 @@ from brickwork.service.config import ServiceConfig
 from brickwork.service.errors import ApiError
 from brickwork.service.logs import log
 from brickwork.service.metrics import Metrics
-from brickwork.service.serving import Served, load_served, state_on_disk
+from brickwork.service.serving import Served, load_served, model_on_disk, state_on_disk
 
 T = TypeVar("T")
 # Texts of so many characters in all are tokenised where they are; for more, the event loop would stand still.
@@ -213,13 +213,17 @@ class Service:
             return
         served = self.served
         assert served.index is not None
+        if await self.aside(model_on_disk, self.config.target) != served.fingerprint:
+            # Another model took over: it is loaded beside the old one, which answers until then.
+            await self.reload_quietly()
+            return
         try:
             await self.between(served.index.refresh)
         except BrickworkError as error:
             log("refresh_failed", level=logging.WARNING, reason=str(error))
             await self.reload_quietly()
             return
-        if served.index.contents.model != served.fingerprint:  # built anew, with another model
+        if served.index.model != served.fingerprint:  # replaced just now
             await self.reload_quietly()
             return
         self._seen = seen

@@ -96,7 +96,9 @@ class StandInIndex:
     """An opened index that returns made-up hits."""
 
     contents = Contents(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
+    model = "abc"
     reason = "flat: few documents"
+    model = "abc"
 
     def __init__(self):
         self.asked = []
@@ -299,7 +301,12 @@ def trained(monkeypatch, tmp_path):
         measurement = SimpleNamespace(summary=lambda: {"retrieval": []})
         representation = SimpleNamespace(encoder=SimpleNamespace(kind=notes.kind))
         return SimpleNamespace(
-            folder=folder, representation=representation, result=result, measurement=measurement
+            folder=folder,
+            representation=representation,
+            result=result,
+            measurement=measurement,
+            system=None,
+            scores={},
         )
 
     def train(run, out, **options):

@@ -18,6 +18,7 @@ from brickwork.data.config import DataConfig
 from brickwork.data.images import PARTS
 from brickwork.data.known import TASKS
 from brickwork.data.load import load_task
+from brickwork.data.multimodal_sets import SETS
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +36,11 @@ def test_every_entry_says_what_whose_and_where():
         assert bool(entry.download) == bool(entry.sha256)
         assert not entry.sha256 or len(entry.sha256) == 64
         assert entry.where()
-    assert {entry.name for entry in entries if entry.task} == {*TASKS, *PARTS}
+    assert {entry.name for entry in entries if entry.task} == {*TASKS, *PARTS, *SETS}
     assert {entry.name for entry in entries if entry.download} == set(downloads._CONVERTERS)
-    assert {entry.name for entry in entries if entry.is_present()} == {"python", "toy", "digits"}
+    assert {entry.name for entry in entries if entry.is_present()} == {
+        "python", "toy", "digits", "toy_ward", "digits_quadrants", "digits_and_noise", "breast_cancer",
+    }  # fmt: skip
 
 
 def test_a_set_is_found_in_the_given_folder_and_then_in_the_cache(tmp_path, monkeypatch):

@@ -84,11 +84,21 @@ def package(tmp_path):
         "core/unused.py": "VALUE = 1\n",
         "systems/__init__.py": "",
         "systems/my_system/__init__.py": "",
+        "core/classes.py": (
+            "from dataclasses import dataclass\nimport abc\n"
+            "@dataclass\nclass Box:\n    size: int = 1\n    idle: int = 2\n"
+            "    def __post_init__(self):\n        special()\n"
+            "    def volume(self):\n        return self.size\n    def unused(self):\n        return 1\n"
+            "class Outside(abc.ABC):\n    def called_by_the_base(self):\n        return 1\n"
+            "def special():\n    return 0\n"
+        ),
         "systems/my_system/system.py": (
             "from typing import TYPE_CHECKING\nfrom brickwork.core.used import anything\n"
             "if TYPE_CHECKING:\n    import brickwork.core.typing_only\n"
             "class System:\n    @anything\n    def run(self):\n        from brickwork.core import lazy\n"
             "        return anything(lazy)\n"
+            "from brickwork.core.classes import Box, Outside\n"
+            "def more():\n    return Box().volume(), Outside()\n"
         ),
     }
     for name, text in files.items():
@@ -106,7 +116,15 @@ def test_the_walk_finds_what_is_used_and_nothing_else(package):
         ("core/origin.py", "on"),
         ("core/dotted.py", "VALUE"),
         ("core/lazy.py", "VALUE"),
+        ("core/classes.py", "Box"),
+        ("core/classes.py", "Box.__post_init__"),
+        ("core/classes.py", "Box.size"),
+        ("core/classes.py", "Box.volume"),
+        ("core/classes.py", "Outside"),
+        ("core/classes.py", "special"),
         ("systems/my_system/system.py", "System"),
+        ("systems/my_system/system.py", "System.run"),
+        ("systems/my_system/system.py", "more"),
     }
 
 
@@ -123,6 +141,18 @@ def test_the_walk_finds_what_is_used_and_nothing_else(package):
         ("core/origin.py", "on, IDLE = 1", "on, IDLE = 2", True),
         ("systems/my_system/system.py", "(lazy)", "(lazy.VALUE)", True),
         ("systems/my_system/system.py", "    @anything\n", "", True),
+        ("core/classes.py", "size: int = 1", "size: int = 2", True),
+        ("core/classes.py", "idle: int = 2", "idle: int = 3", False),
+        (
+            "core/classes.py",
+            "def unused(self):\n        return 1",
+            "def other(self):\n        return 2",
+            False,
+        ),
+        ("core/classes.py", "return self.size", "return self.size + 1", True),
+        ("core/classes.py", "return 0", "return 1", True),
+        ("core/classes.py", "base(self):\n        return 1", "base(self):\n        return 2", True),
+        ("core/classes.py", "@dataclass\nclass Box", "@dataclass(frozen=True)\nclass Box", True),
         ("core/unused.py", "VALUE = 1", "VALUE = 2", False),
         ("core/typing_only.py", "VALUE = 1", "VALUE = 2", False),
         ("api.py", "everything = 1", "everything = 2", False),

@@ -19,6 +19,7 @@ from brickwork.data.types import Document
 from brickwork.index.filters import parse_filter
 from brickwork.index.index import open_index
 from brickwork.index.local import LocalBackend
+from brickwork.index.manifest import FORMAT
 from brickwork.index.types import KINDS, Contents, Plan
 
 CONTENTS = Contents(model="m", dims=(4, 8, 16), layers=(1, 2), depths=(2,))
@@ -235,7 +236,7 @@ def test_a_format_1_folder_is_read_and_changed(tmp_path, model, documents):
     new = Document(id="new", title="", text="word1 word2", source="s")
     report = index.sync([*documents[10:], new])
     assert (report.added, report.removed, report.unchanged, report.encoded) == (1, 9, 140, 1)
-    assert json.loads((folder / "manifest.json").read_text())["format"] == 2
+    assert json.loads((folder / "manifest.json").read_text())["format"] == FORMAT
     index.backend.compact()
     again = open_index(folder, model)
     assert list(again.backend.documents()) == [*documents[10:], new]

@@ -46,7 +46,9 @@ def test_many_steps_are_averaged():
 def test_contributions_may_be_negative():
     page = render_traces("t", [trace(usage=-USAGE, unit="logit")], 4)
     assert 'class="minus' in page
-    assert "Mean logit of each module" in page
+    assert "Mean size of the logit of each module" in page
+    part = trace_part(trace(usage=np.array([[1.0, -2.0, 0.0], [-1.0, 2.0, 0.0]]), domain=None, unit="logit"))
+    assert [mean for _, mean, _ in part.load] == [1.0, 2.0, 0.0], "opposite contributions do not cancel"
 
 
 def test_names_are_escaped():

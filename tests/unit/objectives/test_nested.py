@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brickwork.core.elastic import NestedSampler, geometric_weights
 from brickwork.objectives.contrastive import info_nce
-from brickwork.objectives.nested import NestedSampler, nested_loss, nested_prefixes
+from brickwork.objectives.nested import nested_loss, nested_prefixes
 
 
 def random(rows: int, dim: int, seed: int) -> torch.Tensor:
@@ -124,3 +125,21 @@ def test_nested_dims_always_hold_the_full_width():
     assert {dims[0] for dims in chosen} == {8, 16}
     assert sampler.nested_dims((8, 16, 32), 0, None) == sampler.nested_dims((8, 16, 32), 0, 3) == (8, 16, 32)
     assert sampler.nested_dims((8, 16, 32), 0, 1) == (32,)
+
+
+def test_draws_are_those_of_before_the_sampler_moved():
+    """Pinned: another draw would change every run of matryoshka-2d."""
+    sampler = NestedSampler(0)
+    drawn = [sampler.choose((1, 2, 3, 4), step, "layer", 2) for step in range(6)]
+    assert drawn == [(2, 3), (2, 4), (1, 2), (1, 3), (2, 3), (2, 4)]
+
+
+def test_weighted_draws_follow_their_weights():
+    sampler, sizes = NestedSampler(1), (1, 2, 4)
+    weights = geometric_weights(sizes, 0.5)
+    assert weights == (1.0, 0.5, 0.125)
+    draws = [sampler.weighted(sizes, weights, step, "rank") for step in range(2000)]
+    assert draws == [sampler.weighted(sizes, weights, step, "rank") for step in range(2000)]
+    for size, weight in zip(sizes, weights):
+        assert abs(draws.count(size) / 2000 - weight / sum(weights)) < 0.05  # 4.5 standard deviations
+    assert {sampler.weighted(sizes, (0.0, 0.0, 1.0), step, "rank") for step in range(20)} == {4}

@@ -1,19 +1,23 @@
 """Health, metrics, time limits, and the exchange of model and index under the feet of requests."""
 
+import copy
 import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from brickwork.data.types import Document
+from brickwork.index.build import build_index
 from brickwork.index.index import open_index
+from brickwork.representation.model import Representation
 from brickwork.service.config import Limits
 from brickwork.service.keys import digest
 from brickwork.service.serving import Served
-from running_server import TEXTS, tiny_index, tiny_model
+from running_server import TEXTS, documents, tiny_index, tiny_model
 
 KEY = "a-first-key-of-some-length"
 HEADERS = {"Authorization": f"Bearer {KEY}"}
@@ -181,6 +185,44 @@ def test_an_index_built_anew_with_another_model_brings_its_model(serve, own_inde
     until(lambda: client.service.served.fingerprint == other.fingerprint)
     np.testing.assert_allclose(client.vectors(input=TEXTS[:3]), other.encode(TEXTS[:3]), atol=1e-6)
     assert client.search(query="river").json()["documents"] == 60
+
+
+def test_a_successor_takes_over_without_a_pause_and_without_encoding_anything(serve, tmp_path, model):
+    """Requests go on all the while; afterwards queries are encoded by the successor, and no vector has changed."""
+    folder = tmp_path / "own"
+    build_index(model, documents(60), folder, kind="flat").close()
+    stored = {path: path.read_bytes() for path in folder.rglob("vectors-*")}
+    encoder = copy.deepcopy(model.encoder)
+    with torch.no_grad():
+        encoder.body.token_embedding.weight.add_(0.01)
+    successor = Representation(encoder, model.axes, lineage={"replaces": [model.fingerprint]})
+    client = serve(folder, reload_seconds=0.05)
+    statuses, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            statuses.append(client.search(query="red river", top=3).status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with open_index(folder, successor) as index:
+        assert index.replace_model()
+    until(lambda: client.service.served.fingerprint == successor.fingerprint)
+    asked = len(statuses)
+    until(lambda: len(statuses) > asked + 3)
+    stop.set()
+    asking.join()
+    assert set(statuses) == {200}
+    np.testing.assert_allclose(client.vectors(input=TEXTS[:3]), successor.encode(TEXTS[:3]), atol=1e-6)
+    (hits,) = client.search(query="red river", top=60).json()["results"]
+    texts = [f"{hit['title']}\n{hit['text']}" for hit in hits]  # as they were encoded
+    expected = model.encode(texts) @ successor.encode("red river")
+    np.testing.assert_allclose([hit["score"] for hit in hits], expected, atol=1e-5)
+    assert {path: path.read_bytes() for path in folder.rglob("vectors-*")} == stored
+    with open_index(folder) as index:
+        index.add([new_document("new")])
+    until(lambda: client.service.documents == 61)
+    assert client.search(query="a heavy zebra", top=1).json()["results"][0][0]["id"] == "new"
 
 
 def test_a_damaged_index_leaves_what_was_served(serve, own_index, logged):

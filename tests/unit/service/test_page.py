@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from brickwork.core.errors import BrickworkWarning
 from brickwork.data.types import Document
 from brickwork.index.build import build_index
 from brickwork.service.config import ServiceConfig
@@ -143,7 +144,8 @@ class Page:
 @pytest.fixture(scope="module")
 def index_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "tiny"
-    build_index(tiny_model(), [*documents(), HOSTILE, LONG], folder, layers=(1, 3), kind="flat").close()
+    with pytest.warns(BrickworkWarning, match="2 of 102 texts are longer"):
+        build_index(tiny_model(), [*documents(), HOSTILE, LONG], folder, layers=(1, 3), kind="flat").close()
     return folder
 
 

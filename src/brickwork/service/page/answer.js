@@ -81,7 +81,8 @@ function readout(small, full, comparing, whole) {
   const cut = [small.dim < whole.dim && `${count(small.dim)} of ${count(whole.dim)} numbers`,
     small.layers < whole.layers && `${small.layers} of ${plural(whole.layers, "layer")}`].filter(Boolean).join(" and ");
   const uncut = isFull(small, whole);
-  const sentence = [uncut ? `Full size: all ${count(small.dim)} numbers, all ${plural(small.layers, "layer")}. Move a slider to see what less would find.`
+  const fixed = $("dim").disabled && $("layers").disabled;   // a model of one size has nothing to compare
+  const sentence = [uncut ? `Full size: all ${count(small.dim)} numbers, all ${plural(small.layers, "layer")}.${fixed ? "" : " Move a slider to see what less would find."}`
     : `Cut to ${cut}, the search `];
   let spoken = `${plural(hits, "result")}.`;
   if (comparing && full) {

@@ -1,6 +1,7 @@
 // The search page: asks /v1/search while one types or moves a slider, and sets the answer beside that of full size.
 
 import { articles, draw, skeleton } from "./answer.js";
+import { offerPicture } from "./picture.js";
 import { count, el, plural } from "./text.js";
 
 const TOP = 10;
@@ -9,7 +10,7 @@ const TYPING_MS = 220, SLIDING_MS = 60;
 const $ = (id) => document.getElementById(id);
 const last = (list) => list[list.length - 1];
 
-const asked = { query: "", dim: 0, layers: 0, where: "", compare: true };
+const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, picture: null };
 let model = null;                            // the entry of /v1/models
 let depths = [];                             // the layers after which this index can be searched
 let current = null;                          // the AbortController of the search under way
@@ -63,7 +64,8 @@ async function ask(path, body, signal) {
 }
 
 const find = (dim, layers, signal) => ask("v1/search",
-  { query: asked.query, top: TOP, dim, layers, ...(asked.where.trim() && { where: asked.where }) }, signal);
+  { ...(asked.query.trim() && { query: asked.query }), ...(asked.picture && { image: asked.picture.data }), top: TOP, dim, layers,
+    ...(asked.where.trim() && { where: asked.where }) }, signal);
 const isFull = () => asked.dim === last(model.dims) && asked.layers === last(depths);
 
 /** Where two sizes are compared, each is asked twice and the shorter times count: the first search after a pause pays
@@ -81,7 +83,7 @@ async function search() {
   clearTimeout(timer);
   current?.abort();
   const mine = (current = new AbortController());
-  if (!asked.query.trim()) return welcome();
+  if (!asked.query.trim() && !asked.picture) return welcome();
   const results = $("results");
   results.setAttribute("aria-busy", true);
   if (!results.childElementCount) {
@@ -89,7 +91,7 @@ async function search() {
     results.replaceChildren(el("section", { class: "side" }, skeleton()));
   }
   try {
-    const key = JSON.stringify([asked.query, asked.where]);
+    const key = JSON.stringify([asked.query, asked.where, asked.picture?.data]);
     const small = await find(asked.dim, asked.layers, mine.signal);
     if (mine !== current) return;
     const known = reference.key === key && reference.answer.documents === small.documents;
@@ -140,7 +142,7 @@ function say(heading, text, action, onAction) {
 function welcome() {
   say(model.documents ? `${plural(model.documents, "document")}, ready to search` : "This index is empty",
     model.documents
-      ? "Type a question, then drag the sliders: the results, what they cost and what changes against full size follow at once."
+      ? `${model.image_shape ? "Type what is to be seen, or give a picture" : "Type a question"}, then drag the sliders: the results, what they cost and what changes against full size follow at once.`
       : el("pre", {}, "brickwork index MODEL DATA --out FOLDER --update"));
 }
 
@@ -306,6 +308,7 @@ async function start() {
     });
     return button;
   }));
+  if (model.image_shape) offerPicture((picture) => { asked.picture = picture; later(0); });
   readAddress();
   addEventListener("popstate", () => { readAddress(); search(); });
   $("app").hidden = false;

@@ -31,8 +31,8 @@ def smoke() -> RunConfig:
 def small() -> RunConfig:
     """The user's own pictures with texts: a small residual network and a transformer of two layers, from scratch.
 
-    ``brickwork train align --data photos/``; without data, the 3,319 pairs of 2,794 emoji and their names. About 9 minutes
-    on one core (measured on emoji: see README).
+    ``brickwork train align --data photos/``; without data, the 3,319 pairs of 2,794 emoji and their names. Minutes on one
+    free core; ``--dry-run`` says how many.
     """
     return RunConfig(
         system="align",

@@ -1,0 +1,64 @@
+"""Quality against the rank of adapters, and which rank to take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+
+from brickwork.modules.adapters import LoraAdapters
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankPoint:
+    """One rank: the share of right answers, its 95 % interval (Wilson), and the numbers that its adapters hold."""
+
+    rank: int
+    accuracy: float
+    low: float
+    high: float
+    parameters: int
+
+
+def usual_ranks(largest: int) -> tuple[int, ...]:
+    """1, 2, 4 … and the largest."""
+    powers = [2**i for i in range(largest.bit_length()) if 2**i < largest]
+    return (*powers, largest)
+
+
+def rank_curve(
+    adapters: LoraAdapters, right: Callable[[], Bool[np.ndarray, " rows"]], ranks: Sequence[int]
+) -> tuple[RankPoint, ...]:
+    """Accuracy at each of ``ranks``; ``right`` says for every example whether the model answers it rightly now."""
+    points = []
+    for rank in ranks:
+        with adapters.rank(rank):
+            found = right()
+        low, high = wilson(int(found.sum()), len(found))
+        points.append(
+            RankPoint(
+                rank=rank,
+                accuracy=float(found.mean()) if len(found) else 0.0,
+                low=low,
+                high=high,
+                parameters=adapters.num_parameters(rank),
+            )
+        )
+    return tuple(points)
+
+
+def recommended(points: Sequence[RankPoint], within: float = 0.01) -> int:
+    """The smallest rank whose accuracy is at most ``within`` below the best one."""
+    best = max(point.accuracy for point in points)
+    return min(point.rank for point in points if point.accuracy >= best - within)
+
+
+def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """The Wilson score interval of a share; (0, 1) without trials."""
+    if not trials:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    margin = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return float((centre - margin) / scale), float((centre + margin) / scale)

@@ -1,0 +1,91 @@
+"""A newer model in the place of the one that an index was made with, without encoding its documents again.
+
+That is possible where the newer model was trained for it: its lineage names the models whose vectors its own can be
+compared with (``replaces``; see systems/stationary_compat). Afterwards queries and new documents are encoded by it, and
+the vectors that are there stay; which model made which rows is kept with each segment (index/versions.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import FolderLock
+from brickwork.index.maintenance import remove_unnamed
+from brickwork.index.manifest import (
+    MODEL,
+    Manifest,
+    SegmentEntry,
+    file_entries,
+    files_below,
+    read_manifest,
+    with_files,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from brickwork.representation.model import Representation
+
+
+def check_successor(folder: Path, manifest: Manifest, representation: "Representation") -> None:
+    """Refuses a model whose vectors cannot be compared with those of an index.
+
+    Raises:
+        ArtifactError: vectors of another length, a model that was not trained as a successor, or an index with
+            vectors of shallower depths; says what to do.
+    """
+    contents, width = manifest.contents, representation.axes.full_dim
+    if width != contents.width:
+        raise ArtifactError(
+            f"{folder} holds vectors of {contents.width} numbers and this model makes {width}: they cannot be compared. "
+            f"Train the new model with as many numbers (stationary-compat: model.previous=OLD, and "
+            f"model.encoder.projection={contents.width} for texts), or build an index with this model in another folder"
+        )
+    if manifest.model_now not in replaced_by(representation):
+        raise ArtifactError(
+            f"{folder} was built with model {manifest.model_now}, not {representation.fingerprint}: vectors of two "
+            "models cannot be compared unless one was trained to replace the other (brickwork train stationary-compat "
+            "--set model.previous=OLD). Give the model that built it, of which there is a copy in the index, or build an "
+            "index with this model in another folder"
+        )
+    if contents.depths != contents.layers[-1:]:
+        raise ArtifactError(
+            f"{folder} holds vectors after {list(contents.depths)} layers; a successor can be compared with those of "
+            f"the full depth only. Build an index of the full depth, --layers {contents.layers[-1]}"
+        )
+
+
+def replaced_by(representation: "Representation") -> Sequence[str]:
+    """The fingerprints of the models whose vectors those of ``representation`` can be compared with."""
+    return tuple(getattr(representation, "lineage", {}).get("replaces", ()))
+
+
+def succeeded(folder: Path, manifest: Manifest, representation: "Representation") -> Manifest:
+    """The next manifest, with ``representation``, saved beside the old model, as the one that encodes from now on."""
+    check_successor(folder, manifest, representation)
+    name = f"{MODEL}-{manifest.generation + 1}"
+    representation.save(folder / name)
+    versions = (*manifest.versions, representation.fingerprint)
+    files = file_entries(folder, files_below(folder, name))
+    return with_files(manifest, files, versions=versions, model=name)
+
+
+def made_now(entry: SegmentEntry, manifest: Manifest) -> SegmentEntry:
+    """A segment that was just encoded, by the model of now."""
+    return replace(entry, versions=((len(manifest.versions), entry.rows),)) if manifest.versions else entry
+
+
+def replace_beside_store(folder: Path, representation: "Representation") -> None:
+    """The same for an index whose documents are elsewhere: only the folder changes.
+
+    Raises:
+        ArtifactError: as :func:`check_successor`.
+        ResourceError: another process writes there; no permission; the disk is full.
+    """
+    with FolderLock(folder, "replacing the model"):
+        manifest = read_manifest(folder)
+        if manifest.model_now != representation.fingerprint:
+            manifest = succeeded(folder, manifest, representation)
+            write_manifest(folder, manifest)
+            remove_unnamed(folder, manifest)

@@ -1,0 +1,110 @@
+"""Adapters of one rank as a folder that Hugging Face's ``peft`` loads: an ordinary LoRA.
+
+    adapter_config.json         rank, α, the layers, the backbone's name
+    adapter_model.safetensors   lora_A (b, d) and lora_B (m, b) of every layer
+    README.md                   how to load it
+
+peft scales by lora_alpha / r (or / √r with use_rslora), which is the scale of the adapters at that rank for every
+``scaling``, with the right ``lora_alpha``. peft itself is not needed to write it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from brickwork.core.errors import ConfigError
+from brickwork.core.files import atomic_folder, save_tensors, write_json, write_text
+from brickwork.modules.adapters import LoraAdapters, is_transposed
+
+_CARD = """---
+base_model: {base}
+library_name: peft
+---
+# LoRA adapter of rank {rank}
+
+Cut from a training for all ranks up to {full} (DyLoRA, arXiv 2210.07558). Load it onto the same backbone:
+
+```python
+from peft import PeftModel
+{loading}
+model = PeftModel.from_pretrained(backbone, "this folder")
+```
+{more}"""
+_TRANSFORMERS = "from transformers import AutoModel\n\nbackbone = AutoModel.from_pretrained({base!r})"
+_OTHER = "\nbackbone = ...  # the network that was adapted, as a torch module"
+
+
+def export_peft(
+    adapters: LoraAdapters,
+    folder: Path | str,
+    rank: int | None = None,
+    *,
+    base: str | None = None,
+    head: Mapping[str, Tensor] | None = None,
+    about_head: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes the adapters, cut to ``rank`` (default: the largest), and returns the folder.
+
+    ``base``: name or folder of the transformers model that they belong to; ``None`` for a network of another kind.
+    ``head``: weights of a classifier that was trained with them, for ``head.safetensors``; ``about_head`` beside it as
+    ``head.json``.
+
+    Raises:
+        ConfigError: a rank that the adapters do not have, or linear layers of both layouts in one adapter.
+        ResourceError: disk full, read-only folder.
+    """
+    rank = adapters.max_rank if rank is None else rank
+    factors = adapters.factors(rank)
+    tensors = {
+        f"base_model.model.{name}.lora_{letter}.weight": factor
+        for name, pair in factors.items()
+        for letter, factor in zip("AB", _as_weights(pair))
+    }
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / "adapter_config.json", _configuration(adapters, rank, base))
+        save_tensors(temporary / "adapter_model.safetensors", tensors, {"format": "pt"})
+        if head is not None:
+            save_tensors(temporary / "head.safetensors", head, {"format": "pt"})
+            write_json(temporary / "head.json", dict(about_head or {}))
+        more = "\n`head.safetensors` is the classifier that reads the backbone's vectors; `head.json` says how.\n"
+        card = _CARD.format(
+            base=base or "null",
+            rank=rank,
+            full=adapters.max_rank,
+            loading=_TRANSFORMERS.format(base=base) if base else _OTHER,
+            more=more if head is not None else "",
+        )
+        write_text(temporary / "README.md", card)
+    return Path(folder)
+
+
+def _as_weights(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """A and B as peft keeps them: for a convolution, B is one of 1 × 1."""
+    down, up = pair
+    return (down, up) if down.ndim == 2 else (down, up[:, :, None, None])
+
+
+def _configuration(adapters: LoraAdapters, rank: int, base: str | None) -> dict[str, Any]:
+    layouts = {is_transposed(layer.base) for layer in adapters.layers.values()}
+    if len(layouts) > 1:
+        raise ConfigError(
+            "peft has one setting for the layout of all weights (fan_in_fan_out), and these adapters are on layers of "
+            "both; adapt only one kind with targets"
+        )
+    alpha = adapters.alpha * (rank / adapters.max_rank if adapters.scaling == "alpha/r" else 1)
+    return {
+        "peft_type": "LORA",
+        "task_type": "FEATURE_EXTRACTION" if base else None,
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
+        "use_rslora": adapters.scaling == "alpha/sqrt(b)",
+        "target_modules": sorted(adapters.layers),
+        "fan_in_fan_out": layouts == {True},
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+        "init_lora_weights": True,
+    }

@@ -1,0 +1,85 @@
+"""What a DyLoRA run can be told."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from brickwork.core.elastic import check_nested
+from brickwork.modules.adapters import Scaling
+from brickwork.systems.dylora.backbones import DIGITS
+
+Sampler = Literal["uniform", "geometric", "sandwich", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DyloraConfig:
+    """How to build a :class:`DyloraSystem`.
+
+    ``backbone``: ``minilm``, a folder of transformers or SentenceTransformers, a hub id, the run folder of an encoder of
+    ours, or ``digits`` (a perceptron for tests). ``revision``: of a hub model. ``max_tokens``: longer texts are cut.
+    ``targets``: regular expression on the ends of layer names; None = queries and values, without attention all layers.
+    ``rank``: r. ``alpha``: α. ``scaling``: of the update at rank b. ``dropout``: on the adapters' input.
+    ``sampler``: of b; ``full`` is ordinary LoRA, ``sandwich`` trains r and one smaller rank each step.
+    ``geometric_p``: p of ``geometric``, P(b) ∝ (1 − p)^(b−1); None = 0.3.
+    ``block``: b from block, 2·block … r. ``ranks``: b from these.
+    ``draw_every``: batches that share one b; train.accumulate makes it one an update, as in the paper.
+    ``update``: what a step trains: rows up to b, or ``frozen``: only those that the next smaller rank lacks.
+    ``idle``: rows without part in a step ``stay``, or ``drift``: get gradients of zero, as in the released code.
+    ``label_smoothing``: of the cross-entropy.
+    """
+
+    backbone: str = "minilm"
+    revision: str | None = None
+    max_tokens: int | None = None
+    targets: str | None = None
+    rank: int = 8
+    alpha: float = 16.0
+    scaling: Scaling = "alpha/b"
+    dropout: float = 0.0
+    sampler: Sampler = "uniform"
+    geometric_p: float | None = None
+    block: int | None = None
+    ranks: tuple[int, ...] = ()
+    draw_every: int = 1
+    update: Literal["all", "frozen"] = "all"
+    idle: Literal["stay", "drift"] = "stay"
+    label_smoothing: float = 0.0
+
+    def validate(self) -> list[str]:
+        low = {"rank": 1, "draw_every": 1, "block": 1, "max_tokens": 3}
+        errors = [
+            f"{name} is {getattr(self, name)}; it must be at least {least}"
+            for name, least in low.items()
+            if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        if self.alpha <= 0:
+            errors.append(f"alpha is {self.alpha}; it must be positive")
+        for name in ("dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                errors.append(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
+        if self.geometric_p is not None and not 0 < self.geometric_p < 1:
+            errors.append(f"geometric_p is {self.geometric_p}; it must be in (0, 1)")
+        idle = {"geometric_p": self.sampler != "geometric", "max_tokens": self.backbone == DIGITS}
+        idle |= dict.fromkeys(("block", "ranks", "draw_every", "update", "idle"), self.sampler == "full")
+        idle["revision"] = self.backbone in ("minilm", DIGITS)
+        for name, without in idle.items():
+            if without and getattr(self, name) != getattr(DyloraConfig, name):
+                with_what = (
+                    f"sampler '{self.sampler}'" if name not in ("max_tokens", "revision") else "this backbone"
+                )
+                errors.append(f"{name} has no effect with {with_what}; leave it out")
+        if self.block and self.ranks:
+            errors.append("block and ranks both say which ranks to train; set one of them")
+        if self.block and self.rank % self.block:
+            errors.append(f"rank {self.rank} is not a multiple of block {self.block}")
+        return errors
+
+    def sizes(self) -> tuple[int, ...]:
+        """The ranks that may be drawn, ascending to r.
+
+        Raises:
+            ConfigError: ``ranks`` do not ascend to ``rank``.
+        """
+        if self.ranks:
+            check_nested("ranks", self.ranks, self.rank)
+        block = self.rank if self.sampler == "full" else self.block or 1
+        return self.ranks or tuple(range(block, self.rank + 1, block))

@@ -1,0 +1,238 @@
+"""DyLoRA: low-rank adapters that work at every rank after one training.
+
+Valipour, Rezagholizadeh, Kobyzev, Ghodsi: DyLoRA: Parameter-Efficient Tuning of Pretrained Models using Dynamic
+Search-Free Low-Rank Adaptation. EACL 2023, arXiv 2210.07558. Authors' code: huawei-noah/Efficient-NLP (DyLoRA).
+
+What is learnt: for each adapted layer of a frozen backbone one pair (A, B) of rank r whose first b rows and columns are,
+for every b up to r, an adapter of rank b: each step trains one random b, for the whole model. And a classifier.
+
+| paper       | here                  | shape   | meaning                                                    |
+|-------------|-----------------------|---------|------------------------------------------------------------|
+| W_0         | layer.base            | (m, d)  | frozen weight of an adapted layer                          |
+| W_dw = A    | layer.down            | (r, d)  | Kaiming-uniform; rows are parameters of their own          |
+| W_up = B    | layer.up              | (m, r)  | zero at the start                                          |
+| r, r_max    | rank                  |         | largest rank                                               |
+| b ~ p_B     | ranks(step)           |         | the rank of a step                                         |
+| α           | alpha                 |         | scale of the update, α/b at rank b                         |
+| h           | adapter output        | (m)     | h = W_0·x + (α/b)·B_b·A_b·x  (eq. 7)                       |
+| FROZEN      | update="frozen"       |         | only row and column b of a step learn                      |
+
+Flow: data.load → encoders.hub (any transformers encoder) or an encoder of ours → modules.adapters → core.elastic (the
+rank of a step) → objectives.classification → training.loop → evaluation.ranks → representation.export_peft.
+
+Differences from the paper: see README.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.core.elastic import NestedSampler, geometric_weights
+from brickwork.core.errors import DataError
+from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.image import ImageEncoder, collate_images
+from brickwork.encoders.text import TextEncoder, collate_text
+from brickwork.evaluation.ranks import RankPoint, rank_curve, recommended, usual_ranks
+from brickwork.modules.adapters import inject_lora
+from brickwork.objectives.classification import cross_entropy
+from brickwork.representation.export_peft import export_peft
+from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
+from brickwork.systems.dylora.config import DyloraConfig
+from brickwork.systems.dylora.tasks import load_data
+
+__all__ = ["Config", "DyloraSystem", "build", "load_data", "restore"]
+
+_CHUNK = 64
+Config = DyloraConfig
+
+
+class DyloraSystem(nn.Module):
+    """A frozen encoder with adapters, and a classifier on its vectors."""
+
+    slug = "dylora"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: DyloraConfig,
+        *,
+        layers: str | Sequence[str] | None,
+        classes: Sequence[str],
+        base: str | None,
+        seed: int,
+    ):
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        self.config = config
+        self.adapters = inject_lora(
+            body_of(encoder),
+            layers,
+            rank=config.rank,
+            alpha=config.alpha,
+            scaling=config.scaling,
+            sizes=config.sizes(),
+            dropout=config.dropout,
+        )
+        self.head = nn.Linear(encoder.embedding_dim, len(classes))
+        self.classes = tuple(classes)
+        self.base = base
+        self.seed = seed
+        self.reads: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
+        self.tokenizer = encoder.tokenizer if isinstance(encoder, TextEncoder) else None
+
+    def ranks(self, step: int) -> tuple[int, ...]:
+        """b ~ p_B, one for the whole model; two with ``sandwich``."""
+        draw, sizes, turn = NestedSampler(self.seed), self.config.sizes(), step // self.config.draw_every
+        if self.config.sampler == "sandwich":
+            return draw.nested_dims(sizes, turn, 2)
+        if self.config.sampler == "geometric":
+            weights = geometric_weights(sizes, self.config.geometric_p or 0.3)
+            return (draw.weighted(sizes, weights, turn, "rank"),)
+        return draw.choose(sizes, turn, "rank")
+
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Columns of examples as a batch."""
+        if isinstance(self.encoder, ImageEncoder):
+            return collate_images(self.encoder, columns)
+        return collate_text(self.encoder, columns)
+
+    def logits(self, inputs: Any) -> Float[Tensor, "batch classes"]:
+        """W·f_b(x) + c: the classes at the rank that is set now."""
+        layer = self.encoder.num_layers
+        return self.head(self.encoder(inputs, [layer])[layer])
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """L_b = cross-entropy at the rank b of the step; with ``sandwich`` the mean of two."""
+        ranks, smoothing = self.ranks(batch["step"]), self.config.label_smoothing
+        terms = {}
+        for name, b in zip(("rank_drawn", "rank_full"), ranks):
+            how = {"last_only": self.config.update == "frozen", "drift": self.config.idle == "drift"}
+            with self.adapters.rank(b, **how):
+                terms[name] = cross_entropy(
+                    self.logits(batch["input"]), batch["label"], label_smoothing=smoothing
+                )
+        return LossOutput.of(terms, dict.fromkeys(terms, 1 / len(terms)), {"rank": float(ranks[0])})
+
+    @torch.no_grad()
+    def probabilities(self, inputs: Any, rank: int | None = None) -> Float[np.ndarray, "rows classes"]:
+        """Of each class for texts or images (N, H, W, C), at ``rank`` (default: the rank that is set, at first r)."""
+        found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
+        with self.adapters.rank(self.adapters.state.rank if rank is None else rank):
+            for start in range(0, len(inputs), _CHUNK):
+                x = self.collate({"input": inputs[start : start + _CHUNK]})["input"].to(
+                    self.head.weight.device
+                )
+                found.append(self.logits(x).softmax(-1).float().cpu().numpy())
+        return np.concatenate(found)
+
+    def predict(self, columns: Mapping[str, Any], rank: int | None = None) -> dict[str, Any]:
+        """``label`` and its ``probability`` for each row of the column ``input``."""
+        p = self.probabilities(columns["input"], rank)
+        return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
+
+    def right(self, examples: Examples) -> np.ndarray:
+        """Whether each example is given its class at the rank that is set."""
+        return self.probabilities(examples.columns["input"]).argmax(1) == np.asarray(
+            examples.columns["label"]
+        )
+
+    def curve(self, examples: Examples, ranks: Sequence[int] | None = None) -> tuple[RankPoint, ...]:
+        """Accuracy at every rank, or at ``ranks``."""
+        every = range(1, self.adapters.max_rank + 1)
+        return rank_curve(self.adapters, lambda: self.right(examples), every if ranks is None else ranks)
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """Accuracy at r and at powers of two below it, and the smallest of these ranks within a point of the best."""
+        points = self.curve(examples, usual_ranks(self.adapters.max_rank))
+        at = {f"accuracy_rank_{p.rank}": p.accuracy for p in points[:-1]}
+        return {"accuracy": points[-1].accuracy, **at, "recommended_rank": float(recommended(points))}
+
+    def trace(self, examples: Examples) -> list[Trace]:
+        """Which examples are right at which rank, by class."""
+        ranks = usual_ranks(self.adapters.max_rank)
+        columns = []
+        for rank in ranks:
+            with self.adapters.rank(rank):
+                columns.append(self.right(examples).astype(np.float64))
+        names = tuple(self.classes[int(label)] for label in examples.columns["label"])
+        usage = np.stack(columns, axis=1)
+        return [Trace(name="right answers by rank", modules=tuple(f"rank {b}" for b in ranks), usage=usage,
+                      domain=names, unit="accuracy")]  # fmt: skip
+
+    def export_peft(self, folder: Path | str, rank: int | None = None) -> Path:
+        """The adapters at ``rank`` as a PEFT adapter, with the classifier beside it."""
+        about = {
+            "classes": list(self.classes),
+            **({"pooling": self.encoder.pooling} if self.tokenizer else {}),
+        }
+        return export_peft(
+            self.adapters, folder, rank, base=self.base, head=self.head.state_dict(), about_head=about
+        )
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON values from which :func:`restore` rebuilds the system, without its weights."""
+        adapters = self.adapters
+        lora: dict[str, Any] = {
+            "rank": adapters.max_rank,
+            "alpha": adapters.alpha,
+            "scaling": adapters.scaling,
+            "ranks": list(next(iter(adapters.layers.values())).sizes),
+            "layers": sorted(adapters.layers),
+        }
+        return {
+            "encoder": self.encoder.architecture(),
+            "lora": lora,
+            "classes": list(self.classes),
+            "base": self.base,
+        }
+
+
+def build(config: DyloraConfig, data: TaskData, assets: Path | None = None) -> DyloraSystem:
+    """The untrained system for ``data``: the backbone as it is, adapters that change nothing yet, a fresh classifier.
+
+    Raises:
+        DataError: the data is not labelled, or not what the backbone reads.
+        ConfigError: no layer matches ``targets``, or ``rank`` is larger than one that does.
+        ArtifactError: the backbone is missing, damaged or unsafe.
+    """
+    if data.kind != "labelled":
+        raise DataError(
+            f"dylora adapts a backbone to classes: it needs an input and a label in each row; {data.name} is "
+            f"{data.kind}. Name the columns: --column text=… --column label=…"
+        )
+    encoder = load_backbone(config.backbone, config.revision, config.max_tokens or 128, data)
+    return DyloraSystem(
+        encoder,
+        config,
+        layers=config.targets,
+        classes=data.class_names or tuple(map(str, range(data.num_classes or 0))),
+        base=published_name(config.backbone),
+        seed=torch.initial_seed(),
+    )
+
+
+def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> DyloraSystem:
+    """The system that :meth:`DyloraSystem.architecture` described, with fresh weights."""
+    lora, inner = architecture["lora"], architecture["encoder"]
+    encoder: Encoder
+    if inner["kind"] == "image":
+        encoder = ImageEncoder.from_architecture(inner)
+    else:
+        encoder = TextEncoder.from_architecture(inner, tokenizer_json or "")
+    config = DyloraConfig(
+        rank=lora["rank"], alpha=lora["alpha"], scaling=lora["scaling"], ranks=tuple(lora["ranks"])
+    )
+    return DyloraSystem(
+        encoder,
+        config,
+        layers=lora["layers"],
+        classes=architecture["classes"],
+        base=architecture["base"],
+        seed=0,
+    )

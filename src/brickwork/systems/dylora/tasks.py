@@ -1,0 +1,33 @@
+"""The data of a run: anything with labels, and the sets that the claims are checked on."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from brickwork.data.config import DataConfig
+from brickwork.data.load import load_task
+from brickwork.data.sentence_tasks import SENTENCE_TASKS, sentence_task
+from brickwork.data.types import Examples, TaskData
+
+TURNED = "digits-turned"
+
+
+def load_data(config: DataConfig, seed: int) -> TaskData:
+    """The source; also ``digits-turned`` (scikit-learn's digits, turned by a quarter) and the sentence tasks."""
+    if config.source in SENTENCE_TASKS:
+        return sentence_task(config.source, config, seed)
+    if config.source != TURNED:
+        return load_task(config, seed)
+    task = load_task(replace(config, source="digits"), seed)
+    return replace(
+        task,
+        name=TURNED,
+        train=_turned(task.train),
+        validation=_turned(task.validation),
+        test=_turned(task.test),
+    )
+
+
+def _turned(part: Examples) -> Examples:
+    images = np.ascontiguousarray(np.rot90(part.columns["input"], axes=(1, 2)))
+    return Examples({**part.columns, "input": images})

@@ -1,0 +1,206 @@
+"""Domains that share a workspace: trained by translation, cycles and contrast, used to say in one what another says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.core.errors import DataError
+from brickwork.core.seeding import generator_for
+from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.data.domains import Layout, domain_array
+from brickwork.data.types import Examples
+from brickwork.modules.workspace import DomainWorkspace, equal_weights, perceptron, random_weights
+from brickwork.objectives.alignment import broadcast, contrastive, cycle, demi_cycle, mean_of, translation
+from brickwork.objectives.contrastive import LearnedTemperature
+from brickwork.representation.nearest import top_k
+
+
+class Scaling(nn.Module):
+    """Mean and standard deviation of each number of a domain over the training rows, kept with the weights."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def fit(self, values: Float[np.ndarray, "rows dim"]) -> None:
+        """From the rows that are there; a number that never changes is only centred."""
+        there = values[np.isfinite(values[:, 0])].astype(np.float64)
+        spread = there.std(0)
+        self.mean.copy_(torch.from_numpy(there.mean(0)))
+        self.deviation.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, 1.0)))
+
+    def forward(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Standardised values."""
+        return (values - self.mean) / self.deviation
+
+    def back(self, values: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """The values in their own units."""
+        return values * self.deviation + self.mean
+
+
+class AlignmentSystem(nn.Module):
+    """Encoders and decoders of domains around one vector. ``widths``: numbers of each domain. ``layout``: its columns in the
+    user's file. ``weights``: how much each loss counts.
+    """
+
+    slug = "global-workspace"
+    reads = "columns"
+
+    def __init__(
+        self,
+        *,
+        widths: Mapping[str, int],
+        layout: Layout,
+        workspace_dim: int,
+        hidden: int,
+        num_hidden: int,
+        weights: Mapping[str, float],
+        fusion_weights: str,
+        temperature: float,
+        seed: int,
+    ):
+        super().__init__()
+        self.widths, self.layout = dict(widths), dict(layout)
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.fusion_weights = fusion_weights
+        self.seed = seed
+        self.made_from: dict[str, Any] = {}
+        encoders = {d: perceptron(n, hidden, workspace_dim, num_hidden) for d, n in widths.items()}
+        decoders = {d: perceptron(workspace_dim, hidden, n, num_hidden) for d, n in widths.items()}
+        self.space = DomainWorkspace(encoders, decoders)
+        self.scalings = nn.ModuleList(Scaling(n) for n in widths.values())
+        self.temperature = LearnedTemperature(temperature) if "contrastive" in self.weights else None
+
+    def architecture(self) -> dict[str, Any]:
+        """What it is made of: its arguments."""
+        return self.made_from
+
+    def fit_scalings(self, train: Examples) -> None:
+        """Takes mean and deviation of each domain from the training rows."""
+        for scaling, name in zip(self.scalings, self.widths):
+            scaling.fit(np.asarray(train.columns[name]))  # type: ignore[operator]
+
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """For each domain that is given ``x/NAME`` (B, D), zeros where a row lacks it, and ``there/NAME`` (B,) bool."""
+        batch: Batch = {}
+        for name, width in self.widths.items():
+            values = domain_array(columns, name, self.layout.get(name, []))
+            if values is None:
+                continue
+            if values.shape[1] != width:
+                raise DataError(
+                    f"the domain '{name}' has {values.shape[1]} numbers a row; this model was made for {width}"
+                )
+            there = np.isfinite(values[:, 0])
+            batch[f"x/{name}"] = torch.from_numpy(np.where(there[:, None], values, 0).astype(np.float32))
+            batch[f"there/{name}"] = torch.from_numpy(there)
+        if not batch:
+            raise DataError(
+                f"none of the domains of this model is among the columns; it knows {', '.join(self.widths)}"
+            )
+        return batch
+
+    def _latents(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Standardised values and presence by domain; what is missing is 0, the mean."""
+        there = {name: batch[f"there/{name}"] for name in self.widths if f"x/{name}" in batch}
+        scaled = dict(zip(self.widths, self.scalings))
+        return {n: torch.where(t[:, None], scaled[n](batch[f"x/{n}"]), 0.0) for n, t in there.items()}, there
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """Each loss is the mean of its members; the total is their weighted sum."""
+        x, there = self._latents(batch)
+
+        def shares(present: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            if self.fusion_weights == "equal" or not self.training:
+                return equal_weights(present)
+            return random_weights(present, generator_for(self.seed, batch["step"], "+".join(present)))
+
+        makers = {
+            "translation": lambda: translation(self.space, x, there),
+            "cycle": lambda: cycle(self.space, x, there),
+            "demi_cycle": lambda: demi_cycle(self.space, x, there),
+            "contrastive": lambda: contrastive(self.space, x, there, temperature=self.temperature()),  # type: ignore[misc]
+            "broadcast": lambda: broadcast(self.space, x, there, weights=shares),
+        }
+        terms = {name: mean_of(makers[name]()) for name in self.weights}
+        return LossOutput.of(terms, self.weights)
+
+    # ---- use ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def workspace(self, columns: Mapping[str, Any]) -> Float[np.ndarray, "rows dim"]:
+        """The workspace of the domains that each row has, with equal shares."""
+        x, there = self._latents(self._batch(columns))
+        return self.space.fuse(self.space.encode(x), equal_weights(there)).cpu().numpy()
+
+    def _batch(self, columns: Mapping[str, Any]) -> Batch:
+        device = next(self.parameters()).device
+        return {name: values.to(device) for name, values in self.collate(columns).items()}
+
+    @torch.no_grad()
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """For each domain what the *other* domains of a row say, (N, D) in its own units; NaN where a row has no other.
+
+        Give the columns of one domain to have it translated into all others.
+        """
+        x, there = self._latents(self._batch(columns))
+        z = self.space.encode(x)
+        found = {}
+        for name, scaling in zip(self.widths, self.scalings):
+            others = {other: t for other, t in there.items() if other != name}
+            if not others:
+                continue
+            w = self.space.fuse({o: z[o] for o in others}, equal_weights(others))
+            said = scaling.back(self.space.decode(w, [name])[name])  # type: ignore[operator]
+            some = torch.stack(list(others.values())).any(0)
+            found[name] = torch.where(some[:, None], said, torch.nan).cpu().numpy()
+        return found
+
+    @torch.no_grad()
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """On the pairs of each two domains: R² of the translation (1: perfect, 0: no better than the mean), and how often
+        the encoding of a row is nearest to its own in the other domain.
+        """
+        x, there = self._latents(self._batch(examples.columns))
+        z = self.space.encode(x)
+        found: dict[str, float] = {}
+        for i in x:
+            for j in x:
+                rows = there[i] & there[j]
+                if i == j or int(rows.sum()) < 2:
+                    continue
+                said = self.space.translate({i: x[i][rows]}, j)
+                left, right = (z[d][rows].cpu().numpy() for d in (i, j))
+                nearest = top_k(_unit(left), _unit(right), 1)[1][:, 0]
+                found[f"R²: {i} to {j}"] = r_squared(said, x[j][rows])
+                found[f"recall@1: {i} to {j}"] = float((nearest == np.arange(len(left))).mean())
+        if found:
+            own = [value for name, value in found.items() if name.startswith("R²")]
+            found = {"R²: mean": float(np.mean(own)), **found}
+        return found
+
+    @torch.no_grad()
+    def trace(self, examples: Examples) -> list[Trace]:
+        """How much of the fused vector comes from each domain: |e_i(x_i)| of those that a row has, as shares."""
+        x, there = self._latents(self._batch(examples.columns))
+        size = torch.stack([values.norm(dim=1) * there[n] for n, values in self.space.encode(x).items()], 1)
+        shares = (size / size.sum(1, keepdim=True).clamp(min=1e-9)).cpu().numpy()
+        return [Trace(name="domains in the workspace", modules=tuple(x), usage=shares)]
+
+
+def r_squared(said: Float[Tensor, "batch dim"], truth: Float[Tensor, "batch dim"]) -> float:
+    """1 − Σ(truth − said)² / Σ(truth − mean of truth)², over all numbers together."""
+    residual = (truth - said).square().sum()
+    return float(1 - residual / (truth - truth.mean(0)).square().sum().clamp(min=1e-12))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)

@@ -1,0 +1,126 @@
+"""What a run of ``global-workspace`` is: chaining of operators, alignment of domains, or a baseline of the claims."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderConfig:
+    """A perceptron that classifies single digits: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes.
+
+    It is trained in the first ``steps`` steps of a run and frozen then. Only for images.
+    """
+
+    hidden: int = 64
+    width: int = 32
+    steps: int = 400
+
+    def validate(self) -> list[str]:
+        return _positive(self, ("hidden", "width", "steps"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainConfig:
+    """Addition by a controller that chains Input, Increment and Output (3.1–3.4 of the README's equations).
+
+    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``:
+    for so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all
+    jointly.
+    """
+
+    kind: Literal["chain"] = "chain"
+    num_steps: int = 12
+    hidden: int = 32
+    cell: Literal["lstm", "gru"] = "lstm"
+    code: Literal["onehot", "onehot0", "thermo", "serial"] = "thermo"
+    routing: Literal["soft", "sigmoid", "hard"] = "soft"
+    read_gates: bool = False
+    entropy_weight: float = 0.0
+    ponder_weight: float = 0.0
+    reader: ReaderConfig | None = None
+    controller_steps: int | None = None
+    increment_hidden: int | None = None
+
+    def validate(self) -> list[str]:
+        errors = _positive(self, ("num_steps", "hidden"))
+        if self.routing == "sigmoid" and self.entropy_weight:
+            errors.append("entropy_weight is of gates that are shares; with routing=sigmoid leave it at 0")
+        for name in ("entropy_weight", "ponder_weight"):
+            if getattr(self, name) < 0:
+                errors.append(f"{name}={getattr(self, name)} must not be negative")
+        learned = (self.controller_steps, self.increment_hidden)
+        if self.reader is None and learned != (None, None):
+            errors.append("controller_steps and increment_hidden are of learned modules; they need a reader")
+        if self.reader is not None and (None in learned or min(learned) < 0 or self.increment_hidden == 0):  # type: ignore[type-var, operator]
+            errors.append(
+                "with a reader, set controller_steps (0: train jointly) and increment_hidden (for example 64)"
+            )
+        return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignConfig:
+    """A workspace between domains: encoders, decoders and how much each loss counts (0: it is left out).
+
+    ``num_hidden``: hidden layers of each encoder and decoder. ``fusion_weights``: α of ``broadcast`` while training.
+    ``temperature``: of the contrastive loss at the start; it is learned.
+    """
+
+    kind: Literal["align"] = "align"
+    workspace_dim: int = 32
+    hidden: int = 128
+    num_hidden: int = 2
+    translation: float = 1.0
+    cycle: float = 1.0
+    demi_cycle: float = 1.0
+    contrastive: float = 0.1
+    broadcast: float = 1.0
+    fusion_weights: Literal["equal", "random"] = "random"
+    temperature: float = 0.07
+
+    def validate(self) -> list[str]:
+        errors = _positive(self, ("workspace_dim", "hidden", "num_hidden"))
+        weights = [getattr(self, name) for name in LOSSES]
+        if min(weights) < 0 or not any(weights):
+            errors.append(f"the weights of the losses ({', '.join(LOSSES)}) must not be negative, nor all 0")
+        if self.temperature < 0.01:
+            errors.append(f"temperature={self.temperature} is below 0.01, the smallest that is used")
+        return errors
+
+
+LOSSES = ("translation", "cycle", "demi_cycle", "contrastive", "broadcast")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """A network on the two digits without a workspace, for the claims.
+
+    lstm: digits as two tokens, read one after the other. transformer: [CLS, a, b]. universal: the same with one layer
+    applied ``num_layers`` times. ``num_heads`` is not for lstm.
+    """
+
+    kind: Literal["baseline"] = "baseline"
+    network: Literal["lstm", "transformer", "universal"] = "lstm"
+    width: int = 64
+    num_layers: int = 1
+    num_heads: int | None = None
+    reader: ReaderConfig | None = None
+
+    def validate(self) -> list[str]:
+        errors = _positive(self, ("width", "num_layers"))
+        if (self.network == "lstm") != (self.num_heads is None):
+            errors.append("num_heads is needed for transformer and universal, and is not for lstm")
+        elif self.num_heads is not None and (self.num_heads < 1 or self.width % self.num_heads):
+            errors.append(f"width={self.width} is not divisible by num_heads={self.num_heads}")
+        return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalWorkspaceConfig:
+    """``task``: chain, align or baseline, told apart by ``kind``."""
+
+    task: ChainConfig | AlignConfig | BaselineConfig = field(default_factory=ChainConfig)
+
+
+def _positive(config: object, names: tuple[str, ...]) -> list[str]:
+    return [f"{n}={getattr(config, n)} must be at least 1" for n in names if getattr(config, n) < 1]

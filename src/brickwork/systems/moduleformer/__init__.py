@@ -1,0 +1,24 @@
+"""ModuleFormer: a language model of modules that tokens are routed to; modules can be added and pruned."""
+
+from brickwork.core.registry import SystemCard
+
+CARD = SystemCard(
+    slug="moduleformer",
+    title="ModuleFormer: Modularity Emerges from Mixture-of-Experts",
+    authors="Shen, Zhang, Cao, Tan, Chen, Gan",
+    year=2023,
+    arxiv="2306.04640",
+    group="modular transformers",
+    summary="A language model in which every token picks its attention and feed-forward modules; add and prune modules.",
+    capabilities=("generates", "evaluates", "traces", "text"),
+    flow=(
+        ("data", "data.language.text_task"),
+        ("attention", "encoders.blocks.stick_breaking.stick_breaking_attention"),
+        ("routers", "modules.routers.TopKRouter"),
+        ("modules", "modules.experts.ExpertMlp"),
+        ("decoder", "modules.decoders.DecoderLM"),
+        ("surgery", "modules.surgery.grow"),
+        ("training", "training.loop.fit"),
+        ("inspection", "inspection.traces.write_traces"),
+    ),
+)

@@ -1,0 +1,179 @@
+"""ModuleFormer: a language model in which every half layer is a mixture of modules.
+
+Shen, Zhang, Cao, Tan, Chen, Gan: ModuleFormer: Modularity Emerges from Mixture-of-Experts. arXiv 2306.04640, 2023.
+
+What is learnt: a decoder whose tokens each pick ``top_k`` of N attention modules and of N feed-forward modules. A mutual
+information loss keeps use even over the corpus and decisive for each token, so that modules specialise without being
+told domains; then modules can be added for new texts, or pruned.
+
+| paper  | here               | shape     | meaning                                                     |
+|--------|--------------------|-----------|-------------------------------------------------------------|
+| x      | hidden states      | (B, T, D) | one vector a token                                          |
+| p, ℓ   | RouterOutput       | (B·T, N)  | softmax of the router's logits; the k largest weigh modules |
+| Q, O   | HeadMixture        | (N, D, A) | query and output matrix of each attention module            |
+| K, V   | key, value         | (D, A)    | shared by all attention modules                             |
+| U, V   | ExpertMlp          | (N, D, F) | up and down matrix of each feed-forward module              |
+| β, a   | stick_breaking     | (B, H, T, T) | share of the stick, attention weight                     |
+| L_MI   | balance            |           | H(m|x) − H(m), mean over routers                            |
+
+    x ← x + Σ_m p_m O_mᵀ attend(Q_mᵀ LN(x), K LN(x), V LN(x));   x ← x + Σ_m p_m V_mᵀ GELU(U_mᵀ LN(x))
+    L = L_LM + λ L_MI
+
+Flow: data.language → modules.decoders (encoders.blocks.stick_breaking, modules.routers, modules.experts) → training.loop
+→ the system, kept whole; modules.surgery adds and prunes.
+
+Differences from the paper: see README.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from brickwork.core.config import from_dict
+from brickwork.core.errors import DataError
+from brickwork.core.seeding import generator_for
+from brickwork.core.types import Batch, LossOutput, RouterOutput, Trace
+from brickwork.data.config import DataConfig
+from brickwork.data.language import text_task
+from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.tokenization import (
+    load_tokenizer,
+    read_tokenizer,
+    token_windows,
+    train_text_tokenizer,
+)
+from brickwork.modules.decoders import DecoderLM, continue_text
+from brickwork.systems.moduleformer.architecture import ModuleFormerConfig, build_block
+from brickwork.systems.moduleformer.surgery import add_modules, load_started
+from brickwork.systems.moduleformer.watching import evaluate_texts, trace_texts
+
+Config = ModuleFormerConfig
+
+
+class ModuleFormerSystem(nn.Module):
+    """The decoder, its tokenizer and the loss. ``sizes``: the attention and feed-forward modules of each layer."""
+
+    slug = "moduleformer"
+
+    def __init__(self, config: ModuleFormerConfig, tokenizer: Tokenizer, sizes: Sequence[tuple[int, int]]):
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.decoder = DecoderLM(
+            tokenizer.get_vocab_size(), config.width, [build_block(config, *size) for size in sizes]
+        )
+
+    def collate(self, columns: dict[str, Any]) -> Batch:
+        """Windows of at most ``context`` + 1 tokens, none left out: ``ids`` and ``mask`` of (windows, tokens)."""
+        ids, mask, _ = token_windows(self.tokenizer, columns["input"], self.config.context)
+        return {"ids": ids, "mask": mask}
+
+    def forward(self, batch: Batch) -> tuple[Tensor, list[RouterOutput]]:
+        """−log p of each next token (0 where there is none), and the routings."""
+        ids, mask = batch["ids"], batch["mask"]
+        out = self.decoder(ids[:, :-1], mask)
+        nats = F.cross_entropy(out.logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+        return nats.view(mask.shape) * mask, out.routings
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """L_LM + λ·mean over routers of L_MI (or the Switch loss) + the z loss."""
+        nats, routings = self(batch)
+        terms = {"language": nats.sum() / batch["mask"].sum().clamp(min=1)}
+        weights, stats = {}, {}
+        for name, weight in ((self.config.balance, self.config.balance_weight), ("z", self.config.z_weight)):
+            found = [routed.aux[name] for routed in routings if name in routed.aux]
+            if found:
+                terms["balance" if name != "z" else "z"] = torch.stack(found).mean()
+                weights["balance" if name != "z" else "z"] = weight
+        for name in routings[0].stats if routings else ():
+            stats[name] = torch.stack([torch.as_tensor(routed.stats[name]) for routed in routings]).mean()
+        return LossOutput.of(terms, weights, stats)
+
+    def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Matrices decay; vectors do not, nor what holds modules that are frozen."""
+        frozen = {
+            id(p)
+            for part in self.modules()
+            if getattr(part, "frozen", 0)
+            for p in part.parameters(recurse=False)
+        }
+        trained = [p for p in self.parameters() if p.requires_grad]
+        decaying = [p for p in trained if p.ndim >= 2 and id(p) not in frozen]
+        kept = [p for p in trained if p.ndim < 2 or id(p) in frozen]
+        groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """``nats_per_token`` (also of each domain), ``perplexity``, ``bits_per_byte``; ``dead_modules``, the share with less
+        than a tenth of an even share, and ``domain_information``, the NMI of module and domain in the best mixture."""
+        return evaluate_texts(self, examples)
+
+    def trace(self, examples: Examples) -> list[Trace]:
+        """For each mixture the share of each module in the tokens of each text, and at each place of a window."""
+        return trace_texts(self, examples)
+
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[str], *, max_tokens: int, temperature: float, top_k: int, seed: int
+    ) -> list[str]:
+        """Continuations, each drawn by itself: a prompt gives the same text whatever stands beside it."""
+        return [
+            self.tokenizer.decode(
+                continue_text(
+                    self.decoder,
+                    self.tokenizer.encode(prompt or "\n").ids,
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    top_k=top_k,
+                    generator=generator_for(seed, 0, prompt),
+                    keep=4 * self.config.context,
+                )
+            )
+            for prompt in prompts
+        ]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """The attention and feed-forward modules of each layer, now."""
+        return [block.num_modules() for block in self.decoder.blocks]  # type: ignore[operator]
+
+    def architecture(self) -> dict[str, Any]:
+        """What the system is rebuilt from."""
+        return {"config": asdict(self.config), "sizes": [list(size) for size in self.sizes()]}
+
+
+def build(config: ModuleFormerConfig, data: TaskData, assets: Path | None = None) -> ModuleFormerSystem:
+    """The untrained system for ``data``, or a finished one with more modules (``config.growth``)."""
+    if data.kind != "texts":
+        raise DataError(
+            f"moduleformer needs plain texts (a folder, a file, a table); {data.name} is {data.kind}"
+        )
+    if config.growth.start:
+        growth = config.growth
+        old = load_started(growth.start)
+        return add_modules(
+            old, attention=growth.attention, feed_forward=growth.feed_forward, train=growth.train
+        )
+    if assets is not None and (assets / "tokenizer.json").is_file():
+        tokenizer = load_tokenizer(assets / "tokenizer.json")
+    else:
+        tokenizer = train_text_tokenizer(data.train.columns["input"], config.vocab_size)
+    size = (config.attention_modules, config.feed_forward_modules)
+    return ModuleFormerSystem(config, tokenizer, [size] * config.num_layers)
+
+
+def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> ModuleFormerSystem:
+    """The system that ``architecture()`` described, with fresh weights."""
+    config = from_dict(ModuleFormerConfig, architecture["config"])
+    tokenizer = read_tokenizer(tokenizer_json or "", "tokenizer.json")
+    return ModuleFormerSystem(config, tokenizer, [(int(a), int(f)) for a, f in architecture["sizes"]])
+
+
+def load_data(config: DataConfig, seed: int) -> TaskData:
+    """Texts with a domain each, cut into pieces."""
+    return text_task(config, seed)

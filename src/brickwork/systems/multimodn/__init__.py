@@ -1,0 +1,43 @@
+"""MultiModN: a state travels through encoders of the modalities that are there; every task reads it after each.
+
+``from brickwork.systems.multimodn import MultiModNClassifier, MultiModNRegressor`` gives the scikit-learn estimators.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core.registry import SystemCard
+
+if TYPE_CHECKING:
+    from brickwork.systems.multimodn.estimators import MultiModNClassifier as MultiModNClassifier
+    from brickwork.systems.multimodn.estimators import MultiModNRegressor as MultiModNRegressor
+
+CARD = SystemCard(
+    slug="multimodn",
+    title="MultiModN: Multimodal, Multi-Task, Interpretable Modular Networks",
+    authors="Swamy, Satayeva, Frej, Bossy, Vogels, Jaggi, Käser, Hartley",
+    year=2023,
+    arxiv="2309.14118",
+    group="routing and composition",
+    summary="A state vector passes one encoder a modality, skipping those that are missing; every task's decoder reads it "
+    "after each, so that each modality's contribution is seen. Tables, series, texts and images; several tasks at once.",
+    capabilities=("predicts", "evaluates", "traces", "tables", "series", "images", "missing modalities"),
+    flow=(
+        ("data", "data.typed_tables.multitask_table or data.multimodal_sets.multimodal_task"),
+        (
+            "encoders",
+            "encoders.tabular.TabularEncoder, encoders.tabular.SeriesEncoder or encoders.image.ImageEncoder",
+        ),
+        ("fusion", "modules.fusion.StateChain (or modules.fusion.ParallelFusion, the baseline)"),
+        ("objective", "objectives.multitask.step_losses"),
+        ("training", "training.loop.fit"),
+        ("use", "evaluation.classification.auroc; inspection.contributions.contribution_figure"),
+    ),
+)
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, imported when they are asked for: looking at the card is light."""
+    if name in ("MultiModNClassifier", "MultiModNRegressor"):
+        return getattr(importlib.import_module("brickwork.systems.multimodn.estimators"), name)
+    raise AttributeError(name)

@@ -1,0 +1,155 @@
+"""What users hand to the estimators (data frames, arrays, dictionaries of modalities) as typed examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from brickwork.core.config import nearest
+from brickwork.core.errors import DataError
+from brickwork.data.table_guesses import chosen_groups, column_kind, guess_groups, layout_of
+from brickwork.data.table_layout import ModalityLayout, TableLayout
+from brickwork.data.typed_tables import nothing, typed_examples
+from brickwork.data.types import Examples
+
+Groups = Mapping[str, Sequence[str | int]] | None
+
+
+def is_frame(X: Any) -> bool:
+    """Whether this is a data frame (pandas, or another with ``columns`` and ``__getitem__``) whose columns have names;
+    one with numbers for names is an array."""
+    if isinstance(X, Mapping) or not (hasattr(X, "columns") and hasattr(X, "__getitem__")):
+        return False
+    return any(isinstance(name, str) for name in X.columns)
+
+
+def is_named(X: Any) -> bool:
+    """Whether this is a dictionary of modalities. One kind of sparse matrix is a dictionary too."""
+    from scipy.sparse import issparse
+
+    return isinstance(X, Mapping) and not issparse(X)
+
+
+def frame_columns(X: Any) -> dict[str, Any]:
+    """The columns of a data frame by name."""
+    return {str(name): X[name] for name in X.columns}
+
+
+def array_columns(X: np.ndarray) -> dict[str, Any]:
+    """The columns of an array, called ``x0``, ``x1`` …"""
+    return {f"x{place}": X[:, place] for place in range(X.shape[1])}
+
+
+def flat_modalities(
+    columns: Mapping[str, Any], groups: Groups, image_size: int
+) -> tuple[ModalityLayout, ...]:
+    """The modalities of columns by the user's groups (names, patterns, or numbers of columns), or guessed.
+
+    Raises:
+        DataError: a name that fits no column, or no column that is of use.
+    """
+    if groups is None:
+        kinds = {name: column_kind(values) for name, values in columns.items()}
+        useless = ("empty", "constant", "identifier", "nested")
+        found = guess_groups({name: kind for name, kind in kinds.items() if kind not in useless})
+    else:
+        entries = [
+            f"{name}=" + "|".join(f"x{c}" if isinstance(c, int) else c for c in members)
+            for name, members in groups.items()
+        ]
+        found = chosen_groups(entries, list(columns), "X")
+    if not found:
+        raise DataError("X has no column that something can be learnt from: all are empty or constant")
+    return tuple(
+        layout_of(name, {c: column_kind(columns[c]) for c in members}, image_size, "X")
+        for name, members in found.items()
+    )
+
+
+def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLayout, ...]:
+    """The modalities of a dictionary: arrays (rows, numbers), (rows, time, variables) or uint8 (rows, height, width,
+    channels), lists of series or pictures, or data frames.
+
+    Raises:
+        DataError: a value is none of these, or nothing in it is there.
+    """
+    return tuple(_named(name, value, image_size) for name, value in X.items())
+
+
+def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
+    if is_frame(value):
+        columns = {f"{name}/{c}": values for c, values in frame_columns(value).items()}
+        kinds = {column: column_kind(values) for column, values in columns.items()}
+        kinds = {c: kind for c, kind in kinds.items() if kind not in ("empty", "constant", "nested")}
+        if not kinds:
+            raise DataError(f"modality '{name}' has no column that something can be learnt from")
+        return layout_of(name, kinds, image_size, "X")
+    cells = [] if value is None else [cell for cell in value if cell is not None]
+    if not cells:
+        raise DataError(f"modality '{name}' is missing from every row; leave it out")
+    first = np.asarray(cells[0])
+    if isinstance(cells[0], str | bytes):
+        kind = column_kind(cells)
+        if kind == "image":
+            return ModalityLayout(name=name, kind="image", numbers=(name,), shape=(image_size, image_size, 3))
+        return layout_of(name, {name: kind}, image_size, "X")
+    if first.ndim == 3:
+        return ModalityLayout(name=name, kind="image", numbers=(name,), shape=first.shape)
+    if first.ndim == 2 or (first.ndim == 1 and not isinstance(value, np.ndarray)):
+        variables = 1 if first.ndim == 1 else first.shape[1]
+        return ModalityLayout(name=name, kind="series", numbers=_numbered(name, variables))
+    if first.ndim > 3:
+        raise DataError(
+            f"modality '{name}' has {first.ndim + 1} dimensions; see the documentation for what is taken"
+        )
+    return ModalityLayout(name=name, numbers=_numbered(name, 1 if first.ndim == 0 else len(first)))
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name}/{place}" for place in range(count))
+
+
+def named_examples(X: Mapping[str, Any], layout: TableLayout) -> Examples:
+    """A dictionary of modalities as examples; one that is left out or ``None`` is missing from every row.
+
+    Raises:
+        DataError: a name that the model does not know, or a value of another form than in ``fit``.
+    """
+    for name in X:
+        if name not in layout.names:
+            raise DataError(
+                f"X has the modality '{name}', which the model does not know: {nearest(name, layout.names)}"
+            )
+    given = {name: value for name, value in X.items() if value is not None}
+    if not given:
+        raise DataError("X holds no modality at all; give at least one, with a value for each row")
+    columns: dict[str, Any] = {}
+    for name, value in given.items():
+        columns |= _cells(layout.modality(name), value)
+    here = replace(layout, modalities=tuple(m for m in layout.modalities if m.name in given))
+    found = typed_examples(here, columns, where="X", with_targets=False)
+    gone = {
+        part: held
+        for m in layout.modalities
+        if m.name not in given
+        for part, held in nothing(m, len(found)).items()
+    }
+    return Examples({**found.columns, **gone})
+
+
+def _cells(modality: ModalityLayout, value: Any) -> dict[str, Any]:
+    if is_frame(value):
+        return {f"{modality.name}/{c}": values for c, values in frame_columns(value).items()}
+    if modality.kind == "image":
+        return {modality.name: value}
+    if modality.kind == "series":
+        rows = [None if cell is None else np.asarray(cell, dtype=np.float64) for cell in value]
+        return {modality.name: [r[:, None] if r is not None and r.ndim == 1 else r for r in rows]}
+    if modality.categories or modality.texts:
+        return {modality.name: value}
+    array = np.asarray(
+        [[np.nan] if cell is None else cell for cell in value] if isinstance(value, list) else value
+    )
+    array = array.astype(np.float64)
+    return {modality.name: array[:, None] if array.ndim == 1 else array}

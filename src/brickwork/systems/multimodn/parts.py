@@ -1,0 +1,129 @@
+"""What a system is assembled from: readers of modalities, a fusion, decoders, and the scales of number targets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.tabular import SeriesEncoder, TabularEncoder, column_statistics, from_architecture
+from brickwork.modules.fusion import ParallelFusion, StateChain, perceptron
+from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
+
+Encoder = TabularEncoder | SeriesEncoder | ImageEncoder
+
+
+class ModalityReader(nn.Module):
+    """From the columns of one modality to tensors, and from tensors to features of ``width`` numbers."""
+
+    def __init__(self, layout: ModalityLayout, encoder: Encoder):
+        super().__init__()
+        self.layout = layout
+        self.encoder = encoder
+        self.width = encoder.embedding_dim if isinstance(encoder, ImageEncoder) else encoder.width
+
+    @classmethod
+    def fitted(
+        cls,
+        layout: ModalityLayout,
+        columns: Mapping[str, Any],
+        image: ImageEncoderConfig,
+        series_width: int,
+    ) -> "ModalityReader":
+        """A fresh reader with the statistics of training rows."""
+        if layout.kind == "image":
+            height, width, channels = layout.shape
+            return cls(layout, ImageEncoder(image, (height, width, channels)))
+        if layout.kind == "series":
+            return cls(layout, SeriesEncoder.fitted(columns[layout.name], series_width))
+        return cls(layout, TabularEncoder.fitted(*_cells(layout, columns)))
+
+    def prepare(self, columns: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The tensors of a batch: ``NAME`` and ``NAME.present``, of series also ``NAME.lengths``."""
+        name, encoder = self.layout.name, self.encoder
+        arrays: dict[str, np.ndarray] = {}
+        if isinstance(encoder, TabularEncoder):
+            arrays[name], arrays[f"{name}.present"] = encoder.prepare(*_cells(self.layout, columns))
+        elif isinstance(encoder, SeriesEncoder):
+            arrays[name], arrays[f"{name}.lengths"], arrays[f"{name}.present"] = encoder.prepare(
+                columns[name]
+            )
+        else:
+            blank = np.zeros(encoder.image_shape, dtype=np.uint8)
+            rows = list(columns[name])
+            arrays[f"{name}.present"] = np.array([row is not None for row in rows], dtype=bool)
+            pictures = np.stack([blank if row is None else row for row in rows]) if rows else blank[None][:0]
+            return {
+                name: encoder.prepare(pictures),
+                **{key: torch.from_numpy(array) for key, array in arrays.items()},
+            }
+        return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Features (B, width); those of rows without the modality mean nothing."""
+        x = batch[self.layout.name]
+        if isinstance(self.encoder, SeriesEncoder):
+            return self.encoder(x, batch[f"{self.layout.name}.lengths"])
+        return self.encoder(x)[1] if isinstance(self.encoder, ImageEncoder) else self.encoder(x)
+
+    @classmethod
+    def restored(cls, layout: ModalityLayout, architecture: Mapping[str, Any]) -> "ModalityReader":
+        """The reader whose encoder ``architecture`` describes, with fresh weights."""
+        if architecture.get("kind") == "image":
+            return cls(layout, ImageEncoder.from_architecture(architecture))
+        return cls(layout, from_architecture(architecture))
+
+
+def _cells(layout: ModalityLayout, columns: Mapping[str, Any]) -> tuple[np.ndarray, Any, Any]:
+    name = layout.name
+    return columns[name], columns.get(f"{name}.categories"), columns.get(f"{name}.texts")
+
+
+def target_scales(layout: TableLayout, columns: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each target that is a number, over training rows."""
+    scales = {}
+    for target in layout.targets:
+        if not target.is_class:
+            values = np.asarray(columns[target.column], dtype=np.float64)
+            mean, deviation = column_statistics(values[:, None])
+            scales[target.name] = (mean[0], deviation[0])
+    return scales
+
+
+def target_tensors(
+    layout: TableLayout, columns: Mapping[str, Any], scales: Mapping[str, Sequence[float]]
+) -> dict[str, Tensor]:
+    """The targets that ``columns`` have; numbers are standardised, so that tasks weigh alike."""
+    found = {}
+    for target in layout.targets:
+        if target.column in columns:
+            values = np.asarray(columns[target.column])
+            if not target.is_class:
+                mean, deviation = scales[target.name]
+                values = ((values - mean) / deviation).astype(np.float32)
+            found[target.column] = torch.from_numpy(values)
+    return found
+
+
+def fusion_parts(
+    config: MultiModNConfig, widths: Sequence[int], targets: Sequence[TargetLayout]
+) -> tuple[StateChain | ParallelFusion, list[nn.Module], dict[str, Any]]:
+    """The fusion, a decoder for each target, and the options that only a sequential fusion has."""
+    chosen = config.fusion
+    if isinstance(chosen, SequentialFusion):
+        chain = StateChain(widths, chosen.state_dim, config.hidden, config.dropout)
+        options = {"change_weight": chosen.change_weight, "skip": chosen.skip, "shuffle": chosen.shuffle}
+        return chain, _decoders(chosen.state_dim, config, targets, dropout=0.0), options
+    parallel = ParallelFusion(widths, chosen.fill)
+    return parallel, _decoders(parallel.width, config, targets, dropout=config.dropout), {}
+
+
+def _decoders(
+    width: int, config: MultiModNConfig, targets: Sequence[TargetLayout], *, dropout: float
+) -> list[nn.Module]:
+    sizes = [max(1, len(target.classes)) for target in targets]
+    return [perceptron([width, *config.hidden, size], dropout=dropout) for size in sizes]

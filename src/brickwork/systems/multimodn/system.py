@@ -1,0 +1,250 @@
+"""MultiModN: a state passes the modalities that are there, one after the other, and every task reads it after each.
+
+Swamy, Satayeva, Frej, Bossy, Vogels, Jaggi, Käser, Hartley: MultiModN – Multimodal, Multi-Task, Interpretable Modular
+Networks. NeurIPS 2023, arXiv 2309.14118. Authors' code: EPFLiGHT/MultiModN.
+
+What is learnt: one encoder e_i a modality, which overwrites the state from the old state and its modality, and one decoder
+d_t a task, which reads any state. What is missing is a skipped link, not a filled-in value.
+
+| paper       | here                   | shape       | meaning                                                        |
+|-------------|------------------------|-------------|----------------------------------------------------------------|
+| s_0         | fusion.initial         | (S)         | trainable initial state, drawn from N(0, 1)                    |
+| s_i         | states[i]              | (B, S)      | state after i modalities                                       |
+| x_i         | features[i]            | (B, F_i)    | a modality's features                                          |
+| e_i         | fusion.encoders[i]     | F_i + S → S | MLP, dropout on its input, ReLU also on its output             |
+| d_t         | decoders[t]            | S → C_t     | MLP; the same at every step                                    |
+| L[i, t]     | step_losses(…)[i]      |             | loss of task t after i modalities; 0 for rows that skip it     |
+| chg[i]      | output.change[i]       |             | mean (s_i − s_{i−1})²                                          |
+| λ_err, λ_chg| error_weight, change_weight |        | L = λ_err · ΣL/(T(M+1)) + 0.01 · λ_chg · Σchg/M                |
+
+Flow: data.typed_tables → encoders.tabular | encoders.image → modules.fusion → objectives.multitask → training.loop.
+Differences from the paper: see README.md. Shape legend: B rows, M modalities, T tasks, S state, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.data.config import DataConfig
+from brickwork.data.load import load_task
+from brickwork.data.missingness import warn_of_dependence
+from brickwork.data.multimodal_sets import SETS
+from brickwork.data.table_layout import TableLayout, TargetLayout
+from brickwork.data.typed_tables import multitask_table, typed_examples
+from brickwork.data.types import Examples, TaskData
+from brickwork.evaluation.classification import scores_by_task
+from brickwork.modules.fusion import ParallelFusion, StateChain, drop_modalities
+from brickwork.objectives.multitask import class_probabilities, step_losses
+from brickwork.systems.multimodn.answers import answers, moves, traces
+from brickwork.systems.multimodn.config import MultiModNConfig
+from brickwork.systems.multimodn.parts import ModalityReader, fusion_parts, target_scales, target_tensors
+
+Config = MultiModNConfig
+_BATCH = 1024  # rows of a batch when nothing is learnt
+
+
+def load_data(config: DataConfig, seed: int) -> TaskData:
+    """A known set with modalities, or the user's table."""
+    if config.source in SETS:
+        return load_task(config, seed)
+    return multitask_table(Path(config.source).expanduser(), config, seed)
+
+
+class MultiModNSystem(nn.Module):
+    """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target."""
+
+    slug = "multimodn"
+    reads: Literal["columns"] = "columns"
+
+    def __init__(
+        self,
+        readers: Sequence[ModalityReader],
+        targets: Sequence[TargetLayout],
+        fusion: StateChain | ParallelFusion,
+        decoders: Sequence[nn.Module],
+        *,
+        scales: Mapping[str, Sequence[float]],
+        config: Mapping[str, Any],
+        modality_dropout: float,
+        outputs: Literal["logits", "sigmoid"],
+        error_weight: float,
+        change_weight: float = 0.0,
+        skip: Literal["sample", "batch"] = "sample",
+        shuffle: bool = False,
+    ):
+        super().__init__()
+        self.readers = nn.ModuleList(readers)
+        self.layout = TableLayout(
+            modalities=tuple(reader.layout for reader in readers), targets=tuple(targets)
+        )
+        self.fusion = fusion
+        self.decoders = nn.ModuleList(decoders)
+        self.scales = {name: tuple(scale) for name, scale in scales.items()}
+        self.modality_dropout = modality_dropout
+        self.outputs: Literal["logits", "sigmoid"] = outputs
+        self.weights = {"error": error_weight, "change": 0.01 * change_weight}  # the 0.01 is the authors'
+        self.skip: Literal["sample", "batch"] = skip
+        self.shuffle = shuffle
+        self._made_with = dict(config)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The names of the steps: before any modality, then after each; a parallel fusion has one."""
+        return ("start", *self.layout.names) if isinstance(self.fusion, StateChain) else ("all",)
+
+    def collate(self, columns: dict[str, Any]) -> Batch:
+        """Columns as :class:`TableLayout` describes them, as tensors; targets that are numbers are standardised."""
+        batch: Batch = {}
+        for reader in self.readers:
+            batch |= cast(ModalityReader, reader).prepare(columns)
+        return batch | target_tensors(self.layout, columns, self.scales)
+
+    def forward(
+        self, batch: Batch, skip: Literal["sample", "batch"] = "sample"
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """For each task the outputs of every step, (Q, B, C_t); which rows took the step, (Q, B); chg of each."""
+        features = [reader(batch) for reader in self.readers]
+        present = [batch[f"{name}.present"] for name in self.layout.names]
+        if self.training and self.modality_dropout:
+            present = drop_modalities(present, self.modality_dropout)
+        if isinstance(self.fusion, ParallelFusion):
+            x = self.fusion(features, present)
+            taken = torch.ones(1, len(x), dtype=torch.bool, device=x.device)
+            return [decoder(x)[None] for decoder in self.decoders], taken, x.new_zeros(1)
+        order = torch.randperm(len(features)).tolist() if self.training and self.shuffle else None
+        output = self.fusion(features, present, order, skip)
+        # d_t(s_i) for i = 0 … M
+        return [decoder(output.states) for decoder in self.decoders], output.updated, output.change
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """L = λ_err · Σ_i Σ_t L[i, t] / (T · (M + 1)) + 0.01 · λ_chg · Σ_i chg[i] / M."""
+        outputs, taken, change = self(batch, self.skip)
+        targets = [batch[target.column] for target in self.layout.targets]
+        table = torch.stack(
+            [step_losses(out, y, taken, outputs_are=self.outputs) for out, y in zip(outputs, targets)]
+        )
+        terms, weights = {"error": table.mean()}, {"error": self.weights["error"]}
+        if isinstance(self.fusion, StateChain):
+            terms["change"], weights["change"] = change.mean(), self.weights["change"]
+        last = {f"last/{target.name}": value for target, value in zip(self.layout.targets, table[:, -1])}
+        return LossOutput.of(terms, weights, last)
+
+    @torch.no_grad()
+    def stages(
+        self, examples: Examples, skip: Literal["sample", "batch"] = "sample", batch_rows: int = _BATCH
+    ) -> dict[str, Float[np.ndarray, "steps rows out"]]:
+        """What each task says at each step: probabilities of the classes, or the number in its own unit (one column).
+
+        A step whose modality is missing repeats the one before. An answer depends on its row alone, unless the authors'
+        ``skip="batch"`` is asked for, with batches of ``batch_rows``.
+        """
+        device = next(self.parameters()).device
+        parts: dict[str, list[np.ndarray]] = {target.name: [] for target in self.layout.targets}
+        for start in range(0, max(1, len(examples)), batch_rows):
+            columns = examples.take(range(start, min(start + batch_rows, len(examples))))
+            batch = {name: value.to(device) for name, value in self.collate(columns).items()}
+            for target, out in zip(self.layout.targets, self(batch, skip)[0]):
+                if target.is_class:
+                    out = class_probabilities(out, self.outputs)
+                else:
+                    mean, deviation = self.scales[target.name]
+                    out = out.double() * deviation + mean
+                parts[target.name].append(out.cpu().numpy())
+        return {name: np.concatenate(found, axis=1).astype(np.float64) for name, found in parts.items()}
+
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """For each task its answer, and of classes the probability of each, from the last modality that is there.
+
+        ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out.
+
+        Raises:
+            DataError: a part of a modality's columns is there and another is not.
+        """
+        return answers(self.layout, self.stages(typed_examples(self.layout, columns, with_targets=False)))
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""
+        answers = {name: stages[-1] for name, stages in self.stages(examples).items()}
+        kinds = {target.name: target.is_class for target in self.layout.targets}
+        truth = {target.name: np.asarray(examples.columns[target.column]) for target in self.layout.targets}
+        return scores_by_task(answers, truth, kinds)
+
+    def contributions(self, examples: Examples, target: str) -> Float[np.ndarray, "rows modalities"]:
+        """How far each modality moved the answer along :func:`brickwork.systems.multimodn.answers.path`.
+
+        Raises:
+            ConfigError: a parallel fusion has no steps to compare.
+            DataError: no such target.
+        """
+        self._needs_steps()
+        layout = self.layout.target(target)
+        return moves(layout, self.stages(examples)[layout.name])
+
+    def _needs_steps(self) -> None:
+        if not isinstance(self.fusion, StateChain):
+            raise ConfigError("contributions are the steps of a sequential fusion; this model is parallel")
+
+    def trace(self, examples: Examples) -> list[Trace]:
+        """The contributions for each target, by true class. Raises ConfigError where there are no steps."""
+        self._needs_steps()
+        return traces(self.layout, self.stages(examples), examples)
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON values from which :func:`restore` rebuilds the system: layout, statistics and sizes."""
+        return {
+            "layout": to_dict(self.layout),
+            "encoders": [cast(ModalityReader, reader).encoder.architecture() for reader in self.readers],
+            "scales": {name: list(scale) for name, scale in self.scales.items()},
+            "config": self._made_with,
+        }
+
+
+def build(config: MultiModNConfig, data: TaskData, assets: Path | None = None) -> MultiModNSystem:
+    """The untrained system for ``data``, with the statistics of its training part.
+
+    Warns where a modality's absence depends on a target: see :mod:`brickwork.data.missingness`.
+
+    Raises:
+        DataError: the data has no modalities.
+        ConfigError: an order that does not name each modality once.
+    """
+    layout = data.table
+    if layout is None:
+        raise DataError(f"multimodn needs a table with modalities and targets; {data.name} is {data.kind}")
+    warn_of_dependence(data.train, layout, config.modality_dropout)
+    columns = data.train.columns
+    modalities = [layout.modality(name) for name in config.reading_order(layout.names)]
+    readers = [ModalityReader.fitted(m, columns, config.image, config.series_width) for m in modalities]
+    return _assembled(config, readers, layout.targets, target_scales(layout, columns))
+
+
+def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> MultiModNSystem:
+    """The system that :meth:`MultiModNSystem.architecture` described, with fresh weights."""
+    layout = from_dict(TableLayout, architecture["layout"])
+    readers = [
+        ModalityReader.restored(m, a)
+        for m, a in zip(layout.modalities, architecture["encoders"], strict=True)
+    ]
+    config = from_dict(MultiModNConfig, architecture["config"])
+    return _assembled(config, readers, layout.targets, architecture["scales"])
+
+
+def _assembled(
+    config: MultiModNConfig,
+    readers: Sequence[ModalityReader],
+    targets: Sequence[TargetLayout],
+    scales: Mapping[str, Sequence[float]],
+) -> MultiModNSystem:
+    fusion, decoders, options = fusion_parts(config, [reader.width for reader in readers], targets)
+    return MultiModNSystem(
+        readers, targets, fusion, decoders, scales=scales, config=to_dict(config), outputs=config.outputs,
+        modality_dropout=config.modality_dropout, error_weight=config.error_weight, **options,
+    )  # fmt: skip

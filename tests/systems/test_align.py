@@ -1,0 +1,212 @@
+"""ALIGN against what the paper's equations say, computed by torch alone, and the arms of its claims."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from brickwork import api
+from brickwork.core.config import ConfigError, from_dict
+from brickwork.core.errors import DataError
+from brickwork.core.seeding import seed_everything
+from brickwork.core.types import slice_batch
+from brickwork.data.config import DataConfig
+from brickwork.data.scenes import make_scenes
+from brickwork.evaluation.claims import Workbench
+from brickwork.evaluation.cross_modal import cross_modal_recall
+from brickwork.systems.align import arms, recipes
+from brickwork.systems.align.system import AlignConfig, build, load_data
+from brickwork.training.gradient_cache import cached_backward
+from brickwork.training.loop import fit
+
+SMOKE = recipes.smoke()
+ROWS = 24
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data(replace(SMOKE.data, limit=200), 0)
+
+
+def make(data, **options):
+    seed_everything(0)
+    return build(replace(SMOKE.model, **options), data)
+
+
+def batch_of(system, data, rows=range(ROWS)):
+    batch = system.collate(data.train.take(list(rows)))
+    batch["text_group"][1] = batch["text_group"][0]  # a text and a picture that are there twice
+    batch["picture"][3] = batch["picture"][2]
+    return {**batch, "step": 0}
+
+
+def unit_vectors(system, batch):
+    found = system.embed(batch)
+    return F.normalize(found["image"], dim=1), F.normalize(found["text"], dim=1)
+
+
+def test_loss_is_that_of_the_paper(data):
+    """Eq. 1 + eq. 2 as a sum, with label smoothing, by torch's cross entropy; equal texts are negatives as in the paper."""
+    system = make(data, duplicates="negatives", label_smoothing=0.1, temperature=0.2)
+    batch = batch_of(system, data)
+    x, y = unit_vectors(system, batch)
+    logits, own = x @ y.T / 0.2, torch.arange(ROWS)
+    by_hand = sum(F.cross_entropy(one, own, label_smoothing=0.1) for one in (logits, logits.T))
+    found = system.loss(batch)
+    torch.testing.assert_close(found.total, by_hand)
+    assert found.stats["temperature"].item() == pytest.approx(0.2)
+
+
+def test_duplicates_share_the_target(data):
+    system = make(data, label_smoothing=0.0, temperature=0.2)
+    batch = batch_of(system, data)
+    x, y = unit_vectors(system, batch)
+    logits = x @ y.T / 0.2
+    target = torch.eye(ROWS)
+    for pair in ((0, 1), (2, 3)):
+        for row in pair:
+            target[row, list(pair)] = 0.5
+    by_hand = sum(F.cross_entropy(one, target) for one in (logits, logits.T))
+    # Other pairs of the batch may be equal by chance; there are none among these scenes.
+    assert len(set(batch["text_group"].tolist())) == len(set(batch["picture"].tolist())) == ROWS - 1
+    torch.testing.assert_close(system.loss(batch).total, by_hand)
+
+
+@pytest.mark.parametrize("objective", ["info_nce", "siglip", "hinge"])
+def test_negatives_of_parts_are_losses_of_small_batches(data, objective):
+    """A batch in parts of 10, 10 and 4 pairs: the mean of their losses, weighted by pairs."""
+    whole, parts = make(data, objective=objective), make(data, objective=objective, negatives=10)
+    batch = batch_of(whole, data)
+    bounds = [(0, 10), (10, 20), (20, ROWS)]
+    losses = [whole.loss(slice_batch(batch, a, b)).total * (b - a) / ROWS for a, b in bounds]
+    torch.testing.assert_close(parts.loss(batch).total, torch.stack(losses).sum())
+    assert not torch.isclose(parts.loss(batch).total, whole.loss(batch).total)
+
+
+@pytest.mark.parametrize("objective", ["info_nce", "siglip", "hinge"])
+@pytest.mark.parametrize("chunk", [7, 24])
+def test_cached_gradients_equal_direct_ones(data, objective, chunk):
+    """Every parameter, the temperature and SigLIP's bias included; open_clip's way gives these k times over."""
+    system = make(data, objective=objective).double()
+    batch = batch_of(system, data)
+    batch["image"] = batch["image"].double()
+    direct = system.loss(batch)
+    direct.total.backward()
+    wanted = {name: p.grad.clone() for name, p in system.named_parameters()}
+    assert ("temperature.log_scale" in wanted) == (objective != "hinge")
+    system.zero_grad()
+    cached = cached_backward(system.embed, system.loss_from, batch, chunk=chunk)
+    assert cached.total.item() == pytest.approx(direct.total.item(), rel=1e-9)
+    for name, parameter in system.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_a_fixed_temperature_stays(data):
+    system = make(data, temperature=0.5, learn_temperature=False)
+    system.loss(batch_of(system, data)).total.backward()
+    assert system.temperature.log_scale.grad is None
+    assert system.temperature().item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.001}, "temperature is 0.001; it must be at least 0.01"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        ({"negatives": 1}, "negatives is 1; it must be at least 2"),
+        ({"margin": 0.1}, "margin has no effect with objective 'info_nce'"),
+        (
+            {"objective": "siglip", "label_smoothing": 0.1},
+            "label_smoothing has no effect with objective 'siglip'",
+        ),
+        ({"objective": "hinge", "temperature": 0.1}, "temperature has no effect with objective 'hinge'"),
+        ({"text": {"kind": "text", "projection": 8}}, "text.projection is set by image.embedding_dim"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(AlignConfig, options)
+
+
+def test_data_of_another_kind_is_refused(data):
+    with pytest.raises(DataError, match="align needs pictures with texts"):
+        make(replace(data, modality="text"))
+
+
+def test_it_learns(data, tmp_path):
+    """Loss falls and texts find their pictures far more often than by chance (1 in 100)."""
+    task = load_data(replace(SMOKE.data, limit=600), 0)
+    system = make(task)
+    config = replace(SMOKE.train, steps=120, validate_every=0, save_every=0)
+    fit(system, task.train, config, tmp_path / "run", seed=0)
+    columns = task.test.take(list(range(100)))
+    model = system.representation()
+    shown, said = model.encode(columns["image"]), model.encode(columns["text"])
+    assert cross_modal_recall(shown, said, range(100), (1,))["text_to_image_recall@1"] > 0.2
+
+
+def test_evaluate_measures_both_ways(data):
+    run = replace(
+        SMOKE, data=replace(SMOKE.data, limit=200), train=replace(SMOKE.train, steps=2, validate_every=0)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        summary = api.train(run, Path(folder) / "run")
+        found = api.evaluate(Path(folder) / "run", "scenes", limit=200, baselines=False)
+        names = set(found["scores"])
+        assert {
+            f"{way}_recall@{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)
+        } <= names
+        assert summary.representation.encoder.kind == "image-text"
+
+
+def test_emoji_parts_share_no_text():
+    task = load_data(DataConfig(source="emoji", image_size=8, limit=120), 0)
+    seen = [set(part.columns["text"]) for part in (task.train, task.validation)]
+    assert seen[0]
+    assert seen[1]
+    assert not seen[0] & seen[1]
+
+
+# ---- the arms of the claims
+
+
+def test_canonical_maps_are_those_of_scikit_learn():
+    """Correlations of the projections equal those of scikit-learn's CCA, without a ridge."""
+    from sklearn.cross_decomposition import CCA
+
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(300, 2))
+    x = np.hstack([shared @ rng.normal(size=(2, 4)), rng.normal(size=(300, 2))]) + 0.5 * rng.normal(
+        size=(300, 6)
+    )
+    y = np.hstack([shared @ rng.normal(size=(2, 3)), rng.normal(size=(300, 2))]) + 0.5 * rng.normal(
+        size=(300, 5)
+    )
+    x, y = x - x.mean(0), y - y.mean(0)
+    left, right = arms.canonical_maps(x, y, 2, 1e-9)
+    u, v = CCA(2, scale=False, max_iter=2000, tol=1e-10).fit_transform(x, y)
+    for column in range(2):
+        ours = np.corrcoef((x @ left)[:, column], (y @ right)[:, column])[0, 1]
+        theirs = np.corrcoef(u[:, column], v[:, column])[0, 1]
+        assert abs(ours) == pytest.approx(abs(theirs), abs=1e-4)
+
+
+def test_questions_of_picture_and_word_have_one_answer():
+    images, wanted, gallery, answers = arms.recolouring(20, 0)
+    scenes = make_scenes(20, 3_000_017)
+    assert len(images) == len(wanted) == len(answers) == 20
+    assert all(colour != scene.colour for colour, scene in zip(wanted, scenes))
+    assert len(gallery) == 8 * len({(s.shape, s.size, s.place, s.ground) for s in scenes})
+
+
+def test_arms_differ_in_what_they_say_only():
+    plain, noisy = arms.run_of("small", 1, 400), arms.run_of("small", 1, 400, "mismatched=0.5", filtered=True)
+    assert (plain.train, plain.model, plain.seed) == (noisy.train, noisy.model, noisy.seed)
+    bench = Workbench()
+    assert len(bench.data(plain).train) == 400
+    images = [bench.data(run).test.columns["image"] for run in (plain, noisy)]
+    assert np.array_equal(*images), "all are searched on the same clean pairs"

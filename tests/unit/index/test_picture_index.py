@@ -1,0 +1,177 @@
+"""An index of pictures: searched by text, by picture, by both, in Python and from the command line; kept up to date."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from brickwork import api, using
+from brickwork.cli.main import app
+from brickwork.core.errors import ConfigError, DataError
+from brickwork.data.pictures import read_pictures
+from brickwork.index.encoding import Query
+from brickwork.index.index import open_index
+from picture_model import tiny_picture_model, write_pictures
+from running_server import tiny_index, tiny_model
+
+PICTURES = 10
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_picture_model()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, model):
+    """A folder with the model, pictures with captions, and their index."""
+    folder = tmp_path_factory.mktemp("pictures")
+    model.save(folder / "model")
+    write_pictures(folder / "photos", PICTURES)
+    api.build_index(model, folder / "photos", folder / "index")
+    tiny_index(folder / "texts", tiny_model())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(place):
+    return read_pictures(place / "photos", (32, 32, 3))
+
+
+def nearest(names, vectors, query) -> list[str]:
+    return [names[row] for row in np.argsort(-(vectors @ query), kind="stable")]
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_found_by_text_picture_and_both(place, model, pictures):
+    names, images = pictures
+    vectors = model.encode(images).astype(np.float64)
+    said, shown = model.encode(["a red circle", "blue"]), vectors[4]
+    queries = {
+        "text": ("a red circle", said[0]),
+        "picture": (Query(image=images[4]), shown),
+        "both": (Query("blue", images[4]), shown + said[1]),
+        "away from it": (Query("blue", images[4], -2.0), shown - 2 * said[1]),
+        "text of no weight": (Query("blue", images[4], 0.0), shown),
+    }
+    with open_index(place / "index") as index:
+        answer = index.answer([query for query, _ in queries.values()], PICTURES)
+        for hits, (name, (_, vector)) in zip(answer.hits, queries.items()):
+            assert [hit.id for hit in hits] == nearest(names, vectors, vector), name
+            scores = np.sort(vectors @ vector / np.linalg.norm(vector))[::-1]
+            np.testing.assert_allclose([hit.score for hit in hits], scores, atol=1e-4)
+        assert answer.hits[1][0].id == names[4]
+        assert answer.hits[1][0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_wrong_queries(place, pictures):
+    _, images = pictures
+    with open_index(place / "index") as index:
+        for query in ("", Query()):
+            with pytest.raises(ConfigError, match="query 1 of 1 is empty"):
+                index.answer(query, 3)
+        with pytest.raises(ConfigError, match="text_weight must be a finite number"):
+            index.answer(Query("a", images[0], float("nan")), 3)
+        with pytest.raises(DataError, match=r"shape \(16, 16, 3\); the model takes \(32, 32, 3\)"):
+            index.answer(Query(image=images[0][::2, ::2]), 3)
+    with open_index(place / "texts") as index, pytest.raises(ConfigError, match="encodes texts only"):
+        index.answer(Query(image=images[0]), 3)
+
+
+def test_update_encodes_what_changed(tmp_path, model):
+    write_pictures(tmp_path / "photos", PICTURES)
+    api.build_index(model, tmp_path / "photos", tmp_path / "index")
+    _, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    assert (report.added, report.updated, report.removed, report.unchanged) == (0, 0, 0, PICTURES)
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "photos" / "scene-2.png")  # its text stays
+    lines = (tmp_path / "photos" / "captions.csv").read_text().splitlines()
+    lines = [line for line in lines if "scene-3.png" not in line]
+    Image.new("RGB", (32, 32), "blue").save(tmp_path / "photos" / "new.png")
+    (tmp_path / "photos" / "captions.csv").write_text("\n".join([*lines, "new.png,all blue"]))
+    index, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    assert (report.added, report.updated, report.removed, report.unchanged) == (1, 1, 1, PICTURES - 2)
+    red = np.full((32, 32, 3), (255, 0, 0), np.uint8)
+    best = index.answer(Query(image=red), 1).hits[0][0]
+    assert (best.id, round(best.score, 3)) == ("scene-2.png", 1.0)
+    index.close()
+
+
+def test_search_from_the_command_line(place, pictures, model):
+    names, images = pictures
+    file = place / "photos" / names[6]
+    found = command("search", place / "index", "--image", file, "--json", "--top", "3")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["results"][0]["id"] == names[6]
+    both = command("search", place / "index", "blue", "--image", file, "--text-weight", "2", "--json")
+    vectors = model.encode(images)
+    wanted = nearest(names, vectors, vectors[6] + 2 * model.encode(["blue"])[0])
+    assert [hit["id"] for hit in json.loads(both.stdout)["results"]] == wanted
+    assert names[6] in command("search", place / "index", "a red circle", "--top", str(PICTURES)).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("index", "--image", "photos"), "is a folder; give one picture"),
+        (("index", "--image", "no.png"), "no.png does not exist"),
+        (("index", "--image", "photos/captions.csv"), "holds no picture that can be used"),
+        (("texts", "river", "--image", "photos/scene-0.png"), "encodes texts only"),
+        (("index", "blue", "--text-weight", "2"), "--text-weight has an effect only with --image"),
+        (("index",), "is empty; type what to look for"),
+    ],
+)
+def test_wrong_searches_say_what_is_wrong(place, monkeypatch, arguments, message):
+    monkeypatch.chdir(place)
+    found = command("search", *arguments)
+    assert found.exit_code in (2, 3)  # usage, data
+    assert message in " ".join(found.output.split())
+    assert "Traceback" not in found.output
+
+
+def test_classify(place, model, pictures, tmp_path):
+    names, images = pictures
+    found = using.classify(place / "model", place / "photos", ["red", "blue"], prompts=["a {}", "{} thing"])
+    vectors = model.encode(images)
+    means = [model.encode([f"a {name}", f"{name} thing"]).mean(0) for name in ("red", "blue")]
+    scores = vectors @ np.stack([mean / np.linalg.norm(mean) for mean in means]).T
+    assert found["id"] == names
+    assert found["class"] == [("red", "blue")[column] for column in scores.argmax(1)]
+    np.testing.assert_allclose(found["score"], scores.max(1), atol=1e-5)
+    np.testing.assert_allclose(found["margin"], np.abs(scores[:, 0] - scores[:, 1]), atol=1e-5)
+    out = tmp_path / "classes.csv"
+    done = command("classify", place / "model", place / "photos", "--names", "red, blue", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert len(out.read_text().splitlines()) == PICTURES + 1
+    told = command("classify", place / "model", place / "photos" / names[0], "--names", "red,blue", "--json")
+    assert names[0] in told.stdout
+
+
+def test_wrong_classes_say_what_is_wrong(place, tmp_path):
+    tiny_model().save(tmp_path / "texts")
+    photos = place / "photos"
+    for names in (["one"], ["same", "same"], []):
+        with pytest.raises(ConfigError, match="two or more different names"):
+            using.classify(place / "model", photos, names)
+    with pytest.raises(ConfigError, match=r"'a photo' has no \{\} for the name"):
+        using.classify(place / "model", photos, ["a", "b"], prompts=["a photo"])
+    with pytest.raises(ConfigError, match="encodes texts only; classes by name need"):
+        using.classify(tmp_path / "texts", photos, ["a", "b"])
+    with pytest.raises(DataError, match="does not exist"):
+        using.classify(place / "model", photos / "no", ["a", "b"])
+    with pytest.raises(ConfigError):
+        using.classify(place / "model", photos, ["a", "b"], tmp_path / "classes.doc")
+
+
+def test_a_text_index_refuses_a_model_of_pictures_only_with_a_text(model):
+    from brickwork.core.elastic import ElasticAxes
+    from brickwork.index.encoding import encode_queries
+    from brickwork.representation.model import Representation
+
+    alone = Representation(model.encoder.image, ElasticAxes(dims=(model.axes.full_dim,), layers=(1,)))
+    with pytest.raises(ConfigError, match="encodes pictures only: search with a picture"):
+        encode_queries(alone, ["a text"], 1)

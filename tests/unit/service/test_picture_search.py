@@ -1,0 +1,118 @@
+"""POST /v1/search with a picture: the hits are those of the index in Python; what cannot be used is a clear 400."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brickwork import api as brickwork_api
+from brickwork.data import pictures as picture_files
+from brickwork.data.pictures import read_pictures
+from brickwork.index.encoding import Query
+from brickwork.index.index import open_index
+from picture_model import tiny_picture_model, write_pictures
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder / "photos", 10)
+    brickwork_api.build_index(tiny_picture_model(), folder / "photos", folder / "index")
+    return folder
+
+
+@pytest.fixture
+def picture_api(serve, place):
+    return serve(place / "index")
+
+
+def encoded(path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        (None, None),
+        ("a red circle", None),
+        ("a red circle", 2.0),
+        (["a red circle", "blue"], None),
+        (["a red circle", "blue"], -1.0),
+    ],
+)
+def test_hits_are_those_of_the_index(picture_api, place, text, weight):
+    names, images = read_pictures(place / "photos", (32, 32, 3))
+    body = {"image": encoded(place / "photos" / names[3]), "top": 10}
+    body |= {} if text is None else {"query": text}
+    body |= {} if weight is None else {"text_weight": weight}
+    answer = picture_api.search(**body)
+    assert answer.status_code == 200, answer.text
+    texts = text if isinstance(text, list) else [text or ""]
+    with open_index(place / "index") as index:
+        wanted = index.answer([Query(t, images[3], weight or 1.0) for t in texts], 10).hits
+    for found, hits in zip(answer.json()["results"], wanted, strict=True):
+        assert [hit["id"] for hit in found] == [hit.id for hit in hits]
+        np.testing.assert_allclose([h["score"] for h in found], [h.score for h in hits], atol=1e-5)
+    if text is None:
+        assert answer.json()["results"][0][0]["id"] == names[3]
+
+
+def test_texts_alone_still_work_and_mix_with_pictures(picture_api, place):
+    assert len(picture_api.search(query="a red circle").json()["results"][0]) == 10
+
+
+def test_the_model_says_that_it_takes_pictures(picture_api, search_api):
+    assert picture_api.get("/v1/models").json()["data"][0]["image_shape"] == [32, 32, 3]
+    assert "image_shape" not in search_api.get("/v1/models").json()["data"][0]
+
+
+def noise(length: int) -> str:
+    return base64.b64encode(np.random.default_rng(0).bytes(length)).decode()
+
+
+def test_what_cannot_be_used_is_refused(picture_api, place, monkeypatch):
+    good = encoded(place / "photos" / "scene-0.png")
+    cases = {
+        "not in base64": {"image": "data:image/png;base64," + good},
+        "no picture, or of a format that is not read": {"image": noise(200)},
+        "damaged or cut off": {"image": base64.b64encode(torn()).decode()},
+        "has an effect only with a query and an image": {"image": good, "text_weight": 2.0},
+    }
+    for message, body in cases.items():
+        error = picture_api.error(picture_api.search(**body), 400)
+        assert message in error["message"]
+        assert error["param"] == ("text_weight" if "text_weight" in body else "image")
+    for body in ({"query": "a", "text_weight": 2.0}, {"query": "", "image": good}, {"image": ""}):
+        assert picture_api.error(picture_api.search(**body), 400)["param"] in body
+    error = picture_api.error(picture_api.search(), 400)
+    assert (error["param"], error["code"]) == ("query", "missing_required_parameter")
+    monkeypatch.setattr(picture_files, "MAX_PIXELS", 100)
+    assert "more than 100 pixels" in picture_api.error(picture_api.search(image=good), 400)["message"]
+
+
+def torn() -> bytes:
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(out, "PNG")
+    return out.getvalue()[:1000]
+
+
+def test_a_model_of_texts_refuses_pictures(search_api, place):
+    error = search_api.error(
+        search_api.search(query="river", image=encoded(place / "photos" / "scene-0.png")), 400
+    )
+    assert "encodes texts only" in error["message"]
+    assert error["param"] == "image"
+
+
+def test_embeddings_of_texts_are_served_beside(picture_api):
+    vectors = picture_api.vectors(input=["a red circle"])
+    np.testing.assert_allclose(vectors, tiny_picture_model().encode(["a red circle"]), atol=1e-5)
+
+
+def test_a_body_over_the_limit_is_refused(serve, place):
+    from brickwork.service.config import Limits
+
+    small = serve(place / "index", limits=Limits(body_bytes=10_000))
+    assert small.error(small.search(image=noise(20_000)), 413)
