@@ -122,7 +122,7 @@ def test_search_from_the_command_line(place, pictures, model):
         (("index", "--image", "photos/captions.csv"), "holds no picture that can be used"),
         (("texts", "river", "--image", "photos/scene-0.png"), "encodes texts only"),
         (("index", "blue", "--text-weight", "2"), "--text-weight has an effect only with --image"),
-        (("index",), "is empty; type what to look for"),
+        (("index",), "say what to look for, or give a picture"),
     ],
 )
 def test_wrong_searches_say_what_is_wrong(place, monkeypatch, arguments, message):
