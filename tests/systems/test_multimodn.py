@@ -280,7 +280,7 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
     run = override(
         api.recipe("multimodn"),
         [
-            f"data.source={table}", "data.table.targets=sick,days", "data.table.image_size=8", "train.steps=30",
+            f"data.source={table}", "data.table.targets=sick,days", "data.image_size=8", "train.steps=30",
             "data.table.modalities=vitals=vitals_*,person=person_*,note=note,scan=scan", "model.image.depth=1",
         ],
     )  # fmt: skip

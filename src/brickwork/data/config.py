@@ -100,14 +100,8 @@ class TableConfig:
     """Columns to leave out."""
     time: str | None = None
     """Rows are split in the order of this column, the newest are the test part; it is no modality unless said."""
-    image_size: int = 32
-    """Height and width that pictures are brought to."""
     missing: MissingConfig = field(default_factory=MissingConfig)
     """Missing values to simulate."""
-
-    def validate(self) -> list[str]:
-        """Every problem with the values."""
-        return [] if self.image_size >= 4 else [f"image_size is {self.image_size}; use 4 or more"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data import table_cells
-from brickwork.data.config import TableConfig
+from brickwork.data.config import DataConfig, TableConfig
+from brickwork.data.pictures import DEFAULT_SIDE
 from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
 
 MAX_CATEGORIES = 50
@@ -21,37 +22,39 @@ _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
 def plan_table(
-    raw: Mapping[str, Sequence[Any]], config: TableConfig, label: str | None, where: str
+    raw: Mapping[str, Sequence[Any]], config: DataConfig, where: str
 ) -> tuple[TableLayout, list[str]]:
     """The layout of a table by the user's word, guessed where nothing is said; and notes that tell what was guessed.
 
     Raises:
         DataError: unknown column names, nothing to learn or to learn from.
     """
-    for name in (*config.ignore, *([config.time] if config.time else [])):
+    table = config.table
+    for name in (*table.ignore, *([table.time] if table.time else [])):
         _known(name, raw, "data.table", where)
-    targets = [_target(text, raw, where) for text in _target_names(raw, config, label, where)]
-    free = [name for name in raw if name not in {t.name for t in targets} | set(config.ignore)]
-    kinds = {name: column_kind(raw[name]) for name in free if name != config.time or config.modalities}
+    targets = [_target(text, raw, where) for text in _target_names(raw, config, where)]
+    free = [name for name in raw if name not in {t.name for t in targets} | set(table.ignore)]
+    kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
     useless = {
         name: kind for name, kind in kinds.items() if kind in ("empty", "constant", "identifier", "nested")
     }
-    if config.modalities:
-        groups = chosen_groups(config.modalities, free, where)
+    if table.modalities:
+        groups = chosen_groups(table.modalities, free, where)
     else:
         groups = guess_groups({name: kind for name, kind in kinds.items() if name not in useless})
+    side = config.image_size or DEFAULT_SIDE
     modalities = tuple(
-        layout_of(name, {column: kinds[column] for column in columns}, config.image_size, where)
+        layout_of(name, {column: kinds[column] for column in columns}, side, where)
         for name, columns in groups.items()
     )
     if not modalities:
         raise DataError(f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}")
     notes = [
-        "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _choose(config),
+        "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _choose(table),
         "targets: " + ", ".join(f"{t.name} ({_says(t)})" for t in targets),
     ]
     used = {column for m in modalities for column in m.columns}
-    left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != config.time]
+    left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != table.time]
     if left:
         notes.append(f"columns left out: {', '.join(left)}")
     return TableLayout(modalities=modalities, targets=tuple(targets)), notes
@@ -80,11 +83,11 @@ def _known(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
 # ---- what is to be learnt --------------------------------------------------------------------------------------
 
 
-def _target_names(raw: Mapping[str, Any], config: TableConfig, label: str | None, where: str) -> list[str]:
-    if config.targets:
-        return list(config.targets)
-    if label is not None:
-        return [label]
+def _target_names(raw: Mapping[str, Any], config: DataConfig, where: str) -> list[str]:
+    if config.table.targets:
+        return list(config.table.targets)
+    if config.columns.label is not None:
+        return [config.columns.label]
     by_lower = {name.lower(): name for name in raw}
     found = [by_lower[name] for name in _TARGET_NAMES if name in by_lower][:1]
     found = found or [n for n in raw if re.match(r"(target|label|y|task)[_.]", n.lower())]

@@ -48,7 +48,7 @@ def multitask_table(path: Path, config: DataConfig, seed: int) -> TaskData:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
     raw = read_columns(path, report, config.limit)
-    layout, notes = plan_table(raw, config.table, config.columns.label, str(path))
+    layout, notes = plan_table(raw, config, str(path))
     examples = typed_examples(layout, raw, report=report, where=str(path), folder=path.parent)
     kept = _labelled(examples, layout, report, path.name)
     if len(kept) < 2:

@@ -132,8 +132,8 @@ def parquet(tmp_path):
 
 
 def test_a_parquet_table_becomes_a_task(parquet):
-    table = TableConfig(targets=("outcome", "cost"), ignore=("who",), image_size=8)
-    task = multitask_table(parquet, DataConfig(source=str(parquet), table=table), 0)
+    table = TableConfig(targets=("outcome", "cost"), ignore=("who",))
+    task = multitask_table(parquet, DataConfig(source=str(parquet), table=table, image_size=8), 0)
     assert (task.kind, task.modality) == ("multitask", "table")
     assert {m.name: m.kind for m in task.table.modalities} == {
         "lab_a": "table", "lab_b": "table", "day": "table", "wave": "series", "photo": "image",
