@@ -284,6 +284,23 @@ def test_peft_gives_the_same_answers_at_every_rank(trained, backbone, tmp_path):
         np.testing.assert_allclose(logits.softmax(-1).numpy(), system.probabilities(texts, rank=b), atol=1e-5)
 
 
+def test_a_fixed_simplex_is_a_classifier_too(table, backbone, tmp_path):
+    """The adapters alone learn the classes, and the folder and the exported linear layer answer alike."""
+    from brickwork.core.files import load_tensors
+
+    summary = api.train(run_on(table, backbone, classifier="simplex"), tmp_path / "run")
+    assert summary.scores["accuracy"] > 0.9
+    system = brickwork.load(tmp_path / "run")
+    assert not list(system.head.parameters())
+    texts = ["the red cup costs 5 coins", "the blue hat"]
+    head = load_tensors(using.export_adapter(tmp_path / "run", tmp_path / "out", 4) / "head.safetensors")
+    layer = system.encoder.num_layers
+    with torch.no_grad(), system.adapters.rank(4):
+        vectors = system.encoder(system.collate({"input": texts})["input"], [layer])[layer]
+    logits = vectors @ head["weight"].T + head["bias"]
+    np.testing.assert_allclose(logits.softmax(-1).numpy(), system.probabilities(texts, rank=4), atol=1e-5)
+
+
 def test_export_from_the_command_line(trained, tmp_path):
     from typer.testing import CliRunner
 

@@ -20,6 +20,7 @@ from brickwork.data.missingness import delete
 from brickwork.data.multimodal_sets import TOY_LAYOUT, multimodal_task, toy_columns
 from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.data.types import Examples, TaskData
+from brickwork.modules.simplex import SimplexHead
 from brickwork.systems.multimodn.answers import importance
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
 from brickwork.systems.multimodn.system import build
@@ -301,6 +302,21 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
         page = using.inspect(tmp_path / "run").read_text()
     assert "change of P(yes)" in page
     assert "vitals" in page
+
+
+def test_decoders_may_end_in_a_fixed_simplex(table, tmp_path):
+    run = override(
+        api.recipe("multimodn"),
+        [f"data.source={table}", "data.table.targets=sick,days", "data.table.modalities=vitals=vitals_*",
+         "train.steps=30", "model.classifier=simplex"],
+    )  # fmt: skip
+    api.train(run, tmp_path / "run")
+    model = brickwork.load(tmp_path / "run")
+    sick, days = model.decoders
+    assert isinstance(sick[-1], SimplexHead)  # two classes: the corners −1 and 1 of a line
+    assert not isinstance(days[-1], SimplexHead)  # a number has no corners
+    logits = sick(torch.randn(2, 5, run.model.fusion.state_dim))
+    torch.testing.assert_close(logits.sum(-1), torch.zeros(2, 5))
 
 
 BAD = {

@@ -1,11 +1,47 @@
-"""Classifiers that read prefixes of a vector (Matryoshka Representation Learning, arXiv 2205.13147)."""
+"""Classifiers: one that learns, one that is fixed, and those that read prefixes of a vector.
+
+Prefixes: Matryoshka Representation Learning, arXiv 2205.13147. Fixed: :mod:`brickwork.modules.simplex`.
+"""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from brickwork.core.errors import ConfigError
+from brickwork.modules.simplex import SimplexHead
+
+HeadKind = Literal["linear", "simplex"]
+_SCALE = 16.0  # of a simplex's logits; unscaled, vectors of about unit length learn too slowly from them
+
+
+def classifier(width: int, num_classes: int, kind: HeadKind = "linear") -> nn.Module:
+    """(B, ``width``) → (B, ``num_classes``) logits: W·z + b that is learnt, or the corners of a fixed simplex.
+
+    With ``simplex`` there is nothing to learn here: what comes before moves the features of a class towards its
+    corner, so that models trained apart put the same classes at the same places.
+
+    Raises:
+        ConfigError: a simplex of so many classes needs wider features.
+    """
+    if kind == "linear":
+        return nn.Linear(width, num_classes)
+    if width < num_classes - 1:
+        raise ConfigError(
+            f"a simplex of {num_classes} classes needs features of {num_classes - 1} numbers or more; these have {width}. "
+            "Use the linear classifier, or wider features"
+        )
+    return SimplexHead(num_classes, scale=_SCALE)
+
+
+def linear_weights(head: nn.Module, width: int) -> dict[str, Tensor]:
+    """``weight`` (classes, ``width``) and ``bias`` of the linear layer that answers as a :func:`classifier` does."""
+    if isinstance(head, SimplexHead):
+        weight = F.pad(head.scale * head.corners, (0, width - head.dim))
+        return {"weight": weight, "bias": weight.new_zeros(len(weight))}
+    return head.state_dict()
 
 
 class NestedLinear(nn.Module):

@@ -55,17 +55,17 @@ class SimplexHead(nn.Module):
         with torch.device("cpu"):  # a model that is built on the meta device has its corners all the same
             self.register_buffer("corners", simplex(slots).float(), persistent=False)
 
-    def forward(self, z: Float[Tensor, "batch width"]) -> Float[Tensor, "batch slots"]:
+    def forward(self, z: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows slots"]:
         """s · z_{1:K−1} Tᵀ; features are used as they are, not normalised.
 
         Raises:
             ConfigError: the features are narrower than K − 1.
         """
-        if z.shape[1] < self.dim:
+        if z.shape[-1] < self.dim:
             raise ConfigError(
-                f"{self.slots} slots need features of {self.dim} numbers or more; these have {z.shape[1]}"
+                f"{self.slots} slots need features of {self.dim} numbers or more; these have {z.shape[-1]}"
             )
-        return self.scale * z[:, : self.dim] @ self.corners.to(z.dtype).T
+        return self.scale * z[..., : self.dim] @ self.corners.to(z.dtype).T
 
 
 @dataclass(frozen=True)

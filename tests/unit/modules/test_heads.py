@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from brickwork.modules.heads import NestedLinear
+from brickwork.core.errors import ConfigError
+from brickwork.modules.heads import NestedLinear, classifier, linear_weights
 from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.nested import nested_loss
 
@@ -26,6 +27,25 @@ def test_tied_equals_separate_with_copied_weights(z):
     for m, logits in tied(z).items():
         torch.testing.assert_close(logits, separate(z)[m])
         torch.testing.assert_close(logits, z[:, :m] @ weight[:, :m].T + bias)
+
+
+@pytest.mark.parametrize("kind", ["linear", "simplex"])
+def test_a_classifier_and_the_linear_layer_that_answers_alike(z, kind):
+    head = classifier(8, 3, kind)
+    layer = linear_weights(head, 8)
+    torch.testing.assert_close(head(z), z @ layer["weight"].T + layer["bias"])
+    assert (sum(p.numel() for p in head.parameters()) == 0) == (kind == "simplex")
+
+
+def test_a_simplex_needs_width(z):
+    # The corners of K = 3 have cosines of −1/2 (closed form); the scale leaves angles as they are.
+    weight = linear_weights(classifier(8, 3, "simplex"), 8)["weight"]
+    cosines = torch.nn.functional.cosine_similarity(weight[:, None], weight[None], dim=-1)
+    torch.testing.assert_close(cosines, torch.full((3, 3), -0.5).fill_diagonal_(1.0))
+    with pytest.raises(
+        ConfigError, match="simplex of 10 classes needs features of 9 numbers or more; these have 8"
+    ):
+        classifier(8, 10, "simplex")
 
 
 def test_number_of_weights():

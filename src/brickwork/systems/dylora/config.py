@@ -5,6 +5,7 @@ from typing import Literal
 
 from brickwork.core.elastic import check_nested
 from brickwork.modules.adapters import Scaling
+from brickwork.modules.heads import HeadKind
 from brickwork.systems.dylora.backbones import DIGITS
 
 Sampler = Literal["uniform", "geometric", "sandwich", "full"]
@@ -24,7 +25,8 @@ class DyloraConfig:
     ``draw_every``: batches that share one b; train.accumulate makes it one an update, as in the paper.
     ``update``: what a step trains: rows up to b, or ``frozen``: only those that the next smaller rank lacks.
     ``idle``: rows without part in a step ``stay``, or ``drift``: get gradients of zero, as in the released code.
-    ``label_smoothing``: of the cross-entropy.
+    ``label_smoothing``: of the cross-entropy. ``classifier``: on the vectors; a ``simplex`` is fixed, so that all that is
+    learnt is in the adapters.
     """
 
     backbone: str = "minilm"
@@ -43,6 +45,7 @@ class DyloraConfig:
     update: Literal["all", "frozen"] = "all"
     idle: Literal["stay", "drift"] = "stay"
     label_smoothing: float = 0.0
+    classifier: HeadKind = "linear"
 
     def validate(self) -> list[str]:
         low = {"rank": 1, "draw_every": 1, "block": 1, "max_tokens": 3}

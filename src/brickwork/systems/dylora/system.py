@@ -40,6 +40,7 @@ from brickwork.encoders.image import ImageEncoder, collate_images
 from brickwork.encoders.text import TextEncoder, collate_text
 from brickwork.evaluation.ranks import RankPoint, rank_curve, recommended, usual_ranks
 from brickwork.modules.adapters import inject_lora
+from brickwork.modules.heads import classifier, linear_weights
 from brickwork.objectives.classification import cross_entropy
 from brickwork.representation.export_peft import export_peft
 from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
@@ -79,7 +80,7 @@ class DyloraSystem(nn.Module):
             sizes=config.sizes(),
             dropout=config.dropout,
         )
-        self.head = nn.Linear(encoder.embedding_dim, len(classes))
+        self.head = classifier(encoder.embedding_dim, len(classes), config.classifier)
         self.classes = tuple(classes)
         self.base = base
         self.seed = seed
@@ -123,11 +124,10 @@ class DyloraSystem(nn.Module):
     def probabilities(self, inputs: Any, rank: int | None = None) -> Float[np.ndarray, "rows classes"]:
         """Of each class for texts or images (N, H, W, C), at ``rank`` (default: the rank that is set, at first r)."""
         found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
+        device = next(self.parameters()).device
         with self.adapters.rank(self.adapters.state.rank if rank is None else rank):
             for start in range(0, len(inputs), _CHUNK):
-                x = self.collate({"input": inputs[start : start + _CHUNK]})["input"].to(
-                    self.head.weight.device
-                )
+                x = self.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
                 found.append(self.logits(x).softmax(-1).float().cpu().numpy())
         return np.concatenate(found)
 
@@ -171,9 +171,8 @@ class DyloraSystem(nn.Module):
             "classes": list(self.classes),
             **({"pooling": self.encoder.pooling} if self.tokenizer else {}),
         }
-        return export_peft(
-            self.adapters, folder, rank, base=self.base, head=self.head.state_dict(), about_head=about
-        )
+        head = linear_weights(self.head, self.encoder.embedding_dim)
+        return export_peft(self.adapters, folder, rank, base=self.base, head=head, about_head=about)
 
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :func:`restore` rebuilds the system, without its weights."""
@@ -189,6 +188,7 @@ class DyloraSystem(nn.Module):
             "encoder": self.encoder.architecture(),
             "lora": lora,
             "classes": list(self.classes),
+            "classifier": self.config.classifier,
             "base": self.base,
         }
 
@@ -226,7 +226,11 @@ def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> Dylo
     else:
         encoder = TextEncoder.from_architecture(inner, tokenizer_json or "")
     config = DyloraConfig(
-        rank=lora["rank"], alpha=lora["alpha"], scaling=lora["scaling"], ranks=tuple(lora["ranks"])
+        rank=lora["rank"],
+        alpha=lora["alpha"],
+        scaling=lora["scaling"],
+        ranks=tuple(lora["ranks"]),
+        classifier=architecture["classifier"],
     )
     return DyloraSystem(
         encoder,

@@ -7,6 +7,7 @@ from typing import Literal
 from brickwork.core.config import nearest
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.modules.heads import HeadKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class MultiModNConfig:
     ``hidden``: widths of the hidden layers of encoders and decoders. ``dropout``: on the input of each encoder (of each
     decoder, with parallel fusion). ``modality_dropout``: share of (row, modality) pairs taken for missing while
     training, the remedy where missingness depends on a label. ``outputs``: what the loss reads, ``logits``, or as in the
-    authors' code ``sigmoid``. ``error_weight``: λ_err. ``series_width``: of the recurrent network of series. ``image``: the
-    network of pictures.
+    authors' code ``sigmoid``. ``classifier``: at the end of each decoder of classes. ``error_weight``: λ_err.
+    ``series_width``: of the recurrent network of series. ``image``: the network of pictures.
     """
 
     fusion: SequentialFusion | ParallelFusionConfig = SequentialFusion()
@@ -48,6 +49,7 @@ class MultiModNConfig:
     dropout: float = 0.2
     modality_dropout: float = 0.0
     outputs: Literal["logits", "sigmoid"] = "logits"
+    classifier: HeadKind = "linear"
     error_weight: float = 1.0
     series_width: int = 32
     image: ImageEncoderConfig = field(

@@ -12,6 +12,7 @@ from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.tabular import SeriesEncoder, TabularEncoder, column_statistics, from_architecture
 from brickwork.modules.fusion import ParallelFusion, StateChain, perceptron
+from brickwork.modules.heads import classifier
 from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
 
 Encoder = TabularEncoder | SeriesEncoder | ImageEncoder
@@ -125,5 +126,11 @@ def fusion_parts(
 def _decoders(
     width: int, config: MultiModNConfig, targets: Sequence[TargetLayout], *, dropout: float
 ) -> list[nn.Module]:
-    sizes = [max(1, len(target.classes)) for target in targets]
-    return [perceptron([width, *config.hidden, size], dropout=dropout) for size in sizes]
+    return [_decoder(width, config, len(target.classes), dropout) for target in targets]
+
+
+def _decoder(width: int, config: MultiModNConfig, num_classes: int, dropout: float) -> nn.Module:
+    if config.classifier == "linear" or not num_classes:  # the last layer of the perceptron is the classifier
+        return perceptron([width, *config.hidden, max(1, num_classes)], dropout=dropout)
+    inner = perceptron([width, *config.hidden, num_classes - 1], dropout=dropout)
+    return nn.Sequential(inner, classifier(num_classes - 1, num_classes, config.classifier))
