@@ -54,4 +54,5 @@ def any_tiny(request) -> Representation:
         "cls": lambda: tiny(pooling="cls"),
         "pre": lambda: tiny(norm="pre", exit_norm="shared", pooling="cls"),
         "static": lambda: tiny(backbone="static", num_layers=None),
+        "projected": lambda: tiny(projection=32),
     }[request.param]()

@@ -24,7 +24,7 @@ def run(file, encoder, texts) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("any_tiny", "dim", "layers"),
-    [("post", 8, 1), ("pre", None, 2), ("static", 8, None)],
+    [("post", 8, 1), ("pre", None, 2), ("static", 8, None), ("projected", 8, 1)],
     indirect=["any_tiny"],
 )
 def test_the_vectors_are_those_of_encode(any_tiny, tmp_path, dim, layers):

@@ -1,6 +1,8 @@
 """A newer model under a live index: what is accepted, what stays, and which model made which vector."""
 
+import functools
 import json
+import uuid
 
 import numpy as np
 import pytest
@@ -142,11 +144,34 @@ def test_lost_documents_keep_the_versions_of_the_others(index, model, successor,
     assert versions(index.folder) == {model.fingerprint: 146, successor.fingerprint: 3}
 
 
+@pytest.mark.parametrize("store", ["stand-in", "postgres"])
 def test_an_index_whose_documents_are_elsewhere_takes_a_successor_too(
-    tmp_path, model, successor, documents, monkeypatch
+    tmp_path, model, successor, documents, monkeypatch, store
 ):
     """The store keeps what it has; the model in the folder is exchanged."""
+    location = "postgresql://me@host/db"
+    if store == "postgres":
+        url = stores.postgres_url()
+        location = f"{url}{'&' if '?' in url else '?'}table=t{uuid.uuid4().hex[:12]}"
+    else:
+        monkeypatch.setattr(backends, "_backend", lambda location: elsewhere())
+    folder = tmp_path / "index"
+    build_index(model, documents, folder, store=location)
+    opened = open_index(folder, successor)
+    assert opened.replace_model()
+    assert opened.add([Document(id="new", title="", text="word5", source="s")]) == 1
+    assert opened.search("word5", top=1)[0][0].id == "new"
+    assert len(opened) == 151
+    assert opened.contents.model == model.fingerprint
+    assert opened.model == successor.fingerprint
+    assert sorted(path.name for path in folder.glob("model*")) == ["model-2"]
+    assert verify_index(folder) == []
+    with pytest.raises(ArtifactError, match="was built with model next, not words-0"):
+        open_index(folder, model)
 
+
+@functools.cache
+def elsewhere():
     class Elsewhere(stores.NumpyBackend):
         there: "Elsewhere"
 
@@ -159,20 +184,7 @@ def test_an_index_whose_documents_are_elsewhere_takes_a_successor_too(
         def open(cls, location):
             return cls.there
 
-    monkeypatch.setattr(backends, "_backend", lambda location: Elsewhere)
-    folder = tmp_path / "index"
-    build_index(model, documents, folder, store="postgresql://me@host/db")
-    opened = open_index(folder, successor)
-    assert opened.replace_model()
-    assert opened.add([Document(id="new", title="", text="word5", source="s")]) == 1
-    assert opened.search("word5", top=1)[0][0].id == "new"
-    assert len(opened) == 151
-    assert opened.contents.model == model.fingerprint
-    assert opened.model == successor.fingerprint
-    assert sorted(path.name for path in folder.glob("model*")) == ["model-2"]
-    assert verify_index(folder) == []
-    with pytest.raises(ArtifactError, match="was built with model next, not words-0"):
-        open_index(folder, model)
+    return Elsewhere
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------
