@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
         "brickwork train matryoshka-2d --data docs/ --out runs/docs",
         "brickwork train matryoshka-2d --data pairs.csv --column anchor=question",
         "brickwork train matryoshka-2d --data docs/ --set train.steps=200 --dry-run",
+        "brickwork train dylora --data labelled.csv --backbone models/bert",
     )
     add(app, resume, "Learn", "brickwork resume runs/docs")
     add(app, demo, "Learn", "brickwork demo --out runs/demo", "brickwork demo --set train.steps=20")
@@ -63,6 +65,13 @@ def train(
         Path | None, typer.Option(help="The run folder (default: runs/SLUG-TIME).", show_default=False)
     ] = None,
     recipe: Annotated[str, typer.Option(help="A recipe of `brickwork info SLUG`.")] = "small",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="The pretrained model to start from: minilm, a folder, a hub id (default: the recipe's).",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed (default: the recipe's).")] = None,
     settings: Settings = None,
     columns: Columns = None,
@@ -84,6 +93,7 @@ def train(
     run = api.recipe(slug, recipe)
     given = [f"data.source={data}"] if data is not None else []
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
+    given += [f"{_backbone_field(run.model, slug)}={backbone}"] if backbone is not None else []
     run = override(run, [*given, *(settings or [])])
     if seed is not None:
         run = replace(run, seed=seed)
@@ -103,6 +113,17 @@ def train(
             tensorboard=tensorboard,
         )
     _finished(summary, as_json, quiet)
+
+
+def _backbone_field(model: Any, slug: str) -> str:
+    """The dotted name of the field ``backbone``, at the top of a system's configuration or in its encoder's."""
+    parts = {"": model, **{f"{field.name}.": getattr(model, field.name) for field in fields(model)}}
+    for prefix, part in parts.items():
+        if hasattr(part, "backbone"):
+            return f"model.{prefix}backbone"
+    raise ConfigError(
+        f"{slug} with this recipe starts from no pretrained model, so --backbone says nothing here; leave it out"
+    )
 
 
 def resume(

@@ -376,6 +376,17 @@ def test_several_processes_need_a_named_folder(brickwork, trained, monkeypatch):
     assert brickwork("train", "matryoshka").code == ConfigError.exit_code
 
 
+def test_backbone_is_set_where_a_system_has_it(brickwork, trained, monkeypatch):
+    planned = []
+    monkeypatch.setattr(api, "plan", lambda run: planned.append(run.model) or {})
+    for slug in ("dylora", "stationary-compat"):
+        assert brickwork("train", slug, "--backbone", "models/mine", "--dry-run").code == 0
+    assert planned[0].backbone == planned[1].encoder.backbone == "models/mine"
+    refused = brickwork("train", "cmim", "--backbone", "minilm", "--dry-run")
+    assert refused.code == ConfigError.exit_code
+    assert "cmim with this recipe starts from no pretrained model" in refused.err
+
+
 def test_dry_run_prints_the_forecast_and_trains_nothing(brickwork, trained, monkeypatch):
     plan = {
         "parameters": 22_713_216,

@@ -32,7 +32,7 @@ def smoke() -> RunConfig:
 def small() -> RunConfig:
     """MiniLM on labelled texts, queries and values, all ranks to 8: ``brickwork train dylora --data labelled.csv``.
 
-    Another backbone: ``--set model.backbone=FOLDER_OR_HUB_ID``. Without ``--data``: questions of TREC, six classes.
+    Another backbone: ``--backbone FOLDER_OR_HUB_ID``. Without ``--data``: questions of TREC, six classes.
     """
     return RunConfig(
         system="dylora",
@@ -46,7 +46,7 @@ def small() -> RunConfig:
 def images() -> RunConfig:
     """Images of your own on an image encoder of yours: ``brickwork train dylora --recipe images --data FOLDER``.
 
-    Needs ``--set model.backbone=runs/encoder``, a run folder of an image encoder (for example of ``matryoshka``); as it
+    Needs ``--backbone runs/encoder``, a run folder of an image encoder (for example of ``matryoshka``); as it
     stands it is `smoke` for longer, the sheet's 40 epochs.
     """
     run = smoke()
