@@ -376,12 +376,12 @@ def test_several_processes_need_a_named_folder(brickwork, trained, monkeypatch):
     assert brickwork("train", "matryoshka").code == ConfigError.exit_code
 
 
-def test_backbone_is_set_where_a_system_has_it(brickwork, trained, monkeypatch):
-    planned = []
-    monkeypatch.setattr(api, "plan", lambda run: planned.append(run.model) or {})
+def test_backbone_is_set_where_a_system_has_it(brickwork, monkeypatch, tmp_path):
+    runs = []
+    monkeypatch.setattr(api, "plan", lambda run: runs.append(run.model) or {"steps": 1})
     for slug in ("dylora", "stationary-compat"):
         assert brickwork("train", slug, "--backbone", "models/mine", "--dry-run").code == 0
-    assert planned[0].backbone == planned[1].encoder.backbone == "models/mine"
+    assert runs[0].backbone == runs[1].encoder.backbone == "models/mine"
     refused = brickwork("train", "cmim", "--backbone", "minilm", "--dry-run")
     assert refused.code == ConfigError.exit_code
     assert "cmim with this recipe starts from no pretrained model" in refused.err
