@@ -27,6 +27,7 @@ CODE = "code"
 MIXED = "wikitext2+stdlib"
 STEPS: dict[str, int] = {"smoke": 40, "small": 200, "gpu": 3000}
 MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 100, "gpu": 1000}
+LARGER = "more width, depth and training than two cores give"
 # Feed-forward widths of dense twins; the first has the active parameters of the mixture (2 modules of 64).
 DENSE_WIDTHS = (128, 256, 512)
 
