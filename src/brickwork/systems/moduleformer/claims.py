@@ -12,6 +12,7 @@ from brickwork.evaluation.usage import information_auc, information_test
 from brickwork.systems.moduleformer.arms import (
     DENSE_WIDTHS,
     LARGER,
+    SHORT_STEPS,
     base,
     dense,
     domains_of,
@@ -75,9 +76,9 @@ def quality_per_flop(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cl
 
 def _balance_arms(scale: Scale, seeds: Sequence[int], bench: Workbench) -> dict[str, list[Any]]:
     return {
-        "mutual information": mixtures(bench, scale, seeds),
-        "Switch": mixtures(bench, scale, seeds, balance="switch"),
-        "none": mixtures(bench, scale, seeds, balance="none"),
+        "mutual information": mixtures(bench, scale, seeds, steps=SHORT_STEPS),
+        "Switch": mixtures(bench, scale, seeds, steps=SHORT_STEPS, balance="switch"),
+        "none": mixtures(bench, scale, seeds, steps=SHORT_STEPS, balance="none"),
     }
 
 
@@ -175,9 +176,9 @@ def modularity(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRes
 def longer_contexts(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """SB: trained on 64 tokens, tested on up to 256: the loss of the last 32 tokens of a window."""
     arms = {
-        "stick-breaking": mixtures(bench, scale, seeds),
-        "RoPE": mixtures(bench, scale, seeds, position="rope"),
-        "ALiBi": mixtures(bench, scale, seeds, position="alibi"),
+        "stick-breaking": mixtures(bench, scale, seeds, steps=SHORT_STEPS),
+        "RoPE": mixtures(bench, scale, seeds, steps=SHORT_STEPS, position="rope"),
+        "ALiBi": mixtures(bench, scale, seeds, steps=SHORT_STEPS, position="alibi"),
     }
     contexts = (64, 128, 256)
     losses: dict[tuple[str, int], list[float]] = {}
