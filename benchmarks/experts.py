@@ -5,6 +5,7 @@ routing is given and random. The dense layer is two matrices of ``top_k`` times 
 on the same tokens, so both do the same useful FLOPs and the ratio of times is the share of the dense FLOP rate. All arms
 take turns in every round of one process; CPU seconds of the process are counted, so that what else runs on the machine
 shows as little as it can; the median over rounds is what counts. Aim: at least 70 % at 64 tokens an expert or more.
+The computation ``triton`` needs a GPU and is not among the arms; no GPU has timed it yet.
 
     python benchmarks/experts.py [--rounds 15]
 """

@@ -133,6 +133,122 @@ def test_routers_can_be_trained_with_the_new_modules(made):
     assert not any("embedding.weight" in name for name in free)
 
 
+def drift(router, old, x):
+    """The mean over tokens of ‖p − p°‖², one token at a time; p° from the weights of the model that was grown."""
+    scorer, names = router.scorer, old.scorer.state_dict()
+    total = 0.0
+    for row in x:
+        inner = torch.nn.functional.gelu(row @ names["inner.weight"].T + names["inner.bias"])
+        before = (names["modules_embedding"] @ inner + names["offset"]).softmax(-1)
+        now = scorer(row[None])[0].softmax(-1)
+        total += (((now[: len(before)] - before) ** 2).sum() + (now[len(before) :] ** 2).sum()).item()
+    return total / len(x)
+
+
+def test_route_regularisation_is_how_far_routers_moved(made):
+    """Zero for what has not changed, the mass of new modules at first, by hand after the router moved; pads do not count."""
+    system, data = made
+    same = add_modules(system, train="all", route_reg=1.0)
+    batch = same.collate(data.test.take(range(4)))
+    assert same.loss(batch).terms["route"].item() == 0
+    grown = add_modules(system, feed_forward=2, train="router", route_reg=3.0)
+    router, old = (s.decoder.blocks[1].feed_forward.router for s in (grown, system))
+    with torch.no_grad():
+        router.scorer.inner.weight += 0.1
+        router.scorer.modules_embedding.mul_(1.5)
+    x = torch.randn(5, 32)
+    expected = drift(router, old, x)
+    assert router(x).aux["route"].item() == pytest.approx(expected, rel=1e-4)
+    assert expected > 1e-3
+    mask = torch.tensor([True, True, False, True, True])
+    masked = router(torch.where(mask[:, None], x, 9.0), mask).aux["route"]
+    assert masked.item() == pytest.approx(drift(router, old, x[mask]), rel=1e-4)
+    output = grown.loss(batch)
+    plain = output.terms["language"] + output.terms["balance"] * system.config.balance_weight
+    assert output.total.item() == pytest.approx((plain + 3.0 * output.terms["route"]).item(), rel=1e-6)
+    assert "route" not in add_modules(system, feed_forward=2).loss(batch).terms
+
+
+def test_route_regularisation_has_the_gradient_of_its_definition(made):
+    """Finite differences in float64 through the whole router."""
+    grown = add_modules(made[0], feed_forward=2, train="all", route_reg=1.0).double()
+    router = grown.decoder.blocks[0].feed_forward.router
+    x = torch.randn(3, 32, dtype=torch.float64)
+    names = [name for name, _ in router.scorer.named_parameters()]
+
+    def of(*values):
+        return torch.func.functional_call(
+            router, {f"scorer.{n}": v for n, v in zip(names, values)}, (x,)
+        ).aux["route"]
+
+    values = [(p.detach() + 0.1).requires_grad_() for p in router.scorer.parameters()]
+    assert torch.autograd.gradcheck(of, values, atol=1e-7)
+
+
+@pytest.mark.parametrize("train", ["new", "router", "all"])
+def test_route_regularisation_holds_routers(run, made, folder, tmp_path, train):
+    """Two trainings through the command line's options: with it routers end closer to where they were. Kept without it."""
+    _, data = made
+    ends = []
+    for weight in (1e-9, 100.0):
+        grown_run = override(
+            run,
+            [f"model.growth.start={folder}", "model.growth.feed_forward=2", f"model.growth.train={train}",
+             f"model.growth.route_reg={weight}", "train.steps=16", "train.learning_rate=0.1"],
+        )  # fmt: skip
+        torch.manual_seed(0)
+        system = build(grown_run.model, data)
+        fit(system, data.train, grown_run.train, tmp_path / str(weight), seed=0)
+        ends.append(system.loss(system.collate(data.test.take(range(32)))).terms["route"].item())
+    assert ends[1] < 0.5 * ends[0]
+    loaded = brickwork.load(save_system(system.eval(), tmp_path / "kept"))
+    assert loaded.evaluate(data.test) == pytest.approx(system.evaluate(data.test), rel=1e-5)
+    assert "route" not in loaded.loss(loaded.collate(data.test.take(range(4)))).terms
+    assert prune_modules(system, data.test, 0.3).after["nats_per_token"] > 0
+
+
+def test_growth_trains_with_the_losses_that_are_given(run, made, folder):
+    changed = override(
+        run,
+        [f"model.growth.start={folder}", "model.balance=switch", "model.balance_weight=0.5", "model.z_weight=0.1",
+         "model.explore=1"],
+    )  # fmt: skip
+    system = build(changed.model, made[1])
+    output = system.loss(system.collate(made[1].test.take(range(4))))
+    plain = output.terms["language"] + 0.5 * output.terms["balance"] + 0.1 * output.terms["z"]
+    assert output.total.item() == pytest.approx(plain.item(), rel=1e-6)
+    assert {half.router.explore for half in system.decoder.mixtures().values()} == {1}
+    assert (
+        output.terms["balance"].item() >= 0.9
+    )  # Switch is 1 where use is even; mutual information is below 0
+    with pytest.raises(ConfigError, match="explore=4 must be at most top_k=2 of the model"):
+        build(replace(changed.model, top_k=4, explore=4), made[1])
+
+
+# ---- what is left of the stick ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modules", [4, 0], ids=["mixture", "dense"])
+def test_the_sink_is_learnt_and_changes_what_is_predicted(run, made, tmp_path, modules):
+    """It starts as ``drop`` to the bit; its vectors are trained, without decay, and are kept."""
+    _, data = made
+    models = {}
+    for remainder in ("drop", "sink"):
+        torch.manual_seed(0)
+        models[remainder] = build(replace(run.model, attention_modules=modules, remainder=remainder), data)
+    batch = models["sink"].collate(data.test.take(range(4)))
+    models["sink"].load_state_dict(models["drop"].state_dict(), strict=False)
+    assert torch.equal(models["sink"](batch)[0], models["drop"](batch)[0])
+    system = models["sink"]
+    sinks = [block.attention.sink for block in system.decoder.blocks]
+    assert all(any(s is p for p in system.param_groups(1.0, 0.1)[1]["params"]) for s in sinks)
+    fit(system, data.train, run.train, tmp_path, seed=0)
+    assert all(s.abs().sum() > 0 for s in sinks)
+    assert not torch.equal(system(batch)[0], models["drop"](batch)[0])
+    loaded = brickwork.load(save_system(system.eval(), tmp_path / "kept"))
+    torch.testing.assert_close(loaded(batch)[0], system(batch)[0])
+
+
 # ---- modules pruned --------------------------------------------------------------------------------------------
 
 
@@ -216,6 +332,9 @@ def test_forgetting_is_read_off_the_curve():
         ("model.explore=3", "between 0 and top_k=2"),
         ("model.growth.feed_forward=2", "name its folder: --set model.growth.start=FOLDER"),
         ("model.balance_weight=-1", "must not be negative"),
+        ("model.growth.route_reg=-1", r"growth.route_reg=-1.0 must not be negative"),
+        ("model.growth.feed_forward=-2", r"growth.feed_forward=-2 must not be negative"),
+        ("model.growth.route_reg=1", "name its folder"),
         ("model.context=0", "context=0 must be at least 1"),
     ],
 )

@@ -19,7 +19,7 @@ from brickwork.core.types import RouterOutput
 from brickwork.encoders.blocks.causal import KeyValues, Position, attend
 from brickwork.encoders.blocks.mlp import Mlp
 from brickwork.encoders.blocks.stick_breaking import Remainder
-from brickwork.modules.experts import Dispatch, ExpertLinear, ExpertMlp, Init
+from brickwork.modules.experts import Computation, Dispatch, ExpertLinear, ExpertMlp, Init
 from brickwork.modules.routers import TopKRouter
 
 
@@ -40,14 +40,19 @@ class AttentionForm:
     def split(self, x: Float[Tensor, "batch tokens hidden"]) -> Float[Tensor, "batch heads tokens size"]:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
+    def make_sink(self) -> nn.Parameter | None:
+        """What takes the rest of the stick, for ``remainder="sink"``: one vector a head, zero (as ``drop``) at first."""
+        return nn.Parameter(torch.zeros(self.hidden)) if self.remainder == "sink" else None
+
     def attend(
         self,
         q: Float[Tensor, "batch tokens shared hidden"],
         k: Float[Tensor, "batch tokens hidden"],
         v: Float[Tensor, "batch tokens hidden"],
         past: KeyValues | None,
+        sink: Float[Tensor, " hidden"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens shared hidden"], KeyValues]:
-        """Every query of a token over the keys and values that all of them share."""
+        """Every query of a token over the keys and values that all of them share; ``sink`` as :meth:`make_sink` gave it."""
         queries = q.unflatten(-1, (self.num_heads, -1)).permute(0, 3, 2, 1, 4)  # B H R T s
         mixed, kept = attend(
             queries,
@@ -57,6 +62,7 @@ class AttentionForm:
             position=self.position,
             attend_current=self.attend_current,
             remainder=self.remainder,
+            sink=None if sink is None else sink.unflatten(0, (self.num_heads, -1)),
         )
         return mixed.permute(0, 3, 2, 1, 4).flatten(-2), kept
 
@@ -75,6 +81,7 @@ class SharedHeads(nn.Module):
         self.key = nn.Linear(width, form.hidden)
         self.value = nn.Linear(width, form.hidden)
         self.out = nn.Linear(groups * form.hidden, width, bias=False)
+        self.sink = form.make_sink()
 
     def flops(self, context: int) -> int:
         """Of one token that sees ``context`` others."""
@@ -85,7 +92,7 @@ class SharedHeads(nn.Module):
     ) -> tuple[Float[Tensor, "b t d"], KeyValues, RouterOutput | None]:
         """``mask`` is not needed: what comes later is never seen."""
         queries = self.query(x).unflatten(-1, (self.groups, -1))
-        mixed, kept = self.form.attend(queries, self.key(x), self.value(x), past)
+        mixed, kept = self.form.attend(queries, self.key(x), self.value(x), past, self.sink)
         return self.out(mixed.flatten(-2)), kept, None
 
 
@@ -95,14 +102,25 @@ class HeadMixture(nn.Module):
     out_i = Σ_{m chosen by i} p_m O_mᵀ attend(Q_mᵀ x_i, K x, V x).
     """
 
-    def __init__(self, width: int, form: AttentionForm, router: TopKRouter, *, init: Init = "authors"):
+    def __init__(
+        self,
+        width: int,
+        form: AttentionForm,
+        router: TopKRouter,
+        *,
+        init: Init = "authors",
+        computation: Computation = "sorted",
+    ):
         super().__init__()
         self.form = form
         self.router = router
-        self.query = ExpertLinear(router.num_modules, width, form.hidden, init=init)
+        size = (router.num_modules, width, form.hidden)
+        self.query = ExpertLinear(*size, init=init, computation=computation)
         self.key = nn.Linear(width, form.hidden)
         self.value = nn.Linear(width, form.hidden)
-        self.out = ExpertLinear(router.num_modules, form.hidden, width, init=init)
+        back = (router.num_modules, form.hidden, width)
+        self.out = ExpertLinear(*back, init=init, computation=computation)
+        self.sink = form.make_sink()
 
     def expert_maps(self) -> tuple[ExpertLinear, ...]:
         return self.query, self.out
@@ -121,7 +139,7 @@ class HeadMixture(nn.Module):
         dispatch = Dispatch.of(routed.index, self.router.num_modules)
         slots = dispatch.unsort(self.query(dispatch.spread(flat), dispatch.counts))
         queries = slots.view(*x.shape[:2], self.router.top_k, -1)
-        mixed, kept = self.form.attend(queries, self.key(x), self.value(x), past)
+        mixed, kept = self.form.attend(queries, self.key(x), self.value(x), past, self.sink)
         back = self.out(dispatch.sort(mixed.flatten(0, 2)), dispatch.counts)
         return dispatch.combine(back, routed.weights).view(x.shape), kept, routed
 
@@ -129,10 +147,18 @@ class HeadMixture(nn.Module):
 class ExpertFeedForward(nn.Module):
     """A mixture of feed-forward modules behind a router."""
 
-    def __init__(self, width: int, hidden: int, router: TopKRouter, *, init: Init = "authors"):
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        router: TopKRouter,
+        *,
+        init: Init = "authors",
+        computation: Computation = "sorted",
+    ):
         super().__init__()
         self.router = router
-        self.experts = ExpertMlp(router.num_modules, width, hidden, init=init)
+        self.experts = ExpertMlp(router.num_modules, width, hidden, init=init, computation=computation)
 
     def expert_maps(self) -> tuple[ExpertLinear, ...]:
         return self.experts.up, self.experts.down

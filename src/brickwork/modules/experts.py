@@ -6,11 +6,14 @@ choice of computation, and all give the same numbers:
 ``loop``     the reference: for each module, pick its rows, multiply, put the results in place
 ``sorted``   one matrix product for each module on its slice, into one buffer, with a backward of the same form
 ``grouped``  ``torch.nn.functional.grouped_mm``: all products in one call (float32, bfloat16; no float64)
+``triton``   two kernels of our own for a GPU (:mod:`brickwork.modules.experts_triton`, with its state of testing)
+``auto``     on a GPU ``triton`` where that package is installed, else ``grouped``; on a CPU and in float64 ``sorted``
 
 No capacity limit: no token is ever dropped, whatever the routing.
 Shape legend: T tokens, K chosen modules, S = T·K slots, E modules.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import RouterOutput
 
-Computation = Literal["loop", "sorted", "grouped"]
+Computation = Literal["auto", "loop", "sorted", "grouped", "triton"]
 Init = Literal["authors", "kaiming"]
 
 
@@ -108,20 +111,41 @@ def grouped_linear(
     """Each row times the matrix of its module; rows are sorted by module, ``counts`` of each.
 
     Raises:
-        ConfigError: ``grouped`` in a precision that PyTorch's kernel does not have.
+        ConfigError: ``grouped`` in a precision that PyTorch's kernel does not have; ``triton`` without the package or a GPU.
     """
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
+    if computation == "auto":
+        computation = automatic(x.device, x.dtype)
     if computation == "loop":
         return _loop(x, weight, counts)
     if computation == "sorted":
         return _Slices.apply(x, weight, tuple(counts.tolist()))
+    if computation == "triton":
+        return _triton(x, weight, counts)
     if x.dtype == torch.float64:
         raise ConfigError("computation='grouped' has no float64; use 'sorted' or 'loop'")
     if not len(x):
         return x @ weight.sum(0)  # no rows, and gradients of zero
     return _Contiguous.apply(F.grouped_mm(x, weight, offs=counts.cumsum(0).to(torch.int32)))
+
+
+def automatic(device: torch.device, dtype: torch.dtype) -> Computation:
+    """What ``auto`` stands for on this device and in this precision."""
+    if device.type != "cuda" or dtype == torch.float64:
+        return "sorted"
+    return "triton" if importlib.util.find_spec("triton") else "grouped"
+
+
+def _triton(x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+    if importlib.util.find_spec("triton") is None:
+        raise ConfigError(
+            "computation='triton' needs the package: pip install triton; or use 'sorted' or 'auto'"
+        )
+    from brickwork.modules.experts_triton import grouped_linear_triton
+
+    return grouped_linear_triton(x, weight, counts)
 
 
 def _loop(x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:

@@ -29,6 +29,25 @@ GateNorm = Literal["none", "topk"]
 # ---- scorers: tokens to logits ---------------------------------------------------------------------------------
 
 
+class RememberedScorer(nn.Module):
+    """The weights of a scorer as they were, to hold its routing to; not trained, and not part of the kept model."""
+
+    def __init__(self, scorer: "RouterScorer"):
+        super().__init__()
+        state = {**dict(scorer.named_parameters()), **dict(scorer.named_buffers())}
+        self.names = tuple(state)
+        for number, value in enumerate(state.values()):
+            self.register_buffer(f"value_{number}", value.detach().clone(), persistent=False)
+
+    @torch.no_grad()
+    def forward(
+        self, scorer: "RouterScorer", x: Float[Tensor, "tokens width"]
+    ) -> Float[Tensor, "tokens modules"]:
+        """The logits that ``scorer`` would have given then."""
+        values = {name: self.get_buffer(f"value_{number}") for number, name in enumerate(self.names)}
+        return torch.func.functional_call(scorer, values, (x,))
+
+
 class RouterScorer(nn.Module):
     """Logits over modules. The rows of ``modules`` (E, H) are the embeddings of the modules.
 
@@ -142,6 +161,22 @@ def concentration_loss(
     return marginal_entropy(kept.softmax(-1)) + decisive * conditional_entropy(kept)
 
 
+def routing_drift(
+    logits: Float[Tensor, "tokens modules"],
+    before: Float[Tensor, "tokens old"],
+    mask: Bool[Tensor, " tokens"] | None = None,
+) -> Float[Tensor, ""]:
+    """The mean over tokens of ‖p − p°‖², p° the softmax of the logits ``before``, with 0 for modules added since.
+
+    Between 0 and 2. ModuleFormer names a routing regularisation without its equation; this one is ours.
+    """
+    now, then = _counted(logits, mask), _counted(before, mask)
+    if not len(now):
+        return logits.sum() * 0
+    then = F.pad(then.softmax(-1), (0, now.shape[1] - then.shape[1]))
+    return (now.softmax(-1) - then).square().sum(-1).mean()
+
+
 # ---- statistics ------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +220,8 @@ class TopKRouter(nn.Module):
 
     ``gate_norm="none"`` leaves the weights as they are (ModuleFormer): they sum to less than 1, and change in size
     when modules are added or removed. ``"topk"`` makes them sum to 1. ``explore`` of the K are drawn while training, with
-    probability ∝ p + 1e-6 among those that the best K − ``explore`` leave. ``losses`` are computed into ``aux``.
+    probability ∝ p + 1e-6 among those that the best K − ``explore`` leave. ``losses`` are computed into ``aux``, and with
+    ``remembered`` weights how far the routing moved since, as ``route``.
 
     Raises:
         ConfigError: more modules are to be chosen than there are, or explored than chosen.
@@ -212,6 +248,7 @@ class TopKRouter(nn.Module):
         self.gate_norm = gate_norm
         self.explore = explore
         self.losses = tuple(losses)
+        self.remembered: RememberedScorer | None = None
 
     @property
     def num_modules(self) -> int:
@@ -228,6 +265,8 @@ class TopKRouter(nn.Module):
         if self.gate_norm == "topk":
             weights = weights / weights.sum(-1, keepdim=True)
         aux: dict[str, Tensor] = {name: self._loss(name, logits, index, mask) for name in self.losses}
+        if self.remembered is not None:
+            aux["route"] = routing_drift(logits, self.remembered(self.scorer, x), mask)
         return RouterOutput(
             weights.to(x.dtype), index, logits, aux, usage_statistics(logits.detach(), index, mask)
         )

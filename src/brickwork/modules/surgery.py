@@ -13,7 +13,7 @@ from torch import nn
 
 from brickwork.core.errors import ConfigError
 from brickwork.modules.experts import ExpertLinear
-from brickwork.modules.routers import TopKRouter
+from brickwork.modules.routers import RememberedScorer, TopKRouter
 
 Trained = Literal["new", "router", "all"]
 # Below the mean of the old logits: new modules are tried now and then, and hardly change what the others do.
@@ -46,6 +46,11 @@ def grow(mixture: Mixture, count: int) -> None:
         part.reset(len(weight))
 
 
+def remember(mixture: Mixture) -> None:
+    """Keeps the router's weights as they are now; from then on its outputs have ``aux["route"]``, how far it moved."""
+    mixture.router.remembered = RememberedScorer(mixture.router.scorer)
+
+
 def freeze_old(mixture: Mixture, old: int, trained: Trained) -> None:
     """Trains only what is new: the modules from number ``old`` on and their rows of the router, or with ``"router"`` all
     of the router. ``"all"`` trains everything."""
@@ -58,7 +63,8 @@ def freeze_old(mixture: Mixture, old: int, trained: Trained) -> None:
 
 
 def prune(mixture: Mixture, keep: Sequence[int]) -> None:
-    """Removes all modules but ``keep``; the router's softmax runs over the ones that are left.
+    """Removes all modules but ``keep``; the router's softmax runs over the ones that are left, and what it remembered of
+    earlier ones is gone.
 
     Raises:
         ConfigError: fewer would be left than each token chooses.
@@ -72,6 +78,7 @@ def prune(mixture: Mixture, keep: Sequence[int]) -> None:
     scorer = mixture.router.scorer
     scorer.modules_embedding = nn.Parameter(scorer.modules_embedding.data[rows].clone())
     scorer.offset = scorer.offset[rows].clone()
+    mixture.router.remembered = None
     for part in mixture.expert_maps():
         part.weight = nn.Parameter(part.weight.data[rows].clone())
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from brickwork.core.errors import ConfigError
 from brickwork.encoders.blocks.causal import KeyValues, alibi_slopes, attend, rotate, visible_keys
 from brickwork.encoders.blocks.stick_breaking import stick_breaking_attention, stick_breaking_weights
 
@@ -82,6 +83,46 @@ def test_attention_by_hand(remainder):
             torch.testing.assert_close(found[0, head, shared], expected, rtol=1e-12, atol=1e-12)
 
 
+def test_sink_by_hand():
+    """Every head's own vector takes what is left of the stick, as if it were the value of a key older than all."""
+    q = torch.randn(1, 2, 2, 6, 4, dtype=torch.float64)
+    k, v = torch.randn(2, 1, 2, 6, 4, dtype=torch.float64)
+    sink = torch.randn(2, 4, dtype=torch.float64)
+    seen = causal(6, current=False)
+    found = stick_breaking_attention(q, k, v, seen[None], remainder="sink", sink=sink)
+    for head in range(2):
+        for shared in range(2):
+            weights, left = naive(q[0, head, shared] @ k[0, head].T / 2, seen)
+            expected = weights @ v[0, head] + left[:, None] * sink[head]
+            torch.testing.assert_close(found[0, head, shared], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("remainder", ["self_value", "sink"])
+def test_weights_and_remainder_sum_to_one(remainder):
+    """Where all values are 1 (and the sink's too), so is the output; dropping the remainder gives less."""
+    q, k = torch.randn(1, 2, 3, 6, 4, dtype=torch.float64), torch.randn(1, 2, 6, 4, dtype=torch.float64)
+    ones = torch.ones(1, 2, 6, 4, dtype=torch.float64)
+    found = stick_breaking_attention(q, k, ones, causal(6)[None], remainder=remainder, sink=ones[0, :, 0])
+    torch.testing.assert_close(found, torch.ones_like(found), rtol=1e-12, atol=0)
+    assert (stick_breaking_attention(q, k, ones, causal(6)[None]) < 1).all()
+
+
+def test_sink_gradcheck():
+    q = torch.randn(1, 2, 2, 4, 3, dtype=torch.float64, requires_grad=True)
+    k, v = (torch.randn(1, 2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    sink = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    seen = causal(4)[None]
+    assert torch.autograd.gradcheck(
+        lambda *t: stick_breaking_attention(*t[:3], seen, remainder="sink", sink=t[3]), (q, k, v, sink)
+    )
+
+
+def test_sink_without_its_vectors_is_refused():
+    q, k = torch.zeros(1, 1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
+    with pytest.raises(ConfigError, match="needs sink"):
+        stick_breaking_attention(q, k, k, causal(2)[None], remainder="sink")
+
+
 # ---- positions and what is kept --------------------------------------------------------------------------------
 
 
@@ -90,10 +131,11 @@ def test_attention_by_hand(remainder):
     [
         {"position": "stick"},
         {"position": "stick", "attend_current": False, "remainder": "self_value"},
+        {"position": "stick", "remainder": "sink", "sink": torch.tensor([[1.0, 2, 3, 4]] * 2).double()},
         {"position": "rope"},
         {"position": "alibi"},
     ],
-    ids=["stick", "stick strict", "rope", "alibi"],
+    ids=["stick", "stick strict", "stick sink", "rope", "alibi"],
 )
 def test_a_token_at_a_time_is_the_same_as_all_at_once(form):
     q = torch.randn(2, 2, 3, 7, 4, dtype=torch.float64)

@@ -14,6 +14,7 @@ from brickwork.modules.routers import (
     concentration_loss,
     gumbel_routing,
     mutual_information_loss,
+    routing_drift,
     soft_routing,
     straight_through_routing,
     switch_loss,
@@ -175,3 +176,15 @@ def test_gumbel_is_a_function_of_its_generator():
     assert not torch.equal(draws[0], draws[2])
     draws[0][:, 0].sum().backward()
     assert logits.grad.abs().sum() > 0
+
+
+def test_routing_drift_has_its_bounds():
+    """0 for the same routing, 2 for a sure choice of another module, what new modules take from old ones in between."""
+    logits = torch.randn(5, 3, dtype=torch.float64)
+    assert routing_drift(logits, logits + 7.0).item() == pytest.approx(0, abs=1e-15)
+    one, other = torch.tensor([[50.0, 0, 0]]).double(), torch.tensor([[0.0, 50, 0]]).double()
+    assert routing_drift(one, other).item() == pytest.approx(2, rel=1e-12)
+    # Two old modules of ½ each, and a new one that takes a third of all: 2 (½ − ⅓)² + (⅓)².
+    even = torch.zeros(1, 3, dtype=torch.float64)
+    assert routing_drift(even, even[:, :2]).item() == pytest.approx(2 / 36 + 1 / 9, rel=1e-12)
+    assert routing_drift(logits, logits, torch.zeros(5, dtype=torch.bool)).item() == 0

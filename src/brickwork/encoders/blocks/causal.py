@@ -68,6 +68,7 @@ def attend(
     position: Position = "stick",
     attend_current: bool = True,
     remainder: Remainder = "drop",
+    sink: Float[Tensor, "heads size"] | None = None,
 ) -> tuple[Float[Tensor, "batch heads shared queries size"], KeyValues]:
     """New queries against what was kept and the new tokens themselves; the second result is what to keep now."""
     start = past.seen if past is not None else 0
@@ -81,7 +82,7 @@ def attend(
     keys = k.shape[2]
     if position == "stick":
         visible = visible_keys(queries, keys, attend_current=attend_current, device=q.device)
-        return stick_breaking_attention(q, k, v, visible, remainder=remainder), kept
+        return stick_breaking_attention(q, k, v, visible, remainder=remainder, sink=sink), kept
     visible = visible_keys(queries, keys, attend_current=True, device=q.device)
     bias = q.new_zeros(1, 1, queries, keys).masked_fill(~visible[:, None], float("-inf"))
     if position == "alibi":

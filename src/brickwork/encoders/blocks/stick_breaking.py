@@ -19,7 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Remainder = Literal["drop", "self_value"]
+from brickwork.core.errors import ConfigError
+
+Remainder = Literal["drop", "self_value", "sink"]
 
 
 class _Break(torch.autograd.Function):
@@ -62,11 +64,20 @@ def stick_breaking_attention(
     visible: Bool[Tensor, "#batch queries keys"],
     *,
     remainder: Remainder = "drop",
+    sink: Float[Tensor, "heads size"] | None = None,
 ) -> Float[Tensor, "batch heads shared queries size"]:
-    """o, in the precision of ``v``. ``remainder="self_value"`` adds ρ_i v_i, so that nothing of the stick is lost.
+    """o, in the precision of ``v``. So that nothing of the stick is lost, ``remainder="self_value"`` adds ρ_i v_i and
+    ``"sink"`` ρ_i s, where the learned vector s of each head stands for a key that is older than all.
 
     Keys must be causal: ``visible`` says which, with or without the query's own token.
+
+    Raises:
+        ConfigError: ``remainder="sink"`` without ``sink``.
     """
+    if remainder == "sink" and sink is None:
+        raise ConfigError(
+            "remainder='sink' needs sink, the vector of each head that takes the rest of the stick"
+        )
     batch, heads, shared, queries, size = q.shape
     # Keys and values are turned round once, which is cheaper than the scores twice.
     newest_first, values = k.flip(2), v.flip(2)
@@ -77,4 +88,6 @@ def stick_breaking_attention(
     mixed = torch.matmul(weights.flatten(2, 3).to(v.dtype), values).view(batch, heads, shared, queries, -1)
     if remainder == "self_value":
         mixed = mixed + left[..., None].to(v.dtype) * v[:, :, None, -queries:]
+    elif remainder == "sink" and sink is not None:
+        mixed = mixed + left[..., None].to(v.dtype) * sink[None, :, None, None].to(v.dtype)
     return mixed

@@ -13,7 +13,7 @@ from brickwork.modules.decoders import (
     HeadMixture,
     SharedHeads,
 )
-from brickwork.modules.experts import Init
+from brickwork.modules.experts import Computation, Init
 from brickwork.modules.routers import Balance as RouterBalance
 from brickwork.modules.routers import GateNorm, Scorer, TopKRouter
 from brickwork.modules.surgery import Trained
@@ -24,12 +24,15 @@ Balance = Literal["mutual_information", "switch", "concentration", "none"]
 @dataclass(frozen=True, kw_only=True)
 class Growth:
     """Training that starts from a finished run: ``start`` is its folder, with ``attention`` and ``feed_forward`` modules
-    more in each layer. ``train``: only the new modules and their router rows, the routers as well, or everything."""
+    more in each layer; its sizes and forms stay, losses, ``explore`` and ``computation`` are those given now. ``train``:
+    only the new modules and their router rows, the routers as well, or everything.
+    ``route_reg``: weight of ‖p − p°‖², p° what the router before the extension gives for the same token."""
 
     start: str = ""
     attention: int = 0
     feed_forward: int = 0
     train: Trained = "new"
+    route_reg: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ class ModuleFormerConfig:
     a mixture (``top_k`` sets of heads) or ``hidden`` numbers. ``attention_hidden``, ``num_heads``: of one module.
     ``balance``: ``concentration`` does the opposite, before pruning. ``balance_weight``: λ, of the mean over routers;
     ``z_weight``: of the z loss. ``explore``: so many of the ``top_k`` are drawn while training. ``position``,
-    ``attend_current``, ``remainder``: how heads attend; the last two are of ``stick``.
+    ``attend_current``, ``remainder``: how heads attend; the last two are of ``stick``. ``computation``: of the modules while
+    training (:mod:`brickwork.modules.experts`); all give the same numbers.
     """
 
     vocab_size: int = 256
@@ -64,6 +68,7 @@ class ModuleFormerConfig:
     attend_current: bool = True
     remainder: Remainder = "drop"
     init: Init = "authors"
+    computation: Computation = "sorted"
     growth: Growth = field(default_factory=Growth)
 
     def validate(self) -> list[str]:
@@ -102,11 +107,23 @@ class ModuleFormerConfig:
             for n in ("balance_weight", "z_weight")
             if getattr(self, n) < 0
         ]
-        if not self.growth.start and (self.growth.attention or self.growth.feed_forward):
+        growth = self.growth
+        errors += [
+            f"growth.{n}={getattr(growth, n)} must not be negative"
+            for n in ("attention", "feed_forward", "route_reg")
+            if getattr(growth, n) < 0
+        ]
+        if not growth.start and (growth.attention or growth.feed_forward or growth.route_reg):
             errors.append(
                 "growth adds modules to a finished run; name its folder: --set model.growth.start=FOLDER"
             )
         return errors
+
+
+def router_losses(config: ModuleFormerConfig) -> tuple[RouterBalance, ...]:
+    """The losses that routers compute for this configuration."""
+    balance: tuple[RouterBalance, ...] = () if config.balance == "none" else (config.balance,)
+    return (*balance, "z") if config.z_weight > 0 else balance
 
 
 def build_block(
@@ -120,9 +137,6 @@ def build_block(
         attend_current=config.attend_current,
         remainder=config.remainder,
     )
-    losses: list[RouterBalance] = [] if config.balance == "none" else [config.balance]
-    if config.z_weight > 0:
-        losses.append("z")
 
     def router(num_modules: int) -> TopKRouter:
         return TopKRouter(
@@ -133,15 +147,21 @@ def build_block(
             hidden=config.router_hidden,
             gate_norm=config.gate_norm,
             explore=config.explore,
-            losses=losses,
+            losses=router_losses(config),
         )
 
     attention: HeadMixture | SharedHeads = SharedHeads(config.width, form, config.top_k)
     if attention_modules:
-        attention = HeadMixture(config.width, form, router(attention_modules), init=config.init)
+        attention = HeadMixture(
+            config.width, form, router(attention_modules), init=config.init, computation=config.computation
+        )
     feed_forward: ExpertFeedForward | Mlp = Mlp(config.width, config.hidden)
     if feed_forward_modules:
         feed_forward = ExpertFeedForward(
-            config.width, config.hidden, router(feed_forward_modules), init=config.init
+            config.width,
+            config.hidden,
+            router(feed_forward_modules),
+            init=config.init,
+            computation=config.computation,
         )
     return DecoderBlock(config.width, attention, feed_forward)

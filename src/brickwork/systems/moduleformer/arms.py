@@ -25,13 +25,18 @@ from brickwork.training.run import RunConfig
 
 CODE = "code"
 MIXED = "wikitext2+stdlib"
-STEPS: dict[str, int] = {"smoke": 40, "small": 200, "gpu": 3000}
-MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 100, "gpu": 1000}
+# Of quality, domains and surgery; of losses and positions, which show sooner; of training that goes on.
+STEPS: dict[str, int] = {"smoke": 40, "small": 1000, "gpu": 3000}
+SHORT_STEPS: dict[str, int] = {"smoke": 40, "small": 400, "gpu": 3000}
+MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 200, "gpu": 1000}
+LARGER = "more width, depth and training than two cores give"
 # Feed-forward widths of dense twins; the first has the active parameters of the mixture (2 modules of 64).
 DENSE_WIDTHS = (128, 256, 512)
 
 
-def base(scale: Scale, seed: int, *, source: str = MIXED, **model: Any) -> RunConfig:
+def base(
+    scale: Scale, seed: int, *, source: str = MIXED, steps: Mapping[str, int] = STEPS, **model: Any
+) -> RunConfig:
     """The run that all arms are changes of."""
     from brickwork.systems.moduleformer.recipes import claims
 
@@ -41,13 +46,15 @@ def base(scale: Scale, seed: int, *, source: str = MIXED, **model: Any) -> RunCo
         seed=seed,
         model=replace(run.model, **model),
         data=replace(run.data, source=source, limit=2000 if scale == "smoke" else run.data.limit),
-        train=replace(run.train, steps=STEPS[scale]),
+        train=replace(run.train, steps=steps[scale]),
     )
 
 
-def mixtures(bench: Workbench, scale: Scale, seeds: Sequence[int], **model: Any) -> list[Trained]:
+def mixtures(
+    bench: Workbench, scale: Scale, seeds: Sequence[int], *, steps: Mapping[str, int] = STEPS, **model: Any
+) -> list[Trained]:
     """Mixtures with other options, one a seed."""
-    return [bench.train(base(scale, seed, **model)) for seed in seeds]
+    return [bench.train(base(scale, seed, steps=steps, **model)) for seed in seeds]
 
 
 def dense(bench: Workbench, scale: Scale, seeds: Sequence[int], width: int) -> list[Trained]:

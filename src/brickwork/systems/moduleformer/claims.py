@@ -1,7 +1,6 @@
 """The claims of ModuleFormer, and the questions that its code leaves open. The arms are those of
 :mod:`brickwork.systems.moduleformer.arms`."""
 
-import copy
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -11,34 +10,18 @@ from brickwork.evaluation.criterion import decide
 from brickwork.evaluation.significance import seed_interval
 from brickwork.evaluation.usage import information_auc, information_test
 from brickwork.systems.moduleformer.arms import (
-    CODE,
     DENSE_WIDTHS,
-    at_random,
+    LARGER,
+    SHORT_STEPS,
     base,
-    continued_cost,
     dense,
     domains_of,
-    go_on,
     mean_nats,
     mixtures,
-    nats_at,
-    of_domain,
-    trainable,
     use_by_mixture,
     windows_of,
-    with_low_rank,
-    without_hidden,
 )
-from brickwork.systems.moduleformer.surgery import (
-    add_modules,
-    concentrating,
-    pruned_copy,
-    shares_of_use,
-    unfreeze,
-)
-
-_LARGER = "more width, depth and training than two cores give"
-
+from brickwork.systems.moduleformer.claims_surgery import extend, pruning
 
 # ---- quality against active FLOPs ------------------------------------------------------------------------------
 
@@ -84,7 +67,7 @@ def quality_per_flop(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cl
         arms=list(costs.values()),
         table=table,
         note=f"{said} ({strength}).",
-        needs=_LARGER,
+        needs=LARGER,
     )
 
 
@@ -93,9 +76,9 @@ def quality_per_flop(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cl
 
 def _balance_arms(scale: Scale, seeds: Sequence[int], bench: Workbench) -> dict[str, list[Any]]:
     return {
-        "mutual information": mixtures(bench, scale, seeds),
-        "Switch": mixtures(bench, scale, seeds, balance="switch"),
-        "none": mixtures(bench, scale, seeds, balance="none"),
+        "mutual information": mixtures(bench, scale, seeds, steps=SHORT_STEPS),
+        "Switch": mixtures(bench, scale, seeds, steps=SHORT_STEPS, balance="switch"),
+        "none": mixtures(bench, scale, seeds, steps=SHORT_STEPS, balance="none"),
     }
 
 
@@ -133,7 +116,7 @@ def balance(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult
             {"loss": name, **{k: round(v, 4) for k, v in values.items()}} for name, values in mean.items()
         ],
         note=f"Criteria met: even use {even}, more decisive than Switch {sharper}, equal quality {equal}.",
-        needs=_LARGER,
+        needs=LARGER,
     )
 
 
@@ -183,123 +166,7 @@ def modularity(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimRes
         arms=[arm_cost("mutual information", trained)],
         table=table,
         note="A window is 64 bytes. The domain (prose or Python) is never shown to the model.",
-        needs=_LARGER,
-    )
-
-
-# ---- continual learning ----------------------------------------------------------------------------------------
-
-
-def extend(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """C2: prose first, then code: all weights, low-rank adapters, new modules; forgetting at equal code loss."""
-    names = ("all weights", "adapters", "new modules")
-    arms: dict[str, list[Any]] = {name: [] for name in names}
-    effects, table, passed = [], [], True
-    started = []
-    for seed in seeds:
-        start = bench.train(base(scale, seed, source="wikitext2"))
-        started.append(start)
-        mixed = bench.data(base(scale, seed))
-        new, new_test = of_domain(mixed.train, CODE), of_domain(mixed.validation, CODE)
-        old_test = start.data.validation
-        grown = add_modules(start.system, attention=2, feed_forward=4)
-        # The rank whose adapters come closest to as many trained numbers.
-        rank = min(
-            range(1, 17), key=lambda r: abs(trainable(with_low_rank(start.system, r)) - trainable(grown))
-        )
-        systems = {
-            "all weights": copy.deepcopy(start.system),
-            "adapters": with_low_rank(start.system, rank),
-            "new modules": grown,
-        }
-        run = base(scale, seed)
-        found = {
-            name: go_on(system, new, run, scale, old_test=old_test, new_test=new_test)
-            for name, system in systems.items()
-        }
-        before = mean_nats(start.system, old_test)
-        # All are compared at the loss on code that the weakest of them reaches.
-        level = max(min(point[2] for point in arm.curve) for arm in found.values())
-        forgot = {name: nats_at(arm.curve, level) - before for name, arm in found.items()}
-        last = {name: arm.curve[-1][2] for name, arm in found.items()}
-        effects.append(forgot["all weights"] - forgot["new modules"])
-        passed &= forgot["new modules"] <= 0.5 * forgot["all weights"]
-        passed &= last["new modules"] <= last["adapters"] + 0.05
-        for name in names:
-            arms[name].append(found[name])
-            table += [
-                {"seed": seed, "arm": name, "step": step, "prose": round(old, 4), "code": round(now, 4)}
-                for step, old, now in found[name].curve
-            ]
-            table.append(
-                {"seed": seed, "arm": name, "trained numbers": trainable(systems[name]),
-                 "forgetting at equal code loss": round(forgot[name], 4), "code loss compared": round(level, 4)}
-            )  # fmt: skip
-    return decide(
-        effects,
-        passed,
-        unit="nats per byte of prose forgotten at equal loss on code, all weights − new modules",
-        arms=[continued_cost(name, found) for name, found in arms.items()],
-        table=table,
-        note="The table has the whole curves: forgetting against learning, not one point. All arms go on from the same "
-        f"{len(started)} trainings on prose.",
-        needs=_LARGER,
-    )
-
-
-# ---- pruning ---------------------------------------------------------------------------------------------------
-
-
-def pruning(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    """C3: fine-tuned on code with and without load concentration, modules pruned by use, at random, dense by size."""
-    shares = (0.25, 0.5, 0.75)
-    effects, table, passed = [], [], True
-    arms: dict[str, list[Any]] = {"plain": [], "concentrated": [], "dense": []}
-    for seed in seeds:
-        start = bench.train(base(scale, seed))
-        twin = dense(bench, scale, [seed], DENSE_WIDTHS[-1])[0]
-        code, test = of_domain(start.data.train, CODE), of_domain(start.data.test, CODE)
-        held = of_domain(start.data.validation, CODE)
-        tuned = {
-            "plain": unfreeze(copy.deepcopy(start.system)),
-            "concentrated": concentrating(start.system, 0.05),
-            "dense": copy.deepcopy(twin.system),
-        }
-        run = base(scale, seed)
-        for name, system in tuned.items():
-            arms[name].append(go_on(system, code, run, scale))
-        before = {name: mean_nats(system, test) for name, system in tuned.items()}
-        use = {name: shares_of_use(tuned[name], held) for name in ("plain", "concentrated")}
-        rises: dict[tuple[str, float], float] = {}
-        for share in shares:
-            for name in ("plain", "concentrated"):
-                smaller, _ = pruned_copy(tuned[name], use[name], share)
-                rises[name, share] = mean_nats(smaller, test) - before[name]
-                controls = [
-                    mean_nats(pruned_copy(tuned[name], drawn, share)[0], test) - before[name]
-                    for drawn in at_random(use[name], seed)
-                ]
-                rises[f"{name}, random", share] = fmean(controls)
-                left = [sum(p.numel() for p in model.parameters()) for model in (smaller, tuned[name])]
-                table.append(
-                    {"seed": seed, "arm": name, "pruned": share, "nats before": round(before[name], 4),
-                     "rise": round(rises[name, share], 4), "rise at random": round(fmean(controls), 4),
-                     "parameters left": round(left[0] / left[1], 3)}
-                )  # fmt: skip
-            rise = mean_nats(without_hidden(tuned["dense"], share), test) - before["dense"]
-            table.append({"seed": seed, "arm": "dense, smallest units", "pruned": share,
-                          "nats before": round(before["dense"], 4), "rise": round(rise, 4)})  # fmt: skip
-        ours, control = rises["concentrated", 0.5], rises["concentrated, random", 0.5]
-        effects.append(control - ours)
-        passed &= ours <= 0.1 and ours <= 0.25 * control and ours < rises["plain", 0.5]
-    return decide(
-        effects,
-        passed,
-        unit="nats per byte of code at half of the modules, rise at random − rise by use",
-        arms=[continued_cost(name, found) for name, found in arms.items()],
-        table=table,
-        note="No training after pruning. Modules are counted on validation texts, losses are of test texts.",
-        needs=_LARGER,
+        needs=LARGER,
     )
 
 
@@ -309,9 +176,9 @@ def pruning(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult
 def longer_contexts(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """SB: trained on 64 tokens, tested on up to 256: the loss of the last 32 tokens of a window."""
     arms = {
-        "stick-breaking": mixtures(bench, scale, seeds),
-        "RoPE": mixtures(bench, scale, seeds, position="rope"),
-        "ALiBi": mixtures(bench, scale, seeds, position="alibi"),
+        "stick-breaking": mixtures(bench, scale, seeds, steps=SHORT_STEPS),
+        "RoPE": mixtures(bench, scale, seeds, steps=SHORT_STEPS, position="rope"),
+        "ALiBi": mixtures(bench, scale, seeds, steps=SHORT_STEPS, position="alibi"),
     }
     contexts = (64, 128, 256)
     losses: dict[tuple[str, int], list[float]] = {}
@@ -333,7 +200,7 @@ def longer_contexts(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cla
             for name in arms
         ],
         note="The same last 32 tokens of each text, with more or less before them.",
-        needs=_LARGER,
+        needs=LARGER,
     )
 
 

@@ -26,7 +26,7 @@ Differences from the paper: see README.md.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from brickwork.encoders.tokenization import (
 )
 from brickwork.modules.decoders import DecoderLM, continue_text
 from brickwork.systems.moduleformer.architecture import ModuleFormerConfig, build_block
-from brickwork.systems.moduleformer.surgery import add_modules, load_started
+from brickwork.systems.moduleformer.surgery import add_modules, load_started, trained_as
 from brickwork.systems.moduleformer.watching import evaluate_texts, trace_texts
 
 Config = ModuleFormerConfig
@@ -60,6 +60,7 @@ class ModuleFormerSystem(nn.Module):
     """The decoder, its tokenizer and the loss. ``sizes``: the attention and feed-forward modules of each layer."""
 
     slug = "moduleformer"
+    route_reg: float = 0.0  # set by add_modules; like what routers remember, not kept
 
     def __init__(self, config: ModuleFormerConfig, tokenizer: Tokenizer, sizes: Sequence[tuple[int, int]]):
         super().__init__()
@@ -82,15 +83,19 @@ class ModuleFormerSystem(nn.Module):
         return nats.view(mask.shape) * mask, out.routings
 
     def loss(self, batch: Batch) -> LossOutput:
-        """L_LM + λ·mean over routers of L_MI (or the Switch loss) + the z loss."""
+        """L_LM + λ·mean over routers of L_MI (or the Switch loss) + the z loss + how far routers moved since growth."""
         nats, routings = self(batch)
         terms = {"language": nats.sum() / batch["mask"].sum().clamp(min=1)}
         weights, stats = {}, {}
-        for name, weight in ((self.config.balance, self.config.balance_weight), ("z", self.config.z_weight)):
+        for term, name, weight in (
+            ("balance", self.config.balance, self.config.balance_weight),
+            ("z", "z", self.config.z_weight),
+            ("route", "route", self.route_reg),
+        ):
             found = [routed.aux[name] for routed in routings if name in routed.aux]
             if found:
-                terms["balance" if name != "z" else "z"] = torch.stack(found).mean()
-                weights["balance" if name != "z" else "z"] = weight
+                terms[term] = torch.stack(found).mean()
+                weights[term] = weight
         for name in routings[0].stats if routings else ():
             stats[name] = torch.stack([torch.as_tensor(routed.stats[name]) for routed in routings]).mean()
         return LossOutput.of(terms, weights, stats)
@@ -156,9 +161,14 @@ def build(config: ModuleFormerConfig, data: TaskData, assets: Path | None = None
     if config.growth.start:
         growth = config.growth
         old = load_started(growth.start)
-        return add_modules(
-            old, attention=growth.attention, feed_forward=growth.feed_forward, train=growth.train
+        grown = add_modules(
+            old,
+            attention=growth.attention,
+            feed_forward=growth.feed_forward,
+            train=growth.train,
+            route_reg=growth.route_reg,
         )
+        return trained_as(grown, config)
     if assets is not None and (assets / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(assets / "tokenizer.json")
     else:
@@ -168,8 +178,8 @@ def build(config: ModuleFormerConfig, data: TaskData, assets: Path | None = None
 
 
 def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> ModuleFormerSystem:
-    """The system that ``architecture()`` described, with fresh weights."""
-    config = from_dict(ModuleFormerConfig, architecture["config"])
+    """The system that ``architecture()`` described, with fresh weights, and a computation that runs everywhere."""
+    config = replace(from_dict(ModuleFormerConfig, architecture["config"]), computation="sorted")
     tokenizer = read_tokenizer(tokenizer_json or "", "tokenizer.json")
     return ModuleFormerSystem(config, tokenizer, [(int(a), int(f)) for a, f in architecture["sizes"]])
 
