@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from typer.testing import CliRunner
 
 import brickwork
 from brickwork import api
+from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
@@ -223,8 +225,8 @@ def test_loss_of_strings_per_token(molecules):
     torch.testing.assert_close(whole.loss(batch).total, nll.mean())
 
 
-@pytest.mark.parametrize("verb", ["encode", "predict", "generate", "reconstruct"])
-def test_a_string_that_cannot_be_tokenised_is_named(molecules, verb):
+@pytest.mark.parametrize("verb", ["encode", "predict", "generate", "reconstruct", "representation"])
+def test_a_string_that_cannot_be_tokenised_is_named(molecules, verb, tmp_path):
     system = of_molecules(molecules).eval()
     bad = ["CCO", "foo!"]
     call = {
@@ -232,6 +234,9 @@ def test_a_string_that_cannot_be_tokenised_is_named(molecules, verb):
         "predict": lambda: system.predict({"input": bad}),
         "reconstruct": lambda: system.reconstruct(bad),
         "generate": lambda: system.generate(bad, max_tokens=3, temperature=1.0, top_k=0, seed=0),
+        "representation": lambda: brickwork.load(system.representation().save(tmp_path / "encoder")).encode(
+            bad
+        ),
     }[verb]
     with pytest.raises(DataError, match=r"row 1: 'foo!' is no SMILES: character 1"):
         call()
@@ -332,3 +337,15 @@ def test_points_of_a_mixture_are_learnt_by_every_objective():
         torch.manual_seed(0)
         assert end.loss(points, kind).item() < before, kind
     assert ksg_information(points.numpy(), codes_of(end, points, 0)) > 0.2
+
+
+@pytest.mark.parametrize(("source", "wanted"), [("digits", "your-images.npy"), (None, "your-rows.csv")])
+def test_what_to_do_next_names_the_kind_of_file(tmp_path, source, wanted):
+    file = tmp_path / "molecules.csv"
+    file.write_text("smiles\n" + "\n".join(MOLECULES) + "\n")
+    recipe = "smoke" if source else "molecules"
+    settings = ["--set", "train.steps=1", "--set", "train.batch_size=4"]
+    arguments = ["train", "cmim", "--recipe", recipe, "--data", source or str(file), *settings]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert f"predict {tmp_path / 'run'} {wanted}" in " ".join(result.output.split())

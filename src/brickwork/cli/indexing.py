@@ -321,7 +321,6 @@ def search(
             "Missing argument 'QUERY': say what to look for, or give a picture with --image FILE"
         )
     import warnings
-    from dataclasses import asdict
 
     from brickwork.index.index import open_index
 
@@ -343,7 +342,7 @@ def search(
         warnings.warn(text, stacklevel=1)
     milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
     if as_json:
-        results = [asdict(hit) for hit in answer.hits[0]]
+        results = [hit.values() for hit in answer.hits[0]]
         sizes_used = {"dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes)}
         output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
         return

@@ -212,8 +212,10 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
 
     run = read_json(folder / "config.json")
     found = {}
+    pictures = getattr(summary.system, "reads", "columns") == "images"
+    kind, new = ("images", "your-images.npy") if pictures else ("rows", "your-rows.csv")
     for method, what, command in (
-        ("predict", "predict for new rows", "predict {} your-rows.csv"),
+        ("predict", f"predict for new {kind}", f"predict {{}} {new}"),
         ("generate", "let it write", 'generate {} "a beginning"'),
         ("trace", "look at its modules at work", "inspect {}"),
     ):

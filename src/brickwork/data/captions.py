@@ -19,7 +19,14 @@ from jaxtyping import UInt8
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
-from brickwork.data.pictures import Shape, decode, picture_files, picture_size, read_pictures
+from brickwork.data.pictures import (
+    Shape,
+    decode,
+    decode_with_thumbnail,
+    picture_files,
+    picture_size,
+    read_pictures,
+)
 from brickwork.data.readers import TABLES, ReadReport, clean, column_names, open_text, rows
 from brickwork.data.types import Document
 
@@ -42,10 +49,16 @@ class Captioned:
 
 
 def read_captions(
-    path: Path | str, shape: Shape, columns: ColumnNames | None = None, limit: int | None = None
+    path: Path | str,
+    shape: Shape,
+    columns: ColumnNames | None = None,
+    limit: int | None = None,
+    *,
+    thumbnails: list[bytes] | None = None,
 ) -> Captioned:
     """The pictures of a folder or table with their texts, the first ``limit`` texts. What cannot be used is counted, named
-    and left out: a picture that is missing, damaged or too large, a text that is empty.
+    and left out: a picture that is missing, damaged or too large, a text that is empty. To ``thumbnails``, where given, a
+    small JPEG of each picture is added.
 
     Raises:
         DataError: nothing of that kind is there, or no picture of it can be used.
@@ -64,7 +77,7 @@ def read_captions(
         if limit is not None and len(kept.texts) >= limit:
             break
         if name not in number_of:
-            read = _image(name, source, shape, report, missing)
+            read = _image(name, source, shape, report, missing, thumbnails)
             number_of[name] = None if read is None else len(images)
             if read is not None:
                 images.append(read[0])
@@ -94,22 +107,24 @@ def read_picture_documents(
 ) -> Iterator[Document]:
     """Pictures as documents to be found: the text is what is said of them, if anything is, else the name of the file.
 
-    ``meta["picture"]`` is a fingerprint of the pixels, by which an index knows a picture that has changed.
+    ``meta["picture"]`` is a fingerprint of the pixels, by which an index knows a picture that has changed. With each goes
+    its thumbnail.
 
     Raises:
         DataError: as :func:`read_captions` and :func:`read_pictures`.
     """
     path = Path(path).expanduser()
+    thumbnails: list[bytes] = []
     if path.suffix.lower() in TABLES or (path.is_dir() and _captions_table(path) is not None):
-        captioned = read_captions(path, shape, columns)
+        captioned = read_captions(path, shape, columns, thumbnails=thumbnails)
         texts: list[list[str]] = [[] for _ in captioned.names]
         for text, number in zip(captioned.texts, captioned.picture_of):
             texts[number].append(text)
-        found = zip(captioned.names, captioned.images, map(" / ".join, texts))
+        found = zip(captioned.names, captioned.images, map(" / ".join, texts), thumbnails)
     else:
-        names, images = read_pictures(path, shape, limit=limit)
-        found = zip(names, images, (_beside(path / name) for name in names))
-    for name, image, text in itertools.islice(found, limit):
+        names, images = read_pictures(path, shape, limit=limit, thumbnails=thumbnails)
+        found = zip(names, images, (_beside(path / name) for name in names), thumbnails)
+    for name, image, text, small in itertools.islice(found, limit):
         yield Document(
             id=name,
             title=Path(name).name,
@@ -117,6 +132,7 @@ def read_picture_documents(
             source=name,
             meta={"picture": fingerprint(image)},
             image=image,
+            thumbnail=small,
         )
 
 
@@ -195,7 +211,12 @@ def _from_sidecars(folder: Path, report: ReadReport) -> Iterator[tuple[str, Path
 
 
 def _image(
-    name: str, source: Path | bytes, shape: Shape, report: ReadReport, missing: list[str]
+    name: str,
+    source: Path | bytes,
+    shape: Shape,
+    report: ReadReport,
+    missing: list[str],
+    thumbnails: list[bytes] | None,
 ) -> tuple[UInt8[np.ndarray, "height width channels"], tuple[int, int]] | None:
     """A picture in the shape asked for, and its size before; what cannot be used is noted."""
     try:
@@ -203,7 +224,12 @@ def _image(
             missing.append(name)
             return None
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw:
-            return decode(raw, shape), picture_size(raw)
+            if thumbnails is None:
+                return decode(raw, shape), picture_size(raw)
+            image, small = decode_with_thumbnail(raw, shape)
+            size = picture_size(raw)
+            thumbnails.append(small)
+            return image, size
     except OSError as error:
         report.skip("unreadable picture", f"{name}: {error.strerror or error}")
     except DataError as error:

@@ -3,10 +3,12 @@
 What a picture gets, everywhere: it is recognised by its bytes and not by its ending; turned as its camera says; the
 first frame of an animation is taken; palettes, CMYK and 16 bits become 8 bits of grey or RGB; what is transparent
 becomes white; the middle is cut out to the proportions that are asked for, and scaled. A file that cannot be used is
-left out with the reason, counted in a :class:`ReadReport`.
+left out with the reason, counted in a :class:`ReadReport`. A thumbnail shows the whole picture and holds none of what
+the camera wrote beside it.
 """
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ MAX_PIXELS = 50_000_000
 """Pixels of one picture; a decoder may need eight bytes for each."""
 DEFAULT_SIDE = 32
 """Height and width of a picture where nothing else is asked for."""
+THUMBNAIL_SIDE = 128
+"""Pixels of the longer side of a thumbnail."""
 # Formats that are pixels and nothing else: no PostScript, no plug-in that starts a program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ENDINGS = (
@@ -39,11 +43,17 @@ Shape = tuple[int, int, int]
 
 
 def read_pictures(
-    path: Path | str, shape: Shape, *, limit: int | None = None, report: ReadReport | None = None
+    path: Path | str,
+    shape: Shape,
+    *,
+    limit: int | None = None,
+    report: ReadReport | None = None,
+    thumbnails: list[bytes] | None = None,
 ) -> tuple[list[str], UInt8[np.ndarray, "pictures height width channels"]]:
     """The pictures of a folder and of those below it (or of one file), with their names, in the order of these.
 
-    ``limit`` stops after that many. What was left out is counted in ``report`` and warned of, once for each reason.
+    ``limit`` stops after that many. What was left out is counted in ``report`` and warned of, once for each reason. To
+    ``thumbnails``, where given, a small JPEG of each is added.
 
     Raises:
         DataError: ``path`` does not exist, or nothing in it can be used; says why.
@@ -62,7 +72,9 @@ def read_pictures(
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         try:
             with open(file, "rb") as raw:
-                image = decode(raw, shape)
+                image, small = (
+                    decode_with_thumbnail(raw, shape) if thumbnails is not None else (decode(raw, shape), b"")
+                )
         except OSError as error:
             report.skip("unreadable file", f"{name}: {error.strerror or error}")
         except DataError as error:
@@ -71,6 +83,8 @@ def read_pictures(
             report.files += 1
             names.append(name)
             images.append(image)
+            if thumbnails is not None:
+                thumbnails.append(small)
     if not names:
         reasons = "; ".join(report.notes()) or "there are no files"
         raise DataError(f"{path} holds no picture that can be used ({', '.join(ENDINGS)}): {reasons}")
@@ -101,6 +115,19 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
         DataError: no picture of a known format, damaged or cut off, or of more than :data:`MAX_PIXELS`.
         OSError: the file cannot be read.
     """
+    return _decoded(raw, shape, thumbnail=False)[0]
+
+
+def decode_with_thumbnail(
+    raw: BufferedIOBase, shape: Shape
+) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
+    """As :func:`decode`, and the whole picture as a JPEG of at most :data:`THUMBNAIL_SIDE` pixels a side. Raises as that."""
+    return _decoded(raw, shape, thumbnail=True)
+
+
+def _decoded(
+    raw: BufferedIOBase, shape: Shape, *, thumbnail: bool
+) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     height, width, channels = shape
@@ -118,7 +145,9 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
             turned: Image.Image = opened
             with contextlib.suppress(Exception):  # notes of the camera that are broken are no broken picture
                 turned = ImageOps.exif_transpose(opened)
-            scaled = ImageOps.fit(_plain(turned, "L" if channels == 1 else "RGB"), (width, height))
+            plain = _plain(turned, "L" if channels == 1 else "RGB")
+            scaled = ImageOps.fit(plain, (width, height))
+            small = _thumbnail(plain) if thumbnail else b""
     except Image.DecompressionBombError:
         raise DataError(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
@@ -127,7 +156,16 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
         raise
     except Exception:  # decoders raise whatever a broken file leads them to
         raise DataError("damaged or cut off") from None
-    return np.asarray(scaled).reshape(height, width, channels)
+    return np.asarray(scaled).reshape(height, width, channels), small
+
+
+def _thumbnail(image: "Image") -> bytes:
+    """The JPEG of a picture, which is made small in place."""
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    image.info.clear()  # comments would be written again
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def picture_size(raw: BufferedIOBase) -> tuple[int, int]:

@@ -106,11 +106,21 @@ def smiles_tokenizer(smiles: Iterable[str]) -> Tokenizer:
     names = [PAD, UNKNOWN, START, END, *sorted(seen)]
     tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Strip()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), "isolated")
+    tokenizer.pre_tokenizer = _split()
     tokenizer.decoder = decoders.Fuse()
     ends = [(mark, names.index(mark)) for mark in (START, END)]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
     return tokenizer
+
+
+def _split() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(Regex(_TOKEN), "isolated")
+
+
+def reads_smiles(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer is one of :func:`smiles_tokenizer`, also one that was saved and read again."""
+    own = tokenizer.pre_tokenizer
+    return own is not None and own.__getstate__() == _split().__getstate__()
 
 
 def check_smiles(smiles: Sequence[object]) -> None:

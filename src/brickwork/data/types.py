@@ -23,6 +23,8 @@ class Document:
     meta: Mapping[str, Any] = field(default_factory=dict)
     image: np.ndarray | None = field(default=None, compare=False, repr=False)
     """The picture (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
+    thumbnail: bytes = field(default=b"", compare=False, repr=False)
+    """A small JPEG of the picture, to be shown; stored in folders, not in servers of other makers."""
 
 
 class Examples:

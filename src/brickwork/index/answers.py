@@ -9,7 +9,8 @@ from brickwork.index.types import Plan, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A document found: ``score`` is the cosine at the size of the search."""
+    """A document found: ``score`` is the cosine at the size of the search, ``thumbnail`` a small JPEG where it is a
+    picture (else empty)."""
 
     id: str
     score: float
@@ -17,6 +18,12 @@ class Hit:
     text: str
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    thumbnail: bytes = field(default=b"", repr=False)
+
+    def values(self) -> dict[str, Any]:
+        """All but the thumbnail, as JSON has it."""
+        names = ("id", "score", "title", "text", "source", "meta")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)

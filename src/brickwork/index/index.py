@@ -286,6 +286,7 @@ def _hit(found: Found) -> Hit:
         text=document.text,
         source=document.source,
         meta=document.meta,
+        thumbnail=document.thumbnail,
     )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import FolderLock
 from brickwork.data.types import Document
-from brickwork.index.encoding import encode_documents
+from brickwork.index.encoding import encode_documents, image_shape
 from brickwork.index.local import LocalBackend
 from brickwork.index.maintenance import remove_unnamed, write_removed
 from brickwork.index.manifest import (
@@ -245,6 +245,8 @@ class _Repair:
             self.removed.append(marks)
             return
         rows, documents = self._rows(entry)
+        if any(name in self.bad for names in entry.vectors.values() for name in names):
+            rows, documents = self._without_pictures(rows, documents)
         name = f"{self.manifest.generation + 1:08d}-{number:04d}"
         made = write_segment(self.folder, name, self.manifest, self._batches(entry, rows, documents))
         if made is not None:
@@ -268,6 +270,20 @@ class _Repair:
         found, lost = readable_rows(self.folder / entry.documents, entry.rows)
         self.lost += lost
         return np.array(sorted(found), dtype=np.int64), [found[row] for row in sorted(found)]
+
+    def _without_pictures(
+        self, rows: np.ndarray, documents: list[Document]
+    ) -> tuple[np.ndarray, list[Document]]:
+        """Of documents whose vectors are lost, those that can be encoded again: the pictures of others are not here."""
+        if image_shape(self._representation()) is None:
+            return rows, documents
+        kept = np.array(["picture" not in document.meta for document in documents], dtype=bool)
+        if not kept.all():
+            self.lost.append(
+                f"{np.sum(~kept):,} pictures, of which an index keeps no more than a thumbnail: bring it up to date with "
+                "--update"
+            )
+        return rows[kept], [documents[place] for place in np.flatnonzero(kept)]
 
     def _batches(
         self, entry: SegmentEntry, rows: np.ndarray, documents: Sequence[Document]

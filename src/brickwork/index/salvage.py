@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickwork.core.errors import ArtifactError
 from brickwork.data.types import Document
-from brickwork.index.store import COLUMNS, ROW_HASH, read_meta, row_hash
+from brickwork.index.store import COLUMNS, ROW_HASH, THUMBNAIL, read_meta, row_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,14 +29,17 @@ def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]
                 f"{path} is damaged, and format 1 cannot tell which documents are; build the index anew"
             )
         columns = [batch.column(name).to_pylist() for name in (*COLUMNS, ROW_HASH)]
-        for place, (*values, digest) in enumerate(zip(*columns)):
+        shown = THUMBNAIL in batch.schema.names
+        small = batch.column(THUMBNAIL).to_pylist() if shown else [b""] * batch.num_rows
+        for place, (*values, digest, thumbnail) in enumerate(zip(*columns, small)):
             try:
                 texts = [value.decode() for value in values]
             except UnicodeDecodeError:
                 texts = []
-            if texts and row_hash(texts) == digest:
-                fields = dict(zip(COLUMNS, texts))
-                found[start + place] = Document(**{**fields, "meta": read_meta(fields["meta"], path)})
+            if texts and row_hash(texts, thumbnail) == digest:
+                fields: dict[str, Any] = dict(zip(COLUMNS, texts))
+                fields |= {"meta": read_meta(fields["meta"], path), "thumbnail": thumbnail}
+                found[start + place] = Document(**fields)
             else:
                 lost[start + place] = f"the document '{values[0].decode(errors='replace')}'"
     return found, [*lost.values(), *_gaps({*found, *lost}, rows, path)]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "title", "text", "source", "meta")
 TEXT_HASH = "text_hash"
 ROW_HASH = "row_hash"
+# Of pictures; indexes from before there were any have no such column.
+THUMBNAIL = "thumbnail"
 HASH_BYTES = 16
 # Room for the header of a vector file, which is written when the number of rows is known; the rows begin at a
 # multiple of 64 bytes.
@@ -34,9 +36,9 @@ def text_hash(document: Document) -> bytes:
     return _hash(clean_text(document_text(document)).encode())
 
 
-def row_hash(values: Iterable[str]) -> bytes:
-    """Sixteen bytes over id, title, text, source and meta as stored: a damaged file still tells its good rows."""
-    return _hash("\0".join(values).encode())
+def row_hash(values: Iterable[str], thumbnail: bytes = b"") -> bytes:
+    """Sixteen bytes over id, title, text, source, meta and thumbnail as stored: a damaged file still tells its good rows."""
+    return _hash("\0".join(values).encode() + thumbnail)
 
 
 def _hash(data: bytes) -> bytes:
@@ -74,7 +76,7 @@ class DocumentWriter:
         self.path = path
         fields = [(name, pa.large_string()) for name in COLUMNS]
         hashes = [(name, pa.binary(HASH_BYTES)) for name in (TEXT_HASH, ROW_HASH)]
-        self._schema = pa.schema([*fields, *hashes])
+        self._schema = pa.schema([*fields, *hashes, (THUMBNAIL, pa.large_binary())])
         with os_errors(path):
             self._file = pa.OSFile(str(path), "wb")
             self._writer = pa.ipc.new_file(self._file, self._schema)
@@ -88,7 +90,9 @@ class DocumentWriter:
         }
         columns["meta"] = [_meta_text(document) for document in documents]
         columns[TEXT_HASH] = [text_hash(document) for document in documents]
-        columns[ROW_HASH] = [row_hash(row) for row in zip(*(columns[name] for name in COLUMNS))]
+        columns[THUMBNAIL] = [document.thumbnail for document in documents]
+        texts = zip(*(columns[name] for name in COLUMNS))
+        columns[ROW_HASH] = [row_hash(row, small) for row, small in zip(texts, columns[THUMBNAIL])]
         batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
         with os_errors(self.path):
             self._writer.write_batch(batch)
@@ -100,7 +104,10 @@ class DocumentWriter:
         if not {TEXT_HASH, ROW_HASH} <= set(documents.table.schema.names):  # format 1
             self.write(documents.rows(rows))
             return
-        table = documents.table.select(self._schema.names).take(pa.array(rows))
+        table = documents.table
+        if THUMBNAIL not in table.schema.names:
+            table = table.append_column(THUMBNAIL, pa.array([b""] * len(documents), pa.large_binary()))
+        table = table.select(self._schema.names).take(pa.array(rows))
         with os_errors(self.path):
             self._writer.write_table(table)
 
@@ -189,7 +196,8 @@ class DocumentStore:
         """The documents of the given rows, in that order."""
         import pyarrow as pa
 
-        found = self.table.select(list(COLUMNS)).take(pa.array(rows, pa.int64()))
+        names = [name for name in self.table.schema.names if name in (*COLUMNS, THUMBNAIL)]
+        found = self.table.select(names).take(pa.array(rows, pa.int64()))
         return [
             Document(**{**values, "meta": read_meta(values["meta"], self.path)})
             for values in found.to_pylist()

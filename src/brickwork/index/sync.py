@@ -33,8 +33,9 @@ class SyncReport:
 def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = False) -> SyncReport:
     """Makes the index hold exactly ``documents``: adds, replaces and removes by id.
 
-    A document is unchanged if id, title, text, source and metadata are. Each step of 8,192 documents is
-    written at once, removals come last: after a failure the steps that were done stay, and the next call goes on.
+    A document is unchanged if id, title, text, source and metadata are, and a picture has its thumbnail. Each step
+    of 8,192 documents is written at once, removals come last: after a failure the steps that were done stay, and
+    the next call goes on.
 
     Raises:
         DataError: an id that comes twice, or no documents at all (an index is not emptied by a wrong path).
@@ -43,6 +44,7 @@ def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = Fa
     known = set(index.backend.ids())
     seen: set[str] = set()
     added = updated = encoded = 0
+    pictured = isinstance(index.backend, LocalBackend)
     for batch in batches(documents, ROWS_PER_STEP):
         for document in batch:
             name = clean_text(document.id)
@@ -53,7 +55,7 @@ def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = Fa
                 )
             seen.add(name)
         old = {d.id: d for d in index.backend.get([d.id for d in batch if clean_text(d.id) in known])}
-        changed = [d for d in batch if stored_form(d) != old.get(clean_text(d.id))]
+        changed = [d for d in batch if not _is_kept(d, old.get(clean_text(d.id)), pictured=pictured)]
         if changed:
             encoded += _write(index, changed)
         updated += sum(clean_text(d.id) in known for d in changed)
@@ -70,6 +72,12 @@ def sync(index: "Index", documents: Iterable["Document"], *, progress: bool = Fa
         unchanged=len(seen) - added - updated,
         encoded=encoded,
     )
+
+
+def _is_kept(document: "Document", old: "Document | None", *, pictured: bool) -> bool:
+    """Whether the index needs no change for a document; ``pictured``: whether it can hold thumbnails."""
+    bare = pictured and old is not None and bool(document.thumbnail) and not old.thumbnail
+    return stored_form(document) == old and not bare
 
 
 def _write(index: "Index", documents: Sequence["Document"]) -> int:

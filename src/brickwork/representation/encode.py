@@ -90,8 +90,23 @@ def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:
     if not hasattr(encoder, "tokenize"):
         return np.asarray(inputs)
     texts = inputs if isinstance(inputs, list) else list(inputs)
-    check_texts(texts)
+    check_inputs(encoder, texts)
     return texts
+
+
+def check_inputs(encoder: nn.Module, texts: Sequence[str]) -> None:
+    """Refuses what is not a text, and for an encoder of molecules what is no SMILES: its unknown parts would all be one
+    token.
+
+    Raises:
+        DataError: with the first wrong row.
+    """
+    from brickwork.data.smiles import check_smiles, reads_smiles
+
+    check_texts(texts)
+    tokenizer: Any = getattr(encoder, "tokenizer", None)
+    if tokenizer is not None and reads_smiles(tokenizer):
+        check_smiles(texts)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from brickwork.service.middleware import Gate
 from brickwork.service.pages import API_PAGE_POLICY, PAGE, api_page
 from brickwork.service.serving import EmbedWork, SearchWork, Served, as_base64
 from brickwork.service.state import ClientLeft, Service
+from brickwork.service.thumbnails import add_thumbnails, as_json
 
 if TYPE_CHECKING:
     from brickwork.index.encoding import Query
@@ -69,6 +69,7 @@ def make_app(service: Service, on_ready: Callable[[Service], None] = lambda serv
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, _asynchronous(handler))
     _add_api(app, service)
+    add_thumbnails(app, service, _ERRORS)
     _add_operations(app, service)
     _add_pages(app)
     return app
@@ -152,7 +153,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             answer, _, documents = results[0]
             content = {
                 "object": "search.results",
-                "results": [[asdict(hit) for hit in hits] for _, part, _ in results for hits in part],
+                "results": [[as_json(hit) for hit in hits] for _, part, _ in results for hits in part],
                 "dim": answer.dim,
                 "layers": answer.layers,
                 "kind": answer.plan.kind,

@@ -25,7 +25,7 @@ from brickwork.service.metrics import Metrics
 # What anyone may see: that the server lives, and its pages, which hold no data of their own.
 _OPEN = re.compile(r"/(health(/live|/ready)?|docs|openapi\.json|page/.*)?")
 _KNOWN = re.compile(
-    r"/v1/(embeddings|search|models(/.+)?)|/health(/live|/ready)?|/metrics|/admin/reload|/docs|/openapi\.json|/"
+    r"/v1/(embeddings|search|models(/.+)?|thumbnail)|/health(/live|/ready)?|/metrics|/admin/reload|/docs|/openapi\.json|/"
 )
 _WORK = ("/v1/embeddings", "/v1/search")
 # Looked at every few seconds by machines: not worth a line while all is well.
@@ -36,7 +36,11 @@ _LINGER_SECONDS = 1.0
 _SMALL_BYTES = 65_536
 # Pages take nothing from other places and cannot be put into a frame; no answer is taken for another type.
 _SAFETY = (
-    (b"content-security-policy", b"default-src 'self'; base-uri 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        # blob: thumbnails, which the page asks for with its key.
+        b"default-src 'self'; img-src 'self' blob:; base-uri 'none'; frame-ancestors 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )

@@ -177,6 +177,9 @@ class SearchHit(BaseModel):
     text: str
     source: str
     meta: dict[str, Any]
+    thumbnail: Annotated[
+        str | None, Field(description="Of a picture: where on this server a small JPEG of it is.")
+    ] = None
 
 
 class Cost(BaseModel):

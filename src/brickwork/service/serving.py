@@ -20,6 +20,7 @@ from brickwork.encoders.text import join_tokens
 from brickwork.encoders.tokenization import encode_texts
 from brickwork.index.manifest import MANIFEST, read_manifest
 from brickwork.representation.batches import fill_up
+from brickwork.representation.encode import check_inputs
 from brickwork.representation.inference import device_of, for_inference
 from brickwork.service.batching import Piece
 
@@ -62,9 +63,11 @@ class Served:
         """The tokens of ``texts``.
 
         Raises:
-            DataError: a text is longer than the model reads, unless ``cut_long``; gives its row.
+            DataError: a text is longer than the model reads, unless ``cut_long``, or no SMILES where the model reads
+                those; gives its row.
         """
         encoder = self.representation.encoder
+        check_inputs(encoder, texts)
         tokens: TokenBatch = encoder.tokenize(texts)
         if not cut_long:
             marks = encoder.body.kind != "static"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from brickwork.core.errors import BrickworkWarning, DataError
-from brickwork.data.pictures import decode, read_pictures
+from brickwork.data.pictures import decode, decode_with_thumbnail, read_pictures
 from brickwork.data.readers import ReadReport
 
 
@@ -125,3 +125,21 @@ def test_nothing_to_read_says_why(tmp_path, name, shape, message):
     gradient().save(tmp_path / "a.png")
     with pytest.raises(DataError, match=message):
         read_pictures(tmp_path / name, shape)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [((300, 200), (128, 85)), ((60, 40), (60, 40)), ((3, 4000), (1, 128))]
+)
+def test_a_thumbnail_is_the_whole_picture_small_and_bare(size, wanted):
+    exif = Image.Exif()
+    exif[0x010E] = "where it was taken"
+    raw = stored(gradient("RGB", *size), "JPEG", exif=exif, comment=b"who took it", quality=95)
+    image, small = decode_with_thumbnail(raw, (8, 8, 3))
+    np.testing.assert_array_equal(image, decode(raw, (8, 8, 3)))
+    found = Image.open(io.BytesIO(small))
+    assert (found.format, found.size) == ("JPEG", wanted)
+    assert not found.getexif()
+    assert b"taken" not in small
+    assert b"who took it" not in small
+    values = np.asarray(found.convert("L"), dtype=float)[0]
+    np.testing.assert_allclose(values[[0, -1]], [0, 255] if wanted[0] > 1 else values[[0, -1]], atol=12)

@@ -1,8 +1,10 @@
 """An index of pictures: searched by text, by picture, by both, in Python and from the command line; kept up to date."""
 
+import io
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -10,9 +12,12 @@ from typer.testing import CliRunner
 from brickwork import api, using
 from brickwork.cli.main import app
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.data.pictures import read_pictures
+from brickwork.data import captions
+from brickwork.data.pictures import decode, read_pictures
+from brickwork.index import segments, store
 from brickwork.index.encoding import Query
 from brickwork.index.index import open_index
+from brickwork.index.lifecycle import repair_index
 from picture_model import tiny_picture_model, write_pictures
 from running_server import tiny_index, tiny_model
 
@@ -175,3 +180,92 @@ def test_a_text_index_refuses_a_model_of_pictures_only_with_a_text(model):
     alone = Representation(model.encoder.image, ElasticAxes(dims=(model.axes.full_dim,), layers=(1,)))
     with pytest.raises(ConfigError, match="encodes pictures only: search with a picture"):
         encode_queries(alone, ["a text"], 1)
+
+
+def small(place, names, folder="photos") -> list[bytes]:
+    found: list[bytes] = []
+    read, _ = read_pictures(place / folder, (32, 32, 3), thumbnails=found)
+    by_name = dict(zip(read, found))
+    return [by_name[name] for name in names]
+
+
+def test_hits_have_the_thumbnails_of_their_pictures(place, pictures):
+    names, images = pictures
+    with open_index(place / "index") as index:
+        hits = index.search(Query(image=images[4]), PICTURES)[0]
+        assert [hit.thumbnail for hit in hits] == small(place, [hit.id for hit in hits])
+        assert "thumbnail" not in hits[0].values()
+    with open_index(place / "texts") as index:
+        assert index.search("river", 1)[0][0].thumbnail == b""
+    # The thumbnails are of the pictures, not of what the model sees of them.
+    shown = np.asarray(Image.open(io.BytesIO(hits[0].thumbnail)), dtype=float)
+    np.testing.assert_allclose(shown, images[names.index(hits[0].id)], atol=90)
+    assert np.abs(shown - images[names.index(hits[0].id)]).mean() < 6
+
+
+def test_thumbnails_follow_changes_of_the_index(tmp_path, model):
+    write_pictures(tmp_path / "photos", PICTURES)
+    api.build_index(model, tmp_path / "photos", tmp_path / "index").close()
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "photos" / "scene-2.png")
+    index, _ = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    index.remove("scene-5.png")
+    for _ in range(2):
+        left = [f"scene-{number}.png" for number in range(PICTURES) if number != 5]
+        assert [document.thumbnail for document in index.get(left)] == small(tmp_path, left)
+        assert Image.open(io.BytesIO(index.get("scene-2.png")[0].thumbnail)).size == (128, 85)
+        index.backend.compact()
+    index.close()
+
+
+def test_an_index_from_before_thumbnails_gets_them_by_an_update(tmp_path, model, monkeypatch):
+    """Its file has no such column, as those of earlier versions: written here by a writer without it."""
+    write_pictures(tmp_path / "photos", PICTURES)
+
+    class Before(store.DocumentWriter):
+        def __init__(self, path):
+            super().__init__(path)
+            self._writer.close()
+            self._schema = self._schema.remove(self._schema.get_field_index(store.THUMBNAIL))
+            self._file = pa.OSFile(str(path), "wb")
+            self._writer = pa.ipc.new_file(self._file, self._schema)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "DocumentWriter", Before)
+        patch.setattr(captions, "decode_with_thumbnail", lambda *given: (decode(*given), b""))
+        api.build_index(model, tmp_path / "photos", tmp_path / "index").close()
+    with open_index(tmp_path / "index") as index:
+        assert index.search("red", 1)[0][0].thumbnail == b""
+        index.remove("scene-0.png")
+        index.backend.compact()  # copies rows that have no thumbnail
+        assert index.search("red", 1)[0][0].thumbnail == b""
+    index, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    assert (report.added, report.updated, report.unchanged) == (1, PICTURES - 1, 0)
+    names = list(index.backend.ids())
+    assert [document.thumbnail for document in index.get(names)] == small(tmp_path, names)
+    index.close()
+    assert api.update_index(model, tmp_path / "photos", tmp_path / "index")[1].unchanged == PICTURES
+
+
+def test_a_repair_keeps_thumbnails_and_invents_no_vectors(tmp_path, model):
+    write_pictures(tmp_path / "photos", PICTURES)
+    api.build_index(model, tmp_path / "photos", tmp_path / "index").close()
+    (documents,) = (tmp_path / "index" / "segments").glob("*/documents.arrow")
+    content = bytearray(documents.read_bytes())
+    place = content.index(small(tmp_path, ["scene-3.png"])[0]) + 200
+    content[place] ^= 0xFF
+    documents.write_bytes(content)
+    report = repair_index(tmp_path / "index")
+    assert report.lost == ("the document 'scene-3.png'",)
+    with open_index(tmp_path / "index") as index:
+        names = list(index.backend.ids())
+        assert [document.thumbnail for document in index.get(names)] == small(tmp_path, names)
+    (vectors,) = (tmp_path / "index" / "segments").glob("*/vectors-*")
+    vectors.write_bytes(vectors.read_bytes()[:-8])
+    report = repair_index(tmp_path / "index")
+    assert report.documents == 0
+    assert report.lost == (
+        f"{PICTURES - 1} pictures, of which an index keeps no more than a thumbnail: bring it up to date with --update",
+    )
+    index, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    assert (report.added, len(index)) == (PICTURES, PICTURES)
+    index.close()

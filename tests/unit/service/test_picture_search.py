@@ -116,3 +116,41 @@ def test_a_body_over_the_limit_is_refused(serve, place):
 
     small = serve(place / "index", limits=Limits(body_bytes=10_000))
     assert small.error(small.search(image=noise(20_000)), 413)
+
+
+def test_thumbnails_are_those_of_the_index_and_may_be_kept(picture_api, place, search_api):
+    hits = picture_api.search(query="a red circle").json()["results"][0]
+    with open_index(place / "index") as index:
+        for hit in hits:
+            answer = picture_api.get(hit["thumbnail"])
+            assert answer.content == index.get(hit["id"])[0].thumbnail
+            assert answer.headers["content-type"] == "image/jpeg"
+            assert "immutable" in answer.headers["cache-control"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+    assert Image.open(io.BytesIO(answer.content)).size == (32, 32)
+    # One whose version is another, or not given, is asked for again each time.
+    for version in ({}, {"v": "0" * 16}):
+        again = picture_api.get("/v1/thumbnail", params={"id": hits[0]["id"], **version})
+        assert again.headers["cache-control"] == "no-cache"
+    assert "thumbnail" not in search_api.search(query="river").json()["results"][0][0]
+    assert "has no thumbnail" in search_api.error(search_api.get("/v1/thumbnail?id=d0"), 404)["message"]
+
+
+@pytest.mark.parametrize("id", ["../photos/scene-0.png", "/etc/passwd", "scene-99.png", "a\0b", "%2e%2e/"])
+def test_an_id_that_is_not_in_the_index_gives_no_file(picture_api, id):
+    error = picture_api.error(picture_api.get("/v1/thumbnail", params={"id": id}), 404)
+    assert error["param"] == "id"
+
+
+def test_an_id_must_be_given(picture_api):
+    for asked in ("", "?id=", "?id=" + "a" * 5000):
+        assert picture_api.get("/v1/thumbnail" + asked).status_code == 400
+
+
+def test_thumbnails_need_the_key(serve, place):
+    from brickwork.service.keys import digest
+
+    api = serve(place / "index", keys=(digest("a-key-of-sixteen-characters"),))
+    assert api.get("/v1/thumbnail?id=scene-0.png").status_code == 401
+    key = {"Authorization": "Bearer a-key-of-sixteen-characters"}
+    assert api.get("/v1/thumbnail?id=scene-0.png", headers=key).status_code == 200

@@ -1,5 +1,6 @@
 // How an answer is drawn: the readout of its cost, the results, and what moved against full size.
 
+import { thumbnail } from "./thumbnails.js";
 import { breakable, clamp, count, el, excerpt, marked, milliseconds, plural, scaled, stemsOf, three } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
@@ -42,6 +43,7 @@ function item(hit, rank, side, places, stems) {
   const bar = el("i", { class: "bar" });
   bar.style.setProperty("--fill", `${100 * clamp(hit.score, 1)}%`);
   const article = el("article", { "data-id": hit.id, "data-side": side, class: places?.has(hit.id) ? "common" : null },
+    thumbnail(hit),
     el("h3", {}, el("span", { class: "rank" }, String(rank + 1)), title, places && moved(hit, rank, side, places)),
     el("span", { class: "score", title: "cosine with the query" }, hit.score.toFixed(3), bar),
     hit.source ? el("p", { class: "source" }, /^https?:\/\//.test(hit.source)

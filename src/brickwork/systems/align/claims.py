@@ -48,7 +48,7 @@ def _needs(scale: Scale) -> str:
 def scale_against_noise(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """C1: recall over pairs × noise, and how many times the data buys back what noise takes."""
     base = _pairs(scale)
-    factors = (1, 4, 16) if scale == "smoke" else (1, 4, 8, 16)
+    factors = (1, 4, 16) if scale == "smoke" else (1, 2, 4, 8, 16, 32)
     noises = (0.0, 0.5) if scale == "smoke" else (0.0, 0.25, 0.5, 0.75)
 
     def arm(seed: int, factor: int, noise: float) -> Trained:
