@@ -17,11 +17,11 @@ _WHERE = {
     "Representation": "brickwork.representation.model",
     "train": "brickwork.api",
     "resume": "brickwork.api",
-    "evaluate": "brickwork.api",
+    "evaluate": "brickwork.evaluating",
     "generate": "brickwork.using",
     "predict": "brickwork.using",
     "inspect": "brickwork.using",
-    "build_index": "brickwork.api",
+    "build_index": "brickwork.indexing",
     "open_index": "brickwork.index.index",
     "recipe": "brickwork.api",
     "override": "brickwork.core.config",
@@ -29,13 +29,13 @@ _WHERE = {
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as exported
-    from brickwork.api import build_index as build_index
-    from brickwork.api import evaluate as evaluate
     from brickwork.api import recipe as recipe
     from brickwork.api import resume as resume
     from brickwork.api import train as train
     from brickwork.core.config import override as override
+    from brickwork.evaluating import evaluate as evaluate
     from brickwork.index.index import open_index as open_index
+    from brickwork.indexing import build_index as build_index
     from brickwork.representation.kept import load as load
     from brickwork.representation.model import Representation as Representation
     from brickwork.using import generate as generate

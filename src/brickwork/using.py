@@ -5,11 +5,10 @@ brickwork.generate("runs/lm", ["def add("], max_tokens=50)
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.api import run_values
+from brickwork.api import read_run
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError, ConfigError
 
@@ -71,7 +70,7 @@ def classify(
     from brickwork.data.pictures import read_pictures
     from brickwork.data.writers import check_table_path, write_table
     from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
-    from brickwork.representation.model import load
+    from brickwork.representation.model import as_representation
 
     chosen = list(prompts or PROMPTS)
     if len(set(names)) < 2:
@@ -80,7 +79,7 @@ def classify(
         raise ConfigError(f"the prompt {wrong[0]!r} has no {{}} for the name")
     if out is not None:
         check_table_path(Path(out))
-    representation = load(model) if isinstance(model, str | Path) else model
+    representation = as_representation(model)
     kind = getattr(getattr(representation, "encoder", None), "kind", "system")
     if kind != "image-text":
         is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
@@ -145,13 +144,11 @@ def inspect(
     """
     from brickwork.core.types import Traces
     from brickwork.inspection.traces import write_traces
-    from brickwork.training.run import load_data, run_from_dict
+    from brickwork.training.run import load_data
 
     folder = Path(folder)
     system = _system_that(folder, Traces, "traces")
-    run = run_from_dict(run_values(folder))
-    if data is not None:
-        run = replace(run, data=replace(run.data, source=str(data)))
+    run = read_run(folder, data)
     task = load_data(run.system, run.data, run.seed)
     rows = range(min(len(task.test), limit or len(task.test)))
     traces = system.trace(task.test.select(rows))

@@ -35,7 +35,7 @@ def main(folder: Path) -> dict:
     torch.set_num_threads(1)
     import artifacts
 
-    from brickwork import api
+    from brickwork import api, indexing
     from brickwork.core.config import override
     from brickwork.index.index import open_index
 
@@ -48,7 +48,7 @@ def main(folder: Path) -> dict:
     run = override(api.recipe("matryoshka", "scratch"), settings)
     summary = api.train(run, folder / "run", measure=False)
     again = api.resume(folder / "run")
-    model = api.build_index(folder / "run", table, folder / "index", kind="int8").representation
+    model = indexing.build_index(folder / "run", table, folder / "index", kind="int8").representation
     with open_index(folder / "index") as index:
         hits = index.search(["seven small birds", "query 7 istanbul"], 5)
         kinds = list(index.statistics().kinds)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brickwork import api
+from brickwork import api, evaluating
 from brickwork.core.config import ConfigError, from_dict
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import seed_everything
@@ -155,7 +155,7 @@ def test_evaluate_measures_both_ways(data):
     )
     with tempfile.TemporaryDirectory() as folder:
         summary = api.train(run, Path(folder) / "run")
-        found = api.evaluate(Path(folder) / "run", "scenes", limit=200, baselines=False)
+        found = evaluating.evaluate(Path(folder) / "run", "scenes", limit=200, baselines=False)
         names = set(found["scores"])
         assert {
             f"{way}_recall@{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)

@@ -318,6 +318,9 @@ def test_export_from_the_command_line(trained, tmp_path):
         done = call(app, ["export", str(trained[0]), *arguments, "--out", str(tmp_path / "b")])
         assert done.exit_code == code, done.output
         assert not (tmp_path / "b").exists()
+    done = call(app, ["export", str(trained[0]), "--to", "onnx", "--out", str(tmp_path / "b")])
+    assert done.exit_code == 4
+    assert f"its adapters can be exported (brickwork export {trained[0]} --to peft)" in done.output
 
 
 def test_an_image_encoder_of_ours_is_a_backbone(turned, tmp_path):

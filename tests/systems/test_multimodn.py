@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from typer.testing import CliRunner
 
 import brickwork
 from brickwork import api, using
+from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.config import DataConfig, MissingConfig, TableConfig
@@ -21,6 +23,7 @@ from brickwork.data.multimodal_sets import TOY_LAYOUT, multimodal_task, toy_colu
 from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SimplexHead
+from brickwork.representation.kept import save_system
 from brickwork.systems.multimodn.answers import importance
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
 from brickwork.systems.multimodn.system import build
@@ -300,8 +303,24 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BrickworkWarning)
         page = using.inspect(tmp_path / "run").read_text()
+        measured = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), str(table), "--json"])
     assert "change of P(yes)" in page
     assert "vitals" in page
+    # Targets, modalities, picture size and split are those of the run, so the held-out rows are the same.
+    assert json.loads(measured.stdout)["scores"] == summary.scores
+
+
+@pytest.mark.parametrize("to", ["sentence-transformers", "onnx"])
+def test_a_kept_system_says_why_it_cannot_be_exported_and_what_can(toy, tmp_path, to):
+    save_system(fresh(toy).eval(), tmp_path / "run")
+    done = CliRunner().invoke(
+        app, ["export", str(tmp_path / "run"), "--to", to, "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 4
+    assert f"{tmp_path / 'run'} is a whole system, multimodn, and gives no vectors" in done.stderr
+    assert "models with an encoder come from align" in done.stderr
+    assert "damaged" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_decoders_may_end_in_a_fixed_simplex(table, tmp_path):

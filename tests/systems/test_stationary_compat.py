@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import brickwork
-from brickwork import api
+from brickwork import api, evaluating, indexing
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.data.types import Document
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -293,7 +293,7 @@ def test_the_new_version_searches_the_old_index(versions, tmp_path):
         for i in range(3)
     ]
     build_index(old, documents, tmp_path / "index").close()
-    index, replaced = api.replace_model(new, tmp_path / "index")
+    index, replaced = indexing.replace_model(new, tmp_path / "index")
     assert replaced
     for name in ("fruit", "tool", "sky"):
         hits = index.search(" ".join(WORDS[name][2:5]), top=3)[0]
@@ -306,18 +306,18 @@ def test_the_new_version_searches_the_old_index(versions, tmp_path):
     # Loaded anew from the folder, with its own copy of the new model.
     assert open_index(tmp_path / "index").search("wave salt", top=1)[0][0].id == "reef"
     with pytest.raises(ArtifactError, match="unless one was trained to replace"):
-        api.replace_model(old, tmp_path / "index")
+        indexing.replace_model(old, tmp_path / "index")
 
 
 def test_the_matrix_of_the_series(versions):
-    found = api.compatibility([versions / "v1", versions / "v2"], versions / "v1.jsonl")
+    found = evaluating.compatibility([versions / "v1", versions / "v2"], versions / "v1.jsonl")
     (matrix,) = found["matrices"]
     assert matrix["models"] == [str(versions / "v1"), str(versions / "v2")]
     assert matrix["matrix"][1][0] > 0.8
     with pytest.raises(ConfigError, match="search='x' is unknown"):
-        api.compatibility([versions / "v1"], versions / "v1.jsonl", search="x")
+        evaluating.compatibility([versions / "v1"], versions / "v1.jsonl", search="x")
     with pytest.raises(ConfigError, match="two models or more"):
-        api.compatibility([versions / "v1"], versions / "v1.jsonl")
+        evaluating.compatibility([versions / "v1"], versions / "v1.jsonl")
 
 
 def test_from_the_command_line(versions, tmp_path):

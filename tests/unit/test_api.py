@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import brickwork
-from brickwork import api
+from brickwork import api, indexing
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
 from brickwork.data.config import ColumnNames
@@ -77,10 +77,11 @@ def test_what_the_columns_of_documents_are_taken_for(tmp_path):
     table = tmp_path / "a.csv"
     table.write_text("question,answer,year\nq,a,1\n")
     assert (
-        api.read_as(table) == "read as documents: text = 'answer'; choose otherwise with --column ROLE=NAME"
+        indexing.read_as(table)
+        == "read as documents: text = 'answer'; choose otherwise with --column ROLE=NAME"
     )
-    assert "text = 'question'" in api.read_as(table, ColumnNames(text="question"))
-    assert api.read_as(tmp_path) == api.read_as("toy") == api.read_as(tmp_path / "a.txt") == ""
+    assert "text = 'question'" in indexing.read_as(table, ColumnNames(text="question"))
+    assert indexing.read_as(tmp_path) == indexing.read_as("toy") == indexing.read_as(tmp_path / "a.txt") == ""
 
 
 def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_to_do(trained):
@@ -117,7 +118,7 @@ def test_documents_in_parquet_have_the_vectors_of_encode(trained, tmp_path):
     import pyarrow.parquet as pq
 
     (tmp_path / "in.jsonl").write_text('{"id": "a", "text": "a doctor"}\n{"id": "b", "text": "a boat"}\n')
-    api.encode_file(trained.folder, tmp_path / "in.jsonl", tmp_path / "out", dim=16, layers=2)
+    indexing.encode_file(trained.folder, tmp_path / "in.jsonl", tmp_path / "out", dim=16, layers=2)
     rows = [
         row
         for shard in sorted((tmp_path / "out").glob("*.parquet"))

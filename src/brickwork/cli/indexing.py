@@ -134,10 +134,10 @@ def _build(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from brickwork import api
+    from brickwork import indexing
 
     with output.results_only(as_json):
-        made = api.build_index(
+        made = indexing.build_index(
             model,
             data,
             out,
@@ -169,10 +169,10 @@ def _update(
 ) -> None:
     from dataclasses import asdict
 
-    from brickwork import api
+    from brickwork import indexing
 
     with output.results_only(as_json):
-        made, report = api.update_index(
+        made, report = indexing.update_index(
             model, data, out, columns=told_columns(data, columns, quiet), limit=limit, progress=not quiet
         )
     if as_json:
@@ -184,10 +184,10 @@ def _update(
 
 
 def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
-    from brickwork import api
+    from brickwork import indexing
 
     with output.results_only(as_json):
-        index, replaced = api.replace_model(model, folder)
+        index, replaced = indexing.replace_model(model, folder)
         versions = index.statistics().versions
     if as_json:
         output.emit_json({"folder": str(folder), **_held(index), "replaced": replaced, "versions": versions})

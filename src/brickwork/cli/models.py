@@ -66,7 +66,9 @@ def evaluate(
     layers: Annotated[str | None, typer.Option(help="Depths, e.g. 3,6 (default: the trained ones).")] = None,
     columns: Columns = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(help="The seed of the training, for the same held-out part.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of the split (default: that of the training).")
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,19 +81,19 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on the held-out part of your data, at every size, beside BM25 and TF-IDF."""
-    from brickwork import api
+    from brickwork import evaluating
 
     if against:
         if dims or layers:
             raise ConfigError("--against compares full vectors; leave --dims and --layers out")
         with output.results_only(as_json):
-            compared = api.compatibility(
+            compared = evaluating.compatibility(
                 [*against, model], data, columns=column_names(columns), limit=limit, seed=seed
             )
         output.emit_json(compared) if as_json else _show_compatibility(compared)
         return
     with output.results_only(as_json):
-        found = api.evaluate(
+        found = evaluating.evaluate(
             model,
             data,
             dims=sizes(dims, "--dims"),
@@ -126,10 +128,10 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Turn documents into vectors on disk; a second call goes on where the first was stopped."""
-    from brickwork import api
+    from brickwork import indexing
 
     with output.results_only(as_json):
-        made = api.encode_file(
+        made = indexing.encode_file(
             model,
             data,
             out,

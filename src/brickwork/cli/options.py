@@ -74,11 +74,11 @@ def sizes(text: str | None, option: str) -> list[int] | None:
 
 def told_columns(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
     """:func:`column_names`, after saying which columns of the documents are taken for what."""
-    from brickwork import api
+    from brickwork import indexing
     from brickwork.cli import output
 
     chosen = column_names(columns)
-    if not quiet and (text := api.read_as(data, chosen)):
+    if not quiet and (text := indexing.read_as(data, chosen)):
         output.hint(text, quiet)
     return chosen
 

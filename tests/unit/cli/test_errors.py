@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from brickwork import api
+from brickwork import evaluating
 from brickwork.core import distributed, errors
 
 
@@ -17,7 +17,7 @@ def failing(monkeypatch):
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr(api, "evaluate", fail)
+        monkeypatch.setattr(evaluating, "evaluate", fail)
 
     return use
 
@@ -135,7 +135,7 @@ def test_warnings_are_notes_shown_once(brickwork, monkeypatch):
                 warnings.warn("12 invalid bytes\n  were replaced", stacklevel=1)
         return {"retrieval": [], "scores": {}}
 
-    monkeypatch.setattr(api, "evaluate", warn)
+    monkeypatch.setattr(evaluating, "evaluate", warn)
     result = brickwork("evaluate", "m", "d", "--json")
     assert result.err == "note: 12 invalid bytes were replaced\n"
     assert result.json == {"retrieval": [], "scores": {}}

@@ -11,7 +11,7 @@ import pytest
 
 import brickwork.demo as demo_module
 import brickwork.evaluation.claim_records as claim_records
-from brickwork import api
+from brickwork import api, evaluating, indexing
 from brickwork.cli import training
 from brickwork.core.errors import ConfigError
 from brickwork.index import index as index_module
@@ -21,16 +21,16 @@ from brickwork.index.types import Contents, Statistics
 
 @pytest.fixture
 def called(monkeypatch):
-    """Notes how a function of ``api`` was called, and gives a ready answer."""
+    """Notes how a function of the Python interface was called, and gives a ready answer."""
     notes = {}
 
-    def stand_in(name, answer):
+    def stand_in(module, name, answer):
         def call(*arguments, **options):
             notes[name] = (arguments, options)
             print("a library prints")
             return answer
 
-        monkeypatch.setattr(api, name, call)
+        monkeypatch.setattr(module, name, call)
         return notes
 
     return stand_in
@@ -58,7 +58,7 @@ EVALUATION = {
 def test_evaluate_passes_sizes_and_columns(brickwork, called):
     from brickwork.data.config import ColumnNames
 
-    notes = called("evaluate", EVALUATION)
+    notes = called(evaluating, "evaluate", EVALUATION)
     options = ("--dims", "8,16", "--layers", "2", "--column", "anchor=q", "--limit", "9", "--seed", "3")
     result = brickwork("evaluate", "runs/x", "docs/", *options, "--json")
     assert result.json == EVALUATION
@@ -76,7 +76,7 @@ def test_evaluate_passes_sizes_and_columns(brickwork, called):
 
 
 def test_evaluate_for_people(brickwork, called):
-    notes = called("evaluate", EVALUATION)
+    notes = called(evaluating, "evaluate", EVALUATION)
     page = brickwork("evaluate", "m", "d", "--quiet")
     for words in ("documentation search", "16 dims", "0.750", "0.250", "BM25 0.625", "spearman", "0.125"):
         assert words in page.out
@@ -84,7 +84,7 @@ def test_evaluate_for_people(brickwork, called):
 
 
 def test_encode(brickwork, called):
-    notes = called("encode_file", {"documents": 7, "dim": 16})
+    notes = called(indexing, "encode_file", {"documents": 7, "dim": 16})
     result = brickwork("encode", "m", "d", "--out", "v", "--dim", "16", "--layers", "2", "--json")
     assert result.json == {"documents": 7, "dim": 16}
     arguments, given = notes["encode_file"]
@@ -131,7 +131,7 @@ class StandInIndex:
 
 
 def test_index(brickwork, called):
-    notes = called("build_index", StandInIndex())
+    notes = called(indexing, "build_index", StandInIndex())
     result = brickwork("index", "m", "d", "--out", "i", "--layers", "1,2", "--json")
     assert result.json == {"folder": "i", "documents": 7, "model": "abc", "dims": [8, 16], "layers": [2]}
     assert notes["build_index"][0] == ("m", "d", Path("i"))
@@ -142,8 +142,8 @@ def test_index(brickwork, called):
 
 
 def test_index_and_encode_say_what_columns_are_taken_for(brickwork, called, tmp_path):
-    called("build_index", StandInIndex())
-    called("encode_file", {"documents": 7})
+    called(indexing, "build_index", StandInIndex())
+    called(indexing, "encode_file", {"documents": 7})
     table = tmp_path / "a.csv"
     table.write_text("title,body\nt,b\n")
     for verb in ("index", "encode"):
@@ -171,7 +171,7 @@ def test_index_says_what_does_not_go_together(brickwork, words, message):
 
 def test_an_update_tells_what_changed(brickwork, called):
     report = SyncReport(added=1, updated=2, removed=3, unchanged=4, encoded=2)
-    called("update_index", (StandInIndex(), report))
+    called(indexing, "update_index", (StandInIndex(), report))
     words = ("index", "m", "d", "--out", "i", "--update")
     assert {"documents": 7, "added": 1, "encoded": 2}.items() <= brickwork(*words, "--json").json.items()
     assert "1 added, 2 updated, 3 removed, 4 unchanged, 2 encoded" in brickwork(*words).err

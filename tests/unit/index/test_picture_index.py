@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from brickwork import api, using
+from brickwork import indexing, using
 from brickwork.cli.main import app
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import captions
@@ -35,7 +35,7 @@ def place(tmp_path_factory, model):
     folder = tmp_path_factory.mktemp("pictures")
     model.save(folder / "model")
     write_pictures(folder / "photos", PICTURES)
-    api.build_index(model, folder / "photos", folder / "index")
+    indexing.build_index(model, folder / "photos", folder / "index")
     tiny_index(folder / "texts", tiny_model())
     return folder
 
@@ -90,15 +90,15 @@ def test_wrong_queries(place, pictures):
 
 def test_update_encodes_what_changed(tmp_path, model):
     write_pictures(tmp_path / "photos", PICTURES)
-    api.build_index(model, tmp_path / "photos", tmp_path / "index")
-    _, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    indexing.build_index(model, tmp_path / "photos", tmp_path / "index")
+    _, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     assert (report.added, report.updated, report.removed, report.unchanged) == (0, 0, 0, PICTURES)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "photos" / "scene-2.png")  # its text stays
     lines = (tmp_path / "photos" / "captions.csv").read_text().splitlines()
     lines = [line for line in lines if "scene-3.png" not in line]
     Image.new("RGB", (32, 32), "blue").save(tmp_path / "photos" / "new.png")
     (tmp_path / "photos" / "captions.csv").write_text("\n".join([*lines, "new.png,all blue"]))
-    index, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    index, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     assert (report.added, report.updated, report.removed, report.unchanged) == (1, 1, 1, PICTURES - 2)
     red = np.full((32, 32, 3), (255, 0, 0), np.uint8)
     best = index.answer(Query(image=red), 1).hits[0][0]

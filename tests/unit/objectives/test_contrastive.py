@@ -1,13 +1,12 @@
 """InfoNCE, CoSENT and AnglE against sentence-transformers and against the formulas, element by element."""
 
 import math
-import os
 
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
 from brickwork.objectives.contrastive import LearnedTemperature, angle, cosent, info_nce
+from two_processes import in_two_processes
 
 
 def vectors(rows: int, dim: int = 6, seed: int = 0) -> torch.Tensor:
@@ -111,46 +110,25 @@ def test_angle_is_the_complex_quotient():
     assert angle(a, p, torch.tensor([1.0, 0.0])).item() == pytest.approx(expected, rel=1e-12)
 
 
-def _gathered_gradients(process: int, port: int, queue) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=process, world_size=2)
+def _gathered_gradients(process: int) -> tuple[float, list]:
     rows = slice(3 * process, 3 * process + 3)
     a, p, n = (vectors(6, seed=s)[rows].requires_grad_() for s in (1, 2, 3))
     group = torch.tensor([0, 1, 2, 0, 1, 3])[rows]
     loss = info_nce(a, p, n, group=group, symmetric=True)
     loss.backward()
-    queue.put((process, loss.item(), [x.grad.tolist() for x in (a, p, n)]))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return loss.item(), [x.grad.tolist() for x in (a, p, n)]
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(unused_port):
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    workers = [context.Process(target=_gathered_gradients, args=(r, unused_port, queue)) for r in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    results = sorted(queue.get() for _ in range(2))
+def test_two_processes_equal_one():
+    results = in_two_processes(_gathered_gradients)
     a, p, n = (vectors(6, seed=s).requires_grad_() for s in (1, 2, 3))
     loss = info_nce(a, p, n, group=torch.tensor([0, 1, 2, 0, 1, 3]), symmetric=True)
     loss.backward()
-    assert sum(r[1] for r in results) / 2 == pytest.approx(loss.item(), rel=1e-12)
+    assert sum(loss for loss, _ in results) / 2 == pytest.approx(loss.item(), rel=1e-12)
     for i, x in enumerate((a, p, n)):
-        both = torch.tensor(results[0][2][i] + results[1][2][i], dtype=torch.float64) / 2  # as DDP averages
+        both = torch.tensor(results[0][1][i] + results[1][1][i], dtype=torch.float64) / 2  # as DDP averages
         torch.testing.assert_close(both, x.grad)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_learned_temperature_stays_positive_and_comes_back():

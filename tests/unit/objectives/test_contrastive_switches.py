@@ -1,15 +1,14 @@
 """The switches of InfoNCE, SigLIP and the hinge loss against torch, transformers and sums written out in Python."""
 
 import math
-import os
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 import torch.nn.functional as F
 
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
+from two_processes import in_two_processes
 
 GROUPS = torch.tensor([0, 1, 2, 0, 1, 3])
 KINDS = torch.tensor(
@@ -183,37 +182,16 @@ def _results(rows: slice) -> dict[str, list]:
     return found
 
 
-def _process(process: int, port: int, queue) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=process, world_size=2)
-    queue.put((process, _results(slice(3 * process, 3 * process + 3))))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+def _half(process: int) -> dict[str, list]:
+    return _results(slice(3 * process, 3 * process + 3))
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(unused_port):
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    workers = [context.Process(target=_process, args=(rank, unused_port, queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    parts = [result for _, result in sorted((queue.get() for _ in range(2)), key=lambda pair: pair[0])]
+def test_two_processes_equal_one():
+    parts = in_two_processes(_half)
     for name, (loss, a, p, temperature) in _results(slice(0, 6)).items():
         first, second = (part[name] for part in parts)
         assert (first[0] + second[0]) / 2 == pytest.approx(loss, rel=1e-9), name
         for place, whole in ((1, a), (2, p)):  # gradients are averaged over processes, as DDP does
             np.testing.assert_allclose(np.concatenate([first[place], second[place]]) / 2, whole, atol=1e-12)
         assert (first[3] + second[3]) / 2 == pytest.approx(temperature, rel=1e-9), name
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brickwork import api as brickwork_api
+from brickwork import indexing
 from brickwork.data import pictures as picture_files
 from brickwork.data.pictures import read_pictures
 from brickwork.index.encoding import Query
@@ -19,7 +19,7 @@ from picture_model import tiny_picture_model, write_pictures
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     write_pictures(folder / "photos", 10)
-    brickwork_api.build_index(tiny_picture_model(), folder / "photos", folder / "index")
+    indexing.build_index(tiny_picture_model(), folder / "photos", folder / "index")
     return folder
 
 
