@@ -6,11 +6,13 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderConfig:
-    """A perceptron that classifies single digits: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes.
+    """What classifies single digits, trained in the first ``steps`` steps of a run and frozen then. Only for images.
 
-    It is trained in the first ``steps`` steps of a run and frozen then. Only for images.
+    perceptron: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes. conv: two convolutions that halve
+    the image, of ``hidden`` and 2 × ``hidden`` channels with ReLU, then ``width`` tanh → classes.
     """
 
+    network: Literal["perceptron", "conv"] = "perceptron"
     hidden: int = 64
     width: int = 32
     steps: int = 400
