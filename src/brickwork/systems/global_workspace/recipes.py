@@ -63,6 +63,17 @@ def small() -> RunConfig:
     )
 
 
+def shapes() -> RunConfig:
+    """Image, attributes and caption of made-up scenes (Simple Shapes) in one workspace, 500 of them paired; CPU."""
+    run = small()
+    return replace(
+        run,
+        recipe="shapes",
+        data=replace(run.data, source="simple-shapes/500", limit=5000),
+        train=replace(run.train, steps=3000),
+    )
+
+
 def addition() -> RunConfig:
     """Addition of one-hot numbers with hand-designed modules; pairs of two large digits are never shown. CPU."""
     return RunConfig(
