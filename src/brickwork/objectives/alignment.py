@@ -81,7 +81,7 @@ def translation(
     distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """d_j(f(e_i(x_i))) ≈ x_j for each i ≠ j; from one domain to one other, on pairs."""
-    members = {}
+    members: dict[str, Tensor] = {}
     for i in x:
         said = _said(space, x, present, distance, i, [j for j in x if j != i])
         members |= {f"{i} to {j}": value for j, value in said.items()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class DigitReader(nn.Module):
         self.head = nn.Linear(width, NUM_VALUES)
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], image_shape: Sequence[int]) -> Self:
+    def of(cls, config: Mapping[str, Any], image_shape: Sequence[int]) -> "DigitReader":
         """From the fields of a ``ReaderConfig``; models kept before there was a choice have no ``network``."""
         network = config.get("network", "perceptron")
         return cls(image_shape, network=network, hidden=config["hidden"], width=config["width"])
