@@ -189,7 +189,7 @@ def test_r_squared_is_sklearns():
 
 
 def test_readers_see_the_image():
-    """The convolutional body is that of torch's functions on (B, C, H, W); a model kept without ``network`` is a perceptron."""
+    """The convolutional body is that of torch's functions on (B, C, H, W); without ``network`` it is a perceptron."""
     import torch.nn.functional as F
 
     torch.manual_seed(0)

@@ -30,6 +30,8 @@ def test_a_scene_is_the_same_whatever_else_is_drawn():
     assert all(np.array_equal(few[name], many[name][:3]) for name in few)
     assert draw_shape(make_shape(5, 2)).tobytes() == draw_shape(make_shape(5, 2)).tobytes()
     assert make_shape(5, 2) != make_shape(6, 2)
+    block = draw_shape(make_shape(5, 2))[6:8, 10:12].reshape(4, 3).mean(0) / 255
+    np.testing.assert_allclose(few["image"].reshape(-1, 16, 16, 3)[2, 3, 5], block, atol=1e-6)
     assert len({hashlib.sha256(draw_shape(make_shape(5, i)).tobytes()).hexdigest() for i in range(50)}) == 50
 
 

@@ -70,7 +70,7 @@ def shapes() -> RunConfig:
         run,
         recipe="shapes",
         data=replace(run.data, source="simple-shapes/500", limit=5000),
-        train=replace(run.train, steps=3000),
+        train=replace(run.train, validate_every=500),
     )
 
 
