@@ -5,6 +5,7 @@ brickwork.generate("runs/lm", ["def add("], max_tokens=50)
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,16 @@ def predict(
     *,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    rank: int | None = None,
 ) -> dict[str, Any]:
     """What a system that predicts says of each row of ``data``: named columns, with an ``id`` for each row.
 
-    ``out``: a .parquet, .csv or .jsonl file to write them to.
+    ``out``: a .parquet, .csv or .jsonl file to write them to. ``rank``: of an adapter that serves several (default: its
+    largest).
 
     Raises:
         ArtifactError: the model does not predict.
+        ConfigError: a rank that the adapters do not have, or a model without ranks.
         DataError: the data cannot be read as the model reads its inputs.
     """
     from brickwork.core.types import Predicts
@@ -40,8 +44,9 @@ def predict(
     if out is not None:
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predicts")
+    options = {} if rank is None else {"rank": _checked_rank(model, system, rank)}
     ids, inputs = read_inputs(data, system.reads, columns=columns, limit=limit)
-    answers = {"id": ids, **system.predict(inputs)}
+    answers = {"id": ids, **system.predict(inputs, **options)}
     if out is not None:
         write_table(Path(out), answers)
     return answers
@@ -169,6 +174,13 @@ def export_adapter(model: "Path | str | Any", folder: Path | str, rank: int | No
     if not hasattr(system, "export_peft"):
         raise ArtifactError(f"{model} holds a model without adapters; train one with: brickwork train dylora")
     return system.export_peft(folder, rank)
+
+
+def _checked_rank(model: "Path | str | Any", system: Any, rank: int) -> int:
+    if "rank" not in signature(system.predict).parameters:
+        raise ConfigError(f"rank={rank}, but {model} holds a model that has no ranks: leave it out")
+    system.adapters.check(rank)
+    return rank
 
 
 def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:

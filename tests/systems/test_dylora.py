@@ -382,3 +382,41 @@ def test_backbones_that_do_not_fit(turned, table, tmp_path):
 )
 def test_options_that_make_no_sense(fields, message):
     assert any(message in problem for problem in DyloraConfig(**fields).validate())
+
+
+def test_predict_at_a_rank_from_the_command_line(trained, tmp_path):
+    """The answers at rank 1 are those of the system at rank 1 and not those at rank 4; other ranks are refused."""
+    from typer.testing import CliRunner
+
+    from brickwork.cli.main import app
+
+    system = brickwork.load(trained[0])
+    texts = ["the red cup costs 777 coins", "hat coins cup"]
+    new = tmp_path / "new.csv"
+    new.write_text("\n".join(["what", *texts]))
+    call = ["predict", str(trained[0]), str(new), "--column", "text=what", "--json"]
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [*call, *arguments])
+
+    for arguments, rank in (([], 4), (["--rank", "1"], 1)):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+        found = [row["probability"] for row in json.loads(done.stdout)]
+        np.testing.assert_allclose(found, system.probabilities(texts, rank=rank).max(1), atol=1e-5)
+    assert abs(system.probabilities(texts, rank=1) - system.probabilities(texts, rank=4)).max() > 1e-3
+    for rank in ("5", "0"):
+        refused = run("--rank", rank)
+        assert refused.exit_code == 2
+        assert "outside 1 … 4" in refused.output
+
+
+def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
+    class Plain:
+        reads = "columns"
+
+        def predict(self, columns):
+            return {}
+
+    with pytest.raises(ConfigError, match=r"rank=2.*no ranks"):
+        using.predict(Plain(), tmp_path, rank=2)

@@ -13,7 +13,14 @@ from brickwork.core.seeding import seed_everything
 from brickwork.systems.global_workspace.align import r_squared
 from brickwork.systems.global_workspace.baselines import EncoderLayer
 from brickwork.systems.global_workspace.chain import is_exact, shift, turn
-from brickwork.systems.global_workspace.config import BaselineConfig, ChainConfig, GlobalWorkspaceConfig
+from brickwork.systems.global_workspace.config import (
+    AlignConfig,
+    BaselineConfig,
+    ChainConfig,
+    GlobalWorkspaceConfig,
+)
+from brickwork.systems.global_workspace.sums import DigitReader
+from brickwork.systems.global_workspace.system import restore
 from brickwork.training.many import ManyConfig, fit_many
 
 
@@ -181,6 +188,50 @@ def test_r_squared_is_sklearns():
     assert r_squared(said, truth) == pytest.approx(r2_score(truth, said), rel=1e-9)
 
 
+def test_readers_see_the_image():
+    """The convolutional body is that of torch's functions on (B, C, H, W); without ``network`` it is a perceptron."""
+    import torch.nn.functional as F
+
+    torch.manual_seed(0)
+    reader = DigitReader((9, 6, 2), network="conv", hidden=3, width=4)
+    images = torch.rand(5, 9, 6, 2)
+    first, second, last = (m for m in reader.body if isinstance(m, nn.Conv2d | nn.Linear))
+    x = F.relu(F.conv2d(images.permute(0, 3, 1, 2), first.weight, first.bias, stride=2, padding=2))
+    x = F.relu(F.conv2d(x, second.weight, second.bias, stride=2, padding=1))
+    expected = torch.tanh(x.flatten(1) @ last.weight.T + last.bias)
+    torch.testing.assert_close(reader.body(images.flatten(1)), expected)
+    old = DigitReader.of({"hidden": 7, "width": 4, "steps": 1}, (8, 8, 1))
+    assert [m.in_features for m in old.body if isinstance(m, nn.Linear)] == [64, 7, 7]
+
+
+def test_a_convolutional_reader_is_kept_and_answers():
+    run = api.recipe("global-workspace", "smoke_digits")
+    reader = replace(run.model.task.reader, network="conv")
+    system, data = built("smoke_digits", reader=reader)
+    again = restore(system.architecture(), None)
+    again.load_state_dict(system.state_dict())
+    rows = {name: data.test.columns[name][:20] for name in ("first", "second")}
+    assert again.predict(rows)["sum"].tolist() == system.predict(rows)["sum"].tolist()
+    system.loss({**system.collate(data.train.take(range(8))), "step": 0}).total.backward()
+    assert all(p.grad.abs().sum() > 0 for p in system.reader.parameters())
+
+
+def test_attention_shares_are_used_to_predict():
+    """Two domains say a third: with attention the shares of a row are those of the module, not equal ones."""
+    system, data = built("smoke_align", fusion_weights="attention")
+    system.loss({**system.collate(data.train.columns), "step": 0}).total.backward()
+    assert all(p.grad.abs().sum() > 0 for p in system.attention.parameters())
+    columns = {name: data.test.columns[name][:4] for name in ("upper", "lower")}
+    x, there = system._latents(system.collate(columns))
+    with torch.no_grad():
+        z = system.space.encode(x)
+        shares = system.attention(z, there)
+        w = system.space.fusion(sum(shares[name][:, None] * z[name] for name in z))
+        said = system.scalings[2].back(system.space.decode(w, ["label"])["label"])
+    np.testing.assert_allclose(system.predict(columns)["label"], said.numpy(), rtol=1e-5, atol=1e-6)
+    assert (shares["upper"] - 0.5).abs().min() > 1e-4
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +277,7 @@ def test_data_of_the_other_kind_names_the_recipe():
         (ChainConfig(controller_steps=5), "need a reader"),
         (ChainConfig(routing="sigmoid", entropy_weight=0.1), "leave it at 0"),
         (BaselineConfig(num_heads=2), "not for lstm"),
+        (AlignConfig(fusion_weights="attention", broadcast=0.0), "give that a weight"),
         (BaselineConfig(network="transformer", width=9, num_heads=2), "not divisible"),
     ],
 )

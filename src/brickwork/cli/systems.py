@@ -19,7 +19,13 @@ _SHOWN = 20
 def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
     add(app, classify, "Use", 'brickwork classify runs/photos new-photos/ --names "dog,cat,horse"')
-    add(app, predict, "Use", "brickwork predict runs/patients new.csv --out answers.csv")
+    add(
+        app,
+        predict,
+        "Use",
+        "brickwork predict runs/patients new.csv --out answers.csv",
+        "brickwork predict runs/adapted new.csv --rank 2",
+    )
     add(
         app,
         generate,
@@ -64,6 +70,9 @@ def predict(
     out: Out = None,
     columns: Columns = None,
     limit: Limit = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Rank of a dylora adapter (default: the largest).", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -71,7 +80,7 @@ def predict(
     from brickwork import using
 
     with output.results_only(as_json):
-        answers = using.predict(model, data, out, columns=column_names(columns), limit=limit)
+        answers = using.predict(model, data, out, columns=column_names(columns), limit=limit, rank=rank)
     _tell(answers, out, as_json, quiet)
 
 

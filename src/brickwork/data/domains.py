@@ -19,16 +19,19 @@ from brickwork.core.seeding import generator_for
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers import ReadReport, column_names, rows
+from brickwork.data.simple_shapes import simple_shapes
 from brickwork.data.types import Examples, TaskData
 
 Layout = Mapping[str, Sequence[str]]
 """Domain → the columns of the file that are its numbers, or the one column or array that is its vector."""
 
+_NUM_SHAPES = 2000
 _PART = re.compile(r"(?P<domain>.+?)(?:\.(?P<name>[^.]+)|_(?P<number>\d+))$")
 
 
 def domain_task(config: DataConfig, seed: int) -> TaskData:
-    """``digit-halves`` (all rows paired), ``digit-halves/N`` (only N training rows are), or the user's file.
+    """``digit-halves`` or ``simple-shapes`` (all rows paired), either with ``/N`` (only N training rows are), or the user's
+    file. ``simple-shapes`` (:mod:`brickwork.data.simple_shapes`) are 2,000 scenes, or as many as ``limit`` says.
 
     The task is of kind ``domains``: one float32 array (rows, D) a domain.
 
@@ -36,11 +39,12 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         DataError: the file cannot be read, holds fewer than two domains, or a domain without any value.
     """
     report = ReadReport()
-    halves = _parse_halves(config.source)
+    made_up = _parse_made_up(config.source)
     notes: list[str] = []
     layout: Layout = {}
-    if halves is not None:
-        columns = _digit_halves(config.limit)
+    if made_up is not None:
+        shapes = config.source.startswith("simple-shapes")
+        columns = simple_shapes(config.limit or _NUM_SHAPES) if shapes else _digit_halves(config.limit)
     else:
         columns, layout, notes = _read(Path(config.source).expanduser(), config, report)
     known = sum(np.isfinite(values[:, 0]).astype(int) for values in columns.values())
@@ -58,8 +62,8 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         seed=seed,
     )
     train, validation, test = splits.select(examples, parts)
-    if halves is not None and halves[0]:
-        train = _unpaired(train, *halves, seed)
+    if made_up is not None and made_up[0]:
+        train = _unpaired(train, *made_up, seed)
     for name in columns:
         if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
             raise DataError(
@@ -160,7 +164,8 @@ def _read(
 ) -> tuple[dict[str, np.ndarray], Layout, list[str]]:
     if not path.is_file():
         raise DataError(
-            f"{path} is not a file; give an .npz of arrays, or a table with vectors of two or more domains, or digit-halves"
+            f"{path} is not a file; give an .npz of arrays, or a table with vectors of two or more domains, or digit-halves "
+            "or simple-shapes"
         )
     raw, notes = (read_npz(path), []) if path.suffix.lower() == ".npz" else _table(path, config.limit, report)
     raw = {name: values[: config.limit] for name, values in raw.items()}
@@ -217,15 +222,13 @@ def _numeric(values: Sequence[Any]) -> bool:
     return False
 
 
-def _parse_halves(source: str) -> tuple[int, bool] | None:
-    """How many rows of ``digit-halves`` keep their pairs (0: all), and whether the others go; ``None`` for other sources."""
+def _parse_made_up(source: str) -> tuple[int, bool] | None:
+    """How many rows of a set of ours keep their pairs (0: all), and whether the others go; ``None`` for other sources."""
     name, *parts = source.split("/")
-    if name != "digit-halves":
+    if name not in ("digit-halves", "simple-shapes"):
         return None
     if parts and not (parts[0].isdigit() and int(parts[0]) > 0 and parts[1:] in ([], ["alone"])):
-        raise DataError(
-            f"'{source}': write digit-halves, digit-halves/N for N paired rows, or digit-halves/N/alone"
-        )
+        raise DataError(f"'{source}': write {name}, {name}/N for N paired rows, or {name}/N/alone")
     return int(parts[0]) if parts else 0, len(parts) > 1
 
 

@@ -52,7 +52,8 @@ def gate(
     if routing == "soft":
         return logits.softmax(-1)
     soft = (logits / temperature).softmax(-1)
-    # A comparison, because F.one_hot looks at values and so cannot be mapped over stacked weights.
+    # Not the routers' straight-through, an autograd function, and not F.one_hot, which looks at values: neither can be
+    # mapped over stacked weights (training.many).
     hard = (logits.argmax(-1, keepdim=True) == torch.arange(logits.shape[-1], device=logits.device)).to(
         soft.dtype
     )
@@ -298,6 +299,55 @@ def random_weights(
     there = torch.stack([present[n] for n in names])
     noise = torch.rand(there.shape, generator=generator).to(there.device) / temperature
     return dict(zip(names, _shares(noise.exp() * there)))
+
+
+def single_weights(
+    present: Mapping[str, Tensor], generator: torch.Generator | None = None
+) -> dict[str, Float[Tensor, " batch"]]:
+    """α is 1 for one domain of each row, drawn evenly from those that are there; a row without any gets zeros."""
+    there = torch.stack(list(present.values()))
+    drawn = torch.rand(there.shape, generator=generator).to(there.device).where(there, -1.0)
+    best = drawn.argmax(0, keepdim=True)
+    return dict(zip(present, torch.zeros_like(drawn).scatter_(0, best, 1.0) * there))
+
+
+class QueryAttention(nn.Module):
+    """α by what the domains say: softmax_i of k_i · q, with keys k_i = K_i z_i and a query q = Q w of the fused state.
+
+    The first query comes from ``start``, a fixed random state; then, ``num_steps`` times, the domains are fused with the
+    weights found (w = Σ α_i z_i) and the query is taken from that. After shimmer's ``DynamicQueryAttention``. z_i is
+    the encoding before fusion, (B, D).
+    """
+
+    start: Tensor
+
+    def __init__(self, domains: Sequence[str], dim: int, *, head: int = 16, num_steps: int = 1):
+        super().__init__()
+        if num_steps < 0:
+            raise ValueError(f"num_steps={num_steps} must not be negative")
+        self.places = {name: place for place, name in enumerate(domains)}
+        self.num_steps = num_steps
+        self.query = nn.Linear(dim, head)
+        # In a list, because a name of the user's may be none that a module can have.
+        self.keys = nn.ModuleList(nn.Linear(dim, head) for _ in domains)
+        self.register_buffer("start", torch.rand(dim))
+
+    def forward(
+        self, z: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """α by domain. What a row lacks (``present``, booleans (B,)) gets none; a row without any domain gets zeros."""
+        keys = torch.stack([self.keys[self.places[name]](values) for name, values in z.items()])
+        values = torch.stack(list(z.values()))
+        there = None if present is None else torch.stack([present[name] for name in z])
+        state = self.start.expand(values.shape[1:])
+        for turn in range(self.num_steps + 1):
+            score = (keys * self.query(state)).sum(-1)
+            if there is not None:
+                score = score.masked_fill(~there, torch.finfo(score.dtype).min)
+            share = score.softmax(0) if there is None else score.softmax(0) * there
+            if turn < self.num_steps:
+                state = (share[..., None] * values).sum(0)
+        return dict(zip(z, share))
 
 
 def equal_weights(present: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " batch"]]:

@@ -54,11 +54,7 @@ def demi_cycle(
     distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """d_i(f(e_i(x_i))) ≈ x_i."""
-    members = {}
-    for i, values in x.items():
-        back = space.decode(space.fuse(space.encode({i: values})), [i])[i]
-        members[i] = _mean(distance(back, values), _rows(present, [i]))
-    return members
+    return {i: _said(space, x, present, distance, i, [i])[i] for i in x}
 
 
 def cycle(
@@ -85,13 +81,24 @@ def translation(
     distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """d_j(f(e_i(x_i))) ≈ x_j for each i ≠ j; from one domain to one other, on pairs."""
-    members = {}
-    for i, values in x.items():
-        others = [j for j in x if j != i]
-        said = space.decode(space.fuse(space.encode({i: values})), others)
-        for j in others:
-            members[f"{i} to {j}"] = _mean(distance(said[j], x[j]), _rows(present, [i, j]))
+    members: dict[str, Tensor] = {}
+    for i in x:
+        said = _said(space, x, present, distance, i, [j for j in x if j != i])
+        members |= {f"{i} to {j}": value for j, value in said.items()}
     return members
+
+
+def _said(
+    space: SharedSpace,
+    x: Mapping[str, Tensor],
+    present: Present | None,
+    distance: Distance,
+    i: str,
+    targets: Sequence[str],
+) -> dict[str, Tensor]:
+    """How far d_j(f(e_i(x_i))) is from x_j, for each target j; a demi-cycle is the translation of a domain to itself."""
+    said = space.decode(space.fuse(space.encode({i: x[i]})), targets)
+    return {j: _mean(distance(said[j], x[j]), _rows(present, [i, j])) for j in targets}
 
 
 def contrastive(

@@ -9,6 +9,7 @@ from brickwork.modules.workspace import (
     DomainWorkspace,
     GateController,
     OperatorChain,
+    QueryAttention,
     control_code,
     equal_weights,
     gate,
@@ -16,6 +17,7 @@ from brickwork.modules.workspace import (
     num_gates,
     ponder_cost,
     random_weights,
+    single_weights,
 )
 
 STEPS, ROWS, SLOTS = 5, 3, 7
@@ -239,3 +241,85 @@ def test_a_domain_can_be_loaded_and_read_by_a_chain():
     torch.testing.assert_close(
         space.decode(run.output)["x"], space.decoders["x"](-torch.tanh(space.encoders["x"](x)))
     )
+
+
+# ---- who is heard: shares of the domains ---------------------------------------------------------------------------
+
+
+def wave(rows, cols, phase):
+    return torch.sin(torch.arange(rows * cols, dtype=torch.float64).reshape(rows, cols) * 0.7 + phase)
+
+
+def attention(num_steps, names=("v", "t")):
+    """The weights that shimmer's attention was given when the numbers below were made."""
+    made = QueryAttention(names, 4, head=2, num_steps=num_steps).double()
+    with torch.no_grad():
+        made.query.weight.copy_(wave(2, 4, 1.0))
+        made.query.bias.copy_(wave(1, 2, 2.0)[0])
+        for i, name in enumerate(("v", "t")):
+            key = made.keys[made.places[name]]
+            key.weight.copy_(wave(2, 4, 3.0 + i))
+            key.bias.copy_(wave(1, 2, 5.0 + i)[0])
+        made.start.copy_(wave(1, 4, 7.0)[0])
+    return made
+
+
+Z = {"v": wave(3, 4, 20.0), "t": wave(3, 4, 21.0)}
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "shares"),
+    [
+        (0, [0.13192297320547616, 0.6622127495691144, 0.3423724451234416]),
+        (1, [0.12973982559211564, 0.12515179326136808, 0.2822517682816894]),
+        (3, [0.12978269790277416, 0.19233217262751173, 0.27417912147955514]),
+    ],
+)
+def test_attention_is_shimmers(num_steps, shares):
+    """ruflab/shimmer at d729e5e, ``DynamicQueryAttention`` on these weights, run once; numbers stored."""
+    found = attention(num_steps)(Z)
+    assert found["v"].tolist() == pytest.approx(shares, rel=1e-12)
+    assert (found["v"] + found["t"]).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_attention_takes_one_row_any_order_and_some_domains():
+    """Each row is alone; the order of the domains is free; what a row lacks is as if it had not been given."""
+    whole, made = attention(2)(Z), attention(2)
+    one = made({name: values[:1] for name, values in Z.items()})
+    assert one["v"].shape == (1,)
+    torch.testing.assert_close(one["v"], whole["v"][:1])
+    turned = attention(2, ("t", "v"))({name: Z[name] for name in ("t", "v")})
+    torch.testing.assert_close(turned["v"], whole["v"])
+    there = {"v": torch.tensor([True, False, False]), "t": torch.tensor([True, True, False])}
+    lacking = made({"v": Z["v"] * 100, "t": Z["t"]}, there)
+    assert lacking["v"][1:].tolist() == [0, 0]
+    assert lacking["t"][1:].tolist() == [1, 0]
+    assert made({"t": Z["t"]})["t"].tolist() == [1, 1, 1]
+
+
+def test_attention_learns_from_what_was_fused():
+    made = attention(1)
+    made(Z)["v"].sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in made.parameters())
+    with pytest.raises(ValueError, match="num_steps"):
+        QueryAttention(["v"], 4, num_steps=-1)
+
+
+def test_random_shares_are_the_softmax_of_noise_over_the_temperature():
+    """The formula of shimmer's ``RandomSelection``, on the same noise."""
+    present = {name: torch.ones(5, dtype=torch.bool) for name in "abc"}
+    drawn = random_weights(present, torch.Generator().manual_seed(4), temperature=0.2)
+    noise = torch.rand(3, 5, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(torch.stack(list(drawn.values())), (noise / 0.2).softmax(0))
+
+
+def test_single_shares_choose_evenly_from_what_is_there():
+    present = {"v": torch.ones(6000, dtype=torch.bool), "t": torch.ones(6000, dtype=torch.bool)}
+    present["s"] = torch.arange(6000) < 3000
+    drawn = torch.stack(list(single_weights(present, torch.Generator().manual_seed(0)).values()))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert (drawn.sum(0) == 1).all()
+    assert drawn[:, :3000].mean(1).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert drawn[:, 3000:].mean(1).tolist() == pytest.approx([1 / 2, 1 / 2, 0], abs=0.03)
+    nobody = single_weights({"v": torch.tensor([False])})
+    assert nobody["v"].tolist() == [0.0]

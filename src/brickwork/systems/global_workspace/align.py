@@ -13,7 +13,14 @@ from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.domains import Layout, domain_array
 from brickwork.data.types import Examples
-from brickwork.modules.workspace import DomainWorkspace, equal_weights, perceptron, random_weights
+from brickwork.modules.workspace import (
+    DomainWorkspace,
+    QueryAttention,
+    equal_weights,
+    perceptron,
+    random_weights,
+    single_weights,
+)
 from brickwork.objectives.alignment import broadcast, contrastive, cycle, demi_cycle, mean_of, translation
 from brickwork.objectives.contrastive import LearnedTemperature
 from brickwork.representation.nearest import top_k
@@ -76,6 +83,9 @@ class AlignmentSystem(nn.Module):
         encoders = {d: perceptron(n, hidden, workspace_dim, num_hidden) for d, n in widths.items()}
         decoders = {d: perceptron(workspace_dim, hidden, n, num_hidden) for d, n in widths.items()}
         self.space = DomainWorkspace(encoders, decoders)
+        self.attention = (
+            QueryAttention(list(widths), workspace_dim) if fusion_weights == "attention" else None
+        )
         self.scalings = nn.ModuleList(Scaling(n) for n in widths.values())
         self.temperature = LearnedTemperature(temperature) if "contrastive" in self.weights else None
 
@@ -119,9 +129,10 @@ class AlignmentSystem(nn.Module):
         x, there = self._latents(batch)
 
         def shares(present: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            if self.fusion_weights == "equal" or not self.training:
-                return equal_weights(present)
-            return random_weights(present, generator_for(self.seed, batch["step"], "+".join(present)))
+            drawn = {"random": random_weights, "single": single_weights}.get(self.fusion_weights)
+            if drawn is None or not self.training:
+                return self._shares({n: x[n] for n in present}, present)
+            return drawn(present, generator_for(self.seed, batch["step"], "+".join(present)))
 
         makers = {
             "translation": lambda: translation(self.space, x, there),
@@ -133,13 +144,19 @@ class AlignmentSystem(nn.Module):
         terms = {name: mean_of(makers[name]()) for name in self.weights}
         return LossOutput.of(terms, self.weights)
 
+    def _shares(self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """α as it is in use: what attention finds, or equal."""
+        if self.attention is None:
+            return equal_weights(present)
+        return self.attention(self.space.encode(x), present)
+
     # ---- use ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def workspace(self, columns: Mapping[str, Any]) -> Float[np.ndarray, "rows dim"]:
-        """The workspace of the domains that each row has, with equal shares."""
+        """The workspace of the domains that each row has, with equal shares or those of attention."""
         x, there = self._latents(self._batch(columns))
-        return self.space.fuse(self.space.encode(x), equal_weights(there)).cpu().numpy()
+        return self.space.fuse(self.space.encode(x), self._shares(x, there)).cpu().numpy()
 
     def _batch(self, columns: Mapping[str, Any]) -> Batch:
         device = next(self.parameters()).device
@@ -158,7 +175,8 @@ class AlignmentSystem(nn.Module):
             others = {other: t for other, t in there.items() if other != name}
             if not others:
                 continue
-            w = self.space.fuse({o: z[o] for o in others}, equal_weights(others))
+            shares = self._shares({o: x[o] for o in others}, others)
+            w = self.space.fuse({o: z[o] for o in others}, shares)
             said = scaling.back(self.space.decode(w, [name])[name])  # type: ignore[operator]
             some = torch.stack(list(others.values())).any(0)
             found[name] = torch.where(some[:, None], said, torch.nan).cpu().numpy()

@@ -108,16 +108,16 @@ def baseline_arm(bench: Workbench, source: str, name: str, seeds: Sequence[int],
 
 
 def digits_run(scale: Scale) -> "RunConfig":
-    """Two-phase addition of scikit-learn's digits modulo 10."""
+    """Two-phase addition of images modulo 10: of scikit-learn's digits at smoke, of MNIST at small."""
     from brickwork.systems.global_workspace import recipes
 
-    run = recipes.digits()
+    run = recipes.digits() if scale == "smoke" else recipes.mnist()
     task, steps = run.model.task, run.train.steps
     if scale == "smoke":
         task, steps = replace(task, reader=replace(task.reader, steps=250), controller_steps=300), 800
     return replace(
         run,
-        recipe="claims: digits",
+        recipe=f"claims: {run.recipe}",
         model=replace(run.model, task=task),
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
@@ -135,6 +135,11 @@ def digits_lstm(scale: Scale, rate: float = 3e-3) -> "RunConfig":
         model=GlobalWorkspaceConfig(task=task),
         train=replace(run.train, learning_rate=rate),
     )
+
+
+def images_of(run: "RunConfig") -> str:
+    """The task as the tables name it: ``mnist/mod10/corner``."""
+    return run.data.source.removeprefix("addition/")
 
 
 def digits_arm(bench: Workbench, name: str, run: "RunConfig", seeds: Sequence[int], setting: str = "") -> Arm:

@@ -1,7 +1,6 @@
 """Networks that learn sums without a workspace: what the claims compare with."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -102,14 +101,14 @@ class BaselineSystem(SumsSystem):
         width: int,
         num_layers: int,
         num_heads: int | None,
-        reader: dict[str, int] | None,
+        reader: Mapping[str, Any] | None,
     ):
         super().__init__(num_sums=num_sums, modulo=modulo, image_shape=image_shape)
         self.reader: DigitReader | None = None
         self.first_answer = 0
         num_inputs = NUM_VALUES
         if reader is not None and image_shape is not None:
-            self.reader = DigitReader(math.prod(image_shape), hidden=reader["hidden"], width=reader["width"])
+            self.reader = DigitReader.of(reader, image_shape)
             self.first_answer, num_inputs = reader["steps"], reader["width"]
         if network == "lstm":
             self.network: nn.Module = TwoTokenLstm(num_inputs, width, num_layers)

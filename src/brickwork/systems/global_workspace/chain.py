@@ -1,6 +1,5 @@
 """The chain that adds: Input, Increment and Output on a workspace, and what its gates did."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -85,7 +84,7 @@ class AdditionSystem(SumsSystem):
         read_gates: bool,
         entropy_weight: float,
         ponder_weight: float,
-        reader: Mapping[str, int] | None,
+        reader: Mapping[str, Any] | None,
         controller_steps: int,
         increment_hidden: int,
     ):
@@ -98,7 +97,7 @@ class AdditionSystem(SumsSystem):
         self.reader: DigitReader | None = None
         increment: Any = self.by_hand["increment"]
         if reader is not None and image_shape is not None:
-            self.reader = DigitReader(math.prod(image_shape), hidden=reader["hidden"], width=reader["width"])
+            self.reader = DigitReader.of(reader, image_shape)
             increment = LearnedIncrement(reader["width"], increment_hidden)
             self.readout = nn.Linear(reader["width"], num_sums)
         num_inputs = control_code(code, NUM_VALUES, 1).shape[2]  # type: ignore[arg-type]

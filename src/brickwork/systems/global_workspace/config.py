@@ -6,11 +6,13 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderConfig:
-    """A perceptron that classifies single digits: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes.
+    """What classifies single digits, trained in the first ``steps`` steps of a run and frozen then. Only for images.
 
-    It is trained in the first ``steps`` steps of a run and frozen then. Only for images.
+    perceptron: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes. conv: two convolutions that halve
+    the image, of ``hidden`` and 2 × ``hidden`` channels with ReLU, then ``width`` tanh → classes.
     """
 
+    network: Literal["perceptron", "conv"] = "perceptron"
     hidden: int = 64
     width: int = 32
     steps: int = 400
@@ -62,7 +64,8 @@ class ChainConfig:
 class AlignConfig:
     """A workspace between domains: encoders, decoders and how much each loss counts (0: it is left out).
 
-    ``num_hidden``: hidden layers of each encoder and decoder. ``fusion_weights``: α of ``broadcast`` while training.
+    ``num_hidden``: hidden layers of each encoder and decoder. ``fusion_weights``: α of ``broadcast`` while training;
+    attention is learned with it and used afterwards, too, the others are equal in use.
     ``temperature``: of the contrastive loss at the start; it is learned.
     """
 
@@ -75,7 +78,7 @@ class AlignConfig:
     demi_cycle: float = 1.0
     contrastive: float = 0.1
     broadcast: float = 1.0
-    fusion_weights: Literal["equal", "random"] = "random"
+    fusion_weights: Literal["equal", "random", "single", "attention"] = "random"
     temperature: float = 0.07
 
     def validate(self) -> list[str]:
@@ -83,6 +86,8 @@ class AlignConfig:
         weights = [getattr(self, name) for name in LOSSES]
         if min(weights) < 0 or not any(weights):
             errors.append(f"the weights of the losses ({', '.join(LOSSES)}) must not be negative, nor all 0")
+        if self.fusion_weights == "attention" and not self.broadcast:
+            errors.append("fusion_weights=attention is learned from broadcast; give that a weight")
         if self.temperature < 0.01:
             errors.append(f"temperature={self.temperature} is below 0.01, the smallest that is used")
         return errors

@@ -63,6 +63,17 @@ def small() -> RunConfig:
     )
 
 
+def shapes() -> RunConfig:
+    """Image, attributes and caption of made-up scenes (Simple Shapes) in one workspace, 500 of them paired; CPU."""
+    run = small()
+    return replace(
+        run,
+        recipe="shapes",
+        data=replace(run.data, source="simple-shapes/500", limit=5000),
+        train=replace(run.train, validate_every=500),
+    )
+
+
 def addition() -> RunConfig:
     """Addition of one-hot numbers with hand-designed modules; pairs of two large digits are never shown. CPU."""
     return RunConfig(
@@ -96,15 +107,15 @@ def digits() -> RunConfig:
 
 
 def mnist() -> RunConfig:
-    """The same on MNIST, with test images for all evaluation. Minutes on a CPU."""
+    """The same on MNIST with a convolutional encoder, test images for all evaluation. A minute on a CPU."""
     run = digits()
-    task = replace(run.model.task, reader=ReaderConfig(hidden=256, width=32, steps=1000))
+    task = replace(run.model.task, reader=ReaderConfig(network="conv", hidden=16, width=32, steps=600))
     return replace(
         run,
         recipe="mnist",
         model=GlobalWorkspaceConfig(task=task),
         data=DataConfig(source="addition/mnist/mod10/corner"),
-        train=replace(run.train, steps=2400),
+        train=replace(run.train, steps=1600),
     )
 
 
@@ -112,7 +123,9 @@ def gpu() -> RunConfig:
     """MNIST with a wider encoder and longer phases on one GPU; `--recipe gpu`, not measured."""
     run = mnist()
     task = replace(
-        run.model.task, reader=ReaderConfig(hidden=512, width=64, steps=3000), controller_steps=1000
+        run.model.task,
+        reader=ReaderConfig(network="conv", hidden=64, width=64, steps=3000),
+        controller_steps=1000,
     )
     return replace(
         run,

@@ -1,5 +1,6 @@
 """What the chain and the baselines share: how two digits and their sum become tensors, and how answers are counted."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,29 +14,66 @@ from brickwork.core.errors import DataError
 from brickwork.core.types import Batch
 from brickwork.data.arithmetic import NUM_VALUES
 from brickwork.data.types import Examples
+from brickwork.modules.workspace import perceptron
 
 _CHUNK = 2000
 
 
 class DigitReader(nn.Module):
-    """A perceptron on the pixels of one digit: latent = tanh(W₃ relu(W₂ relu(W₁ x))), classes = W₄ latent."""
+    """The pixels of one digit to a bounded latent and its classes: classes = W tanh(body(x)).
 
-    def __init__(self, num_pixels: int, *, hidden: int, width: int):
+    ``network``: see :class:`~brickwork.systems.global_workspace.config.ReaderConfig`.
+    """
+
+    def __init__(self, image_shape: Sequence[int], *, network: str, hidden: int, width: int):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(num_pixels, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, width),
-            nn.Tanh(),
-        )
+        layers = conv_layers if network == "conv" else perceptron_layers
+        self.body = nn.Sequential(*layers(image_shape, hidden, width), nn.Tanh())
         self.head = nn.Linear(width, NUM_VALUES)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], image_shape: Sequence[int]) -> "DigitReader":
+        """From the fields of a ``ReaderConfig``; models kept before there was a choice have no ``network``."""
+        network = config.get("network", "perceptron")
+        return cls(image_shape, network=network, hidden=config["hidden"], width=config["width"])
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         """Cross-entropy of the digits on both images."""
         logits = self.head(self.body(torch.cat([batch["first"], batch["second"]])))
         return F.cross_entropy(logits, torch.cat([batch["a"], batch["b"]]))
+
+
+def perceptron_layers(image_shape: Sequence[int], hidden: int, width: int) -> nn.Sequential:
+    """Flat pixels through two hidden layers."""
+    return perceptron(math.prod(image_shape), hidden, width, num_hidden=2)
+
+
+def conv_layers(image_shape: Sequence[int], hidden: int, width: int) -> list[nn.Module]:
+    """Flat pixels (height, width, channels) through two convolutions with stride 2.
+
+    Not the residual image encoder of :mod:`brickwork.encoders`: its normalisation and pooling take five times as long for
+    fewer right digits in the few hundred steps that there are here.
+    """
+    height, breadth, channels = image_shape
+    size = ((height + 3) // 4) * ((breadth + 3) // 4)
+    return [
+        nn.Unflatten(1, (height, breadth, channels)),
+        ChannelsFirst(),
+        nn.Conv2d(channels, hidden, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(hidden, 2 * hidden, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * hidden * size, width),
+    ]
+
+
+class ChannelsFirst(nn.Module):
+    """(B, H, W, C) → (B, C, H, W)."""
+
+    def forward(self, images: Float[Tensor, "batch h w c"]) -> Float[Tensor, "batch c h w"]:
+        """The same numbers, in the order that convolutions take."""
+        return images.movedim(-1, 1)
 
 
 class SumsSystem(nn.Module):
