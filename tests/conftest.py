@@ -11,8 +11,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # What is written here is flushed to the disk each time, by us and by the engines under test: on a busy disk the tests of the
-# stores took 443 s, 40 s of them computing, and 66 s with their files in memory. So files are there if there is room; on
-# the disk with BRICKWORK_LONG=1, with --basetemp or with PYTEST_DEBUG_TEMPROOT=/tmp.
+# stores took 443 s, about 50 s of them computing, and 66 s with their files in memory. So files are there if there is room;
+# on the disk with BRICKWORK_LONG=1, with --basetemp or with PYTEST_DEBUG_TEMPROOT=/tmp.
 MEMORY = Path("/dev/shm")
 if (
     os.environ.get("BRICKWORK_LONG") != "1"
