@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -21,17 +22,33 @@ from brickwork.training.loop import fit
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS = range(9)
 
-# In a process of its own, so that nothing but the folder can carry the model over.
+# In a process of its own, so that nothing but the folder can carry the model over; one for all systems, as most of the time
+# goes into starting it.
 CHILD = """
 import json, sys, numpy as np, torch
 torch.set_num_threads(1)
-import brickwork
-inputs = np.load(sys.argv[2])["inputs"]
-inputs = inputs.tolist() if inputs.dtype.kind == "U" else inputs
 from brickwork.representation.model import load
-vectors = load(sys.argv[1]).encode(inputs, precision="fp32")
-np.save(sys.argv[3], vectors)
+for line in sys.stdin:
+    model, given, out = json.loads(line)
+    inputs = np.load(given)["inputs"]
+    inputs = inputs.tolist() if inputs.dtype.kind == "U" else inputs
+    np.save(out, load(model).encode(inputs, precision="fp32"))
+    print("done", flush=True)
 """
+
+
+@pytest.fixture(scope="session")
+def other_process():
+    """Encodes in another process: ``other_process(model folder, inputs.npz, vectors.npy to write)``."""
+    child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+
+    def encode(*paths):
+        child.stdin.write(json.dumps([str(path) for path in paths]) + "\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "done\n", child.stderr.read()
+
+    yield encode
+    child.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +81,15 @@ def test_encode_in_bf16_keeps_directions(case, trained):
     assert not np.array_equal(exact, rounded)
 
 
-def test_encode_survives_saving_and_another_process(case, trained, tmp_path):
+def test_encode_survives_saving_and_another_process(case, trained, other_process, tmp_path):
     """Item 5."""
     case.needs("encodes")
     model = keep(trained[0], tmp_path / "model").representation()
     inputs = case.inputs(ROWS)
     np.savez(tmp_path / "inputs.npz", inputs=np.asarray(inputs))
-    paths = [str(tmp_path / name) for name in ("model", "inputs.npz", "vectors.npy")]
-    done = subprocess.run([sys.executable, "-c", CHILD, *paths], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    other_process(tmp_path / "model", tmp_path / "inputs.npz", tmp_path / "vectors.npy")
     expected = model.encode(inputs, precision="fp32")
-    np.testing.assert_allclose(np.load(paths[2]), expected, atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), expected, atol=1e-6)
 
 
 def assert_same_answers(found, expected, tolerance=1e-5):
