@@ -164,3 +164,26 @@ def test_thumbnails_are_asked_for_with_the_key(browser, place, tmp_path):
         page.search("a red circle")
         assert len(shown(page)) == PICTURES
         page.complaints()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_of_a_result_covers_another_part(page, browser, width):
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 760}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.search("a red circle")
+        assert len(shown(page)) == PICTURES
+        covering = page.js(
+            "const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5"
+            "  && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 0.5;"
+            "const found = [];"
+            "for (const article of document.querySelectorAll('article')) {"
+            "  const boxes = [...article.children].map((part) => [part.className || 'h3', part.getBoundingClientRect()]);"
+            "  boxes.forEach(([a, box], at) => boxes.slice(at + 1).forEach(([b, other]) => {"
+            "    if (over(box, other)) found.push(`${article.dataset.id}: ${a}, ${b}`); }));"
+            "} return found"
+        )
+        assert covering == []
+        assert page.js("return document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
