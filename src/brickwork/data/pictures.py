@@ -164,7 +164,7 @@ def _thumbnail(image: "Image") -> bytes:
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     image.info.clear()  # comments would be written again
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=80, subsampling=0)
+    image.save(file, "JPEG", quality=80)
     return file.getvalue()
 
 
