@@ -1,9 +1,9 @@
 """A fingerprint of the code behind a result: it changes when the code does, not when its prose does.
 
 Every definition that a system's folder reaches (:mod:`brickwork.evaluation.reach`) is reduced to its tokens without
-comments, docstrings and layout, and hashed. Tokens, not a dump of the syntax tree: the dump differs between Python
-versions, and a result must not grow stale with the interpreter. Definitions, not files: a new function in a shared file
-makes no result stale that does not use it.
+comments, docstrings, layout and the types in signatures, and hashed. Tokens, not a dump of the syntax tree: the dump
+differs between Python versions, and a result must not grow stale with the interpreter. Definitions, not files: a new
+function in a shared file makes no result stale that does not use it.
 """
 
 import ast
@@ -58,12 +58,17 @@ def _lines(file: Path, _changed: int) -> list[str]:
 
 
 def normalised(source: str) -> str:
-    """The tokens of Python source without comments, docstrings, blank lines and breaks in brackets."""
+    """The tokens of Python source without comments, docstrings, types in signatures, blank lines and breaks in brackets."""
     tree = ast.parse(source)
     docstrings = set(_docstring_starts(tree))
     lines = source.splitlines(keepends=True)
+    types = list(_signature_types(tree, lines))
     parts: list[str] = []
     depth, start = 0, (1, 0)
+
+    def is_type(token: tokenize.TokenInfo) -> bool:
+        return token.string == "->" or any(first <= token.start < last for first, last in types)
+
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         # An f-string is one token before Python 3.12 and several after: take its text as it stands.
         if _FSTRING_START is not None and token.type == _FSTRING_START:
@@ -73,7 +78,7 @@ def normalised(source: str) -> str:
             depth -= 1
             if depth == 0:
                 parts.append(_between(lines, start, token.end))
-        elif depth or token.type in _SKIPPED or token.start in docstrings:
+        elif depth or token.type in _SKIPPED or token.start in docstrings or is_type(token):
             continue
         elif token.type in (tokenize.INDENT, tokenize.DEDENT):
             parts.append(">" if token.type == tokenize.INDENT else "<")
@@ -96,3 +101,22 @@ def _docstring_starts(tree: ast.AST) -> Iterator[tuple[int, int]]:
         constant = node.value if isinstance(node, ast.Expr) else None
         if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
             yield constant.lineno, constant.col_offset
+
+
+def _signature_types(tree: ast.AST, lines: list[str]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """From where to where the types of parameters (with the colon before) and of results stand."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            name = _place(lines, node.lineno, node.col_offset)
+            yield (name[0], name[1] + len(node.arg)), _end(lines, node.annotation)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+            yield _place(lines, node.returns.lineno, node.returns.col_offset), _end(lines, node.returns)
+
+
+def _end(lines: list[str], node: ast.expr) -> tuple[int, int]:
+    return _place(lines, node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
+
+
+def _place(lines: list[str], line: int, offset: int) -> tuple[int, int]:
+    """A place as ``tokenize`` counts, in characters; ``ast`` counts bytes."""
+    return line, len(lines[line - 1].encode()[:offset].decode())

@@ -94,7 +94,7 @@ def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:
     return texts
 
 
-def check_inputs(encoder: nn.Module, texts: Sequence[str]) -> None:
+def check_inputs(encoder: nn.Module, texts: Sequence[Any]) -> None:
     """Refuses what is not a text, and for an encoder of molecules what is no SMILES: its unknown parts would all be one
     token.
 

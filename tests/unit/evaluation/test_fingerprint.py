@@ -33,6 +33,9 @@ class Empty:
         ('"""Said under the constant."""\n', ""),
         ("\n\n\n", "\n\n\n\n\n"),
         ("(r: float)", "(\n    r: float\n)"),
+        ("(r: float)", "(r: 'float | Sequence[int]')"),
+        ("-> str", ""),
+        ("(r: float) -> str", "(r) -> dict[str, int]"),
     ],
 )
 def test_prose_and_layout_do_not_count(old, new):
@@ -44,6 +47,9 @@ def test_prose_and_layout_do_not_count(old, new):
     ("old", "new"),
     [
         ("LIMIT = 3", "LIMIT = 4"),
+        ("(r: float)", "(r: float = 1)"),
+        ("(r: float)", "(s: float)"),
+        ("class Empty:\n", "class Empty:\n    size: int\n"),
         (".1f} # not", ".2f} # not"),
         ("not a comment", "no comment"),
         ("math.pi", "math.e"),
@@ -53,6 +59,14 @@ def test_prose_and_layout_do_not_count(old, new):
 def test_code_counts(old, new):
     assert old in CODE
     assert normalised(CODE.replace(old, new, 1)) != normalised(CODE)
+
+
+def test_types_end_where_they_end():
+    """Letters of two bytes before a type, types on several lines, defaults and starred parameters."""
+    typed = 'def f(a: "ä" = "ö", /, b: list[\n    int\n] = 2, *c: int, d: dict[str, "é"], **e: int) -> "ü": return a, b\n'
+    bare = 'def f(a = "ö", /, b = 2, *c, d, **e): return a, b\n'
+    assert normalised(typed) == normalised(bare)
+    assert normalised(typed) != normalised(bare.replace("b = 2", "b = 3"))
 
 
 def test_indentation_counts():

@@ -205,9 +205,9 @@ def test_hits_have_the_thumbnails_of_their_pictures(place, pictures):
 
 def test_thumbnails_follow_changes_of_the_index(tmp_path, model):
     write_pictures(tmp_path / "photos", PICTURES)
-    api.build_index(model, tmp_path / "photos", tmp_path / "index").close()
+    indexing.build_index(model, tmp_path / "photos", tmp_path / "index").close()
     Image.new("RGB", (300, 200), "red").save(tmp_path / "photos" / "scene-2.png")
-    index, _ = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    index, _ = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     index.remove("scene-5.png")
     for _ in range(2):
         left = [f"scene-{number}.png" for number in range(PICTURES) if number != 5]
@@ -232,23 +232,23 @@ def test_an_index_from_before_thumbnails_gets_them_by_an_update(tmp_path, model,
     with monkeypatch.context() as patch:
         patch.setattr(segments, "DocumentWriter", Before)
         patch.setattr(captions, "decode_with_thumbnail", lambda *given: (decode(*given), b""))
-        api.build_index(model, tmp_path / "photos", tmp_path / "index").close()
+        indexing.build_index(model, tmp_path / "photos", tmp_path / "index").close()
     with open_index(tmp_path / "index") as index:
         assert index.search("red", 1)[0][0].thumbnail == b""
         index.remove("scene-0.png")
         index.backend.compact()  # copies rows that have no thumbnail
         assert index.search("red", 1)[0][0].thumbnail == b""
-    index, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    index, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     assert (report.added, report.updated, report.unchanged) == (1, PICTURES - 1, 0)
     names = list(index.backend.ids())
     assert [document.thumbnail for document in index.get(names)] == small(tmp_path, names)
     index.close()
-    assert api.update_index(model, tmp_path / "photos", tmp_path / "index")[1].unchanged == PICTURES
+    assert indexing.update_index(model, tmp_path / "photos", tmp_path / "index")[1].unchanged == PICTURES
 
 
 def test_a_repair_keeps_thumbnails_and_invents_no_vectors(tmp_path, model):
     write_pictures(tmp_path / "photos", PICTURES)
-    api.build_index(model, tmp_path / "photos", tmp_path / "index").close()
+    indexing.build_index(model, tmp_path / "photos", tmp_path / "index").close()
     (documents,) = (tmp_path / "index" / "segments").glob("*/documents.arrow")
     content = bytearray(documents.read_bytes())
     place = content.index(small(tmp_path, ["scene-3.png"])[0]) + 200
@@ -266,6 +266,6 @@ def test_a_repair_keeps_thumbnails_and_invents_no_vectors(tmp_path, model):
     assert report.lost == (
         f"{PICTURES - 1} pictures, of which an index keeps no more than a thumbnail: bring it up to date with --update",
     )
-    index, report = api.update_index(model, tmp_path / "photos", tmp_path / "index")
+    index, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     assert (report.added, len(index)) == (PICTURES, PICTURES)
     index.close()

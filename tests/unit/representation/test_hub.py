@@ -1,5 +1,6 @@
 """The hub, without a network: the library's calls are replaced by a local folder."""
 
+import shutil
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -22,7 +23,7 @@ def test_what_is_pushed_can_be_loaded(model, tmp_path, monkeypatch):
             asked["create"] = (repo_id, private, exist_ok)
 
         def upload_folder(self, *, repo_id, folder_path, revision, commit_message):
-            folder_path.rename(tmp_path / "remote")
+            shutil.move(folder_path, tmp_path / "remote")
             asked["upload"] = (repo_id, revision, commit_message)
             return SimpleNamespace(commit_url="https://hub/commit/1")
 

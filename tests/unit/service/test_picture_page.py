@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brickwork import api
+from brickwork import indexing
 from brickwork.index.encoding import Query
 from brickwork.index.index import open_index
 from brickwork.service.config import ServiceConfig
@@ -41,7 +41,7 @@ return over.defaultPrevented && drop.defaultPrevented;  // else the browser woul
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     write_pictures(folder / "photos", PICTURES)
-    api.build_index(tiny_picture_model(), folder / "photos", folder / "index").close()
+    indexing.build_index(tiny_picture_model(), folder / "photos", folder / "index").close()
     return folder
 
 
