@@ -24,7 +24,7 @@ BATCH, TOKENS = 16, 32
 
 def data():
     """Random texts of two classes, long enough that all tokens are used."""
-    from brickwork.data.toy_text import toy_pairs
+    from brickwork.data.generators.toy_text import toy_pairs
     from brickwork.data.types import Examples, TaskData
 
     texts = [f"{a} {b} {a} {b} {a}" for a, b in toy_pairs(256, 0)]

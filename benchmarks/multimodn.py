@@ -69,7 +69,7 @@ def train_plain(xs: list[torch.Tensor], ys: list[torch.Tensor], steps: int) -> t
 def train_ours(data, steps: int):
     from dataclasses import replace
 
-    from brickwork.api import recipe
+    from brickwork.api.train import recipe
     from brickwork.systems.multimodn.system import build
     from brickwork.training.loop import fit
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from brickwork.core.files import read_json, write_json
-from brickwork.data.passages import cut_words
+from brickwork.data.readers.passages import cut_words
 from brickwork.representation.nearest import top_k
 
 TRAINED_FUNCTIONS = 8000  # what the recipe `demo` sees
@@ -35,7 +35,7 @@ class Corpus:
 
 def texts(num_queries: int, limit: int | None = None) -> tuple[list[str], list[str], list[dict[int, int]]]:
     """Documents, queries and judgements from the installed packages; documents that are equal count once."""
-    from brickwork.data.python_corpus import collect
+    from brickwork.data.sets.python_corpus import collect
 
     table = collect(limit).to_pydict()
     trained = set(table["module"][:TRAINED_FUNCTIONS])

@@ -36,7 +36,7 @@ def pairs(count: int) -> tuple[list[str], list[str]]:
 
 def run_ours(arm: str, steps: int) -> float:
     """Seconds per step after the first five."""
-    from brickwork.api import recipe
+    from brickwork.api.train import recipe
     from brickwork.core import registry
     from brickwork.core.config import override
     from brickwork.data.config import DataConfig

@@ -8,7 +8,7 @@ from PIL import Image
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.seeding import seed_everything
-from brickwork.data.scenes import scene_pairs
+from brickwork.data.generators.scenes import scene_pairs
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder

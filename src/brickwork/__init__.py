@@ -15,32 +15,32 @@ __version__ = "0.1.0"
 _WHERE = {
     "load": "brickwork.representation.kept",
     "Representation": "brickwork.representation.model",
-    "train": "brickwork.api",
-    "resume": "brickwork.api",
-    "evaluate": "brickwork.evaluating",
-    "generate": "brickwork.using",
-    "predict": "brickwork.using",
-    "inspect": "brickwork.using",
-    "build_index": "brickwork.indexing",
+    "train": "brickwork.api.train",
+    "resume": "brickwork.api.train",
+    "evaluate": "brickwork.api.evaluate",
+    "generate": "brickwork.api.predict",
+    "predict": "brickwork.api.predict",
+    "inspect": "brickwork.api.predict",
+    "build_index": "brickwork.api.index",
     "open_index": "brickwork.index.index",
-    "recipe": "brickwork.api",
+    "recipe": "brickwork.api.train",
     "override": "brickwork.core.config",
 }
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as exported
-    from brickwork.api import recipe as recipe
-    from brickwork.api import resume as resume
-    from brickwork.api import train as train
+    from brickwork.api.evaluate import evaluate as evaluate
+    from brickwork.api.index import build_index as build_index
+    from brickwork.api.predict import generate as generate
+    from brickwork.api.predict import inspect as inspect
+    from brickwork.api.predict import predict as predict
+    from brickwork.api.train import recipe as recipe
+    from brickwork.api.train import resume as resume
+    from brickwork.api.train import train as train
     from brickwork.core.config import override as override
-    from brickwork.evaluating import evaluate as evaluate
     from brickwork.index.index import open_index as open_index
-    from brickwork.indexing import build_index as build_index
     from brickwork.representation.kept import load as load
     from brickwork.representation.model import Representation as Representation
-    from brickwork.using import generate as generate
-    from brickwork.using import inspect as inspect
-    from brickwork.using import predict as predict
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Batch

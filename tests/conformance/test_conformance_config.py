@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
-from brickwork.data.toy_text import toy_pairs
+from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
 from brickwork.training.run import load_data, run_from_dict, run_to_dict
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import brickwork
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core import registry
-from brickwork.evaluation.claim_records import load_records, results_folder, stale
-from brickwork.evaluation.claims_table import update_block
+from brickwork.studies.records import load_records, results_folder, stale
+from brickwork.studies.table import update_block
 
 ROOT = Path(brickwork.__file__).parent
 PARTS = ("data", "encoders", "modules", "objectives", "representation")
@@ -79,7 +79,7 @@ def test_claims_table_is_generated(slug):
     if results_folder() is None:
         pytest.skip("not a checkout: no recorded results")
     assert not update_block(folder(slug) / "README.md", slug, check=True), (
-        "the table is not what the results say: run python -m brickwork.evaluation.claims_table"
+        "the table is not what the results say: run python -m brickwork.studies.table"
     )
 
 

@@ -177,7 +177,7 @@ def test_bf16_autocast(case):
 # systems, as most of the time goes into starting it and the compiler; the compiler forgets between two systems.
 COMPILED = """
 import json, sys, torch
-from brickwork import api
+from brickwork.api import train as api
 torch.set_num_threads(1)
 for slug in sys.argv[1:]:
     found = {"slug": slug}

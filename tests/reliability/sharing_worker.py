@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core import distributed
 from brickwork.core.config import override
 from brickwork.core.errors import BrickworkError, Interrupted

@@ -35,7 +35,8 @@ def main(folder: Path) -> dict:
     torch.set_num_threads(1)
     import artifacts
 
-    from brickwork import api, indexing
+    from brickwork.api import index as indexing
+    from brickwork.api import train as api
     from brickwork.core.config import override
     from brickwork.index.index import open_index
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import BrickworkWarning, DataError
-from brickwork.data.pictures import decode, read_pictures
-from brickwork.data.readers import ReadReport
+from brickwork.data.readers.files import ReadReport
+from brickwork.data.readers.images import decode, read_pictures
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.representation.model import Representation

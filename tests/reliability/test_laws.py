@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import ElasticAxes, nested_sizes

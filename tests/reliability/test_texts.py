@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from faults import in_child, mutate, mutate_json
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.config import override
 from brickwork.core.elastic import ElasticAxes

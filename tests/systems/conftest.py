@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brickwork.data.toy_text import toy_pairs
+from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import TextEncoderConfig
 

@@ -9,16 +9,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brickwork import api, evaluating
+from brickwork.api import evaluate as evaluating
+from brickwork.api import train as api
 from brickwork.core.config import ConfigError, from_dict
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import slice_batch
 from brickwork.data.config import DataConfig
-from brickwork.data.scenes import make_scenes
-from brickwork.evaluation.claims import Workbench
+from brickwork.data.generators.scenes import make_scenes
 from brickwork.evaluation.cross_modal import cross_modal_recall
-from brickwork.systems.align import arms, recipes
+from brickwork.studies.align import setups as arms
+from brickwork.studies.bench import Workbench
+from brickwork.systems.align import recipes
 from brickwork.systems.align.system import AlignConfig, build, load_data
 from brickwork.training.gradient_cache import cached_backward
 from brickwork.training.loop import fit

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 import brickwork
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
@@ -327,7 +327,7 @@ def test_options_without_effect_are_refused():
 def test_points_of_a_mixture_are_learnt_by_every_objective():
     """Half a second each; information of MIM is that of more than noise."""
     from brickwork.evaluation.codes import ksg_information
-    from brickwork.systems.cmim.toy import codes_of, fit_points, mixture
+    from brickwork.studies.cmim.toy import codes_of, fit_points, mixture
 
     points, _ = mixture(500, 0, dims=4)
     for kind in ("MIM", "A-MIM", "VAE", "AE"):

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 
 import brickwork
-from brickwork import api, using
+from brickwork.api import predict as using
+from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.data.config import DataConfig
-from brickwork.evaluation.ranks import RankPoint, recommended, usual_ranks, wilson
 from brickwork.systems.dylora.config import DyloraConfig
+from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
 from brickwork.systems.dylora.system import build, load_data
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit

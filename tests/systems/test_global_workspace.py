@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
+from brickwork.studies.many import ManyConfig, fit_many
 from brickwork.systems.global_workspace.align import r_squared
 from brickwork.systems.global_workspace.baselines import EncoderLayer
 from brickwork.systems.global_workspace.chain import is_exact, shift, turn
@@ -21,7 +22,6 @@ from brickwork.systems.global_workspace.config import (
 )
 from brickwork.systems.global_workspace.sums import DigitReader
 from brickwork.systems.global_workspace.system import restore
-from brickwork.training.many import ManyConfig, fit_many
 
 
 def built(recipe, **task):

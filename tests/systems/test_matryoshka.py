@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brickwork import api
+from brickwork.api import train as api
 from brickwork.core.config import from_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.core.seeding import seed_everything

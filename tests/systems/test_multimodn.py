@@ -13,19 +13,20 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 import brickwork
-from brickwork import api, using
+from brickwork.api import predict as using
+from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.config import DataConfig, MissingConfig, TableConfig
-from brickwork.data.missingness import delete
-from brickwork.data.multimodal_sets import TOY_LAYOUT, multimodal_task, toy_columns
-from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SimplexHead
 from brickwork.representation.kept import save_system
 from brickwork.systems.multimodn.answers import importance
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.missingness import delete
+from brickwork.systems.multimodn.sets import TOY_LAYOUT, multimodal_task, toy_columns
 from brickwork.systems.multimodn.system import build
 
 AUTHORS = json.loads((Path(__file__).parents[1] / "golden" / "multimodn-authors.json").read_text())
@@ -147,7 +148,7 @@ def authors_system(data: TaskData):
 
 def test_sigmoid_loss_has_a_floor():
     """Of two classes log(1 + 1/e) = 0.3133 (sheet, gotcha 3)."""
-    from brickwork.objectives.multitask import step_losses
+    from brickwork.systems.multimodn.objective import step_losses
 
     sure = torch.tensor([[[-60.0, 60.0]]])
     found = step_losses(sure, torch.tensor([1]), torch.ones(1, 1, dtype=torch.bool), outputs_are="sigmoid")
@@ -155,7 +156,7 @@ def test_sigmoid_loss_has_a_floor():
 
 
 def test_unknown_labels_and_skipped_rows_add_nothing():
-    from brickwork.objectives.multitask import step_losses
+    from brickwork.systems.multimodn.objective import step_losses
 
     outputs, taken = torch.randn(2, 4, 3), torch.tensor([[True] * 4, [True, False, True, True]])
     label = torch.tensor([0, 1, -1, 2])
@@ -385,7 +386,7 @@ def test_the_user_s_columns_and_typed_examples_give_the_same(toy):
     rows = multimodal_task(DataConfig(source="toy_ward"), 0)
     raw = toy_columns(600, 0)
     answers = system.predict(raw)
-    from brickwork.data.typed_tables import typed_examples
+    from brickwork.systems.multimodn.tables import typed_examples
 
     typed = system.predict(typed_examples(TOY_LAYOUT, raw).columns)
     np.testing.assert_allclose(answers["days"], typed["days"])

@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from brickwork.core.errors import BrickworkWarning
-from brickwork.data.multimodal_sets import toy_columns
 from brickwork.systems.multimodn import MultiModNClassifier, MultiModNRegressor
+from brickwork.systems.multimodn.sets import toy_columns
 
 # Checks of scikit-learn that do not apply, with the reason. Nothing else may be here.
 NOT_APPLICABLE = {"check_array_api_input": "skips itself where SCIPY_ARRAY_API is not set"}

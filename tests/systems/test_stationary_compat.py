@@ -10,14 +10,16 @@ import torch
 import torch.nn.functional as F
 
 import brickwork
-from brickwork import api, evaluating, indexing
+from brickwork.api import evaluate as evaluating
+from brickwork.api import index as indexing
+from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.data.types import Document
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.index.build import build_index
 from brickwork.index.index import open_index
 from brickwork.modules.simplex import SlotRegistry
-from brickwork.objectives.compatibility import higher_order
+from brickwork.systems.stationary_compat.objective import higher_order
 from brickwork.systems.stationary_compat.system import StationaryCompatConfig, build
 from brickwork.training.run import run_to_dict
 

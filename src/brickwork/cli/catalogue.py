@@ -61,7 +61,7 @@ def list_systems(
 
 def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """One system: the chain of its parts, recipes, claims with verdicts, citation."""
-    from brickwork import api
+    from brickwork.api import train as api
     from brickwork.core import registry
 
     card = registry.card(slug)
@@ -98,13 +98,13 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
 def entry(slug: str) -> dict[str, Any]:
     """A system as ``brickwork list --json`` shows it."""
     from brickwork.core import registry
-    from brickwork.evaluation.claim_records import load_verdicts
+    from brickwork.studies.records import claims_of, load_verdicts
 
     card = registry.card(slug)
     verdicts = load_verdicts(slug)
     claims = [
         {"id": c.id, "statement": c.statement, "paper": c.paper, "verdicts": verdicts.get(c.id, {})}
-        for c in registry.load(slug, "claims").CLAIMS
+        for c in claims_of(slug)
     ]
     return {
         "slug": card.slug,

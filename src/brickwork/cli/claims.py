@@ -47,7 +47,7 @@ def claims(
 ) -> None:
     """Run a system's claims: both arms on equal budgets, an effect with its interval, a verdict."""
     from brickwork.core.files import write_json
-    from brickwork.evaluation.claim_records import run_claims
+    from brickwork.studies.records import run_claims
 
     to_stdout = json_file is not None and str(json_file) == "-"
 

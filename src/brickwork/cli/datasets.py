@@ -9,7 +9,7 @@ from brickwork.cli import output
 from brickwork.cli.options import AsJson, Quiet, add
 
 if TYPE_CHECKING:
-    from brickwork.data.sources import Source
+    from brickwork.data.sets.sources import Source
 
 _EXAMPLE_ROWS = 100
 
@@ -25,7 +25,7 @@ def data(
     quiet: Quiet = False,
 ) -> None:
     """The known data sets: what they are, licence, where, present or not."""
-    from brickwork.data.sources import catalogue, source
+    from brickwork.data.sets.sources import catalogue, source
 
     if name is not None:
         with output.results_only(as_json):

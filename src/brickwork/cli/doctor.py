@@ -38,7 +38,7 @@ def examine(budget_seconds: float = _BUDGET_SECONDS) -> dict[str, Any]:
 
     import brickwork
     from brickwork.core import hardware
-    from brickwork.data.sources import catalogue
+    from brickwork.data.sets.sources import catalogue
 
     sets = {source.name: source.is_present() for source in catalogue()}
     return {

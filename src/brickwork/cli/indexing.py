@@ -134,7 +134,7 @@ def _build(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from brickwork import indexing
+    from brickwork.api import index as indexing
 
     with output.results_only(as_json):
         made = indexing.build_index(
@@ -169,7 +169,7 @@ def _update(
 ) -> None:
     from dataclasses import asdict
 
-    from brickwork import indexing
+    from brickwork.api import index as indexing
 
     with output.results_only(as_json):
         made, report = indexing.update_index(
@@ -184,7 +184,7 @@ def _update(
 
 
 def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
-    from brickwork import indexing
+    from brickwork.api import index as indexing
 
     with output.results_only(as_json):
         index, replaced = indexing.replace_model(model, folder)
@@ -353,7 +353,7 @@ def search(
 
 def _with_picture(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
     """The query of a picture file, in the shape that the model of the index takes."""
-    from brickwork.data.pictures import read_pictures
+    from brickwork.data.readers.images import read_pictures
     from brickwork.index.encoding import Query, image_shape
 
     shape = image_shape(opened.representation)

@@ -81,7 +81,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a model on the held-out part of your data, at every size, beside BM25 and TF-IDF."""
-    from brickwork import evaluating
+    from brickwork.api import evaluate as evaluating
 
     if against:
         if dims or layers:
@@ -128,7 +128,7 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Turn documents into vectors on disk; a second call goes on where the first was stopped."""
-    from brickwork import indexing
+    from brickwork.api import index as indexing
 
     with output.results_only(as_json):
         made = indexing.encode_file(
@@ -162,7 +162,7 @@ def export(
 ) -> None:
     """Write a model for other tools, whole or cut to a size."""
     if to is ExportFormat.peft:
-        from brickwork import using
+        from brickwork.api import predict as using
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")

@@ -74,7 +74,7 @@ def sizes(text: str | None, option: str) -> list[int] | None:
 
 def told_columns(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
     """:func:`column_names`, after saying which columns of the documents are taken for what."""
-    from brickwork import indexing
+    from brickwork.api import index as indexing
     from brickwork.cli import output
 
     chosen = column_names(columns)

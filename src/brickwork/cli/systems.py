@@ -56,7 +56,7 @@ def classify(
     quiet: Quiet = False,
 ) -> None:
     """Sort pictures by names that the model was not trained on, with a model of pictures and texts."""
-    from brickwork import using
+    from brickwork.api import predict as using
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     with output.results_only(as_json):
@@ -77,7 +77,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """What a trained system says of each row of a file."""
-    from brickwork import using
+    from brickwork.api import predict as using
 
     with output.results_only(as_json):
         answers = using.predict(model, data, out, columns=column_names(columns), limit=limit, rank=rank)
@@ -124,7 +124,7 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """Continue texts with a trained language model."""
-    from brickwork import using
+    from brickwork.api import predict as using
 
     with output.results_only(as_json):
         texts = using.generate(
@@ -149,7 +149,7 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Write a page of what each module does: use by domain, gates over time, load."""
-    from brickwork import using
+    from brickwork.api import predict as using
 
     page = using.inspect(run, data, out, limit=limit)
     print(page)

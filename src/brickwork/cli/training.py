@@ -15,7 +15,7 @@ from brickwork.cli.options import AsJson, Columns, Quiet, Slug, add, column_sett
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from brickwork.api import TrainSummary
+    from brickwork.api.train import TrainSummary
     from brickwork.training.progress import Progress
 
 
@@ -87,7 +87,7 @@ def train(
     """Train a system on your data and leave a run folder: model, metrics, report."""
     from dataclasses import replace
 
-    from brickwork import api
+    from brickwork.api import train as api
     from brickwork.core.config import override
 
     run = api.recipe(slug, recipe)
@@ -137,7 +137,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a stopped training from its newest good checkpoint."""
-    from brickwork import api
+    from brickwork.api import train as api
 
     with output.results_only(as_json):
         summary = api.resume(
@@ -159,7 +159,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """The main job on the documentation of your Python packages: train, measure, index, search."""
-    from brickwork.demo import run_demo
+    from brickwork.api.demo import run_demo
 
     shown = output.console()
     shown.quiet = quiet

@@ -50,6 +50,6 @@ def card(slug: str) -> SystemCard:
     return importlib.import_module(_folder(slug)).CARD
 
 
-def load(slug: str, part: Literal["system", "recipes", "claims"]) -> ModuleType:
+def load(slug: str, part: Literal["system", "recipes"]) -> ModuleType:
     """One of a system's modules, imported now."""
     return importlib.import_module(f"{_folder(slug)}.{part}")

@@ -57,7 +57,7 @@ class MissingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionFilter:
-    """Rules for the texts of pictures (:mod:`brickwork.data.caption_filters`); the limits are those of ALIGN.
+    """Rules for the texts of pictures (:mod:`brickwork.systems.align.caption_filters`); the limits are those of ALIGN.
 
     ``rare_below``: a word (or pair of neighbouring words, with ``ngrams`` 2) that occurs fewer times
     in the corpus is rare; 0 keeps all. The paper keeps the 100 million most frequent uni- and bigrams of 1.8 billion

@@ -8,13 +8,13 @@ import numpy as np
 from brickwork.core.config import from_dict, override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import splits
-from brickwork.data.caption_filters import filter_captions
-from brickwork.data.captions import Captioned, fingerprint, read_captions
 from brickwork.data.config import DataConfig
-from brickwork.data.pictures import DEFAULT_SIDE, decode
-from brickwork.data.scenes import Noise, scene_pairs
-from brickwork.data.sources import locate
+from brickwork.data.generators.scenes import Noise, scene_pairs
+from brickwork.data.readers.captions import Captioned, fingerprint, read_captions
+from brickwork.data.readers.images import DEFAULT_SIDE, decode
+from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
+from brickwork.systems.align.caption_filters import filter_captions
 
 _SCENES = 4000
 _HELD_OUT_SCENES = 500

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from brickwork.core.errors import DataError
-from brickwork.data.columns import match
 from brickwork.data.config import ColumnNames
-from brickwork.data.domains import read_npz
 from brickwork.data.load import read_documents
-from brickwork.data.readers import ReadReport, column_names, rows
-from brickwork.data.table_cells import located
+from brickwork.data.readers.cells import located
+from brickwork.data.readers.columns import match
+from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.systems.global_workspace.domains import read_npz
 
 Reads = Literal["texts", "images", "columns"]
 

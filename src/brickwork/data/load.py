@@ -6,17 +6,9 @@ from pathlib import Path
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
-from brickwork.data.columns import document_columns
 from brickwork.data.config import ColumnNames, DataConfig
-from brickwork.data.folders import MARKUP, PLAIN, all_passages
-from brickwork.data.images import PARTS as IMAGE_SETS
-from brickwork.data.images import image_task
-from brickwork.data.known import TASKS
-from brickwork.data.multimodal_sets import SETS as MULTIMODAL_SETS
-from brickwork.data.multimodal_sets import multimodal_task
-from brickwork.data.pairs import plain_pairs
-from brickwork.data.picture_classes import is_picture_folder, picture_task
-from brickwork.data.readers import (
+from brickwork.data.readers.columns import document_columns
+from brickwork.data.readers.files import (
     ReadReport,
     column_names,
     plain_columns,
@@ -25,9 +17,17 @@ from brickwork.data.readers import (
     table_kind,
     text_value,
 )
-from brickwork.data.sources import catalogue
-from brickwork.data.tables import plain_task, table_task
+from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
+from brickwork.data.readers.image_classes import is_picture_folder, picture_task
+from brickwork.data.readers.pairs import plain_pairs
+from brickwork.data.readers.tables import plain_task, table_task
+from brickwork.data.sets.images import PARTS as IMAGE_SETS
+from brickwork.data.sets.images import image_task
+from brickwork.data.sets.sources import catalogue
+from brickwork.data.sets.texts import TASKS
 from brickwork.data.types import Document, TaskData
+from brickwork.systems.multimodn.sets import SETS as MULTIMODAL_SETS
+from brickwork.systems.multimodn.sets import multimodal_task
 
 
 def load_task(config: DataConfig, seed: int) -> TaskData:
@@ -166,7 +166,7 @@ def _told(found: Iterator[Document], path: Path, report: ReadReport) -> Iterator
 def _known_documents(name: str, limit: int | None) -> Iterator[Document]:
     """The documents that a known set is searched for, or its texts."""
     if name == "python":
-        from brickwork.data.python_corpus import documents
+        from brickwork.data.sets.python_corpus import documents
 
         yield from documents(limit)
         return

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from brickwork.data.table_layout import TableLayout
+from brickwork.systems.multimodn.layout import TableLayout
 
 Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "multitask", "sums", "domains", "inputs"]
 Modality = Literal["text", "image", "image-text", "table", "numbers", "molecule"]

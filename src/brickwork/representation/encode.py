@@ -101,7 +101,7 @@ def check_inputs(encoder: nn.Module, texts: Sequence[Any]) -> None:
     Raises:
         DataError: with the first wrong row.
     """
-    from brickwork.data.smiles import check_smiles, reads_smiles
+    from brickwork.systems.cmim.smiles import check_smiles, reads_smiles
 
     check_texts(texts)
     tokenizer: Any = getattr(encoder, "tokenizer", None)

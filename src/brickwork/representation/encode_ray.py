@@ -34,7 +34,7 @@ from brickwork.core.errors import (
 )
 from brickwork.core.files import FolderLock, remove_leftovers, write_json
 from brickwork.data.config import ColumnNames
-from brickwork.data.readers import ReadReport
+from brickwork.data.readers.files import ReadReport
 from brickwork.representation.export_parquet import (
     FORMAT_VERSION,
     MANIFEST,

@@ -17,9 +17,9 @@ from typing import Any
 
 from brickwork.core import errors
 from brickwork.core.errors import BrickworkError, DataError
-from brickwork.data.columns import document_columns
 from brickwork.data.config import ColumnNames
-from brickwork.data.readers import MAX_TEXT, ReadReport, column_names, text_value
+from brickwork.data.readers.columns import document_columns
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, text_value
 from brickwork.data.types import Document
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)

@@ -12,7 +12,7 @@ from typing import Any
 
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, ResourceError
 from brickwork.core.files import os_errors, sha256_file
-from brickwork.data.readers import ReadReport
+from brickwork.data.readers.files import ReadReport
 from brickwork.representation.export_parquet import MANIFEST, document_text, documents_digest, write_shard
 from brickwork.representation.inference import Precision
 from brickwork.representation.parts import Part, read_part, told_errors

@@ -86,7 +86,7 @@ class Served:
             ConfigError: the model encodes no pictures.
             DataError: no base64, no picture, a damaged one, or one of too many pixels.
         """
-        from brickwork.data.pictures import decode
+        from brickwork.data.readers.images import decode
         from brickwork.index.encoding import image_shape
 
         shape = image_shape(self.representation)

@@ -6,7 +6,7 @@ import pytest
 from brickwork.cli import catalogue
 from brickwork.core import registry
 from brickwork.core.registry import SystemCard
-from brickwork.evaluation import claim_records
+from brickwork.studies import records as claim_records
 
 VERDICT = {
     "verdict": "supported",

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from brickwork import evaluating
+from brickwork.api import evaluate as evaluating
 from brickwork.core import distributed, errors
 
 

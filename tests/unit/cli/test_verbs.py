@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import brickwork.demo as demo_module
-import brickwork.evaluation.claim_records as claim_records
-from brickwork import api, evaluating, indexing
+import brickwork.api.demo as demo_module
+import brickwork.studies.records as claim_records
+from brickwork.api import evaluate as evaluating
+from brickwork.api import index as indexing
+from brickwork.api import train as api
 from brickwork.cli import training
 from brickwork.core.errors import ConfigError
 from brickwork.index import index as index_module

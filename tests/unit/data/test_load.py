@@ -15,7 +15,7 @@ from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.config import ColumnNames, DataConfig
 from brickwork.data.load import load_task, read_documents
-from brickwork.data.readers import ReadReport
+from brickwork.data.readers.files import ReadReport
 from brickwork.data.splits import normalised
 
 

@@ -8,7 +8,7 @@ import torch
 
 import brickwork
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.data.scenes import scene_pairs
+from brickwork.data.generators.scenes import scene_pairs
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder, collate_image_text

@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
-from brickwork.evaluation import controls, probes
+from brickwork.evaluation import probes
+from brickwork.studies.matryoshka import controls
 
 
 @pytest.fixture

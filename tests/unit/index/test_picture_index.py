@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from brickwork import indexing, using
+from brickwork.api import index as indexing
+from brickwork.api import predict as using
 from brickwork.cli.main import app
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.data import captions
-from brickwork.data.pictures import decode, read_pictures
+from brickwork.data.readers import captions
+from brickwork.data.readers.images import decode, read_pictures
 from brickwork.index import segments, store
 from brickwork.index.encoding import Query
 from brickwork.index.index import open_index

@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError, ResourceError
 from brickwork.data.config import ColumnNames
 from brickwork.data.load import read_documents
-from brickwork.data.readers import ReadReport
+from brickwork.data.readers.files import ReadReport
 from brickwork.representation import parts as parts_module
 from brickwork.representation.export_parquet import MANIFEST
 from brickwork.representation.parts import parts_of, raise_told, read_part, table_files

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brickwork import indexing
+from brickwork.api import index as indexing
 from brickwork.index.encoding import Query
 from brickwork.index.index import open_index
 from brickwork.service.config import ServiceConfig

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brickwork import indexing
-from brickwork.data import pictures as picture_files
-from brickwork.data.pictures import read_pictures
+from brickwork.api import index as indexing
+from brickwork.data.readers import images as picture_files
+from brickwork.data.readers.images import read_pictures
 from brickwork.index.encoding import Query
 from brickwork.index.index import open_index
 from picture_model import tiny_picture_model, write_pictures

@@ -9,10 +9,8 @@ import numpy as np
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.config import DataConfig
-from brickwork.data.images import PARTS as IMAGE_SETS
-from brickwork.data.images import image_task, own_images
-from brickwork.data.smiles import END, START, smiles_task, smiles_tokenizer
-from brickwork.data.smiles import check_smiles as check_smiles
+from brickwork.data.sets.images import PARTS as IMAGE_SETS
+from brickwork.data.sets.images import image_task, own_images
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -20,7 +18,9 @@ from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import TextEncoder
 from brickwork.modules.image_decoder import ImageDecoder, ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoder, SequenceDecoderConfig
-from brickwork.objectives.mim import parse_objective
+from brickwork.systems.cmim.objective import parse_objective
+from brickwork.systems.cmim.smiles import END, START, smiles_task, smiles_tokenizer
+from brickwork.systems.cmim.smiles import check_smiles as check_smiles
 
 _CONTRASTIVE = {"self", "info_nce", "info_nce_views"}
 _LATENT_DIM = 64
@@ -33,7 +33,7 @@ class CmimConfig:
     """How to build a :class:`~brickwork.systems.cmim.system.CmimSystem`.
 
     ``objective``: a sum of ``ae``, ``vae``, ``mim``, ``cmim`` and the terms ``nll``, ``log_q``, ``log_prior``, ``self``,
-    ``info_nce``, ``info_nce_views`` (:mod:`brickwork.objectives.mim`), such as ``mim + 2*self``. ``encoder``, ``decoder``:
+    ``info_nce``, ``info_nce_views`` (see ``objective.py``), such as ``mim + 2*self``. ``encoder``, ``decoder``:
     for images (``ImageEncoderConfig`` and ``ImageDecoderConfig``) or for molecules (``TextEncoderConfig`` from scratch and
     ``SequenceDecoderConfig``). The numbers of a code are ``encoder.embedding_dim``, of molecules ``encoder.projection``
     (None: 64); the encoder gives twice as many. ``temperature``: τ of ``self``, ``info_nce`` and ``info_nce_views``, None =

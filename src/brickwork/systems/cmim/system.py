@@ -35,19 +35,19 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.augment import random_shift
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.image import ImageEncoder, collate_images
 from brickwork.encoders.text import TextEncoder, collate_text
 from brickwork.modules.image_decoder import ImageDecoder
 from brickwork.modules.latent import Gaussian, posterior, spread
 from brickwork.modules.sequence_decoder import SequenceDecoder
-from brickwork.objectives import mim
 from brickwork.objectives.contrastive import info_nce, self_contrastive
 from brickwork.objectives.nested import nested_prefixes
 from brickwork.representation.inference import for_inference
 from brickwork.representation.model import Representation
 from brickwork.systems.cmim import building, verbs
+from brickwork.systems.cmim import objective as mim
+from brickwork.systems.cmim.augment import random_shift
 from brickwork.systems.cmim.building import CmimConfig
 from brickwork.systems.cmim.building import load_data as load_data
 

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brickwork.data.smiles import PAD, UNKNOWN, problem_of
 from brickwork.data.types import Examples
 from brickwork.encoders.text import TextEncoder
 from brickwork.evaluation.codes import effective_rank, leave_one_out_accuracy, mean_cosine
 from brickwork.modules.image_decoder import ImageDecoder
 from brickwork.modules.sequence_decoder import SequenceDecoder
-from brickwork.objectives.mim import expected_log_posterior, expected_log_prior
 from brickwork.representation.inference import for_inference
+from brickwork.systems.cmim.objective import expected_log_posterior, expected_log_prior
+from brickwork.systems.cmim.smiles import PAD, UNKNOWN, problem_of
 
 if TYPE_CHECKING:
     from brickwork.systems.cmim.system import CmimSystem

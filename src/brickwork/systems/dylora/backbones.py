@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import generator_for
-from brickwork.data.images import load_images
+from brickwork.data.sets.images import load_images
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import MINILM_HUB_ID, load_published_encoder
 from brickwork.encoders.config import ImageEncoderConfig

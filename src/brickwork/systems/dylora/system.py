@@ -38,13 +38,13 @@ from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.image import ImageEncoder, collate_images
 from brickwork.encoders.text import TextEncoder, collate_text
-from brickwork.evaluation.ranks import RankPoint, rank_curve, recommended, usual_ranks
 from brickwork.modules.adapters import inject_lora
 from brickwork.modules.heads import classifier, linear_weights
 from brickwork.objectives.classification import cross_entropy
 from brickwork.representation.export_peft import export_peft
 from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
 from brickwork.systems.dylora.config import DyloraConfig
+from brickwork.systems.dylora.ranks import RankPoint, rank_curve, recommended, usual_ranks
 from brickwork.systems.dylora.tasks import load_data
 
 __all__ = ["Config", "DyloraSystem", "build", "load_data", "restore"]

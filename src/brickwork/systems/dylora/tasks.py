@@ -6,7 +6,7 @@ import numpy as np
 
 from brickwork.data.config import DataConfig
 from brickwork.data.load import load_task
-from brickwork.data.sentence_tasks import SENTENCE_TASKS, sentence_task
+from brickwork.data.sets.sentence_tasks import SENTENCE_TASKS, sentence_task
 from brickwork.data.types import Examples, TaskData
 
 TURNED = "digits-turned"

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
-from brickwork.data.domains import Layout, domain_array
 from brickwork.data.types import Examples
-from brickwork.modules.workspace import (
+from brickwork.objectives.contrastive import LearnedTemperature
+from brickwork.representation.nearest import top_k
+from brickwork.systems.global_workspace.domains import Layout, domain_array
+from brickwork.systems.global_workspace.modules import (
     DomainWorkspace,
     QueryAttention,
     equal_weights,
@@ -21,9 +23,14 @@ from brickwork.modules.workspace import (
     random_weights,
     single_weights,
 )
-from brickwork.objectives.alignment import broadcast, contrastive, cycle, demi_cycle, mean_of, translation
-from brickwork.objectives.contrastive import LearnedTemperature
-from brickwork.representation.nearest import top_k
+from brickwork.systems.global_workspace.objective import (
+    broadcast,
+    contrastive,
+    cycle,
+    demi_cycle,
+    mean_of,
+    translation,
+)
 
 
 class Scaling(nn.Module):

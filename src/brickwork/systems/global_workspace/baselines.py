@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.arithmetic import NUM_VALUES
+from brickwork.systems.global_workspace.arithmetic import NUM_VALUES
 from brickwork.systems.global_workspace.sums import DigitReader, SumsSystem, one_hot
 
 

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.types import Batch, LossOutput, Trace
-from brickwork.data.arithmetic import NUM_VALUES
 from brickwork.data.types import Examples
-from brickwork.modules.workspace import (
+from brickwork.systems.global_workspace.arithmetic import NUM_VALUES
+from brickwork.systems.global_workspace.modules import (
     Cell,
     ChainRun,
     GateController,

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import DataError
 from brickwork.core.types import Batch
-from brickwork.data.arithmetic import NUM_VALUES
 from brickwork.data.types import Examples
-from brickwork.modules.workspace import perceptron
+from brickwork.systems.global_workspace.arithmetic import NUM_VALUES
+from brickwork.systems.global_workspace.modules import perceptron
 
 _CHUNK = 2000
 

@@ -37,11 +37,10 @@ import numpy as np
 import torch
 
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.data.arithmetic import addition_task
 from brickwork.data.config import DataConfig
-from brickwork.data.domains import domain_task
 from brickwork.data.types import TaskData
 from brickwork.systems.global_workspace.align import AlignmentSystem
+from brickwork.systems.global_workspace.arithmetic import addition_task
 from brickwork.systems.global_workspace.baselines import BaselineSystem
 from brickwork.systems.global_workspace.chain import AdditionSystem
 from brickwork.systems.global_workspace.config import (
@@ -51,6 +50,7 @@ from brickwork.systems.global_workspace.config import (
     ChainConfig,
     GlobalWorkspaceConfig,
 )
+from brickwork.systems.global_workspace.domains import domain_task
 
 Config = GlobalWorkspaceConfig
 System = AdditionSystem | AlignmentSystem | BaselineSystem
@@ -58,7 +58,7 @@ _KINDS: dict[str, Any] = {"chain": AdditionSystem, "align": AlignmentSystem, "ba
 
 
 def load_data(config: DataConfig, seed: int) -> TaskData:
-    """``addition…`` as in :mod:`brickwork.data.arithmetic`; ``digit-halves`` or a file as in :mod:`brickwork.data.domains`.
+    """``addition…`` as in :mod:`brickwork.systems.global_workspace.arithmetic`; ``digit-halves`` or a file as in ``domains.py``.
 
     Raises:
         DataError: the source cannot be read; says what is wrong.

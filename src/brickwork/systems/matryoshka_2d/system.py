@@ -42,16 +42,16 @@ from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.text import TextEncoder, collate_text, encode_columns
-from brickwork.objectives.depth_width import (
+from brickwork.objectives.nested import nested_prefixes
+from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
+from brickwork.representation.model import Representation
+from brickwork.systems.matryoshka_2d.objective import (
     DepthWidthPlan,
     LayerWeighting,
     Variant,
     depth_width_loss,
     plan_step,
 )
-from brickwork.objectives.nested import nested_prefixes
-from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
-from brickwork.representation.model import Representation
 
 _COLUMNS = ("anchor", "positive", "negative")
 

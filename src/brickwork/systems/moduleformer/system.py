@@ -40,7 +40,7 @@ from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, RouterOutput, Trace
 from brickwork.data.config import DataConfig
-from brickwork.data.language import text_task
+from brickwork.data.sets.language import text_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.tokenization import (
     load_tokenizer,

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 
 from brickwork.core.types import Trace
-from brickwork.data.missingness import delete, is_present
-from brickwork.data.table_layout import TableLayout, TargetLayout
 from brickwork.data.types import Examples
-from brickwork.modules.fusion import contributions
+from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
+from brickwork.systems.multimodn.missingness import delete, is_present
+from brickwork.systems.multimodn.modules import contributions
 
 Stages = Mapping[str, np.ndarray]
 """By target, (steps, rows, classes) probabilities or (steps, rows, 1) numbers."""

@@ -21,8 +21,6 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import rng_state, seed_everything, set_rng_state
-from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
-from brickwork.data.typed_tables import multitask, typed_examples
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.answers import importance, moves, path, unit_of
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
@@ -35,6 +33,8 @@ from brickwork.systems.multimodn.inputs import (
     named_examples,
     named_modalities,
 )
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.tables import multitask, typed_examples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -213,7 +213,7 @@ class _MultiModN(BaseEstimator):
 
     def plot_contributions(self, X: Any, target: str | None = None) -> "Figure":
         """A picture of :meth:`contributions`: of one row a waterfall, of more a dot a row. ``figure.savefig(path)``."""
-        from brickwork.inspection.contributions import contribution_figure
+        from brickwork.systems.multimodn.contributions import contribution_figure
 
         moved = self.contributions(X, target)
         layout = self._target(target)

@@ -8,10 +8,10 @@ import numpy as np
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
-from brickwork.data.table_guesses import chosen_groups, column_kind, guess_groups, layout_of
-from brickwork.data.table_layout import ModalityLayout, TableLayout
-from brickwork.data.typed_tables import nothing, typed_examples
 from brickwork.data.types import Examples
+from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups, layout_of
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
+from brickwork.systems.multimodn.tables import nothing, typed_examples
 
 Groups = Mapping[str, Sequence[str | int]] | None
 

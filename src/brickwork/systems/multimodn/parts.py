@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.data.table_layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.tabular import SeriesEncoder, TabularEncoder, column_statistics, from_architecture
-from brickwork.modules.fusion import ParallelFusion, StateChain, perceptron
 from brickwork.modules.heads import classifier
 from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, perceptron
 
 Encoder = TabularEncoder | SeriesEncoder | ImageEncoder
 

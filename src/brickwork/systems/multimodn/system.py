@@ -35,17 +35,17 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.config import DataConfig
 from brickwork.data.load import load_task
-from brickwork.data.missingness import warn_of_dependence
-from brickwork.data.multimodal_sets import SETS
-from brickwork.data.table_layout import TableLayout, TargetLayout
-from brickwork.data.typed_tables import multitask_table, typed_examples
 from brickwork.data.types import Examples, TaskData
 from brickwork.evaluation.classification import scores_by_task
-from brickwork.modules.fusion import ParallelFusion, StateChain, drop_modalities
-from brickwork.objectives.multitask import class_probabilities, step_losses
 from brickwork.systems.multimodn.answers import answers, moves, traces
 from brickwork.systems.multimodn.config import MultiModNConfig
+from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
+from brickwork.systems.multimodn.missingness import warn_of_dependence
+from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities
+from brickwork.systems.multimodn.objective import class_probabilities, step_losses
 from brickwork.systems.multimodn.parts import ModalityReader, fusion_parts, target_scales, target_tensors
+from brickwork.systems.multimodn.sets import SETS
+from brickwork.systems.multimodn.tables import multitask_table, typed_examples
 
 Config = MultiModNConfig
 _BATCH = 1024  # rows of a batch when nothing is learnt
@@ -210,7 +210,7 @@ class MultiModNSystem(nn.Module):
 def build(config: MultiModNConfig, data: TaskData, assets: Path | None = None) -> MultiModNSystem:
     """The untrained system for ``data``, with the statistics of its training part.
 
-    Warns where a modality's absence depends on a target: see :mod:`brickwork.data.missingness`.
+    Warns where a modality's absence depends on a target: see :mod:`brickwork.systems.multimodn.missingness`.
 
     Raises:
         DataError: the data has no modalities.

@@ -49,10 +49,10 @@ from brickwork.encoders.image import ImageEncoder, collate_images
 from brickwork.encoders.text import TextEncoder, collate_text, join_tokens
 from brickwork.modules.simplex import End, SimplexHead, SlotRegistry
 from brickwork.objectives.classification import cross_entropy
-from brickwork.objectives.compatibility import Mask, higher_order
 from brickwork.objectives.nested import nested_prefixes
 from brickwork.representation.model import Representation
-from brickwork.systems.stationary_compat import history
+from brickwork.systems.stationary_compat import ancestors as history
+from brickwork.systems.stationary_compat.objective import Mask, higher_order
 
 Encoder = TextEncoder | ImageEncoder
 

@@ -1,0 +1,113 @@
+"""How good a model is on held-out data: the verb ``evaluate``, and the compatibility matrix of several models.
+
+import brickwork
+brickwork.evaluate("runs/docs", "docs/", dims=[48, 384])["retrieval"]
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.api.train import describe, read_run
+from brickwork.core import registry
+from brickwork.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.data.config import ColumnNames, DataConfig
+    from brickwork.representation.model import Representation
+
+
+def evaluate(
+    model: "Path | str | Representation",
+    data: Path | str,
+    *,
+    dims: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    baselines: bool = True,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Quality and cost at every size on the held-out part of ``data``, as plain JSON values; the own numbers of a
+    system that was kept whole.
+
+    ``data`` is a path or a known set. A run folder says how it is read and split: its columns, targets, limit and seed
+    are those of the training unless given here, so that the test part of the same data is the same.
+
+    Raises:
+        ArtifactError: the model cannot be loaded.
+        DataError: the data cannot be read as the run reads its own.
+    """
+    from brickwork.data.load import load_task
+    from brickwork.evaluation.measure import baseline_scores
+    from brickwork.evaluation.measure import measure as measure_all
+    from brickwork.representation.kept import load
+    from brickwork.representation.model import as_representation
+    from brickwork.training.run import load_data
+
+    found: Any = load(model) if isinstance(model, str | Path) else model
+    config, seed = _as_trained(model, data, columns, limit, seed)
+    slug = getattr(found, "slug", None) or found.lineage.get("system")
+    task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
+    if hasattr(found, "evaluate"):
+        return {"data": describe(task), "retrieval": [], "scores": dict(found.evaluate(task.test))}
+    representation = as_representation(found)
+    summary = measure_all(representation, task, dims, layers, progress=progress).summary()
+    if baselines:
+        for entry in summary["retrieval"]:
+            scores = baseline_scores(task.retrieval[entry["name"]])
+            entry["baselines"] = {
+                name: {metric: statistics.fmean(values) for metric, values in metrics.items()}
+                for name, metrics in scores.items()
+            }
+    return {"data": describe(task), **summary}
+
+
+def compatibility(
+    models: "Sequence[Path | str | Representation]",
+    data: Path | str,
+    *,
+    search: str = "identification",
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """Whether newer models can search what older ones have indexed: the compatibility matrix of ``models``, oldest first.
+
+    Any encoders whose vectors have one length can be compared, on the held-out part of ``data`` (pairs, or inputs
+    with labels; read and split as by the newest). ``search``, with labels: ``identification`` or ``nearest neighbour``.
+
+    Raises:
+        ConfigError: fewer than two models, vectors of other lengths, or an unknown ``search``.
+        DataError: the data has neither queries nor labels.
+    """
+    from brickwork.data.load import load_task
+    from brickwork.evaluation.compatibility import SEARCHES, measure_compatibility
+    from brickwork.representation.model import as_representation
+
+    if search not in SEARCHES:
+        raise ConfigError(f"search={search!r} is unknown; choose one of {', '.join(SEARCHES)}")
+    task = load_task(*_as_trained(models[-1] if models else None, data, columns, limit, seed))
+    loaded = [as_representation(model) for model in models]
+    names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
+    found = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
+    return {"data": describe(task), "matrices": [matrix.summary() for matrix in found]}
+
+
+def _as_trained(
+    model: Any, data: Path | str, columns: "ColumnNames | None", limit: int | None, seed: int | None
+) -> "tuple[DataConfig, int]":
+    """How the run of ``model`` reads and splits its data, where it has one, for ``data`` and with what was chosen."""
+    from brickwork.data.config import DataConfig
+    from brickwork.representation.folder import MANIFEST
+
+    config, own_seed = DataConfig(source=str(data)), 0
+    # Models of other tools have a config.json too, and ours from the hub have none.
+    if isinstance(model, str | Path) and all((Path(model) / n).is_file() for n in (MANIFEST, "config.json")):
+        run = read_run(model, data)
+        config, own_seed = run.data, run.seed
+    config = replace(config, limit=limit or config.limit, columns=columns or config.columns)
+    return config, own_seed if seed is None else seed

@@ -1,0 +1,165 @@
+"""Documents as vectors, on disk or in an index: the verbs ``encode``, ``index`` and ``update``.
+
+import brickwork
+brickwork.build_index("runs/docs", "docs/", "runs/docs-index")
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.data.config import ColumnNames
+    from brickwork.data.types import Document
+    from brickwork.index.index import Index
+    from brickwork.index.sync import SyncReport
+    from brickwork.representation.model import Representation
+
+
+def encode_file(
+    model: "Path | str | Representation",
+    data: Path | str,
+    out: Path | str,
+    *,
+    dim: int | None = None,
+    layers: int | None = None,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
+    gpus: float = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Encodes documents into Parquet shards; goes on where an interrupted call stopped.
+
+    ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
+    ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
+    """
+    if ray is not None:
+        return _encode_with_ray(
+            model, data, out, limit, columns=columns, dim=dim, layers=layers, address=ray, workers=workers,
+            gpus=gpus, progress=progress,
+        )  # fmt: skip
+    if workers is not None or gpus:
+        raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
+    from brickwork.data.load import read_documents
+    from brickwork.representation.export_parquet import encode_to_disk
+    from brickwork.representation.model import as_representation
+
+    documents = read_documents(data, columns=columns, limit=limit)
+    return encode_to_disk(
+        as_representation(model), documents, Path(out), dim=dim, layers=layers, progress=progress
+    )
+
+
+def _encode_with_ray(
+    model: "Path | str | Representation",
+    data: Path | str,
+    out: Path | str,
+    limit: int | None,
+    **options: Any,
+) -> dict[str, Any]:
+    from brickwork.representation.encode_ray import encode_with_ray
+
+    if not isinstance(model, str | Path):
+        raise ConfigError("with Ray each worker loads the model: give its folder; save it first")
+    if limit is not None:
+        raise ConfigError(
+            "--limit cannot be had with --ray, whose workers read all files at once; leave it out"
+        )
+    return encode_with_ray(model, data, out, **options)
+
+
+def build_index(
+    model: "Path | str | Representation",
+    data: Path | str,
+    out: Path | str,
+    *,
+    layers: Sequence[int] | None = None,
+    kind: str = "auto",
+    store: str | None = None,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> "Index":
+    """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
+
+    ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
+    of the folder ``out``.
+    """
+    from brickwork.index.build import build_index as build_documents
+    from brickwork.representation.model import as_representation
+
+    representation = as_representation(model)
+    documents = _documents(representation, data, columns, limit)
+    return build_documents(
+        representation, documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
+    )
+
+
+def update_index(
+    model: "Path | str | Representation",
+    data: Path | str,
+    folder: Path | str,
+    *,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> tuple["Index", "SyncReport"]:
+    """Brings the index in ``folder`` up to date with ``data``: only texts that are new to it are encoded.
+
+    A ``model`` that was trained to replace the one in the index takes over first (see :func:`replace_model`).
+
+    Raises:
+        ArtifactError: no index there, a damaged one, or one of another model.
+    """
+    from brickwork.index.index import open_index
+    from brickwork.representation.model import as_representation
+
+    representation = as_representation(model)
+    index = open_index(folder, representation)
+    documents = _documents(representation, data, columns, limit)
+    return index, index.sync(documents, progress=progress)
+
+
+def replace_model(model: "Path | str | Representation", folder: Path | str) -> tuple["Index", bool]:
+    """Has the index in ``folder`` searched with a compatible successor of its model from now on; no vector changes.
+
+    Returns the index, and whether there was anything to do. Services that serve it take the new model up.
+
+    Raises:
+        ArtifactError: no index there, a damaged one, or the model was not trained to replace the one that is there.
+    """
+    from brickwork.index.index import open_index
+    from brickwork.representation.model import as_representation
+
+    index = open_index(folder, as_representation(model))
+    return index, index.replace_model()
+
+
+def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:
+    """Which columns of a table of documents are taken for what, in words; nothing for what is no table."""
+    from brickwork.data.config import ColumnNames
+    from brickwork.data.readers.columns import describe, document_columns
+    from brickwork.data.readers.files import TABLES, column_names
+
+    path = Path(data).expanduser()
+    if not path.is_file() or not any(suffix.lower() in TABLES for suffix in path.suffixes[-2:]):
+        return ""
+    return describe("documents", document_columns(column_names(path), columns or ColumnNames(), str(path)))
+
+
+def _documents(
+    representation: "Representation", data: Path | str, columns: "ColumnNames | None", limit: int | None
+) -> "Iterator[Document]":
+    """The documents in ``data``, as the model reads them: texts, or pictures where it encodes those."""
+    from brickwork.data.load import read_documents
+    from brickwork.data.readers.captions import read_picture_documents
+    from brickwork.index.encoding import image_shape
+
+    shape = image_shape(representation)
+    if shape is not None:
+        return read_picture_documents(data, shape, columns, limit)
+    return read_documents(data, columns=columns, limit=limit)

@@ -1,0 +1,196 @@
+"""What one does with a system that was kept whole: predict, generate, look at its modules at work.
+
+import brickwork
+brickwork.generate("runs/lm", ["def add("], max_tokens=50)
+"""
+
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.api.train import read_run
+from brickwork.core import registry
+from brickwork.core.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.data.config import ColumnNames
+    from brickwork.representation.model import Representation
+
+
+def predict(
+    model: "Path | str | Any",
+    data: Path | str,
+    out: Path | str | None = None,
+    *,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    rank: int | None = None,
+) -> dict[str, Any]:
+    """What a system that predicts says of each row of ``data``: named columns, with an ``id`` for each row.
+
+    ``out``: a .parquet, .csv or .jsonl file to write them to. ``rank``: of an adapter that serves several (default: its
+    largest).
+
+    Raises:
+        ArtifactError: the model does not predict.
+        ConfigError: a rank that the adapters do not have, or a model without ranks.
+        DataError: the data cannot be read as the model reads its inputs.
+    """
+    from brickwork.core.types import Predicts
+    from brickwork.data.inputs import read_inputs
+    from brickwork.data.writers import check_table_path, write_table
+
+    if out is not None:
+        check_table_path(Path(out))
+    system = _system_that(model, Predicts, "predicts")
+    options = {} if rank is None else {"rank": _checked_rank(model, system, rank)}
+    ids, inputs = read_inputs(data, system.reads, columns=columns, limit=limit)
+    answers = {"id": ids, **system.predict(inputs, **options)}
+    if out is not None:
+        write_table(Path(out), answers)
+    return answers
+
+
+def classify(
+    model: "Path | str | Representation",
+    pictures: Path | str,
+    names: Sequence[str],
+    out: Path | str | None = None,
+    *,
+    prompts: Sequence[str] | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Each picture of a folder (or one file) with the name that fits it best, without any training on the names.
+
+    ``prompts`` are texts with ``{}`` for the name; a class is the mean of them (default: eight). Columns ``id``, ``class``,
+    ``score`` (a cosine) and ``margin`` over the second best. ``out``: a .parquet, .csv or .jsonl file to write them to.
+
+    Raises:
+        ConfigError: fewer than two names, a prompt without ``{}``, or a model that does not encode pictures and texts.
+        DataError: no picture can be used.
+    """
+    import numpy as np
+
+    from brickwork.data.readers.images import read_pictures
+    from brickwork.data.writers import check_table_path, write_table
+    from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
+    from brickwork.representation.model import as_representation
+
+    chosen = list(prompts or PROMPTS)
+    if len(set(names)) < 2:
+        raise ConfigError("give two or more different names to choose from, for example --names 'dog,cat'")
+    if wrong := [prompt for prompt in chosen if "{}" not in prompt]:
+        raise ConfigError(f"the prompt {wrong[0]!r} has no {{}} for the name")
+    if out is not None:
+        check_table_path(Path(out))
+    representation = as_representation(model)
+    kind = getattr(getattr(representation, "encoder", None), "kind", "system")
+    if kind != "image-text":
+        is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
+        raise ConfigError(
+            f"{model} {is_now}; classes by name need a model of pictures and texts: train align"
+        )
+    found, images = read_pictures(pictures, representation.encoder.image.image_shape, limit=limit)
+    best, scores = zero_shot(representation, list(names), representation.encode(images), chosen)
+    ranked = np.sort(scores, axis=1)
+    answers = {
+        "id": found,
+        "class": [names[number] for number in best],
+        "score": ranked[:, -1],
+        "margin": ranked[:, -1] - ranked[:, -2],
+    }
+    if out is not None:
+        write_table(Path(out), answers)
+    return answers
+
+
+def generate(
+    model: "Path | str | Any",
+    prompts: Sequence[str],
+    *,
+    max_tokens: int = 100,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[str]:
+    """Each prompt continued by up to ``max_tokens`` tokens.
+
+    ``temperature`` 0 takes the likeliest token each time; ``top_k`` 0 draws from all.
+
+    Raises:
+        ArtifactError: the model does not generate.
+        ConfigError: an option out of range.
+    """
+    from brickwork.core.types import Generates
+
+    if max_tokens < 1 or temperature < 0 or top_k < 0:
+        raise ConfigError(
+            f"max_tokens={max_tokens}, temperature={temperature}, top_k={top_k}: tokens must be at least 1, the others "
+            "not negative"
+        )
+    system = _system_that(model, Generates, "generates")
+    return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
+
+
+def inspect(
+    folder: Path | str,
+    data: Path | str | None = None,
+    out: Path | str | None = None,
+    *,
+    limit: int | None = None,
+) -> Path:
+    """Writes a page of what the modules of a run do on held-out examples, and returns its path.
+
+    ``data``: other data than that of the run. ``out``: default ``inspect.html`` in the run folder.
+
+    Raises:
+        ArtifactError: the folder holds no run, or its system has no modules that can be watched.
+    """
+    from brickwork.core.types import Traces
+    from brickwork.inspection.traces import write_traces
+    from brickwork.training.run import load_data
+
+    folder = Path(folder)
+    system = _system_that(folder, Traces, "traces")
+    run = read_run(folder, data)
+    task = load_data(run.system, run.data, run.seed)
+    rows = range(min(len(task.test), limit or len(task.test)))
+    traces = system.trace(task.test.select(rows))
+    title = f"{run.system} on {task.name}"
+    return write_traces(Path(out) if out is not None else folder / "inspect.html", title, traces, len(rows))
+
+
+def export_adapter(model: "Path | str | Any", folder: Path | str, rank: int | None = None) -> Path:
+    """Writes the adapters of a model, cut to ``rank`` (default: the largest), as Hugging Face's ``peft`` reads them.
+
+    Raises:
+        ArtifactError: the model has no adapters.
+        ConfigError: a rank that they do not have.
+    """
+    from brickwork.representation.kept import load
+
+    system = load(model) if isinstance(model, str | Path) else model
+    if not hasattr(system, "export_peft"):
+        raise ArtifactError(f"{model} holds a model without adapters; train one with: brickwork train dylora")
+    return system.export_peft(folder, rank)
+
+
+def _checked_rank(model: "Path | str | Any", system: Any, rank: int) -> int:
+    if "rank" not in signature(system.predict).parameters:
+        raise ConfigError(f"rank={rank}, but {model} holds a model that has no ranks: leave it out")
+    system.adapters.check(rank)
+    return rank
+
+
+def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:
+    """The system in ``model``, which has to do what ``protocol`` says."""
+    from brickwork.representation.kept import load
+
+    system = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(system, protocol):
+        able = [slug for slug in registry.slugs() if does in registry.card(slug).capabilities]
+        raise ArtifactError(
+            f"{model} holds a model that does not do this ({does}); systems that do: {', '.join(able) or 'none'}"
+        )
+    return system

@@ -1,0 +1,275 @@
+"""The Python interface behind the command line: trainings, each verb one call.
+
+The verbs of what was trained: :mod:`brickwork.api.evaluate`, :mod:`brickwork.api.index` and :mod:`brickwork.api.predict`.
+
+import brickwork
+run = brickwork.override(brickwork.recipe("matryoshka-2d"), ["data.source=docs/", "train.steps=300"])
+summary = brickwork.train(run, "runs/docs")
+summary.representation.encode(["a query"], dim=48, layers=3)
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brickwork.core import registry
+from brickwork.core.config import nearest
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from brickwork.data.types import TaskData
+    from brickwork.evaluation.measure import Measurement
+    from brickwork.representation.model import Representation
+    from brickwork.training.devices import Strategy
+    from brickwork.training.loop import FitResult
+    from brickwork.training.progress import Progress
+    from brickwork.training.run import RunConfig
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training left.
+
+    ``representation`` is ``None`` for a system that does not encode. ``system`` is the trained system, in evaluation
+    mode; ``scores`` are its own numbers on held-out data, where it has a measure of its own.
+    """
+
+    folder: Path
+    representation: "Representation | None"
+    result: "FitResult"
+    measurement: "Measurement | None"
+    system: Any = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def recipe_names(slug: str) -> list[str]:
+    """The recipes of a system, in the order of its file."""
+    module = registry.load(slug, "recipes")
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value)
+        and not name.startswith("_")
+        and getattr(value, "__module__", "") == module.__name__
+    ]
+
+
+def recipe(slug: str, name: str = "small") -> "RunConfig":
+    """The named run of a system: a complete, frozen configuration.
+
+    Raises:
+        ConfigError: unknown system or recipe; names the nearest one.
+    """
+    names = recipe_names(slug)
+    if name not in names:
+        raise ConfigError(f"{slug} has no recipe '{name}': {nearest(name, names)}")
+    return getattr(registry.load(slug, "recipes"), name)()
+
+
+def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
+    """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
+    from brickwork.core.seeding import seed_everything
+    from brickwork.training.run import load_data
+
+    data = load_data(run.system, run.data, run.seed)
+    seed_everything(run.seed)
+    return registry.load(run.system, "system").build(run.model, data, assets), data
+
+
+def plan(run: "RunConfig") -> dict[str, Any]:
+    """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
+    from brickwork.training.forecast import forecast
+
+    system, data = build(run)
+    return {"data": describe(data), **forecast(system, data.train, run.train, seed=run.seed)}
+
+
+def describe(data: "TaskData") -> dict[str, Any]:
+    """Kind and sizes of a task, and the notes of whoever read it."""
+    return {
+        "name": data.name,
+        "kind": data.kind,
+        "modality": data.modality,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+        "retrieval": {
+            name: {"queries": len(task.queries), "documents": len(task.documents)}
+            for name, task in data.retrieval.items()
+        },
+        "notes": list(data.notes),
+    }
+
+
+def told(data: "TaskData") -> list[str]:
+    """What was read, for a person: how much of what kind, then the notes of whoever read it."""
+    from brickwork.api.report import in_words
+
+    parts = (
+        f"{len(data.train):,} to train on, {len(data.validation):,} to validate, {len(data.test):,} held out"
+    )
+    return [f"{data.name}: {in_words(data)}, {parts}", *(f"  {note}" for note in data.notes)]
+
+
+def train(
+    run: "RunConfig",
+    out: Path | str,
+    *,
+    resume: bool = False,
+    devices: int = 1,
+    strategy: "Strategy" = "ddp",
+    progress: "Progress | None" = None,
+    tensorboard: bool = False,
+    measure: bool = True,
+    prepared: tuple[Any, "TaskData"] | None = None,
+) -> TrainSummary:
+    """Trains, measures on held-out data, and leaves a complete run folder.
+
+    ``prepared`` is what :func:`build` gave for this run, when the caller has it already. ``measure=False``
+    leaves out the measurement and the report. ``devices`` and ``strategy``: how many processes, and whether each
+    has the whole model (``ddp``) or they share it (``fsdp``).
+
+    Raises:
+        ConfigError, DataError: the run does not fit its data.
+        ResourceError: the folder cannot be written, or another process trains there.
+        NonFiniteError: a loss or gradient was not finite.
+        Interrupted: stopped by a signal, after saving.
+    """
+    from brickwork.core import distributed
+    from brickwork.evaluation.online import make_validator, system_validator
+    from brickwork.training.loop import fit
+    from brickwork.training.run import run_to_dict
+
+    folder = Path(out)
+    system, data = prepared or build(run, folder if resume else None)
+    validate = (system_validator if hasattr(system, "evaluate") else make_validator)(data, run.seed)
+
+    def start() -> None:
+        """Says what was read and writes what a resume needs, once the folder is ours."""
+        if progress is not None and prepared is None:  # who prepared it has told it
+            for line in told(data):
+                progress.message(line)
+        write_json(folder / "config.json", run_to_dict(run))
+        tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
+        if tokenizer is not None:
+            write_text(folder / "tokenizer.json", tokenizer.to_str())
+
+    result = fit(
+        system,
+        data.train,
+        run.train,
+        folder,
+        seed=run.seed,
+        validate=validate,
+        progress=progress,
+        resume=resume,
+        devices=devices,
+        strategy=strategy,
+        tensorboard=tensorboard,
+        on_start=start,
+    )
+    system.eval()
+    if distributed.rank() != 0:
+        return TrainSummary(folder, None, result, None, system)
+    finish = (
+        _finish
+        if hasattr(system, "representation") and not hasattr(system, "architecture")
+        else _finish_system
+    )
+    return finish(run, folder, system, data, result, measure=measure, progress=progress)
+
+
+def _finish(
+    run: "RunConfig",
+    folder: Path,
+    system: Any,
+    data: "TaskData",
+    result: "FitResult",
+    *,
+    measure: bool,
+    progress: "Progress | None",
+) -> TrainSummary:
+    from brickwork.api.report import card, run_report
+    from brickwork.evaluation.measure import measure as measure_all
+
+    representation: Representation = system.representation()
+    measurement = None
+    if measure:
+        if progress is not None:
+            progress.message("measuring on held-out data …")
+        measurement = measure_all(representation, data)
+        write_json(folder / "evaluation.json", measurement.summary())
+    representation.card = card(run, data, result, measurement)
+    representation.save(folder)
+    run_report(folder, run, data, measurement)
+    return TrainSummary(folder, representation, result, measurement, system)
+
+
+def _finish_system(
+    run: "RunConfig",
+    folder: Path,
+    system: Any,
+    data: "TaskData",
+    result: "FitResult",
+    *,
+    measure: bool,
+    progress: "Progress | None",
+) -> TrainSummary:
+    """Keeps a system whole, with its own numbers on held-out data."""
+    from brickwork.api.report import card, run_report
+    from brickwork.representation.kept import save_system
+
+    scores: dict[str, float] = {}
+    if measure and hasattr(system, "evaluate") and len(data.test):
+        if progress is not None:
+            progress.message("measuring on held-out data …")
+        scores = dict(system.evaluate(data.test))
+        write_json(folder / "evaluation.json", {"scores": scores})
+    system.card = {**card(run, data, result, None), "scores": scores}
+    save_system(system, folder)
+    run_report(folder, run, data, None, scores)
+    representation = system.representation() if hasattr(system, "representation") else None
+    return TrainSummary(folder, representation, result, None, system, scores)
+
+
+def resume(
+    folder: Path | str,
+    *,
+    devices: int = 1,
+    strategy: "Strategy" = "ddp",
+    progress: "Progress | None" = None,
+    tensorboard: bool = False,
+) -> TrainSummary:
+    """Goes on with the run in ``folder`` from its newest good checkpoint, to the same bits.
+
+    Raises:
+        ArtifactError: the folder holds no run, or its configuration or checkpoints are damaged.
+    """
+    return train(
+        read_run(folder),
+        folder,
+        resume=True,
+        devices=devices,
+        strategy=strategy,
+        progress=progress,
+        tensorboard=tensorboard,
+    )
+
+
+def read_run(folder: Path | str, source: Path | str | None = None) -> "RunConfig":
+    """The run in ``folder``; with ``source``, the same run on other data, which is read and split as its own was.
+
+    Raises:
+        ArtifactError: the folder holds no run.
+        ConfigError: its configuration is of another version of Brickwork, or was changed by hand; every wrong field.
+    """
+    from brickwork.training.run import run_from_dict
+
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} holds no run (config.json is missing); start one with: brickwork train"
+        )
+    run = run_from_dict(read_json(path))
+    return run if source is None else replace(run, data=replace(run.data, source=str(source)))

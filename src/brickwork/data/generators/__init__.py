@@ -1,0 +1,1 @@
+"""Data that is made up, and what is done to data."""

@@ -1,0 +1,237 @@
+"""Pictures with texts: a folder with captions beside its pictures, or a table that names pictures and says what they show.
+
+What is read, in a folder: its captions table (``captions``, ``metadata`` or ``labels`` with the ending of a table, else
+the only table there), or a ``.txt`` beside each picture, one text a line. In a table: a column of paths (relative to the
+table), or in Parquet of picture files, and a column of texts; a list in it is several texts of one picture.
+"""
+
+import hashlib
+import io
+import itertools
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.data.config import ColumnNames
+from brickwork.data.readers.columns import match
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows
+from brickwork.data.readers.images import (
+    Shape,
+    decode,
+    decode_with_thumbnail,
+    picture_files,
+    picture_size,
+    read_pictures,
+)
+from brickwork.data.types import Document
+
+_NAMED = ("captions", "metadata", "labels")
+_CALLED = {"image": "a picture", "text": "a text"}
+_LISTED = 5
+
+
+@dataclass
+class Captioned:
+    """Pictures, each once, and texts, each with the number of its picture; ``sizes`` are widths and heights before any
+    scaling, where they are known."""
+
+    names: list[str]
+    images: UInt8[np.ndarray, "pictures height width channels"]
+    texts: list[str]
+    picture_of: list[int]
+    notes: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+
+def read_captions(
+    path: Path | str,
+    shape: Shape,
+    columns: ColumnNames | None = None,
+    limit: int | None = None,
+    *,
+    thumbnails: list[bytes] | None = None,
+) -> Captioned:
+    """The pictures of a folder or table with their texts, the first ``limit`` texts. What cannot be used is counted, named
+    and left out: a picture that is missing, damaged or too large, a text that is empty. To ``thumbnails``, where given, a
+    small JPEG of each picture is added.
+
+    Raises:
+        DataError: nothing of that kind is there, or no picture of it can be used.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give a folder of pictures with captions, or a table of both")
+    report = ReadReport()
+    table = _captions_table(path) if path.is_dir() else path
+    found = _from_table(table, columns or ColumnNames(), report) if table else _from_sidecars(path, report)
+    number_of: dict[str, int | None] = {}
+    missing: list[str] = []
+    images: list[np.ndarray] = []
+    kept = Captioned([], np.zeros((0, *shape), np.uint8), [], [])
+    for name, source, text in found:
+        if limit is not None and len(kept.texts) >= limit:
+            break
+        if name not in number_of:
+            read = _image(name, source, shape, report, missing, thumbnails)
+            number_of[name] = None if read is None else len(images)
+            if read is not None:
+                images.append(read[0])
+                kept.sizes.append(read[1])
+                kept.names.append(name)
+        number = number_of[name]
+        if number is not None:
+            kept.texts.append(text)
+            kept.picture_of.append(number)
+    if missing:
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        said = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
+        kept.notes.append(f"{said} missing: {', '.join(missing[:_LISTED])}{more}")
+    kept.notes.extend(report.notes())
+    if not kept.texts:
+        reasons = "; ".join(kept.notes) or "there is nothing in it"
+        raise DataError(f"{path} gives no picture with a text: {reasons}")
+    report.warn()
+    if missing:
+        warnings.warn(kept.notes[0], BrickworkWarning, stacklevel=2)
+    kept.images = np.stack(images)
+    return kept
+
+
+def read_picture_documents(
+    path: Path | str, shape: Shape, columns: ColumnNames | None = None, limit: int | None = None
+) -> Iterator[Document]:
+    """Pictures as documents to be found: the text is what is said of them, if anything is, else the name of the file.
+
+    ``meta["picture"]`` is a fingerprint of the pixels, by which an index knows a picture that has changed. With each goes
+    its thumbnail.
+
+    Raises:
+        DataError: as :func:`read_captions` and :func:`read_pictures`.
+    """
+    path = Path(path).expanduser()
+    thumbnails: list[bytes] = []
+    if path.suffix.lower() in TABLES or (path.is_dir() and _captions_table(path) is not None):
+        captioned = read_captions(path, shape, columns, thumbnails=thumbnails)
+        texts: list[list[str]] = [[] for _ in captioned.names]
+        for text, number in zip(captioned.texts, captioned.picture_of):
+            texts[number].append(text)
+        found = zip(captioned.names, captioned.images, map(" / ".join, texts), thumbnails)
+    else:
+        names, images = read_pictures(path, shape, limit=limit, thumbnails=thumbnails)
+        found = zip(names, images, (_beside(path / name) for name in names), thumbnails)
+    for name, image, text, small in itertools.islice(found, limit):
+        yield Document(
+            id=name,
+            title=Path(name).name,
+            text=text or name,
+            source=name,
+            meta={"picture": fingerprint(image)},
+            image=image,
+            thumbnail=small,
+        )
+
+
+def fingerprint(image: UInt8[np.ndarray, "height width channels"]) -> str:
+    """Sixteen hexadecimal digits of the pixels: equal pictures have equal ones."""
+    return hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
+
+
+def _beside(picture: Path) -> str:
+    """The text beside a picture, on one line; empty where there is none."""
+    file = picture.with_suffix(".txt")
+    if not file.is_file():
+        return ""
+    with open_text(file) as opened:
+        return " / ".join(line.strip() for line in opened if line.strip())
+
+
+def _captions_table(folder: Path) -> Path | None:
+    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLES and p.is_file())
+    named = [p for p in tables if p.stem.lower() in _NAMED]
+    if named or len(tables) == 1:
+        return (named or tables)[0]
+    if tables:
+        raise DataError(
+            f"{folder} has several tables ({', '.join(p.name for p in tables)}); call the one with the captions captions"
+            f"{tables[0].suffix}, or give its path"
+        )
+    return None
+
+
+def _from_table(
+    path: Path, chosen: ColumnNames, report: ReadReport
+) -> Iterator[tuple[str, Path | bytes, str]]:
+    """(name of the picture, where it is, text) for each text of each row."""
+    names = column_names(path)
+    roles = match(names, chosen, str(path))
+    for role in ("image", "text"):
+        if role not in roles:
+            raise DataError(
+                f"{path} has the columns {', '.join(names)}: none is called like {_CALLED[role]}. "
+                f"Say which it is: --column {role}=NAME"
+            )
+    for number, row in rows(path, report, [roles["image"], roles["text"]]):
+        where = f"{path.name} row {number}"
+        value = row.get(roles["image"])
+        if isinstance(value, dict):  # how the datasets library writes pictures
+            value = value.get("bytes") or value.get("path")
+        texts = row.get(roles["text"])
+        said = [
+            clean(str(t), report, where).strip()
+            for t in (texts if isinstance(texts, list) else [texts])
+            if t is not None
+        ]
+        said = [text for text in said if text]
+        if not said:
+            report.skip(f"'{roles['text']}' is empty", where)
+        elif isinstance(value, bytes):
+            yield from ((f"{path.name}:{number}", value, text) for text in said)
+        elif isinstance(value, str) and value.strip():
+            yield from ((value, path.parent / value, text) for text in said)
+        else:
+            report.skip(f"'{roles['image']}' is empty", where)
+
+
+def _from_sidecars(folder: Path, report: ReadReport) -> Iterator[tuple[str, Path | bytes, str]]:
+    for file in picture_files(folder, report):
+        beside, name = file.with_suffix(".txt"), file.relative_to(folder).as_posix()
+        if not beside.is_file():
+            report.skip("no text beside the picture", name)
+            continue
+        with open_text(beside) as opened:
+            said = [clean(line, report, beside.name).strip() for line in opened]
+        if not any(said):
+            report.skip("the text beside the picture is empty", name)
+        yield from ((name, file, text) for text in said if text)
+
+
+def _image(
+    name: str,
+    source: Path | bytes,
+    shape: Shape,
+    report: ReadReport,
+    missing: list[str],
+    thumbnails: list[bytes] | None,
+) -> tuple[UInt8[np.ndarray, "height width channels"], tuple[int, int]] | None:
+    """A picture in the shape asked for, and its size before; what cannot be used is noted."""
+    try:
+        if isinstance(source, Path) and not source.is_file():
+            missing.append(name)
+            return None
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw:
+            if thumbnails is None:
+                return decode(raw, shape), picture_size(raw)
+            image, small = decode_with_thumbnail(raw, shape)
+            size = picture_size(raw)
+            thumbnails.append(small)
+            return image, size
+    except OSError as error:
+        report.skip("unreadable picture", f"{name}: {error.strerror or error}")
+    except DataError as error:
+        report.skip(str(error), name)
+    return None

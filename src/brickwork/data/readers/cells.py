@@ -1,0 +1,145 @@
+"""Cells of the user's tables as typed values: numbers, categories, texts, series, pictures, and what is missing."""
+
+import io
+import math
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brickwork.data.readers.files import ReadReport, clean
+
+MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>"}
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_PIXELS = 50_000_000  # a larger picture is not decoded: it may be made to fill the memory
+_DAY_ZERO = datetime(2000, 1, 1)
+_SECONDS = 86_400.0
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell says nothing: ``None``, NaN, an empty text, or one of the usual words for it."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING_WORDS
+    if isinstance(value, float | np.floating):
+        return not math.isfinite(value)
+    # pandas marks missing values with objects of its own (NA, NaT), which are equal to nothing.
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def number_of(value: Any) -> float | None:
+    """A cell as a number: dates in days since 2000, truth values as 0 and 1; ``None`` for what is none, NaN for missing."""
+    if is_missing(value):
+        return math.nan
+    if isinstance(value, datetime):
+        return (value.replace(tzinfo=None) - _DAY_ZERO).total_seconds() / _SECONDS
+    if isinstance(value, date):
+        return float((value - _DAY_ZERO.date()).days)
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return _date_number(value) if isinstance(value, str) else None
+    return found if math.isfinite(found) else math.nan
+
+
+def _date_number(text: str) -> float | None:
+    try:
+        return number_of(datetime.fromisoformat(text.strip()))
+    except ValueError:
+        return None
+
+
+def as_list(values: Any) -> list[Any]:
+    """A column as a list of Python values: lists, NumPy arrays and columns of data frames are taken."""
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
+    """A column as float64, NaN where a cell is missing or, counted in ``report``, is not a number."""
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
+        found = np.asarray(values, dtype=np.float64)
+        return np.where(np.isfinite(found), found, np.nan)
+    cells = as_list(values)
+    found = np.empty(len(cells))
+    for row, value in enumerate(cells):
+        number = number_of(value)
+        if number is None:
+            report.skip(
+                f"cells of '{column}' are no numbers and count as missing", f"row {row}: {value!r:.40}"
+            )
+            number = math.nan
+        found[row] = number
+    return found
+
+
+def texts(values: Any, report: ReadReport, column: str) -> np.ndarray:
+    """A column as an object array of clean texts, ``None`` where a cell is missing."""
+    cells = as_list(values)
+    found = np.empty(len(cells), dtype=object)
+    for row, value in enumerate(cells):
+        found[row] = None if is_missing(value) else text_of(value, report, f"'{column}' row {row}")
+    return found
+
+
+def text_of(value: Any, report: ReadReport | None = None, where: str = "") -> str:
+    """A cell as text; whole numbers without a point, so that 1 and 1.0 are the same category."""
+    if isinstance(value, float) and value == int(value):
+        value = int(value)
+    return clean(str(value), report or ReadReport(), where).strip()
+
+
+def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.ndarray | None]:
+    """Each cell, a list of numbers, as float64 (time,); ``None`` where there is none or nothing in it is finite."""
+    found: list[np.ndarray | None] = []
+    for row, value in enumerate(cells):
+        if value is None or isinstance(value, float):
+            found.append(None)
+            continue
+        try:
+            array = np.asarray([math.nan if v is None else v for v in value], dtype=np.float64)
+        except (TypeError, ValueError):
+            report.skip(f"cells of '{column}' are no lists of numbers and count as missing", f"row {row}")
+            found.append(None)
+            continue
+        array[~np.isfinite(array)] = np.nan
+        found.append(array if array.ndim == 1 and np.isfinite(array).any() else None)
+    return found
+
+
+def picture(value: Any, size: int, folder: Path, report: ReadReport, where: str) -> np.ndarray | None:
+    """A picture (bytes of a file, its path relative to ``folder``, or an array) as RGB uint8 (size, size, 3).
+
+    One that cannot be read is counted in ``report`` and is missing.
+    """
+    from PIL import Image
+
+    if isinstance(value, dict):  # how Hugging Face's datasets keep pictures
+        value = value.get("bytes") or value.get("path")
+    if is_missing(value):
+        return None
+    if isinstance(value, np.ndarray):
+        return value.astype(np.uint8)
+    try:
+        source = io.BytesIO(value) if isinstance(value, bytes) else folder / str(value)
+        with Image.open(source) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} × {image.height} pixels are too many")
+            return np.asarray(image.convert("RGB").resize((size, size)), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        named = f" {value}" if isinstance(value, str) else ""
+        report.skip("pictures cannot be read and count as missing", f"{where}{named}: {error}"[:200])
+        return None
+
+
+def located(cells: Sequence[Any], folder: Path) -> list[Any]:
+    """A column as it is, but paths of pictures that are found in ``folder``, where the table lies, with that folder."""
+    return [
+        str(folder / cell)
+        if isinstance(cell, str) and cell.lower().endswith(PICTURE_ENDINGS) and (folder / cell).is_file()
+        else cell
+        for cell in cells
+    ]

@@ -1,0 +1,116 @@
+"""A folder of documents, or one document, as titled passages."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from brickwork.core.errors import DataError
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, open_text
+from brickwork.data.readers.passages import Passage, pack, passages, sections_of
+
+MARKUP = (".md", ".markdown", ".rst", ".html", ".htm", ".py")
+PLAIN = (".txt", ".text")
+_MAX_MARKUP = 16 * 1024 * 1024  # bytes; markup is parsed as a whole
+_SAMPLE = 8192
+
+
+def document_files(folder: Path, report: ReadReport) -> Iterator[Path]:
+    """The documents below a folder in the order of their names; what is left out is counted."""
+    for parent, folders, files in os.walk(folder):
+        kept = sorted(name for name in folders if not name.startswith("."))
+        report.quiet["hidden"] += len(folders) - len(kept)
+        folders[:] = kept
+        for name in sorted(files):
+            path = Path(parent) / name
+            if name.startswith("."):
+                report.quiet["hidden"] += 1
+            elif path.suffix.lower() not in MARKUP + PLAIN:
+                report.quiet[f"type {path.suffix.lower() or 'without ending'}"] += 1
+            elif not path.is_file():
+                report.skip("not a regular file", path.relative_to(folder).as_posix())
+            else:
+                yield path
+    report.quiet += type(report.quiet)()  # drops zero counts
+
+
+def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
+    """The passages of one document; titles are its headings, or ``name`` where it has none.
+
+    A file that cannot be used (binary, unreadable, empty) is counted and gives nothing.
+    """
+    problem = file_problem(path)
+    if problem:
+        report.skip(problem, name)
+        return
+    report.files += 1
+    suffix = path.suffix.lower()
+    if suffix in PLAIN:
+        found = plain_passages(path, name, report, max_words)
+    else:
+        with open_text(path) as file:
+            text = clean(file.read(), report, name)
+        found = passages(sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words)
+    for passage in found:
+        report.rows += 1
+        yield passage if passage.title else Passage(name, passage.text, passage.first, passage.headed)
+
+
+def plain_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
+    """The passages of a plain text, read line by line: the file may be larger than memory."""
+    for place, text in enumerate(pack(_plain_paragraphs(path, name, report), max_words)):
+        yield Passage("", text, first=place == 0, headed=False)
+
+
+def _plain_paragraphs(path: Path, name: str, report: ReadReport) -> Iterator[str]:
+    held: list[str] = []
+    size = 0
+    for number, (line, cut) in enumerate(lines(path, MAX_TEXT), start=1):
+        where = f"{name} line {number}"
+        if cut:
+            report.truncated += 1
+            report.first.setdefault("truncated", where)
+        text = clean(line.rstrip("\r\n"), report, where)
+        if text.strip():
+            held.append(text)
+            size += len(text)
+        # Without blank lines the whole file would be one paragraph: it is handed on in parts.
+        if held and (not text.strip() or size > MAX_TEXT):
+            yield "\n".join(held)
+            held, size = [], 0
+    if held:
+        yield "\n".join(held)
+
+
+def file_problem(path: Path) -> str:
+    """Why the file cannot be used, or nothing."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            sample = file.read(_SAMPLE)
+    except OSError:
+        return "unreadable file"
+    if size == 0:
+        return "empty file"
+    if size > _MAX_MARKUP and path.suffix.lower() in MARKUP:
+        return f"file of more than {_MAX_MARKUP // 2**20} MiB"
+    utf16 = sample.startswith((b"\xff\xfe", b"\xfe\xff"))
+    control = sum(byte < 9 or 13 < byte < 32 for byte in sample)
+    return "binary file" if not utf16 and control > len(sample) // 20 else ""
+
+
+def all_passages(path: Path, report: ReadReport, max_words: int) -> Iterator[tuple[str, Passage]]:
+    """The passages of a document or of all documents of a folder, each with its document's name.
+
+    Raises:
+        DataError: nothing in there can be read; says what was found instead.
+    """
+    files: Iterable[Path] = document_files(path, report) if path.is_dir() else [path]
+    before = report.rows
+    for file in files:
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        for passage in file_passages(file, name, report, max_words):
+            yield name, passage
+    if report.rows == before:
+        reasons = "; ".join(report.notes()) or "there are no files"
+        kinds = ", ".join(PLAIN + MARKUP)
+        raise DataError(f"{path} holds no text that can be read ({kinds}): {reasons}")

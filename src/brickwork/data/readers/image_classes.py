@@ -1,0 +1,98 @@
+"""The user's pictures in a folder for each class, as a learning task: ``photos/cat/1.jpg``, ``photos/dog/7.png`` …"""
+
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from brickwork.core.errors import DataError
+from brickwork.data import splits
+from brickwork.data.config import DataConfig
+from brickwork.data.readers.files import ReadReport
+from brickwork.data.readers.images import ENDINGS, FORMATS, Shape, picture_files, read_pictures
+from brickwork.data.types import Examples, TaskData
+
+_SIDE = 64  # of pictures that differ in size, where nothing else is asked for
+_GREY = ("1", "L", "LA", "I;16")
+
+
+def is_picture_folder(folder: Path, texts: tuple[str, ...]) -> bool:
+    """Whether a folder holds pictures in subfolders, and no document whose name ends in one of ``texts``."""
+    found = False
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        endings = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
+        if endings & set(texts):
+            return False
+        found = found or (Path(parent) != folder and bool(endings & set(ENDINGS)))
+    return found
+
+
+def picture_task(folder: Path, config: DataConfig, seed: int) -> TaskData:
+    """A task of labelled images: the class of a picture is the subfolder of ``folder`` that it lies in.
+
+    ``config.image_size`` is the side of the squares that pictures become; without it, pictures that all have one
+    size keep it, others become 64 × 64. They are grey where all of them are. Equal pictures stay in one part.
+
+    Raises:
+        DataError: fewer than two classes, or nothing that can be used.
+    """
+    report = ReadReport()
+    shape, sizes = _shape(folder, config.image_size)
+    names, images = read_pictures(folder, shape, report=report)
+    inside = [row for row, name in enumerate(names) if "/" in name]
+    classes = sorted({names[row].split("/")[0] for row in inside})
+    if len(classes) < 2:
+        raise DataError(
+            f"{folder} has pictures of {len(classes)} class; classes are the folders in it, and can be learnt from two on"
+        )
+    kept = [inside[place] for place in splits.pick(len(inside), config.limit)]
+    labels = np.array([classes.index(names[row].split("/")[0]) for row in kept], dtype=np.int64)
+    examples = Examples({"input": images[kept], "label": labels})
+    parts = splits.split(
+        [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images[kept]],
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        max_held_out=config.max_held_out,
+        seed=seed,
+    )
+    train, validation, test = splits.select(examples, parts)
+    height, width, channels = shape
+    notes = [f"pictures as {width} × {height} {'RGB' if channels == 3 else 'grey'}"]
+    if sizes > 1:
+        notes[0] += f" ({sizes:,} different sizes; another side: data.image_size)"
+    if len(inside) < len(names):
+        notes.append(f"{len(names) - len(inside):,} pictures beside the folders of the classes were left out")
+    return TaskData(
+        name=folder.name,
+        kind="labelled",
+        modality="image",
+        train=train,
+        validation=validation,
+        test=test,
+        num_classes=len(classes),
+        class_names=tuple(classes),
+        notes=(*notes, *report.notes()),
+    )
+
+
+def _shape(folder: Path, side: int | None) -> tuple[Shape, int]:
+    """The shape that pictures are brought to, from their headers, and how many different sizes they have."""
+    from PIL import Image
+
+    sizes: Counter[tuple[int, int]] = Counter()
+    grey = True
+    for path in picture_files(folder, ReadReport()):
+        try:
+            with Image.open(path, formats=FORMATS) as opened:
+                sizes[opened.size] += 1
+                grey = grey and opened.mode in _GREY
+        except Exception:  # whatever a broken file leads a decoder to; it is counted when it is read
+            continue
+    if side is not None:
+        width = height = side
+    else:
+        width, height = next(iter(sizes)) if len(sizes) == 1 else (_SIDE, _SIDE)
+    return (height, width, 1 if grey and sizes else 3), len(sizes)

@@ -1,0 +1,193 @@
+"""The user's own pictures as arrays of one shape: whatever a folder holds, bounded before anything is decoded.
+
+What a picture gets, everywhere: it is recognised by its bytes and not by its ending; turned as its camera says; the
+first frame of an animation is taken; palettes, CMYK and 16 bits become 8 bits of grey or RGB; what is transparent
+becomes white; the middle is cut out to the proportions that are asked for, and scaled. A file that cannot be used is
+left out with the reason, counted in a :class:`ReadReport`. A thumbnail shows the whole picture and holds none of what
+the camera wrote beside it.
+"""
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from io import BufferedIOBase
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+import numpy as np
+from jaxtyping import UInt8
+
+from brickwork.core.errors import DataError
+from brickwork.data.readers.files import ReadReport
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 50_000_000
+"""Pixels of one picture; a decoder may need eight bytes for each."""
+DEFAULT_SIDE = 32
+"""Height and width of a picture where nothing else is asked for."""
+THUMBNAIL_SIDE = 128
+"""Pixels of the longer side of a thumbnail."""
+# Formats that are pixels and nothing else: no PostScript, no plug-in that starts a program.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+)
+
+Shape = tuple[int, int, int]
+"""Height, width and channels: 1 (grey) or 3 (RGB)."""
+
+
+def read_pictures(
+    path: Path | str,
+    shape: Shape,
+    *,
+    limit: int | None = None,
+    report: ReadReport | None = None,
+    thumbnails: list[bytes] | None = None,
+) -> tuple[list[str], UInt8[np.ndarray, "pictures height width channels"]]:
+    """The pictures of a folder and of those below it (or of one file), with their names, in the order of these.
+
+    ``limit`` stops after that many. What was left out is counted in ``report`` and warned of, once for each reason. To
+    ``thumbnails``, where given, a small JPEG of each is added.
+
+    Raises:
+        DataError: ``path`` does not exist, or nothing in it can be used; says why.
+    """
+    path = Path(path).expanduser()
+    report = report if report is not None else ReadReport()
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give a picture or a folder of pictures")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder; give a picture or a folder of pictures")
+    names: list[str] = []
+    images: list[np.ndarray] = []
+    for file in picture_files(path, report) if path.is_dir() else [path]:
+        if limit is not None and len(names) >= limit:
+            break
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        try:
+            with open(file, "rb") as raw:
+                image, small = (
+                    decode_with_thumbnail(raw, shape) if thumbnails is not None else (decode(raw, shape), b"")
+                )
+        except OSError as error:
+            report.skip("unreadable file", f"{name}: {error.strerror or error}")
+        except DataError as error:
+            report.skip(str(error), name)
+        else:
+            report.files += 1
+            names.append(name)
+            images.append(image)
+            if thumbnails is not None:
+                thumbnails.append(small)
+    if not names:
+        reasons = "; ".join(report.notes()) or "there are no files"
+        raise DataError(f"{path} holds no picture that can be used ({', '.join(ENDINGS)}): {reasons}")
+    report.warn()
+    return names, np.stack(images)
+
+
+def picture_files(folder: Path, report: ReadReport) -> Iterator[Path]:
+    """The regular files below a folder that are called like pictures, in the order of their names."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(parent) / name
+            if name.startswith("."):
+                report.quiet["hidden"] += 1
+            elif path.suffix.lower() not in ENDINGS:
+                report.quiet[f"type {path.suffix.lower() or 'without ending'}"] += 1
+            elif not path.is_file():
+                report.skip("not a regular file", path.relative_to(folder).as_posix())
+            else:
+                yield path
+
+
+def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width channels"]:
+    """One picture, in the shape that is asked for.
+
+    Raises:
+        DataError: no picture of a known format, damaged or cut off, or of more than :data:`MAX_PIXELS`.
+        OSError: the file cannot be read.
+    """
+    return _decoded(raw, shape, thumbnail=False)[0]
+
+
+def decode_with_thumbnail(
+    raw: BufferedIOBase, shape: Shape
+) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
+    """As :func:`decode`, and the whole picture as a JPEG of at most :data:`THUMBNAIL_SIDE` pixels a side. Raises as that."""
+    return _decoded(raw, shape, thumbnail=True)
+
+
+def _decoded(
+    raw: BufferedIOBase, shape: Shape, *, thumbnail: bool
+) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    height, width, channels = shape
+    if min(shape) < 1 or channels not in (1, 3):
+        raise DataError(f"pictures of shape {shape} cannot be made: (height, width, 1) or (height, width, 3)")
+    raw.read(1)  # a folder or a broken disk is no damaged picture
+    raw.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own about metadata and sizes: the limit here is lower
+            opened = Image.open(cast("IO[bytes]", raw), formats=FORMATS)
+            if opened.width * opened.height > MAX_PIXELS:
+                raise DataError(f"more than {MAX_PIXELS:,} pixels")
+            opened.load()
+            turned: Image.Image = opened
+            with contextlib.suppress(Exception):  # notes of the camera that are broken are no broken picture
+                turned = ImageOps.exif_transpose(opened)
+            plain = _plain(turned, "L" if channels == 1 else "RGB")
+            scaled = ImageOps.fit(plain, (width, height))
+            small = _thumbnail(plain) if thumbnail else b""
+    except Image.DecompressionBombError:
+        raise DataError(f"more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise DataError("no picture, or of a format that is not read") from None
+    except (DataError, MemoryError):
+        raise
+    except Exception:  # decoders raise whatever a broken file leads them to
+        raise DataError("damaged or cut off") from None
+    return np.asarray(scaled).reshape(height, width, channels), small
+
+
+def _thumbnail(image: "Image") -> bytes:
+    """The JPEG of a picture, which is made small in place."""
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    image.info.clear()  # comments would be written again
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def picture_size(raw: BufferedIOBase) -> tuple[int, int]:
+    """Width and height of a picture that :func:`decode` takes, as it is in the file; nothing is decoded."""
+    from PIL import Image
+
+    raw.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(cast("IO[bytes]", raw), formats=FORMATS).size
+
+
+def _plain(image: "Image", mode: str) -> "Image":
+    """The picture in 8 bits a channel, without transparency."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip and not scale
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        raise DataError("floating-point numbers, whose range is not known: save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)

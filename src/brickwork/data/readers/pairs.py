@@ -1,0 +1,75 @@
+"""Pairs out of plain documents: a heading asks for its section, a passage for the one that follows it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from brickwork.data.readers.passages import SEPARATOR, Passage
+from brickwork.data.splits import normalised, stable_hash
+
+FEW_DOCUMENTS = 20
+BLOCK = 8
+
+
+@dataclass
+class PlainPairs:
+    """Columns of pairs made from documents. ``key`` tells what must stay together in a split: the document,
+    or, of few documents, a run of :data:`BLOCK` passages. ``task`` is ``heading`` or ``neighbour``."""
+
+    anchor: list[str] = field(default_factory=list)
+    positive: list[str] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
+    task: list[str] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    title: list[str] = field(default_factory=list)
+    duplicates: int = 0
+
+    def add(self, anchor: str, positive: str, group: int, task: str, key: str, title: str) -> None:
+        """Appends one pair."""
+        self.anchor.append(anchor)
+        self.positive.append(positive)
+        self.group.append(group)
+        self.task.append(task)
+        self.key.append(key)
+        self.title.append(title)
+
+
+def plain_pairs(found: Iterable[tuple[str, Passage]]) -> PlainPairs:
+    """Pairs from the passages of documents, in order.
+
+    Passages are taken two by two (the first asks for the second), so that no text is in two pairs of the same
+    kind; a section's headings ask for its first passage. The pairs of two passages are one group. A passage
+    or heading that was seen before is left out.
+    """
+    by_document: dict[str, list[Passage]] = {}
+    seen: set[int] = set()
+    pairs = PlainPairs()
+    for name, passage in found:
+        if _new(passage.text, seen):
+            by_document.setdefault(name, []).append(passage)
+        else:
+            pairs.duplicates += 1
+    in_blocks = len(by_document) < FEW_DOCUMENTS
+    group = 0
+    headings: set[int] = set()
+    for name, all_of_it in by_document.items():
+        for start in range(0, len(all_of_it), 2):
+            two = all_of_it[start : start + 2]
+            key = f"{name}#{start // BLOCK}" if in_blocks else name
+            for passage in two:
+                if passage.headed and passage.first and _new(passage.title, headings):
+                    pairs.add(_question(passage), passage.text, group, "heading", key, passage.title)
+            if len(two) == 2:
+                pairs.add(two[0].text, two[1].text, group, "neighbour", key, two[1].title)
+            group += 1
+    return pairs
+
+
+def _question(passage: Passage) -> str:
+    return passage.title.replace(SEPARATOR, ": ")
+
+
+def _new(text: str, seen: set[int]) -> bool:
+    key = stable_hash(normalised(text))
+    known = key in seen
+    seen.add(key)
+    return not known

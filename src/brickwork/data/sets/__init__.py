@@ -1,0 +1,1 @@
+"""Known public sets: where they are, and how each is read."""

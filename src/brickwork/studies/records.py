@@ -1,0 +1,193 @@
+"""Runs the claims of a system, stores each record at once, and says which records the code has outgrown.
+
+Records live in ``docs/claims/<slug>-<scale>.json`` of a checkout. An installed package has no such folder and
+answers "no recorded results". Nothing here imports torch until a claim runs.
+"""
+
+import datetime
+import importlib
+import importlib.metadata
+import os
+import platform
+import typing
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from brickwork.core.config import nearest, to_dict
+from brickwork.core.errors import BrickworkError, ConfigError, Interrupted
+from brickwork.core.files import read_json, write_json
+from brickwork.studies.bench import Claim, ClaimResult, Scale, Workbench
+from brickwork.studies.fingerprint import study_fingerprint
+
+SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
+_FORMAT = 1
+_VERSIONED = ("brickwork", "torch", "transformers", "numpy", "scikit-learn", "faiss-cpu")
+
+Record = dict[str, Any]
+
+
+def results_folder() -> Path | None:
+    """``docs/claims`` of the checkout that this package runs from; ``None`` for an installed package."""
+    root = Path(__file__).resolve().parents[3]
+    return root / "docs" / "claims" if (root / "pyproject.toml").is_file() else None
+
+
+def run_claims(
+    slug: str,
+    scale: str,
+    *,
+    only: Collection[str] | None = None,
+    seeds: int = 3,
+    progress: Callable[[str], None] | None = None,
+    folder: Path | None = None,
+    bench: Workbench | None = None,
+    force: bool = False,
+) -> list[Record]:
+    """Runs the claims of a system and returns their records, in the order of the paper.
+
+    Each record is written to ``folder`` (default: :func:`results_folder`; kept in memory only where there is
+    none) as soon as its claim has finished, so an interrupted run goes on where it was: a claim whose record
+    has the fingerprint of today's code and the same seeds is not run again unless ``force``.
+
+    Raises:
+        ConfigError: unknown system, scale or claim.
+    """
+    claims = _chosen(slug, scale, only)
+    say = progress or (lambda message: None)
+    folder = folder or results_folder()
+    path = folder / f"{slug}-{scale}.json" if folder else None
+    known = read_records(path) if path else {}
+    bench = bench or Workbench(progress=say)
+    records = []
+    for number, claim in enumerate(claims, 1):
+        title = f"{slug} {claim.id} ({number}/{len(claims)})"
+        old = known.get(claim.id)
+        if old and not force and old["seeds"] == list(range(seeds)) and not stale(slug, old):
+            say(f"{title}: recorded, {old['verdict']}")
+            records.append(old)
+            continue
+        say(f"{title}: {claim.statement}")
+        bench.systems = {slug}
+        result = _run(claim, typing.cast(Scale, scale), range(seeds), bench)
+        record = _record(slug, scale, claim, result, range(seeds), bench.systems)
+        say(f"{title}: {result.verdict}" + (f" ({result.note})" if result.note else ""))
+        records.append(record)
+        # A run that could not take place does not push out a result that did.
+        if not (result.verdict == "not run" and old and old["verdict"] != "not run"):
+            known[claim.id] = record
+        if path:
+            order = [c.id for c in claims_of(slug)]
+            kept = sorted(
+                known.values(), key=lambda r: order.index(r["id"]) if r["id"] in order else len(order)
+            )
+            write_json(path, {"format": _FORMAT, "slug": slug, "scale": scale, "records": kept})
+    return records
+
+
+def _chosen(slug: str, scale: str, only: Collection[str] | None) -> list[Claim]:
+    if scale not in SCALES:
+        raise ConfigError(f"unknown scale '{scale}': {nearest(scale, SCALES)}")
+    claims: Sequence[Claim] = claims_of(slug)
+    ids = [claim.id for claim in claims]
+    for wanted in only or ():
+        if wanted not in ids:
+            raise ConfigError(f"{slug} has no claim '{wanted}': {nearest(wanted, ids)}")
+    return [claim for claim in claims if not only or claim.id in only]
+
+
+def _run(claim: Claim, scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
+    if scale not in claim.scales:
+        return ClaimResult(verdict="not run", note=f"not defined at scale {scale}")
+    try:
+        return claim.run(scale, list(seeds), bench)
+    except Interrupted:
+        raise
+    except BrickworkError as error:
+        # Data that is absent here, for example. Anything else is a defect and shows its traceback.
+        return ClaimResult(verdict="not run", note=str(error))
+
+
+def _record(
+    slug: str, scale: str, claim: Claim, result: ClaimResult, seeds: Sequence[int], systems: Collection[str]
+) -> Record:
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "paper": claim.paper,
+        "criterion": claim.criterion,
+        "scale": scale,
+        **to_dict(result),
+        "seeds": list(seeds),
+        "systems": sorted(systems),
+        "fingerprint": study_fingerprint(slug, systems),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": {name: _version(name) for name in _VERSIONED},
+    }
+
+
+def stale(slug: str, record: Record) -> bool:
+    """Whether the study, its recipes or the golden losses of its systems have changed since a record was made."""
+    return record["fingerprint"] != study_fingerprint(slug, record["systems"])
+
+
+def claims_of(slug: str) -> tuple[Claim, ...]:
+    """The claims of the paper behind a system, from its study, imported now."""
+    return importlib.import_module(f"brickwork.studies.{slug.replace('-', '_')}.claims").CLAIMS
+
+
+def read_records(path: Path) -> dict[str, Record]:
+    """The records of one results file by claim id; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    stored = read_json(path)
+    if stored.get("format") != _FORMAT:
+        raise ConfigError(
+            f"{path} has format {stored.get('format')}, this version reads {_FORMAT}; run the claims anew"
+        )
+    return {record["id"]: record for record in stored["records"]}
+
+
+def load_records(slug: str, folder: Path | None = None) -> dict[str, dict[str, Record]]:
+    """All recorded results of a system: scale → claim id → record."""
+    folder = folder or results_folder()
+    if folder is None:
+        return {}
+    found = {scale: read_records(folder / f"{slug}-{scale}.json") for scale in SCALES}
+    return {scale: records for scale, records in found.items() if records}
+
+
+def load_verdicts(slug: str, folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Claim id → scale → verdict, effect, interval, seeds, date, stale: what ``brickwork list`` shows."""
+    verdicts: dict[str, dict[str, dict[str, Any]]] = {}
+    for scale, records in load_records(slug, folder).items():
+        for claim, record in records.items():
+            shown = {key: record[key] for key in ("verdict", "effect", "interval", "seeds", "date")}
+            verdicts.setdefault(claim, {})[scale] = {
+                **shown,
+                "stale": stale(slug, record),
+            }
+    return verdicts
+
+
+def machine() -> dict[str, Any]:
+    """Processor, threads and accelerator of this machine; no host name, no paths."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    if os.path.isfile("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        name = names[0] if names else name
+    found: dict[str, Any] = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return {**found, "python": platform.python_version()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,246 @@
+"""Molecules written as SMILES: into tokens, out of the user's tables, checked before anything is learnt from them.
+
+Weininger 1988; OpenSMILES (opensmiles.org), section 3, for what a token is. There is no chemistry here: strings are read and
+checked as strings (alphabet, brackets, ring bonds), valences are not.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from brickwork.core.config import nearest
+from brickwork.core.errors import DataError
+from brickwork.data import splits
+from brickwork.data.config import DataConfig
+from brickwork.data.readers.files import ReadReport, column_names, lines, rows, text_value
+from brickwork.data.sets.sources import locate
+from brickwork.data.types import Examples, TaskData
+
+POOL = "molecules"
+"""The known set: ESOL, FreeSolv and Lipophilicity together, without their properties; each is one by its own name too."""
+PROPERTIES = {
+    "esol": "measured log solubility in mols per litre",
+    "freesolv": "expt",
+    "lipophilicity": "exp",
+}
+USUAL_NAMES = ("smiles", "canonical_smiles", "isomeric_smiles", "mol", "molecule", "structure")
+LINES = (".smi", ".smiles", ".txt")
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+# A bracket atom; Br and Cl before B and C; the organic subset, aromatic and not; ring bonds %10 … and 0 … 9; bonds,
+# branches, dots, the wildcard and the marks of reactions.
+_TOKEN = r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%[0-9]{2}|[0-9]|[-=#$:/\\~.()*>]"
+_TOKENS = re.compile(_TOKEN)
+# What every vocabulary has, so that a new molecule of common atoms has no unknown token.
+_BASE = (
+    "Br",
+    "Cl",
+    *"BCNOPSFIbcnops",
+    *"123456789",
+    *"-=#:/\\.()",
+    "[nH]",
+    "[H]",
+    "[O-]",
+    "[N+]",
+    "[C@H]",
+    "[C@@H]",
+)
+
+
+def tokens_of(smiles: str) -> list[str]:
+    """The tokens of a SMILES string; joined, they are the string.
+
+    Raises:
+        DataError: it cannot be tokenised; says at which character, and why.
+    """
+    text = smiles.strip()
+    found: list[str] = []
+    place = 0
+    while place < len(text):
+        token = _TOKENS.match(text, place)
+        if token is None:
+            raise DataError(f"{_shown(text)} is no SMILES: {_reason(text, place)}")
+        found.append(token[0])
+        place = token.end()
+    if not found:
+        raise DataError("an empty string is no SMILES")
+    return found
+
+
+def problem_of(smiles: str) -> str | None:
+    """Why a string is no well-formed SMILES, or ``None``. Beyond :func:`tokens_of`: branches and ring bonds must close."""
+    try:
+        found = tokens_of(smiles)
+    except DataError as error:
+        return str(error).partition("is no SMILES: ")[2] or "empty"
+    depth, rings = 0, set[str]()
+    for token in found:
+        depth += (token == "(") - (token == ")")
+        if depth < 0:
+            return "a branch is closed that was not opened"
+        if token[0] == "%" or token.isdigit():
+            rings ^= {token.lstrip("%")}
+    if depth:
+        return "a branch '(' is not closed"
+    return f"ring bond {min(rings)} is not closed" if rings else None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def _reason(text: str, place: int) -> str:
+    if text[place] == "[":
+        return f"the bracket at character {place + 1} is not closed or is empty"
+    return f"character {place + 1}, {text[place]!r}, is none of the notation"
+
+
+def smiles_tokenizer(smiles: Iterable[str]) -> Tokenizer:
+    """A tokenizer of the tokens of ``smiles`` and the common ones; the same set gives the same tokenizer."""
+    seen = set(_BASE)
+    for text in smiles:
+        seen.update(tokens_of(text))
+    names = [PAD, UNKNOWN, START, END, *sorted(seen)]
+    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Strip()
+    tokenizer.pre_tokenizer = _split()
+    tokenizer.decoder = decoders.Fuse()
+    ends = [(mark, names.index(mark)) for mark in (START, END)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
+    return tokenizer
+
+
+def _split() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(Regex(_TOKEN), "isolated")
+
+
+def reads_smiles(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer is one of :func:`smiles_tokenizer`, also one that was saved and read again."""
+    own = tokenizer.pre_tokenizer
+    return own is not None and own.__getstate__() == _split().__getstate__()
+
+
+def check_smiles(smiles: Sequence[object]) -> None:
+    """Refuses the first string that cannot be tokenised, naming its row.
+
+    Raises:
+        DataError: row and reason.
+    """
+    for row, text in enumerate(smiles):
+        if not isinstance(text, str):
+            raise DataError(f"row {row}: {text!r:.60} is not a text; give SMILES strings")
+        try:
+            tokens_of(text)
+        except DataError as error:
+            raise DataError(f"row {row}: {error}; mend it or leave it out") from None
+
+
+def smiles_task(config: DataConfig, seed: int) -> TaskData:
+    """Molecules to learn from without labels: of the user's table or list of lines, or a known set.
+
+    A table has its SMILES in a column called like one (:data:`USUAL_NAMES`) or named by ``columns.text``; a ``.smi`` file
+    has one molecule a line, a name may follow after white space. What is no well-formed SMILES is counted, told once
+    for each reason, and left out; so is what came before, letter by letter.
+
+    Raises:
+        DataError: nothing there, no such column, or fewer than two different molecules.
+    """
+    report = ReadReport()
+    if config.source in (POOL, *PROPERTIES):
+        names = list(PROPERTIES) if config.source == POOL else [config.source]
+        found = [smiles for name in names for smiles in load_property(name)[0]]
+        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(found))
+    else:
+        read = _strings(Path(config.source).expanduser(), config, report)
+    good = list(_well_formed(islice(read, config.limit), report))
+    kept = list(dict.fromkeys(good))  # letter by letter: c and C are not the same atom
+    report.duplicates += len(good) - len(kept)
+    if len(kept) < 2:
+        told = "; ".join(report.notes())
+        raise DataError(
+            f"{config.source} gives {len(kept)} different molecules that can be read; training needs 2 or more"
+            f"{': ' + told if told else ''}"
+        )
+    report.warn()
+    parts = splits.split(
+        kept,
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        max_held_out=config.max_held_out,
+        seed=seed,
+    )
+    train, validation, test = splits.select(Examples({"input": kept}), parts)
+    return TaskData(
+        name=Path(config.source).name,
+        kind="inputs",
+        modality="molecule",
+        train=train,
+        validation=validation,
+        test=test,
+        notes=tuple(report.notes()),
+    )
+
+
+def load_property(name: str) -> tuple[list[str], np.ndarray]:
+    """The molecules and the measured property of a set of :data:`PROPERTIES` (MoleculeNet; Wu et al. 2018).
+
+    Raises:
+        DataError: there is no such set, or it is not on this machine.
+    """
+    if name not in PROPERTIES:
+        raise DataError(f"'{name}' is no set of molecules with a property: {nearest(name, list(PROPERTIES))}")
+    path = locate(POOL) / POOL / f"{name}.parquet"
+    wanted = ["smiles", PROPERTIES[name]]
+    found = [(row["smiles"].strip(), float(row[wanted[1]])) for _, row in rows(path, ReadReport(), wanted)]
+    return [smiles for smiles, _ in found], np.asarray([value for _, value in found])
+
+
+def _well_formed(read: Iterator[tuple[str, str]], report: ReadReport) -> Iterator[str]:
+    for where, text in read:
+        if not text:
+            report.skip("no SMILES", where)
+            continue
+        problem = problem_of(text)
+        if problem is None:
+            yield text
+        else:
+            kind = "cannot be tokenised as SMILES" if "character" in problem else "is no well-formed SMILES"
+            report.skip(f"{kind}", f"{where}, {_shown(text)}: {problem}")
+
+
+def _strings(path: Path, config: DataConfig, report: ReadReport) -> Iterator[tuple[str, str]]:
+    """(where, SMILES) of each row or line."""
+    if not path.is_file():
+        raise DataError(
+            f"{path} is no file; give a table with a column of SMILES, a .smi file, or the set '{POOL}'"
+        )
+    if path.suffix.lower() in LINES:
+        report.files += 1
+        for number, (line, _) in enumerate(lines(path), start=1):
+            report.rows += 1
+            words = line.split()
+            if words:
+                yield f"{path.name} line {number}", text_value(words[0], report, path.name)
+        return
+    column = _column(column_names(path), config.columns.text, str(path))
+    for number, row in rows(path, report, [column]):
+        where = f"{path.name} row {number}"
+        yield where, text_value(row.get(column), report, where)
+
+
+def _column(names: Sequence[str], chosen: str | None, where: str) -> str:
+    if chosen is not None:
+        if chosen not in names:
+            raise DataError(f"{where} has no column '{chosen}': {nearest(chosen, names)}")
+        return chosen
+    by_lower = {name.strip().lower(): name for name in reversed(names)}
+    for usual in USUAL_NAMES:
+        if usual in by_lower:
+            return by_lower[usual]
+    raise DataError(
+        f"{where} has the columns {', '.join(names)}: none is called like SMILES ({', '.join(USUAL_NAMES)}). Say which it "
+        "is: --column text=NAME"
+    )

@@ -1,0 +1,257 @@
+"""Vectors of several domains, row by row: what a workspace aligns. From .npz, Parquet, CSV, TSV or JSON lines.
+
+A domain is an array of an .npz file, (N, D) or (N,); a column that holds lists of numbers; or several columns of numbers
+with a common name: ``image.0, image.1``, ``image.red, image.blue`` or ``image_0, image_1``. A column of numbers alone is a
+domain of one number. A row may lack a domain (empty, null or NaN): it then trains what needs no pair.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from brickwork.core.errors import DataError
+from brickwork.core.seeding import generator_for
+from brickwork.data import splits
+from brickwork.data.config import DataConfig
+from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.types import Examples, TaskData
+from brickwork.systems.global_workspace.simple_shapes import simple_shapes
+
+Layout = Mapping[str, Sequence[str]]
+"""Domain → the columns of the file that are its numbers, or the one column or array that is its vector."""
+
+_NUM_SHAPES = 2000
+_PART = re.compile(r"(?P<domain>.+?)(?:\.(?P<name>[^.]+)|_(?P<number>\d+))$")
+
+
+def domain_task(config: DataConfig, seed: int) -> TaskData:
+    """``digit-halves`` or ``simple-shapes`` (all rows paired), either with ``/N`` (only N training rows are), or the user's
+    file. ``simple-shapes`` (``simple_shapes.py``) are 2,000 scenes, or as many as ``limit`` says.
+
+    The task is of kind ``domains``: one float32 array (rows, D) a domain.
+
+    Raises:
+        DataError: the file cannot be read, holds fewer than two domains, or a domain without any value.
+    """
+    report = ReadReport()
+    made_up = _parse_made_up(config.source)
+    notes: list[str] = []
+    layout: Layout = {}
+    if made_up is not None:
+        shapes = config.source.startswith("simple-shapes")
+        columns = simple_shapes(config.limit or _NUM_SHAPES) if shapes else _digit_halves(config.limit)
+    else:
+        columns, layout, notes = _read(Path(config.source).expanduser(), config, report)
+    known = sum(np.isfinite(values[:, 0]).astype(int) for values in columns.values())
+    kept = np.flatnonzero(known > 0)
+    if len(kept) < 3:
+        raise DataError(f"{config.source} has {len(kept)} rows with a value; training needs at least 3")
+    if len(kept) < len(known):
+        notes.append(f"{len(known) - len(kept)} rows without any domain are left out")
+    examples = Examples(columns).select(kept.tolist())
+    parts = splits.split(
+        [str(row) for row in range(len(examples))],
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        max_held_out=config.max_held_out,
+        seed=seed,
+    )
+    train, validation, test = splits.select(examples, parts)
+    if made_up is not None and made_up[0]:
+        train = _unpaired(train, *made_up, seed)
+    for name in columns:
+        if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
+            raise DataError(
+                f"{config.source}: the domain '{name}' is missing from all {len(train)} training rows, so nothing can be "
+                "learnt of it; leave it out or mend the file"
+            )
+    paired = int((known[kept] > 1).sum())
+    if paired == 0:
+        raise DataError(
+            f"{config.source}: no row has two domains, so nothing says what belongs together; give at least some pairs"
+        )
+    widths = ", ".join(f"{name} ({values.shape[1]})" for name, values in columns.items())
+    notes += [f"domains: {widths}; {paired:,} of {len(kept):,} rows have two or more", *report.notes()]
+    report.warn()
+    return TaskData(
+        name=Path(config.source).name,
+        kind="domains",
+        modality="numbers",
+        train=train,
+        validation=validation,
+        test=test,
+        notes=tuple(notes),
+        made_of={domain: tuple(parts) for domain, parts in layout.items()},
+    )
+
+
+def group_columns(names: Sequence[str]) -> Layout:
+    """Columns by domain, by the rules at the top of this file; a lone ``x_1`` is a domain called ``x_1``."""
+    layout: dict[str, list[str]] = {}
+    for name in names:
+        found = _PART.match(name)
+        layout.setdefault(found["domain"] if found else name, []).append(name)
+    return {d if len(c) > 1 or c[0].startswith(f"{d}.") else c[0]: c for d, c in layout.items()}
+
+
+def domain_array(
+    columns: Mapping[str, Any], domain: str, parts: Sequence[str]
+) -> Float[np.ndarray, "rows dim"] | None:
+    """The vectors of a domain, NaN in rows that lack it; ``None`` if its columns are not there.
+
+    It may be there as one array or column called ``domain``, or as the columns ``parts``.
+
+    Raises:
+        DataError: some of its columns are missing, or a cell is no number or has another length; names column and row.
+    """
+    if domain in columns:
+        return _vectors(columns[domain], domain)
+    missing = [part for part in parts if part not in columns]
+    if len(missing) == len(parts):
+        return None
+    if missing:
+        raise DataError(
+            f"domain '{domain}' lacks the columns {', '.join(missing)}; give all of its columns or none"
+        )
+    return _whole_rows(np.concatenate([_vectors(columns[part], part) for part in parts], 1))
+
+
+def _whole_rows(values: np.ndarray) -> np.ndarray:
+    """A row that lacks one number lacks the domain."""
+    values = values.astype(np.float32)
+    values[~np.isfinite(values).all(1)] = np.nan
+    return values
+
+
+def _vectors(values: Any, name: str) -> np.ndarray:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        flat = values.reshape(len(values), -1) if values.size else values.reshape(len(values), 1)
+        return _whole_rows(flat.astype(np.float32))
+    cells = [_cell(value, name, row) for row, value in enumerate(values)]
+    width = next((len(cell) for cell in cells if cell), 1)
+    for row, cell in enumerate(cells):
+        if cell and len(cell) != width:
+            raise DataError(
+                f"column '{name}', row {row} has {len(cell)} numbers and the rows before it {width}; all vectors of a "
+                "domain must be of one length"
+            )
+    return _whole_rows(
+        np.array([cell or [np.nan] * width for cell in cells], np.float32).reshape(len(cells), width)
+    )
+
+
+def _cell(value: Any, name: str, row: int) -> list[float]:
+    """A cell as numbers; empty where it is missing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return []
+    try:
+        if isinstance(value, str) and value.strip().startswith("["):
+            value = [float(part) for part in value.strip()[1:-1].split(",") if part.strip()]
+        return [float(part) for part in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
+    except (TypeError, ValueError):
+        raise DataError(
+            f"column '{name}', row {row} is {str(value)[:40]!r}; a domain is made of numbers or lists of numbers"
+        ) from None
+
+
+def _read(
+    path: Path, config: DataConfig, report: ReadReport
+) -> tuple[dict[str, np.ndarray], Layout, list[str]]:
+    if not path.is_file():
+        raise DataError(
+            f"{path} is not a file; give an .npz of arrays, or a table with vectors of two or more domains, or digit-halves "
+            "or simple-shapes"
+        )
+    raw, notes = (read_npz(path), []) if path.suffix.lower() == ".npz" else _table(path, config.limit, report)
+    raw = {name: values[: config.limit] for name, values in raw.items()}
+    layout = group_columns(list(raw))
+    columns = {
+        d: values for d, parts in layout.items() if (values := domain_array(raw, d, parts)) is not None
+    }
+    if len(columns) < 2:
+        raise DataError(
+            f"{path} holds {', '.join(columns) or 'no domain'}; an alignment needs two domains or more: arrays of an .npz, "
+            "columns of lists, or columns named DOMAIN.NAME or DOMAIN_0, DOMAIN_1 …"
+        )
+    return columns, layout, notes
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, all with as many rows.
+
+    Raises:
+        DataError: it is damaged, holds Python objects, or arrays of different lengths.
+    """
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz file of plain arrays: {error}") from None
+    lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
+    if len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
+        raise DataError(
+            f"{path}: all arrays must have the same number of rows, at least one; they have {lengths}"
+        )
+    return arrays
+
+
+def _table(path: Path, limit: int | None, report: ReadReport) -> tuple[dict[str, Any], list[str]]:
+    names = column_names(path)
+    found = [row for _, row in islice(rows(path, report), limit)]
+    columns = {name: [row.get(name) for row in found] for name in names}
+    texts = [name for name, values in columns.items() if not _numeric(values)]
+    notes = [f"columns without numbers are left out: {', '.join(texts)}"] if texts else []
+    return {name: values for name, values in columns.items() if name not in texts}, notes
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    """Whether the first value that is there is a number or a list of numbers."""
+    for row, value in enumerate(values):
+        try:
+            if _cell(value, "", row):
+                return True
+        except DataError:
+            return False
+    return False
+
+
+def _parse_made_up(source: str) -> tuple[int, bool] | None:
+    """How many rows of a set of ours keep their pairs (0: all), and whether the others go; ``None`` for other sources."""
+    name, *parts = source.split("/")
+    if name not in ("digit-halves", "simple-shapes"):
+        return None
+    if parts and not (parts[0].isdigit() and int(parts[0]) > 0 and parts[1:] in ([], ["alone"])):
+        raise DataError(f"'{source}': write {name}, {name}/N for N paired rows, or {name}/N/alone")
+    return int(parts[0]) if parts else 0, len(parts) > 1
+
+
+def _unpaired(examples: Examples, num_pairs: int, alone: bool, seed: int) -> Examples:
+    """All but ``num_pairs`` rows keep one domain only, in turn, or are left out."""
+    order = np.random.default_rng(generator_for(seed, 0, "pairs").initial_seed()).permutation(len(examples))
+    if alone:
+        return examples.select(order[:num_pairs].tolist())
+    columns = {name: np.array(values) for name, values in examples.columns.items()}
+    for place, values in enumerate(columns.values()):
+        values[[row for i, row in enumerate(order[num_pairs:]) if i % len(columns) != place]] = np.nan
+    return Examples(columns)
+
+
+def _digit_halves(limit: int | None) -> dict[str, np.ndarray]:
+    """scikit-learn's digits: the upper and the lower half of each image, and its class, as three domains."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    kept = splits.pick(len(found.target), limit)
+    pixels = (found.data[kept] / 16).astype(np.float32)
+    return {
+        "upper": pixels[:, :32],
+        "lower": pixels[:, 32:],
+        "label": np.eye(10, dtype=np.float32)[found.target[kept]],
+    }

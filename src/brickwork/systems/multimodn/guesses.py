@@ -1,0 +1,266 @@
+"""Which columns of a table are what: types, groups that come and go together, and what is to be learnt."""
+
+import fnmatch
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from brickwork.core.config import nearest
+from brickwork.core.errors import DataError
+from brickwork.data.config import DataConfig, TableConfig
+from brickwork.data.readers import cells as table_cells
+from brickwork.data.readers.images import DEFAULT_SIDE
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+
+MAX_CATEGORIES = 50
+MAX_CLASSES = 20  # a column of more different whole numbers than this is a number
+_SAMPLE = 5000  # rows that types are guessed from
+_SINGLES = 8  # up to so many columns without groups are modalities of their own
+_TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y", "outcome", "diagnosis")
+_SEPARATORS = re.compile(r"[.:/|]|__")
+
+
+def plan_table(
+    raw: Mapping[str, Sequence[Any]], config: DataConfig, where: str
+) -> tuple[TableLayout, list[str]]:
+    """The layout of a table by the user's word, guessed where nothing is said; and notes that tell what was guessed.
+
+    Raises:
+        DataError: unknown column names, nothing to learn or to learn from.
+    """
+    table = config.table
+    for name in (*table.ignore, *([table.time] if table.time else [])):
+        _known(name, raw, "data.table", where)
+    targets = [_target(text, raw, where) for text in _target_names(raw, config, where)]
+    free = [name for name in raw if name not in {t.name for t in targets} | set(table.ignore)]
+    kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
+    useless = {
+        name: kind for name, kind in kinds.items() if kind in ("empty", "constant", "identifier", "nested")
+    }
+    if table.modalities:
+        groups = chosen_groups(table.modalities, free, where)
+    else:
+        groups = guess_groups({name: kind for name, kind in kinds.items() if name not in useless})
+    side = config.image_size or DEFAULT_SIDE
+    modalities = tuple(
+        layout_of(name, {column: kinds[column] for column in columns}, side, where)
+        for name, columns in groups.items()
+    )
+    if not modalities:
+        raise DataError(f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}")
+    notes = [
+        "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _choose(table),
+        "targets: " + ", ".join(f"{t.name} ({_says(t)})" for t in targets),
+    ]
+    used = {column for m in modalities for column in m.columns}
+    left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != table.time]
+    if left:
+        notes.append(f"columns left out: {', '.join(left)}")
+    return TableLayout(modalities=modalities, targets=tuple(targets)), notes
+
+
+def _short(columns: Sequence[str]) -> str:
+    return ", ".join(columns[:6]) + (f" … ({len(columns)})" if len(columns) > 6 else "")
+
+
+def _choose(config: TableConfig) -> str:
+    advice = "; choose otherwise with --set 'data.table.modalities=NAME=COLUMN|PATTERN*,NAME=…'"
+    return "" if config.modalities else advice
+
+
+def _says(target: TargetLayout) -> str:
+    return f"{len(target.classes)} classes" if target.is_class else "number"
+
+
+def _known(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
+    if name not in raw:
+        raise DataError(
+            f"{where} has no column '{name}' ({option}): {nearest(name, raw)} Its columns are: {', '.join(raw)}"
+        )
+
+
+# ---- what is to be learnt --------------------------------------------------------------------------------------
+
+
+def _target_names(raw: Mapping[str, Any], config: DataConfig, where: str) -> list[str]:
+    if config.table.targets:
+        return list(config.table.targets)
+    if config.columns.label is not None:
+        return [config.columns.label]
+    by_lower = {name.lower(): name for name in raw}
+    found = [by_lower[name] for name in _TARGET_NAMES if name in by_lower][:1]
+    found = found or [n for n in raw if re.match(r"(target|label|y|task)[_.]", n.lower())]
+    if not found:
+        raise DataError(
+            f"{where} has the columns {', '.join(raw)}: none is called like a target. Say what is to be learnt: "
+            "--set data.table.targets=NAME (several: NAME,NAME)"
+        )
+    return found
+
+
+def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLayout:
+    """``name``, ``name:number`` or ``name:class``."""
+    name, _, kind = (text, "", "") if text in raw else text.rpartition(":")
+    name = name or text
+    _known(name, raw, "data.table.targets", where)
+    if kind not in ("", "number", "class"):
+        raise DataError(f"data.table.targets has '{text}'; write {name}:number or {name}:class")
+    cells = [value for value in table_cells.as_list(raw[name]) if not table_cells.is_missing(value)]
+    if not cells:
+        raise DataError(f"{where}: the target '{name}' is missing from every row")
+    values = [table_cells.number_of(value) for value in cells]
+    is_number = all(value is not None for value in values)
+    whole = is_number and all(value == int(value) for value in values if value is not None)
+    if kind == "number" and not is_number:
+        bad = next(cell for cell, value in zip(cells, values) if value is None)
+        raise DataError(f"{where}: the target '{name}' is no number in some rows, for example {bad!r:.40}")
+    distinct = len(set(values if is_number else map(table_cells.text_of, cells)))
+    if kind == "number" or (kind == "" and is_number and not (whole and distinct <= MAX_CLASSES)):
+        return TargetLayout(name=name)
+    classes = sorted({table_cells.text_of(cell) for cell in cells}, key=natural)
+    if len(classes) < 2:
+        raise DataError(
+            f"{where}: the target '{name}' has only the class '{classes[0]}'; it takes two to learn"
+        )
+    if len(classes) > len(cells) // 2:
+        raise DataError(
+            f"{where}: the target '{name}' has {len(classes)} classes in {len(cells)} rows; is it an identifier? "
+            "Name another with data.table.targets"
+        )
+    return TargetLayout(name=name, classes=tuple(classes))
+
+
+def natural(name: str) -> tuple[bool, float, str]:
+    """A key for sorting: numbers in their order, before words."""
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name
+
+
+# ---- what it is learnt from ------------------------------------------------------------------------------------
+
+
+def column_kind(values: Any) -> str:
+    """``number`` (also dates and truth values), ``category``, ``text``, ``image``, ``series``; or why it is of no use:
+    ``empty``, ``constant``, ``identifier``, ``nested``."""
+    cells = [v for v in table_cells.as_list(values[:_SAMPLE]) if not table_cells.is_missing(v)]
+    if not cells:
+        return "empty"
+    if all(isinstance(v, bytes) or (isinstance(v, dict) and "bytes" in v) for v in cells):
+        return "image"
+    if all(isinstance(v, list | tuple) or hasattr(v, "shape") for v in cells):
+        first = next((v for v in cells if len(v)), [0])
+        return "series" if table_cells.number_of(first[0]) is not None else "nested"
+    if any(isinstance(v, list | tuple | dict | bytes) for v in cells):
+        return "nested"
+    texts = [table_cells.text_of(v) for v in cells]
+    if all(text.lower().endswith(table_cells.PICTURE_ENDINGS) for text in texts):
+        return "image"
+    distinct = len(set(texts))
+    if distinct == 1 and len(cells) == len(values[:_SAMPLE]):
+        return "constant"
+    if all(table_cells.number_of(v) is not None for v in cells):
+        return "number"
+    if distinct <= MAX_CATEGORIES and (distinct <= len(cells) / 2 or distinct <= 10):
+        return "category"
+    words = sum(len(text.split()) for text in texts) / len(texts)
+    return "text" if words >= 2.5 else "identifier"
+
+
+def guess_groups(kinds: Mapping[str, str]) -> dict[str, list[str]]:
+    """Columns by the part of their name before ``.``, ``:``, ``/``, ``|`` or ``__``, else before the first ``_``, space
+    or ``-``, where at least two share it and so two groups come about.
+
+    Without such names, up to eight columns are each a modality, and more are one called ``table``. Pictures and series
+    are modalities of their own.
+    """
+    own = {name: [name] for name, kind in kinds.items() if kind in ("image", "series")}
+    plain = [name for name in kinds if name not in own]
+    for separator in (_SEPARATORS, re.compile(r"[_ \-]")):
+        heads = {name: separator.split(name, maxsplit=1)[0] for name in plain if separator.search(name)}
+        sizes = Counter(heads.values())
+        shared = [head for head, size in sizes.items() if size > 1]
+        if len(shared) > 1 and sum(sizes[head] for head in shared) >= len(plain) / 2:
+            groups: dict[str, list[str]] = {head: [] for head in shared}
+            rest = []
+            for name in plain:
+                groups[heads[name]].append(name) if heads.get(name) in groups else rest.append(name)
+            return {**groups, **({"other": rest} if rest else {}), **own}
+    if len(plain) <= _SINGLES:
+        return {**{name: [name] for name in plain}, **own}
+    return {"table": plain, **own}
+
+
+def chosen_groups(chosen: Sequence[str], columns: Sequence[str], where: str) -> dict[str, list[str]]:
+    """Groups as the user wrote them: ``name=column|pattern*|column``.
+
+    Raises:
+        DataError: a name or pattern that fits no column (nearest names shown), or a column in two groups.
+    """
+    groups: dict[str, list[str]] = {}
+    taken: dict[str, str] = {}
+    for entry in chosen:
+        name, equals, patterns = entry.partition("=")
+        name = name.strip()
+        if not equals or not name or not patterns.strip() or name in groups:
+            raise DataError(
+                f"data.table.modalities has '{entry}'; write NAME=COLUMN|PATTERN* with each name once, for example "
+                "weather=TEMP|PRES,gases=SO2|NO*"
+            )
+        groups[name] = []
+        for pattern in filter(None, map(str.strip, patterns.split("|"))):
+            fits = [c for c in columns if c == pattern] or [
+                c for c in columns if fnmatch.fnmatchcase(c, pattern)
+            ]
+            if not fits:
+                raise DataError(
+                    f"{where} has no column '{pattern}' (modality '{name}'): {nearest(pattern, columns)} "
+                    f"Its columns are: {', '.join(columns)}"
+                )
+            for column in fits:
+                if taken.setdefault(column, name) != name:
+                    raise DataError(
+                        f"column '{column}' is in the modalities '{taken[column]}' and '{name}'; it can be in one"
+                    )
+                if column not in groups[name]:
+                    groups[name].append(column)
+    return groups
+
+
+def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) -> ModalityLayout:
+    """One modality of columns whose kinds are known.
+
+    Raises:
+        DataError: a column without values or of no use, or pictures and series mixed with other columns.
+    """
+    bad = {column: kind for column, kind in kinds.items() if kind in ("empty", "nested")}
+    if bad:
+        column, kind = next(iter(bad.items()))
+        reason = (
+            "is missing from every row" if kind == "empty" else "holds lists of something other than numbers"
+        )
+        raise DataError(
+            f"{where}: column '{column}' of modality '{name}' {reason}; leave it out of data.table.modalities"
+        )
+    special = {kind for kind in kinds.values() if kind in ("image", "series")}
+    if special and (len(set(kinds.values())) > 1 or ("image" in special and len(kinds) > 1)):
+        raise DataError(
+            f"{where}: modality '{name}' mixes {', '.join(f'{c} ({k})' for c, k in kinds.items())}; a column of pictures is "
+            "a modality of its own, and columns of series can only be together with each other"
+        )
+    of = {
+        wanted: tuple(c for c, kind in kinds.items() if kind in fits)
+        for wanted, fits in (
+            ("numbers", ("number", "series", "image")),
+            ("categories", ("category", "constant")),
+            ("texts", ("text", "identifier")),
+        )
+    }
+    numbers = of["numbers"]
+    if "image" in special:
+        return ModalityLayout(name=name, kind="image", numbers=numbers, shape=(image_size, image_size, 3))
+    if "series" in special:
+        return ModalityLayout(name=name, kind="series", numbers=numbers)
+    return ModalityLayout(name=name, numbers=numbers, categories=of["categories"], texts=of["texts"])

@@ -1,0 +1,168 @@
+"""Missing modalities: simulated (at random, by another value, by the label), and tested for depending on a label."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.data.config import MissingConfig
+from brickwork.data.types import Examples
+from brickwork.systems.multimodn.layout import TableLayout
+
+ALPHA = 0.001  # of all tests together (Bonferroni)
+MIN_DIFFERENCE = 0.05  # between shares of missing rows; a smaller one is not worth a warning
+
+
+def simulate(examples: Examples, layout: TableLayout, config: MissingConfig, seed: int) -> Examples:
+    """The examples with one modality deleted from some rows, which are drawn from ``seed``.
+
+    ``mcar``: from ``rate`` of all rows. ``mar``: from ``rate`` of the rows whose first number of modality ``driver`` is
+    above its median. ``mnar``: from ``rate`` of the rows of class ``label`` of the first class target (the protocol of
+    MultiModN's authors; with the other label it is their flipped test).
+
+    Raises:
+        DataError: an unknown modality, or no target with that class.
+    """
+    layout.modality(config.modality)
+    rng = np.random.default_rng([seed, 1])
+    eligible = np.arange(len(examples))
+    if config.mechanism == "mnar":
+        eligible = np.flatnonzero(_labels(examples, layout, config.label) == config.label)
+    elif config.mechanism == "mar":
+        driver = layout.modality(config.driver)
+        if driver.kind != "table" or not driver.numbers:
+            raise DataError(
+                f"data.table.missing.driver: modality '{driver.name}' has no numbers to depend on"
+            )
+        value = np.asarray(examples.columns[driver.name])[:, 0]
+        eligible = np.flatnonzero(value > np.nanmedian(value))
+    chosen = rng.permutation(eligible)[: round(config.rate * len(eligible))]
+    return delete(examples, config.modality, chosen)
+
+
+def _labels(examples: Examples, layout: TableLayout, label: int) -> np.ndarray:
+    for target in layout.targets:
+        if target.is_class and label < len(target.classes):
+            return np.asarray(examples.columns[target.column])
+    raise DataError(f"data.table.missing.label={label}: no target has that many classes")
+
+
+def delete(examples: Examples, modality: str, rows: Sequence[int] | np.ndarray) -> Examples:
+    """The examples without ``modality`` in ``rows``; the others share their memory."""
+    columns: dict[str, Any] = dict(examples.columns)
+    for name in (modality, f"{modality}.categories", f"{modality}.texts"):
+        if name not in columns:
+            continue
+        held = columns[name]
+        if isinstance(held, np.ndarray) and held.dtype.kind in "fO":
+            held = held.copy()
+            held[rows] = np.nan if held.dtype.kind == "f" else None
+        else:
+            gone = set(np.asarray(rows).tolist())
+            held = [None if row in gone else value for row, value in enumerate(held)]
+        columns[name] = held
+    return Examples(columns)
+
+
+def is_present(examples: Examples, modality: str) -> np.ndarray:
+    """For each row, whether any cell of a modality is there. Shapes: → (rows,) bool."""
+    columns = examples.columns
+    held: Any = columns[modality]
+    if isinstance(held, list):
+        present = np.fromiter((value is not None for value in held), dtype=bool, count=len(held))
+    elif held.dtype.kind == "f":
+        present = np.asarray(np.isfinite(held).any(axis=1))
+    else:
+        return np.ones(len(held), dtype=bool)  # pictures in one array: all there
+    for part in ("categories", "texts"):
+        if f"{modality}.{part}" in columns:
+            cells: Any = columns[f"{modality}.{part}"]
+            present = present | (cells != None).any(axis=1)  # noqa: E711 - cell by cell
+    return present
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDependence:
+    """Rows lack ``modality`` more often for some values of ``target`` than for others.
+
+    ``p`` is corrected for the number of tests; ``shares`` is the share of rows that lack it, by class (for a number: of
+    its lower and upper half).
+    """
+
+    modality: str
+    target: str
+    p: float
+    shares: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        shown = sorted(self.shares, key=lambda pair: -pair[1])
+        shown = [shown[0], shown[-1]]
+        shares = ", ".join(f"{100 * share:.0f} % where it is {name}" for name, share in shown)
+        return f"whether '{self.modality}' is missing depends on '{self.target}' ({shares}; p = {self.p:.1g})"
+
+
+def label_dependence(
+    present: dict[str, np.ndarray], targets: dict[str, np.ndarray], names: dict[str, tuple[str, ...]]
+) -> list[LabelDependence]:
+    """The modalities whose absence depends on a target, by a chi-squared test of the table absence × class.
+
+    ``present``: by modality, (rows,) bool. ``targets``: by target, (rows,) class numbers (−1 unknown) or numbers (NaN
+    unknown), which are halved at their median. ``names``: the classes of each class target.
+    """
+    from scipy.stats import chi2_contingency
+
+    tests = len(present) * len(targets)
+    found = []
+    for target, values in targets.items():
+        groups, labels = _groups(values, names.get(target, ()))
+        known = groups >= 0
+        for modality, there in present.items():
+            counts = np.zeros((2, len(labels)))
+            np.add.at(counts, (there[known].astype(int), groups[known]), 1)
+            filled = counts.sum(0) > 0
+            if (counts.sum(1) == 0).any() or filled.sum() < 2:
+                continue
+            p = float(min(1.0, tests * chi2_contingency(counts[:, filled]).pvalue))
+            shares = np.divide(counts[0], counts.sum(0), where=filled, out=np.full(len(labels), np.nan))
+            if p < ALPHA and np.nanmax(shares) - np.nanmin(shares) >= MIN_DIFFERENCE:
+                rows = tuple((label, float(s)) for label, s, ok in zip(labels, shares, filled) if ok)
+                found.append(LabelDependence(modality=modality, target=target, p=p, shares=rows))
+    return found
+
+
+def _groups(values: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    if classes:
+        return values.astype(np.int64), classes
+    middle = np.nanmedian(values)
+    halves = np.where(np.isfinite(values), (values > middle).astype(np.int64), -1)
+    return halves, (f"at most {middle:.4g}", f"above {middle:.4g}")
+
+
+def find_dependence(train: Examples, layout: TableLayout) -> list[LabelDependence]:
+    """:func:`label_dependence` of every modality of the training rows on every target."""
+    return label_dependence(
+        {name: is_present(train, name) for name in layout.names},
+        {target.name: np.asarray(train.columns[target.column]) for target in layout.targets},
+        {target.name: target.classes for target in layout.targets if target.is_class},
+    )
+
+
+def warn_of_dependence(train: Examples, layout: TableLayout, modality_dropout: float) -> None:
+    """Findings of :func:`find_dependence` are one :class:`BrickworkWarning`.
+
+    None is given from a ``modality_dropout`` of 0.5 on, which is the remedy.
+    """
+    if modality_dropout >= 0.5 or not (found := find_dependence(train, layout)):
+        return
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
+    warnings.warn(
+        f"{'; '.join(map(str, found[:3]))}{more}. A model can learn from this that a missing modality means a label, and "
+        f"is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
+        "patterns of missing values",
+        BrickworkWarning,
+        stacklevel=3,
+    )

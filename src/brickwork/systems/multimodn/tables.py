@@ -1,0 +1,320 @@
+"""CSV, TSV, JSONL and Parquet tables with typed columns in modalities, any of which may be missing, and several targets."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brickwork.core.config import nearest
+from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.data import splits
+from brickwork.data.config import DataConfig
+from brickwork.data.readers import cells as table_cells
+from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.types import Examples, TaskData
+from brickwork.systems.multimodn.guesses import plan_table
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.missingness import is_present, simulate
+
+Columns = Mapping[str, Any]
+"""The user's columns by name: lists, arrays or columns of a data frame, all of one length."""
+
+
+def read_columns(path: Path, report: ReadReport, limit: int | None = None) -> dict[str, list[Any]]:
+    """All columns of a table; a cell that a row lacks is ``None``.
+
+    Raises:
+        DataError: the file is empty, damaged, or of another type.
+    """
+    names = column_names(path)
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for _, row in islice(rows(path, report), limit):
+        for name in names:
+            columns[name].append(row.get(name))
+    return columns
+
+
+def multitask_table(path: Path, config: DataConfig, seed: int) -> TaskData:
+    """A table as a task with modalities and targets, chosen by ``config.table`` or guessed.
+
+    Raises:
+        DataError: no target, unknown column names, a modality without a single value, too few rows.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; give a table: .csv, .tsv, .jsonl or .parquet")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; give a file with a header and at least two rows")
+    report = ReadReport()
+    raw = read_columns(path, report, config.limit)
+    layout, notes = plan_table(raw, config, str(path))
+    examples = typed_examples(layout, raw, report=report, where=str(path), folder=path.parent)
+    kept = _labelled(examples, layout, report, path.name)
+    if len(kept) < 2:
+        raise DataError(f"{path} has {len(kept)} rows with a known target; training needs 2 or more")
+    for role, column in (("group", config.columns.group), ("time", config.table.time)):
+        if column is not None and column not in raw:
+            raise DataError(f"{path} has no column '{column}' (wanted as {role}): {nearest(column, raw)}")
+    group, time = config.columns.group, config.table.time
+    keys = None if group is None else [str(raw[group][row]) for row in kept]
+    times = None if time is None else table_cells.numbers(raw[time], report, time)[kept]
+    report.warn()
+    return multitask(
+        path.name,
+        layout,
+        examples.select(kept),
+        config,
+        seed,
+        keys=keys,
+        times=times,
+        notes=(*notes, *report.notes()),
+    )
+
+
+def multitask(
+    name: str,
+    layout: TableLayout,
+    examples: Examples,
+    config: DataConfig,
+    seed: int,
+    *,
+    keys: Sequence[str] | None = None,
+    times: np.ndarray | None = None,
+    notes: Iterable[str] = (),
+) -> TaskData:
+    """The task: rows split by ``keys`` (default: each for itself) or, where given, in the order of ``times``; then
+    missing values are simulated in training and validation, if the configuration asks for it."""
+    count = len(examples)
+    if times is not None:
+        parts = _split_by_time(times, config)
+    else:
+        parts = splits.split(
+            [str(row) for row in range(count)] if keys is None else keys,
+            validation_share=config.validation_share,
+            test_share=config.test_share,
+            max_held_out=config.max_held_out,
+            seed=seed,
+        )
+    train, validation, test = splits.select(examples, parts)
+    missing = config.table.missing
+    if missing.modality:
+        train = simulate(train, layout, missing, seed)
+        validation = simulate(validation, layout, missing, seed + 1)
+    for modality in layout.modalities:
+        if not is_present(train, modality.name).any():
+            raise DataError(
+                f"{name}: modality '{modality.name}' ({', '.join(modality.columns) or 'no columns'}) is missing from all "
+                f"{len(train)} training rows, so nothing can be learnt from it; leave it out of data.table.modalities, "
+                "or mend the columns"
+            )
+    return TaskData(
+        name=name,
+        kind="multitask",
+        modality="table",
+        train=train,
+        validation=validation,
+        test=test,
+        notes=tuple(notes),
+        table=layout,
+    )
+
+
+def _split_by_time(times: np.ndarray, config: DataConfig) -> splits.Parts:
+    """The newest rows are the test part, those before them validation."""
+    order = np.argsort(np.nan_to_num(times, nan=-np.inf), kind="stable").tolist()
+    test = min(round(config.test_share * len(order)), config.max_held_out)
+    validation = min(round(config.validation_share * len(order)), config.max_held_out)
+    train = len(order) - test - validation
+    return splits.Parts(
+        sorted(order[:train]), sorted(order[train : train + validation]), sorted(order[train + validation :])
+    )
+
+
+def _labelled(examples: Examples, layout: TableLayout, report: ReadReport, name: str) -> list[int]:
+    """Rows of which at least one target is known; the others are counted."""
+    known = np.zeros(len(examples), dtype=bool)
+    for target in layout.targets:
+        known |= is_known(np.asarray(examples.columns[target.column]))
+    for row in np.flatnonzero(~known):
+        report.skip("no target is known", f"{name} row {row}")
+    return np.flatnonzero(known).tolist()
+
+
+def is_known(target: np.ndarray) -> np.ndarray:
+    """Which values of a target column are known."""
+    return target >= 0 if target.dtype.kind == "i" else np.isfinite(target)
+
+
+def typed_examples(
+    layout: TableLayout,
+    raw: Columns,
+    *,
+    report: ReadReport | None = None,
+    where: str = "the data",
+    folder: Path = Path(),
+    with_targets: bool = True,
+) -> Examples:
+    """The user's columns as the layout describes them. Columns that play no role are ignored.
+
+    A modality none of whose columns is there is missing from all rows, which is told as a warning. Pictures that are
+    paths are looked for in ``folder``.
+
+    Raises:
+        DataError: some columns of a modality are there and others are not, a target is unknown, lengths differ.
+    """
+    told = report or ReadReport()
+    lengths = {name: len(values) for name, values in raw.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{where}: columns of different lengths: {lengths}")
+    count = next(iter(lengths.values()), 0)
+    unknown = sorted(set(raw) - {c for m in layout.modalities for c in m.columns})
+    columns: dict[str, Any] = {}
+    gone: list[ModalityLayout] = []
+    for modality in layout.modalities:
+        if typed := _already(modality, raw, where):
+            columns.update(typed)
+            continue
+        absent = [name for name in modality.columns if name not in raw]
+        if absent and len(absent) < len(modality.columns):
+            hints = f": {nearest(absent[0], unknown)}" if unknown else ""
+            raise DataError(
+                f"{where} has no column {', '.join(map(repr, absent))} of modality '{modality.name}'{hints} Give all "
+                f"of its columns ({', '.join(modality.columns)}; empty cells are fine), or none"
+            )
+        if absent:
+            gone.append(modality)
+            columns.update(nothing(modality, count))
+        else:
+            columns.update(_modality(modality, raw, told, folder))
+    if gone:
+        _tell_absent(gone, unknown, where)
+    if with_targets:
+        for target in layout.targets:
+            if target.column in raw:
+                columns[target.column] = np.asarray(raw[target.column])
+                continue
+            if target.name not in raw:
+                raise DataError(
+                    f"{where} has no column '{target.name}' to learn: {nearest(target.name, raw)}"
+                )
+            columns[target.column] = _target(target, raw[target.name], told, where)
+    if report is None:
+        told.warn()
+    return Examples(columns)
+
+
+def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, Any]:
+    """The parts of a modality that come as :class:`TableLayout` describes them: an array of numbers (rows, columns), a
+    list of series (time, variables) or of pictures (height, width, channels), by the name of the modality.
+
+    Raises:
+        DataError: another number of columns, variables or channels than the model knows.
+    """
+    held = raw.get(modality.name)
+    if modality.kind == "table":
+        if getattr(held, "ndim", 1) != 2:
+            return {}
+        sizes = {
+            "": len(modality.numbers),
+            ".categories": len(modality.categories),
+            ".texts": len(modality.texts),
+        }
+        parts = {f"{modality.name}{part}": size for part, size in sizes.items() if size or not part}
+        for name, size in parts.items():
+            shape = tuple(getattr(raw.get(name), "shape", ()))
+            if len(shape) != 2 or shape[1] != size:
+                raise DataError(f"{where}: '{name}' has shape {shape}; the model takes (rows, {size})")
+        dtypes = {name: object if name != modality.name else np.float64 for name in parts}
+        return {name: np.asarray(raw[name], dtype=dtypes[name]) for name in parts}
+    wanted = 3 if modality.kind == "image" else 2
+    cells = [] if held is None else [cell for cell in held if cell is not None]
+    if not cells or getattr(cells[0], "ndim", 0) != wanted:
+        return {}
+    shape = tuple(modality.shape) if wanted == 3 else (len(modality.numbers),)
+    for cell in cells:
+        found = cell.shape if wanted == 3 else cell.shape[1:]
+        if found != shape:
+            raise DataError(f"{where}: '{modality.name}' holds {cell.shape}; the model takes {shape}")
+    return {modality.name: held if isinstance(held, np.ndarray) else list(held)}  # type: ignore[arg-type]
+
+
+def _tell_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str) -> None:
+    others = f" (columns that the model does not know: {', '.join(unknown[:8])})" if unknown else ""
+    names = ", ".join(f"'{modality.name}' ({', '.join(modality.columns[:4])})" for modality in gone)
+    several = "modality" if len(gone) == 1 else "modalities"
+    warnings.warn(
+        f"{where} has none of the columns of {several} {names}: missing from every row{others}",
+        BrickworkWarning,
+        stacklevel=3,
+    )
+
+
+def nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:
+    """The columns of a modality that is missing from all of ``count`` rows."""
+    if modality.kind != "table":
+        return {modality.name: [None] * count}
+    found: dict[str, Any] = {modality.name: np.full((count, len(modality.numbers)), np.nan)}
+    for part in ("categories", "texts"):
+        if names := getattr(modality, part):
+            found[f"{modality.name}.{part}"] = np.full((count, len(names)), None, dtype=object)
+    return found
+
+
+def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder: Path) -> dict[str, Any]:
+    name = modality.name
+    if modality.kind == "image":
+        size = modality.shape[0]
+        (column,) = modality.numbers
+        cells = table_cells.as_list(raw[column])
+        return {
+            name: [
+                table_cells.picture(value, size, folder, report, f"'{column}' row {row}")
+                for row, value in enumerate(cells)
+            ]
+        }
+    if modality.kind == "series":
+        variables = [table_cells.series(list(raw[c]), report, c) for c in modality.numbers]
+        return {name: [_stack(cells, report, name, row) for row, cells in enumerate(zip(*variables))]}
+    count = len(raw[modality.columns[0]])
+    found: dict[str, Any] = {name: np.empty((count, len(modality.numbers)))}
+    for place, column in enumerate(modality.numbers):
+        found[name][:, place] = table_cells.numbers(raw[column], report, column)
+    for part in ("categories", "texts"):
+        if names := getattr(modality, part):
+            texts = np.empty((count, len(names)), dtype=object)
+            for place, column in enumerate(names):
+                texts[:, place] = table_cells.texts(raw[column], report, column)
+            found[f"{name}.{part}"] = texts
+    return found
+
+
+def _stack(
+    cells: Sequence[np.ndarray | None], report: ReadReport, modality: str, row: int
+) -> np.ndarray | None:
+    """The variables of one row as (time, variables); one that is missing is NaN throughout."""
+    lengths = {len(cell) for cell in cells if cell is not None}
+    if not lengths:
+        return None
+    if len(lengths) > 1:
+        report.skip(
+            f"series of '{modality}' have different lengths within a row and count as missing", f"row {row}"
+        )
+        return None
+    (length,) = lengths
+    return np.stack([np.full(length, np.nan) if cell is None else cell for cell in cells], axis=1)
+
+
+def _target(target: TargetLayout, values: Any, report: ReadReport, where: str) -> np.ndarray:
+    if not target.is_class:
+        return table_cells.numbers(values, report, target.name)
+    places = {name: place for place, name in enumerate(target.classes)}
+    cells = table_cells.texts(values, report, target.name)
+    strange = sorted({cell for cell in cells if cell is not None and cell not in places})
+    if strange:
+        raise DataError(
+            f"{where}: target '{target.name}' has the class '{strange[0]}', which is none of "
+            f"{', '.join(target.classes[:12])}; use data with the same classes"
+        )
+    return np.array([-1 if cell is None else places[cell] for cell in cells], dtype=np.int64)

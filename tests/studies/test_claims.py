@@ -1,0 +1,212 @@
+"""The claims machinery: verdicts, records that are written at once and resumed, staleness, tables."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from scipy import stats
+
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.studies import records as claim_records
+from brickwork.studies.bench import ArmCost, Claim, ClaimResult, Trained, Workbench, arm_cost, judge
+from brickwork.studies.records import load_verdicts, machine, run_claims, stale
+from brickwork.studies.table import BEGIN, END, claims_markdown, update_block
+
+
+@pytest.mark.parametrize(
+    ("effects", "verdict"),
+    [
+        ([6.0, 6.2, 5.9], "supported"),
+        ([1.0, 1.2, 0.9], "refuted"),
+        ([4.0, 6.0, 5.0], "not at this scale"),
+        ([9.0], "not at this scale"),
+    ],
+)
+def test_judge(effects, verdict):
+    found = judge(effects, at_least=5.0)
+    assert found.verdict == verdict
+    assert found.effects == tuple(effects)
+    if len(effects) > 1:
+        low, high = stats.t.interval(0.95, len(effects) - 1, loc=found.effect, scale=stats.sem(effects))
+        assert found.interval == (pytest.approx(low), pytest.approx(high))
+    else:
+        assert found.interval is None
+        assert "One seed" in found.note
+
+
+def test_judge_with_a_band_between_support_and_refutation():
+    # All of the interval below 5 but not below 0: neither supported nor refuted.
+    assert judge([3.0, 3.1, 2.9], at_least=5.0, refuted_below=0.0).verdict == "not at this scale"
+    assert judge([-3.0, -3.1, -2.9], at_least=5.0, refuted_below=0.0).verdict == "refuted"
+
+
+def test_arm_cost_sums_trainings():
+    trained = [Trained(None, None, 100, 1.5, 1e-3), Trained(None, None, 50, 0.25, 1e-3)]
+    assert arm_cost("ours", trained) == ArmCost(
+        name="ours", trainings=2, examples=150, seconds=1.75, learning_rate=1e-3
+    )
+
+
+def test_workbench_makes_each_thing_once():
+    made = []
+    bench = Workbench()
+    assert [bench.memo(key, lambda key=key: made.append(key) or len(made)) for key in "aab"] == [1, 1, 2]
+
+
+@pytest.fixture
+def system(monkeypatch):
+    """A system with two claims, one of which can be broken; ``calls`` counts their runs."""
+    state = SimpleNamespace(calls=[], error=None, code="1111", verdict="supported")
+
+    def first(scale, seeds, bench):
+        state.calls.append(("C1", scale, tuple(seeds)))
+        bench.systems.add("other-system")
+        return ClaimResult(
+            verdict=state.verdict,
+            effect=6.0,
+            interval=(5.5, 6.5),
+            unit="points",
+            effects=(6.0, 5.8, 6.2),
+            arms=(ArmCost(name="ours", trainings=3, examples=1200, seconds=4.0),),
+            table=({"dim": 8, "ours": 0.9},),
+            note="a | b",
+        )
+
+    def second(scale, seeds, bench):
+        state.calls.append(("C2", scale, tuple(seeds)))
+        if state.error:
+            raise state.error
+        return ClaimResult(verdict="refuted", effect=-1.0)
+
+    def claim(name, run, **more):
+        return Claim(id=name, statement=f"statement {name}", paper="76.3 %", criterion="≥ 5", run=run, **more)
+
+    module = SimpleNamespace(
+        CLAIMS=(claim("C1", first), claim("C2", second), claim("C3", first, scales=("gpu",)))
+    )
+    monkeypatch.setattr(claim_records.registry, "load", lambda slug, part: module)
+    monkeypatch.setattr(claim_records, "code_fingerprint", lambda slugs: "+".join(sorted(slugs)) + state.code)
+    return state
+
+
+def test_each_record_has_all_that_a_reader_needs(system, tmp_path):
+    first, second, third = run_claims("my-system", "smoke", folder=tmp_path)
+    stored = json.loads((tmp_path / "my-system-smoke.json").read_text())["records"]
+    assert [r["id"] for r in stored] == ["C1", "C2", "C3"]
+    assert stored[0] == json.loads(json.dumps(first))
+    assert (first["verdict"], first["effects"], first["seeds"]) == ("supported", [6.0, 5.8, 6.2], [0, 1, 2])
+    assert first["arms"][0]["examples"] == 1200
+    assert first["systems"] == ["my-system", "other-system"]
+    assert second["systems"] == ["my-system"]
+    assert set(first["machine"]) >= {"cpu", "threads"}
+    assert first["versions"]["torch"]
+    assert (third["verdict"], third["note"]) == ("not run", "not defined at scale smoke")
+
+
+def test_finished_claims_are_kept_and_an_interrupted_run_goes_on(system, tmp_path):
+    system.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run_claims("my-system", "smoke", folder=tmp_path)
+    assert [r["id"] for r in json.loads((tmp_path / "my-system-smoke.json").read_text())["records"]] == ["C1"]
+    system.error = None
+    run_claims("my-system", "smoke", folder=tmp_path)
+    assert [c[0] for c in system.calls] == ["C1", "C2", "C2"]
+
+
+@pytest.mark.parametrize("why", ["force", "seeds", "code"])
+def test_what_makes_a_claim_run_again(system, tmp_path, why):
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    assert len(system.calls) == 1
+    if why == "code":
+        system.code = "2222"
+    run_claims(
+        "my-system",
+        "smoke",
+        folder=tmp_path,
+        only=["C1"],
+        force=why == "force",
+        seeds=5 if why == "seeds" else 3,
+    )
+    assert len(system.calls) == 2
+
+
+def test_absent_data_is_not_run_and_does_not_push_out_a_result(system, tmp_path):
+    run_claims("my-system", "smoke", folder=tmp_path)
+    system.error = DataError("CIFAR-10 is not here")
+    records = run_claims("my-system", "smoke", folder=tmp_path, force=True)
+    assert (records[1]["verdict"], records[1]["note"]) == ("not run", "CIFAR-10 is not here")
+    assert load_verdicts("my-system", tmp_path)["C2"]["smoke"]["verdict"] == "refuted"
+
+
+def test_a_defect_in_a_claim_is_not_hidden(system, tmp_path):
+    system.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        run_claims("my-system", "smoke", folder=tmp_path)
+
+
+def test_verdicts_say_when_they_are_stale(system, tmp_path):
+    run_claims("my-system", "small", folder=tmp_path)
+    found = load_verdicts("my-system", tmp_path)["C1"]["small"]
+    assert set(found) == {"verdict", "effect", "interval", "seeds", "date", "stale"}
+    assert (found["effect"], found["interval"], found["stale"]) == (6.0, [5.5, 6.5], False)
+    system.code = "2222"
+    assert load_verdicts("my-system", tmp_path)["C1"]["small"]["stale"] is True
+    assert load_verdicts("unknown", tmp_path) == {}
+
+
+def test_staleness_follows_the_real_code():
+    # The real fingerprint of the real source: a record made now is fresh, one of other code is not.
+    now = claim_records.code_fingerprint([])
+    assert not stale({"fingerprint": now, "systems": []})
+    assert stale({"fingerprint": "0" * 16, "systems": []})
+
+
+def test_unknown_names_are_refused_with_the_nearest(system, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'smoke'"):
+        run_claims("my-system", "smok", folder=tmp_path)
+    with pytest.raises(ConfigError, match="no claim 'C9'"):
+        run_claims("my-system", "smoke", folder=tmp_path, only=["C9"])
+
+
+def test_machine_has_no_host_name_and_no_path():
+    import socket
+
+    text = json.dumps(machine())
+    assert socket.gethostname() not in text
+    assert "/" not in text
+
+
+def test_table_has_every_number_and_escapes_bars(system, tmp_path):
+    run_claims("my-system", "smoke", folder=tmp_path)
+    table = claims_markdown("my-system", tmp_path)
+    row = next(line for line in table.splitlines() if line.startswith("| C1"))
+    for part in ("statement C1", "76.3 %", "+6 points [+5.5, +6.5]; +6, +5.8, +6.2", "≥ 5", "**supported**"):
+        assert part in row
+    assert "- C1: ours 3 trainings, 1,200 examples, 4 s" in table
+    assert all(
+        line.count("|") - line.count("\\|") == 7 for line in table.splitlines() if line.startswith("|")
+    )
+
+
+def test_block_is_rewritten_once_and_checked(system, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\nafter\n")
+    run_claims("my-system", "smoke", folder=tmp_path)
+    assert update_block(page, "my-system", check=True, folder=tmp_path)
+    assert "old" in page.read_text()
+    assert update_block(page, "my-system", folder=tmp_path)
+    assert not update_block(page, "my-system", check=True, folder=tmp_path)
+    text = page.read_text()
+    assert text.startswith(f"# Title\n\n{BEGIN}")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "statement C1" in text
+    page.write_text("no markers")
+    with pytest.raises(ArtifactError, match="claims: begin"):
+        update_block(page, "my-system", folder=tmp_path)
+
+
+def test_results_of_another_format_are_refused(tmp_path):
+    (tmp_path / "my-system-smoke.json").write_text('{"format": 99, "records": []}')
+    with pytest.raises(ConfigError, match="format 99"):
+        load_verdicts("my-system", tmp_path)

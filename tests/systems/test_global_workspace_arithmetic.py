@@ -1,0 +1,95 @@
+"""The table of pairs, what is held out of it, and that no training example shows what is held out."""
+
+import numpy as np
+import pytest
+
+from brickwork.core.errors import DataError
+from brickwork.data.config import DataConfig
+from brickwork.systems.global_workspace.arithmetic import (
+    Addition,
+    addition_task,
+    held_out_pairs,
+    parse_addition,
+)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "count"), [("corner", 16), ("sum", 21), ("bigA", 30), ("bigB", 30), ("interp", 30)]
+)
+def test_number_of_held_out_pairs(held_out, count):
+    """Counted by hand: 4 × 4; 6 + 5 + … + 1; 3 × 10; and 30 by choice."""
+    assert held_out_pairs(held_out, 0).sum() == count
+
+
+def test_interp_leaves_every_digit_on_both_sides_and_follows_the_seed():
+    masks = [held_out_pairs("interp", seed) for seed in range(20)]
+    for mask in masks:
+        assert (~mask).any(0).all()
+        assert (~mask).any(1).all()
+    assert (masks[0] == held_out_pairs("interp", 0)).all()
+    assert not (masks[0] == masks[1]).all()
+
+
+def test_names_in_any_order():
+    assert parse_addition("addition") == Addition()
+    expected = Addition(digits="mnist", modulo=10, held_out="interp")
+    assert (
+        parse_addition("addition/mnist/mod10/interp")
+        == parse_addition("addition/interp/mod10/mnist")
+        == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("addition/cornr", "'cornr', did you mean 'corner'"),
+        ("addition/corner/sum", "corner and sum; choose one"),
+        ("addition/digits/mnist", "digits and mnist; choose one"),
+        ("additions", "did you mean 'addition'"),
+    ],
+)
+def test_unknown_names_are_refused(source, message):
+    with pytest.raises(DataError, match=message):
+        parse_addition(source)
+
+
+@pytest.mark.parametrize("source", ["addition/corner", "addition/mod10/interp", "addition/digits/mod10/bigB"])
+def test_training_never_shows_what_is_held_out(source):
+    task = addition_task(DataConfig(source=source), seed=3)
+    modulo = 10 if "mod10" in source else 100
+    for part in (task.train, task.validation, task.test):
+        c = part.columns
+        assert (c["sum"] == (c["a"] + c["b"]) % modulo).all()
+    shown = set(zip(task.train.columns["a"].tolist(), task.train.columns["b"].tolist()))
+    sums = set(task.train.columns["sum"].tolist())
+    test = task.test.columns
+    hidden = np.array([(a, b) not in shown for a, b in zip(test["a"].tolist(), test["b"].tolist())])
+    assert (hidden == (test["held_out"] == 1)).all()
+    assert (test["new_sum"] == [s not in sums for s in test["sum"].tolist()]).all()
+    assert not task.train.columns["held_out"].any()
+    assert not task.validation.columns["held_out"].any()
+    assert hidden.any()
+
+
+def test_images_of_test_are_in_no_other_part():
+    task = addition_task(DataConfig(source="addition/digits/mod10/corner"), seed=0)
+    parts = {}
+    for name, part in (("train", task.train), ("test", task.test)):
+        images = np.concatenate([part.columns["first"], part.columns["second"]])
+        parts[name] = {image.tobytes() for image in images}
+    assert not parts["train"] & parts["test"]
+
+
+def test_images_show_their_digits():
+    """A 1-nearest-neighbour classifier on the drawn images recovers the columns a and b."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    known = {
+        np.round(i * (255 / 16)).astype(np.uint8).tobytes(): int(t)
+        for i, t in zip(found.images, found.target)
+    }
+    columns = addition_task(DataConfig(source="addition/digits/mod10/corner"), seed=0).test.take(range(100))
+    assert [known[image.tobytes()] for image in columns["first"]] == columns["a"].tolist()
+    assert [known[image.tobytes()] for image in columns["second"]] == columns["b"].tolist()

