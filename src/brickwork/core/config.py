@@ -67,7 +67,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
         *parents, last = path.strip().split(".")
         place: Any = values
         for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
+            place = _member(place, parent)
         if not isinstance(place, dict) or last not in place:
             errors.append(f"unknown option '{path}': {nearest(path, _paths(values))}")
             continue
@@ -78,10 +78,20 @@ def override(config: T, assignments: Iterable[str]) -> T:
     return from_dict(type(config), values, types=held)
 
 
+def _member(place: Any, name: str) -> Any:
+    """The part of plain values with this name; of a list, the member that is called so or has that number."""
+    if isinstance(place, list):
+        named = {str(number): item for number, item in enumerate(place)}
+        place = named | {item["name"]: item for item in place if isinstance(item, dict) and "name" in item}
+    return place.get(name) if isinstance(place, dict) else None
+
+
 def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     found = []
     for key, value in values.items():
         found.append(prefix + key)
+        if isinstance(value, list):
+            value = {item["name"]: item for item in value if isinstance(item, dict) and "name" in item}
         if isinstance(value, dict):
             found.extend(_paths(value, f"{prefix}{key}."))
     return found
@@ -97,7 +107,7 @@ def _build(
     prefix = f"{where}." if where else ""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
-    hints.update({name: held for name, held in (types or {}).items() if hints.get(name) is Any})
+    hints.update({name: held for name, held in (types or {}).items() if _holds(hints.get(name), held)})
     for key in values:
         if key not in fields:
             errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")
@@ -113,6 +123,11 @@ def _build(
     if hasattr(config, "validate"):
         errors.extend(f"{prefix}{problem}" for problem in config.validate())
     return config
+
+
+def _holds(hint: Any, held: type) -> bool:
+    """Whether a field of that type may hold a ``held``, which is more exact."""
+    return hint is Any or (isinstance(hint, type) and issubclass(held, hint))
 
 
 def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:

@@ -91,6 +91,8 @@ class TaskData:
     notes: tuple[str, ...] = ()
     table: TableLayout | None = None
     """Of kind multitask: which columns are which modality, and what is learnt."""
+    variants: Mapping[str, Examples] = field(default_factory=dict)
+    """Examples of stages that train on other data than ``train``, by the name that the stage says."""
     made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def texts(self) -> Iterator[str]:

@@ -8,7 +8,7 @@ from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError
 from brickwork.data.config import DataConfig
-from brickwork.training.config import TrainConfig
+from brickwork.training.config import Stage, TrainConfig, stage_lengths
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """``system``: slug. ``model``: the system's own configuration, of its type ``system.Config``."""
+    """``system``: slug. ``model``: the system's own configuration, of its type ``system.Config``.
+
+    ``stages``: trained one after the other; none: one stage of ``train.steps``.
+    """
 
     system: str
     recipe: str
@@ -24,6 +27,14 @@ class RunConfig:
     model: Any
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    stages: tuple[Stage, ...] = ()
+
+    def validate(self) -> list[str]:
+        try:
+            stage_lengths(self.train, self.stages) if self.stages else None
+        except ConfigError as error:
+            return [str(error)]
+        return []
 
 
 def run_to_dict(run: RunConfig) -> dict[str, Any]:
