@@ -107,7 +107,7 @@ def _build(
     prefix = f"{where}." if where else ""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
-    hints.update({name: held for name, held in (types or {}).items() if _holds(hints.get(name), held)})
+    hints.update({name: held for name, held in (types or {}).items() if hints.get(name) is Any})
     for key in values:
         if key not in fields:
             errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")
@@ -123,11 +123,6 @@ def _build(
     if hasattr(config, "validate"):
         errors.extend(f"{prefix}{problem}" for problem in config.validate())
     return config
-
-
-def _holds(hint: Any, held: type) -> bool:
-    """Whether a field of that type may hold a ``held``, which is more exact."""
-    return hint is Any or (isinstance(hint, type) and issubclass(held, hint))
 
 
 def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:

@@ -18,7 +18,7 @@ class Source:
 
     ``download`` is the address of an official file that :mod:`brickwork.data.sets.downloads` can turn into
     ``files``. ``task`` is what :func:`brickwork.data.load.load_task` makes of it, empty for the sets that are
-    listed for later systems.
+    listed for later systems. ``system``: the one that reads it, where the general reader does not.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Source:
     task: str = ""
     download: str = ""
     sha256: str = ""
+    system: str = ""
 
     def folder(self) -> Path | None:
         """The data folder that holds all files of this set, or ``None``."""
@@ -230,6 +231,7 @@ _TRAINABLE = (
         citation="Brickwork",
         url="https://github.com/brickwork-ml/brickwork",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="digits_quadrants",
@@ -238,6 +240,7 @@ _TRAINABLE = (
         citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
         url="https://archive.ics.uci.edu/dataset/80",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="digits_and_noise",
@@ -246,6 +249,7 @@ _TRAINABLE = (
         citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
         url="https://archive.ics.uci.edu/dataset/80",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="breast_cancer",
@@ -254,6 +258,7 @@ _TRAINABLE = (
         citation="Wolberg et al. (1995), UCI Breast Cancer Wisconsin (Diagnostic)",
         url="https://archive.ics.uci.edu/dataset/17",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="student_performance",
@@ -263,6 +268,7 @@ _TRAINABLE = (
         url="https://archive.ics.uci.edu/dataset/320",
         files=("tabular_timeseries/student_por.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="beijing_air_quality",
@@ -272,6 +278,7 @@ _TRAINABLE = (
         url="https://archive.ics.uci.edu/dataset/501",
         files=("tabular_timeseries/beijing_air_quality.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="cifar10_described",
@@ -281,6 +288,7 @@ _TRAINABLE = (
         url="https://www.cs.toronto.edu/~kriz/cifar.html",
         files=("cifar10/train.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
 )
 
