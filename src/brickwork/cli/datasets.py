@@ -9,7 +9,7 @@ from brickwork.cli import output
 from brickwork.cli.options import AsJson, Quiet, add
 
 if TYPE_CHECKING:
-    from brickwork.data.sets.sources import Source
+    from brickwork.data.sets.source import Source
 
 _EXAMPLE_ROWS = 100
 

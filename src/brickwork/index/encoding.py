@@ -48,7 +48,7 @@ def encoded_batches(
         DataError: a vector that is not finite (names the document).
     """
     done = 0
-    with _counter(progress) as show, counting_cuts(representation) as count:
+    with document_counter(progress) as show, counting_cuts(representation) as count:
         for batch in batches(documents, ROWS_PER_BATCH):
             vectors = encode_documents(representation, batch, depths)
             count(len(batch))
@@ -139,7 +139,7 @@ def image_shape(representation: "Representation") -> tuple[int, int, int] | None
 
 
 @contextlib.contextmanager
-def _counter(wanted: bool) -> Iterator[Callable[[int], None]]:
+def document_counter(wanted: bool) -> Iterator[Callable[[int], None]]:
     """What to call with the number of documents done; shown on the error stream where wanted."""
     if not wanted:
         yield lambda count: None

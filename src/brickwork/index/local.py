@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, 
 from brickwork.core.files import FolderLock
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
+from brickwork.index.contract import Batch
 from brickwork.index.maintenance import (
     check_free,
     emptied,
@@ -48,17 +49,17 @@ from brickwork.index.replacement import made_now, succeeded
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
-from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
+from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics, check_batch
 
 if TYPE_CHECKING:
     from brickwork.index.filters import Filter
     from brickwork.representation.model import Representation
 
-Batch = tuple[Sequence[Document], Mapping[int, np.ndarray]]
-
 
 class LocalBackend:
-    """Documents and vectors in a folder: :class:`Backend`, and what only a folder can do."""
+    """Documents and vectors in a folder: a :class:`~brickwork.index.contract.Backend`, and what only a folder can do."""
+
+    keeps_thumbnails: ClassVar[bool] = True
 
     def __init__(self, folder: Path, snapshot: Snapshot, *, verify: bool = True):
         self.folder = folder
@@ -94,6 +95,15 @@ class LocalBackend:
     def manifest(self) -> Manifest:
         """That of the state that is read."""
         return self._snapshot.manifest
+
+    def current_manifest(self) -> Manifest:
+        """That of the state that is read."""
+        return self.manifest
+
+    @property
+    def has_shortlists(self) -> bool:
+        """Whether the index was given a first stage other than the scan."""
+        return bool(self.manifest.shortlists)
 
     @property
     def contents(self) -> Contents:
@@ -274,6 +284,10 @@ class LocalBackend:
         with self.writing("replacing the model"):
             if self.manifest.model_now != representation.fingerprint:
                 self.commit(succeeded(self.folder, self.manifest, representation))
+
+    def build(self, kind: Kind, dim: int, depth: int | None = None) -> None:
+        """Refused: the kind of an index in a folder is chosen when it is made."""
+        raise ConfigError(f"an index in a folder gets its kind when it is made: build it with kind='{kind}'")
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents.

@@ -22,6 +22,7 @@ from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, DataError, MissingExtraError
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
+from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, told
 from brickwork.index.postgres_sql import (
@@ -49,7 +50,7 @@ MAX_EFFORT = 1000  # pgvector's limit of hnsw.ef_search
 _COLUMNS = ("id", "title", "text", "source", "meta")
 
 
-class PostgresBackend:
+class PostgresBackend(ServerBackend):
     """Documents and vectors in a table of a PostgreSQL server.
 
     ``flat`` compares with every vector that matches the filter. ``hnsw`` and ``binary`` walk a graph where

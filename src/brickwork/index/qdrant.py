@@ -25,6 +25,7 @@ from brickwork.core.errors import (
 )
 from brickwork.data.types import Document
 from brickwork.encoders.tokenization import clean_text
+from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.qdrant_filters import conditions, key, payload
 from brickwork.index.qdrant_state import ALIVE, NAMESPACE, RECORD, State, between, named, told, visible
@@ -43,7 +44,7 @@ _LOCATION = re.compile(r"qdrant:(?P<url>https?://[^/@\s]+)/(?P<collection>[A-Za-
 _INDEXES = {"texts": "keyword", "numbers": "float", "truths": "integer"}
 
 
-class QdrantBackend:
+class QdrantBackend(ServerBackend):
     """Documents and vectors in a collection of a Qdrant server: ``qdrant:http://host:6333/collection``.
 
     ``flat`` compares with every point, ``hnsw`` walks the graphs that the server keeps; the other kinds search as
