@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.registry import successor_hint
 from brickwork.evaluation.probes import knn_probe, nearest_class_mean, normalise
 
 if TYPE_CHECKING:
@@ -208,8 +209,8 @@ def check_widths(names: Sequence[str], widths: Sequence[int]) -> None:
     for name, width in zip(names, widths):
         if width != widths[0]:
             raise ConfigError(
-                f"{names[0]} gives vectors of {widths[0]} numbers and {name} of {width}: they cannot be compared. Train "
-                f"the newer one as its successor (brickwork train stationary-compat --set model.previous={names[0]})"
+                f"{names[0]} gives vectors of {widths[0]} dimensions and {name} of {width}: they cannot be compared. Train "
+                f"the newer one as its successor ({successor_hint(names[0])})"
             )
 
 

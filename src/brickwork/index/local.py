@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError, ResourceError
 from brickwork.core.files import FolderLock
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.contract import Batch
 from brickwork.index.maintenance import (
     check_free,

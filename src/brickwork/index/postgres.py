@@ -20,8 +20,8 @@ from jaxtyping import Float
 
 from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, DataError, MissingExtraError
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, told

@@ -23,8 +23,8 @@ from brickwork.core.errors import (
     DataError,
     MissingExtraError,
 )
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.qdrant_filters import conditions, key, payload

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from brickwork.core.errors import DataError, MissingExtraError
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.filters import OWN_FIELDS, Condition, Filter, field_of, holds
 
 try:

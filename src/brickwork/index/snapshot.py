@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import read_json
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.columns import check_fields
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.manifest import (

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import check_tensor_file, os_errors
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.representation.export_parquet import document_text
 
 if TYPE_CHECKING:

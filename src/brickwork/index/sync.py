@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from brickwork.core.errors import DataError
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.contract import Backend
 from brickwork.index.store import batches, stored_form
 
