@@ -125,8 +125,8 @@ def compatibility_matrix(
     def score(i: int, j: int) -> float:
         if search == "nearest neighbour":
             return knn_probe(gallery[j], gallery_labels, queries[i], query_labels).accuracy
-        found = nearest_class_mean(gallery[j], gallery_labels, queries[i])
-        return float((found == query_labels).mean())
+        predictions = nearest_class_mean(gallery[j], gallery_labels, queries[i])
+        return float((predictions == query_labels).mean())
 
     return CompatibilityMatrix(
         names=names,
@@ -256,12 +256,12 @@ def measure_compatibility(
 def _retrieval(
     models: "Sequence[Representation]", names: Sequence[str], retrieval: "RetrievalSet"
 ) -> CompatibilityMatrix:
-    found = retrieval_matrix(
+    matrix = retrieval_matrix(
         [model.encode(retrieval.queries) for model in models],
         [model.encode(retrieval.documents) for model in models],
         retrieval.relevant,
         names=names,
     )
     return CompatibilityMatrix(
-        names=found.names, values=found.values, metric=f"{retrieval.name}: {found.metric}", chance=None
+        names=matrix.names, values=matrix.values, metric=f"{retrieval.name}: {matrix.metric}", chance=None
     )

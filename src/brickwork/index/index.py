@@ -145,13 +145,15 @@ class Index:
         )
         model = self.representation  # the first call loads it, which is no part of encoding
         started = time.perf_counter()
-        asked, cut = encode_queries(model, wanted, model.axes.num_layers if self._successor else layers)
+        query_vectors, cut = encode_queries(
+            model, wanted, model.axes.num_layers if self._successor else layers
+        )
         encoded = time.perf_counter()
-        found = self.backend.search(asked, chosen, layers=layers, where=condition)
+        results = self.backend.search(query_vectors, chosen, layers=layers, where=condition)
         scanned = time.perf_counter()
         cost = scan_cost(len(self), chosen.stages)
         return Answer(
-            hits=[[_hit(one) for one in hits] for hits in found],
+            hits=[[_hit(one) for one in hits] for hits in results],
             dim=chosen.stages[-1][0],
             layers=layers,
             stages=chosen.stages,
@@ -272,11 +274,11 @@ class Index:
         self.close()
 
 
-def _hit(found: Found) -> Hit:
-    document = found.document
+def _hit(result: Found) -> Hit:
+    document = result.document
     return Hit(
         id=document.id,
-        score=found.score,
+        score=result.score,
         title=document.title,
         text=document.text,
         source=document.source,

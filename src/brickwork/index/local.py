@@ -332,8 +332,8 @@ class LocalBackend:
         except (OSError, ResourceError) as error:
             if read_manifest(self.folder) != manifest:
                 raise
-            told = f"the change of {self.folder} is made, but the disk did not confirm that it will last: {error}"
-            warnings.warn(told, BrickworkWarning, stacklevel=4)
+            message = f"the change of {self.folder} is made, but the disk did not confirm that it will last: {error}"
+            warnings.warn(message, BrickworkWarning, stacklevel=4)
         self._snapshot = Snapshot(self.folder, manifest, self._snapshot, verify=False)
 
     def _segment(

@@ -51,8 +51,8 @@ def choose_plan(
         recall = DEFAULT_RECALL  # the index was given a faster first stage: without another wish it is used
     dim, layers, notes = axes.resolve(dim, layers)
     if recall is not None or budget_ms is not None:
-        found = pick(backend.frontier(layers), recall=recall, budget_ms=budget_ms, top=top)
-        return found.plan, layers, notes
+        point = pick(backend.frontier(layers), recall=recall, budget_ms=budget_ms, top=top)
+        return point.plan, layers, notes
     return Plan(stages=tuple(_stages(axes, top, dim, shortlist, funnel))), layers, notes
 
 

@@ -92,9 +92,9 @@ def _write(
     new = [number for number in range(len(documents)) if number not in known]
     depths = backend.contents.depths
     vectors = {depth: np.empty((len(documents), backend.contents.width), np.float32) for depth in depths}
-    for number, found in known.items():
+    for number, by_depth in known.items():
         for depth in depths:
-            vectors[depth][number] = found[depth]
+            vectors[depth][number] = by_depth[depth]
     for some in batches(new, 512):
         made = encode([documents[number] for number in some])
         for depth in depths:
