@@ -182,8 +182,7 @@ class Workbench:
     def _train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
         import time
 
-        from brickwork.core import registry
-        from brickwork.core.seeding import seed_everything
+        from brickwork.representation.contract import build_system
         from brickwork.studies.many import ManyConfig, fit_many
 
         first = runs[0]
@@ -193,8 +192,7 @@ class Workbench:
         data = [self.data(run) for run in runs]
         systems: list[Any] = []
         for run, task in zip(runs, data):
-            seed_everything(run.seed)
-            systems.append(registry.load(run.system, "system").build(run.model, task))
+            systems.append(build_system(run.system, run.model, task, run.seed))
         config = ManyConfig(
             steps=first.train.steps,
             learning_rates=tuple(run.train.learning_rate for run in runs),
@@ -231,15 +229,13 @@ class Workbench:
         return result
 
     def _train(self, run: "RunConfig") -> Trained:
-        from brickwork.core import registry
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
-        from brickwork.core.seeding import seed_everything
+        from brickwork.representation.contract import build_system
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
-        seed_everything(run.seed)
-        system = registry.load(run.system, "system").build(run.model, data)
+        system = build_system(run.system, run.model, data, run.seed)
         name = f"{run.system}-{fingerprint(run)}-{study_fingerprint(run.system, [run.system])}"
         kept = self.folder / name if self.folder else None
         if kept is not None and (kept / "cost.json").is_file():

@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """``system``: slug. ``model``: the system's own configuration, of its type ``system.Config``."""
+    """``model``: the system's own configuration, of its type ``system.Config``.
 
-    system: str
-    recipe: str
+    ``system``, a slug, is filled in from ``model``, and ``recipe`` by :func:`brickwork.api.train.recipe`.
+    """
+
+    system: str = ""
+    recipe: str = ""
     seed: int = 0
     model: Any
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if not self.system:
+            object.__setattr__(self, "system", registry.slug_of(type(self.model)))
 
 
 def run_to_dict(run: RunConfig) -> dict[str, Any]:

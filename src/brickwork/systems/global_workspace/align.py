@@ -66,7 +66,7 @@ class AlignmentSystem(nn.Module):
     """
 
     slug = "global-workspace"
-    reads = "columns"
+    input_kind = "columns"
 
     def __init__(
         self,

@@ -83,7 +83,7 @@ class SumsSystem(nn.Module):
     """
 
     slug = "global-workspace"
-    reads = "columns"
+    input_kind = "columns"
 
     def __init__(self, *, num_sums: int, modulo: int, image_shape: Sequence[int] | None):
         super().__init__()
