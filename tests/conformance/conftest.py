@@ -60,7 +60,7 @@ class Case:
         found: dict[str, Any] = {}
         examples = self.data.train.select(list(rows))
         if self.does("encodes"):
-            found["vectors"] = np.asarray(system.encode(self.inputs(rows)))
+            found["vectors"] = system.encode(self.inputs(rows), precision="fp32")
         if self.does("predicts"):
             found |= system.predict(examples.columns)
         if self.does("generates"):
