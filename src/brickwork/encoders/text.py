@@ -114,6 +114,24 @@ class TextEncoder(nn.Module):
         length = length or self.max_tokens
         return self.flops([length], layers) / length
 
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Columns of a batch as tensors: texts packed (:class:`TokenBatch`), numbers as int64 or float32."""
+        batch: Batch = {}
+        for name, values in columns.items():
+            if len(values) and isinstance(values[0], str):
+                batch[name] = self.tokenize(values)
+                continue
+            array = np.asarray(values)
+            dtype = np.int64 if array.dtype.kind in "iub" else np.float32
+            batch[name] = torch.from_numpy(array.astype(dtype))
+        return batch
+
+    def embed(self, batch: Batch, names: Sequence[str]) -> dict[str, Float[Tensor, "batch width"]]:
+        """The vectors at full depth of those of the columns ``names`` that the batch has, from one pass."""
+        columns = {name: batch[name] for name in names if name in batch}
+        last = self.num_layers
+        return {name: exits[last] for name, exits in encode_columns(self, columns, [last]).items()}
+
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
         return {
@@ -170,18 +188,8 @@ def _at_least_float32(x: Tensor) -> Tensor:
 
 
 def collate_text(encoder: TextEncoder, columns: Mapping[str, Any]) -> Batch:
-    """Columns of a batch as the encoder and the objectives need them.
-
-    Lists of texts become a :class:`TokenBatch`, numbers a tensor (int64 or float32).
-    """
-    batch: Batch = {}
-    for name, values in columns.items():
-        if len(values) and isinstance(values[0], str):
-            batch[name] = encoder.tokenize(values)
-            continue
-        array = np.asarray(values)
-        batch[name] = torch.from_numpy(array.astype(np.int64 if array.dtype.kind in "iub" else np.float32))
-    return batch
+    """:meth:`TextEncoder.collate`."""
+    return encoder.collate(columns)
 
 
 def join_tokens(batches: Sequence[TokenBatch]) -> TokenBatch:

@@ -182,7 +182,6 @@ class Workbench:
     def _train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
         import time
 
-        from brickwork.core.seeding import seed_everything
         from brickwork.studies.many import ManyConfig, fit_many
 
         first = runs[0]
@@ -192,7 +191,6 @@ class Workbench:
         data = [self.data(run) for run in runs]
         systems: list[Any] = []
         for run, task in zip(runs, data):
-            seed_everything(run.seed)
             systems.append(built(run, task))
         config = ManyConfig(
             steps=first.train.steps,
@@ -242,11 +240,9 @@ class Workbench:
     def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
-        from brickwork.core.seeding import seed_everything
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
-        seed_everything(run.seed)
         system = built(run, data)
         name = f"{run.system}-{fingerprint(run)}-{study_fingerprint(run.system, [run.system])}"
         kept = self.folder / name if self.folder else None
@@ -265,7 +261,10 @@ class Workbench:
 
 def built(run: "RunConfig", data: "TaskData") -> Any:
     """The untrained system of a run; a model of the study's own is a configuration that has ``build(data)``."""
-    from brickwork.core import registry
+    from brickwork.core.seeding import seed_everything
+    from brickwork.representation.contract import build_system
 
-    own = getattr(run.model, "build", None)
-    return own(data) if own else registry.load(run.system, "system").build(run.model, data)
+    if not hasattr(run.model, "build"):
+        return build_system(run.system, run.model, data, run.seed)
+    seed_everything(run.seed)
+    return run.model.build(data)

@@ -65,7 +65,7 @@ class CmimSystem(nn.Module):
     """An encoder to 2·D numbers, a decoder from D (none where nothing is decoded), and a weighted sum of terms."""
 
     slug = "cmim"
-    reads: Literal["texts", "images", "columns"] = "images"
+    input_kind: Literal["texts", "images", "columns"] = "images"
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class CmimSystem(nn.Module):
 class MoleculeSystem(CmimSystem):
     """The same for SMILES: its decoder writes, so it generates."""
 
-    reads: Literal["texts", "images", "columns"] = "texts"
+    input_kind: Literal["texts", "images", "columns"] = "texts"
 
     @property
     def tokenizer(self) -> Any:

@@ -13,6 +13,7 @@ from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.types import Examples, TaskData
 from brickwork.objectives.contrastive import LearnedTemperature
+from brickwork.representation.contract import complete
 from brickwork.representation.nearest import top_k
 from brickwork.systems.global_workspace.config import LOSSES, AlignConfig, GlobalWorkspaceConfig
 from brickwork.systems.global_workspace.domains import Layout, domain_array
@@ -61,13 +62,13 @@ class Scaling(nn.Module):
         return values * self.deviation + self.mean
 
 
+@complete
 class Alignment(nn.Module):
     """Encoders and decoders of domains around one vector, w = tanh(Σ α_i e_i(x_i)). ``widths``: dimensions of each domain.
     ``layout``: its columns in the user's file.
     """
 
-    slug = "global-workspace"
-    reads = "columns"
+    input_kind = "columns"
 
     def __init__(
         self,
@@ -110,10 +111,6 @@ class Alignment(nn.Module):
         for scaling, name in zip(system.scalings, widths):
             scaling.fit(np.asarray(data.train.columns[name]))  # type: ignore[operator]
         return system
-
-    def architecture(self) -> dict[str, Any]:
-        """What the system is rebuilt from."""
-        return {"config": to_dict(self.config), "facts": self.facts}
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
         """For each domain that is given ``x/NAME`` (B, D), zeros where a row lacks it, and ``there/NAME`` (B,) bool."""

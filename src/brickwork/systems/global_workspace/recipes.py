@@ -16,7 +16,7 @@ from brickwork.training.run import RunConfig
 def smoke() -> RunConfig:
     """Seconds: addition of one-hot numbers, 84 of 100 pairs, 200 steps; for tests, its first losses are pinned."""
     run = addition()
-    return replace(run, recipe="smoke", train=replace(run.train, steps=200, save_every=0))
+    return replace(run, train=replace(run.train, steps=200, save_every=0))
 
 
 def smoke_digits() -> RunConfig:
@@ -28,7 +28,6 @@ def smoke_digits() -> RunConfig:
     stages = tuple(replace(stage, steps=1) for stage in run.stages)
     return replace(
         run,
-        recipe="smoke_digits",
         model=GlobalWorkspaceConfig(task=task),
         train=replace(run.train, steps=3, batch_size=16),
         stages=stages,
@@ -42,7 +41,6 @@ def smoke_align() -> RunConfig:
     data = replace(run.data, limit=400)
     return replace(
         run,
-        recipe="smoke_align",
         model=GlobalWorkspaceConfig(task=task),
         data=data,
         train=replace(run.train, steps=20),
@@ -52,8 +50,6 @@ def smoke_align() -> RunConfig:
 def small() -> RunConfig:
     """A workspace between the domains of your own vectors: `brickwork train global-workspace --data PATH`; CPU."""
     return RunConfig(
-        system="global-workspace",
-        recipe="small",
         model=GlobalWorkspaceConfig(task=AlignConfig()),
         data=Data(source="digit-halves", test_share=0.2),
         train=TrainConfig(steps=1000, batch_size=64, learning_rate=1e-3, weight_decay=1e-4, precision="fp32"),
@@ -65,7 +61,6 @@ def shapes() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="shapes",
         data=replace(run.data, source="simple-shapes", paired=500, limit=5000),
         train=replace(run.train, validate_every=500),
     )
@@ -74,8 +69,6 @@ def shapes() -> RunConfig:
 def addition() -> RunConfig:
     """Addition of one-hot numbers with hand-designed modules; pairs of two large digits are never shown. CPU."""
     return RunConfig(
-        system="global-workspace",
-        recipe="addition",
         model=GlobalWorkspaceConfig(task=ChainConfig()),
         data=Data(source="addition"),
         train=TrainConfig(
@@ -96,7 +89,6 @@ def digits() -> RunConfig:
     run = addition()
     return replace(
         run,
-        recipe="digits",
         model=GlobalWorkspaceConfig(task=task),
         data=Data(source="addition", addition=Addition(digits="digits", modulo=10)),
         train=replace(run.train, steps=1400, batch_size=128, learning_rate=3e-3),
@@ -114,7 +106,6 @@ def mnist() -> RunConfig:
     task = replace(run.model.task, reader=ReaderConfig(network="conv", hidden=16, width=32))
     return replace(
         run,
-        recipe="mnist",
         model=GlobalWorkspaceConfig(task=task),
         data=Data(source="addition", addition=Addition(digits="mnist", modulo=10)),
         train=replace(run.train, steps=1600),
@@ -131,7 +122,6 @@ def gpu() -> RunConfig:
     )
     return replace(
         run,
-        recipe="gpu",
         model=GlobalWorkspaceConfig(task=task),
         train=replace(run.train, steps=8000, batch_size=512),
         stages=tuple(replace(s, steps=n) for s, n in zip(run.stages, (3000, 1000, None))),
@@ -141,4 +131,4 @@ def gpu() -> RunConfig:
 def paper() -> RunConfig:
     """The paper's settings are not known to us (only its abstract is); this is `mnist` for longer. Documented, not run."""
     run = mnist()
-    return replace(run, recipe="paper", train=replace(run.train, steps=10_000))
+    return replace(run, train=replace(run.train, steps=10_000))

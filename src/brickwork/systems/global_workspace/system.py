@@ -39,10 +39,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from brickwork.core.config import from_dict, to_dict
+from brickwork.core.config import from_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput, RouterOutput, Trace
 from brickwork.data.types import Examples, TaskData
+from brickwork.representation.contract import complete
 from brickwork.systems.global_workspace.align import Alignment
 from brickwork.systems.global_workspace.arithmetic import addition_task
 from brickwork.systems.global_workspace.config import AlignConfig, ChainConfig, GlobalWorkspaceConfig
@@ -213,13 +214,14 @@ def _step(
     return new, emit * w + (1 - emit) * o  # eq. 3
 
 
+@complete
 class System(nn.Module):
     """a + b as: load a, increment b times, output. Of numbers the modules are designed by hand; of images
     (``image_shape``: height, width, channels) they are learned, on an encoder that is trained first.
     """
 
-    slug = "global-workspace"
-    reads = "columns"
+    reads = ("sums", "domains")
+    input_kind = "columns"
 
     def __init__(
         self,
@@ -393,10 +395,6 @@ class System(nn.Module):
             return Alignment(config.task, seed=0, **facts)
         return System(config, **facts)
 
-    def architecture(self) -> dict[str, Any]:
-        """What the system is rebuilt from."""
-        return {"config": to_dict(self.config), "facts": self.facts}
-
 
 def sum_facts(task: Any, data: TaskData) -> dict[str, Any]:
     """What a chain must know of its sums.
@@ -434,13 +432,3 @@ def is_exact(route: np.ndarray, b: int) -> bool:
     work = [int(k) for k in route if k != 2]
     loads = len(work) - b
     return bool(route[-1] == 2) and loads >= 1 and work == [0] * loads + [1] * b
-
-
-def build(config: GlobalWorkspaceConfig, data: TaskData, assets: Path | None = None) -> System | Alignment:
-    """See :meth:`System.build`."""
-    return System.build(config, data, assets, torch.initial_seed() % 2**53)
-
-
-def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> System | Alignment:
-    """See :meth:`System.restore`."""
-    return System.restore(architecture, tokenizer_json)
