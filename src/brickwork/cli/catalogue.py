@@ -167,8 +167,8 @@ def _first_line(text: str | None) -> str:
 
 def _scales(entries: list[dict[str, Any]]) -> list[str]:
     """The scales at which any claim has a result, in the order of their size; ``small`` if there is none."""
-    found = {scale for item in entries for claim in item["claims"] for scale in claim["verdicts"]}
-    return [scale for scale in ("smoke", "small", "gpu") if scale in found] or ["small"]
+    present = {scale for item in entries for claim in item["claims"] for scale in claim["verdicts"]}
+    return [scale for scale in ("smoke", "small", "gpu") if scale in present] or ["small"]
 
 
 def _verdict(record: dict[str, Any] | None) -> str:

@@ -72,7 +72,7 @@ def sizes(text: str | None, option: str) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def told_columns(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
+def columns_with_note(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
     """:func:`column_names`, after saying which columns of the documents are taken for what."""
     from brickwork.api import index as indexing
     from brickwork.cli import output

@@ -211,7 +211,7 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     from brickwork.core.files import read_json
 
     run = read_json(folder / "config.json")
-    found = {}
+    commands = {}
     pictures = getattr(summary.system, "reads", "columns") == "images"
     kind, new = ("images", "your-images.npy") if pictures else ("rows", "your-rows.csv")
     for method, what, command in (
@@ -220,15 +220,15 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
         ("trace", "look at its modules at work", "inspect {}"),
     ):
         if hasattr(summary.system, method):
-            found[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
+            commands[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
     if summary.representation is None:
-        return found
+        return commands
     data = run["data"]
     model, index, source = (shlex.quote(text) for text in (str(folder), f"{folder}-index", data["source"]))
     columns = [f" --column {role}={shlex.quote(name)}" for role, name in data["columns"].items() if name]
     same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
     seed = f" --seed {run['seed']}" if run["seed"] else ""
-    measure = found | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
+    measure = commands | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
     if previous := run.get("model", {}).get("previous"):  # a version that replaces another
         old = shlex.quote(previous)
         measure["see whether it can search what the old one has indexed"] = (

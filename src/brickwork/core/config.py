@@ -79,12 +79,12 @@ def override(config: T, assignments: Iterable[str]) -> T:
 
 
 def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    paths = []
     for key, value in values.items():
-        found.append(prefix + key)
+        paths.append(prefix + key)
         if isinstance(value, dict):
-            found.extend(_paths(value, f"{prefix}{key}."))
-    return found
+            paths.extend(_paths(value, f"{prefix}{key}."))
+    return paths
 
 
 def _build(
@@ -97,7 +97,7 @@ def _build(
     prefix = f"{where}." if where else ""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
-    hints.update({name: held for name, held in (types or {}).items() if hints.get(name) is Any})
+    hints.update({name: held_type for name, held_type in (types or {}).items() if hints.get(name) is Any})
     for key in values:
         if key not in fields:
             errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")
@@ -155,9 +155,9 @@ def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:
 def _coerce_union(members: tuple[Any, ...], value: Any, where: str, errors: list[str]) -> Any:
     """The first member that takes the value; dataclass members are told apart by ``kind``, unless there is only one."""
     if isinstance(value, Mapping):
-        held = [m for m in members if dataclasses.is_dataclass(m)]
-        if len(held) == 1:
-            return _coerce(held[0], value, where, errors)
+        configs = [m for m in members if dataclasses.is_dataclass(m)]
+        if len(configs) == 1:
+            return _coerce(configs[0], value, where, errors)
         kinds = {m.__dataclass_fields__["kind"].default: m for m in members if dataclasses.is_dataclass(m)}
         if kinds and value.get("kind") not in kinds:
             given = f"is {value.get('kind')!r}; " if "kind" in value else "is missing; "

@@ -50,6 +50,16 @@ def card(slug: str) -> SystemCard:
     return importlib.import_module(_folder(slug)).CARD
 
 
+def able(capability: str) -> list[str]:
+    """The systems whose cards name a capability."""
+    return [slug for slug in slugs() if capability in card(slug).capabilities]
+
+
+def successor_hint(old: str) -> str:
+    """The command that trains a model whose vectors can be compared with those of ``old``."""
+    return f"brickwork train {' or '.join(able('succeeds'))} --set model.previous={old}"
+
+
 def load(slug: str, part: Literal["system", "recipes"]) -> ModuleType:
     """One of a system's modules, imported now."""
     return importlib.import_module(f"{_folder(slug)}.{part}")

@@ -1,6 +1,5 @@
 """Texts to token ids: reading a tokenizer, training one, cutting long texts without reading all of them."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,16 +19,11 @@ from tokenizers import (
 from torch import Tensor
 
 from brickwork.core.errors import ArtifactError, DataError
+from brickwork.core.text import clean_text
 
 PAD, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # Ordinary text has 3 to 6 characters a token, so 20 hold more than enough of them in almost every text.
 _CHARACTERS_PER_TOKEN = 20
-
-
-def clean_text(text: str) -> str:
-    """The text with lone surrogates, which have no UTF-8 form, replaced by U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def read_tokenizer(text: str, source: str) -> Tokenizer:

@@ -10,7 +10,6 @@ from torch import nn
 
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.representation.batches import check_texts, pooled_batches
-from brickwork.representation.export_parquet import encode_to_disk as encode_to_disk
 from brickwork.representation.inference import Precision
 from brickwork.representation.truncate import truncate
 

@@ -106,8 +106,8 @@ class Served:
     def vectors(self, tokens: TokenBatch, layers: int) -> Float32[np.ndarray, "texts width"]:
         """One pass: full width, not normalised."""
         with torch.inference_mode():
-            found = self.model(fill_up(tokens).to(device_of(self.model)), (layers,))[layers]
-            return found[: len(tokens), : self.representation.axes.full_dim].float().cpu().numpy()
+            pooled = self.model(fill_up(tokens).to(device_of(self.model)), (layers,))[layers]
+            return pooled[: len(tokens), : self.representation.axes.full_dim].float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
         """The entry in the list of models; the index is asked, so this is for the thread of the batches."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from brickwork.core.errors import DataError
 from brickwork.core.files import atomic_path, os_errors, sha256_file
-from brickwork.data.sets.sources import Source, cache_folder
+from brickwork.data.sets.source import Source, cache_folder
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30

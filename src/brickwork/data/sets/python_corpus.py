@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from brickwork.core.errors import DataError, ResourceError
 from brickwork.core.files import atomic_path
 from brickwork.data.sets import python_source
-from brickwork.data.sets.sources import cache_folder
+from brickwork.data.sets.source import cache_folder
 from brickwork.data.splits import normalised, stable_hash
 from brickwork.data.types import Document
 

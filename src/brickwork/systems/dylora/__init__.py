@@ -11,7 +11,7 @@ CARD = SystemCard(
     group="elastic size",
     summary="Trains one pair of low-rank matrices per layer of a frozen backbone with a random rank each step, so that "
     "every rank works after one training; picks the smallest that is good enough and writes it as a PEFT adapter.",
-    capabilities=("predicts", "evaluates", "traces", "text", "images", "elastic rank"),
+    capabilities=("predicts", "evaluates", "traces", "adapters", "text", "images", "elastic rank"),
     flow=(
         ("data", "data.load.load_task"),
         ("backbone", "encoders.hub.HubTransformer or an encoder of a run folder"),

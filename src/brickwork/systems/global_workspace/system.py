@@ -58,7 +58,7 @@ _KINDS: dict[str, Any] = {"chain": AdditionSystem, "align": AlignmentSystem, "ba
 
 
 def load_data(config: DataConfig, seed: int) -> TaskData:
-    """``addition…`` as in :mod:`brickwork.systems.global_workspace.arithmetic`; ``digit-halves`` or a file as in ``domains.py``.
+    """``addition…`` as in ``arithmetic.py``; ``digit-halves`` or a file as in ``domains.py``.
 
     Raises:
         DataError: the source cannot be read; says what is wrong.

@@ -11,7 +11,7 @@ CARD = SystemCard(
     arxiv="2405.02581",
     group="learning objectives",
     summary="A fixed simplex classifier and a loss towards the old model: new queries search the old index.",
-    capabilities=("encodes", "text", "image"),
+    capabilities=("encodes", "succeeds", "text", "image"),
     flow=(
         ("data", "data.load.load_task, data.rehearsal.exemplars"),
         ("encoder", "encoders.text.TextEncoder or encoders.image.ImageEncoder"),
