@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import shape_checks
+
+shape_checks.checks("brickwork")
 pytest_plugins = ["scheduling", "budget"]
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,9 +1,15 @@
-"""The suite's own plugins: groups of tests by system and engine, and the budget of CPU-seconds for a system."""
+"""The suite's own plugins: groups of tests by system and engine, the budget of a system, checks of types and shapes."""
 
+import importlib
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from beartype.roar import BeartypeCallHintViolation
+from jaxtyping import TypeCheckError
 
+import shape_checks
 from scheduling import group_of
 
 pytest_plugins = ["pytester"]
@@ -126,3 +132,110 @@ def test_groups_are_what_workers_are_given(suite, pytester):
     assert workers["align_x"] == workers["align_y"]
     assert workers["cmim_x"] == workers["cmim_y"]
     assert workers["align_x"] != workers["cmim_x"]
+
+
+# ---- what shape_checks checks
+
+CHECKED = """
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+Rows = Float[np.ndarray, "rows dim"]
+
+def same_rows(a: Float[np.ndarray, "rows dim"], b: Float[np.ndarray, "rows other"]) -> Float[np.ndarray, " rows"]:
+    return a.sum(1) + b.sum(1)
+
+def wrong_result(a: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, " rows"]:
+    return a
+
+def by_alias(a: Rows, b: Rows) -> None: ...
+
+def in_the_body(a: Any, b: Any) -> None:
+    assert isinstance(a, Float[np.ndarray, "rows dim"])
+    assert isinstance(b, Float[np.ndarray, "rows dim"])
+
+def words(count: int, word: str = "") -> str:
+    return word * count
+
+def wrong_word() -> str:
+    return 1
+
+def outer(a: Any, b: Any) -> Any:
+    def inner(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> None: ...
+    return inner(a, b)
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    row: Float[np.ndarray, " dim"] | None = None
+
+class Thing:
+    def __init__(self, size: int): ...
+
+    @property
+    def name(self) -> str:
+        return 1
+
+    @staticmethod
+    def double(x: int) -> int:
+        return 2 * x
+"""
+
+
+@pytest.fixture(scope="module")
+def checked_module(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checked")
+    (folder / "module_under_check.py").write_text(CHECKED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        with shape_checks.checks("module_under_check"):
+            yield importlib.import_module("module_under_check")
+    sys.modules.pop("module_under_check")
+
+
+A, B, V = np.zeros((2, 3)), np.zeros((2, 4)), np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: m.same_rows(A, B),
+        lambda m: m.by_alias(A, A),
+        lambda m: m.in_the_body(A, A),
+        lambda m: m.words(2, "a"),
+        lambda m: m.outer(V, V),
+        lambda m: m.Point(1, V),
+        lambda m: m.Thing(1),
+        lambda m: m.Thing.double(1),
+    ],
+)
+def test_what_fits_passes_the_checks(checked_module, call):
+    call(checked_module)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: m.same_rows(A, B[:1]),
+        lambda m: m.same_rows(A, V),
+        lambda m: m.wrong_result(A),
+        lambda m: m.by_alias(A, B),
+        lambda m: m.in_the_body(A, B),
+        lambda m: m.words("2"),
+        lambda m: m.words(1, word=3),
+        lambda m: m.wrong_word(),
+        lambda m: m.outer(V, V[:2]),
+        lambda m: m.Point("1"),
+        lambda m: m.Point(1, A),
+        lambda m: m.Thing("1"),
+        lambda m: m.Thing(1).name,
+        lambda m: m.Thing.double("1"),
+    ],
+)
+def test_what_does_not_fit_fails_the_checks(checked_module, call):
+    with pytest.raises((BeartypeCallHintViolation, TypeCheckError, AssertionError)):
+        call(checked_module)
