@@ -20,6 +20,7 @@ from brickwork.systems.global_workspace.config import (
     ChainConfig,
     GlobalWorkspaceConfig,
 )
+from brickwork.systems.global_workspace.data import Addition
 from brickwork.systems.global_workspace.sums import DigitReader
 from brickwork.systems.global_workspace.system import restore
 
@@ -265,10 +266,10 @@ def test_data_of_the_other_kind_names_the_recipe():
     with pytest.raises(DataError, match="addition or digits"):
         api.build(replace(align, data=chain.data))
     with pytest.raises(ConfigError, match=r"need task.reader"):
-        api.build(replace(chain, data=replace(chain.data, source="addition/digits/mod10")))
+        api.build(replace(chain, data=replace(chain.data, addition=Addition(digits="digits", modulo=10))))
     digits = api.recipe("global-workspace", "digits")
-    with pytest.raises(ConfigError, match="/mod10"):
-        api.build(replace(digits, data=replace(digits.data, source="addition/digits")))
+    with pytest.raises(ConfigError, match=r"data\.addition\.modulo=10"):
+        api.build(replace(digits, data=replace(digits.data, addition=Addition(digits="digits"))))
 
 
 @pytest.mark.parametrize(

@@ -233,17 +233,17 @@ def unpaired_rows_help(scale: Scale, seeds: Sequence[int], bench: Workbench) -> 
     only = AlignConfig(cycle=0.0, demi_cycle=0.0, contrastive=0.0, broadcast=0.0)
     cycles = AlignConfig(contrastive=0.0, broadcast=0.0)
     arms, scores = {}, {}
-    for name, task, source in (
-        ("translation, pairs alone", only, "digit-halves/64/alone"),
-        ("translation", only, "digit-halves/64"),
-        ("translation and cycles", cycles, "digit-halves/64"),
-        ("all losses", AlignConfig(), "digit-halves/64"),
+    for name, task, unpaired in (
+        ("translation, pairs alone", only, False),
+        ("translation", only, True),
+        ("translation and cycles", cycles, True),
+        ("all losses", AlignConfig(), True),
     ):
         own = replace(
             run,
             recipe=f"claims: {name}",
             model=replace(run.model, task=task),
-            data=replace(run.data, source=source),
+            data=replace(run.data, paired=64, unpaired=unpaired),
             train=train,
         )
         arms[name] = [bench.train(replace(own, seed=seed)) for seed in seeds]

@@ -70,12 +70,15 @@ def scored(trained: Trained) -> dict[str, float]:
 def numbers_run(source: str, steps: int = STEPS) -> "RunConfig":
     """Addition of numbers; every step sees all seen pairs, as :meth:`Workbench.train_many` does."""
     from brickwork.systems.global_workspace import recipes
+    from brickwork.systems.global_workspace.data import Addition
 
     run = recipes.addition()
+    split = source.rpartition("/")[2]
+    sums = Addition(modulo=10 if "mod10" in source else 0, held_out=split)  # type: ignore[arg-type]
     return replace(
         run,
         recipe=f"claims: {source}",
-        data=replace(run.data, source=source),
+        data=replace(run.data, addition=sums),
         train=replace(run.train, steps=steps),
     )
 
@@ -139,7 +142,7 @@ def digits_lstm(scale: Scale, rate: float = 3e-3) -> "RunConfig":
 
 def images_of(run: "RunConfig") -> str:
     """The task as the tables name it: ``mnist/mod10/corner``."""
-    return run.data.source.removeprefix("addition/")
+    return f"{run.data.addition.digits}/mod10/{run.data.addition.held_out}"
 
 
 def digits_arm(bench: Workbench, name: str, run: "RunConfig", seeds: Sequence[int], setting: str = "") -> Arm:

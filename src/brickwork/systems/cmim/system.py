@@ -35,6 +35,7 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.image import ImageEncoder, collate_images
 from brickwork.encoders.text import TextEncoder, collate_text
@@ -57,6 +58,7 @@ _SETTINGS = ("objective", "temperature", "reduction", "log_sigma_floor", "seed")
 
 
 Config = CmimConfig
+Data = ImageDataConfig
 
 
 class CmimSystem(nn.Module):

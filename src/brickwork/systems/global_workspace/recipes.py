@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
 from brickwork.systems.global_workspace.config import (
     AlignConfig,
     BaselineConfig,
@@ -10,6 +9,7 @@ from brickwork.systems.global_workspace.config import (
     GlobalWorkspaceConfig,
     ReaderConfig,
 )
+from brickwork.systems.global_workspace.data import Addition, Data
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -58,7 +58,7 @@ def small() -> RunConfig:
         system="global-workspace",
         recipe="small",
         model=GlobalWorkspaceConfig(task=AlignConfig()),
-        data=DataConfig(source="digit-halves", test_share=0.2),
+        data=Data(source="digit-halves", test_share=0.2),
         train=TrainConfig(steps=1000, batch_size=64, learning_rate=1e-3, weight_decay=1e-4, precision="fp32"),
     )
 
@@ -69,7 +69,7 @@ def shapes() -> RunConfig:
     return replace(
         run,
         recipe="shapes",
-        data=replace(run.data, source="simple-shapes/500", limit=5000),
+        data=replace(run.data, source="simple-shapes", paired=500, limit=5000),
         train=replace(run.train, validate_every=500),
     )
 
@@ -80,7 +80,7 @@ def addition() -> RunConfig:
         system="global-workspace",
         recipe="addition",
         model=GlobalWorkspaceConfig(task=ChainConfig()),
-        data=DataConfig(source="addition/corner"),
+        data=Data(source="addition"),
         train=TrainConfig(
             steps=400,
             batch_size=84,
@@ -101,7 +101,7 @@ def digits() -> RunConfig:
         run,
         recipe="digits",
         model=GlobalWorkspaceConfig(task=task),
-        data=DataConfig(source="addition/digits/mod10/corner"),
+        data=Data(source="addition", addition=Addition(digits="digits", modulo=10)),
         train=replace(run.train, steps=1400, batch_size=128, learning_rate=3e-3),
     )
 
@@ -114,7 +114,7 @@ def mnist() -> RunConfig:
         run,
         recipe="mnist",
         model=GlobalWorkspaceConfig(task=task),
-        data=DataConfig(source="addition/mnist/mod10/corner"),
+        data=Data(source="addition", addition=Addition(digits="mnist", modulo=10)),
         train=replace(run.train, steps=1600),
     )
 

@@ -37,7 +37,6 @@ import numpy as np
 import torch
 
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.data.config import DataConfig
 from brickwork.data.types import TaskData
 from brickwork.systems.global_workspace.align import AlignmentSystem
 from brickwork.systems.global_workspace.arithmetic import addition_task
@@ -50,6 +49,7 @@ from brickwork.systems.global_workspace.config import (
     ChainConfig,
     GlobalWorkspaceConfig,
 )
+from brickwork.systems.global_workspace.data import Data
 from brickwork.systems.global_workspace.domains import domain_task
 
 Config = GlobalWorkspaceConfig
@@ -57,17 +57,13 @@ System = AdditionSystem | AlignmentSystem | BaselineSystem
 _KINDS: dict[str, Any] = {"chain": AdditionSystem, "align": AlignmentSystem, "baseline": BaselineSystem}
 
 
-def load_data(config: DataConfig, seed: int) -> TaskData:
-    """``addition…`` as in ``arithmetic.py``; ``digit-halves`` or a file as in ``domains.py``.
+def load_data(config: Data, seed: int) -> TaskData:
+    """Sums of digits (``addition``), or vectors of domains.
 
     Raises:
         DataError: the source cannot be read; says what is wrong.
     """
-    return (
-        addition_task(config, seed)
-        if config.source.split("/")[0] == "addition"
-        else domain_task(config, seed)
-    )
+    return addition_task(config, seed) if config.source == "addition" else domain_task(config, seed)
 
 
 def build(config: GlobalWorkspaceConfig, data: TaskData, assets: Path | None = None) -> System:
@@ -90,7 +86,7 @@ def build(config: GlobalWorkspaceConfig, data: TaskData, assets: Path | None = N
         return system
     if data.kind != "sums":
         raise DataError(
-            f"task.kind={task.kind} needs sums (a source like addition/corner); {data.name} holds {data.kind}. For "
+            f"task.kind={task.kind} needs sums (data.source=addition); {data.name} holds {data.kind}. For "
             "vectors of your own domains use --recipe small"
         )
     return _made(task.kind, _sum_arguments(task, data))
@@ -108,7 +104,7 @@ def _sum_arguments(task: ChainConfig | BaselineConfig, data: TaskData) -> dict[s
     modulo = 10 if data.num_classes == 10 else 0
     if isinstance(task, ChainConfig) and images and not modulo:
         raise ConfigError(
-            f"{data.name}: a learned readout starts from the ten classes of the encoder; use a source with /mod10"
+            f"{data.name}: a learned readout starts from the ten classes of the encoder; use data.addition.modulo=10"
         )
     shape = np.asarray(data.train.columns["first"]).shape[1:] if images else None
     arguments: dict[str, Any] = {
@@ -126,7 +122,7 @@ def _align_arguments(task: AlignConfig, data: TaskData) -> dict[str, Any]:
     widths = {name: int(np.asarray(values).shape[1]) for name, values in data.train.columns.items()}
     return {
         "widths": widths,
-        "layout": {name: list(data.made_of.get(name, ())) for name in widths},
+        "layout": {name: list((data.details or {}).get(name, ())) for name in widths},
         "workspace_dim": task.workspace_dim,
         "hidden": task.hidden,
         "num_hidden": task.num_hidden,

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from brickwork.core.elastic import ElasticAxes, nested_sizes
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -98,6 +99,7 @@ class MatryoshkaConfig:
 
 
 Config = MatryoshkaConfig
+Data = ImageDataConfig
 
 
 class MatryoshkaSystem(nn.Module):

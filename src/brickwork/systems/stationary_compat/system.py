@@ -42,6 +42,7 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, TokenBatch
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -104,6 +105,7 @@ class StationaryCompatConfig:
 
 
 Config = StationaryCompatConfig
+Data = ImageDataConfig
 
 
 class StationaryCompatSystem(nn.Module):
