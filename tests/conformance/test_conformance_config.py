@@ -26,6 +26,7 @@ from brickwork.training.run import RunConfig, load_data, run_from_dict, run_to_d
 # one system stands in its own tests/systems/battery_<slug>.py.
 UNTESTED_PARTS = {
     "kind": "chooses the dataclass",
+    "image_size": "of the user's own images; tests/unit/data, tests/systems/test_align.py and test_multimodn.py",
     "revision": "only a hub model has revisions",
     "backbone": "pretrained weights; tests/unit/encoders",
 }
