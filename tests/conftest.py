@@ -1,11 +1,17 @@
 """One thread, no network, no global state: what every test may count on."""
 
+import hashlib
 import os
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
+
+import shape_checks
+
+shape_checks.checks("brickwork")
+pytest_plugins = ["scheduling", "budget"]
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +33,27 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _each_tokenizer_is_trained_once():
+    """The same texts give the same tokenizer (tests/unit/encoders/test_tokenization.py, which trains its own): a second
+    training in a worker would only cost time. Each caller has a tokenizer of its own, as it may set cuts and padding."""
+    from brickwork.encoders import build
+    from brickwork.encoders.tokenization import read_tokenizer, train_tokenizer
+
+    trained: dict[str, str] = {}
+
+    def once(texts, vocab_size):
+        texts = list(texts)
+        key = hashlib.sha256(repr((vocab_size, texts)).encode(errors="surrogatepass")).hexdigest()
+        if key not in trained:
+            trained[key] = train_tokenizer(texts, vocab_size).to_str()
+        return read_tokenizer(trained[key], "a tokenizer trained before")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "train_tokenizer", once)
+        yield
 
 
 @pytest.fixture(autouse=True)

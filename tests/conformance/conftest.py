@@ -1,24 +1,32 @@
-"""The battery that every system gets by being registered; see exemplars, part 6, items 1–12.
+"""The battery that every system gets by being registered.
 
 Each system is built from its own ``smoke`` recipe. The recipe's data is made up or comes with a library, so losses do not
 depend on what is installed.
 """
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batteries import build
 
 from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.types import Batch
 from brickwork.data.types import TaskData
-from brickwork.representation.contract import build_system
-from brickwork.training.run import RunConfig
+from brickwork.training.loop import FitResult, fit
+from brickwork.training.run import RunConfig, load_data
 
 STEPS = 20
+WORKER = Path(__file__).with_name("plain_worker.py")
 
 
 @dataclass
@@ -32,7 +40,7 @@ class Case:
     def fresh(self, seed: int | None = None, **model: Any) -> torch.nn.Module:
         """A newly built system."""
         seed = self.run.seed if seed is None else seed
-        return build_system(self.slug, replace(self.run.model, **model), self.data, seed)
+        return build(self.slug, replace(self.run.model, **model), self.data, seed)
 
     def batch(self, system: torch.nn.Module, rows: range | list[int], step: int = 0) -> Batch:
         """Training examples as the loop would hand them over."""
@@ -79,8 +87,38 @@ def smoke(slug: str) -> RunConfig:
     return replace(run, train=train)
 
 
-@pytest.fixture(scope="module", params=registry.slugs())
+@pytest.fixture(scope="session", params=registry.slugs())
 def case(request: pytest.FixtureRequest) -> Case:
+    """Each system, once for all files of the battery: pytest runs the tests of one system after each other."""
     run = smoke(request.param)
-    _, data = api.build(run)
-    return Case(request.param, run, data)
+    return Case(request.param, run, load_data(run.system, run.data, run.seed))
+
+
+@pytest.fixture(scope="session")
+def trained(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, FitResult]:
+    """The system after the golden run, and that run's result. Tests do not change its weights."""
+    system = case.fresh()
+    folder = tmp_path_factory.mktemp("run")
+    return system, fit(system, case.data.train, case.run.train, folder, seed=case.run.seed)
+
+
+@pytest.fixture(scope="session")
+def plain_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs a job of ``plain_worker.py`` in another process: ``plain_process("encode", folder, inputs, vectors)``."""
+    complaints = tmp_path_factory.mktemp("plain") / "stderr"
+    with complaints.open("w") as errors:
+        child = subprocess.Popen([sys.executable, WORKER], stdin=PIPE, stdout=PIPE, stderr=errors, text=True)
+        assert child.stdin is not None
+        assert child.stdout is not None
+
+        def run(job: str, *arguments: object) -> dict[str, Any]:
+            child.stdin.write(json.dumps([job, *map(str, arguments)]) + "\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+            assert line, complaints.read_text()
+            answer = json.loads(line)
+            assert "error" not in answer, f"{answer['error']}\n{complaints.read_text()}"
+            return answer
+
+        yield run
+        child.communicate()

@@ -2,11 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -21,42 +18,7 @@ from brickwork.training.loop import fit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS = range(9)
-
-# In a process of its own, so that nothing but the folder can carry the model over; one for all systems, as most of the time
-# goes into starting it.
-CHILD = """
-import json, sys, numpy as np, torch
-torch.set_num_threads(1)
-from brickwork.representation.model import load
-for line in sys.stdin:
-    model, given, out = json.loads(line)
-    inputs = np.load(given)["inputs"]
-    inputs = inputs.tolist() if inputs.dtype.kind == "U" else inputs
-    np.save(out, load(model).encode(inputs, precision="fp32"))
-    print("done", flush=True)
-"""
-
-
-@pytest.fixture(scope="session")
-def other_process():
-    """Encodes in another process: ``other_process(model folder, inputs.npz, vectors.npy to write)``."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
-
-    def encode(*paths):
-        child.stdin.write(json.dumps([str(path) for path in paths]) + "\n")
-        child.stdin.flush()
-        assert child.stdout.readline() == "done\n", child.stderr.read()
-
-    yield encode
-    child.communicate()
-
-
-@pytest.fixture(scope="module")
-def trained(case, tmp_path_factory):
-    """The system after the golden run, and that run's result."""
-    system = case.fresh()
-    result = fit(system, case.data.train, case.run.train, tmp_path_factory.mktemp("run"), seed=case.run.seed)
-    return system, result
+STEPS = 20
 
 
 def test_encode_is_the_same_every_time_and_in_batches(case, trained):
@@ -81,13 +43,13 @@ def test_encode_in_bf16_keeps_directions(case, trained):
     assert not np.array_equal(exact, rounded)
 
 
-def test_encode_survives_saving_and_another_process(case, trained, other_process, tmp_path):
+def test_encode_survives_saving_and_another_process(case, trained, plain_process, tmp_path):
     """Item 5."""
     case.needs("encodes")
     model = keep(trained[0], tmp_path / "model").representation()
     inputs = case.inputs(ROWS)
     np.savez(tmp_path / "inputs.npz", inputs=np.asarray(inputs))
-    other_process(tmp_path / "model", tmp_path / "inputs.npz", tmp_path / "vectors.npy")
+    plain_process("encode", tmp_path / "model", tmp_path / "inputs.npz", tmp_path / "vectors.npy")
     expected = model.encode(inputs, precision="fp32")
     np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), expected, atol=1e-6)
 
@@ -161,7 +123,7 @@ def test_seed_decides_and_losses_are_golden(case, trained, tmp_path):
     other = fit(case.fresh(seed=1), case.data.train, case.run.train, tmp_path / "b", seed=1).losses
     assert other != losses
     path = GOLDEN / f"{case.slug}.json"
-    terms = sorted({n for step in range(20) for n in _terms(case, step)})
+    terms = _terms(case)
     if os.environ.get("BRICKWORK_UPDATE_GOLDEN"):
         path.write_text(json.dumps({"losses": losses, "terms": terms}, indent=1) + "\n")
     golden = json.loads(path.read_text())
@@ -169,11 +131,12 @@ def test_seed_decides_and_losses_are_golden(case, trained, tmp_path):
     assert terms == golden["terms"], "names of terms and statistics are what people's plots refer to"
 
 
-def _terms(case, step):
+@torch.no_grad()
+def _terms(case):
+    """The names of all terms and statistics of the first steps, sorted."""
     system = case.fresh()
-    with torch.no_grad():
-        output = system.loss(case.batch(system, range(4), step))
-    return {*output.terms, *output.stats}
+    outputs = [system.loss(case.batch(system, range(4), step)) for step in range(STEPS)]
+    return sorted({name for output in outputs for name in (*output.terms, *output.stats)})
 
 
 class PowerCut(Exception):

@@ -7,8 +7,7 @@ import re
 import pytest
 
 from brickwork.core.config import ConfigError, from_dict
-from brickwork.data.config import CaptionFilter
-from brickwork.systems.align.caption_filters import filter_captions
+from brickwork.systems.align.caption_filters import CaptionFilter, filter_captions
 
 WORDS = ["a", "red", "blue", "dog", "cat", "house", "tree", "on", "in", "the", "large", "small", "runs"]
 

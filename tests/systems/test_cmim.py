@@ -14,7 +14,7 @@ from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.modules.latent import tap_input
 from brickwork.representation.contract import build_system
@@ -38,14 +38,14 @@ MOLECULES = [
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_data(DataConfig(source="digits"), 0)
+    return load_data(ImageDataConfig(source="digits"), 0)
 
 
 @pytest.fixture(scope="module")
 def molecules(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "molecules.csv"
     path.write_text("smiles\n" + "\n".join(MOLECULES) + "\n")
-    return load_data(DataConfig(source=str(path), validation_share=0.2, test_share=0.2), 0)
+    return load_data(ImageDataConfig(source=str(path), validation_share=0.2, test_share=0.2), 0)
 
 
 def make(data, run, **model):
@@ -256,7 +256,7 @@ def test_images_of_ones_own(tmp_path, kind):
             Image.fromarray(image[..., 0]).save(path / f"{number}.png")
     else:
         np.save(path, images[..., 0] if kind == "grey" else images)
-    data = load_data(DataConfig(source=str(path), image_size=8, validation_share=0.2, test_share=0.2), 0)
+    data = load_data(ImageDataConfig(source=str(path), image_size=8, validation_share=0.2, test_share=0.2), 0)
     assert (len(data.train), len(data.validation), len(data.test)) == (12, 4, 4)
     assert data.train.columns["input"].shape[1:] == (8, 8, 3 if kind == "folder" else 1)
     assert (data.kind, data.class_names) == (
@@ -281,10 +281,10 @@ def test_arrays_that_are_no_images_are_refused(tmp_path):
         path = tmp_path / name
         np.savez(path, **arrays) if isinstance(arrays, dict) else np.save(path, arrays)
         with pytest.raises(DataError, match=words):
-            load_data(DataConfig(source=str(path)), 0)
+            load_data(ImageDataConfig(source=str(path)), 0)
     (tmp_path / "text.npy").write_text("no array")
     with pytest.raises(DataError, match="cannot be read as an array"):
-        load_data(DataConfig(source=str(tmp_path / "text.npy")), 0)
+        load_data(ImageDataConfig(source=str(tmp_path / "text.npy")), 0)
 
 
 def test_the_wrong_recipe_for_the_data_names_the_right_one(digits, molecules):

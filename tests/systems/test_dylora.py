@@ -15,7 +15,7 @@ from brickwork.api import predict as using
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.seeding import seed_everything
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.representation.contract import build_system
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 
 @pytest.fixture(scope="module")
 def turned():
-    return load_data(DataConfig(source="digits-turned", limit=300), 0)
+    return load_data(ImageDataConfig(source="digits-turned", limit=300), 0)
 
 
 def make(data, **model):
@@ -47,8 +47,8 @@ def batch_of(system, data, step=0, rows=range(16)):
 
 
 def test_turned_digits_are_turned():
-    data = load_data(DataConfig(source="digits-turned", limit=40), 0)
-    upright = load_data(DataConfig(source="digits", limit=40), 0)
+    data = load_data(ImageDataConfig(source="digits-turned", limit=40), 0)
+    upright = load_data(ImageDataConfig(source="digits", limit=40), 0)
     for row in range(3):
         expected = np.rot90(upright.train.columns["input"][row, ..., 0])
         assert (data.train.columns["input"][row, ..., 0] == expected).all()
@@ -226,7 +226,7 @@ def table(tmp_path_factory):
 
 
 def run_on(table, backbone, **model):
-    data = DataConfig(source=str(table))
+    data = ImageDataConfig(source=str(table))
     data = replace(data, columns=replace(data.columns, text="what", label="kind"))
     return RunConfig(
         system="dylora",
@@ -256,7 +256,7 @@ def test_a_table_becomes_a_model_that_predicts(trained, table, tmp_path):
     }
     new = tmp_path / "new.csv"
     new.write_text("what\nthe red cup costs 777 coins\nthe blue hat costs 778 coins\n")
-    answers = using.predict(folder, new, columns=replace(DataConfig().columns, text="what"))
+    answers = using.predict(folder, new, columns=replace(ImageDataConfig().columns, text="what"))
     assert answers["label"] == ["cup", "hat"]
     assert (np.asarray(answers["probability"]) > 0.5).all()
 

@@ -81,7 +81,10 @@ def plan(run: "RunConfig") -> dict[str, Any]:
     from brickwork.training.forecast import forecast
 
     system, data = build(run)
-    return {"data": describe(data), **forecast(system, data.train, run.train, seed=run.seed)}
+    return {
+        "data": describe(data),
+        **forecast(system, data.train, run.train, seed=run.seed, stages=run.stages, variants=data.variants),
+    }
 
 
 def describe(data: "TaskData") -> dict[str, Any]:
@@ -161,6 +164,8 @@ def train(
         run.train,
         folder,
         seed=run.seed,
+        stages=run.stages,
+        variants=data.variants,
         validate=validate,
         progress=progress,
         resume=resume,

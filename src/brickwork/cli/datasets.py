@@ -76,8 +76,10 @@ def contents(source: "Source") -> dict[str, Any]:
     if source.task and source.is_present():
         from brickwork.data.config import DataConfig
         from brickwork.data.load import load_task
+        from brickwork.training.run import load_data
 
-        task = load_task(DataConfig(source=source.name, limit=_EXAMPLE_ROWS), 0)
+        config = DataConfig(source=source.name, limit=_EXAMPLE_ROWS)
+        task = load_data(source.system, config, 0) if source.system else load_task(config, 0)
         first = task.train.take([0])
         more["kind"], more["modality"] = task.kind, task.modality
         more["example"] = {column: _brief(values[0]) for column, values in first.items()}

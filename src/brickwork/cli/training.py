@@ -265,6 +265,9 @@ def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, dict):
             rows.extend(_rows(value, f"{prefix}{name}."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, part in enumerate(value):
+                rows.extend(_rows(part, f"{prefix}{name}.{part.get('name', number)}."))
         elif isinstance(value, list):
             label = f"{prefix}{name}".replace("_", " ")
             rows.extend(("" if place else label, _worded(name, item)) for place, item in enumerate(value))

@@ -113,7 +113,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
         *parents, last = path.strip().split(".")
         place: Any = values
         for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
+            place = _member(place, parent)
         if not isinstance(place, dict) or last not in place:
             errors.append(f"unknown option '{path}': {nearest(path, _paths(values))}")
             continue
@@ -124,10 +124,20 @@ def override(config: T, assignments: Iterable[str]) -> T:
     return from_dict(type(config), values, types=held)
 
 
+def _member(place: Any, name: str) -> Any:
+    """The part of plain values with this name; of a list, the member that is called so or has that number."""
+    if isinstance(place, list):
+        named = {str(number): item for number, item in enumerate(place)}
+        place = named | {item["name"]: item for item in place if isinstance(item, dict) and "name" in item}
+    return place.get(name) if isinstance(place, dict) else None
+
+
 def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     paths = []
     for key, value in values.items():
         paths.append(prefix + key)
+        if isinstance(value, list):
+            value = {item["name"]: item for item in value if isinstance(item, dict) and "name" in item}
         if isinstance(value, dict):
             paths.extend(_paths(value, f"{prefix}{key}."))
     return paths

@@ -30,17 +30,17 @@ def is_picture_folder(folder: Path, texts: tuple[str, ...]) -> bool:
     return found
 
 
-def picture_task(folder: Path, config: DataConfig, seed: int) -> TaskData:
+def picture_task(folder: Path, config: DataConfig, seed: int, side: int | None = None) -> TaskData:
     """A task of labelled images: the class of a picture is the subfolder of ``folder`` that it lies in.
 
-    ``config.image_size`` is the side of the squares that pictures become; without it, pictures that all have one
+    ``side`` is that of the squares that pictures become; without it, pictures that all have one
     size keep it, others become 64 × 64. They are grey where all of them are. Equal pictures stay in one part.
 
     Raises:
         DataError: fewer than two classes, or nothing that can be used.
     """
     report = ReadReport()
-    shape, sizes = _shape(folder, config.image_size)
+    shape, sizes = _shape(folder, side)
     names, images = read_pictures(folder, shape, report=report)
     inside = [row for row, name in enumerate(names) if "/" in name]
     classes = sorted({names[row].split("/")[0] for row in inside})

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from brickwork.core.errors import DataError
 from brickwork.data import splits
-from brickwork.data.config import DataConfig
+from brickwork.data.config import DataConfig, ImageDataConfig
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.images import DEFAULT_SIDE, read_pictures
 from brickwork.data.sets.sources import locate
@@ -81,7 +81,7 @@ def image_task(config: DataConfig, seed: int) -> TaskData:
     )
 
 
-def own_images(path: Path, config: DataConfig, seed: int) -> TaskData:
+def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
     """The user's own images to learn from: an .npy or .npz of uint8, or a folder of pictures.
 
     An array is N × H × W (grey) or N × H × W × C; an .npz holds it as ``images`` (or alone), and classes as ``labels`` where

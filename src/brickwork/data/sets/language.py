@@ -6,11 +6,12 @@ are not told it; it is what their modules are compared with, and what evaluation
 
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brickwork.core.errors import DataError
+from brickwork.core.config import nearest
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.readers.columns import match
@@ -104,12 +105,6 @@ SETS: dict[str, Callable[[], Iterator[Text]]] = {
 }
 
 
-def _known(source: str) -> list[str] | None:
-    """The known sets that a source names, joined by ``+``; ``None`` where it is a path."""
-    names = [name.strip() for name in source.split("+")]
-    return names if all(name in SETS for name in names) else None
-
-
 # ---- the user's files ------------------------------------------------------------------------------------------
 
 
@@ -124,7 +119,7 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
     """
     if not path.exists():
         raise DataError(
-            f"{path} does not exist, and is no known set of texts ({', '.join(SETS)}; join them with +); check the path"
+            f"{path} does not exist, and is no known set of texts ({', '.join(SETS)}); check the path"
         )
     if path.is_dir():
         yield from _folder(path, report)
@@ -217,16 +212,26 @@ def pieces(texts: Iterable[Text], characters: int) -> Iterator[tuple[str, str, s
                 )
 
 
-def text_task(config: DataConfig, seed: int) -> TaskData:
+def text_task(config: DataConfig, seed: int, also: Sequence[str] = ()) -> TaskData:
     """Pieces of texts in three parts, ``input`` and ``domain``; ``config.limit`` of them from each domain.
 
-    A piece has 5 characters for each of ``config.max_passage_words``.
+    A piece has 5 characters for each of ``config.max_passage_words``. ``also``: known sets that are read with a known one.
 
     Raises:
         DataError: the source does not exist or holds no text; names it and says what to do.
+        ConfigError: ``also`` names no known set, or goes with files of the user's.
     """
     report = ReadReport()
-    known = _known(config.source)
+    known = [config.source, *also] if config.source in SETS else None
+    if unknown := [name for name in also if name not in SETS]:
+        raise ConfigError(
+            f"data.also has '{unknown[0]}', which is no known set of texts: {nearest(unknown[0], SETS)}"
+        )
+    if also and known is None:
+        raise ConfigError(
+            f"data.also={', '.join(also)} goes with a known set ({', '.join(SETS)}), and data.source={config.source} is a "
+            "path; put the texts into one folder, a sub-folder for each domain"
+        )
     characters = _CHARACTERS_PER_WORD * config.max_passage_words
     found: Iterator[tuple[str, str, str]]
     if known is not None:
@@ -255,7 +260,7 @@ def text_task(config: DataConfig, seed: int) -> TaskData:
     told = ", ".join(f"{name} {counts[name]:,}" for name in names[:MAX_FILE_DOMAINS])
     more = " …" if len(names) > MAX_FILE_DOMAINS else ""
     return TaskData(
-        name=config.source if known is not None else Path(config.source).name,
+        name=" and ".join(known) if known is not None else Path(config.source).name,
         kind="texts",
         modality="text",
         train=train,

@@ -11,7 +11,7 @@ class Source:
 
     ``download`` is the address of an official file that :mod:`brickwork.data.sets.downloads` can turn into
     ``files``. ``task`` is what :func:`brickwork.data.load.load_task` makes of it, empty for the sets that are
-    listed for later systems.
+    listed for later systems. ``system``: the one that reads it, where the general reader does not.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Source:
     task: str = ""
     download: str = ""
     sha256: str = ""
+    system: str = ""
 
     def folder(self) -> Path | None:
         """The data folder that holds all files of this set, or ``None``."""

@@ -176,6 +176,7 @@ _TRAINABLE = (
         citation="Brickwork",
         url="https://github.com/brickwork-ml/brickwork",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="digits_quadrants",
@@ -184,6 +185,7 @@ _TRAINABLE = (
         citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
         url="https://archive.ics.uci.edu/dataset/80",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="digits_and_noise",
@@ -192,6 +194,7 @@ _TRAINABLE = (
         citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
         url="https://archive.ics.uci.edu/dataset/80",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="breast_cancer",
@@ -200,6 +203,7 @@ _TRAINABLE = (
         citation="Wolberg et al. (1995), UCI Breast Cancer Wisconsin (Diagnostic)",
         url="https://archive.ics.uci.edu/dataset/17",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="student_performance",
@@ -209,6 +213,7 @@ _TRAINABLE = (
         url="https://archive.ics.uci.edu/dataset/320",
         files=("tabular_timeseries/student_por.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="beijing_air_quality",
@@ -218,6 +223,7 @@ _TRAINABLE = (
         url="https://archive.ics.uci.edu/dataset/501",
         files=("tabular_timeseries/beijing_air_quality.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="cifar10_described",
@@ -227,6 +233,7 @@ _TRAINABLE = (
         url="https://www.cs.toronto.edu/~kriz/cifar.html",
         files=("cifar10/train.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
 )
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.data.config import CaptionFilter
 from brickwork.data.generators.scenes import SHAPES, Noise, scene_pairs
 from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
 from brickwork.evaluation.probes import knn_probe, linear_probe
@@ -27,7 +26,7 @@ from brickwork.studies.align.setups import (
 from brickwork.studies.bench import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost
 from brickwork.studies.criterion import decide
 from brickwork.studies.tuning import tuned
-from brickwork.systems.align.caption_filters import filter_captions
+from brickwork.systems.align.caption_filters import CaptionFilter, filter_captions
 from brickwork.training.run import RunConfig
 
 _UNIT = "points of recall@1"

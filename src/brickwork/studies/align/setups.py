@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.data.config import CaptionFilter
-from brickwork.data.generators.scenes import COLOURS, SHAPES, Scene, draw, make_scenes
+from brickwork.core.config import override
+from brickwork.data.generators.scenes import COLOURS, SHAPES, Noise, Scene, draw, make_scenes
 from brickwork.data.types import TaskData
 from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.studies.bench import Scale, Trained, Workbench
+from brickwork.systems.align.caption_filters import CaptionFilter
 from brickwork.systems.align.recipes import smoke
 from brickwork.training.run import RunConfig
 
@@ -33,7 +34,6 @@ def run_of(
     ``filtered`` cleans them by the paper's rules, with texts from two words on, since the scenes' own have as few.
     """
     run = smoke()
-    source = f"scenes:{noise}" if noise else "scenes"
     captions = _FILTER if filtered else CaptionFilter()
     steps = _STEPS.get(scale, _STEPS["small"])
     config = replace(run.model, **model)
@@ -43,7 +43,12 @@ def run_of(
         run,
         seed=seed,
         model=config,
-        data=replace(run.data, source=source, limit=pairs, captions=captions),
+        data=replace(
+            run.data,
+            limit=pairs,
+            captions=captions,
+            noise=override(Noise(), noise.split(",")) if noise else Noise(),
+        ),
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
 

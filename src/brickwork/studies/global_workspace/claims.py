@@ -26,6 +26,7 @@ from brickwork.studies.global_workspace.setups import (
     numbers_run,
     workspace_arm,
 )
+from brickwork.training.config import Stage
 
 _QUICK = ("LSTM, matched", "Transformer, matched")  # of smoke
 _UNTIED = tuple(name for name in NETWORKS if not name.startswith("tied"))
@@ -161,8 +162,8 @@ def learned_modules(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cla
 def joint_training(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Joint training from scratch, which is what the abstract describes, against two phases."""
     run = digits_run(scale)
-    task = replace(run.model.task, controller_steps=0)
-    joint = replace(run, recipe="claims: joint", model=replace(run.model, task=task))
+    stages = (run.stages[0], Stage(name="joint", trains=("chain.*", "readout.*")))
+    joint = replace(run, recipe="claims: joint", stages=stages)
     two, one = digits_arm(bench, "two phases", run, seeds), digits_arm(bench, "joint", joint, seeds)
     gaps = [a[UNSEEN] - b[UNSEEN] for a, b in zip(two.scores, one.scores)]
     found = [score[UNSEEN] for score in one.scores]
@@ -233,17 +234,17 @@ def unpaired_rows_help(scale: Scale, seeds: Sequence[int], bench: Workbench) -> 
     only = AlignConfig(cycle=0.0, demi_cycle=0.0, contrastive=0.0, broadcast=0.0)
     cycles = AlignConfig(contrastive=0.0, broadcast=0.0)
     arms, scores = {}, {}
-    for name, task, source in (
-        ("translation, pairs alone", only, "digit-halves/64/alone"),
-        ("translation", only, "digit-halves/64"),
-        ("translation and cycles", cycles, "digit-halves/64"),
-        ("all losses", AlignConfig(), "digit-halves/64"),
+    for name, task, unpaired in (
+        ("translation, pairs alone", only, False),
+        ("translation", only, True),
+        ("translation and cycles", cycles, True),
+        ("all losses", AlignConfig(), True),
     ):
         own = replace(
             run,
             recipe=f"claims: {name}",
             model=replace(run.model, task=task),
-            data=replace(run.data, source=source),
+            data=replace(run.data, paired=64, unpaired=unpaired),
             train=train,
         )
         arms[name] = [bench.train(replace(own, seed=seed)) for seed in seeds]

@@ -42,7 +42,7 @@ def extend(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     effects, table, passed = [], [], True
     started = []
     for seed in seeds:
-        start = bench.train(base(scale, seed, source="wikitext2"))
+        start = bench.train(base(scale, seed, also=()))
         started.append(start)
         mixed = bench.data(base(scale, seed))
         new, new_test = of_domain(mixed.train, CODE), of_domain(mixed.validation, CODE)

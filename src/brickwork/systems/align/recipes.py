@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import CaptionFilter, DataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.systems.align.caption_filters import CaptionFilter
+from brickwork.systems.align.data import Data
 from brickwork.systems.align.system import AlignConfig
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
@@ -21,7 +22,7 @@ def smoke() -> RunConfig:
             image=ImageEncoderConfig(architecture="mlp", embedding_dim=32, width=96, depth=1, shrink=2),
             text=TextEncoderConfig(backbone="static", width=32, vocab_size=400, max_tokens=32),
         ),
-        data=DataConfig(source="scenes", limit=1000),
+        data=Data(source="scenes", limit=1000),
         train=TrainConfig(
             steps=300, batch_size=128, learning_rate=3e-3, precision="fp32", validate_every=100
         ),
@@ -38,7 +39,7 @@ def small() -> RunConfig:
         system="align",
         recipe="small",
         model=AlignConfig(),
-        data=DataConfig(source="emoji", image_size=32),
+        data=Data(source="emoji", image_size=32),
         train=TrainConfig(steps=1500, batch_size=128, learning_rate=1e-3, weight_decay=0.01),
     )
 

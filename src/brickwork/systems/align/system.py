@@ -33,8 +33,6 @@ from torch import Tensor, nn
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import DataError
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.config import DataConfig
-from brickwork.data.image_text import image_text_task
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -43,6 +41,8 @@ from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
 from brickwork.objectives.nested import nested_prefixes
 from brickwork.representation.model import Representation
+from brickwork.systems.align.data import Data as Data
+from brickwork.systems.align.data import load_data as load_data
 
 Objective = Literal["info_nce", "siglip", "hinge"]
 
@@ -196,11 +196,6 @@ class AlignSystem(nn.Module):
     def representation(self) -> Representation:
         """What the user keeps: both encoders. The temperature stays with the system."""
         return Representation(self.encoder, self.axes, lineage={"system": "align"}, card={})
-
-
-def load_data(config: DataConfig, seed: int) -> TaskData:
-    """Pictures with texts: a folder or table, ``emoji``, or made-up ``scenes``."""
-    return image_text_task(config, seed)
 
 
 def build(config: AlignConfig, data: TaskData, assets: Path | None = None) -> AlignSystem:

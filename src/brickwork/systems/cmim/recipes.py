@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.modules.image_decoder import ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoderConfig
@@ -21,7 +21,7 @@ def smoke() -> RunConfig:
             encoder=ImageEncoderConfig(architecture="mlp", width=64, depth=2, embedding_dim=16),
             decoder=ImageDecoderConfig(width=64),
         ),
-        data=DataConfig(source="digits"),
+        data=ImageDataConfig(source="digits"),
         train=TrainConfig(
             steps=300,
             batch_size=64,
@@ -47,7 +47,7 @@ def small() -> RunConfig:
             encoder=ImageEncoderConfig(architecture="mlp", width=400, depth=2, embedding_dim=64),
             decoder=ImageDecoderConfig(width=400),
         ),
-        data=DataConfig(source="mnist"),
+        data=ImageDataConfig(source="mnist"),
         train=replace(run.train, steps=4700, batch_size=128, learning_rate=1e-3, validate_every=500),
     )
 
@@ -64,7 +64,7 @@ def photos() -> RunConfig:
             encoder=ImageEncoderConfig(width=16, depth=3),
             decoder=ImageDecoderConfig(architecture="conv", width=32, depth=3, likelihood="gaussian"),
         ),
-        data=DataConfig(source="cifar10"),
+        data=ImageDataConfig(source="cifar10"),
     )
 
 
@@ -79,7 +79,7 @@ def molecules() -> RunConfig:
             encoder=TextEncoderConfig(backbone="scratch", width=128, num_layers=2, max_tokens=128),
             decoder=SequenceDecoderConfig(width=128),
         ),
-        data=DataConfig(source="molecules"),
+        data=ImageDataConfig(source="molecules"),
         train=TrainConfig(steps=760, batch_size=64, learning_rate=2e-3, weight_decay=0.0, validate_every=100),
     )
 

@@ -38,7 +38,7 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig, refuse_image_size
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
 from brickwork.data.sets.images import image_task, own_images
 from brickwork.data.types import Examples, TaskData
@@ -58,6 +58,7 @@ from brickwork.systems.cmim import objective as mim
 from brickwork.systems.cmim.augment import random_shift
 from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, UNKNOWN, smiles_task, smiles_tokenizer
 
+Data = ImageDataConfig
 _CONTRASTIVE = {"self", "info_nce", "info_nce_views"}
 _LATENT_DIM = 64
 _CHUNK = 512
@@ -112,16 +113,18 @@ def _problems_of_molecules(encoder: TextEncoderConfig, weights: Mapping[str, flo
     return errors
 
 
-def load_data(config: DataConfig, seed: int) -> TaskData:
+def load_data(config: ImageDataConfig, seed: int) -> TaskData:
     """Images or molecules to learn from: a known set, arrays (.npy, .npz), a folder of pictures; else SMILES in a table or
     one a line.
 
     Raises:
         DataError: the source does not exist or cannot be used.
     """
+    path = Path(config.source).expanduser()
+    if not path.is_dir():
+        refuse_image_size(config)
     if config.source in IMAGE_SETS:
         return image_task(config, seed)
-    path = Path(config.source).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix.lower() in (".npy", ".npz")):
         return own_images(path, config, seed)
     return smiles_task(config, seed)

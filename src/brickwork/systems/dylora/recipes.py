@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
@@ -17,7 +17,7 @@ def smoke() -> RunConfig:
         system="dylora",
         recipe="smoke",
         model=DyloraConfig(backbone="digits"),
-        data=DataConfig(source="digits-turned"),
+        data=ImageDataConfig(source="digits-turned"),
         train=TrainConfig(
             steps=300,
             batch_size=32,
@@ -38,7 +38,7 @@ def small() -> RunConfig:
         system="dylora",
         recipe="small",
         model=DyloraConfig(max_tokens=64),
-        data=DataConfig(source="trec6"),
+        data=ImageDataConfig(source="trec6"),
         train=TrainConfig(steps=300, batch_size=32, learning_rate=2e-3, schedule="linear", warmup=0.06),
     )
 
@@ -84,7 +84,7 @@ def paper() -> RunConfig:
         run,
         recipe="paper",
         model=DyloraConfig(backbone="FacebookAI/roberta-base", max_tokens=512, update="frozen", idle="drift"),
-        data=DataConfig(source="sst2"),
+        data=ImageDataConfig(source="sst2"),
         train=replace(
             run.train, steps=60 * 67349 // 128, batch_size=128, learning_rate=5e-4, weight_decay=0.1
         ),

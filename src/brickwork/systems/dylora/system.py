@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from brickwork.core.elastic import NestedSampler, geometric_weights
 from brickwork.core.errors import DataError
 from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.image import ImageEncoder, collate_images
 from brickwork.encoders.text import TextEncoder, collate_text
@@ -51,6 +52,7 @@ __all__ = ["Config", "DyloraSystem", "build", "load_data", "restore"]
 
 _CHUNK = 64
 Config = DyloraConfig
+Data = ImageDataConfig
 
 
 class DyloraSystem(nn.Module):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import DataConfig, refuse_image_size
 from brickwork.data.load import load_task
 from brickwork.data.sets.sentence_tasks import SENTENCE_TASKS, sentence_task
 from brickwork.data.types import Examples, TaskData
@@ -14,6 +14,8 @@ TURNED = "digits-turned"
 
 def load_data(config: DataConfig, seed: int) -> TaskData:
     """The source; also ``digits-turned`` (scikit-learn's digits, turned by a quarter) and the sentence tasks."""
+    if config.source in (*SENTENCE_TASKS, TURNED):
+        refuse_image_size(config)
     if config.source in SENTENCE_TASKS:
         return sentence_task(config.source, config, seed)
     if config.source != TURNED:

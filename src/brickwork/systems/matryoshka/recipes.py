@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.systems.matryoshka.system import Config
 from brickwork.training.config import TrainConfig
@@ -19,7 +19,7 @@ def smoke() -> RunConfig:
             encoder=ImageEncoderConfig(architecture="mlp", embedding_dim=32, width=64, depth=2),
             dims=(4, 8, 16, 32),
         ),
-        data=DataConfig(source="digits"),
+        data=ImageDataConfig(source="digits"),
         train=TrainConfig(steps=200, batch_size=64, learning_rate=2e-3, precision="fp32", validate_every=50),
     )
 
@@ -31,7 +31,7 @@ def small() -> RunConfig:
     """
     return RunConfig(
         model=Config(encoder=TextEncoderConfig(max_tokens=128), dims=(24, 48, 96, 192, 384)),
-        data=DataConfig(source="python"),
+        data=ImageDataConfig(source="python"),
         train=TrainConfig(steps=300, batch_size=32, learning_rate=3e-5),
     )
 
@@ -71,7 +71,7 @@ def images() -> RunConfig:
         model=Config(
             encoder=ImageEncoderConfig(embedding_dim=128, width=16, depth=3), dims=(8, 16, 32, 64, 128)
         ),
-        data=DataConfig(source="cifar10"),
+        data=ImageDataConfig(source="cifar10"),
         train=TrainConfig(steps=4000, batch_size=128, learning_rate=2e-3),
     )
 
@@ -85,6 +85,6 @@ def gpu() -> RunConfig:
     return replace(
         run,
         model=replace(run.model, encoder=ImageEncoderConfig(embedding_dim=512, width=64, depth=4), dims=()),
-        data=DataConfig(source="tiny_imagenet100"),
+        data=ImageDataConfig(source="tiny_imagenet100"),
         train=replace(run.train, steps=10_000, batch_size=256, learning_rate=1e-3),
     )

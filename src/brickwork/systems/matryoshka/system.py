@@ -33,6 +33,7 @@ from brickwork.core.config import above, at_least, below, idle
 from brickwork.core.elastic import ElasticAxes, nested_sizes
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import Batch, LossOutput
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import TaskData
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
@@ -79,6 +80,9 @@ class Config:
         """Options that were set and mean nothing with ``objective``."""
         unused = ("temperature",) if objective == "cross_entropy" else ("head", "label_smoothing")
         return idle(self, unused, f"objective '{objective}'")
+
+
+Data = ImageDataConfig
 
 
 @encodes

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
-from brickwork.systems.moduleformer.system import ModuleFormerConfig
+from brickwork.systems.moduleformer.system import Data, ModuleFormerConfig
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -26,7 +25,7 @@ def smoke() -> RunConfig:
             hidden=32,
             router_hidden=16,
         ),
-        data=DataConfig(source="toy", limit=400, max_passage_words=10),
+        data=Data(source="toy", limit=400, max_passage_words=10),
         train=TrainConfig(steps=200, batch_size=32, learning_rate=3e-3, precision="fp32", validate_every=50),
     )
 
@@ -40,7 +39,7 @@ def small() -> RunConfig:
         system="moduleformer",
         recipe="small",
         model=ModuleFormerConfig(vocab_size=2000),
-        data=DataConfig(source="python", limit=10_000, max_passage_words=80, max_held_out=400),
+        data=Data(source="python", limit=10_000, max_passage_words=80, max_held_out=400),
         train=TrainConfig(steps=1000, batch_size=16, learning_rate=1e-3, weight_decay=0.1),
     )
 
@@ -56,7 +55,7 @@ def claims() -> RunConfig:
         model=ModuleFormerConfig(
             context=64, width=64, num_layers=2, attention_hidden=32, hidden=64, router_hidden=32
         ),
-        data=DataConfig(source="wikitext2+stdlib", limit=12_000, max_passage_words=13, max_held_out=600),
+        data=Data(source="wikitext2", also=("stdlib",), limit=12_000, max_passage_words=13, max_held_out=600),
         train=TrainConfig(
             steps=400, batch_size=24, learning_rate=3e-3, precision="fp32", save_every=0, validate_every=0
         ),

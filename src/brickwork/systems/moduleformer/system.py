@@ -26,7 +26,7 @@ Differences from the paper: see README.md.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ from brickwork.systems.moduleformer.surgery import add_modules, load_started, tr
 from brickwork.systems.moduleformer.watching import evaluate_texts, trace_texts
 
 Config = ModuleFormerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataConfig):
+    """The data of a run of ``moduleformer``."""
+
+    also: tuple[str, ...] = ()
+    """Known sets of texts that are read together with the known set ``source``, each with domains of its own."""
 
 
 class ModuleFormerSystem(nn.Module):
@@ -184,6 +192,6 @@ def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> Modu
     return ModuleFormerSystem(config, tokenizer, [(int(a), int(f)) for a, f in architecture["sizes"]])
 
 
-def load_data(config: DataConfig, seed: int) -> TaskData:
+def load_data(config: Data, seed: int) -> TaskData:
     """Texts with a domain each, cut into pieces."""
-    return text_task(config, seed)
+    return text_task(config, seed, config.also)

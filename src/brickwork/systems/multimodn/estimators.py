@@ -24,6 +24,7 @@ from brickwork.core.seeding import rng_state, seed_everything, set_rng_state
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.answers import importance, moves, path, unit_of
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.inputs import (
     array_columns,
     flat_modalities,
@@ -107,7 +108,6 @@ class _MultiModN(BaseEstimator):
 
     def _fit(self, X: Any, targets: dict[str, np.ndarray], classes: Mapping[str, Sequence[str]]) -> None:
         """Trains on X and columns of targets by name; ``classes``: of each target that is a class."""
-        from brickwork.data.config import DataConfig
         from brickwork.systems.multimodn.system import build
         from brickwork.training.config import TrainConfig
         from brickwork.training.loop import fit
@@ -120,7 +120,7 @@ class _MultiModN(BaseEstimator):
             "X",
             self.layout_,
             Examples({**examples.columns, **held}),
-            DataConfig(validation_share=0.0, test_share=0.0),
+            Data(validation_share=0.0, test_share=0.0),
             seed=0,
         )
         rows = len(examples)

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.systems.multimodn.data import Data
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -23,7 +23,7 @@ def smoke() -> RunConfig:
             series_width=16,
             image=ImageEncoderConfig(architecture="mlp", embedding_dim=16, width=32, depth=1),
         ),
-        data=DataConfig(source="toy_ward"),
+        data=Data(source="toy_ward"),
         train=TrainConfig(
             steps=200,
             batch_size=16,
@@ -45,7 +45,7 @@ def small() -> RunConfig:
         system="multimodn",
         recipe="small",
         model=MultiModNConfig(),
-        data=DataConfig(source="student_performance", validation_share=0.1, test_share=0.2),
+        data=Data(source="student_performance", validation_share=0.1, test_share=0.2),
         train=TrainConfig(
             steps=2000,
             batch_size=16,
@@ -77,9 +77,7 @@ def series() -> RunConfig:
         run,
         recipe="series",
         model=replace(run.model, modality_dropout=0.2),
-        data=DataConfig(
-            source="beijing_air_quality", validation_share=0.12, test_share=0.16, max_held_out=3000
-        ),
+        data=Data(source="beijing_air_quality", validation_share=0.12, test_share=0.16, max_held_out=3000),
         train=replace(run.train, steps=3000, batch_size=64),
     )
 
@@ -100,7 +98,7 @@ def gpu() -> RunConfig:
             modality_dropout=0.3,
             image=ImageEncoderConfig(embedding_dim=512, width=64, depth=4),
         ),
-        data=DataConfig(source="cifar10_described", test_share=0.2, max_held_out=10_000),
+        data=Data(source="cifar10_described", test_share=0.2, max_held_out=10_000),
         train=replace(run.train, steps=6000, batch_size=256, precision="auto"),
     )
 

@@ -33,28 +33,27 @@ from torch import Tensor, nn
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput, Trace
-from brickwork.data.config import DataConfig
-from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.evaluation.classification import scores_by_task
 from brickwork.systems.multimodn.answers import answers, moves, traces
 from brickwork.systems.multimodn.config import MultiModNConfig
+from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import warn_of_dependence
 from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities
 from brickwork.systems.multimodn.objective import class_probabilities, step_losses
 from brickwork.systems.multimodn.parts import ModalityReader, fusion_parts, target_scales, target_tensors
-from brickwork.systems.multimodn.sets import SETS
+from brickwork.systems.multimodn.sets import SETS, multimodal_task
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
 
 Config = MultiModNConfig
 _BATCH = 1024  # rows of a batch when nothing is learnt
 
 
-def load_data(config: DataConfig, seed: int) -> TaskData:
+def load_data(config: Data, seed: int) -> TaskData:
     """A known set with modalities, or the user's table."""
     if config.source in SETS:
-        return load_task(config, seed)
+        return multimodal_task(config, seed)
     return multitask_table(Path(config.source).expanduser(), config, seed)
 
 
@@ -216,8 +215,8 @@ def build(config: MultiModNConfig, data: TaskData, assets: Path | None = None) -
         DataError: the data has no modalities.
         ConfigError: an order that does not name each modality once.
     """
-    layout = data.table
-    if layout is None:
+    layout = data.details
+    if not isinstance(layout, TableLayout):
         raise DataError(f"multimodn needs a table with modalities and targets; {data.name} is {data.kind}")
     warn_of_dependence(data.train, layout, config.modality_dropout)
     columns = data.train.columns

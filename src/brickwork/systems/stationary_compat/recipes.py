@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.systems.stationary_compat.system import Config
 from brickwork.training.config import TrainConfig
@@ -16,7 +16,7 @@ def smoke() -> RunConfig:
     """
     return RunConfig(
         model=Config(encoder=ImageEncoderConfig(architecture="mlp", embedding_dim=31, width=64, depth=2)),
-        data=DataConfig(source="digits"),
+        data=ImageDataConfig(source="digits"),
         train=TrainConfig(steps=200, batch_size=64, learning_rate=2e-3, precision="fp32", validate_every=50),
     )
 
@@ -28,7 +28,7 @@ def small() -> RunConfig:
     """
     return RunConfig(
         model=Config(encoder=TextEncoderConfig(max_tokens=128, projection=127), logit_scale=16.0),
-        data=DataConfig(source="newsgroups20"),
+        data=ImageDataConfig(source="newsgroups20"),
         train=TrainConfig(steps=300, batch_size=32, learning_rate=1e-4),
     )
 
@@ -55,7 +55,7 @@ def images() -> RunConfig:
     return replace(
         run,
         model=Config(encoder=ImageEncoderConfig(embedding_dim=127, width=16, depth=3)),
-        data=DataConfig(source="cifar10"),
+        data=ImageDataConfig(source="cifar10"),
         train=TrainConfig(steps=4000, batch_size=128, learning_rate=2e-3),
     )
 
@@ -69,6 +69,6 @@ def gpu() -> RunConfig:
     return replace(
         run,
         model=replace(run.model, encoder=ImageEncoderConfig(embedding_dim=1023, width=64, depth=4)),
-        data=DataConfig(source="tiny_imagenet100"),
+        data=ImageDataConfig(source="tiny_imagenet100"),
         train=replace(run.train, steps=10_000, batch_size=256, learning_rate=1e-3),
     )

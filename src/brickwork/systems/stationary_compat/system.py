@@ -40,6 +40,7 @@ from brickwork.core.config import above, at_least, at_most, idle
 from brickwork.core.distributed import rank
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, TokenBatch
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
@@ -51,6 +52,7 @@ from brickwork.systems.stationary_compat import ancestors as history
 from brickwork.systems.stationary_compat.objective import Mask, higher_order
 
 Encoder = TextEncoder | ImageEncoder
+Data = ImageDataConfig
 _OF_SUCCESSORS = ("base", "warm_start", "ce_weight", "hoc_scale", "mask", "rehearsal")
 
 

@@ -1,0 +1,57 @@
+"""Jobs for a process of its own, without the shape checks of the tests: one JSON line in, one out.
+
+One for all systems of a worker, as most of the time goes into starting it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def encode(model: str, inputs: str, vectors: str) -> dict[str, Any]:
+    """Writes the vectors of a saved model to a file: nothing but the folder can have carried the model over."""
+    from brickwork.representation.model import load
+
+    rows = np.load(inputs)["inputs"]
+    np.save(
+        vectors, load(Path(model)).encode(rows.tolist() if rows.dtype.kind == "U" else rows, precision="fp32")
+    )
+    return {}
+
+
+def compiled_loss(slug: str) -> dict[str, Any]:
+    """The loss of a batch, and the same through the compiler's front end: it cannot read through the shape checks."""
+    from brickwork.api import train as api
+
+    system, data = api.build(api.recipe(slug, "smoke"))
+    batch = {**system.collate(data.train.take(range(16))), "step": 0, "indices": list(range(16))}
+    plain = system.loss(batch).total.item()
+    torch.compiler.reset()
+    try:
+        compiled = torch.compile(system.loss, backend="eager")(batch).total.item()
+    except Exception as error:  # whatever the compiler cannot take
+        return {"plain": plain, "refused": f"{type(error).__name__}: {str(error)[:200]}"}
+    return {"plain": plain, "compiled": compiled}
+
+
+JOBS = {"encode": encode, "compiled_loss": compiled_loss}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    for line in sys.stdin:
+        job, *arguments = json.loads(line)
+        try:
+            answer = JOBS[job](*arguments)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+"""What the battery has to know of multimodn."""
+
+CANDIDATES = {"order": [("scan", "monitor", "note", "person", "vitals")]}
