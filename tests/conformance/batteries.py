@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from brickwork.core import registry
 from brickwork.data.types import TaskData
+from brickwork.representation.contract import build_system
 
 SYSTEMS = Path(__file__).parents[1] / "systems"
 
@@ -26,9 +26,9 @@ SYSTEMS = Path(__file__).parents[1] / "systems"
 _FIELDS = ("untested", "candidates", "runs", "earlier", "starts")
 
 
-def build(slug: str, model: Any, data: TaskData) -> torch.nn.Module:
+def build(slug: str, model: Any, data: TaskData, seed: int) -> torch.nn.Module:
     """A system from its configuration and data that are there already, as the house builds it."""
-    return registry.load(slug, "system").build(model, data)
+    return build_system(slug, model, data, seed)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from batteries import build
 
 from brickwork.api import train as api
 from brickwork.core import registry
-from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Batch
 from brickwork.data.types import TaskData
 from brickwork.training.loop import FitResult, fit
@@ -40,8 +39,8 @@ class Case:
 
     def fresh(self, seed: int | None = None, **model: Any) -> torch.nn.Module:
         """A newly built system."""
-        seed_everything(self.run.seed if seed is None else seed)
-        return build(self.slug, replace(self.run.model, **model), self.data)
+        seed = self.run.seed if seed is None else seed
+        return build(self.slug, replace(self.run.model, **model), self.data, seed)
 
     def batch(self, system: torch.nn.Module, rows: range | list[int], step: int = 0) -> Batch:
         """Training examples as the loop would hand them over."""
@@ -69,7 +68,7 @@ class Case:
         found: dict[str, Any] = {}
         examples = self.data.train.select(list(rows))
         if self.does("encodes"):
-            found["vectors"] = np.asarray(system.encode(self.inputs(rows)))
+            found["vectors"] = system.encode(self.inputs(rows), precision="fp32")
         if self.does("predicts"):
             found |= system.predict(examples.columns)
         if self.does("generates"):

@@ -16,7 +16,6 @@ from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import seed_everything
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
@@ -42,7 +41,7 @@ def test_round_trip_is_exact(case):
 
 
 def rebuilt(case, values):
-    return build(case.slug, run_from_dict(values).model, case.data)
+    return build(case.slug, run_from_dict(values).model, case.data, case.run.seed)
 
 
 def test_unknown_key_names_the_nearest(case):
@@ -129,8 +128,7 @@ def alternatives(path: str, hint: Any, value: Any, candidates: dict[str, list[An
 
 def trace(slug: str, model: Any, data: TaskData) -> Any:
     """Everything that an option could change: parameters, terms and losses of three updates, an output."""
-    seed_everything(0)
-    system = build(slug, model, data)
+    system = build(slug, model, data, 0)
     seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(getattr(system, "axes", None))]
     optimiser = torch.optim.SGD(system.parameters(), lr=0.05)
     for step in range(3):

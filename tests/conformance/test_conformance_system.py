@@ -107,7 +107,7 @@ def test_empty_and_longest_inputs(case):
         odd = np.concatenate([blank[:1], np.full_like(blank[:1], 255)])
         assert system.encode(odd[:0]).shape == (0, system.axes.full_dim)
     vectors = system.encode(odd)
-    assert torch.isfinite(vectors).all()
+    assert np.isfinite(vectors).all()
 
 
 def test_rows_do_not_depend_on_their_place(case):
@@ -115,8 +115,8 @@ def test_rows_do_not_depend_on_their_place(case):
     system = case.fresh().eval()
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0)).tolist()
     if case.does("encodes"):
-        straight, shuffled = system.encode(case.inputs(ROWS)), system.encode(case.inputs(order))
-        torch.testing.assert_close(shuffled, straight[order], rtol=1e-5, atol=1e-6)
+        straight, shuffled = (system.encode(case.inputs(rows), precision="fp32") for rows in (ROWS, order))
+        np.testing.assert_allclose(shuffled, straight[order], rtol=1e-5, atol=1e-6)
     if case.does("predicts"):
         answers = [system.predict(case.data.train.take(list(rows))) for rows in (ROWS, order)]
         for name, values in answers[0].items():

@@ -16,6 +16,7 @@ from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.data.config import ImageDataConfig
+from brickwork.representation.contract import build_system
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
 from brickwork.systems.dylora.system import build, load_data
@@ -326,10 +327,7 @@ def test_export_from_the_command_line(trained, tmp_path):
 
 def test_an_image_encoder_of_ours_is_a_backbone(turned, tmp_path):
     run = api.recipe("matryoshka", "smoke")
-    seed_everything(0)
-    from brickwork.systems.matryoshka.system import build as build_matryoshka
-
-    build_matryoshka(run.model, turned).representation().save(tmp_path / "encoder")
+    build_system("matryoshka", run.model, turned, seed=0).representation().save(tmp_path / "encoder")
     system = make(turned, backbone=str(tmp_path / "encoder"))
     assert system.base is None
     assert system.loss(batch_of(system, turned)).total.isfinite()
@@ -414,7 +412,7 @@ def test_predict_at_a_rank_from_the_command_line(trained, tmp_path):
 
 def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
     class Plain:
-        reads = "columns"
+        input_kind = "columns"
 
         def predict(self, columns):
             return {}

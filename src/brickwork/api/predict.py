@@ -45,7 +45,7 @@ def predict(
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predicts")
     options = {} if rank is None else {"rank": _checked_rank(model, system, rank)}
-    ids, inputs = read_inputs(data, system.reads, columns=columns, limit=limit)
+    ids, inputs = read_inputs(data, system.input_kind, columns=columns, limit=limit)
     answers = {"id": ids, **system.predict(inputs, **options)}
     if out is not None:
         write_table(Path(out), answers)

@@ -212,7 +212,7 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
 
     run = read_json(folder / "config.json")
     commands = {}
-    pictures = getattr(summary.system, "reads", "columns") == "images"
+    pictures = getattr(summary.system, "input_kind", "columns") == "images"
     kind, new = ("images", "your-images.npy") if pictures else ("rows", "your-rows.csv")
     for method, what, command in (
         ("predict", f"predict for new {kind}", f"predict {{}} {new}"),

@@ -4,7 +4,7 @@ Only safetensors are read and code from model folders is never run.
 """
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from brickwork.encoders.bert import from_bert_state_dict, is_bert_shaped, transf
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.hub import load_hub_model
+from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.tokenization import PAD, load_tokenizer, train_tokenizer
@@ -53,6 +55,20 @@ def build_text_encoder(
     else:
         encoder = load_text_folder(_backbone_folder(config.backbone, config.revision), config)
     return encoder
+
+
+def encoder_from_architecture(
+    architecture: Mapping[str, Any], tokenizer_json: str | None
+) -> ImageEncoder | TextEncoder:
+    """The encoder that an ``architecture()`` describes, with fresh weights.
+
+    Raises:
+        ArtifactError: the description does not fit this version.
+    """
+    if architecture.get("kind") == "image":
+        return ImageEncoder.from_architecture(architecture)
+    cls = ImageTextEncoder if architecture.get("kind") == "image-text" else TextEncoder
+    return cls.from_architecture(architecture, tokenizer_json or "")
 
 
 def _fresh(

@@ -17,6 +17,7 @@ from torch import nn
 from brickwork.core import registry
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError
+from brickwork.core.types import Encodes
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
 from brickwork.representation.folder import MANIFEST, fingerprint, read_folder, tokenizer_json, unfinished
@@ -211,10 +212,10 @@ def _restore(manifest: dict[str, Any], files: dict[str, Path]) -> Any:
     from brickwork.representation.kept import restore_system
 
     system: Any = restore_system(manifest, files)
-    if not hasattr(system, "representation"):
+    if not isinstance(system, Encodes):
         return system
     representation: Representation = system.representation()
-    representation.card = {**system.card, **representation.card}
+    representation.card = {**manifest["card"], **representation.card}
     return representation
 
 

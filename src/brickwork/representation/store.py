@@ -9,9 +9,7 @@ from torch import nn
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.files import check_tensor_file
-from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.image_text import ImageTextEncoder
-from brickwork.encoders.text import TextEncoder
+from brickwork.encoders.build import encoder_from_architecture
 from brickwork.representation.card import render
 from brickwork.representation.folder import TOKENIZER, WEIGHTS, fill, tokenizer_json, write_folder
 from brickwork.representation.model import Representation
@@ -37,12 +35,8 @@ def restore(manifest: dict[str, Any], files: dict[str, Path]) -> Representation:
     kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
     text = files[TOKENIZER].read_text(encoding="utf-8") if TOKENIZER in files else ""
     _check_layers(architecture, len(check_tensor_file(files[WEIGHTS])))
-    encoder = _build(kind, architecture, text)
+    encoder = _build({**architecture, "kind": kind}, text)
     fill(encoder, files[WEIGHTS])
-    pictures = encoder.image if isinstance(encoder, ImageTextEncoder) else encoder
-    if isinstance(pictures, ImageEncoder):
-        # The file has weights in the order of their shape; convolutions are faster with channels last.
-        pictures.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
     return Representation(encoder.eval(), elastic, manifest["lineage"], manifest["card"])
 
@@ -56,15 +50,9 @@ def _check_layers(architecture: Mapping[str, Any], num_tensors: int) -> None:
                 raise ValueError(f"{name}={count} with {num_tensors} tensors")
 
 
-def _build(kind: str, architecture: Mapping[str, Any], tokenizer: str) -> nn.Module:
-    def fresh() -> nn.Module:
-        if kind == "image":
-            return ImageEncoder.from_architecture(architecture)
-        encoder = ImageTextEncoder if kind == "image-text" else TextEncoder
-        return encoder.from_architecture(architecture, tokenizer)
-
+def _build(architecture: Mapping[str, Any], tokenizer: str) -> nn.Module:
     if architecture.get("body") == "hub":  # transformers' models look at their weights while they are built
-        return fresh()
+        return encoder_from_architecture(architecture, tokenizer)
     # Without memory at first: shapes are compared before anything is allocated.
     with torch.device("meta"):
-        return fresh()
+        return encoder_from_architecture(architecture, tokenizer)

@@ -1,7 +1,7 @@
 """How to train: lengths, sizes, optimiser, precision, when to save, log and validate, and in which stages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from brickwork.core.errors import ConfigError
@@ -111,3 +111,17 @@ def stage_lengths(config: TrainConfig, stages: Sequence[Stage]) -> list[int]:
             "out the steps of one stage, which then gets the rest"
         )
     return [left if stage.steps is None else stage.steps for stage in stages]
+
+
+def shortened(
+    config: TrainConfig, stages: Sequence[Stage], steps: int
+) -> tuple[TrainConfig, tuple[Stage, ...]]:
+    """The same run in at most ``steps`` updates: each stage keeps its share of them, and at least one."""
+    if config.steps <= steps:
+        return config, tuple(stages)
+    if not stages:
+        return replace(config, steps=steps), ()
+    whole = config.steps
+    short = [max(1, round(n * steps / whole)) for n in stage_lengths(config, stages)]
+    short[short.index(max(short))] += max(steps, len(short)) - sum(short)
+    return replace(config, steps=sum(short)), tuple(replace(s, steps=n) for s, n in zip(stages, short))

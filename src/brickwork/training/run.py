@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """``system``: slug. ``model``: the system's own configuration, of its type ``system.Config``. ``data``: of
-    its ``system.Data``, where it reads more than every system does.
+    """``model``: the system's own configuration, of its type ``system.Config``. ``data``: of its ``system.Data``, where
+    it reads more than every system does. ``stages``: trained one after the other; none: one stage of ``train.steps``.
 
-    ``stages``: trained one after the other; none: one stage of ``train.steps``.
+    ``system``, a slug, is filled in from ``model``, and ``recipe`` by :func:`brickwork.api.train.recipe`.
     """
 
-    system: str
-    recipe: str
+    system: str = ""
+    recipe: str = ""
     seed: int = 0
     model: Any
     data: Any = field(default_factory=DataConfig)
@@ -36,6 +36,10 @@ class RunConfig:
         except ConfigError as error:
             return [str(error)]
         return []
+
+    def __post_init__(self) -> None:
+        if not self.system:
+            object.__setattr__(self, "system", registry.slug_of(type(self.model)))
 
 
 def run_to_dict(run: RunConfig) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Adder(nn.Module):
     """Predicts the weighted sum of its columns; keeps a table of whole numbers as well."""
 
     slug = "adder"
-    reads = "columns"
+    input_kind = "columns"
 
     def __init__(self, names, num_layers=1):
         super().__init__()

@@ -15,7 +15,7 @@ from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.data.samplers import BatchSampler
 from brickwork.training.checkpoint import checkpoint_path, steps_saved
-from brickwork.training.config import Stage, TrainConfig, stage_lengths
+from brickwork.training.config import Stage, TrainConfig, shortened, stage_lengths
 from brickwork.training.forecast import forecast
 from brickwork.training.loop import fit
 from brickwork.training.progress import Progress
@@ -314,3 +314,14 @@ def test_card_and_report_say_the_stages(whole):
         name, train = "toy", toy_data()
 
     assert card(run, Data, whole[1], None)["stages"] == "warm 5 steps, main 7 steps"
+
+
+def test_a_shorter_run_keeps_every_stage():
+    config, stages = shortened(replace(CONFIG, steps=120), (replace(STAGES[0], steps=3), STAGES[1]), 20)
+    assert stage_lengths(config, stages) == [1, 19]
+    assert [stage.name for stage in stages] == ["warm", "main"]
+    config, stages = shortened(CONFIG, STAGES, 6)
+    assert (config.steps, stage_lengths(config, stages)) == (6, [2, 4])
+    assert shortened(CONFIG, STAGES, 12) == (CONFIG, STAGES)
+    assert shortened(CONFIG, (), 5) == (replace(CONFIG, steps=5), ())
+    assert stage_lengths(*shortened(CONFIG, STAGES, 1)) == [1, 1]

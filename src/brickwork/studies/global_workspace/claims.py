@@ -26,6 +26,7 @@ from brickwork.studies.global_workspace.setups import (
     numbers_run,
     workspace_arm,
 )
+from brickwork.training.config import Stage
 
 _QUICK = ("LSTM, matched", "Transformer, matched")  # of smoke
 _UNTIED = tuple(name for name in NETWORKS if not name.startswith("tied"))
@@ -161,8 +162,8 @@ def learned_modules(scale: Scale, seeds: Sequence[int], bench: Workbench) -> Cla
 def joint_training(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """Joint training from scratch, which is what the abstract describes, against two phases."""
     run = digits_run(scale)
-    task = replace(run.model.task, controller_steps=0)
-    joint = replace(run, recipe="claims: joint", model=replace(run.model, task=task))
+    stages = (run.stages[0], Stage(name="joint", trains=("chain.*", "readout.*")))
+    joint = replace(run, recipe="claims: joint", stages=stages)
     two, one = digits_arm(bench, "two phases", run, seeds), digits_arm(bench, "joint", joint, seeds)
     gaps = [a[UNSEEN] - b[UNSEEN] for a, b in zip(two.scores, one.scores)]
     found = [score[UNSEEN] for score in one.scores]

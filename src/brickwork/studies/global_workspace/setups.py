@@ -93,10 +93,10 @@ def workspace_arm(bench: Workbench, source: str, seeds: Sequence[int], **task: A
 
 def baseline_arm(bench: Workbench, source: str, name: str, seeds: Sequence[int], steps: int = STEPS) -> Arm:
     """Swept on one seed, trained on all."""
-    from brickwork.systems.global_workspace.config import BaselineConfig, GlobalWorkspaceConfig
+    from brickwork.studies.global_workspace.baselines import BaselineConfig
 
     run = numbers_run(source, steps)
-    run = replace(run, model=GlobalWorkspaceConfig(task=BaselineConfig(**NETWORKS[name])))
+    run = replace(run, model=BaselineConfig(**NETWORKS[name]))
 
     def at(rate: float, decay: float, seed: int) -> "RunConfig":
         return replace(run, seed=seed, train=replace(run.train, learning_rate=rate, weight_decay=decay))
@@ -115,27 +115,29 @@ def digits_run(scale: Scale) -> "RunConfig":
     from brickwork.systems.global_workspace import recipes
 
     run = recipes.digits() if scale == "smoke" else recipes.mnist()
-    task, steps = run.model.task, run.train.steps
+    steps, stages = run.train.steps, run.stages
     if scale == "smoke":
-        task, steps = replace(task, reader=replace(task.reader, steps=250), controller_steps=300), 800
+        steps, stages = 800, tuple(replace(s, steps=n) for s, n in zip(stages, (250, 300, None)))
     return replace(
         run,
         recipe=f"claims: {run.recipe}",
-        model=replace(run.model, task=task),
+        stages=stages,
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
 
 
 def digits_lstm(scale: Scale, rate: float = 3e-3) -> "RunConfig":
     """The LSTM on the same frozen features (trained in the same first steps), the same steps in all."""
-    from brickwork.systems.global_workspace.config import BaselineConfig, GlobalWorkspaceConfig
+    from brickwork.studies.global_workspace.baselines import BaselineConfig
+    from brickwork.training.config import Stage
 
     run = digits_run(scale)
     task = BaselineConfig(network="lstm", width=64, reader=run.model.task.reader)
     return replace(
         run,
         recipe="claims: LSTM",
-        model=GlobalWorkspaceConfig(task=task),
+        model=task,
+        stages=(run.stages[0], Stage(name="answer", trains=("network.*", "readout.*"))),
         train=replace(run.train, learning_rate=rate),
     )
 

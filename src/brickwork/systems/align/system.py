@@ -37,7 +37,7 @@ from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.image_text import ImageTextEncoder, collate_image_text
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
 from brickwork.objectives.nested import nested_prefixes
 from brickwork.representation.model import Representation
@@ -131,7 +131,7 @@ class AlignSystem(nn.Module):
 
     def collate(self, columns: dict[str, Any]) -> Batch:
         """Columns of examples as a batch."""
-        return collate_image_text(self.encoder, columns)
+        return self.encoder.collate(columns)
 
     def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch dim"]]:
         """x and y, (B, D) each."""

@@ -86,7 +86,7 @@ class DyloraSystem(nn.Module):
         self.classes = tuple(classes)
         self.base = base
         self.seed = seed
-        self.reads: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
+        self.input_kind: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
         self.tokenizer = encoder.tokenizer if isinstance(encoder, TextEncoder) else None
 
     def ranks(self, step: int) -> tuple[int, ...]:

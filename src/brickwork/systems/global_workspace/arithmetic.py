@@ -17,9 +17,8 @@ from brickwork.core.seeding import generator_for
 from brickwork.data import splits
 from brickwork.data.sets.images import load_images
 from brickwork.data.types import Examples, TaskData
-from brickwork.systems.global_workspace.data import Addition, Data, HeldOut
+from brickwork.systems.global_workspace.data import NUM_VALUES, Addition, Data, HeldOut
 
-NUM_VALUES = 10
 _NUM_INTERP = 30
 _TRAIN_PAIRS, _TEST_PAIRS = 20_000, 2_000
 _TEST_SHARE = 0.3  # of scikit-learn's digits, which have no official parts

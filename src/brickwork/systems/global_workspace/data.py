@@ -6,6 +6,7 @@ from typing import Literal
 from brickwork.data.config import DataConfig
 
 HeldOut = Literal["interp", "corner", "sum", "bigA", "bigB"]
+NUM_VALUES = 10  # of a digit
 MADE_UP = ("digit-halves", "simple-shapes")
 
 

@@ -61,7 +61,7 @@ class MultiModNSystem(nn.Module):
     """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target."""
 
     slug = "multimodn"
-    reads: Literal["columns"] = "columns"
+    input_kind: Literal["columns"] = "columns"
 
     def __init__(
         self,

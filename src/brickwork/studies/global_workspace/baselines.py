@@ -1,16 +1,22 @@
 """Networks that learn sums without a workspace: what the claims compare with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.types import Batch, LossOutput
-from brickwork.systems.global_workspace.arithmetic import NUM_VALUES
-from brickwork.systems.global_workspace.sums import DigitReader, SumsSystem, one_hot
+from brickwork.data.types import Examples, TaskData
+from brickwork.systems.global_workspace.config import ReaderConfig
+from brickwork.systems.global_workspace.data import NUM_VALUES
+from brickwork.systems.global_workspace.modules import DigitReader
+from brickwork.systems.global_workspace.sums import collate_sums, one_hot, scores_of_rows, split_accuracy
+from brickwork.systems.global_workspace.system import sum_facts
 
 
 class TwoTokenLstm(nn.Module):
@@ -88,37 +94,67 @@ class ThreeTokenTransformer(nn.Module):
         return x[:, 0]
 
 
-class BaselineSystem(SumsSystem):
-    """``network`` on one-hot digits, or on the latents of a frozen encoder of images, and a linear readout."""
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """A network on the two digits without a workspace.
 
-    def __init__(
-        self,
-        *,
-        num_sums: int,
-        modulo: int,
-        image_shape: Sequence[int] | None,
-        network: str,
-        width: int,
-        num_layers: int,
-        num_heads: int | None,
-        reader: Mapping[str, Any] | None,
-    ):
-        super().__init__(num_sums=num_sums, modulo=modulo, image_shape=image_shape)
+    lstm: digits as two tokens, read one after the other. transformer: [CLS, a, b]. universal: the same with one layer
+    applied ``num_layers`` times. ``num_heads`` is not for lstm.
+    """
+
+    network: Literal["lstm", "transformer", "universal"] = "lstm"
+    width: int = 64
+    num_layers: int = 1
+    num_heads: int | None = None
+    reader: ReaderConfig | None = None
+
+    def validate(self) -> list[str]:
+        errors = [
+            f"{n}={getattr(self, n)} must be at least 1"
+            for n in ("width", "num_layers")
+            if getattr(self, n) < 1
+        ]
+        if (self.network == "lstm") != (self.num_heads is None):
+            errors.append("num_heads is needed for transformer and universal, and is not for lstm")
+        elif self.num_heads is not None and (self.num_heads < 1 or self.width % self.num_heads):
+            errors.append(f"width={self.width} is not divisible by num_heads={self.num_heads}")
+        return errors
+
+    def build(self, data: TaskData) -> "BaselineSystem":
+        """The untrained network for the sums of ``data``."""
+        facts = sum_facts(self, data)
+        return BaselineSystem(self, num_sums=facts["num_sums"], image_shape=facts["image_shape"])
+
+
+class BaselineSystem(nn.Module):
+    """``network`` on one-hot digits, or on the latents of an encoder of images that learns first, and a linear readout."""
+
+    def __init__(self, config: BaselineConfig, *, num_sums: int, image_shape: Sequence[int] | None):
+        super().__init__()
+        self.num_sums = num_sums
+        self.image_shape = image_shape
         self.reader: DigitReader | None = None
-        self.first_answer = 0
         num_inputs = NUM_VALUES
-        if reader is not None and image_shape is not None:
-            self.reader = DigitReader.of(reader, image_shape)
-            self.first_answer, num_inputs = reader["steps"], reader["width"]
-        if network == "lstm":
-            self.network: nn.Module = TwoTokenLstm(num_inputs, width, num_layers)
+        if config.reader is not None and image_shape is not None:
+            reader = config.reader
+            num_inputs = reader.width
+            self.reader = DigitReader(
+                image_shape, network=reader.network, hidden=reader.hidden, width=num_inputs
+            )
+        if config.network == "lstm":
+            self.network: nn.Module = TwoTokenLstm(num_inputs, config.width, config.num_layers)
         else:
-            assert num_heads is not None
-            tied = network == "universal"
-            self.network = ThreeTokenTransformer(num_inputs, width, num_layers, num_heads, tied=tied)
-        self.readout = nn.Linear(width, num_sums)
+            tied, heads = config.network == "universal", config.num_heads or 1
+            self.network = ThreeTokenTransformer(
+                num_inputs, config.width, config.num_layers, heads, tied=tied
+            )
+        self.readout = nn.Linear(config.width, num_sums)
 
-    def scores(self, batch: Batch, **options: Any) -> Float[Tensor, "batch sums"]:
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Columns as tensors."""
+        return collate_sums(columns, self.image_shape)
+
+    def scores(self, batch: Batch) -> Float[Tensor, "batch sums"]:
         """Logits of the sums."""
         if self.reader is None:
             a, b = one_hot(batch["a"], NUM_VALUES), one_hot(batch["b"], NUM_VALUES)
@@ -128,10 +164,16 @@ class BaselineSystem(SumsSystem):
         return self.readout(self.network(a, b))
 
     def loss(self, batch: Batch) -> LossOutput:
-        """Cross-entropy of the sum; of images, after the encoder's classes."""
-        if self.reader is not None and batch["step"] < self.first_answer:
+        """Cross-entropy of the sum; in the stage ``reader``, of the encoder's classes."""
+        if self.reader is not None and batch.get("stage") == "reader":
             return LossOutput.of({"reader": self.reader.loss(batch)})
         scores = self.scores(batch)
         # Not F.cross_entropy: its target is looked at, and so cannot be mapped.
         answer = -(scores.log_softmax(1) * one_hot(batch["sum"], self.num_sums)).sum(1).mean()
         return LossOutput.of({"answer": answer})
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """Accuracy by kind of pair, as the workspace's."""
+        columns = examples.columns
+        right = scores_of_rows(self, columns).argmax(1) == np.asarray(columns["sum"])
+        return split_accuracy(right, columns, "accuracy")
