@@ -44,6 +44,7 @@ _READS = {
     "multitask": "tables with columns to predict",
     "image-text": "images with texts: a folder of images with captions.csv or a .txt beside each, or a table with a "
     "column of images and one of texts",
+    "image": "images: a known set, arrays (.npy, .npz) or a folder",
     "molecule": "SMILES, in a table or one a line",
 }
 
@@ -59,6 +60,8 @@ def encodes(cls: S) -> S:
 
 
 def _with(cls: S, *functions: Any) -> S:
+    if not hasattr(cls, "slug") and ".systems." in cls.__module__:
+        cls.slug = registry.slug_of(cls)  # type: ignore[attr-defined]
     for function in functions:
         if not hasattr(cls, function.__name__):
             setattr(cls, function.__name__, function)
@@ -98,9 +101,10 @@ def representation(self: Any) -> Representation:
 def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path | None = None) -> Any:
     """The untrained system for ``data``: a function of its arguments alone.
 
-    Its class may have ``reads`` (kinds or modalities of data), ``facts(config, data)`` (what else its ``__init__`` takes,
-    as JSON values), ``build_encoder(config, data, assets)`` in place of :func:`build_encoder`, and ``build(config, data,
-    assets, seed)`` in place of all this. ``assets``: a folder whose tokenizer is used instead of training one.
+    Its class has ``reads``, kinds or modalities of data, and may have, as static methods, ``facts(config, data)`` (what
+    else its ``__init__`` takes, as JSON values), ``variant(config)`` (a subclass to take), ``build_encoder(config, data,
+    assets)`` in place of :func:`build_encoder`, or ``build(config, data, assets, seed)`` in place of all this.
+    ``assets``: a folder whose tokenizer is used instead of training one.
 
     Raises:
         DataError: the data is of a kind or modality that the system cannot use.
@@ -110,7 +114,7 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
     seed_everything(seed)
     if hasattr(module, "build"):
         return module.build(config, data, assets)
-    cls = module.System
+    cls = _class(module, config)
     check_data(slug, cls.reads, data)
     if hasattr(cls, "build"):
         return _noted(cls.build(config, data, assets, seed), slug)
@@ -131,13 +135,18 @@ def restore_system(slug: str, architecture: Mapping[str, Any], tokenizer_json: s
     module = registry.load(slug, "system")
     if hasattr(module, "restore"):
         return module.restore(architecture, tokenizer_json)
-    cls = module.System
-    if hasattr(cls, "restore"):
-        return _noted(cls.restore(architecture, tokenizer_json), slug)
+    if hasattr(module.System, "restore"):
+        return _noted(module.System.restore(architecture, tokenizer_json), slug)
     config = from_dict(module.Config, architecture["config"])
+    cls = _class(module, config)
     encoder = encoder_from_architecture(architecture["encoder"], tokenizer_json)
     facts = dict(architecture["facts"])
     return _noted(cls(config, encoder, seed=0, **facts), slug, facts)
+
+
+def _class(module: Any, config: Any) -> Any:
+    """``System``, or the subclass of it that its ``variant(config)`` chooses."""
+    return module.System.variant(config) if hasattr(module.System, "variant") else module.System
 
 
 def _noted(system: Any, slug: str, facts: dict[str, Any] | None = None) -> Any:
@@ -155,10 +164,16 @@ def check_data(slug: str, reads: tuple[str, ...], data: TaskData) -> None:
     """
     if data.kind not in reads and data.modality not in reads:
         needs = "; or ".join(_READS.get(name, name) for name in reads)
+        others = [other for other in registry.slugs() if {data.kind, data.modality} & _reads(other)]
+        instead = f"a system that learns from this: {', '.join(others)}" if others else "another system"
         raise DataError(
-            f"{data.name} is {data.kind} ({data.modality}), which {slug} does not learn from. It needs {needs}. Choose "
-            "other data or another system"
+            f"{data.name} is {data.kind} ({data.modality}), which {slug} does not learn from: it needs {needs}. Bring "
+            f"such data, or take {instead}"
         )
+
+
+def _reads(slug: str) -> set[str]:
+    return set(getattr(getattr(registry.load(slug, "system"), "System", None), "reads", ()))
 
 
 def build_encoder(config: Any, data: TaskData, assets: Path | None = None) -> Any:

@@ -33,12 +33,16 @@ from brickwork.representation.folder import (
 def save_system(system: Any, folder: Path | str, card: Mapping[str, Any] | None = None) -> Path:
     """Writes a system that the house has built or restored; its own ``card`` is the default.
 
+    ``system.transient`` names the parts that only training needs: they are left out, and a restored system lacks them.
+
     Raises:
         ResourceError: disk full, read-only folder.
     """
     tokenizer = _tokenizer(system)
     text = tokenizer_json(tokenizer) if tokenizer is not None else None
     architecture, state = system.architecture(), system.state_dict()
+    transient = getattr(system, "transient", ())
+    state = {name: value for name, value in state.items() if name.partition(".")[0] not in transient}
     about = dict(getattr(system, "card", {}) if card is None else card)
     manifest = {
         "kind": "system",

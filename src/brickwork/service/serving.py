@@ -63,8 +63,7 @@ class Served:
         """The tokens of ``texts``.
 
         Raises:
-            DataError: a text is longer than the model reads, unless ``cut_long``, or no SMILES where the model reads
-                those; gives its row.
+            DataError: a text is longer than the model reads, unless ``cut_long``, or cannot be read; gives its row.
         """
         encoder = self.representation.encoder
         check_inputs(encoder, texts)

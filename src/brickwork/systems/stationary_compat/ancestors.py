@@ -79,7 +79,7 @@ def inherited(slots: int, ancestors: Sequence[Ancestor], kind: str) -> SlotRegis
             name = "encoder.projection" if kind == "text" else "encoder.embedding_dim"
             width = one.registry.slots - 1
             raise ConfigError(
-                f"this encoder gives vectors of {slots - 1} numbers and {one.folder} of {width}, with which they could "
+                f"this encoder gives vectors of {slots - 1} dimensions and {one.folder} of {width}, with which they could "
                 f"not be compared: use model.{name}={width}"
             )
         registry = registry.merged(one.registry)
@@ -155,8 +155,3 @@ def _of_earlier_runs(
 def class_names(data: TaskData) -> tuple[str, ...]:
     """What the labels are called; their numbers, where the data does not say."""
     return data.class_names or tuple(map(str, range(data.num_classes or 0)))
-
-
-def class_slots(data: TaskData, registry: SlotRegistry) -> np.ndarray:
-    """The slot of each class number of ``data``."""
-    return np.array([registry.taken[name] for name in class_names(data)], dtype=np.int64)
