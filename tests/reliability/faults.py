@@ -119,8 +119,8 @@ def in_child(
 ) -> Child:
     """What ``work`` gives (JSON values) in a fork that is killed after ``seconds``.
 
-    ``memory``: MB of address space that it may take beyond what this process has; ``tight``: what earlier tests have left free
-    in it is used up before, so that even 0 is a limit.
+    ``memory``: MB of address space that it may take beyond what this process has; ``tight``: what earlier tests have left
+    free in it is used up before, so that even 0 is a limit.
     """
     receive, send = os.pipe()
     with warnings.catch_warnings():
