@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from brickwork.api import train as api
 from brickwork.systems.global_workspace.config import AlignConfig, GlobalWorkspaceConfig, ReaderConfig
+from brickwork.systems.global_workspace.data import Data
 from brickwork.training.run import RunConfig
 
 UNTESTED = {"task.reader": "goes with images; runs() and the smoke recipe"}
@@ -33,6 +34,11 @@ def tiny_alignment() -> RunConfig:
     return replace(
         run,
         model=GlobalWorkspaceConfig(task=AlignConfig(workspace_dim=8, hidden=16)),
-        data=replace(run.data, limit=400, paired=64),
+        data=replace(run.data, limit=400),
         train=replace(run.train, steps=20),
     )
+
+
+def data(folder):
+    """Two halves of digits, of which some are seen together."""
+    return [Data(source="digit-halves", paired=64)]

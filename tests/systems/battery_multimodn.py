@@ -1,40 +1,35 @@
 """What the battery has to know of multimodn."""
 
-from dataclasses import replace
+import csv
 
-from brickwork.api import train as api
-from brickwork.systems.multimodn.data import MissingConfig, TableConfig
-from brickwork.training.run import RunConfig
+from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
+from brickwork.systems.multimodn.sets import toy_columns
 
-_table = "of the user's own tables, refused with known sets; tests/systems/test_multimodn.py, test_multimodn_typed_tables.py"
-UNTESTED = {
-    "data.table.modalities": _table,
-    "data.table.ignore": _table,
-    "data.table.time": _table,
-    "data.image_size": _table,
-}
 CANDIDATES = {
     "order": [("scan", "monitor", "note", "person", "vitals")],
-    "data.table.targets": [("sick",)],
-    "data.table.missing.modality": ["scan"],
+    "data.table.modalities": [("vitals=vitals_pulse|vitals_pressure", "person=person_*")],
+    "data.table.targets": [("days",)],
+    "data.table.ignore": [("vitals_oxygen",)],
+    "data.table.time": ["days"],
+    "data.table.missing.modality": ["person", ""],
     "data.table.missing.driver": ["person"],
-    "data.table.missing.rate": [0.2],
+    "data.table.missing.rate": [0.1],
     "data.table.missing.label": [0],
 }
 
 
-def runs() -> list[RunConfig]:
-    """Values that are missing by the label, or by another value."""
-    run = api.recipe("multimodn", "smoke")
-    by = {"mnar": {"label": 1}, "mar": {"driver": "vitals"}}
-    return [
-        replace(
-            run,
-            data=replace(
-                run.data,
-                limit=200,
-                table=TableConfig(missing=MissingConfig(modality="note", mechanism=mechanism, **options)),
-            ),
-        )
-        for mechanism, options in by.items()
+def data(folder):
+    """A user's table, complete and with a modality that goes missing in each of the three ways."""
+    columns = toy_columns(120, 0)
+    names = [name for name in columns if name.startswith(("vitals", "person", "sick", "days"))]
+    path = folder / "ward.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows(zip(*(columns[name] for name in names), strict=True))
+    ways = [MissingConfig()]
+    ways += [
+        MissingConfig(modality="vitals", **more)
+        for more in ({}, {"mechanism": "mnar"}, {"mechanism": "mar", "driver": "vitals"})
     ]
+    return [Data(source=str(path), table=TableConfig(targets=("sick",), missing=way)) for way in ways]
