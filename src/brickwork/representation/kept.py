@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from brickwork.core import registry
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import check_tensor_file, read_json
+from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Analyses, Encodes, Generates, Predicts, Recommends, Traces
+from brickwork.data.types import TaskData
 from brickwork.representation import contract
 from brickwork.representation.card import render, render_system
 from brickwork.representation.folder import (
@@ -107,6 +109,29 @@ def load_system(path: Path | str, revision: str | None = None) -> Any:
     if not _is_system(folder):
         raise ArtifactError(f"{path} holds no whole system; choose the folder of a run")
     return read_folder(folder, restore_system)
+
+
+def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Path | str) -> Any:
+    """The finished system in the run folder ``start``, to be trained on ``data`` as ``config`` says.
+
+    Its class has ``continued(finished, config)``.
+
+    Raises:
+        ConfigError: the system does not go on from finished runs, or the folder is of another one.
+        ArtifactError: the folder holds no whole system.
+        DataError: data that the system does not read.
+    """
+    cls = registry.load(slug, "system").System
+    if not hasattr(cls, "continued"):
+        raise ConfigError(f"start={start}: {slug} does not go on from a finished run; leave it out")
+    contract.check_data(slug, cls.reads, data)
+    seed_everything(seed)
+    finished = load_system(Path(start).expanduser())
+    if finished.slug != slug:
+        raise ConfigError(f"start={start} is no {slug} run; name the folder of one")
+    system = cls.continued(finished, config)
+    system.slug, system.facts = slug, finished.facts
+    return system.train()
 
 
 def load(path: Path | str, revision: str | None = None) -> Any:
