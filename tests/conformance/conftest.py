@@ -42,6 +42,20 @@ class Case:
         seed = self.run.seed if seed is None else seed
         return build(self.slug, replace(self.run.model, **model), self.data, seed)
 
+    def fit(
+        self,
+        system: torch.nn.Module,
+        folder: Path,
+        *,
+        seed: int | None = None,
+        resume: bool = False,
+        **train: Any,
+    ) -> FitResult:
+        """The smoke training of a system, with other values of ``train`` where they are given."""
+        seed = self.run.seed if seed is None else seed
+        config = replace(self.run.train, **train)
+        return fit(system, self.data.train, config, folder, seed=seed, resume=resume)
+
     def batch(self, system: torch.nn.Module, rows: range | list[int], step: int = 0) -> Batch:
         """Training examples as the loop would hand them over."""
         return {**system.collate(self.data.train.take(list(rows))), "step": step, "indices": list(rows)}
@@ -98,8 +112,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def trained(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, FitResult]:
     """The system after the golden run, and that run's result. Tests do not change its weights."""
     system = case.fresh()
-    folder = tmp_path_factory.mktemp("run")
-    return system, fit(system, case.data.train, case.run.train, folder, seed=case.run.seed)
+    return system, case.fit(system, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import sys
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.types import LossOutput
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
@@ -292,3 +294,53 @@ def test_every_data_option_of_the_system_changes_something(case):
         }
     seen = {path for _, options in runs for path in options}
     assert seen - alive == set(), "data options that change nothing"
+
+
+# ---- the battery itself
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """One option that does something, one that does not, one that does in the loss of the third step only."""
+
+    scale: float = 1.0
+    dead: int = 4
+    late: bool = False
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, options: Options):
+        super().__init__()
+        self.options = options
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def collate(self, columns):
+        return {"x": torch.tensor(columns["x"])}
+
+    def loss(self, batch):
+        factor = 2.0 if self.options.late and batch["step"] == 2 else self.options.scale
+        return LossOutput.of({"only": (self.weight * batch["x"]).mean() * factor})
+
+
+def test_a_dead_option_is_seen(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "build", lambda slug, model, data: Scaled(model))
+    examples = Examples({"x": [float(i) for i in range(32)]})
+    data = TaskData(
+        name="x", kind="pairs", modality="text", train=examples, validation=examples, test=examples
+    )
+    options = Options()
+    before = trace("scaled", options, data)
+    alive = {
+        path: changes("scaled", (options, data), before, path, alternatives(path, hint, value, {}))
+        for path, hint, value, _ in leaves(Options, options)
+    }
+    assert alive == {"scale": True, "dead": False, "late": True}
+
+
+def test_data_that_differs_in_one_cell_is_other_data():
+    def task(last: object) -> TaskData:
+        part = Examples({"text": ["a", "b", last], "rows": np.zeros((3, 2))})
+        return TaskData(name="x", kind="pairs", modality="text", train=part, validation=part, test=part)
+
+    assert content(task("c")) == content(task("c"))
+    assert content(task("c")) != content(task("d"))

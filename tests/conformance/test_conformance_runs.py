@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
 from brickwork.inspection.traces import render_traces
 from brickwork.representation.kept import load_system, save_system
-from brickwork.training.loop import fit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS = range(9)
@@ -118,9 +116,9 @@ def test_every_trained_size_can_be_asked_for(case, trained):
 def test_seed_decides_and_losses_are_golden(case, trained, tmp_path):
     """Item 6. Bit-identical here; other processors may differ in the last bits, so the file is compared to 1e-4."""
     losses = trained[1].losses
-    again = fit(case.fresh(), case.data.train, case.run.train, tmp_path / "a", seed=case.run.seed).losses
+    again = case.fit(case.fresh(), tmp_path / "a").losses
     assert again == losses
-    other = fit(case.fresh(seed=1), case.data.train, case.run.train, tmp_path / "b", seed=1).losses
+    other = case.fit(case.fresh(seed=1), tmp_path / "b", seed=1).losses
     assert other != losses
     path = GOLDEN / f"{case.slug}.json"
     terms = _terms(case)
@@ -145,7 +143,6 @@ class PowerCut(Exception):
 
 def test_resume_ends_with_the_same_bits(case, trained, tmp_path):
     """Item 7: stopped after step 13, with checkpoints every 4 steps."""
-    config = replace(case.run.train, save_every=4)
     system = case.fresh()
     collate, calls = system.collate, []
 
@@ -157,12 +154,12 @@ def test_resume_ends_with_the_same_bits(case, trained, tmp_path):
 
     system.collate = failing
     with pytest.raises(PowerCut):
-        fit(system, case.data.train, config, tmp_path, seed=case.run.seed)
+        case.fit(system, tmp_path, save_every=4)
     resumed = case.fresh()
     with torch.no_grad():  # whatever it starts from is replaced by the checkpoint
         for parameter in resumed.parameters():
             parameter.add_(1.0)
-    result = fit(resumed, case.data.train, config, tmp_path, seed=case.run.seed, resume=True)
+    result = case.fit(resumed, tmp_path, save_every=4, resume=True)
     assert result.step == case.run.train.steps
     assert result.losses == trained[1].losses[-len(result.losses) :]
     assert 0 < len(result.losses) < 20

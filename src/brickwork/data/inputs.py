@@ -47,10 +47,10 @@ def read_inputs(
 def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str], dict[str, Any]]:
     report = ReadReport()
     names = column_names(path)
-    found = list(islice(rows(path, report, names), limit))
+    numbered_rows = list(islice(rows(path, report, names), limit))
     report.warn()
-    if not found:
+    if not numbered_rows:
         raise DataError(f"{path} holds no row; give a table with at least one")
     roles = match(names, chosen, str(path))
-    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in found]
-    return known, {name: located([row.get(name) for _, row in found], path.parent) for name in names}
+    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in numbered_rows]
+    return known, {name: located([row.get(name) for _, row in numbered_rows], path.parent) for name in names}

@@ -256,12 +256,12 @@ def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
     return body
 
 
-def _at_most(name: str, asked: int | None, available: Any, folder: Path) -> int | None:
-    if asked is not None and isinstance(available, int) and asked > available:
+def _at_most(name: str, tokens_wanted: int | None, available: Any, folder: Path) -> int | None:
+    if tokens_wanted is not None and isinstance(available, int) and tokens_wanted > available:
         raise ConfigError(
-            f"{name}={asked} is more than the {available} of {folder}; choose at most {available}"
+            f"{name}={tokens_wanted} is more than the {available} of {folder}; choose at most {available}"
         )
-    return asked
+    return tokens_wanted
 
 
 def _own_settings(folder: Path, description: dict[str, Any]) -> TextEncoderConfig:
@@ -279,21 +279,21 @@ def _sentence_transformer_modules(folder: Path) -> dict[str, str]:
     """
     parts = read_json(folder / "modules.json")
     try:
-        found = {part["type"].rpartition(".")[2]: part["path"] for part in parts}
+        paths = {part["type"].rpartition(".")[2]: part["path"] for part in parts}
     except (TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{folder / 'modules.json'} is malformed ({error!r}); use a good copy") from error
-    unknown = set(found) - {"Transformer", "Pooling", "Normalize"}
-    if unknown or "Transformer" not in found or "Pooling" not in found:
+    unknown = set(paths) - {"Transformer", "Pooling", "Normalize"}
+    if unknown or "Transformer" not in paths or "Pooling" not in paths:
         raise ArtifactError(
-            f"{folder} is a chain of {' → '.join(found)}; only Transformer → Pooling "
+            f"{folder} is a chain of {' → '.join(paths)}; only Transformer → Pooling "
             "(→ Normalize) can be loaded"
         )
-    if any(".." in Path(path).parts or Path(path).is_absolute() for path in found.values()):
+    if any(".." in Path(path).parts or Path(path).is_absolute() for path in paths.values()):
         raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
     settings = folder / "config_sentence_transformers.json"
     if settings.is_file() and read_json(settings).get("default_prompt_name"):
         raise ArtifactError(f"{folder} puts a default prompt before every text, which is not supported")
-    return found
+    return paths
 
 
 def _pooling(folder: Path) -> str:

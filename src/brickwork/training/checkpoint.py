@@ -45,12 +45,12 @@ def checkpoint_path(folder: Path | str, step: int) -> Path:
 
 def steps_saved(folder: Path | str) -> list[int]:
     """The steps that a run folder has checkpoints of, good or not, ascending."""
-    found = []
+    steps = []
     for path in (Path(folder) / "checkpoints").glob("step-*"):
         number = path.name.removeprefix("step-")
         if number.isdecimal() and path.is_dir() and path == checkpoint_path(folder, int(number)):
-            found.append(int(number))
-    return sorted(found)
+            steps.append(int(number))
+    return sorted(steps)
 
 
 def save_checkpoint(
@@ -209,6 +209,6 @@ def _load_optimizer(path: Path, system: nn.Module, optimizer: torch.optim.Optimi
             raise ArtifactError(f"{path} has state of '{parameter}', which this system does not train")
         # Momenta have the shape of their parameter and are shared as it is; a count of steps is not.
         like = parameters[parameter]
-        held = shared_like(tensor, like) if tensor.shape == like.shape else tensor
-        state.setdefault(index[parameter], {})[key] = held
+        placed = shared_like(tensor, like) if tensor.shape == like.shape else tensor
+        state.setdefault(index[parameter], {})[key] = placed
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -97,15 +97,15 @@ def _measured(system: nn.Module, plan: StagePlan, fabric: Fabric, seed: int) -> 
 
 def shapes(batch: Batch) -> dict[str, str]:
     """Each column of a batch in words: shape and type of a tensor, texts and tokens of a packed one."""
-    found = {}
+    result = {}
     for name, value in batch.items():
         if isinstance(value, TokenBatch):
-            found[name] = f"{len(value)} texts, {len(value.ids)} tokens, longest {value.max_length}"
+            result[name] = f"{len(value)} texts, {len(value.ids)} tokens, longest {value.max_length}"
         elif isinstance(value, Tensor):
-            found[name] = f"{' × '.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
+            result[name] = f"{' × '.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
         elif isinstance(value, list):
-            found[name] = f"{len(value)} values"
-    return found
+            result[name] = f"{len(value)} values"
+    return result
 
 
 def parameters(system: nn.Module) -> dict[str, Any]:

@@ -20,14 +20,14 @@ _GREY = ("1", "L", "LA", "I;16")
 
 def is_picture_folder(folder: Path, texts: tuple[str, ...]) -> bool:
     """Whether a folder holds pictures in subfolders, and no document whose name ends in one of ``texts``."""
-    found = False
+    has_classes = False
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         endings = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
         if endings & set(texts):
             return False
-        found = found or (Path(parent) != folder and bool(endings & set(ENDINGS)))
-    return found
+        has_classes = has_classes or (Path(parent) != folder and bool(endings & set(ENDINGS)))
+    return has_classes
 
 
 def picture_task(folder: Path, config: DataConfig, seed: int, side: int | None = None) -> TaskData:

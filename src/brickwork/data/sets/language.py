@@ -137,7 +137,7 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
 def _folder(path: Path, report: ReadReport) -> Iterator[Text]:
     files = list(document_files(path, report))
     inside = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    held: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
     for file in files:
         parts = file.relative_to(path).parts
         if inside:
@@ -145,9 +145,9 @@ def _folder(path: Path, report: ReadReport) -> Iterator[Text]:
         else:
             domain = file.stem if len(files) <= MAX_FILE_DOMAINS else path.resolve().name
         for text in _file(file, domain, file.relative_to(path).as_posix(), report):
-            held[domain] += 1
+            sizes[domain] += 1
             yield text
-    if empty := [name for name in inside if not held[name]]:
+    if empty := [name for name in inside if not sizes[name]]:
         raise DataError(
             f"{path / empty[0]} is a domain without any text that can be read ({', '.join(PLAIN + MARKUP)}); "
             "put texts there or remove the folder"
@@ -160,18 +160,18 @@ def _file(path: Path, domain: str, name: str, report: ReadReport) -> Iterator[Te
         report.skip(problem, name)
         return
     report.files += 1
-    held: list[str] = []
+    kept: list[str] = []
     size = 0
     for number, (line, _) in enumerate(lines(path, 100_000), start=1):
         text = clean(line, report, f"{name} line {number}")
-        held.append(text)
+        kept.append(text)
         size += len(text)
         if size > 1_000_000:
-            yield Text(domain, f"{name}:{number}", "".join(held))
-            held, size = [], 0
-    if "".join(held).strip():
+            yield Text(domain, f"{name}:{number}", "".join(kept))
+            kept, size = [], 0
+    if "".join(kept).strip():
         report.rows += 1
-        yield Text(domain, name, "".join(held))
+        yield Text(domain, name, "".join(kept))
 
 
 def _table(path: Path, config: DataConfig, report: ReadReport) -> Iterator[Text]:
@@ -233,14 +233,14 @@ def text_task(config: DataConfig, seed: int, also: Sequence[str] = ()) -> TaskDa
             "path; put the texts into one folder, a sub-folder for each domain"
         )
     characters = _CHARACTERS_PER_WORD * config.max_passage_words
-    found: Iterator[tuple[str, str, str]]
+    stream: Iterator[tuple[str, str, str]]
     if known is not None:
         wanted = config.limit or _SET_CHARACTERS // characters
-        found = (piece for name in known for piece in _limited(pieces(SETS[name](), characters), wanted))
+        stream = (piece for name in known for piece in _limited(pieces(SETS[name](), characters), wanted))
     else:
         texts = read_texts(Path(config.source).expanduser(), config, report)
-        found = _limited(pieces(texts, characters), config.limit)
-    table = list(found)
+        stream = _limited(pieces(texts, characters), config.limit)
+    table = list(stream)
     if not table:
         reasons = "; ".join(report.notes()) or "there are no texts"
         raise DataError(f"{config.source} holds no text that can be read: {reasons}")
@@ -257,7 +257,7 @@ def text_task(config: DataConfig, seed: int, also: Sequence[str] = ()) -> TaskDa
     examples = Examples({"input": [piece for _, _, piece in table], "domain": domains})
     train, validation, test = select(examples, parts)
     counts = Counter(domains)
-    told = ", ".join(f"{name} {counts[name]:,}" for name in names[:MAX_FILE_DOMAINS])
+    listed = ", ".join(f"{name} {counts[name]:,}" for name in names[:MAX_FILE_DOMAINS])
     more = " …" if len(names) > MAX_FILE_DOMAINS else ""
     return TaskData(
         name=" and ".join(known) if known is not None else Path(config.source).name,
@@ -267,17 +267,17 @@ def text_task(config: DataConfig, seed: int, also: Sequence[str] = ()) -> TaskDa
         validation=validation,
         test=test,
         class_names=names,
-        notes=(f"pieces of {characters} characters by domain: {told}{more}", *report.notes()),
+        notes=(f"pieces of {characters} characters by domain: {listed}{more}", *report.notes()),
     )
 
 
-def _limited(found: Iterator[tuple[str, str, str]], limit: int | None) -> Iterator[tuple[str, str, str]]:
+def _limited(pieces: Iterator[tuple[str, str, str]], limit: int | None) -> Iterator[tuple[str, str, str]]:
     """At most ``limit`` pieces of each domain."""
     if limit is None:
-        yield from found
+        yield from pieces
         return
     taken: Counter[str] = Counter()
-    for piece in found:
+    for piece in pieces:
         if taken[piece[0]] < limit:
             taken[piece[0]] += 1
             yield piece

@@ -35,16 +35,16 @@ def locate(name: str) -> Path:
     Raises:
         DataError: the set is neither here nor downloadable; says where to get it and where to put it.
     """
-    found = source(name)
-    root = found.folder()
+    wanted = source(name)
+    root = wanted.folder()
     if root is not None:
         return root
-    if found.download:
-        return fetch(found)
-    files = ", ".join(found.files)
+    if wanted.download:
+        return fetch(wanted)
+    files = ", ".join(wanted.files)
     raise DataError(
         f"the data set '{name}' is not on this machine and has no single official file to download: get it "
-        f"from {found.url} and set BRICKWORK_DATA to a folder that holds {files}"
+        f"from {wanted.url} and set BRICKWORK_DATA to a folder that holds {files}"
     )
 
 
