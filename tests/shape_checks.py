@@ -15,10 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jaxtyping._import_hook as hook
-from beartype import beartype
-from jaxtyping import AbstractArray, jaxtyped
+from beartype import BeartypeConf, beartype
+from jaxtyping import AbstractArray, TypeCheckError, jaxtyped
 
 CHECK = "shape_checks.checked"
+# One error for both, and a TypeError: values read from a damaged file are refused by catching that.
+types_checked = beartype(conf=BeartypeConf(violation_type=TypeCheckError))
 
 
 def has_arrays(annotation: Any) -> bool:
@@ -34,7 +36,7 @@ def checked(function: Callable[..., Any], *, shapes: bool = False) -> Callable[.
     # What is written as a string may be a name that only a type checker imports; jaxtyping knows how to leave that out.
     if shapes or any(isinstance(a, str) or has_arrays(a) for a in annotations):
         return jaxtyped(function, typechecker=beartype)
-    return beartype(function)
+    return types_checked(function)
 
 
 def checked_class(cls: type) -> type:

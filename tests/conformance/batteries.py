@@ -2,8 +2,9 @@
 
 ``tests/systems/battery_<slug>.py`` is optional, and so is each of its names:
 
-- ``UNTESTED``: path of an option -> why no other value of it can be tried here, and where it is tested instead;
+- ``UNTESTED``: path of an option (of data: ``data.…``) -> why no other value of it can be tried here, and where it is tested instead;
 - ``CANDIDATES``: path or name of an option -> values to try, where they cannot be guessed;
+- ``data(folder)``: further data configurations to change the system's own data options of; files go to the folder;
 - ``runs()``: further runs whose model and data are starting points, besides the smoke recipes;
 - ``earlier(case, folder)``: option -> values that have to be made first, like the folder of an earlier model;
 - ``starts(case, made)``: further (model, data) to begin with, with what ``earlier`` made.
@@ -23,7 +24,7 @@ from brickwork.representation.contract import build_system
 SYSTEMS = Path(__file__).parents[1] / "systems"
 
 
-_FIELDS = ("untested", "candidates", "runs", "earlier", "starts")
+_FIELDS = ("untested", "candidates", "runs", "data", "earlier", "starts")
 
 
 def build(slug: str, model: Any, data: TaskData, seed: int) -> torch.nn.Module:
@@ -38,6 +39,7 @@ class Battery:
     untested: dict[str, str] = field(default_factory=dict)
     candidates: dict[str, list[Any]] = field(default_factory=dict)
     runs: Callable[[], list[Any]] = list
+    data: Callable[[Path], list[Any]] = lambda folder: []
     earlier: Callable[[Any, Path], dict[str, list[Any]]] = lambda case, folder: {}
     starts: Callable[[Any, dict[str, list[Any]]], Any] = lambda case, made: ()
 
@@ -58,7 +60,7 @@ def battery_of(slug: str, folder: Path = SYSTEMS) -> Battery:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     names = {name: name.upper() if name in ("untested", "candidates") else name for name in _FIELDS}
-    unread = {n for n in vars(module) if n.isupper()} - set(names.values())
+    unread = {n for n in vars(module) if n.isupper() and not n.startswith("_")} - set(names.values())
     assert not unread, f"{path.name} has {sorted(unread)}, which the battery does not read"
     return Battery(
         **{ours: getattr(module, theirs) for ours, theirs in names.items() if hasattr(module, theirs)}

@@ -18,19 +18,21 @@ from brickwork.core import registry
 from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import LossOutput
-from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import TextEncoderConfig
-from brickwork.training.run import RunConfig, load_data, run_from_dict, run_to_dict
+from brickwork.training.run import load_data, run_from_dict, run_to_dict
 
 # Fields of that name in any part of a configuration that need what a test does not have, with the reason; what belongs to
 # one system stands in its own tests/systems/battery_<slug>.py.
 UNTESTED_PARTS = {
     "kind": "chooses the dataclass",
+    "image_size": "of the user's own images; tests/unit/data, tests/systems/test_align.py and test_multimodn.py",
     "revision": "only a hub model has revisions",
     "backbone": "pretrained weights; tests/unit/encoders",
 }
+# The same for data options of that name.
+UNTESTED_DATA = {"image_size": "the user's own images alone are scaled; tests/unit/data/readers"}
 # Fields of the shared parts for which no value can be guessed.
 CANDIDATES: dict[str, list[Any]] = {"num_heads": [1, 4], "vocab_size": [300], "max_tokens": [4]}
 # The smoke encoders read a few tokens only, of which encoding tells.
@@ -124,7 +126,7 @@ def alternatives(path: str, hint: Any, value: Any, candidates: dict[str, list[An
         values += list(get_args(hint))
     if get_origin(hint) is tuple and get_args(hint)[0] is int:
         values += [value[1:], (16,), (4, 16), (8, 32), (2, 3), (1, 3)]
-    elif get_origin(hint) is tuple:
+    elif get_origin(hint) is tuple and get_args(hint)[0] is float:
         values += [(2.0,) * length for length in range(1, 7)]
     values += {bool: [not value], int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(hint, [])
     return [other for other in values if other != value]
@@ -255,44 +257,51 @@ def content(data: TaskData) -> str:
     return digest.hexdigest()
 
 
-def own_data_options(run: RunConfig, battery: Battery) -> dict[str, list[Any]]:
+def own_data_options(data: Any, battery: Battery) -> dict[str, list[Any]]:
     """The options that a system's ``Data`` adds to those of all sources, with other values of each."""
-    shared = {field.name for field in dataclasses.fields(DataConfig)}
+    own = {
+        name
+        for cls in type(data).__mro__
+        if cls.__module__.startswith("brickwork.systems.")
+        for name in vars(cls).get("__annotations__", {})
+    }
     return {
         path: alternatives(f"data.{path}", hint, value, battery.candidates)
-        for path, hint, value, _ in leaves(type(run.data), run.data)
-        if path.partition(".")[0] not in shared and not untested(f"data.{path}", battery)
+        for path, hint, value, _ in leaves(type(data), data)
+        if path.partition(".")[0] in own - set(UNTESTED_DATA) and not untested(f"data.{path}", battery)
     }
 
 
-def reads_otherwise(run: RunConfig, before: str, path: str, others: list[Any]) -> bool:
+def reads_otherwise(slug: str, data: Any, before: str, path: str, others: list[Any]) -> bool:
     """Whether some other value of a data option changes what is read. A refused value does not count."""
     for other in others:
         try:
-            if content(load_data(run.system, with_value(run.data, path, other), run.seed)) != before:
+            if content(load_data(slug, with_value(data, path, other), 0)) != before:
                 return True
         except (ConfigError, DataError):
             continue
     return False
 
 
-def test_every_data_option_of_the_system_changes_something(case):
-    """Item 8 for data: each option that is the system's own changes what is read, in some run."""
+def test_every_data_option_of_the_system_changes_something(case, tmp_path):
+    """Item 8 for data: each option that is the system's own changes what is read, of some source."""
     battery = battery_of(case.slug)
-    runs = [
-        (run, options) for run in [case.run, *battery.runs()] if (options := own_data_options(run, battery))
+    starts = [
+        (data, options)
+        for data in [case.run.data, *battery.data(tmp_path)]
+        if (options := own_data_options(data, battery))
     ]
-    if not runs:
+    if not starts:
         pytest.skip(f"{case.slug} has no data options of its own")
     alive: set[str] = set()
-    for run, options in runs:
-        before = content(load_data(run.system, run.data, run.seed))
+    for data, options in starts:
+        before = content(load_data(case.slug, data, 0))
         alive |= {
             path
             for path, others in options.items()
-            if path not in alive and reads_otherwise(run, before, path, others)
+            if path not in alive and reads_otherwise(case.slug, data, before, path, others)
         }
-    seen = {path for _, options in runs for path in options}
+    seen = {path for _, options in starts for path in options}
     assert seen - alive == set(), "data options that change nothing"
 
 
@@ -323,7 +332,7 @@ class Scaled(torch.nn.Module):
 
 
 def test_a_dead_option_is_seen(monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "build", lambda slug, model, data: Scaled(model))
+    monkeypatch.setattr(sys.modules[__name__], "build", lambda slug, model, *data_and_seed: Scaled(model))
     examples = Examples({"x": [float(i) for i in range(32)]})
     data = TaskData(
         name="x", kind="pairs", modality="text", train=examples, validation=examples, test=examples

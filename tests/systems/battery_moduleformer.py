@@ -8,3 +8,4 @@ UNTESTED = {
     "growth.route_reg": "with growth.start",
     "computation": "the same results by design; tests/unit/modules/test_experts.py",
 }
+CANDIDATES = {"data.also": [("toy",)]}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
 import shape_checks
@@ -237,5 +236,5 @@ def test_what_fits_passes_the_checks(checked_module, call):
     ],
 )
 def test_what_does_not_fit_fails_the_checks(checked_module, call):
-    with pytest.raises((BeartypeCallHintViolation, TypeCheckError, AssertionError)):
+    with pytest.raises((TypeCheckError, AssertionError)):
         call(checked_module)
