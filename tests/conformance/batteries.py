@@ -2,7 +2,8 @@
 
 ``tests/systems/battery_<slug>.py`` is optional, and so is each of its names:
 
-- ``UNTESTED``: path of an option (of data: ``data.…``) -> why no other value of it can be tried here, and where it is tested instead;
+- ``UNTESTED``: path of an option (of data: ``data.…``) -> why no other value of it can be tried here, and where it is
+  tested instead;
 - ``CANDIDATES``: path or name of an option -> values to try, where they cannot be guessed;
 - ``data(folder)``: further data configurations to change the system's own data options of; files go to the folder;
 - ``runs()``: further runs whose model and data are starting points, besides the smoke recipes;
