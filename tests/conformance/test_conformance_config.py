@@ -35,6 +35,8 @@ UNTESTED_PARTS = {
 UNTESTED_DATA = {"image_size": "the user's own images alone are scaled; tests/unit/data/readers"}
 # Fields of the shared parts for which no value can be guessed.
 CANDIDATES: dict[str, list[Any]] = {"num_heads": [1, 4], "vocab_size": [300], "max_tokens": [4]}
+# The smoke encoders read a few tokens only, of which encoding tells.
+pytestmark = pytest.mark.filterwarnings("ignore:.*were cut there:brickwork.core.errors.BrickworkWarning")
 
 
 def test_round_trip_is_exact(case):
@@ -286,19 +288,20 @@ def test_every_data_option_of_the_system_changes_something(case, tmp_path):
     battery = battery_of(case.slug)
     starts = [
         (data, options)
-        for data in [case.run.data, *battery.data(tmp_path)]
+        for data in [*battery.data(tmp_path), case.run.data]
         if (options := own_data_options(data, battery))
     ]
     if not starts:
         pytest.skip(f"{case.slug} has no data options of its own")
     alive: set[str] = set()
     for data, options in starts:
-        before = content(load_data(case.slug, data, 0))
-        alive |= {
-            path
-            for path, others in options.items()
-            if path not in alive and reads_otherwise(case.slug, data, before, path, others)
-        }
+        if left := {path: others for path, others in options.items() if path not in alive}:
+            before = content(load_data(case.slug, data, 0))
+            alive |= {
+                path
+                for path, others in left.items()
+                if reads_otherwise(case.slug, data, before, path, others)
+            }
     seen = {path for _, options in starts for path in options}
     assert seen - alive == set(), "data options that change nothing"
 

@@ -12,7 +12,8 @@ import brickwork
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
 from brickwork.inspection.traces import render_traces
-from brickwork.representation.kept import load_system, save_system
+from brickwork.representation.kept import save_system
+from brickwork.representation.load import load_system
 from brickwork.training.config import stage_lengths
 
 GOLDEN = Path(__file__).parents[1] / "golden"

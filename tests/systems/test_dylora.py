@@ -300,7 +300,7 @@ def test_peft_gives_the_same_answers_at_every_rank(trained, backbone, tmp_path):
     system = brickwork.load(trained[0])
     texts = ["the red cup costs 5 coins", "the blue hat", "a cup"]
     for b in (1, 4):
-        folder = using.export_adapter(trained[0], tmp_path / f"rank{b}", b)
+        folder = using.export_adapter(trained[0], tmp_path / f"rank{b}", rank=b)
         model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(backbone), folder).eval()
         head, about = (
             load_tensors(folder / "head.safetensors"),
@@ -324,7 +324,7 @@ def test_a_fixed_simplex_is_a_classifier_too(table, backbone, tmp_path):
     system = brickwork.load(tmp_path / "run")
     assert not list(system.head.parameters())
     texts = ["the red cup costs 5 coins", "the blue hat"]
-    head = load_tensors(using.export_adapter(tmp_path / "run", tmp_path / "out", 4) / "head.safetensors")
+    head = load_tensors(using.export_adapter(tmp_path / "run", tmp_path / "out", rank=4) / "head.safetensors")
     layer = system.encoder.num_layers
     with torch.no_grad(), system.adapters.rank(4):
         vectors = system.encoder(system.collate({"input": texts})["input"], [layer])[layer]
@@ -389,7 +389,7 @@ def test_backbones_that_do_not_fit(turned, table, tmp_path):
     pairs = replace(texts, kind="pairs")
     with pytest.raises(DataError, match="columns input and label"):
         build(DyloraConfig(), pairs)
-    with pytest.raises(ArtifactError, match="without adapters"):
+    with pytest.raises(ArtifactError, match=r"does not do this \(adapters\).*dylora"):
         using.export_adapter(object(), tmp_path / "a")
 
 
@@ -427,14 +427,14 @@ def test_predict_at_a_rank_from_the_command_line(trained, tmp_path):
     def run(*arguments):
         return CliRunner().invoke(app, [*call, *arguments])
 
-    for arguments, rank in (([], 4), (["--rank", "1"], 1)):
+    for arguments, rank in (([], 4), (["--set", "rank=1"], 1)):
         done = run(*arguments)
         assert done.exit_code == 0, done.output
         found = [row["probability"] for row in json.loads(done.stdout)]
         np.testing.assert_allclose(found, system.probabilities(texts, rank=rank).max(1), atol=1e-5)
     assert abs(system.probabilities(texts, rank=1) - system.probabilities(texts, rank=4)).max() > 1e-3
     for rank in ("5", "0"):
-        refused = run("--rank", rank)
+        refused = run("--set", f"rank={rank}")
         assert refused.exit_code == 2
         assert "outside 1 … 4" in refused.output
 
@@ -446,5 +446,5 @@ def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
         def predict(self, columns):
             return {}
 
-    with pytest.raises(ConfigError, match=r"rank=2.*no ranks"):
+    with pytest.raises(ConfigError, match=r"rank=2 is no option.*takes none"):
         using.predict(Plain(), tmp_path, rank=2)

@@ -70,7 +70,7 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.representation.contract import build_system
-    from brickwork.representation.kept import continue_system
+    from brickwork.representation.load import continue_system
     from brickwork.training.run import load_data
 
     data = load_data(run.system, run.data, run.seed)

@@ -63,9 +63,9 @@ def body_of(encoder: Encoder) -> nn.Module:
 
 
 def _kept_encoder(folder: Path, max_tokens: int) -> Encoder:
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
-    encoder = load(folder).encoder
+    encoder = load_representation(folder).encoder
     if isinstance(encoder, TextEncoder):
         if max_tokens > encoder.max_tokens:
             raise ConfigError(
