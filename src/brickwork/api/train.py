@@ -70,9 +70,12 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.representation.contract import build_system
+    from brickwork.representation.load import continue_system
     from brickwork.training.run import load_data
 
     data = load_data(run.system, run.data, run.seed)
+    if run.start:
+        return continue_system(run.system, run.model, data, run.seed, run.start), data
     return build_system(run.system, run.model, data, run.seed, assets), data
 
 
