@@ -4,12 +4,16 @@ One for all systems of a worker, as most of the time goes into starting it.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+if "BRICKWORK_MORE_SYSTEMS" in os.environ:
+    import more_systems as more_systems
 
 
 def encode(model: str, inputs: str, vectors: str) -> dict[str, Any]:
