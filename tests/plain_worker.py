@@ -16,11 +16,14 @@ import torch
 
 def encode(model: str, inputs: str, vectors: str) -> dict[str, Any]:
     """Writes the vectors of a saved model to a file: nothing but the folder can have carried the model over."""
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
     rows = np.load(inputs)["inputs"]
     np.save(
-        vectors, load(Path(model)).encode(rows.tolist() if rows.dtype.kind == "U" else rows, precision="fp32")
+        vectors,
+        load_representation(Path(model)).encode(
+            rows.tolist() if rows.dtype.kind == "U" else rows, precision="fp32"
+        ),
     )
     return {}
 

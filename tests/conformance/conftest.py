@@ -17,6 +17,7 @@ from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.types import Batch
 from brickwork.data.types import TaskData
+from brickwork.training.config import shortened
 from brickwork.training.loop import FitResult, fit
 from brickwork.training.run import RunConfig, load_data
 
@@ -48,7 +49,8 @@ class Case:
         """The smoke training of a system, with other values of ``train`` where they are given."""
         seed = self.run.seed if seed is None else seed
         config = replace(self.run.train, **train)
-        return fit(system, self.data.train, config, folder, seed=seed, resume=resume)
+        parts = {"stages": self.run.stages, "variants": self.data.variants}
+        return fit(system, self.data.train, config, folder, seed=seed, resume=resume, **parts)
 
     def batch(self, system: torch.nn.Module, rows: range | list[int], step: int = 0) -> Batch:
         """Training examples as the loop would hand them over."""
@@ -91,8 +93,9 @@ class Case:
 def smoke(slug: str) -> RunConfig:
     """The smoke recipe, cut to a few steps in float32 on one CPU thread."""
     run = api.recipe(slug, "smoke")
-    train = replace(run.train, steps=STEPS, batch_size=16, precision="fp32", device="cpu", deterministic=True)
-    return replace(run, train=train)
+    short, stages = shortened(run.train, run.stages, STEPS)
+    train = replace(short, batch_size=16, precision="fp32", device="cpu", deterministic=True)
+    return replace(run, train=train, stages=stages)
 
 
 @pytest.fixture(scope="session", params=registry.slugs())

@@ -31,7 +31,12 @@ def shared_parts(file: Path) -> set[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("brickwork."):
             name = node.module.removeprefix("brickwork.")
-            if name.split(".")[0] in PARTS and name.split(".")[-1] not in ("types", "config", "build"):
+            if name.split(".")[0] in PARTS and name.split(".")[-1] not in (
+                "types",
+                "config",
+                "build",
+                "contract",
+            ):
                 found.add(name)
     return found
 

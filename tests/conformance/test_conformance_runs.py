@@ -12,7 +12,9 @@ import brickwork
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
 from brickwork.inspection.traces import render_traces
-from brickwork.representation.kept import load_system, save_system
+from brickwork.representation.kept import save_system
+from brickwork.representation.load import load_system
+from brickwork.training.config import stage_lengths
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS = range(9)
@@ -122,18 +124,27 @@ def test_seed_decides_and_losses_are_golden(case, trained, tmp_path):
     assert other != losses
     path = GOLDEN / f"{case.slug}.json"
     terms = _terms(case)
+    lengths = stage_lengths(case.run.train, case.run.stages) if case.run.stages else []
+    stages = {stage.name: steps for stage, steps in zip(case.run.stages, lengths)}
     if os.environ.get("BRICKWORK_UPDATE_GOLDEN"):
-        path.write_text(json.dumps({"losses": losses, "terms": terms}, indent=1) + "\n")
+        named = {"stages": stages} if stages else {}
+        path.write_text(json.dumps({"losses": losses, "terms": terms, **named}, indent=1) + "\n")
     golden = json.loads(path.read_text())
     np.testing.assert_allclose(losses, golden["losses"], rtol=1e-4)
+    assert stages == golden.get("stages", {}), "the steps of each stage, whose losses follow one another"
     assert terms == golden["terms"], "names of terms and statistics are what people's plots refer to"
 
 
 @torch.no_grad()
 def _terms(case):
-    """The names of all terms and statistics of the first steps, sorted."""
+    """The names of all terms and statistics of the first steps (of each stage), sorted."""
     system = case.fresh()
-    outputs = [system.loss(case.batch(system, range(4), step)) for step in range(STEPS)]
+    stages = [{"stage": stage.loss or stage.name} for stage in case.run.stages] or [{}]
+    outputs = [
+        system.loss({**case.batch(system, range(4), step), **stage})
+        for stage in stages
+        for step in range(STEPS)
+    ]
     return sorted({name for output in outputs for name in (*output.terms, *output.stats)})
 
 

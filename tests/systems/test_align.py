@@ -14,16 +14,16 @@ from brickwork.api import evaluate as evaluating
 from brickwork.api import train as api
 from brickwork.core.config import ConfigError, from_dict, override, to_dict
 from brickwork.core.errors import DataError
-from brickwork.core.seeding import seed_everything
 from brickwork.core.types import slice_batch
 from brickwork.data.generators.scenes import Noise, make_scenes
 from brickwork.evaluation.cross_modal import cross_modal_recall
+from brickwork.representation.contract import build_system
 from brickwork.studies.align import setups as arms
 from brickwork.studies.bench import Workbench
 from brickwork.systems.align import recipes
 from brickwork.systems.align.caption_filters import CaptionFilter
 from brickwork.systems.align.data import Data
-from brickwork.systems.align.system import AlignConfig, build, load_data
+from brickwork.systems.align.system import Config, load_data
 from brickwork.training.gradient_cache import cached_backward
 from brickwork.training.loop import fit
 from brickwork.training.run import run_from_dict, run_to_dict
@@ -38,8 +38,7 @@ def data():
 
 
 def make(data, **options):
-    seed_everything(0)
-    return build(replace(SMOKE.model, **options), data)
+    return build_system("align", replace(SMOKE.model, **options), data, seed=0)
 
 
 def batch_of(system, data, rows=range(ROWS)):
@@ -134,11 +133,11 @@ def test_a_fixed_temperature_stays(data):
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        from_dict(AlignConfig, options)
+        from_dict(Config, options)
 
 
 def test_data_of_another_kind_is_refused(data):
-    with pytest.raises(DataError, match="align needs pictures with texts"):
+    with pytest.raises(DataError, match="align does not learn from: it needs images with texts"):
         make(replace(data, modality="text"))
 
 

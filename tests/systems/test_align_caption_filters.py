@@ -95,8 +95,9 @@ def test_off_keeps_all():
         ({"max_words": 2}, "below min_words=3"),
         ({"ngrams": 3}, "ngrams is 3"),
         ({"max_aspect": 0.5}, "max_aspect"),
+        ({"enabled": False, "min_words": 2}, "min_words has no effect without enabled=true"),
     ],
 )
 def test_wrong_rules_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        from_dict(CaptionFilter, options)
+        from_dict(CaptionFilter, {"enabled": True, **options})

@@ -256,7 +256,10 @@ def test_images_of_ones_own(tmp_path, kind):
             Image.fromarray(image[..., 0]).save(path / f"{number}.png")
     else:
         np.save(path, images[..., 0] if kind == "grey" else images)
-    data = load_data(ImageDataConfig(source=str(path), image_size=8, validation_share=0.2, test_share=0.2), 0)
+    size = 8 if kind == "folder" else None  # only images in folders are scaled
+    data = load_data(
+        ImageDataConfig(source=str(path), image_size=size, validation_share=0.2, test_share=0.2), 0
+    )
     assert (len(data.train), len(data.validation), len(data.test)) == (12, 4, 4)
     assert data.train.columns["input"].shape[1:] == (8, 8, 3 if kind == "folder" else 1)
     assert (data.kind, data.class_names) == (

@@ -1,16 +1,18 @@
 """What is special to the global workspace: its modules by hand, its parameters as the sheet counts them, routes, phases."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from battery_global_workspace import tiny_alignment, tiny_digits
 from torch import nn
 
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import seed_everything
+from brickwork.representation.contract import build_system, restore_system
 from brickwork.studies.global_workspace.baselines import BaselineConfig, EncoderLayer
 from brickwork.studies.many import ManyConfig, fit_many
 from brickwork.systems.global_workspace.align import r_squared
@@ -21,13 +23,13 @@ from brickwork.systems.global_workspace.config import (
 )
 from brickwork.systems.global_workspace.data import Addition
 from brickwork.systems.global_workspace.modules import DigitReader, shift, turn
-from brickwork.systems.global_workspace.system import is_exact, restore
+from brickwork.systems.global_workspace.system import is_exact
 from brickwork.training.config import Stage
 from brickwork.training.loop import fit
 
 
-def built(recipe, **task):
-    run = api.recipe("global-workspace", recipe)
+def built(run, **task):
+    run = api.recipe("global-workspace", run) if isinstance(run, str) else run
     run = replace(run, model=replace(run.model, task=replace(run.model.task, **task)))
     return api.build(run)
 
@@ -131,13 +133,13 @@ JOINT = (STAGES[0], Stage(name="joint", trains=("chain.*", "readout.*")))
 )
 def test_stages_train_what_they_say(tmp_path, stages, learning):
     """A step of each stage moves its own parts and nothing else; the readout starts from the classes of the reader."""
-    system, data = built("smoke_digits")
+    system, data = built(tiny_digits())
     seen = [{n: p.detach().clone() for n, p in system.named_parameters()}]
     system.after_step = lambda step: seen.append(
         {n: p.detach().clone() for n, p in system.named_parameters()}
     )
     short = tuple(replace(stage, steps=1) for stage in stages)
-    train = replace(api.recipe("global-workspace", "smoke_digits").train, steps=len(short))
+    train = replace(tiny_digits().train, steps=len(short))
     fit(system, data.train, train, tmp_path, seed=0, stages=short)
     for number, (before, after) in enumerate(pairwise(seen)):
         moved = {n for n in before if not torch.equal(before[n], after[n])}
@@ -151,7 +153,7 @@ def test_stages_train_what_they_say(tmp_path, stages, learning):
 
 
 def test_without_stages_everything_learns_at_once():
-    system, data = built("smoke_digits")
+    system, data = built(tiny_digits())
     loss = system.loss({**system.collate(data.train.take(range(16))), "step": 0})
     assert set(loss.terms) == {"answer", "reader"}
     loss.total.backward()
@@ -159,7 +161,7 @@ def test_without_stages_everything_learns_at_once():
 
 
 def test_hard_gates_anneal_while_the_controller_learns():
-    system, _ = built("smoke_digits", routing="hard")
+    system, _ = built(tiny_digits(), routing="hard")
     system.train()
 
     def temperature(stage, step):
@@ -174,7 +176,6 @@ def test_hard_gates_anneal_while_the_controller_learns():
 def test_alignment_says_in_one_domain_what_another_says():
     """Two linear views of three numbers, 60 of 300 rows paired: R² far above that of the mean."""
     from brickwork.data.types import Examples, TaskData
-    from brickwork.systems.global_workspace.system import build
 
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(400, 3)).astype(np.float32)
@@ -188,10 +189,8 @@ def test_alignment_says_in_one_domain_what_another_says():
         name="views", kind="domains", modality="numbers", train=Examples(train), validation=rest, test=rest
     )
     run = api.recipe("global-workspace", "small")
-    seed_everything(0)
-    system = build(
-        replace(run.model, task=replace(run.model.task, workspace_dim=8, hidden=32, num_hidden=1)), data
-    )
+    model = replace(run.model, task=replace(run.model.task, workspace_dim=8, hidden=32, num_hidden=1))
+    system = build_system("global-workspace", model, data, 0)
     optimiser = torch.optim.Adam(system.parameters(), 5e-3)
     batch = system.collate(train)
     for step in range(150):
@@ -232,10 +231,10 @@ def test_readers_see_the_image():
 
 
 def test_a_convolutional_reader_is_kept_and_answers():
-    run = api.recipe("global-workspace", "smoke_digits")
+    run = tiny_digits()
     reader = replace(run.model.task.reader, network="conv")
-    system, data = built("smoke_digits", reader=reader)
-    again = restore(system.architecture(), None)
+    system, data = built(tiny_digits(), reader=reader)
+    again = restore_system("global-workspace", json.loads(json.dumps(system.architecture())), None)
     again.load_state_dict(system.state_dict())
     rows = {name: data.test.columns[name][:20] for name in ("first", "second")}
     assert again.predict(rows)["sum"].tolist() == system.predict(rows)["sum"].tolist()
@@ -245,7 +244,7 @@ def test_a_convolutional_reader_is_kept_and_answers():
 
 def test_attention_shares_are_used_to_predict():
     """Two domains say a third: with attention the shares of a row are those of the module, not equal ones."""
-    system, data = built("smoke_align", fusion_weights="attention")
+    system, data = built(tiny_alignment(), fusion_weights="attention")
     system.loss({**system.collate(data.train.columns), "step": 0}).total.backward()
     assert all(p.grad.abs().sum() > 0 for p in system.attention.parameters())
     columns = {name: data.test.columns[name][:4] for name in ("upper", "lower")}
@@ -278,7 +277,7 @@ def test_bad_digits_are_named(columns, message):
 
 
 def test_bad_domains_are_named():
-    system, _ = built("smoke_align")
+    system, _ = built(tiny_alignment())
     with pytest.raises(DataError, match="was made for 32"):
         system.predict({"upper": np.zeros((2, 5))})
     with pytest.raises(DataError, match="it knows upper, lower, label"):

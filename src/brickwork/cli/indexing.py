@@ -236,10 +236,10 @@ def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None
     from dataclasses import asdict
 
     from brickwork.index.lifecycle import repair_index
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
     with output.results_only(as_json):
-        report = repair_index(folder, load(model) if model else None)
+        report = repair_index(folder, load_representation(model) if model else None)
     if as_json:
         output.emit_json({"folder": str(folder), **asdict(report)})
         return

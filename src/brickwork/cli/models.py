@@ -166,15 +166,15 @@ def export(
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
-        print(using.export_adapter(model, out, rank))
+        print(using.export_adapter(model, out, **({} if rank is None else {"rank": rank})))
         return
     if rank is not None:
         raise ConfigError(
             f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"
         )
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
-    representation = load(model)
+    representation = load_representation(model)
     if to is ExportFormat.onnx:
         from brickwork.representation.export_onnx import export_onnx
 

@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
         "brickwork train matryoshka-2d --data docs/ --out runs/docs",
         "brickwork train matryoshka-2d --data pairs.csv --column anchor=question",
         "brickwork train matryoshka-2d --data docs/ --set train.steps=200 --dry-run",
-        "brickwork train dylora --data labelled.csv --backbone models/bert",
+        "brickwork train matryoshka --data labelled.csv --backbone models/bert",
     )
     add(app, resume, "Learn", "brickwork resume runs/docs")
     add(app, demo, "Learn", "brickwork demo --out runs/demo", "brickwork demo --set train.steps=20")

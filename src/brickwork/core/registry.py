@@ -26,7 +26,6 @@ class SystemCard:
     group: str
     summary: str
     capabilities: tuple[str, ...]
-    flow: tuple[tuple[str, str], ...] = ()
 
 
 def slugs() -> list[str]:

@@ -261,6 +261,13 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class ExportsAdapters(Protocol):
+    """A system whose adapters other tools can load onto the published base model."""
+
+    def export_peft(self, folder: Any) -> Any: ...
+
+
+@runtime_checkable
 class Traces(Protocol):
     """A system whose modules can be watched at work."""
 

@@ -77,9 +77,9 @@ class Index:
     def representation(self) -> "Representation":
         """The model that encodes queries: the one given on opening, else the copy in the index."""
         if self._representation is None:
-            from brickwork.representation.model import load
+            from brickwork.representation.load import load_representation
 
-            self._representation = load(self.folder / self._manifest().model)
+            self._representation = load_representation(self.folder / self._manifest().model)
         return self._representation
 
     @property

@@ -214,9 +214,9 @@ class _Repair:
 
     def _representation(self) -> "Representation":
         if self.given is None:
-            from brickwork.representation.model import load
+            from brickwork.representation.load import load_representation
 
-            self.given = load(self.folder / self.manifest.model)
+            self.given = load_representation(self.folder / self.manifest.model)
         if self.given.fingerprint != self.manifest.model_now:
             raise ArtifactError(
                 f"{self.folder} was built with model {self.manifest.model_now}, not {self.given.fingerprint}; "

@@ -45,7 +45,6 @@ _READS = {
     "image-text": "images with texts: a folder of images with captions.csv or a .txt beside each, or a table with a "
     "column of images and one of texts",
     "image": "images: a known set, arrays (.npy, .npz) or a folder",
-    "molecule": "SMILES, in a table or one a line",
 }
 
 

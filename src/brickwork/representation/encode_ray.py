@@ -90,7 +90,7 @@ def encode_with_ray(
         ResourceError: the disk is full, another process writes there, or a part kills every worker it is given to.
     """
     ray = _import_ray()
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")
@@ -99,7 +99,7 @@ def encode_with_ray(
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     data, folder = Path(data).expanduser().absolute(), Path(folder).expanduser().absolute()
     names = _input_files(data)
-    representation = load(model)
+    representation = load_representation(model)
     dim, layers = representation.size(dim, layers)
     job = Job(
         model=str(Path(model).absolute() if Path(model).exists() else model),

@@ -14,17 +14,15 @@ from torch import nn
 
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError
-from brickwork.core.files import check_tensor_file, read_json
+from brickwork.core.files import check_tensor_file
 from brickwork.core.types import Analyses, Encodes, Generates, Predicts, Recommends, Traces
 from brickwork.representation import contract
 from brickwork.representation.card import render, render_system
 from brickwork.representation.folder import (
-    MANIFEST,
     TOKENIZER,
     WEIGHTS,
     fill,
     fingerprint,
-    read_folder,
     tokenizer_json,
     write_folder,
 )
@@ -93,45 +91,6 @@ def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn
     system.card = dict(manifest["card"])
     system.lineage = {name: value for name, value in manifest["lineage"].items() if name != "system"}
     return system.eval()
-
-
-def load_system(path: Path | str, revision: str | None = None) -> Any:
-    """The whole system in a folder or a repository on the hub, in evaluation mode.
-
-    Raises:
-        ArtifactError: nothing there, an unfinished run, files that are missing, damaged or unsafe, or an encoder alone.
-    """
-    from brickwork.representation.hub import download
-
-    folder = download(path, revision)
-    if not _is_system(folder):
-        raise ArtifactError(f"{path} holds no whole system; choose the folder of a run")
-    return read_folder(folder, restore_system)
-
-
-def load(path: Path | str, revision: str | None = None) -> Any:
-    """The model in a folder or a repository on the hub: a :class:`Representation` where vectors are all that the
-    system gives, else the system itself.
-
-    A system is given in evaluation mode, with its own methods (``predict``, ``generate``, …). Only safetensors and JSON
-    are read, after their hashes were compared; no code comes from a model folder.
-
-    Raises:
-        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
-    """
-    from brickwork.representation.hub import download
-    from brickwork.representation.model import load as load_representation
-
-    folder = download(path, revision)
-    if not _is_system(folder):
-        return load_representation(folder)
-    system = load_system(folder)
-    return system.representation() if only_encodes(system) else system
-
-
-def _is_system(folder: Path) -> bool:
-    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
-    return isinstance(manifest, dict) and manifest.get("kind") == "system"
 
 
 def _check_counts(value: Any, num_tensors: int) -> None:

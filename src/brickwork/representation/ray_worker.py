@@ -94,10 +94,10 @@ class Worker:
             return
         import torch
 
-        from brickwork.representation.model import load
+        from brickwork.representation.load import load_representation
 
         torch.set_num_threads(1)
-        self.model = load(self.job.model)
+        self.model = load_representation(self.job.model)
         if self.model.fingerprint != self.job.fingerprint:
             raise ArtifactError(
                 f"{self.job.model} is another model on {socket.gethostname()} than where the job began; "

@@ -203,9 +203,9 @@ def load_served(target: str, name: str | None = None) -> Served:
         index = open_index(path)
         served = Served(label, index.representation, index)
     else:
-        from brickwork.representation.model import load
+        from brickwork.representation.load import load_representation
 
-        served = Served(label, load(target))
+        served = Served(label, load_representation(target))
     encoder = served.representation.encoder
     if not hasattr(encoder, "tokenize"):
         raise ConfigError(f"{target} encodes {encoder.kind}s; a server takes models of texts")

@@ -6,10 +6,13 @@ The arms are those of :mod:`brickwork.studies.dylora.setups`.
 * LoRA b: ordinary LoRA of rank b. Truncated: LoRA r cut to b afterwards, at the better of two scales.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean
+
+import torch
 
 from brickwork.studies.bench import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost, judge
 from brickwork.studies.criterion import decide
@@ -74,9 +77,14 @@ def _shown(curve: Curve) -> str:
 
 
 def _unadapted(trained: Trained) -> float:
-    from brickwork.systems.dylora.system import build
-
-    return accuracies(replace(trained, system=build(trained.system.config, trained.data).eval()), [1])[1]
+    """Without what the adapters and the classifier learnt."""
+    system = copy.deepcopy(trained.system)
+    with torch.no_grad():
+        for layer in system.adapters.layers.values():
+            for up in layer.up:
+                up.zero_()
+    system.start_stage("adapters")
+    return accuracies(replace(trained, system=system), [1])[1]
 
 
 def no_loss_against_separate(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:

@@ -23,7 +23,7 @@ SEARCH = (1, 2, 4, 8, 16, 32, 64)
 
 def digits(scale: Scale, rank: int = 8) -> "RunConfig":
     """Digits turned by a quarter, a perceptron that knows upright 0 … 4, all three linear layers; 40 epochs at small."""
-    from brickwork.systems.dylora.recipes import smoke
+    from brickwork.systems.dylora.recipes import BACKBONE_STEPS, smoke
 
     run = smoke()
     return replace(
@@ -31,7 +31,12 @@ def digits(scale: Scale, rank: int = 8) -> "RunConfig":
         recipe="claims: digits",
         model=replace(run.model, rank=rank),
         data=replace(run.data, validation_share=0.1, test_share=0.45),
-        train=replace(run.train, steps=1040 if scale != "smoke" else 260, save_every=0, validate_every=0),
+        train=replace(
+            run.train,
+            steps=BACKBONE_STEPS + (1040 if scale != "smoke" else 260),
+            save_every=0,
+            validate_every=0,
+        ),
     )
 
 

@@ -35,6 +35,9 @@ class CaptionFilter:
     max_aspect: float = 3.0
 
     def validate(self) -> list[str]:
+        if not self.enabled and self != CaptionFilter():
+            changed = [name for name, value in vars(self).items() if value != getattr(CaptionFilter, name)]
+            return [f"{', '.join(changed)} has no effect without enabled=true; switch it on, or leave it out"]
         problems = [
             f"{name} is {getattr(self, name)}; use at least 1"
             for name in ("max_images_per_text", "max_texts_per_image", "min_words")
@@ -44,6 +47,8 @@ class CaptionFilter:
             problems.append(f"max_words is {self.max_words}, below min_words={self.min_words}")
         if self.ngrams not in (1, 2):
             problems.append(f"ngrams is {self.ngrams}; use 1 or 2")
+        if self.rare_below == 0 and self.ngrams == 2:
+            problems.append("ngrams has no effect with rare_below=0; leave it out")
         if self.rare_below < 0 or self.min_side < 0 or self.max_aspect < 1:
             problems.append("rare_below and min_side must not be negative, and max_aspect not below 1")
         return problems

@@ -19,34 +19,6 @@ def smoke() -> RunConfig:
     return replace(run, train=replace(run.train, steps=200, save_every=0))
 
 
-def smoke_digits() -> RunConfig:
-    """Seconds: learned modules on scikit-learn's digits, a step of each stage; for tests of what options do."""
-    run = digits()
-    task = replace(
-        run.model.task, num_steps=4, hidden=8, reader=ReaderConfig(hidden=16, width=8), increment_hidden=8
-    )
-    stages = tuple(replace(stage, steps=1) for stage in run.stages)
-    return replace(
-        run,
-        model=GlobalWorkspaceConfig(task=task),
-        train=replace(run.train, steps=3, batch_size=16),
-        stages=stages,
-    )
-
-
-def smoke_align() -> RunConfig:
-    """Seconds: upper half, lower half and class of scikit-learn's digits in one small workspace; for tests."""
-    run = small()
-    task = AlignConfig(workspace_dim=8, hidden=16)
-    data = replace(run.data, limit=400)
-    return replace(
-        run,
-        model=GlobalWorkspaceConfig(task=task),
-        data=data,
-        train=replace(run.train, steps=20),
-    )
-
-
 def small() -> RunConfig:
     """A workspace between the domains of your own vectors: `brickwork train global-workspace --data PATH`; CPU."""
     return RunConfig(
@@ -126,9 +98,3 @@ def gpu() -> RunConfig:
         train=replace(run.train, steps=8000, batch_size=512),
         stages=tuple(replace(s, steps=n) for s, n in zip(run.stages, (3000, 1000, None))),
     )
-
-
-def paper() -> RunConfig:
-    """The paper's settings are not known to us (only its abstract is); this is `mnist` for longer. Documented, not run."""
-    run = mnist()
-    return replace(run, train=replace(run.train, steps=10_000))

@@ -22,7 +22,7 @@ def load_started(folder: str) -> Any:
     Raises:
         ConfigError: what is there is another system.
     """
-    from brickwork.representation.kept import load
+    from brickwork.representation.load import load
 
     system = load(Path(folder).expanduser())
     if getattr(system, "slug", "") != "moduleformer":

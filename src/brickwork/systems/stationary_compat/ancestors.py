@@ -12,7 +12,8 @@ from brickwork.core.files import read_json
 from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SlotRegistry
-from brickwork.representation.model import Representation, load
+from brickwork.representation.load import load_representation
+from brickwork.representation.model import Representation
 from brickwork.systems.stationary_compat.rehearsal import exemplars, joined, of_classes
 from brickwork.training.run import run_from_dict
 
@@ -35,7 +36,7 @@ def ancestor(folder: str, option: str) -> Ancestor:
         ArtifactError: no model there, or one that this system did not make.
         ConfigError: its registry is damaged.
     """
-    representation = load(folder)
+    representation = load_representation(folder)
     if "slots" not in representation.lineage:
         raise ArtifactError(
             f"model.{option}={folder} was made by '{representation.lineage.get('system', 'another program')}' and has "
