@@ -12,6 +12,8 @@ import pytest
 from scheduling import system_of
 
 PROPERTY = "cpu_seconds_of_system"
+# Fixtures of the session that all systems share: whoever comes first does not pay for them.
+SHARED = {"plain_process"}
 _BEGAN = pytest.StashKey[float]()
 
 
@@ -40,6 +42,15 @@ class Budget:
         if system_of(item.nodeid):
             item.stash[_BEGAN] = cpu_seconds()
         return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest):
+        if fixturedef.argname not in SHARED or _BEGAN not in request._pyfuncitem.stash:
+            return (yield)
+        before = cpu_seconds()
+        value = yield
+        request._pyfuncitem.stash[_BEGAN] += cpu_seconds() - before
+        return value
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):

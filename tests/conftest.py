@@ -1,10 +1,16 @@
 """One thread, no network, no global state: what every test may count on."""
 
 import hashlib
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import pytest
 
@@ -70,6 +76,33 @@ def _no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def plain_process(tmp_path_factory) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs jobs of ``plain_worker.py`` in another process, without shape checks: ``plain_process("encode", folder, …)``.
+
+    Started once for all systems, so no system pays for it (tests/budget.py).
+    """
+    complaints = tmp_path_factory.mktemp("plain") / "stderr"
+    command = [sys.executable, Path(__file__).with_name("plain_worker.py")]
+    with complaints.open("w") as errors:
+        child = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n", complaints.read_text()
+
+        def run(job: str, *arguments: object) -> dict[str, Any]:
+            child.stdin.write(json.dumps([job, *map(str, arguments)]) + "\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+            assert line, complaints.read_text()
+            answer = json.loads(line)
+            assert "error" not in answer, f"{answer['error']}\n{complaints.read_text()}"
+            return answer
+
+        yield run
+        child.communicate()
 
 
 @pytest.fixture

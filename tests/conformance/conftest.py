@@ -4,13 +4,8 @@ Each system is built from its own ``smoke`` recipe. The recipe's data is made up
 depend on what is installed.
 """
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -28,7 +23,6 @@ from brickwork.training.rounds import fit_rounds
 from brickwork.training.run import RunConfig, load_data
 
 STEPS = 20
-WORKER = Path(__file__).with_name("plain_worker.py")
 
 
 @dataclass
@@ -129,25 +123,3 @@ def trained(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[torch
     """The system after the golden run, and that run's result. Tests do not change its weights."""
     system = case.fresh()
     return system, case.fit(system, tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="session")
-def plain_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Runs a job of ``plain_worker.py`` in another process: ``plain_process("encode", folder, inputs, vectors)``."""
-    complaints = tmp_path_factory.mktemp("plain") / "stderr"
-    with complaints.open("w") as errors:
-        child = subprocess.Popen([sys.executable, WORKER], stdin=PIPE, stdout=PIPE, stderr=errors, text=True)
-        assert child.stdin is not None
-        assert child.stdout is not None
-
-        def run(job: str, *arguments: object) -> dict[str, Any]:
-            child.stdin.write(json.dumps([job, *map(str, arguments)]) + "\n")
-            child.stdin.flush()
-            line = child.stdout.readline()
-            assert line, complaints.read_text()
-            answer = json.loads(line)
-            assert "error" not in answer, f"{answer['error']}\n{complaints.read_text()}"
-            return answer
-
-        yield run
-        child.communicate()

@@ -11,16 +11,19 @@ from brickwork.core import registry
 from brickwork.core.errors import DataError
 from brickwork.studies.bench import Claim, Workbench
 from brickwork.studies.records import claims_of, load_records
+from brickwork.training.config import shortened
 
 
 class QuickBench(Workbench):
-    """Every training has two steps."""
+    """Every training has two steps, or one of each stage."""
 
     def train(self, run):
-        return super().train(replace(run, train=replace(run.train, steps=2)))
+        config, stages = shortened(run.train, run.stages, 2)
+        return super().train(replace(run, train=config, stages=stages))
 
-    def fit(self, system, data, config, seed):
-        return super().fit(system, data, replace(config, steps=2), seed)
+    def fit(self, system, data, config, seed, stages=(), variants=None):
+        config, stages = shortened(config, stages, 2)
+        return super().fit(system, data, config, seed, stages, variants)
 
     def train_many(self, runs):
         return super().train_many([replace(run, train=replace(run.train, steps=2)) for run in runs])

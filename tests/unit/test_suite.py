@@ -68,6 +68,17 @@ def test_children_of_a_test_count(suite):
     result.stdout.fnmatch_lines(["FAILED: align over the budget*"])
 
 
+def test_what_all_systems_share_costs_none_of_them(suite):
+    fixture = BUSY.format(seconds=0.5).replace(
+        "def test_busy():", "@pytest.fixture(scope='session')\ndef {0}():"
+    )
+    test = "\n\ndef test_quick({0}): pass"
+    shared = ("import pytest\n" + fixture + test).format("plain_process")
+    own = ("import pytest\n" + fixture + test).format("other")
+    assert suite({"systems/test_align.py": shared}, "-o", "system_budget=0.4").ret == 0
+    assert suite({"systems/test_align.py": own}, "-o", "system_budget=0.4").ret == 1
+
+
 def test_waiting_costs_nothing(suite):
     waiting = "import time\n\ndef test_waits(): time.sleep(1)"
     assert suite({"systems/test_align.py": waiting}, "-o", "system_budget=0.5").ret == 0

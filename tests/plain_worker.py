@@ -3,9 +3,11 @@
 One for all systems of a worker, as most of the time goes into starting it.
 """
 
+import importlib.util
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +47,30 @@ def compiled_loss(slug: str) -> dict[str, Any]:
     return {"plain": plain, "compiled": compiled}
 
 
-JOBS = {"encode": encode, "compiled_loss": compiled_loss}
+def function_of(job: str) -> Callable[..., dict[str, Any]]:
+    """A function of this module by its name, or ``file.py::name`` of another."""
+    path, _, name = job.rpartition("::")
+    if not path:
+        return globals()[name]
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    torch.compile(torch.sin, backend="eager")(
+        torch.zeros(1)
+    )  # half of the compiler is imported when it is first used
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         job, *arguments = json.loads(line)
         try:
-            answer = JOBS[job](*arguments)
+            answer = function_of(job)(*arguments)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
