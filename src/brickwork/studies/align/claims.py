@@ -24,8 +24,8 @@ from brickwork.studies.align.setups import (
     validation_recall,
     vectors,
 )
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost
 from brickwork.studies.criterion import decide
+from brickwork.studies.old import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost
 from brickwork.studies.tuning import tuned
 from brickwork.systems.align.caption_filters import filter_captions
 from brickwork.training.run import RunConfig

@@ -10,7 +10,7 @@ from brickwork.data.config import CaptionFilter
 from brickwork.data.generators.scenes import COLOURS, SHAPES, Scene, draw, make_scenes
 from brickwork.data.types import TaskData
 from brickwork.evaluation.cross_modal import cross_modal_recall
-from brickwork.studies.bench import Scale, Trained, Workbench
+from brickwork.studies.old import Scale, Trained, Workbench
 from brickwork.systems.align.recipes import smoke
 from brickwork.training.run import RunConfig
 

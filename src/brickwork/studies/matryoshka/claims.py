@@ -12,7 +12,6 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Workbench, arm_cost, judge
 from brickwork.studies.criterion import decide
 from brickwork.studies.matryoshka.setups import (
     Search,
@@ -36,6 +35,7 @@ from brickwork.studies.matryoshka.setups import (
     train_family,
     train_ordinary,
 )
+from brickwork.studies.old import Claim, ClaimResult, Scale, Workbench, arm_cost, judge
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.bench import ArmCost, Scale, Trained, Workbench, arm_cost
+from brickwork.studies.old import ArmCost, Scale, Trained, Workbench, arm_cost
 from brickwork.studies.tuning import tuned
 
 if TYPE_CHECKING:
