@@ -115,8 +115,9 @@ class Measured:
         name the columns. Without the seed a value is the mean over seeds, with ``sd`` followed by their standard deviation.
         """
         orders = {name: _ordered(self.seeds if name == "seed" else self.labels(name)) for name in index}
-        # The arm last: "linear MRL" reads better than "MRL linear".
-        others = [n for n in (*self.names[1:], *self.names[:1]) if n not in index]
+        # What is the same everywhere needs no place in the name of a column, unless nothing else is there to name it.
+        others = [n for n in self.names if n not in index]
+        others = [n for n in others if len(self.labels(n)) > 1] or others
         cells: dict[tuple[Any, ...], dict[str, list[float]]] = {}
         for place, effect in self.effects.items():
             for seed, value in zip(self.seeds, effect.values):

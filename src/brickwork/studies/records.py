@@ -19,7 +19,7 @@ from brickwork.core.errors import ConfigError
 from brickwork.core.files import read_json, write_json
 from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
-from brickwork.studies.study import Claim, ClaimResult, Scale, claims_in
+from brickwork.studies.study import Claim, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
 _FORMAT = 1

@@ -221,7 +221,7 @@ class Lab:
 
     def arms(
         self,
-        run: "RunConfig | None" = None,
+        run: "RunConfig | Mapping[str, Any] | None" = None,
         arms: Mapping[str, Any] | None = None,
         /,
         *,
@@ -231,8 +231,10 @@ class Lab:
         """Trains every arm with every seed.
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
-        it trained. ``tuned_by``: the learning rate of each arm is the one of three whose model scores best by it.
+        it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the one of three whose model scores best by it.
         """
+        if isinstance(run, Mapping):
+            run, arms = None, run
         arms = {**(arms or {}), **more}
         makers = {name: self._maker(run, arm, tuned_by) for name, arm in arms.items()}
         trained: dict[str, list[Trained]] = {name: [] for name in arms}
