@@ -1,4 +1,4 @@
-"""The workbench trains each arm once, in memory and, with a folder, across processes."""
+"""The bench makes each training once, in memory and, with a folder, across processes; how it chooses a learning rate."""
 
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from brickwork.core import registry
 from brickwork.core.errors import Interrupted
 from brickwork.data.config import DataConfig
-from brickwork.studies.bench import Workbench
+from brickwork.studies.bench import FACTORS, Bench, Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The fields of a run configuration that the workbench looks at."""
+    """The fields of a run configuration that the bench looks at."""
 
     system: str = "my-system"
     recipe: str = "smoke"
@@ -42,7 +43,7 @@ def counted(monkeypatch):
         state.loads += 1
         return SimpleNamespace(train=f"train {config.limit} {seed}")
 
-    def fit(system, data, config, folder, *, seed):
+    def fit(system, data, config, folder, *, seed, validate=None):
         state.fits += 1
         assert data == f"train 1 {seed}"
         with torch.no_grad():
@@ -55,12 +56,12 @@ def counted(monkeypatch):
     monkeypatch.setattr("brickwork.core.registry.load", lambda slug, part: module)
     monkeypatch.setattr("brickwork.data.load.load_task", load_task)
     monkeypatch.setattr("brickwork.training.loop.fit", fit)
-    monkeypatch.setattr("brickwork.studies.fingerprint.code_fingerprint", lambda slugs: state.code)
+    monkeypatch.setattr("brickwork.studies.fingerprint.study_fingerprint", lambda slug, systems: state.code)
     return state
 
 
 def test_an_arm_is_trained_once_and_in_evaluation_mode(counted):
-    bench = Workbench()
+    bench = Bench()
     first, again = bench.train(Run()), bench.train(Run())
     assert first is again
     assert counted.fits == 1
@@ -70,7 +71,7 @@ def test_an_arm_is_trained_once_and_in_evaluation_mode(counted):
 
 
 def test_other_seeds_and_settings_are_other_arms_on_shared_data(counted):
-    bench = Workbench()
+    bench = Bench()
     bench.train(Run())
     bench.train(replace(Run(), model=Part(value=2)))
     assert (counted.fits, counted.loads) == (2, 1)
@@ -79,20 +80,20 @@ def test_other_seeds_and_settings_are_other_arms_on_shared_data(counted):
 
 
 def test_arms_are_kept_on_disk_until_the_code_changes(counted, tmp_path):
-    first = Workbench(folder=tmp_path).train(Run())
-    again = Workbench(folder=tmp_path).train(Run())
+    first = Bench(folder=tmp_path).train(Run())
+    again = Bench(folder=tmp_path).train(Run())
     assert counted.fits == 1
     assert torch.equal(first.system.weight, again.system.weight)
     assert (again.examples, again.seconds) == (80, 1.5)
     counted.code = "2222"
-    Workbench(folder=tmp_path).train(Run())
+    Bench(folder=tmp_path).train(Run())
     assert counted.fits == 2
 
 
 def test_half_a_training_is_not_used(counted, tmp_path):
     counted.interrupted = True
     with pytest.raises(Interrupted, match="the same command goes on") as caught:
-        Workbench(folder=tmp_path).train(Run())
+        Bench(folder=tmp_path).train(Run())
     assert caught.value.exit_code == 143
     assert list(tmp_path.iterdir()) == []
 
@@ -102,5 +103,64 @@ def test_seeding_makes_building_repeatable(counted, monkeypatch):
     module = SimpleNamespace(build=lambda config, data: seen.append(torch.rand(3)) or nn.Linear(1, 1))
     monkeypatch.setattr("brickwork.core.registry.load", lambda slug, part: module)
     for _ in range(2):
-        Workbench().train(Run())
+        Bench().train(Run())
     assert torch.equal(*seen)
+
+
+def test_the_cut_of_tests_holds_for_every_way_to_train(counted):
+    bench = Bench(max_steps=2)
+    assert bench.train(Run()).examples == 16
+    assert bench.fit(nn.Linear(1, 1), "train 1 0", Part(), 0).examples == 16
+    own = bench.own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0)
+    assert (own.system, own.examples) == (2, 16)
+    assert bench.own_loop("key", lambda steps: 1 / 0, steps=10, batch_size=8, seed=0) is own
+
+
+def test_a_measure_is_computed_once_for_a_model_and_anew_for_another():
+    calls = []
+
+    def measure(trained, factor):
+        calls.append(factor)
+        return factor * trained.system
+
+    first = Trained(3, None, 0, 10, 1.0)
+    assert [first.measured(measure, 2), first.measured(measure, 2), first.measured(measure, 5)] == [6, 6, 15]
+    assert replace(first, system=4).measured(measure, 2) == 8
+    assert calls == [2, 5, 2]
+
+
+class CountingBench(Bench):
+    """Notes what is trained; the model of a rate is the rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.pilots = []
+        self.forgotten = []
+
+    def forget(self, run):
+        self.forgotten.append((run.seed, run.train.learning_rate))
+
+    def train(self, run):
+        self.pilots.append((run.seed, run.train.learning_rate))
+        return SimpleNamespace(rate=run.train.learning_rate)
+
+
+@pytest.mark.parametrize("best", FACTORS)
+def test_the_best_rate_wins(best):
+    run = registry.load("matryoshka", "recipes").smoke()
+    base, bench = run.train.learning_rate, CountingBench()
+
+    def score(trained):
+        return -abs(trained.rate - best * base)
+
+    chosen = bench.tuned(replace(run, seed=2), score)
+    assert (chosen.seed, chosen.train.learning_rate) == (2, best * base)
+    assert sorted(bench.pilots) == sorted((0, factor * base) for factor in FACTORS)
+    assert sorted(bench.forgotten) == sorted((0, factor * base) for factor in FACTORS if factor != best)
+    assert bench.tuned(replace(run, seed=1), score).train.learning_rate == best * base
+    assert len(bench.pilots) == len(FACTORS), "another seed chose anew"
+
+
+def test_at_a_tie_the_given_rate_stands():
+    run = registry.load("matryoshka", "recipes").smoke()
+    assert CountingBench().tuned(run, lambda trained: 1.0) == run
