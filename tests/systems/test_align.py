@@ -19,7 +19,7 @@ from brickwork.data.generators.scenes import Noise, make_scenes
 from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.representation.contract import build_system
 from brickwork.studies.align import setups as arms
-from brickwork.studies.bench import Workbench
+from brickwork.studies.bench import Bench
 from brickwork.systems.align import recipes
 from brickwork.systems.align.caption_filters import CaptionFilter
 from brickwork.systems.align.data import Data
@@ -208,9 +208,9 @@ def test_questions_of_picture_and_word_have_one_answer():
 
 
 def test_arms_differ_in_what_they_say_only():
-    plain, noisy = arms.run_of("small", 1, 400), arms.run_of("small", 1, 400, "mismatched=0.5", filtered=True)
+    plain, noisy = arms.scenes("small", 400), arms.scenes("small", 400, {"mismatched": 0.5}, filtered=True)
     assert (plain.train, plain.model, plain.seed) == (noisy.train, noisy.model, noisy.seed)
-    bench = Workbench()
+    bench = Bench()
     assert len(bench.data(plain).train) == 400
     images = [bench.data(run).test.columns["image"] for run in (plain, noisy)]
     assert np.array_equal(*images), "all are searched on the same clean pairs"

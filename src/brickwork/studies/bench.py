@@ -1,149 +1,62 @@
-"""Claims of a paper as code: two arms under equal budgets, an effect, its interval, a verdict.
+"""What the claims of a study share while they run: task data and trainings, each made once.
 
-A system's ``claims.py`` holds ``CLAIMS: tuple[Claim, ...]``. Each claim's ``run`` trains its arms through the
-:class:`Workbench` (claims that need the same model share one training), measures, and returns a
-:class:`ClaimResult`. :mod:`brickwork.studies.records` runs, stores and reads them.
+Every training of a study goes through :class:`Bench`: it is counted, timed, kept, and in tests cut short.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brickwork.core.errors import Interrupted
-from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
     from brickwork.data.types import Examples, TaskData
     from brickwork.training.config import Stage, TrainConfig
-    from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
-Scale = Literal["smoke", "small", "gpu"]
-Verdict = Literal["supported", "refuted", "not at this scale", "not run"]
 T = TypeVar("T")
+FACTORS = (1.0, 0.5, 2.0)
+"""A learning rate is chosen among its own value times these."""
+PILOT_SEED = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArmCost:
-    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ.
-
-    ``learning_rate`` is the one that it was trained with, chosen for it by :func:`brickwork.studies.tuning.tuned`
-    or given.
-    """
-
-    name: str
-    trainings: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    learning_rate: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimResult:
-    """What a claim's run found.
-
-    ``effect`` is in ``unit``; ``effects`` has it for every seed, in the order of the seeds; ``table`` holds
-    all numbers behind it, each row one JSON object; ``note`` says what the reader must know.
-    """
-
-    verdict: Verdict
-    effect: float | None = None
-    interval: tuple[float, float] | None = None
-    unit: str = ""
-    effects: tuple[float, ...] = ()
-    arms: tuple[ArmCost, ...] = ()
-    table: tuple[dict[str, Any], ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One headline claim.
-
-    ``paper`` is the paper's own figure in words, ``criterion`` what makes our verdict "supported", written
-    before the run. ``run(scale, seeds, bench)`` does the work; a scale not in ``scales`` is "not run".
-    """
-
-    id: str
-    statement: str
-    paper: str
-    criterion: str
-    run: Callable[[Scale, Sequence[int], "Workbench"], ClaimResult]
-    scales: tuple[Scale, ...] = ("smoke", "small")
-
-
-def judge(
-    effects: Sequence[float],
-    *,
-    at_least: float,
-    refuted_below: float | None = None,
-    unit: str = "points",
-    arms: Sequence[ArmCost] = (),
-    table: Sequence[dict[str, Any]] = (),
-    note: str = "",
-) -> ClaimResult:
-    """The verdict on "the effect is at least ``at_least``" from one effect a seed.
-
-    *supported*: the whole 95 % Student interval over seeds lies at or above ``at_least``. *refuted*: all of
-    it lies below ``refuted_below`` (default ``at_least``). Otherwise, and always with a single seed, the
-    seeds do not decide: *not at this scale*.
-    """
-    interval = seed_interval(effects)
-    verdict: Verdict = "not at this scale"
-    bounds = None
-    if interval.low is not None and interval.high is not None:
-        bounds = (interval.low, interval.high)
-        if interval.low >= at_least:
-            verdict = "supported"
-        elif interval.high < (at_least if refuted_below is None else refuted_below):
-            verdict = "refuted"
-    else:
-        note = f"{note} One seed has no interval, so nothing is decided.".strip()
-    return ClaimResult(
-        verdict=verdict,
-        effect=interval.mean,
-        interval=bounds,
-        unit=unit,
-        effects=tuple(float(e) for e in effects),
-        arms=tuple(arms),
-        table=tuple(table),
-        note=note,
-    )
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained system with the data that it was trained on and what that cost."""
+    """A trained system (or a series of them), its data, and what that cost.
+
+    ``learning_rate``: the one it was trained with, chosen for it or given.
+    """
 
     system: Any  # an nn.Module with what the claim needs of it
-    data: "TaskData"
+    data: Any  # the TaskData, or the Examples of a system that a study put together
+    seed: int
     examples: int
     seconds: float
-    learning_rate: float
+    learning_rate: float | None = None
+    trainings: int = 1
+    _measures: dict[Hashable, Any] = field(init=False, default_factory=dict, repr=False)
 
-
-def arm_cost(name: str, trained: Sequence[Trained]) -> ArmCost:
-    """The summed cost of the trainings of one arm (a model shared with another claim counts in both)."""
-    return ArmCost(
-        name=name,
-        trainings=len(trained),
-        examples=sum(t.examples for t in trained),
-        seconds=round(sum(t.seconds for t in trained), 2),
-        learning_rate=trained[0].learning_rate,
-    )
+    def measured(self, measure: Callable[..., T], *args: Any) -> T:
+        """``measure(self, *args)``, computed once."""
+        key = (measure, args)
+        if key not in self._measures:
+            self._measures[key] = measure(self, *args)
+        return self._measures[key]
 
 
 @dataclass
-class Workbench:
-    """What the claims of one system share while they run: task data and trained arms.
+class Bench:
+    """Task data and trainings, kept in memory by the configuration that made them.
 
-    Both are kept in memory by the configuration that made them. With a ``folder``, trained arms are also kept
-    on disk, keyed by configuration, seed and code, so that an interrupted run of the claims goes on there.
+    With a ``folder``, trainings of a run configuration are also kept on disk, keyed by configuration, seed and code, so
+    that an interrupted run of the claims goes on there. ``max_steps`` cuts every training short: for tests, in which the
+    way to the numbers is walked and the numbers mean nothing.
     """
 
     folder: Path | None = None
     progress: Callable[[str], None] = lambda message: None
+    max_steps: int | None = None
     systems: set[str] = field(default_factory=set)
     _memo: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -152,6 +65,10 @@ class Workbench:
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]
+
+    def steps(self, wanted: int) -> int:
+        """The steps that a training of ``wanted`` steps takes here."""
+        return wanted if self.max_steps is None else min(wanted, self.max_steps)
 
     def data(self, run: "RunConfig") -> "TaskData":
         """The task data of a run configuration."""
@@ -166,51 +83,13 @@ class Workbench:
         from brickwork.core.config import fingerprint
 
         self.systems.add(run.system)
-        return self.memo(("arm", fingerprint(run)), lambda: self._train(run))
-
-    def train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
-        """The systems of runs that differ in seed, learning rate and weight decay only, trained side by side.
-
-        Each sees all of its training data at every step, at a constant rate (:mod:`brickwork.studies.many`); meant for
-        models of a few thousand numbers, of which a sweep would otherwise take as many times as long as one.
-        """
-        from brickwork.core.config import fingerprint
-
-        self.systems |= {run.system for run in runs}
-        return self.memo(("many", *map(fingerprint, runs)), lambda: self._train_many(runs))
-
-    def _train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
-        import time
-
-        from brickwork.studies.many import ManyConfig, fit_many
-
-        first = runs[0]
-        self.progress(
-            f"training {len(runs)} of {first.system} ({first.recipe}) at once, {first.train.steps} steps"
-        )
-        data = [self.data(run) for run in runs]
-        systems: list[Any] = []
-        for run, task in zip(runs, data):
-            systems.append(built(run, task))
-        config = ManyConfig(
-            steps=first.train.steps,
-            learning_rates=tuple(run.train.learning_rate for run in runs),
-            weight_decays=tuple(run.train.weight_decay for run in runs),
-            clip_norm=first.train.clip_norm,
-        )
-        began = time.perf_counter()
-        fit_many(systems, [s.collate(task.train.columns) for s, task in zip(systems, data)], config)
-        seconds = (time.perf_counter() - began) / len(runs)
-        return [
-            Trained(s.eval(), task, first.train.steps * len(task.train), seconds, run.train.learning_rate)
-            for s, task, run in zip(systems, data, runs)
-        ]
+        return self.memo(("training", fingerprint(run)), lambda: self._train(run))
 
     def forget(self, run: "RunConfig") -> None:
-        """Frees the memory of an arm that no claim will look at again."""
+        """Frees the memory of a training that no claim will look at again."""
         from brickwork.core.config import fingerprint
 
-        self._memo.pop(("arm", fingerprint(run)), None)
+        self._memo.pop(("training", fingerprint(run)), None)
 
     def fit(
         self,
@@ -218,24 +97,74 @@ class Workbench:
         data: "Examples",
         config: "TrainConfig",
         seed: int,
+        validate: Callable[[Any], dict[str, float]] | None = None,
         stages: "Sequence[Stage]" = (),
         variants: "Mapping[str, Examples] | None" = None,
-    ) -> "FitResult":
-        """Trains a system that a claim has put together itself, in place, and leaves nothing on disk."""
+    ) -> Trained:
+        """Trains a system that a study has put together itself, in place, and leaves nothing on disk."""
         import tempfile
 
+        from brickwork.training.config import shortened
         from brickwork.training.loop import fit
 
+        if self.max_steps is not None:
+            config, stages = shortened(config, stages, self.max_steps)
         with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
             try:
                 result = fit(
-                    system, data, config, Path(folder) / "run", seed=seed, stages=stages, variants=variants
+                    system,
+                    data,
+                    config,
+                    Path(folder) / "run",
+                    seed=seed,
+                    validate=validate,
+                    stages=stages,
+                    variants=variants,
                 )
             except Interrupted as error:  # its message speaks of resuming a folder that is about to go
                 message = "interrupted; finished claims are recorded: the same command goes on there"
                 raise Interrupted(message, error.exit_code) from error
         system.zero_grad()  # as large as the weights, and of no use any more
-        return result
+        examples = result.step * config.batch_size
+        return Trained(system.eval(), data, seed, examples, result.seconds, config.learning_rate)
+
+    def own_loop(
+        self, key: Hashable, make: Callable[[int], Any], *, steps: int, batch_size: int, seed: int
+    ) -> Trained:
+        """A training whose loop is the study's own: ``make(steps)`` returns the trained model."""
+        import time
+
+        def train() -> Trained:
+            taken = self.steps(steps)
+            began = time.perf_counter()
+            model = make(taken)
+            return Trained(model, None, seed, taken * batch_size, time.perf_counter() - began)
+
+        return self.memo(("own loop", key, seed), train)
+
+    def best(self, key: Hashable, choices: Sequence[T], score: Callable[[T], Any]) -> T:
+        """The choice that scores best, at a tie the first of them; each is tried once for a ``key``."""
+        return self.memo(("best", key), lambda: max(choices, key=score))
+
+    def tuned(self, run: "RunConfig", score: Callable[[Trained], float]) -> "RunConfig":
+        """``run`` with the learning rate, of :data:`FACTORS` times its own, whose model scores best on validation data.
+
+        Each rate is tried once, with :data:`PILOT_SEED`, whatever the seed of ``run``.
+        """
+        from brickwork.core.config import fingerprint
+
+        def at(factor: float) -> "RunConfig":
+            return replace(run, train=replace(run.train, learning_rate=factor * run.train.learning_rate))
+
+        def pilot(factor: float) -> "RunConfig":
+            return replace(at(factor), seed=PILOT_SEED)
+
+        key = ("rate", fingerprint(pilot(1.0)))
+        chosen = self.best(key, FACTORS, lambda factor: score(self.train(pilot(factor))))
+        for factor in FACTORS:
+            if factor != chosen:
+                self.forget(pilot(factor))
+        return at(chosen)
 
     def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core.config import fingerprint
@@ -249,21 +178,34 @@ class Workbench:
         if kept is not None and (kept / "cost.json").is_file():
             system.load_state_dict(load_tensors(kept / "model.safetensors"))
             cost = read_json(kept / "cost.json")
-            return Trained(system.eval(), data, cost["examples"], cost["seconds"], run.train.learning_rate)
-        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {run.train.steps} steps")
-        result = self.fit(system, data.train, run.train, run.seed, run.stages, data.variants)
-        examples = result.step * run.train.batch_size
+            rate = run.train.learning_rate
+            return Trained(system.eval(), data, run.seed, cost["examples"], cost["seconds"], rate)
+        steps = self.steps(run.train.steps)
+        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {steps} steps")
+        trained = replace(
+            self.fit(system, data.train, run.train, run.seed, stages=run.stages, variants=data.variants),
+            data=data,
+        )
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
-            write_json(kept / "cost.json", {"examples": examples, "seconds": result.seconds})
-        return Trained(system.eval(), data, examples, result.seconds, run.train.learning_rate)
+            write_json(kept / "cost.json", {"examples": trained.examples, "seconds": trained.seconds})
+        return trained
 
 
 def built(run: "RunConfig", data: "TaskData") -> Any:
-    """The untrained system of a run; a model of the study's own is a configuration that has ``build(data)``."""
+    """The untrained system of a run; a model of the study's own is a configuration that has ``build(data)``.
+
+    Raises:
+        ConfigError: a run that starts from another run, which studies do not.
+    """
+    from brickwork.core.errors import ConfigError
     from brickwork.core.seeding import seed_everything
     from brickwork.representation.contract import build_system
 
+    if run.start:
+        raise ConfigError(
+            f"start={run.start}: a study builds its systems from nothing; continue a training with fit"
+        )
     if not hasattr(run.model, "build"):
         return build_system(run.system, run.model, data, run.seed)
     seed_everything(run.seed)

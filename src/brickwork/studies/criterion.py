@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from brickwork.evaluation.significance import seed_interval
-from brickwork.studies.bench import ArmCost, ClaimResult, Verdict
+from brickwork.studies.old import ArmCost, ClaimResult, Verdict
 
 
 def decide(

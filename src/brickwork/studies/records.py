@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from brickwork.core.config import nearest, to_dict
-from brickwork.core.errors import BrickworkError, ConfigError, Interrupted
+from brickwork.core.errors import ConfigError
 from brickwork.core.files import read_json, write_json
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Workbench
+from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
+from brickwork.studies.study import Claim, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
 _FORMAT = 1
@@ -41,7 +42,7 @@ def run_claims(
     seeds: int = 3,
     progress: Callable[[str], None] | None = None,
     folder: Path | None = None,
-    bench: Workbench | None = None,
+    bench: Any = None,
     force: bool = False,
 ) -> list[Record]:
     """Runs the claims of a system and returns their records, in the order of the paper.
@@ -58,7 +59,7 @@ def run_claims(
     folder = folder or results_folder()
     path = folder / f"{slug}-{scale}.json" if folder else None
     known = read_records(path) if path else {}
-    bench = bench or Workbench(progress=say)
+    bench = bench or _bench(claims, say)
     records = []
     for number, claim in enumerate(claims, 1):
         title = f"{slug} {claim.id} ({number}/{len(claims)})"
@@ -69,7 +70,7 @@ def run_claims(
             continue
         say(f"{title}: {claim.statement}")
         bench.systems = {slug}
-        result = _run(claim, typing.cast(Scale, scale), range(seeds), bench)
+        result = claim.run(typing.cast(Scale, scale), range(seeds), bench)
         record = _record(slug, scale, claim, result, range(seeds), bench.systems)
         say(f"{title}: {result.verdict}" + (f" ({result.note})" if result.note else ""))
         records.append(record)
@@ -85,10 +86,10 @@ def run_claims(
     return records
 
 
-def _chosen(slug: str, scale: str, only: Collection[str] | None) -> list[Claim]:
+def _chosen(slug: str, scale: str, only: Collection[str] | None) -> list[Any]:
     if scale not in SCALES:
         raise ConfigError(f"unknown scale '{scale}': {nearest(scale, SCALES)}")
-    claims: Sequence[Claim] = claims_of(slug)
+    claims: Sequence[Any] = claims_of(slug)
     ids = [claim.id for claim in claims]
     for wanted in only or ():
         if wanted not in ids:
@@ -96,20 +97,8 @@ def _chosen(slug: str, scale: str, only: Collection[str] | None) -> list[Claim]:
     return [claim for claim in claims if not only or claim.id in only]
 
 
-def _run(claim: Claim, scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
-    if scale not in claim.scales:
-        return ClaimResult(verdict="not run", note=f"not defined at scale {scale}")
-    try:
-        return claim.run(scale, list(seeds), bench)
-    except Interrupted:
-        raise
-    except BrickworkError as error:
-        # Data that is absent here, for example. Anything else is a defect and shows its traceback.
-        return ClaimResult(verdict="not run", note=str(error))
-
-
 def _record(
-    slug: str, scale: str, claim: Claim, result: ClaimResult, seeds: Sequence[int], systems: Collection[str]
+    slug: str, scale: str, claim: Any, result: Any, seeds: Sequence[int], systems: Collection[str]
 ) -> Record:
     return {
         "id": claim.id,
@@ -127,14 +116,24 @@ def _record(
     }
 
 
+def _bench(claims: Sequence[Any], say: Callable[[str], None]) -> Any:
+    """Until all studies stand on the new frame: the bench of the old one for those that do not."""
+    from brickwork.studies.old import Workbench
+
+    return Bench(progress=say) if isinstance(claims[0], Claim) else Workbench(progress=say)
+
+
 def stale(slug: str, record: Record) -> bool:
     """Whether the study, its recipes or the golden losses of its systems have changed since a record was made."""
     return record["fingerprint"] != study_fingerprint(slug, record["systems"])
 
 
-def claims_of(slug: str) -> tuple[Claim, ...]:
-    """The claims of the paper behind a system, from its study, imported now."""
-    return importlib.import_module(f"brickwork.studies.{slug.replace('-', '_')}.claims").CLAIMS
+def claims_of(slug: str) -> tuple[Any, ...]:
+    """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now."""
+    study = importlib.import_module(f"brickwork.studies.{slug.replace('-', '_')}")
+    if hasattr(study, "__path__"):
+        study = importlib.import_module(f"{study.__name__}.claims")
+    return getattr(study, "CLAIMS", None) or claims_in(study)
 
 
 def read_records(path: Path) -> dict[str, Record]:

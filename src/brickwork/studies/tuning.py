@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from brickwork.studies.bench import Trained, Workbench
+from brickwork.studies.old import Trained, Workbench
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig

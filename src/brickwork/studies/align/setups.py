@@ -1,64 +1,82 @@
 """The arms of ALIGN's comparisons: the same small encoders on made-up scenes of known noise, searched on clean pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from brickwork.core.config import override
-from brickwork.data.generators.scenes import COLOURS, SHAPES, Noise, Scene, draw, make_scenes
+from brickwork.data.generators.scenes import COLOURS, SHAPES, Noise, Scene, draw, make_scenes, scene_pairs
 from brickwork.data.types import TaskData
-from brickwork.evaluation.cross_modal import cross_modal_recall
-from brickwork.studies.bench import Scale, Trained, Workbench
-from brickwork.systems.align.caption_filters import CaptionFilter
+from brickwork.evaluation.cross_modal import PROMPTS, cross_modal_recall, zero_shot
+from brickwork.evaluation.probes import knn_probe, linear_probe
+from brickwork.studies.bench import Trained
+from brickwork.studies.study import Scale
+from brickwork.systems.align.caption_filters import CaptionFilter, filter_captions
 from brickwork.systems.align.recipes import smoke
 from brickwork.training.run import RunConfig
 
+POOL = {"mismatched": 0.2, "boilerplate": 0.3, "rare": 0.1}
+"""The noise of the raw pool that the filter cleans."""
 _STEPS = {"smoke": 150, "small": 700}
 _FILTER = CaptionFilter(enabled=True, min_words=2)
 
 
-def run_of(
+def pairs_at(scale: Scale) -> int:
+    """Pairs of the smallest clean set."""
+    return 500 if scale == "smoke" else 1000
+
+
+def scenes(
     scale: Scale,
-    seed: int,
     pairs: int,
-    noise: str = "",
+    noise: Mapping[str, float] | None = None,
     *,
     filtered: bool = False,
     width: int = 96,
+    embedding_dim: int | None = None,
     **model: Any,
 ) -> RunConfig:
-    """A run on ``pairs`` scenes, spoilt by ``noise`` (``mismatched=0.5,…``); equal steps and batches in every arm.
+    """A run on ``pairs`` scenes, spoilt by ``noise`` (shares by kind); equal steps and batches in every arm.
 
     ``filtered`` cleans them by the paper's rules, with texts from two words on, since the scenes' own have as few.
     """
     run = smoke()
-    captions = _FILTER if filtered else CaptionFilter()
-    steps = _STEPS.get(scale, _STEPS["small"])
     config = replace(run.model, **model)
-    if width != 96:
-        config = replace(config, image=replace(config.image, width=width))
+    image = replace(config.image, width=width)
+    if embedding_dim is not None:
+        image = replace(image, embedding_dim=embedding_dim)
     return replace(
         run,
-        seed=seed,
-        model=config,
+        model=replace(config, image=image),
         data=replace(
             run.data,
+            noise=Noise(**(noise or {})),
             limit=pairs,
-            captions=captions,
-            noise=override(Noise(), noise.split(",")) if noise else Noise(),
+            captions=_FILTER if filtered else CaptionFilter(),
         ),
-        train=replace(run.train, steps=steps, save_every=0, validate_every=0),
+        train=replace(run.train, steps=_STEPS.get(scale, _STEPS["small"]), save_every=0, validate_every=0),
     )
+
+
+def untrained(run: RunConfig) -> RunConfig:
+    """The model of a run as good as untrained: one step that moves nothing."""
+    return replace(run, train=replace(run.train, steps=1, learning_rate=1e-9))
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------
+
+
+def vectors(trained: Trained, images: np.ndarray, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of images and of texts."""
+    model = trained.system.representation()
+    return model.encode(images, precision="fp32"), model.encode(list(texts), precision="fp32")
 
 
 def recall(trained: Trained, part: str = "test") -> float:
     """Points of recall@1 among 500 clean pairs, the mean of both directions."""
-    examples = getattr(trained.data, part)
-    shown, said = vectors(trained, examples.columns["image"], examples.columns["text"])
-    found = cross_modal_recall(shown, said, range(len(said)), (1,))
-    return 50 * (found["text_to_image_recall@1"] + found["image_to_text_recall@1"])
+    columns = getattr(trained.data, part).columns
+    return _recall(*vectors(trained, columns["image"], columns["text"]))
 
 
 def validation_recall(trained: Trained) -> float:
@@ -66,21 +84,70 @@ def validation_recall(trained: Trained) -> float:
     return recall(trained, "validation")
 
 
-def vectors(trained: Trained, images: np.ndarray, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of pictures and of texts."""
+def _recall(images: np.ndarray, texts: np.ndarray) -> float:
+    scores = cross_modal_recall(images, texts, range(len(texts)), (1,))
+    return 50 * (scores["text_to_image_recall@1"] + scores["image_to_text_recall@1"])
+
+
+def kept_by_filter(trained: Trained, pool: int) -> dict[str, float]:
+    """Kind of pair → share that the filter keeps of the raw pool of this seed."""
+    _, texts, _, fate = scene_pairs(pool, trained.seed, Noise(**POOL))
+    rows, _ = filter_captions(texts, range(pool), _FILTER)
+    left = [fate[row] for row in rows]
+    return {kind: left.count(kind) / fate.count(kind) for kind in sorted(set(fate))}
+
+
+def named_shapes(trained: Trained) -> dict[str, float]:
+    """Accuracy for eight shapes by their names alone, one or eight prompts, and by one label a class or 500 labels."""
+    images, labels = labelled_scenes(1000, trained.seed)
     model = trained.system.representation()
-    return model.encode(images, precision="fp32"), model.encode(list(texts), precision="fp32")
+    x = model.encode(images, precision="fp32")
+    single, ensemble = (
+        100 * float((zero_shot(model, SHAPES, x[500:], prompts)[0] == labels[500:]).mean())
+        for prompts in (("{}",), PROMPTS)
+    )
+    first = [int(np.flatnonzero(labels[:500] == number)[0]) for number in range(len(SHAPES))]
+    return {
+        "name alone": single,
+        "8 prompts": ensemble,
+        "1 label a class": 100 * knn_probe(x[first], labels[first], x[500:], labels[500:], k=1).accuracy,
+        "500 labels": 100 * linear_probe(x[:500], labels[:500], x[500:], labels[500:]).accuracy,
+    }
 
 
-def cca_recall(bench: Workbench, run: RunConfig, dim: int = 32) -> float:
-    """Points of recall@1 of canonical correlations between pixels and bags of words, the classical way to one space.
+def shape_probe(trained: Trained, of: str = "vectors") -> dict[str, float]:
+    """Accuracy of a linear probe for shapes, on the model's frozen vectors of images or on their pixels."""
+    images, labels = labelled_scenes(1000, trained.seed)
+    if of == "pixels":
+        x = images[:, ::2, ::2].reshape(len(images), -1).astype(np.float32)
+    else:
+        x = vectors(trained, images, ["a"])[0]
+    return {"shape": 100 * linear_probe(x[:500], labels[:500], x[500:], labels[500:]).accuracy}
+
+
+def recoloured(trained: Trained, questions: int) -> dict[str, float]:
+    """Precision@1 of an image and the name of another colour, which ask for the same scene in that colour, and of each
+    alone."""
+    images, colours, gallery, answers = recolouring(questions, trained.seed)
+    x, words = vectors(trained, images, colours)
+    choices, _ = vectors(trained, gallery, ["a"])
+    queries = (("picture + word", x + words), ("picture", x), ("word", words))
+    right = {name: 100 * float(((q @ choices.T).argmax(1) == answers).mean()) for name, q in queries}
+    return {"to choose from": len(gallery), **right}
+
+
+# ---- canonical correlations, the classical way to one space ----------------------------------------------------
+
+
+def cca_recall(trained: Trained, dim: int = 32) -> float:
+    """Points of recall@1 of canonical correlations between pixels and bags of words, on the data of a model.
 
     Both sides are reduced to ``4·dim`` principal components first; the ridge is chosen on validation pairs.
     """
     from sklearn.decomposition import PCA, TruncatedSVD
     from sklearn.feature_extraction.text import CountVectorizer
 
-    data = bench.data(run)
+    data = trained.data
     bag = CountVectorizer().fit(data.train.columns["text"])
     pixels = PCA(4 * dim, random_state=0).fit(_pixels(data, "train"))
     bags = bag.transform(data.train.columns["text"])
@@ -121,10 +188,9 @@ def _cca_score(
     means: tuple[np.ndarray, np.ndarray],
     maps: tuple[np.ndarray, np.ndarray],
 ) -> float:
-    shown, said = ((side - mean) @ matrix for side, mean, matrix in zip(sides, means, maps))
-    shown, said = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12) for v in (shown, said))
-    found = cross_modal_recall(shown.astype(np.float32), said.astype(np.float32), range(len(said)), (1,))
-    return 50 * (found["text_to_image_recall@1"] + found["image_to_text_recall@1"])
+    mapped = ((side - mean) @ matrix for side, mean, matrix in zip(sides, means, maps))
+    x, y = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12) for v in mapped)
+    return _recall(x.astype(np.float32), y.astype(np.float32))
 
 
 def _pixels(data: TaskData, part: str) -> np.ndarray:
@@ -134,14 +200,17 @@ def _pixels(data: TaskData, part: str) -> np.ndarray:
     return halves.reshape(count, -1) / 127.5 - 1
 
 
+# ---- scenes to ask about ---------------------------------------------------------------------------------------
+
+
 def labelled_scenes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of made-up scenes and the number of each one's shape; none was in a training part."""
+    """Images of made-up scenes and the number of each one's shape; none was in a training part."""
     scenes = make_scenes(count, seed + 2_000_003)
     return _drawn(scenes, seed), np.asarray([SHAPES.index(scene.shape) for scene in scenes])
 
 
 def recolouring(count: int, seed: int) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
-    """Questions of picture and word: pictures, a colour for each, the pictures to choose from, and the right ones.
+    """Questions of image and word: images, a colour for each, the images to choose from, and the right ones.
 
     Each question shows a scene and names another colour; the answer is the same scene in that colour. To choose from are
     all scenes of the questions, in every colour.

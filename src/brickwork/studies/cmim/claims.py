@@ -11,16 +11,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from brickwork.evaluation.significance import seed_interval
-from brickwork.studies.bench import (
-    ArmCost,
-    Claim,
-    ClaimResult,
-    Scale,
-    Trained,
-    Workbench,
-    arm_cost,
-    judge,
-)
 from brickwork.studies.cmim.informative import informative_images, informative_molecules
 from brickwork.studies.cmim.setups import (
     TEMPERATURES,
@@ -31,6 +21,16 @@ from brickwork.studies.cmim.setups import (
     with_batch,
 )
 from brickwork.studies.criterion import decide
+from brickwork.studies.old import (
+    ArmCost,
+    Claim,
+    ClaimResult,
+    Scale,
+    Trained,
+    Workbench,
+    arm_cost,
+    judge,
+)
 
 if TYPE_CHECKING:
     pass

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from brickwork.studies.bench import ClaimResult, Scale, Trained, Workbench, arm_cost, judge
 from brickwork.studies.cmim.setups import (
     embed,
     images,
@@ -15,6 +14,7 @@ from brickwork.studies.cmim.setups import (
     rows_of,
     train_objective,
 )
+from brickwork.studies.old import ClaimResult, Scale, Trained, Workbench, arm_cost, judge
 
 
 def informative_images(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:

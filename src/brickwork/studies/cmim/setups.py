@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.bench import Scale, Trained, Workbench
+from brickwork.studies.old import Scale, Trained, Workbench
 from brickwork.studies.tuning import tuned
 
 if TYPE_CHECKING:

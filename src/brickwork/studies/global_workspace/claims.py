@@ -10,7 +10,6 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Workbench, arm_cost
 from brickwork.studies.criterion import decide
 from brickwork.studies.global_workspace.setups import (
     NETWORKS,
@@ -26,6 +25,7 @@ from brickwork.studies.global_workspace.setups import (
     numbers_run,
     workspace_arm,
 )
+from brickwork.studies.old import Claim, ClaimResult, Scale, Workbench, arm_cost
 from brickwork.training.config import Stage
 
 _QUICK = ("LSTM, matched", "Transformer, matched")  # of smoke

@@ -12,7 +12,7 @@ from itertools import product
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.bench import Scale, Trained, Workbench
+from brickwork.studies.old import Scale, Trained, Workbench
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig

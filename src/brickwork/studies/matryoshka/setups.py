@@ -2,33 +2,37 @@
 
 Every arm is this system with other ``dims`` and ``weights``: same data, seeds, steps and optimiser. The learning rate
 is chosen for each arm from the same three, on validation data, by the sizes that the arm was trained for (the paper
-re-tuned nothing for MRL). AdamW does not notice that a sum of k losses has a larger gradient.
+re-tuned nothing for MRL). AdamW does not notice that a sum of k losses has a larger gradient. Accuracies are in percent.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.bench import ArmCost, Scale, Trained, Workbench, arm_cost
-from brickwork.studies.tuning import tuned
+import numpy as np
+
+from brickwork.studies.bench import Trained
+from brickwork.studies.study import Scale
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from brickwork.data.types import Examples, RetrievalSet
     from brickwork.index.search import FlatVectors, Stage
     from brickwork.training.run import RunConfig
 
-
-Search = Callable[["np.ndarray"], tuple["np.ndarray", "np.ndarray"]]
+Search = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Queries (Q, D) → scores and rows (Q, keep)."""
+_SPLITS = 10  # random splits of the test set into a part for thresholds and a part for results
+_TOP = 10
 
 # ---- set-ups ---------------------------------------------------------------------------------------------------
 
 
 def digits() -> "RunConfig":
-    """Digits of scikit-learn, perceptron 64-256-256-64, 40 epochs; half of the images are held out."""
+    """Digits of scikit-learn, an MLP 64-256-256-64, 40 epochs; half of the images are held out."""
     from brickwork.systems.matryoshka.recipes import smoke
 
     run = smoke()
@@ -43,9 +47,9 @@ def digits() -> "RunConfig":
 
 
 def cifar10() -> "RunConfig":
-    """CIFAR-10 (JPEG), averaged to 16 × 16, perceptron 768-512-512-128, 8 epochs.
+    """CIFAR-10 (JPEG), averaged to 16 × 16, an MLP 768-512-512-128, 8 epochs.
 
-    A perceptron, since 35 trainings of a convolutional network do not fit into the time of this scale.
+    An MLP, since 35 trainings of a convolutional network do not fit into the time of this scale.
     """
     from brickwork.systems.matryoshka.recipes import images
 
@@ -62,7 +66,7 @@ def cifar10() -> "RunConfig":
 
 
 def tiny_imagenet() -> "RunConfig":
-    """Tiny-ImageNet-100 averaged to 16 × 16, small residual network of 128 numbers, 100 classes, 8 epochs."""
+    """Tiny-ImageNet-100 averaged to 16 × 16, small residual network of 128 dimensions, 100 classes, 8 epochs."""
     from brickwork.systems.matryoshka.recipes import images
 
     run = images()
@@ -76,7 +80,7 @@ def tiny_imagenet() -> "RunConfig":
 
 
 def omniglot() -> "RunConfig":
-    """Omniglot (35 × 35, 183 characters of 6 alphabets), perceptron to 64 numbers, 30 epochs."""
+    """Omniglot (35 × 35, 183 characters of 6 alphabets), an MLP to 64 dimensions, 30 epochs."""
     run = digits()
     return replace(
         run,
@@ -87,7 +91,7 @@ def omniglot() -> "RunConfig":
 
 
 def mnist(scale: Scale) -> "RunConfig":
-    """MNIST as the database, perceptron to 256 numbers."""
+    """MNIST as the database, an MLP to 256 dimensions."""
     run = digits()
     encoder = replace(run.model.encoder, embedding_dim=256)
     small = scale != "smoke"
@@ -133,10 +137,11 @@ def text(scale: Scale) -> "RunConfig":
 # ---- the arms --------------------------------------------------------------------------------------------------
 
 
-def train_arm(bench: Workbench, run: "RunConfig", seed: int, **model: Any) -> Trained:
-    """The run with other fields of its model, at the rate that suits it; without any, MRL itself."""
-    arm = replace(run, model=replace(run.model, **model))
-    return bench.train(replace(tuned(bench, arm, validation_score), seed=seed))
+def fixed_features(run: "RunConfig") -> dict[str, dict[str, Any]]:
+    """FF-m for every m: the backbone keeps its width D, the loss reads m dimensions. The last is the ordinary model."""
+    *dims, full = run.model.dims
+    smaller = {f"FF-{m}": {"dims": (m, full), "weights": (1.0, 0.0)} for m in dims}
+    return {**smaller, f"FF-{full}": {"dims": (full,)}}
 
 
 def validation_score(trained: Trained) -> float:
@@ -145,51 +150,39 @@ def validation_score(trained: Trained) -> float:
     if trained.system.head is None:
         from brickwork.data.retrieval import retrieval_from_pairs
 
-        return fmean(
-            recall(trained, retrieval_from_pairs("validation", trained.data.validation), sizes).values()
-        )
-    inputs, labels = rows_of(trained.data.validation)
-    features = full_vectors(trained, inputs)
+        pairs = retrieval_from_pairs("validation", trained.data.validation)
+        return fmean(_recalls(trained, pairs, sizes).values())
+    inputs, labels = _rows(trained.data.validation)
+    features = vectors(trained, inputs)
     return fmean([head_accuracy(trained, features, labels, m) for m in sizes])
-
-
-def train_ordinary(bench: Workbench, run: "RunConfig", seed: int) -> Trained:
-    """The loss at full width only."""
-    return train_arm(bench, run, seed, dims=run.model.dims[-1:])
-
-
-def train_fixed(bench: Workbench, run: "RunConfig", seed: int, dim: int) -> Trained:
-    """FF-m: the backbone keeps its width D, the loss reads m features."""
-    full = run.model.dims[-1]
-    return (
-        train_ordinary(bench, run, seed)
-        if dim == full
-        else train_arm(bench, run, seed, dims=(dim, full), weights=(1.0, 0.0))
-    )
-
-
-def train_family(
-    bench: Workbench, run: "RunConfig", seeds: Sequence[int]
-) -> tuple[list[Trained], dict[int, list[Trained]]]:
-    """MRL for every seed, and FF-m for every m and seed."""
-    nested = [train_arm(bench, run, seed) for seed in seeds]
-    return nested, {m: [train_fixed(bench, run, seed, m) for seed in seeds] for m in run.model.dims}
-
-
-def family_costs(nested: list[Trained], fixed: dict[int, list[Trained]]) -> list[ArmCost]:
-    """What both sides cost, for the record."""
-    return [arm_cost("MRL", nested), *(arm_cost(f"FF-{m}", arms) for m, arms in fixed.items())]
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------
 
 
-def full_vectors(trained: Trained, inputs: Any) -> "np.ndarray":
+def vectors(trained: Trained, inputs: Any) -> np.ndarray:
     """Full-width vectors, not normalised."""
     return trained.system.representation().encode(inputs, normalize=False, precision="fp32")
 
 
-def head_logits(trained: Trained, features: "np.ndarray", dim: int) -> "np.ndarray":
+def _rows(part: "Examples", rows: int | None = None) -> tuple[Any, np.ndarray]:
+    """Inputs and labels of the first ``rows`` examples (sets are shuffled), or of all."""
+    return part.columns["input"][:rows], np.asarray(part.columns["label"])[:rows]
+
+
+def test_vectors(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors and labels of the first 4000 rows of the test part."""
+    inputs, labels = _rows(trained.data.test, 4000)
+    return vectors(trained, inputs), labels
+
+
+def train_vectors(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors and labels of the first 5000 training rows."""
+    inputs, labels = _rows(trained.data.train, 5000)
+    return vectors(trained, inputs), labels
+
+
+def head_logits(trained: Trained, features: np.ndarray, dim: int) -> np.ndarray:
     """What the trained linear head says about a prefix. Shapes: (N, D) → (N, C)."""
     import torch
 
@@ -197,29 +190,116 @@ def head_logits(trained: Trained, features: "np.ndarray", dim: int) -> "np.ndarr
         return trained.system.head.at(torch.from_numpy(features[:, :dim])).numpy()
 
 
-def mean_logits(
-    trained: Trained, views: Sequence["np.ndarray"], dims: Sequence[int]
-) -> dict[int, "np.ndarray"]:
-    """The head's logits by prefix, each the mean over views of the same images."""
-    import numpy as np
+def head_accuracy(trained: Trained, features: np.ndarray, labels: np.ndarray, dim: int) -> float:
+    """Top-1 of the trained linear head on a prefix."""
+    return 100 * float((head_logits(trained, features, dim).argmax(1) == labels).mean())
 
-    features = [full_vectors(trained, view) for view in views]
+
+def linear(trained: Trained, dims: Sequence[int]) -> dict[int, float]:
+    """dim → accuracy of the head."""
+    features, labels = trained.measured(test_vectors)
+    return {m: head_accuracy(trained, features, labels, m) for m in dims}
+
+
+def nearest(trained: Trained, dims: Sequence[int], control: str = "truncation") -> dict[int, float]:
+    """dim → 1-NN accuracy of vectors that were shortened by ``control``: truncation, SVD or random features."""
+    from brickwork.evaluation.probes import knn_probe
+    from brickwork.studies.matryoshka.controls import random_features, svd, truncation
+
+    left, known = trained.measured(train_vectors)
+    right, labels = trained.measured(test_vectors)
+    accuracy = {}
+    for m in dims:
+        if control == "SVD":
+            cut = svd(left, m)
+        else:
+            cut = random_features(left.shape[1], m, trained.seed) if control == "random" else truncation(m)
+        accuracy[m] = 100 * knn_probe(cut(left), known, cut(right), labels).accuracy
+    return accuracy
+
+
+def cascaded(models: Mapping[str, Trained], mirrored: bool) -> dict[str, float]:
+    """The cascade over the prefixes of MRL against the FF models of the same seed: means over splits of the test part."""
+    from brickwork.systems.matryoshka.cascade import CascadePolicy
+
+    nested = models["MRL"]
+    fixed = {int(name.removeprefix("FF-")): model for name, model in models.items() if name != "MRL"}
+    dims, full = list(fixed), max(fixed)
+    inputs, labels = _rows(nested.data.test, 4000)
+    views = [inputs, inputs[:, :, ::-1]] if mirrored else [inputs]
+    logits = _mean_logits(nested, views, dims)
+    fixed_hits = {m: _mean_logits(fixed[m], views, [m])[m].argmax(1) == labels for m in dims}
+    splits = []
+    for split in range(_SPLITS):
+        order = np.random.default_rng(1000 * nested.seed + split).permutation(len(labels))
+        fit, rest = order[: len(order) // 3], order[len(order) // 3 :]
+        policy = CascadePolicy.fit({m: x[fit] for m, x in logits.items()}, labels[fit])
+        cap = _cheapest_cap(policy, {m: x[fit] for m, x in logits.items()}, labels[fit])
+        result = policy.apply({m: x[rest] for m, x in logits.items()}, cap)
+        accuracy = 100 * float((result.predictions == labels[rest]).mean())
+        own = 100 * float((logits[full][rest].argmax(1) == labels[rest]).mean())
+        ordinary = {m: 100 * float(hits[rest].mean()) for m, hits in fixed_hits.items()}
+        as_good = next((m for m in dims if ordinary[m] >= accuracy), full)
+        best, expected = max(own, ordinary[full]), result.expected_dim
+        splits.append((as_good / expected, accuracy, best, expected, as_good))
+    names = (
+        "ratio",
+        "cascade accuracy",
+        "best full-size accuracy",
+        "expected dim",
+        "FF dim of equal accuracy",
+    )
+    return {name: fmean(column) for name, column in zip(names, zip(*splits))}
+
+
+def _mean_logits(trained: Trained, views: Sequence[np.ndarray], dims: Sequence[int]) -> dict[int, np.ndarray]:
+    """The head's logits by prefix, each the mean over views of the same images."""
+    features = [vectors(trained, view) for view in views]
     return {m: np.mean([head_logits(trained, x, m) for x in features], axis=0) for m in dims}
 
 
-def held_out(trained: Trained, rows: int = 4000) -> tuple[Any, "np.ndarray"]:
-    """Inputs and labels of the first ``rows`` of the test part (sets are shuffled)."""
-    return rows_of(trained.data.test, rows)
+def _cheapest_cap(policy: Any, logits: dict[int, np.ndarray], labels: np.ndarray) -> int:
+    """The smallest longest prefix that costs at most 0.5 points on the part that thresholds were fitted on."""
+    right = {
+        cap: 100 * float((policy.apply(logits, cap).predictions == labels).mean()) for cap in policy.dims
+    }
+    return min(cap for cap in policy.dims if right[cap] >= max(right.values()) - 0.5)
 
 
-def rows_of(part: "Examples", rows: int | None = None) -> tuple[Any, "np.ndarray"]:
-    """Inputs and labels of the first ``rows`` examples, or of all."""
-    import numpy as np
+def searches(trained: Trained) -> dict[tuple[str, str], float]:
+    """(search, number) → mAP@10, operations and milliseconds: a full scan; D_s = 16, K = 200, reranked at full size; D_s
+    alone; and both on an HNSW graph."""
+    from brickwork.evaluation.retrieval import map_paper
+    from brickwork.index.search import FlatVectors, scan_cost
+    from brickwork.representation.truncate import truncate
 
-    return part.columns["input"][:rows], np.asarray(part.columns["label"])[:rows]
+    full = max(trained.system.trained)
+    shortlist = [(16, 200), (full, _TOP)]
+    scans = {
+        "single shot": [(full, _TOP)],
+        "shortlist + rerank": shortlist,
+        "single shot at 16": [(16, _TOP)],
+    }
+    graphs = {"HNSW": [(full, _TOP)], "HNSW, shortlist + rerank": shortlist}
+    inputs, known = _rows(trained.data.train)
+    database = FlatVectors(truncate(vectors(trained, inputs), full))
+    inputs, labels = _rows(trained.data.test, 2000)
+    queries = truncate(vectors(trained, inputs), full)
+    ways: dict[str, Search] = {
+        **{name: functools.partial(database.search, stages=stages) for name, stages in scans.items()},
+        **{name: _graph_search(database, stages) for name, stages in graphs.items()},
+    }
+    results: dict[tuple[str, str], float] = {}
+    for name, search in ways.items():
+        hits = (known[search(queries)[1]] == labels[:, None]).astype(np.float64)
+        results[name, "mAP@10"] = 100 * float(map_paper(hits, [], _TOP).mean())
+        if name in scans:
+            results[name, "MFLOPs"] = scan_cost(len(known), scans[name]).flops / 1e6
+        results[name, "milliseconds"] = _milliseconds_a_query(search, queries)
+    return results
 
 
-def graph_search(database: "FlatVectors", stages: Sequence["Stage"]) -> "Search":
+def _graph_search(database: "FlatVectors", stages: Sequence["Stage"]) -> Search:
     """Search whose first stage walks an HNSW graph over the prefix instead of scanning it; M = 32 as in the paper."""
     import faiss
 
@@ -230,7 +310,7 @@ def graph_search(database: "FlatVectors", stages: Sequence["Stage"]) -> "Search"
     graph.hnsw.efSearch = 256
     graph.add(database.prefix(dim))
 
-    def search(queries: "np.ndarray") -> tuple[Any, "np.ndarray"]:
+    def search(queries: np.ndarray) -> tuple[Any, np.ndarray]:
         scores, rows = graph.search(truncate(queries, dim), keep)
         for size, kept in later:
             scores, rows = database.rerank(queries, rows, size, kept)
@@ -239,11 +319,8 @@ def graph_search(database: "FlatVectors", stages: Sequence["Stage"]) -> "Search"
     return search
 
 
-def milliseconds_a_query(search: "Search", queries: "np.ndarray") -> float:
+def _milliseconds_a_query(search: "Search", queries: np.ndarray) -> float:
     """The median over the first 100 queries, one at a time."""
-    import statistics
-    import time
-
     seconds = []
     for row in range(min(100, len(queries))):
         start = time.perf_counter()
@@ -252,33 +329,52 @@ def milliseconds_a_query(search: "Search", queries: "np.ndarray") -> float:
     return 1000 * statistics.median(seconds)
 
 
-def recall(trained: Trained, retrieval: "RetrievalSet", dims: Sequence[int]) -> dict[int, float]:
-    """Recall@10 in percent, by prefix."""
+@functools.cache
+def _novel(source: str) -> tuple[Any, np.ndarray]:
+    from brickwork.data.sets.images import load_images
+
+    return _rows(load_images(source, "novel"))
+
+
+def few_shots(trained: Trained, dims: Sequence[int], source: str) -> dict[tuple[int, str], float]:
+    """(dim, part) → accuracy by nearest class mean on classes that were not trained on."""
+    from brickwork.studies.matryoshka.long_tail import few_shot_accuracy, long_tail_accuracy
+
+    inputs, labels = _novel(source)
+    features, seed = vectors(trained, inputs), trained.seed
+    accuracy: dict[tuple[int, str], float] = {}
+    for m in dims:
+        x = features[:, :m]
+        if source == "omniglot_small":
+            for shots in (1, 5):
+                right = few_shot_accuracy(x, labels, ways=20, shots=shots, draws=20, seed=seed)
+                accuracy[m, f"{shots}-shot"] = 100 * right
+        else:
+            parts = long_tail_accuracy(x, labels, num_classes=40, draws=10, seed=seed)
+            accuracy |= {(m, "head"): 100 * parts.head, (m, "tail"): 100 * parts.tail}
+    return accuracy
+
+
+def corrupted(trained: Trained) -> dict[str, float]:
+    """Corruption → accuracy of the head at full size."""
+    from brickwork.data.generators.corruptions import corruptions
+
+    inputs, labels = _rows(trained.data.test, 4000)
+    return {
+        name: head_accuracy(trained, vectors(trained, images), labels, max(trained.system.trained))
+        for name, images in corruptions(inputs, trained.seed).items()
+    }
+
+
+def recalls(trained: Trained, dims: Sequence[int]) -> dict[int, float]:
+    """dim → recall@10 in percent of the test pairs."""
+    return _recalls(trained, next(iter(trained.data.retrieval.values())), dims)
+
+
+def _recalls(trained: Trained, retrieval: "RetrievalSet", dims: Sequence[int]) -> dict[int, float]:
     from brickwork.evaluation.grid import evaluate_grid
 
-    grid = evaluate_grid(
+    cells = evaluate_grid(
         trained.system.representation(), retrieval, dims, metrics=("recall@10",), measure=False
-    )
-    return {cell.dim: 100 * cell.mean("recall@10") for cell in grid.cells}
-
-
-def head_accuracy(trained: Trained, features: "np.ndarray", labels: "np.ndarray", dim: int) -> float:
-    """Top-1 of the trained linear head on a prefix, in percent."""
-    return 100 * float((head_logits(trained, features, dim).argmax(1) == labels).mean())
-
-
-def cheapest_cap(policy: Any, logits: dict[int, "np.ndarray"], labels: "np.ndarray") -> int:
-    """The smallest longest prefix that costs at most 0.5 points on the part that thresholds were fitted on."""
-    right = {
-        cap: 100 * float((policy.apply(logits, cap).predictions == labels).mean()) for cap in policy.dims
-    }
-    return min(cap for cap in policy.dims if right[cap] >= max(right.values()) - 0.5)
-
-
-def mean_by_dim(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds, one row for each m."""
-    names = [name for name in rows[0] if name not in ("seed", "dim")]
-    dims = dict.fromkeys(row["dim"] for row in rows)
-    return [
-        {"dim": m, **{n: round(fmean([r[n] for r in rows if r["dim"] == m]), 2) for n in names}} for m in dims
-    ]
+    ).cells
+    return {cell.dim: 100 * cell.mean("recall@10") for cell in cells}

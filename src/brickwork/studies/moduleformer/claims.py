@@ -7,7 +7,6 @@ from typing import Any
 
 from brickwork.evaluation.significance import seed_interval
 from brickwork.evaluation.usage import information_auc, information_test
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Workbench, arm_cost
 from brickwork.studies.criterion import decide
 from brickwork.studies.moduleformer.claims_surgery import extend, pruning
 from brickwork.studies.moduleformer.setups import (
@@ -22,6 +21,7 @@ from brickwork.studies.moduleformer.setups import (
     use_by_mixture,
     windows_of,
 )
+from brickwork.studies.old import Claim, ClaimResult, Scale, Workbench, arm_cost
 
 # ---- quality against active FLOPs ------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from brickwork.studies.bench import ClaimResult, Scale, Workbench
 from brickwork.studies.criterion import decide
 from brickwork.studies.moduleformer.setups import (
     CODE,
@@ -24,6 +23,7 @@ from brickwork.studies.moduleformer.setups import (
     with_low_rank,
     without_hidden,
 )
+from brickwork.studies.old import ClaimResult, Scale, Workbench
 from brickwork.systems.moduleformer.growth import add_modules, concentrating, unfreeze
 from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
 

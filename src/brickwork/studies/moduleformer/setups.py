@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import nn
 
 from brickwork.data.types import Examples
-from brickwork.studies.bench import ArmCost, Scale, Trained, Workbench
+from brickwork.studies.old import ArmCost, Scale, Trained, Workbench
 from brickwork.systems.moduleformer.system import module_use, token_nats
 from brickwork.training.run import RunConfig
 

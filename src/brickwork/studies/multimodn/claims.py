@@ -9,7 +9,6 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost, judge
 from brickwork.studies.criterion import decide
 from brickwork.studies.multimodn.setups import (
     MNAR,
@@ -22,6 +21,7 @@ from brickwork.studies.multimodn.setups import (
     train_arm,
     variant,
 )
+from brickwork.studies.old import Claim, ClaimResult, Scale, Trained, Workbench, arm_cost, judge
 
 _TASKS = ("odd", "large", "digit")
 _LONGER = "trainings as long as the spec sheet's 40 epochs"

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from brickwork.core.errors import BrickworkWarning
-from brickwork.studies.bench import Scale, Trained, Workbench
+from brickwork.studies.old import Scale, Trained, Workbench
 from brickwork.studies.tuning import tuned
 
 if TYPE_CHECKING:

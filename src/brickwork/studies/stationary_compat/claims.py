@@ -5,8 +5,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.bench import Claim, ClaimResult, Scale, Workbench, judge
 from brickwork.studies.criterion import decide
+from brickwork.studies.old import Claim, ClaimResult, Scale, Workbench, judge
 from brickwork.studies.stationary_compat.setups import (
     BCT,
     HOC,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from brickwork.studies.bench import ArmCost, Scale, Workbench
+from brickwork.studies.old import ArmCost, Scale, Workbench
 
 if TYPE_CHECKING:
     import numpy as np

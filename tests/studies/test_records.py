@@ -1,56 +1,15 @@
-"""The claims machinery: verdicts, records that are written at once and resumed, staleness, tables."""
+"""Records of claims: written at once, resumed, stale when the code has outgrown them; and their tables."""
 
 import json
 from types import SimpleNamespace
 
 import pytest
-from scipy import stats
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.studies import records as claim_records
-from brickwork.studies.bench import ArmCost, Claim, ClaimResult, Trained, Workbench, arm_cost, judge
 from brickwork.studies.records import load_verdicts, machine, run_claims, stale
+from brickwork.studies.study import ArmCost, Claim, ClaimResult
 from brickwork.studies.table import BEGIN, END, claims_markdown, update_block
-
-
-@pytest.mark.parametrize(
-    ("effects", "verdict"),
-    [
-        ([6.0, 6.2, 5.9], "supported"),
-        ([1.0, 1.2, 0.9], "refuted"),
-        ([4.0, 6.0, 5.0], "not at this scale"),
-        ([9.0], "not at this scale"),
-    ],
-)
-def test_judge(effects, verdict):
-    found = judge(effects, at_least=5.0)
-    assert found.verdict == verdict
-    assert found.effects == tuple(effects)
-    if len(effects) > 1:
-        low, high = stats.t.interval(0.95, len(effects) - 1, loc=found.effect, scale=stats.sem(effects))
-        assert found.interval == (pytest.approx(low), pytest.approx(high))
-    else:
-        assert found.interval is None
-        assert "One seed" in found.note
-
-
-def test_judge_with_a_band_between_support_and_refutation():
-    # All of the interval below 5 but not below 0: neither supported nor refuted.
-    assert judge([3.0, 3.1, 2.9], at_least=5.0, refuted_below=0.0).verdict == "not at this scale"
-    assert judge([-3.0, -3.1, -2.9], at_least=5.0, refuted_below=0.0).verdict == "refuted"
-
-
-def test_arm_cost_sums_trainings():
-    trained = [Trained(None, None, 100, 1.5, 1e-3), Trained(None, None, 50, 0.25, 1e-3)]
-    assert arm_cost("ours", trained) == ArmCost(
-        name="ours", trainings=2, examples=150, seconds=1.75, learning_rate=1e-3
-    )
-
-
-def test_workbench_makes_each_thing_once():
-    made = []
-    bench = Workbench()
-    assert [bench.memo(key, lambda key=key: made.append(key) or len(made)) for key in "aab"] == [1, 1, 2]
 
 
 @pytest.fixture
@@ -58,9 +17,9 @@ def system(monkeypatch):
     """A system with two claims, one of which can be broken; ``calls`` counts their runs."""
     state = SimpleNamespace(calls=[], error=None, code="1111", verdict="supported")
 
-    def first(scale, seeds, bench):
-        state.calls.append(("C1", scale, tuple(seeds)))
-        bench.systems.add("other-system")
+    def first(lab):
+        state.calls.append(("C1", lab.scale, lab.seeds))
+        lab.bench.systems.add("other-system")
         return ClaimResult(
             verdict=state.verdict,
             effect=6.0,
@@ -72,20 +31,24 @@ def system(monkeypatch):
             note="a | b",
         )
 
-    def second(scale, seeds, bench):
-        state.calls.append(("C2", scale, tuple(seeds)))
+    def second(lab):
+        state.calls.append(("C2", lab.scale, lab.seeds))
         if state.error:
             raise state.error
         return ClaimResult(verdict="refuted", effect=-1.0)
 
-    def claim(name, run, **more):
-        return Claim(id=name, statement=f"statement {name}", paper="76.3 %", criterion="≥ 5", run=run, **more)
+    def claim(name, check, **more):
+        return Claim(
+            id=name, statement=f"statement {name}", paper="76.3 %", criterion="≥ 5", check=check, **more
+        )
 
-    module = SimpleNamespace(
-        CLAIMS=(claim("C1", first), claim("C2", second), claim("C3", first, scales=("gpu",)))
+    claims = (claim("C1", first), claim("C2", second), claim("C3", first, scales=("gpu",)))
+    monkeypatch.setattr(claim_records, "claims_of", lambda slug: claims)
+    monkeypatch.setattr(
+        claim_records,
+        "study_fingerprint",
+        lambda slug, systems: "+".join([slug, *sorted(systems)]) + state.code,
     )
-    monkeypatch.setattr(claim_records.registry, "load", lambda slug, part: module)
-    monkeypatch.setattr(claim_records, "code_fingerprint", lambda slugs: "+".join(sorted(slugs)) + state.code)
     return state
 
 
@@ -157,9 +120,10 @@ def test_verdicts_say_when_they_are_stale(system, tmp_path):
 
 def test_staleness_follows_the_real_code():
     # The real fingerprint of the real source: a record made now is fresh, one of other code is not.
-    now = claim_records.code_fingerprint([])
-    assert not stale({"fingerprint": now, "systems": []})
-    assert stale({"fingerprint": "0" * 16, "systems": []})
+    now = claim_records.study_fingerprint("dylora", ["dylora"])
+    assert not stale("dylora", {"fingerprint": now, "systems": ["dylora"]})
+    assert stale("dylora", {"fingerprint": now, "systems": ["dylora", "matryoshka"]})
+    assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora"]})
 
 
 def test_unknown_names_are_refused_with_the_nearest(system, tmp_path):

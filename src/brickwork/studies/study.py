@@ -1,0 +1,290 @@
+"""The frame of a study: a claim is the comparison and nothing else.
+
+.. code-block:: python
+
+    @claim("C6", "A contrastive dual encoder keeps its quality on prefixes", paper="…", criterion="…")
+    def text_pairs(lab: Lab) -> ClaimResult:
+        arms = lab.arms(text(lab.scale), MRL={}, ordinary={"dims": LAST}, tuned_by=validation_score)
+        at = arms.measure(recall_by_dim, key="dim")     # arm × dim -> one number a seed
+        gain = at["MRL", SMALL] - at["ordinary", SMALL]
+        return lab.verdict(gain, gain.mean >= 10, unit="points of recall@10, MRL − ordinary")
+
+A study is a module ``studies/<slug>.py`` or a folder with a module ``claims``; :mod:`brickwork.studies.records` runs its
+claims, stores and reads the results.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from brickwork.core.errors import BrickworkError, Interrupted
+from brickwork.evaluation.significance import seed_interval
+from brickwork.studies.bench import Bench, Trained
+from brickwork.studies.effects import Effect, Measured
+
+if TYPE_CHECKING:
+    from brickwork.training.run import RunConfig
+
+Scale = Literal["smoke", "small", "gpu"]
+Verdict = Literal["supported", "undecided", "refuted", "not at this scale", "not run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmCost:
+    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ."""
+
+    name: str
+    trainings: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimResult:
+    """The result of a claim.
+
+    ``effect`` is in ``unit``; ``effects`` has it for every seed, in the order of the seeds; ``above`` and ``below`` are the
+    limits that :func:`verdict_of` judged it by; ``table`` holds all numbers behind it, each row one JSON object; ``note``
+    says what the reader must know.
+    """
+
+    verdict: Verdict
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
+    above: float | None = None
+    below: float | None = None
+    unit: str = ""
+    effects: tuple[float, ...] = ()
+    arms: tuple[ArmCost, ...] = ()
+    table: tuple[dict[str, Any], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One headline claim.
+
+    ``paper`` is the paper's own figure in words, ``criterion`` what makes our verdict "supported", written before the run.
+    ``check`` does the work; a scale not in ``scales`` is "not run".
+    """
+
+    id: str
+    statement: str
+    paper: str
+    criterion: str
+    check: "Callable[[Lab], ClaimResult]"
+    scales: tuple[Scale, ...] = ("smoke", "small")
+
+    def run(self, scale: Scale, seeds: Sequence[int], bench: Bench) -> ClaimResult:
+        """The result at a scale; data that is absent here gives *not run*, any other defect shows its traceback."""
+        if scale not in self.scales:
+            return ClaimResult(verdict="not run", note=f"not defined at scale {scale}")
+        try:
+            return self.check(Lab(scale, tuple(seeds), bench))
+        except Interrupted:
+            raise
+        except BrickworkError as error:
+            return ClaimResult(verdict="not run", note=str(error))
+
+
+def claim(
+    id: str, statement: str, *, paper: str, criterion: str, scales: tuple[Scale, ...] = ("smoke", "small")
+) -> "Callable[[Callable[[Lab], ClaimResult]], Claim]":
+    """Makes a function of a :class:`Lab` a claim of its module."""
+
+    def register(check: "Callable[[Lab], ClaimResult]") -> Claim:
+        return Claim(id=id, statement=statement, paper=paper, criterion=criterion, check=check, scales=scales)
+
+    return register
+
+
+def claims_in(module: ModuleType) -> tuple[Claim, ...]:
+    """The claims of a module, in the order in which they stand there."""
+    return tuple(value for value in vars(module).values() if isinstance(value, Claim))
+
+
+def verdict_of(
+    effects: Sequence[float],
+    passed: bool,
+    *,
+    above: float | None = 0.0,
+    below: float | None = None,
+    needs: str = "",
+) -> Verdict:
+    """The one way to reach a verdict.
+
+    ``passed`` says whether the criterion, written before the run, is met by the means over seeds. ``above`` and ``below``
+    are the limits of the effect: a difference must be above 0, a loss of at most 2 points above −2, a change of at most
+    5 % below 5; both ``None`` where the criterion is not about the size of the effect. With "the interval" as the 95 %
+    Student interval of the effect over seeds, the first line that holds decides:
+
+    1. *not at this scale*: the criterion is missed, and ``needs`` says what the claim needs and this scale lacks, a reason
+       that stood in the study before the run;
+    2. *undecided*: there are limits, and the interval has one of them inside (or there is none: a single seed). The
+       criterion is met or missed by the mean, but other seeds could have turned it;
+    3. *supported*: the criterion is met, and the whole interval lies on the right side of every limit;
+    4. *refuted*: all else. The criterion is missed and the seeds agree, or the effect is real and goes the wrong way.
+    """
+    if not passed and needs:
+        return "not at this scale"
+    limits = [limit for limit in (above, below) if limit is not None]
+    interval = Effect(tuple(effects)).interval
+    if limits and (interval is None or any(interval[0] <= limit <= interval[1] for limit in limits)):
+        return "undecided"
+    if interval is None or not limits:
+        return "supported" if passed else "refuted"
+    right = (above is None or interval[0] > above) and (below is None or interval[1] < below)
+    return "supported" if passed and right else "refuted"
+
+
+def cost_of(name: str, trained: Sequence[Trained]) -> ArmCost:
+    """The summed cost of the trainings of one arm (a model shared with another claim counts in both)."""
+    return ArmCost(
+        name=name,
+        trainings=sum(t.trainings for t in trained),
+        examples=sum(t.examples for t in trained),
+        seconds=round(sum(t.seconds for t in trained), 2),
+        learning_rate=trained[0].learning_rate,
+    )
+
+
+class Arms(Mapping[str, tuple[Trained, ...]]):
+    """The trained systems of a comparison: name of the arm → one a seed."""
+
+    def __init__(self, seeds: Sequence[int], trained: Mapping[str, Sequence[Trained]]):
+        self.seeds = tuple(seeds)
+        self._trained = {name: tuple(several) for name, several in trained.items()}
+
+    def __getitem__(self, name: str) -> tuple[Trained, ...]:
+        return self._trained[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._trained)
+
+    def __len__(self) -> int:
+        return len(self._trained)
+
+    def __or__(self, other: "Arms") -> "Arms":
+        return Arms(self.seeds, {**self._trained, **other._trained})
+
+    def only(self, *names: str) -> "Arms":
+        """Some of the arms."""
+        return Arms(self.seeds, {name: self[name] for name in names})
+
+    def measure(
+        self, measure: Callable[..., Any], *args: Any, key: str | tuple[str, ...] = (), arm: str = "arm"
+    ) -> Measured:
+        """``measure(trained, *args)`` of every model: a number, or a dictionary of key → number.
+
+        ``key`` names the parts of the keys, ``arm`` the arms, as columns of tables. A measure is computed once for a model,
+        in whichever claim it is asked for, if ``measure`` is a function of a module.
+        """
+        names = (arm, *((key,) if isinstance(key, str) else key))
+        values = {name: [t.measured(measure, *args) for t in several] for name, several in self.items()}
+        return _table(self.seeds, names, values)
+
+    def each(self, measure: Callable[..., Any], *args: Any, key: str | tuple[str, ...] = ()) -> Measured:
+        """``measure({arm: trained}, *args)`` for each seed: what looks at several arms at once."""
+        values = [
+            measure({name: several[place] for name, several in self.items()}, *args)
+            for place in range(len(self.seeds))
+        ]
+        return _table(self.seeds, (key,) if isinstance(key, str) else key, {None: values})
+
+
+def _table(seeds: Sequence[int], names: tuple[str, ...], values: Mapping[Any, list[Any]]) -> Measured:
+    effects: dict[tuple[Any, ...], Effect] = {}
+    for arm, several in values.items():
+        first = () if arm is None else (arm,)
+        by_key = [value if isinstance(value, dict) else {(): value} for value in several]
+        for key in by_key[0]:
+            rest = key if isinstance(key, tuple) else (key,)
+            effects[(*first, *rest)] = Effect(tuple(float(values[key]) for values in by_key))
+    return Measured(seeds, names, effects)
+
+
+@dataclass
+class Lab:
+    """Where one claim runs: at a ``scale``, with ``seeds``, on a ``bench`` that it shares with the study's other claims."""
+
+    scale: Scale
+    seeds: tuple[int, ...]
+    bench: Bench
+    _costs: dict[str, Sequence[Trained]] = field(default_factory=dict)
+
+    @property
+    def smoke(self) -> bool:
+        """Whether this is the smallest scale."""
+        return self.scale == "smoke"
+
+    def arms(
+        self,
+        run: "RunConfig | Mapping[str, Any] | None" = None,
+        arms: Mapping[str, Any] | None = None,
+        /,
+        *,
+        tuned_by: Callable[[Trained], float] | None = None,
+        **more: Any,
+    ) -> Arms:
+        """Trains every arm with every seed; the arms in turn, so that what slows the machine for a while slows all.
+
+        An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
+        it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
+        one of three whose model scores best by it.
+        """
+        if isinstance(run, Mapping):
+            run, arms = None, run
+        arms = {**(arms or {}), **more}
+        makers = {name: self._maker(run, arm, tuned_by) for name, arm in arms.items()}
+        trained: dict[str, list[Trained]] = {name: [] for name in arms}
+        for seed in self.seeds:
+            for name, make in makers.items():
+                trained[name].append(make(seed))
+        self._costs.update(trained)
+        return Arms(self.seeds, trained)
+
+    def _maker(
+        self, run: "RunConfig | None", arm: Any, tuned_by: Callable[[Trained], float] | None
+    ) -> Callable[[int], Trained]:
+        if callable(arm):
+            return cast("Callable[[int], Trained]", arm)
+        if isinstance(arm, Mapping):
+            assert run is not None, "an arm that says what differs needs a run that it differs from"
+            arm = replace(run, model=replace(run.model, **arm))
+        chosen = self.bench.tuned(arm, tuned_by) if tuned_by else arm
+        return lambda seed: self.bench.train(replace(chosen, seed=seed))
+
+    def verdict(
+        self,
+        effect: Effect,
+        passed: bool,
+        *,
+        unit: str,
+        above: float | None = 0.0,
+        below: float | None = None,
+        needs: str = "",
+        note: str = "",
+        table: Sequence[Mapping[str, Any]],
+        costs: Mapping[str, Sequence[Trained]] | None = None,
+    ) -> ClaimResult:
+        """The result of a claim by :func:`verdict_of`. ``costs``: the arms to count, if not all that were trained."""
+        verdict = verdict_of(effect.values, passed, above=above, below=below, needs=needs)
+        remarks = [note] if note else []
+        if verdict == "not at this scale":
+            remarks.append(f"Needs {needs}.")
+        if len(effect.values) == 1 and verdict == "undecided":
+            remarks.append("One seed has no interval.")
+        return ClaimResult(
+            verdict=verdict,
+            effect=seed_interval(effect.values).mean,
+            interval=effect.interval,
+            above=above,
+            below=below,
+            unit=unit,
+            effects=effect.values,
+            arms=tuple(cost_of(name, several) for name, several in (costs or self._costs).items()),
+            table=tuple(dict(row) for row in table),
+            note=" ".join(remarks),
+        )

@@ -1,0 +1,199 @@
+"""The frame: effects and tables against numbers worked out by hand, the verdict's branches on a bench of known effects."""
+
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from brickwork.core.errors import DataError
+from brickwork.studies.bench import Bench, Trained
+from brickwork.studies.effects import Effect, average, combined
+from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
+
+
+@dataclass(frozen=True)
+class Model:
+    gain: float = 0.0
+
+
+@dataclass(frozen=True)
+class Train:
+    learning_rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the frame changes of a run configuration."""
+
+    model: Any = Model()
+    train: Any = Train()
+    seed: int = 0
+
+
+class KnownBench(Bench):
+    """The "system" of a run is a number: the gain of its arm, plus a disturbance that its seed decides."""
+
+    disturbances = (0.0, 0.5, -0.5, 0.2, -0.2)
+
+    def train(self, run):
+        return Trained(run.model.gain + self.disturbances[run.seed], None, run.seed, 10, 0.5, 0.1)
+
+    def tuned(self, run, score):
+        return replace(run, train=Train(0.2), model=Model(run.model.gain + 100))
+
+
+def lab(seeds=5):
+    return Lab("smoke", tuple(range(seeds)), KnownBench())
+
+
+def value(trained):
+    return trained.system
+
+
+def by_size(trained, sizes):
+    return {size: size * trained.system for size in sizes}
+
+
+def difference(gain, passed, **more):
+    """The result of a claim whose effect is ``gain`` plus what the seeds do."""
+    here = lab()
+    at = here.arms(
+        Run(), ours={"gain": gain}, theirs=lambda seed: Trained(0.0, None, seed, 10, 0.5, 0.1)
+    ).measure(value)
+    return here.verdict(at["ours"] - at["theirs"], passed, unit="points", table=[], **more)
+
+
+# The disturbances have the mean 0, the standard deviation 0.38 and so a half width of 0.47 (n = 5).
+@pytest.mark.parametrize(
+    ("gain", "passed", "more", "verdict"),
+    [
+        (1.0, True, {}, "supported"),
+        (0.3, True, {}, "undecided"),  # met by the mean, the interval covers 0
+        (0.3, False, {}, "undecided"),  # missed by the mean only
+        (1.0, False, {}, "refuted"),  # some other part of the criterion is missed
+        (-1.0, False, {}, "refuted"),
+        (-1.0, True, {}, "refuted"),  # a real effect on the wrong side
+        (-1.0, True, {"above": -2.0}, "supported"),  # a loss of at most 2
+        (-1.8, True, {"above": -2.0}, "undecided"),
+        (4.0, True, {"above": None, "below": 5.0}, "supported"),
+        (6.0, False, {"above": None, "below": 5.0}, "refuted"),
+        (0.0, True, {"above": -1.0, "below": 1.0}, "supported"),  # equal: the whole interval in the band
+        (0.0, True, {"above": -0.4, "below": 0.4}, "undecided"),
+        (0.0, True, {"above": None}, "supported"),  # not about the size of the effect
+        (0.0, False, {"above": None}, "refuted"),
+        (-1.0, False, {"needs": "100 classes"}, "not at this scale"),
+        (0.1, False, {"needs": "100 classes"}, "not at this scale"),
+        (0.1, True, {"needs": "100 classes"}, "undecided"),
+        (1.0, True, {"needs": "100 classes"}, "supported"),
+    ],
+)
+def test_every_branch_of_the_verdict(gain, passed, more, verdict):
+    result = difference(gain, passed, **more)
+    assert result.verdict == verdict
+    low, high = stats.t.interval(0.95, 4, loc=result.effect, scale=stats.sem(result.effects))
+    assert result.interval == pytest.approx((low, high))
+    assert (result.above, result.below) == (more.get("above", 0.0), more.get("below"))
+    assert ("Needs 100 classes." in result.note) == (verdict == "not at this scale")
+
+
+def test_one_seed_decides_no_difference():
+    assert verdict_of([9.0], True) == "undecided"
+    assert verdict_of([9.0], True, above=None) == "supported"
+    assert verdict_of([9.0], False, above=None) == "refuted"
+
+
+def test_an_interval_that_touches_the_limit_does_not_exclude_it():
+    assert verdict_of([0.0, 0.0, 0.0], True) == "undecided"
+
+
+def test_effects_are_paired_by_seed():
+    a, b = Effect((1.0, 2.0, 6.0)), Effect((1.0, 4.0, 4.0))
+    assert (a - b).values == (0.0, -2.0, 2.0)
+    assert (a / b).values == (1.0, 0.5, 1.5)
+    assert (a + 1).values == (2.0, 3.0, 7.0)
+    assert (100 * (a * b)).values == (100.0, 800.0, 2400.0)
+    assert (a.mean, Effect((1.0, 3.0)).spread, Effect((1.0,)).spread) == (3.0, 2**0.5, 0.0)
+    assert average([a, b]).values == (1.0, 3.0, 5.0)
+    assert combined(max, [a, b]).values == (1.0, 4.0, 6.0)
+    # 1, 2, 3: mean 2, standard error 1/√3, t(2) = 4.3027 (a table of the distribution).
+    assert Effect((1.0, 2.0, 3.0)).interval == pytest.approx(
+        (2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3
+    )
+    with pytest.raises(ValueError, match="shorter"):
+        a - Effect((1.0,))
+
+
+def test_measures_and_the_rows_of_a_table():
+    here = lab(2)
+    at = here.arms(Run(), low={"gain": 1.0}, high={"gain": 2.0}).measure(by_size, (10, 2), key="size")
+    assert at["high", 10].values == (20.0, 25.0)
+    assert at.labels("size") == (10, 2)
+    assert at.over(arm="low", size=(2, 10)).values == (6.0, 9.0)
+    assert ("low", 2) in at
+    assert ("low", 3) not in at
+    assert at.rows("size") == [{"size": 2, "low": 2.5, "high": 4.5}, {"size": 10, "low": 12.5, "high": 22.5}]
+    assert at.where(arm="low", size=2).rows("seed", "arm") == [
+        {"seed": 0, "arm": "low", "2": 2.0},
+        {"seed": 1, "arm": "low", "2": 3.0},
+    ]
+    assert at.where(arm="low").rows("size", sd=True)[0] == {"size": 2, "low": 2.5, "low sd": 0.71}
+    both = at.where(arm="low").named("first") | at.where(arm="high")
+    assert both.labels("arm") == ("first", "high")
+
+
+def test_measures_of_several_arms_at_once():
+    arms = lab(2).arms(Run(), low={"gain": 1.0}, high={"gain": 2.0})
+    at = arms.each(lambda models: {"sum": models["low"].system + models["high"].system}, key="what")
+    assert at["sum"].values == (3.0, 4.0)
+    assert arms.each(lambda models: models["high"].system).rows("seed") == [
+        {"seed": 0, "value": 2.0},
+        {"seed": 1, "value": 2.5},
+    ]
+
+
+def test_arms_are_what_differs_or_a_run_or_a_function_and_are_tuned_one_by_one():
+    here = lab(1)
+    own = Trained(7.0, None, 0, 10, 0.5)
+    arms = here.arms(
+        Run(), {"two words": {"gain": 1.0}}, run=Run(model=Model(5.0)), own=lambda seed: own, tuned_by=value
+    )
+    assert {name: several[0].system for name, several in arms.items()} == {
+        "two words": 101.0,
+        "run": 105.0,
+        "own": 7.0,
+    }
+    result = here.verdict(Effect((1.0,)), True, unit="points", table=[])
+    assert [arm.name for arm in result.arms] == ["two words", "run", "own"]
+    assert [
+        arm.name for arm in here.verdict(Effect((1.0,)), True, unit="", table=[], costs=arms.only("own")).arms
+    ] == ["own"]
+
+
+def test_cost_of_an_arm_sums_its_trainings():
+    trained = [Trained(None, None, 0, 100, 1.5, 1e-3), Trained(None, None, 1, 50, 0.25, 1e-3, trainings=3)]
+    assert cost_of("ours", trained) == ArmCost(
+        name="ours", trainings=4, examples=150, seconds=1.75, learning_rate=1e-3
+    )
+
+
+def test_the_claims_of_a_module_stand_in_its_order():
+    module = ModuleType("study")
+    for id in ("C2", "C1"):
+        module.__dict__[f"check_{id}"] = claim(id, "says", paper="p", criterion="c")(lambda lab: None)
+    assert [one.id for one in claims_in(module)] == ["C2", "C1"]
+
+
+def test_a_claim_at_another_scale_or_without_its_data_is_not_run():
+    def check(lab):
+        if lab.scale == "small":
+            raise DataError("CIFAR-10 is not here")
+        return ClaimResult(verdict="supported")
+
+    one = claim("C1", "says", paper="p", criterion="c")(check)
+    assert one.run("smoke", [0], Bench()).verdict == "supported"
+    assert (one.run("gpu", [0], Bench()).verdict, one.run("small", [0], Bench()).note) == (
+        "not run",
+        "CIFAR-10 is not here",
+    )
