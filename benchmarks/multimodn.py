@@ -70,12 +70,12 @@ def train_ours(data, steps: int):
     from dataclasses import replace
 
     from brickwork.api.train import recipe
-    from brickwork.systems.multimodn.system import build
+    from brickwork.representation.contract import build_system
     from brickwork.training.loop import fit
 
     run = recipe("multimodn", "small")
     config = replace(run.train, steps=steps, save_every=0, validate_every=0, log_every=10**9)
-    system = build(run.model, data)
+    system = build_system("multimodn", run.model, data, 0)
     with tempfile.TemporaryDirectory() as folder:
         result = fit(system, data.train, config, f"{folder}/run", seed=0)
     return result.examples_per_second, system.eval()

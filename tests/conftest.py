@@ -18,6 +18,8 @@ import shape_checks
 
 shape_checks.checks("brickwork")
 pytest_plugins = ["scheduling", "budget"]
+if "BRICKWORK_MORE_SYSTEMS" in os.environ:
+    pytest_plugins.append("more_systems")
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -5,6 +5,7 @@ One for all systems of a worker, as most of the time goes into starting it.
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+
+if "BRICKWORK_MORE_SYSTEMS" in os.environ:
+    import more_systems as more_systems
 
 
 def encode(model: str, inputs: str, vectors: str) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from batteries import build
 
 from brickwork.api import train as api
 from brickwork.core import registry
-from brickwork.core.types import Batch
+from brickwork.core.types import Batch, Fits
 from brickwork.data.types import TaskData
 from brickwork.training.config import shortened
 from brickwork.training.loop import FitResult, fit
+from brickwork.training.rounds import fit_rounds
 from brickwork.training.run import RunConfig, load_data
 
 STEPS = 20
@@ -49,6 +50,8 @@ class Case:
         """The smoke training of a system, with other values of ``train`` where they are given."""
         seed = self.run.seed if seed is None else seed
         config = replace(self.run.train, **train)
+        if isinstance(system, Fits):
+            return fit_rounds(system, self.data.train, config, folder, seed=seed, resume=resume)
         parts = {"stages": self.run.stages, "variants": self.data.variants}
         return fit(system, self.data.train, config, folder, seed=seed, resume=resume, **parts)
 
@@ -62,13 +65,18 @@ class Case:
         return next(columns[name] for name in ("input", "positive", "text") if name in columns)
 
     def does(self, capability: str) -> bool:
-        """Whether the card of the system says so: ``encodes``, ``predicts``, ``generates``, ``traces``."""
+        """Whether the card of the system says so: ``encodes``, ``predicts``, …"""
         return capability in registry.card(self.slug).capabilities
 
     def needs(self, capability: str) -> None:
         """Skips the test for systems of another kind."""
         if not self.does(capability):
             pytest.skip(f"{self.slug} is no system that {capability}")
+
+    def needs_loss(self) -> None:
+        """Skips the test for a system that learns without a gradient."""
+        if isinstance(self.fresh(), Fits):
+            pytest.skip(f"{self.slug} learns without a gradient")
 
     def answers(self, system: torch.nn.Module, rows: range | list[int]) -> dict[str, np.ndarray]:
         """What the system gives for some rows, whatever it does: vectors, predictions, texts, numbers of its own.
@@ -84,6 +92,11 @@ class Case:
         if self.does("generates"):
             prompts = [text[:20] for text in self.inputs(rows)]
             found["texts"] = system.generate(prompts, max_tokens=4, temperature=1.0, top_k=0, seed=0)
+        if self.does("recommends"):
+            found |= system.recommend(list(self.inputs(rows)), count=2)
+        if self.does("analyses"):
+            tables = system.analyse(examples)
+            found |= {f"{name}/{column}": v for name, t in tables.items() for column, v in t.items()}
         if self.does("evaluates"):
             found |= {name: [value] for name, value in system.evaluate(examples).items()}
         arrays = {name: np.asarray(value) for name, value in found.items()}

@@ -17,7 +17,7 @@ from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.types import LossOutput
+from brickwork.core.types import Fits, LossOutput
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import TextEncoderConfig
@@ -136,8 +136,13 @@ def trace(slug: str, model: Any, data: TaskData) -> Any:
     """Everything that an option could change: parameters, terms and losses of three updates, an output."""
     system = build(slug, model, data, 0)
     seen: list[Any] = [sum(p.numel() for p in system.parameters()), str(getattr(system, "axes", None))]
-    optimiser = torch.optim.SGD(system.parameters(), lr=0.05)
-    for step in range(3):
+    if isinstance(system, Fits):
+        seen += [
+            list(system.fit(data.train, start=0)),
+            {n: t.tolist() for n, t in system.state_dict().items()},
+        ]
+    optimiser = torch.optim.SGD([*system.parameters(), torch.zeros(1)], lr=0.05)
+    for step in range(0 if isinstance(system, Fits) else 3):
         rows = list(range(8 * step, 8 * step + 8))
         output = system.loss({**system.collate(data.train.take(rows)), "step": step, "indices": rows})
         seen += [output.total.item(), sorted(output.terms), sorted(output.stats)]

@@ -20,14 +20,14 @@ from brickwork.core.config import override
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SimplexHead
+from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
-from brickwork.systems.multimodn.answers import importance
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
 from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import delete
 from brickwork.systems.multimodn.sets import TOY_LAYOUT, multimodal_task, toy_columns
-from brickwork.systems.multimodn.system import build
+from brickwork.systems.multimodn.step_outputs import importance
 
 AUTHORS = json.loads((Path(__file__).parents[1] / "golden" / "multimodn-authors.json").read_text())
 
@@ -69,7 +69,7 @@ def toy() -> TaskData:
 
 def fresh(data: TaskData, **options):
     torch.manual_seed(0)
-    return build(MultiModNConfig(**{"hidden": (8,), "dropout": 0.0, **options}), data)
+    return build_system("multimodn", MultiModNConfig(**{"hidden": (8,), "dropout": 0.0, **options}), data, 0)
 
 
 # ---- the equations ---------------------------------------------------------------------------------------------

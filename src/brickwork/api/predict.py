@@ -16,6 +16,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
+    from brickwork.data.types import Examples
     from brickwork.representation.model import Representation
 
 
@@ -134,6 +135,36 @@ def generate(
     return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
 
 
+def recommend(model: "Path | str | Any", users: Sequence[Any], *, count: int = 10) -> dict[str, Any]:
+    """The ``count`` best items for each of ``users``: columns ``user``, ``rank``, ``item`` and ``score``.
+
+    Raises:
+        ArtifactError: the model does not recommend.
+        ConfigError: ``count`` below 1.
+    """
+    from brickwork.core.types import Recommends
+
+    if count < 1:
+        raise ConfigError(f"count={count}; it must be at least 1")
+    return _system_that(model, Recommends, "recommends").recommend(users, count=count)
+
+
+def analyse(
+    folder: Path | str, data: Path | str | None = None, *, limit: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """What the system of a run says about held-out examples: a table for each named result.
+
+    ``data``: other data than that of the run.
+
+    Raises:
+        ArtifactError: the folder holds no run, or its system analyses nothing.
+    """
+    from brickwork.core.types import Analyses
+
+    system = _system_that(folder, Analyses, "analyses")
+    return system.analyse(_held_out(folder, data, limit)[1])
+
+
 def inspect(
     folder: Path | str,
     data: Path | str | None = None,
@@ -150,16 +181,23 @@ def inspect(
     """
     from brickwork.core.types import Traces
     from brickwork.inspection.traces import write_traces
-    from brickwork.training.run import load_data
 
     folder = Path(folder)
     system = _system_that(folder, Traces, "traces")
+    title, examples = _held_out(folder, data, limit)
+    traces = system.trace(examples)
+    path = Path(out) if out is not None else folder / "inspect.html"
+    return write_traces(path, title, traces, len(examples))
+
+
+def _held_out(folder: Path | str, data: Path | str | None, limit: int | None) -> "tuple[str, Examples]":
+    """The test part of a run's data, or of ``data`` read as the run reads its own, with a title."""
+    from brickwork.training.run import load_data
+
     run = read_run(folder, data)
     task = load_data(run.system, run.data, run.seed)
     rows = range(min(len(task.test), limit or len(task.test)))
-    traces = system.trace(task.test.select(rows))
-    title = f"{run.system} on {task.name}"
-    return write_traces(Path(out) if out is not None else folder / "inspect.html", title, traces, len(rows))
+    return f"{run.system} on {task.name}", task.test.select(rows)
 
 
 def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any) -> Path:

@@ -10,7 +10,7 @@ summary.representation.encode(["a query"], dim=48, layers=3)
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.core import registry
 from brickwork.core.config import nearest
@@ -70,17 +70,23 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.representation.contract import build_system
+    from brickwork.representation.load import continue_system
     from brickwork.training.run import load_data
 
     data = load_data(run.system, run.data, run.seed)
+    if run.start:
+        return continue_system(run.system, run.model, data, run.seed, run.start), data
     return build_system(run.system, run.model, data, run.seed, assets), data
 
 
 def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
+    from brickwork.core.types import Fits
     from brickwork.training.forecast import forecast
 
     system, data = build(run)
+    if isinstance(system, Fits):
+        return {"data": describe(data), "learns": "without a gradient, in rounds of its own"}
     return {
         "data": describe(data),
         **forecast(system, data.train, run.train, seed=run.seed, stages=run.stages, variants=data.variants),
@@ -139,9 +145,10 @@ def train(
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
-    from brickwork.core.types import Evaluates
+    from brickwork.core.types import Evaluates, Fits
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
+    from brickwork.training.rounds import fit_rounds
     from brickwork.training.run import run_to_dict
 
     folder = Path(out)
@@ -158,22 +165,35 @@ def train(
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
 
-    result = fit(
-        system,
-        data.train,
-        run.train,
-        folder,
-        seed=run.seed,
-        stages=run.stages,
-        variants=data.variants,
-        validate=validate,
-        progress=progress,
-        resume=resume,
-        devices=devices,
-        strategy=strategy,
-        tensorboard=tensorboard,
-        on_start=start,
-    )
+    if isinstance(system, Fits):
+        result = fit_rounds(
+            cast(Any, system),
+            data.train,
+            run.train,
+            folder,
+            seed=run.seed,
+            validate=validate,
+            progress=progress,
+            resume=resume,
+            on_start=start,
+        )
+    else:
+        result = fit(
+            system,
+            data.train,
+            run.train,
+            folder,
+            seed=run.seed,
+            stages=run.stages,
+            variants=data.variants,
+            validate=validate,
+            progress=progress,
+            resume=resume,
+            devices=devices,
+            strategy=strategy,
+            tensorboard=tensorboard,
+            on_start=start,
+        )
     system.eval()
     if distributed.rank() != 0:
         return TrainSummary(folder, None, result, None, system)
@@ -207,12 +227,7 @@ def _finish(
         measurement = measure_all(system.representation(), data)
         write_json(folder / "evaluation.json", measurement.summary())
     system.card = {**card(run, data, result, measurement), **({} if scores is None else {"scores": scores})}
-    if hasattr(system, "architecture"):
-        save_system(system, folder)
-    else:  # a system that is not yet ported
-        kept = system.representation()
-        kept.card = system.card
-        kept.save(folder)
+    save_system(system, folder)
     run_report(folder, run, data, measurement, scores)
     representation = system.representation() if isinstance(system, Encodes) else None
     return TrainSummary(folder, representation, result, measurement, system, scores or {})

@@ -1,6 +1,6 @@
 """The types that cross folder borders: batches, losses, and what a system can do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -185,11 +185,12 @@ class CachesGradients(Protocol):
 class Fits(Protocol):
     """A system that learns without a gradient: it counts, searches or solves.
 
-    The house calls ``fit`` with the training examples in place of the loop, and saves the same run folder.
-    ``progress`` is called with the share that is done, 0 … 1.
+    The house iterates over ``fit`` in place of the loop, and saves the same run folder. It yields the share that is done
+    (0 … 1) after each round, and all that it has learnt is then in its state; ``start`` rounds were done before, by a
+    run that is resumed. Shapes of the state are known when the system is built.
     """
 
-    def fit(self, examples: Any, progress: Callable[[float], None]) -> None: ...
+    def fit(self, examples: Any, *, start: int) -> Iterator[float]: ...
 
 
 @runtime_checkable

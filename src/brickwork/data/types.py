@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 
 Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "inputs"]
-Modality = Literal["text", "image", "image-text", "table", "numbers", "molecule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +69,14 @@ class RetrievalSet:
 class TaskData:
     """A learning task: examples in three parts that share no group, and held-out retrieval sets by name.
 
-    ``kind`` is one of :data:`Kind`, or a kind that one system has readers of its own for. ``notes`` tell the user what was
+    ``kind`` is one of :data:`Kind`, or a kind that one system has readers of its own for; ``modality`` what its inputs are:
+    ``text``, ``image``, ``image-text``, ``table``, ``numbers`` or, again, a system's own. ``notes`` tell the user what was
     guessed, dropped or counted while reading.
     """
 
     name: str
     kind: str
-    modality: Modality
+    modality: str
     train: Examples
     validation: Examples
     test: Examples

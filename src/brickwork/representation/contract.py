@@ -1,6 +1,7 @@
 """What the house derives of a system, so that its ``system.py`` holds the paper and little else.
 
-A system's module has ``Config`` and ``System``. ``System(config, encoder, seed=…, **facts)`` is a plain module; what
+A system's module has ``Config`` and ``System``. ``System(config, encoder, seed=…, **facts)`` is a plain module (without
+an ``encoder`` where its configuration has none); what
 follows from its ``encoder``, ``config``, ``axes`` and ``loss_from`` is added by one of two decorators, unless the class
 has a method of that name itself:
 
@@ -50,12 +51,12 @@ _READS = {
 
 def complete(cls: S) -> S:
     """Class decorator: the methods of a system that follow from its parts, where it has none of its own."""
-    return _with(cls, collate, loss, architecture)
+    return _with(cls, collate, architecture, *([loss] if hasattr(cls, "loss_from") else []))
 
 
 def encodes(cls: S) -> S:
     """Class decorator: :func:`complete`, for a system whose encoder's vectors are what users take from it."""
-    return _with(cls, collate, loss, architecture, encode, representation)
+    return _with(complete(cls), encode, representation)
 
 
 def _with(cls: S, *functions: Any) -> S:
@@ -119,8 +120,9 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
         return _noted(cls.build(config, data, assets, seed), slug)
     facts = cls.facts(config, data) if hasattr(cls, "facts") else {}
     facts = json.loads(json.dumps(facts))  # what a restored system is given
-    encoder = getattr(cls, "build_encoder", build_encoder)(config, data, assets)
-    return _noted(cls(config, encoder, seed=seed, **facts), slug, facts)
+    make = getattr(cls, "build_encoder", build_encoder if hasattr(config, "encoder") else None)
+    encoder = [] if make is None else [make(config, data, assets)]
+    return _noted(cls(config, *encoder, seed=seed, **facts), slug, facts)
 
 
 def restore_system(slug: str, architecture: Mapping[str, Any], tokenizer_json: str | None) -> Any:
@@ -138,9 +140,10 @@ def restore_system(slug: str, architecture: Mapping[str, Any], tokenizer_json: s
         return _noted(module.System.restore(architecture, tokenizer_json), slug)
     config = from_dict(module.Config, architecture["config"])
     cls = _class(module, config)
-    encoder = encoder_from_architecture(architecture["encoder"], tokenizer_json)
+    described = architecture.get("encoder")
+    encoder = [] if described is None else [encoder_from_architecture(described, tokenizer_json)]
     facts = dict(architecture["facts"])
-    return _noted(cls(config, encoder, seed=0, **facts), slug, facts)
+    return _noted(cls(config, *encoder, seed=0, **facts), slug, facts)
 
 
 def _class(module: Any, config: Any) -> Any:

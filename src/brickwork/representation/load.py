@@ -11,8 +11,11 @@ from typing import Any
 
 from brickwork.core import registry
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Encodes, ExportsAdapters
+from brickwork.data.types import TaskData
+from brickwork.representation.contract import check_data
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
 from brickwork.representation.import_sentence_transformers import import_sentence_transformers
@@ -44,6 +47,29 @@ def load_system(path: Path | str, revision: str | None = None) -> Any:
     if isinstance(model, Representation):
         raise ArtifactError(f"{path} holds an encoder and no whole system; choose the folder of a run")
     return model
+
+
+def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Path | str) -> Any:
+    """The finished system in the run folder ``start``, to be trained on ``data`` as ``config`` says.
+
+    Its class has ``continued(finished, config)``.
+
+    Raises:
+        ConfigError: the system does not go on from finished runs, or the folder is of another one.
+        ArtifactError: the folder holds no whole system.
+        DataError: data that the system does not read.
+    """
+    cls = registry.load(slug, "system").System
+    if not hasattr(cls, "continued"):
+        raise ConfigError(f"start={start}: {slug} does not go on from a finished run; leave it out")
+    check_data(slug, cls.reads, data)
+    seed_everything(seed)
+    finished = load_system(Path(start).expanduser())
+    if finished.slug != slug:
+        raise ConfigError(f"start={start} is no {slug} run; name the folder of one")
+    system = cls.continued(finished, config)
+    system.slug, system.facts = slug, finished.facts
+    return system.train()
 
 
 def load_representation(path: Path | str, revision: str | None = None) -> Representation:

@@ -161,8 +161,8 @@ def check_checkpoint(path: Path) -> None:
         raise ArtifactError(f"{path / STATE} is of another step")
 
 
-def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts a checkpoint into ``system`` and ``optimizer``; returns its ``state.json``.
+def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+    """Puts a checkpoint into ``system`` and ``optimizer``, if there is one; returns its ``state.json``.
 
     Raises:
         ArtifactError: its tensors are not those of this system; names them.
@@ -178,7 +178,8 @@ def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimi
     if wrong:
         raise ArtifactError(f"{path / MODEL} does not fit this system: {', '.join(sorted(wrong))}")
     system.load_state_dict({name: shared_like(tensor, wanted[name]) for name, tensor in tensors.items()})
-    _load_optimizer(path / OPTIMIZER, system, optimizer)
+    if optimizer is not None:
+        _load_optimizer(path / OPTIMIZER, system, optimizer)
     return read_json(path / STATE)
 
 

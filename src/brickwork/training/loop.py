@@ -122,14 +122,14 @@ def fit(
 
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(_determinism(config.deterministic))
-        on_first(fabric, lambda: _take_folder(cleanup, folder, resume, on_start))
+        on_first(fabric, lambda: take_folder(cleanup, folder, resume, on_start))
 
         # ---- start: 1. own newest good checkpoint, 2. scratch -----------------------------------------
         system.train()
         trained = trained_copy(fabric, system)  # the system itself, unless processes share its parameters
         after_step: Any = getattr(trained, "after_step", None)
         settings = _settings(config, seed, data, stages, plans)
-        start = from_first(fabric, on_first(fabric, lambda: _check_start(folder, settings)))
+        start = from_first(fabric, on_first(fabric, lambda: check_start(folder, settings)))
         begun = max((number for number, plan in enumerate(plans) if plan.first < start), default=0)
         for plan in plans[: begun + 1]:
             announce(trained, plan, seed)
@@ -139,7 +139,7 @@ def fit(
             load_checkpoint(checkpoint_path(folder, start), trained, stage.optimizer)
 
         about = {**environment(fabric.device), "precision": reason, "processes": fabric.world_size}
-        records = on_first(fabric, lambda: _open_records(folder, start, tensorboard, about))
+        records = on_first(fabric, lambda: open_records(folder, start, tensorboard, about))
         if records is not None:
             cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
@@ -255,7 +255,7 @@ def _settings(
     return settings
 
 
-def _take_folder(
+def take_folder(
     cleanup: contextlib.ExitStack, folder: Path, resume: bool, on_start: Callable[[], None] | None
 ) -> None:
     """Locks the folder, and refuses one that holds a run which is not to be resumed."""
@@ -277,7 +277,7 @@ def _take_folder(
         on_start()
 
 
-def _check_start(folder: Path, settings: dict[str, Any]) -> int:
+def check_start(folder: Path, settings: dict[str, Any]) -> int:
     """The step to go on from; 0 where nothing was saved.
 
     Raises:
@@ -306,7 +306,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _open_records(folder: Path, step: int, tensorboard: bool, about: dict[str, Any]) -> Records:
+def open_records(folder: Path, step: int, tensorboard: bool, about: dict[str, Any]) -> Records:
     records = Records(folder, step=step, tensorboard=tensorboard)
     write_json(folder / "env.json", about)
     return records

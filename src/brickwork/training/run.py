@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class RunConfig:
     """``model``: the system's own configuration, of its type ``system.Config``. ``data``: of its ``system.Data``, where
     it reads more than every system does. ``stages``: trained one after the other; none: one stage of ``train.steps``.
+    ``start``: the folder of a finished run of the same system, which is trained on as ``model`` says; empty: from scratch.
 
     ``system``, a slug, is filled in from ``model``, and ``recipe`` by :func:`brickwork.api.train.recipe`.
     """
@@ -29,6 +30,7 @@ class RunConfig:
     data: Any = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     stages: tuple[Stage, ...] = ()
+    start: str = ""
 
     def validate(self) -> list[str]:
         try:

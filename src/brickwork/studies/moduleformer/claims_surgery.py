@@ -24,13 +24,8 @@ from brickwork.studies.moduleformer.setups import (
     with_low_rank,
     without_hidden,
 )
-from brickwork.systems.moduleformer.surgery import (
-    add_modules,
-    concentrating,
-    pruned_copy,
-    shares_of_use,
-    unfreeze,
-)
+from brickwork.systems.moduleformer.growth import add_modules, concentrating, unfreeze
+from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
 
 # ---- continual learning ----------------------------------------------------------------------------------------
 

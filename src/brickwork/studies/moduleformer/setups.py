@@ -20,7 +20,7 @@ from torch import nn
 
 from brickwork.data.types import Examples
 from brickwork.studies.bench import ArmCost, Scale, Trained, Workbench
-from brickwork.systems.moduleformer.watching import module_use, token_nats
+from brickwork.systems.moduleformer.system import module_use, token_nats
 from brickwork.training.run import RunConfig
 
 CODE = "code"
