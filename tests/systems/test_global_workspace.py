@@ -10,7 +10,7 @@ from torch import nn
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
-from brickwork.studies.many import ManyConfig, fit_many
+from brickwork.studies.bench import Bench
 from brickwork.systems.global_workspace.align import r_squared
 from brickwork.systems.global_workspace.baselines import EncoderLayer
 from brickwork.systems.global_workspace.chain import is_exact, shift, turn
@@ -106,8 +106,8 @@ def test_encoder_layer_is_torchs():
 def test_controller_learns_to_count_and_answers_unseen_pairs():
     """The claim at its smallest: 200 steps, pairs of two large digits never shown."""
     system, data = built("addition")
-    batch = system.collate(data.train.columns)
-    fit_many([system], [batch], ManyConfig(steps=200, learning_rates=(1e-2,), weight_decays=(0.0,)))
+    train = replace(api.recipe("global-workspace", "addition").train, steps=200, save_every=0)
+    Bench().fit(system, data.train, train, seed=0)
     scores = system.eval().evaluate(data.test)
     assert scores["accuracy: unseen pairs"] >= 0.95
     answers = system.predict({"a": ["9", 7], "b": [8.0, "9"]})

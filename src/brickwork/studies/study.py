@@ -231,7 +231,8 @@ class Lab:
         """Trains every arm with every seed.
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
-        it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the one of three whose model scores best by it.
+        it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
+        one of three whose model scores best by it.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
