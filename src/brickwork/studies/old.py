@@ -5,7 +5,7 @@ A system's ``claims.py`` holds ``CLAIMS: tuple[Claim, ...]``. Each claim's ``run
 :class:`ClaimResult`. :mod:`brickwork.studies.records` runs, stores and reads them.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,7 +15,7 @@ from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
     from brickwork.data.types import Examples, TaskData
-    from brickwork.training.config import TrainConfig
+    from brickwork.training.config import Stage, TrainConfig
     from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
@@ -174,7 +174,15 @@ class Workbench:
 
         self._memo.pop(("arm", fingerprint(run)), None)
 
-    def fit(self, system: Any, data: "Examples", config: "TrainConfig", seed: int) -> "FitResult":
+    def fit(
+        self,
+        system: Any,
+        data: "Examples",
+        config: "TrainConfig",
+        seed: int,
+        stages: "Sequence[Stage]" = (),
+        variants: "Mapping[str, Examples] | None" = None,
+    ) -> "FitResult":
         """Trains a system that a claim has put together itself, in place, and leaves nothing on disk."""
         import tempfile
 
@@ -182,7 +190,9 @@ class Workbench:
 
         with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
             try:
-                result = fit(system, data, config, Path(folder) / "run", seed=seed)
+                result = fit(
+                    system, data, config, Path(folder) / "run", seed=seed, stages=stages, variants=variants
+                )
             except Interrupted as error:  # its message speaks of resuming a folder that is about to go
                 message = "interrupted; finished claims are recorded: the same command goes on there"
                 raise Interrupted(message, error.exit_code) from error
@@ -190,15 +200,12 @@ class Workbench:
         return result
 
     def _train(self, run: "RunConfig") -> Trained:
-        from brickwork.core import registry
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
-        from brickwork.core.seeding import seed_everything
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
-        seed_everything(run.seed)
-        system = registry.load(run.system, "system").build(run.model, data)
+        system = built(run, data)
         name = f"{run.system}-{fingerprint(run)}-{study_fingerprint(run.system, [run.system])}"
         kept = self.folder / name if self.folder else None
         if kept is not None and (kept / "cost.json").is_file():
@@ -206,9 +213,20 @@ class Workbench:
             cost = read_json(kept / "cost.json")
             return Trained(system.eval(), data, cost["examples"], cost["seconds"], run.train.learning_rate)
         self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {run.train.steps} steps")
-        result = self.fit(system, data.train, run.train, run.seed)
+        result = self.fit(system, data.train, run.train, run.seed, run.stages, data.variants)
         examples = result.step * run.train.batch_size
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
             write_json(kept / "cost.json", {"examples": examples, "seconds": result.seconds})
         return Trained(system.eval(), data, examples, result.seconds, run.train.learning_rate)
+
+
+def built(run: "RunConfig", data: "TaskData") -> Any:
+    """The untrained system of a run; a model of the study's own is a configuration that has ``build(data)``."""
+    from brickwork.core.seeding import seed_everything
+    from brickwork.representation.contract import build_system
+
+    if not hasattr(run.model, "build"):
+        return build_system(run.system, run.model, data, run.seed)
+    seed_everything(run.seed)
+    return run.model.build(data)

@@ -54,7 +54,7 @@ def _informative(trained: Trained, probe: Any) -> dict[str, float]:
     fresh = copy.copy(system)
     fresh._modules = dict(system._modules)
     fresh.decoder = ImageDecoder(system.decoder.config, system.latent_dim, system.decoder.image_shape)
-    random = [fresh.encode(x, kind="informative", normalize=False).numpy() for x in (left, right)]
+    random = [fresh.informative(x, normalize=False) for x in (left, right)]
     pixels = [x.reshape(len(x), -1).astype("float32") for x in (left, right)]
 
     def accuracy(vectors: list[Any], dim: int | None = None) -> float:
@@ -94,7 +94,7 @@ def informative_molecules(scale: Scale, seeds: Sequence[int], bench: Workbench) 
         for seed, t in zip(seeds, trained):
             mean, h = embed(t, smiles), embed(t, smiles, "informative")
             torch.manual_seed(seed)
-            null = _untrained(t).encode(smiles, kind="informative", normalize=False).numpy()
+            null = _untrained(t).informative(smiles, normalize=False)
             dim = t.system.latent_dim
             rows.append(
                 {
@@ -124,8 +124,7 @@ def informative_molecules(scale: Scale, seeds: Sequence[int], bench: Workbench) 
 
 def _untrained(trained: Trained) -> Any:
     """The same architecture with fresh weights in both halves."""
-    from brickwork.core import registry
+    from brickwork.representation.contract import restore_system
 
-    module = registry.load("cmim", "system")
-    tokenizer = trained.system.tokenizer.to_str()
-    return module.restore(trained.system.architecture(), tokenizer).eval()
+    tokenizer = trained.system.encoder.tokenizer.to_str()
+    return restore_system("cmim", trained.system.architecture(), tokenizer).eval()

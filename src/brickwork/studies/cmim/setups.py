@@ -115,7 +115,9 @@ def best_temperature(bench: Workbench, run: "RunConfig", terms: str) -> float:
 
 def embed(trained: Trained, inputs: Any, kind: str = "mean") -> "np.ndarray":
     """Embeddings as they are, not normalised."""
-    return trained.system.encode(inputs, kind=kind, normalize=False).numpy()
+    if kind == "informative":
+        return trained.system.informative(inputs, normalize=False)
+    return trained.system.encode(inputs, normalize=False, precision="fp32")
 
 
 def rows_of(part: "Examples", rows: int = _PROBED) -> tuple[Any, "np.ndarray"]:

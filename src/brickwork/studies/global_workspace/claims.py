@@ -30,6 +30,7 @@ from brickwork.studies.global_workspace.setups import (
     tuned_image_lstm,
 )
 from brickwork.studies.study import ClaimResult, Lab, claim
+from brickwork.training.config import Stage
 
 _QUICK = ("LSTM, matched", "Transformer, matched")  # of smoke
 _UNTIED = tuple(name for name in NETWORKS if not name.startswith("tied"))
@@ -195,8 +196,8 @@ def _against_baselines(lab: Lab, splits: Sequence[str], longer: str = "") -> Cla
 def joint_training(lab: Lab) -> ClaimResult:
     """Joint training from scratch, which is what the abstract describes, against two phases."""
     run = images(lab.scale)
-    joint = replace(run.model, task=replace(run.model.task, controller_steps=0))
-    arms = lab.arms({"two phases": run, "joint": replace(run, recipe="claims: joint", model=joint)})
+    stages = (run.stages[0], Stage(name="joint", trains=("chain.*", "readout.*")))
+    arms = lab.arms({"two phases": run, "joint": replace(run, recipe="claims: joint", stages=stages)})
     at = arms.measure(scored, key="number")
     gap, alone = at["two phases", UNSEEN] - at["joint", UNSEEN], at["joint", UNSEEN]
     return lab.verdict(
@@ -279,4 +280,5 @@ def unpaired_rows_help(lab: Lab) -> ClaimResult:
 
 def _task_of(lab: Lab) -> str:
     """The task as the tables name it: ``mnist/mod10/corner``."""
-    return images(lab.scale).data.source.removeprefix("addition/")
+    addition = images(lab.scale).data.addition
+    return f"{addition.digits}/mod10/{addition.held_out}"

@@ -9,16 +9,19 @@ ten times the steps, sweep included. Matched baselines have no more parameters t
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from brickwork.core.config import fingerprint
 from brickwork.studies.bench import PILOT_SEED, Trained
 from brickwork.studies.effects import Measured
+from brickwork.studies.global_workspace.baselines import BaselineConfig
 from brickwork.studies.study import Arms, Lab, Scale
 from brickwork.systems.global_workspace import recipes
-from brickwork.systems.global_workspace.config import AlignConfig, BaselineConfig, GlobalWorkspaceConfig
+from brickwork.systems.global_workspace.config import AlignConfig
+from brickwork.systems.global_workspace.data import Addition
+from brickwork.training.config import Stage
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
@@ -44,13 +47,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 def addition(lab: Lab, task: str, steps: int = STEPS, **options: Any) -> "RunConfig":
-    """Addition of numbers, split as ``task`` says; every step sees all seen pairs."""
+    """Addition of numbers, split as ``task`` says (``corner``, ``mod10/corner``); every step sees all seen pairs."""
     run = recipes.addition()
+    *modulo, split = task.split("/")
+    sums = Addition(modulo=10 if modulo else 0, held_out=cast("Any", split))
     run = replace(
         run,
         recipe=f"claims: {task}",
         model=replace(run.model, task=replace(run.model.task, **options)),
-        data=replace(run.data, source=f"addition/{task}"),
+        data=replace(run.data, addition=sums),
     )
     pairs = len(lab.bench.data(run).train)
     train = replace(run.train, steps=steps, batch_size=pairs, save_every=0, validate_every=0)
@@ -60,7 +65,7 @@ def addition(lab: Lab, task: str, steps: int = STEPS, **options: Any) -> "RunCon
 def tuned_baseline(lab: Lab, task: str, network: str, steps: int = STEPS) -> "tuple[RunConfig, str]":
     """A network with the rate and decay that suit it, swept with one seed, and what they are."""
     run = addition(lab, task, steps)
-    run = replace(run, model=GlobalWorkspaceConfig(task=BaselineConfig(**NETWORKS[network])))
+    run = replace(run, model=BaselineConfig(**NETWORKS[network]))
 
     def at(cell: tuple[float, float]) -> "RunConfig":
         return replace(run, train=replace(run.train, learning_rate=cell[0], weight_decay=cell[1]))
@@ -79,13 +84,13 @@ def tuned_baseline(lab: Lab, task: str, network: str, steps: int = STEPS) -> "tu
 def images(scale: Scale) -> "RunConfig":
     """Two-phase addition of images modulo 10: of scikit-learn's digits at smoke, of MNIST at small."""
     run = recipes.digits() if scale == "smoke" else recipes.mnist()
-    task, steps = run.model.task, run.train.steps
+    steps, stages = run.train.steps, run.stages
     if scale == "smoke":
-        task, steps = replace(task, reader=replace(task.reader, steps=250), controller_steps=300), 800
+        steps, stages = 800, tuple(replace(s, steps=n) for s, n in zip(stages, (250, 300, None)))
     return replace(
         run,
-        recipe=f"claims: {run.recipe}",
-        model=replace(run.model, task=task),
+        recipe="claims: images",
+        stages=stages,
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
 
@@ -93,11 +98,11 @@ def images(scale: Scale) -> "RunConfig":
 def image_lstm(scale: Scale, rate: float) -> "RunConfig":
     """The LSTM on the same frozen features (trained in the same first steps), the same steps in all."""
     run = images(scale)
-    task = BaselineConfig(network="lstm", width=64, reader=run.model.task.reader)
     return replace(
         run,
         recipe="claims: LSTM",
-        model=GlobalWorkspaceConfig(task=task),
+        model=BaselineConfig(network="lstm", width=64, reader=run.model.task.reader),
+        stages=(run.stages[0], Stage(name="answer", trains=("network.*", "readout.*"))),
         train=replace(run.train, learning_rate=rate),
     )
 
@@ -122,17 +127,17 @@ def alignment(scale: Scale) -> "dict[str, RunConfig]":
     only = AlignConfig(cycle=0.0, demi_cycle=0.0, contrastive=0.0, broadcast=0.0)
     cycles = AlignConfig(contrastive=0.0, broadcast=0.0)
 
-    def under(name: str, losses: AlignConfig, source: str = "digit-halves/64") -> "RunConfig":
+    def under(name: str, losses: AlignConfig, unpaired: bool = True) -> "RunConfig":
         return replace(
             run,
             recipe=f"claims: {name}",
             model=replace(run.model, task=losses),
-            data=replace(run.data, source=source),
+            data=replace(run.data, paired=64, unpaired=unpaired),
             train=train,
         )
 
     return {
-        "translation, pairs alone": under("translation, pairs alone", only, "digit-halves/64/alone"),
+        "translation, pairs alone": under("translation, pairs alone", only, unpaired=False),
         "translation": under("translation", only),
         "translation and cycles": under("translation and cycles", cycles),
         "all losses": under("all losses", AlignConfig()),

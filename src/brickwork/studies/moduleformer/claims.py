@@ -122,15 +122,13 @@ def balance(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult
 
 def modularity(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     """C4b: what modules know of a domain that nobody told, against the same routers before training."""
-    from brickwork.core.seeding import seed_everything
-    from brickwork.systems.moduleformer.system import build
+    from brickwork.representation.contract import build_system
 
     trained = mixtures(bench, scale, seeds)
     effects, table, passed = [], [], True
     for seed, arm in zip(seeds, trained):
         test = arm.data.test
-        seed_everything(seed)
-        untrained = build(base(scale, seed).model, arm.data)
+        untrained = build_system("moduleformer", base(scale, seed).model, arm.data, seed)
         labels = domains_of(test)
         before = use_by_mixture(untrained.eval(), test)
         tests = {

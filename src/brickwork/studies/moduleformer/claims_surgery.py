@@ -24,13 +24,8 @@ from brickwork.studies.moduleformer.setups import (
     without_hidden,
 )
 from brickwork.studies.old import ClaimResult, Scale, Workbench
-from brickwork.systems.moduleformer.surgery import (
-    add_modules,
-    concentrating,
-    pruned_copy,
-    shares_of_use,
-    unfreeze,
-)
+from brickwork.systems.moduleformer.growth import add_modules, concentrating, unfreeze
+from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
 
 # ---- continual learning ----------------------------------------------------------------------------------------
 
@@ -42,7 +37,7 @@ def extend(scale: Scale, seeds: Sequence[int], bench: Workbench) -> ClaimResult:
     effects, table, passed = [], [], True
     started = []
     for seed in seeds:
-        start = bench.train(base(scale, seed, source="wikitext2"))
+        start = bench.train(base(scale, seed, also=()))
         started.append(start)
         mixed = bench.data(base(scale, seed))
         new, new_test = of_domain(mixed.train, CODE), of_domain(mixed.validation, CODE)

@@ -20,11 +20,11 @@ from torch import nn
 
 from brickwork.data.types import Examples
 from brickwork.studies.old import ArmCost, Scale, Trained, Workbench
-from brickwork.systems.moduleformer.watching import module_use, token_nats
+from brickwork.systems.moduleformer.system import module_use, token_nats
 from brickwork.training.run import RunConfig
 
 CODE = "code"
-MIXED = "wikitext2+stdlib"
+MIXED = ("stdlib",)  # with WikiText-2
 # Of quality, domains and surgery; of losses and positions, which show sooner; of training that goes on.
 STEPS: dict[str, int] = {"smoke": 40, "small": 1000, "gpu": 3000}
 SHORT_STEPS: dict[str, int] = {"smoke": 40, "small": 400, "gpu": 3000}
@@ -35,7 +35,12 @@ DENSE_WIDTHS = (128, 256, 512)
 
 
 def base(
-    scale: Scale, seed: int, *, source: str = MIXED, steps: Mapping[str, int] = STEPS, **model: Any
+    scale: Scale,
+    seed: int,
+    *,
+    also: tuple[str, ...] = MIXED,
+    steps: Mapping[str, int] = STEPS,
+    **model: Any,
 ) -> RunConfig:
     """The run that all arms are changes of."""
     from brickwork.systems.moduleformer.recipes import claims
@@ -45,7 +50,7 @@ def base(
         run,
         seed=seed,
         model=replace(run.model, **model),
-        data=replace(run.data, source=source, limit=2000 if scale == "smoke" else run.data.limit),
+        data=replace(run.data, also=also, limit=2000 if scale == "smoke" else run.data.limit),
         train=replace(run.train, steps=steps[scale]),
     )
 

@@ -112,7 +112,7 @@ def importance_is_right(scale: Scale, seeds: Sequence[int], bench: Workbench) ->
     """C3: rank correlation of a modality's importance with what its removal costs; and a modality of noise."""
     from scipy.stats import spearmanr
 
-    from brickwork.systems.multimodn.answers import importance
+    from brickwork.systems.multimodn.step_outputs import importance
 
     trained = [
         train_arm(bench, scale, variant(set_up(scale, "digits_and_noise"), "multimodn"), seed)

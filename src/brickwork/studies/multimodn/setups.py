@@ -31,7 +31,7 @@ def set_up(
     scale: Scale, source: str, targets: Sequence[str] = (), rows: int | None = None, **missing: Any
 ) -> "RunConfig":
     """The run of one data set; ``rows`` limits it, ``missing`` simulates missing values in training and validation."""
-    from brickwork.data.config import DataConfig, MissingConfig, TableConfig
+    from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
     from brickwork.systems.multimodn.recipes import small
 
     if scale == "smoke":
@@ -44,7 +44,7 @@ def set_up(
     return replace(
         run,
         recipe=f"claims: {source}",
-        data=DataConfig(source=source, limit=rows, validation_share=0.1, test_share=0.3, table=table),
+        data=Data(source=source, limit=rows, validation_share=0.1, test_share=0.3, table=table),
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
 
@@ -82,7 +82,7 @@ def train_arm(
 
 
 def _nothing() -> Any:
-    from brickwork.data.config import MissingConfig
+    from brickwork.systems.multimodn.data import MissingConfig
 
     return MissingConfig()
 
@@ -114,11 +114,11 @@ def area(trained: Trained, target: str) -> float:
 def three_tests(trained: Trained, source: str, rate: float, seed: int, skip: str) -> dict[str, float]:
     """AUROC and BAC (percent) with a ``full`` test, with the ``same`` missing values as in training, and ``flip``: with
     those of the other class."""
-    from brickwork.data.config import MissingConfig
+    from brickwork.systems.multimodn.data import MissingConfig
     from brickwork.systems.multimodn.missingness import simulate
 
     target, modality = MNAR[source]
-    layout = trained.data.table
+    layout = trained.data.details
     assert layout is not None, "a set with modalities has a layout"
     found = {}
     for name, label in (("full", None), ("same", 1), ("flip", 0)):
