@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from brickwork.core.registry import SystemCard
 
-_MARKS = {"supported": "green", "refuted": "red", "not at this scale": "yellow", "not run": "dim"}
+_MARKS = {
+    "supported": "green",
+    "undecided": "cyan",
+    "refuted": "red",
+    "not at this scale": "yellow",
+    "not run": "dim",
+}
 
 
 def register(app: typer.Typer) -> None:
