@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from brickwork.core import registry
-from brickwork.core.errors import Interrupted
+from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.data.config import DataConfig
 from brickwork.studies.bench import FACTORS, Bench, Trained
 from brickwork.training.config import TrainConfig
@@ -32,7 +32,7 @@ class Run:
     seed: int = 0
     model: Any = Part()
     data: Any = field(default_factory=lambda: DataConfig(limit=1))
-    train: Any = field(default_factory=lambda: TrainConfig(steps=10, batch_size=8, learning_rate=1e-3))
+    train: Any = Part()
     stages: tuple[Any, ...] = ()
     start: str = ""
 
@@ -56,10 +56,10 @@ def counted(monkeypatch):
         return SimpleNamespace(step=config.steps, seconds=1.5)
 
     monkeypatch.setattr(
-        "brickwork.representation.contract.build_system", lambda slug, config, data, seed: nn.Linear(1, 1)
+        "brickwork.training.run.load_data", lambda slug, config, seed: load_task(config, seed)
     )
     monkeypatch.setattr(
-        "brickwork.training.run.load_data", lambda slug, config, seed: load_task(config, seed)
+        "brickwork.representation.contract.build_system", lambda slug, config, data, seed: nn.Linear(1, 1)
     )
     monkeypatch.setattr("brickwork.training.loop.fit", fit)
     monkeypatch.setattr("brickwork.studies.fingerprint.study_fingerprint", lambda slug, systems: state.code)
@@ -106,28 +106,34 @@ def test_half_a_training_is_not_used(counted, tmp_path):
 
 @dataclass(frozen=True, kw_only=True)
 class OwnModel(Part):
-    """A model of the study's own."""
+    """A model of the study's own, which notes the random numbers that it is built with."""
+
+    seen: Any = field(default_factory=list, repr=False)
 
     def build(self, data):
-        layer = nn.Linear(1, 1)
-        starts.append(layer.weight.item())
-        return layer
+        self.seen.append(torch.rand(3).tolist())
+        return nn.Linear(1, 1)
 
 
-starts = []
-
-
-def test_models_of_a_study_are_seeded_and_built_by_their_configuration(counted):
+def test_a_model_of_the_study_is_built_with_the_seed_of_the_run(counted):
     for _ in range(2):
-        Bench().train(Run(model=OwnModel()))
-    assert len(starts) == 2
-    assert starts[0] == starts[1]
+        model = OwnModel()
+        Bench().train(Run(model=model, seed=0))
+        counted.seen = [*getattr(counted, "seen", []), model.seen]
+    assert counted.seen[0] == counted.seen[1]
+    assert len(counted.seen[0]) == 1
+
+
+def test_a_run_that_starts_from_another_is_refused(counted):
+    with pytest.raises(ConfigError, match="start=runs/lm"):
+        Bench().train(Run(start="runs/lm"))
 
 
 def test_the_cut_of_tests_holds_for_every_way_to_train(counted):
     bench = Bench(max_steps=2)
-    assert bench.train(Run()).examples == 16
-    assert bench.fit(nn.Linear(1, 1), "train 1 0", Run().train, 0).examples == 16
+    train = TrainConfig(steps=10, batch_size=8)
+    assert bench.train(Run(train=train)).examples == 16
+    assert bench.fit(nn.Linear(1, 1), "train 1 0", train, 0).examples == 16
     own = bench.own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0)
     assert (own.system, own.examples) == (2, 16)
     assert bench.own_loop("key", lambda steps: 1 / 0, steps=10, batch_size=8, seed=0) is own
