@@ -13,8 +13,8 @@ from torch import nn
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.representation.contract import build_system, restore_system
-from brickwork.studies.global_workspace.baselines import BaselineConfig, EncoderLayer
-from brickwork.studies.many import ManyConfig, fit_many
+from brickwork.studies.bench import Bench
+from brickwork.studies.global_workspace.baselines import BaselineConfig
 from brickwork.systems.global_workspace.align import r_squared
 from brickwork.systems.global_workspace.config import (
     AlignConfig,
@@ -87,31 +87,14 @@ def test_size_of_the_baselines(task, parameters):
     assert count(task.build(data)) == parameters
 
 
-def test_encoder_layer_is_torchs():
-    torch.manual_seed(0)
-    ours, theirs = EncoderLayer(8, 2), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-    pairs = {
-        "project": (theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias),
-        "join": (theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias),
-        "widen": (theirs.linear1.weight, theirs.linear1.bias),
-        "narrow": (theirs.linear2.weight, theirs.linear2.bias),
-    }
-    with torch.no_grad():
-        for name, (weight, bias) in pairs.items():
-            getattr(ours, name).weight.copy_(weight)
-            getattr(ours, name).bias.copy_(bias)
-    x = torch.randn(4, 3, 8)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
-
-
 # ---- learning -----------------------------------------------------------------------------------------------------
 
 
 def test_controller_learns_to_count_and_answers_unseen_pairs():
     """The claim at its smallest: 200 steps, pairs of two large digits never shown."""
     system, data = built("addition")
-    batch = system.collate(data.train.columns)
-    fit_many([system], [batch], ManyConfig(steps=200, learning_rates=(1e-2,), weight_decays=(0.0,)))
+    train = replace(api.recipe("global-workspace", "addition").train, steps=200, save_every=0)
+    Bench().fit(system, data.train, train, seed=0)
     scores = system.eval().evaluate(data.test)
     assert scores["accuracy: unseen pairs"] >= 0.95
     answers = system.predict({"a": ["9", 7], "b": [8.0, "9"]})

@@ -168,44 +168,6 @@ class Workbench:
         self.systems.add(run.system)
         return self.memo(("arm", fingerprint(run)), lambda: self._train(run))
 
-    def train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
-        """The systems of runs that differ in seed, learning rate and weight decay only, trained side by side.
-
-        Each sees all of its training data at every step, at a constant rate (:mod:`brickwork.studies.many`); meant for
-        models of a few thousand numbers, of which a sweep would otherwise take as many times as long as one.
-        """
-        from brickwork.core.config import fingerprint
-
-        self.systems |= {run.system for run in runs}
-        return self.memo(("many", *map(fingerprint, runs)), lambda: self._train_many(runs))
-
-    def _train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
-        import time
-
-        from brickwork.studies.many import ManyConfig, fit_many
-
-        first = runs[0]
-        self.progress(
-            f"training {len(runs)} of {first.system} ({first.recipe}) at once, {first.train.steps} steps"
-        )
-        data = [self.data(run) for run in runs]
-        systems: list[Any] = []
-        for run, task in zip(runs, data):
-            systems.append(built(run, task))
-        config = ManyConfig(
-            steps=first.train.steps,
-            learning_rates=tuple(run.train.learning_rate for run in runs),
-            weight_decays=tuple(run.train.weight_decay for run in runs),
-            clip_norm=first.train.clip_norm,
-        )
-        began = time.perf_counter()
-        fit_many(systems, [s.collate(task.train.columns) for s, task in zip(systems, data)], config)
-        seconds = (time.perf_counter() - began) / len(runs)
-        return [
-            Trained(s.eval(), task, first.train.steps * len(task.train), seconds, run.train.learning_rate)
-            for s, task, run in zip(systems, data, runs)
-        ]
-
     def forget(self, run: "RunConfig") -> None:
         """Frees the memory of an arm that no claim will look at again."""
         from brickwork.core.config import fingerprint

@@ -20,53 +20,19 @@ from brickwork.systems.global_workspace.system import sum_facts
 
 
 class TwoTokenLstm(nn.Module):
-    """Reads a, then b, each in its own half of the input (so that they are told apart); the last state is the answer.
-
-    LSTM cells rather than ``nn.LSTM``, which cannot be mapped over stacked weights.
-    """
+    """Reads a, then b, each in its own half of the input (so that they are told apart); the last state is the answer."""
 
     def __init__(self, num_inputs: int, width: int, num_layers: int):
         super().__init__()
         self.num_inputs = num_inputs
-        self.cells = nn.ModuleList(
-            nn.LSTMCell(2 * num_inputs if layer == 0 else width, width) for layer in range(num_layers)
-        )
+        self.lstm = nn.LSTM(2 * num_inputs, width, num_layers, batch_first=True)
 
     def forward(
         self, a: Float[Tensor, "batch inputs"], b: Float[Tensor, "batch inputs"]
     ) -> Float[Tensor, "batch width"]:
         """The hidden state of the last layer after b."""
-        tokens = [F.pad(a, (0, self.num_inputs)), F.pad(b, (self.num_inputs, 0))]
-        for cell in self.cells:
-            state, outputs = None, []
-            for token in tokens:
-                state = cell(token, state)
-                outputs.append(state[0])
-            tokens = outputs
-        return tokens[-1]
-
-
-class EncoderLayer(nn.Module):
-    """The layer of Vaswani et al. (2017) with norms after the sums, and explicit attention, which can be mapped over stacked
-    weights where the fused kernels cannot. ``tests`` compare it with ``nn.TransformerEncoderLayer``.
-    """
-
-    def __init__(self, width: int, num_heads: int):
-        super().__init__()
-        self.num_heads = num_heads
-        self.project = nn.Linear(width, 3 * width)
-        self.join = nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
-        """The tokens after attention and feed-forward."""
-        q, k, v = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in self.project(x).chunk(3, -1)
-        )
-        share = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
-        x = self.norm1(x + self.join((share @ v).transpose(1, 2).flatten(2)))
-        return self.norm2(x + self.narrow(F.relu(self.widen(x))))
+        tokens = torch.stack([F.pad(a, (0, self.num_inputs)), F.pad(b, (self.num_inputs, 0))], 1)
+        return self.lstm(tokens)[0][:, -1]
 
 
 class ThreeTokenTransformer(nn.Module):
@@ -80,7 +46,10 @@ class ThreeTokenTransformer(nn.Module):
         self.first = nn.Linear(num_inputs, width, bias=False)
         self.second = nn.Linear(num_inputs, width, bias=False)
         self.start = nn.Parameter(torch.randn(width) * 0.02)
-        self.layers = nn.ModuleList(EncoderLayer(width, num_heads) for _ in range(1 if tied else num_layers))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, num_heads, 2 * width, dropout=0.0, batch_first=True)
+            for _ in range(1 if tied else num_layers)
+        )
         self.repeats = num_layers if tied else 1
 
     def forward(
@@ -167,10 +136,7 @@ class BaselineSystem(nn.Module):
         """Cross-entropy of the sum; in the stage ``reader``, of the encoder's classes."""
         if self.reader is not None and batch.get("stage") == "reader":
             return LossOutput.of({"reader": self.reader.loss(batch)})
-        scores = self.scores(batch)
-        # Not F.cross_entropy: its target is looked at, and so cannot be mapped.
-        answer = -(scores.log_softmax(1) * one_hot(batch["sum"], self.num_sums)).sum(1).mean()
-        return LossOutput.of({"answer": answer})
+        return LossOutput.of({"answer": F.cross_entropy(self.scores(batch), batch["sum"])})
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Accuracy by kind of pair, as the workspace's."""
