@@ -12,7 +12,7 @@ from brickwork.core.config import override
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.data.types import Examples
 from brickwork.representation.kept import save_system
-from brickwork.studies.moduleformer.setups import nats_at, trainable, with_low_rank, without_hidden
+from brickwork.studies.moduleformer.surgery import nats_at, trainable, with_low_rank, without_hidden
 from brickwork.systems.moduleformer.surgery import add_modules, prune_modules, unfreeze
 from brickwork.systems.moduleformer.system import build, load_data
 from brickwork.systems.moduleformer.watching import module_use, token_nats
