@@ -35,11 +35,11 @@ def data():
 
 def arm(task, **model) -> Callable[[int], None]:
     """One update of our system at a step."""
+    from brickwork.representation.contract import build_system
     from brickwork.systems.dylora.config import DyloraConfig
-    from brickwork.systems.dylora.system import build
 
     torch.manual_seed(0)
-    system = build(DyloraConfig(max_tokens=TOKENS, **model), task).train()
+    system = build_system("dylora", DyloraConfig(max_tokens=TOKENS, **model), task, 0).train()
     return stepper(
         [p for p in system.parameters() if p.requires_grad],
         lambda step: system.loss({**system.collate(rows(task, step)), "step": step}).total,

@@ -36,7 +36,7 @@ def child(kind: str, count: int) -> dict[str, Any]:
 
     from brickwork.core.elastic import ElasticAxes
     from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
-    from brickwork.representation.encode import encode_to_disk
+    from brickwork.representation.export_parquet import encode_to_disk
     from brickwork.representation.model import Representation
 
     torch.set_num_threads(1)

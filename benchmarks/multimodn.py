@@ -70,12 +70,12 @@ def train_ours(data, steps: int):
     from dataclasses import replace
 
     from brickwork.api.train import recipe
-    from brickwork.systems.multimodn.system import build
+    from brickwork.representation.contract import build_system
     from brickwork.training.loop import fit
 
     run = recipe("multimodn", "small")
     config = replace(run.train, steps=steps, save_every=0, validate_every=0, log_every=10**9)
-    system = build(run.model, data)
+    system = build_system("multimodn", run.model, data, 0)
     with tempfile.TemporaryDirectory() as folder:
         result = fit(system, data.train, config, f"{folder}/run", seed=0)
     return result.examples_per_second, system.eval()
@@ -96,10 +96,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    from brickwork.data.config import DataConfig
-    from brickwork.data.load import load_task
+    from brickwork.systems.multimodn.data import Data
+    from brickwork.systems.multimodn.sets import multimodal_task
 
-    data = load_task(DataConfig(source="digits_quadrants", test_share=0.0, validation_share=0.0), 0)
+    data = multimodal_task(Data(source="digits_quadrants", test_share=0.0, validation_share=0.0), 0)
     columns = data.train.columns
     xs = [torch.from_numpy(columns[name]).float() for name in data.table.names]
     xs = [(x - x.mean(0)) / x.std(0).clamp_min(1e-6) for x in xs]

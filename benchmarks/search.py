@@ -27,7 +27,7 @@ import faiss
 import numpy as np
 import torch
 
-from brickwork.data.sets.sources import cache_folder
+from brickwork.data.sets.source import cache_folder
 from brickwork.evaluation.retrieval import score
 from brickwork.index.planning import overlap
 from brickwork.index.search import FlatVectors

@@ -46,7 +46,7 @@ class Inputs:
     fetch_ms: float = 0.1  # milliseconds to read one vector somewhere on an SSD. Assumed
     fetched_at_once: int = 32  # such reads under way together. Assumed
     memory_share: float = 0.7  # of a machine's memory that vectors may fill. Assumed
-    keep: int = 400  # candidates of the shortlist that are ranked by all 384 numbers. Chosen
+    keep: int = 400  # candidates of the shortlist that are ranked by all 384 dimensions. Chosen
     probed: float = 0.01  # share of a shortlist that IVF reads. Chosen
     links: int = 32  # M of an HNSW graph; it keeps 2·M links of 4 bytes a vector. Chosen
     hours_wanted: float = 24.0  # hours for a whole encode. Chosen

@@ -1,11 +1,25 @@
 """One thread, no network, no global state: what every test may count on."""
 
+import hashlib
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import pytest
+
+import shape_checks
+
+shape_checks.checks("brickwork")
+pytest_plugins = ["scheduling", "budget"]
+if "BRICKWORK_MORE_SYSTEMS" in os.environ:
+    pytest_plugins.append("more_systems")
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,6 +43,27 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _each_tokenizer_is_trained_once():
+    """The same texts give the same tokenizer (tests/unit/encoders/test_tokenization.py, which trains its own): a second
+    training in a worker would only cost time. Each caller has a tokenizer of its own, as it may set cuts and padding."""
+    from brickwork.encoders import build
+    from brickwork.encoders.tokenization import read_tokenizer, train_tokenizer
+
+    trained: dict[str, str] = {}
+
+    def once(texts, vocab_size):
+        texts = list(texts)
+        key = hashlib.sha256(repr((vocab_size, texts)).encode(errors="surrogatepass")).hexdigest()
+        if key not in trained:
+            trained[key] = train_tokenizer(texts, vocab_size).to_str()
+        return read_tokenizer(trained[key], "a tokenizer trained before")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "train_tokenizer", once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
     """Connections that leave the machine fail at once; loopback (gloo) works."""
@@ -41,6 +76,33 @@ def _no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def plain_process(tmp_path_factory) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs jobs of ``plain_worker.py`` in another process, without shape checks: ``plain_process("encode", folder, …)``.
+
+    Started once for all systems, so no system pays for it (tests/budget.py).
+    """
+    complaints = tmp_path_factory.mktemp("plain") / "stderr"
+    command = [sys.executable, Path(__file__).with_name("plain_worker.py")]
+    with complaints.open("w") as errors:
+        child = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n", complaints.read_text()
+
+        def run(job: str, *arguments: object) -> dict[str, Any]:
+            child.stdin.write(json.dumps([job, *map(str, arguments)]) + "\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+            assert line, complaints.read_text()
+            answer = json.loads(line)
+            assert "error" not in answer, f"{answer['error']}\n{complaints.read_text()}"
+            return answer
+
+        yield run
+        child.communicate()
 
 
 @pytest.fixture

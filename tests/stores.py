@@ -13,6 +13,7 @@ import pytest
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.types import Document
+from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.types import Contents, Found, Plan, Statistics
 
@@ -21,7 +22,7 @@ TOLERANCE = 1e-5
 """How far a backend's cosine may be from the oracle's: float32 against float64, at up to a thousand numbers."""
 
 
-class NumpyBackend:
+class NumpyBackend(ServerBackend):
     """The definition that every backend is compared with: lists, float64, and all documents looked at each time."""
 
     def __init__(self, contents: Contents = CONTENTS):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "load": "brickwork.representation.kept",
+    "load": "brickwork.representation.load",
     "Representation": "brickwork.representation.model",
     "train": "brickwork.api.train",
     "resume": "brickwork.api.train",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as expo
     from brickwork.api.train import train as train
     from brickwork.core.config import override as override
     from brickwork.index.index import open_index as open_index
-    from brickwork.representation.kept import load as load
+    from brickwork.representation.load import load as load
     from brickwork.representation.model import Representation as Representation
 
 

@@ -1,22 +1,26 @@
-"""The battery that every system gets by being registered; see exemplars, part 6, items 1–12.
+"""The battery that every system gets by being registered.
 
 Each system is built from its own ``smoke`` recipe. The recipe's data is made up or comes with a library, so losses do not
 depend on what is installed.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from batteries import build
 
 from brickwork.api import train as api
 from brickwork.core import registry
-from brickwork.core.seeding import seed_everything
-from brickwork.core.types import Batch
+from brickwork.core.types import Batch, Fits
 from brickwork.data.types import TaskData
-from brickwork.training.run import RunConfig
+from brickwork.training.config import shortened
+from brickwork.training.loop import FitResult, fit
+from brickwork.training.rounds import fit_rounds
+from brickwork.training.run import RunConfig, load_data
 
 STEPS = 20
 
@@ -31,8 +35,25 @@ class Case:
 
     def fresh(self, seed: int | None = None, **model: Any) -> torch.nn.Module:
         """A newly built system."""
-        seed_everything(self.run.seed if seed is None else seed)
-        return registry.load(self.slug, "system").build(replace(self.run.model, **model), self.data)
+        seed = self.run.seed if seed is None else seed
+        return build(self.slug, replace(self.run.model, **model), self.data, seed)
+
+    def fit(
+        self,
+        system: torch.nn.Module,
+        folder: Path,
+        *,
+        seed: int | None = None,
+        resume: bool = False,
+        **train: Any,
+    ) -> FitResult:
+        """The smoke training of a system, with other values of ``train`` where they are given."""
+        seed = self.run.seed if seed is None else seed
+        config = replace(self.run.train, **train)
+        if isinstance(system, Fits):
+            return fit_rounds(system, self.data.train, config, folder, seed=seed, resume=resume)
+        parts = {"stages": self.run.stages, "variants": self.data.variants}
+        return fit(system, self.data.train, config, folder, seed=seed, resume=resume, **parts)
 
     def batch(self, system: torch.nn.Module, rows: range | list[int], step: int = 0) -> Batch:
         """Training examples as the loop would hand them over."""
@@ -44,13 +65,18 @@ class Case:
         return next(columns[name] for name in ("input", "positive", "text") if name in columns)
 
     def does(self, capability: str) -> bool:
-        """Whether the card of the system says so: ``encodes``, ``predicts``, ``generates``, ``traces``."""
+        """Whether the card of the system says so: ``encodes``, ``predicts``, …"""
         return capability in registry.card(self.slug).capabilities
 
     def needs(self, capability: str) -> None:
         """Skips the test for systems of another kind."""
         if not self.does(capability):
             pytest.skip(f"{self.slug} is no system that {capability}")
+
+    def needs_loss(self) -> None:
+        """Skips the test for a system that learns without a gradient."""
+        if isinstance(self.fresh(), Fits):
+            pytest.skip(f"{self.slug} learns without a gradient")
 
     def answers(self, system: torch.nn.Module, rows: range | list[int]) -> dict[str, np.ndarray]:
         """What the system gives for some rows, whatever it does: vectors, predictions, texts, numbers of its own.
@@ -60,12 +86,17 @@ class Case:
         found: dict[str, Any] = {}
         examples = self.data.train.select(list(rows))
         if self.does("encodes"):
-            found["vectors"] = np.asarray(system.encode(self.inputs(rows)))
+            found["vectors"] = system.encode(self.inputs(rows), precision="fp32")
         if self.does("predicts"):
             found |= system.predict(examples.columns)
         if self.does("generates"):
             prompts = [text[:20] for text in self.inputs(rows)]
             found["texts"] = system.generate(prompts, max_tokens=4, temperature=1.0, top_k=0, seed=0)
+        if self.does("recommends"):
+            found |= system.recommend(list(self.inputs(rows)), count=2)
+        if self.does("analyses"):
+            tables = system.analyse(examples)
+            found |= {f"{name}/{column}": v for name, t in tables.items() for column, v in t.items()}
         if self.does("evaluates"):
             found |= {name: [value] for name, value in system.evaluate(examples).items()}
         arrays = {name: np.asarray(value) for name, value in found.items()}
@@ -75,12 +106,20 @@ class Case:
 def smoke(slug: str) -> RunConfig:
     """The smoke recipe, cut to a few steps in float32 on one CPU thread."""
     run = api.recipe(slug, "smoke")
-    train = replace(run.train, steps=STEPS, batch_size=16, precision="fp32", device="cpu", deterministic=True)
-    return replace(run, train=train)
+    short, stages = shortened(run.train, run.stages, STEPS)
+    train = replace(short, batch_size=16, precision="fp32", device="cpu", deterministic=True)
+    return replace(run, train=train, stages=stages)
 
 
-@pytest.fixture(scope="module", params=registry.slugs())
+@pytest.fixture(scope="session", params=registry.slugs())
 def case(request: pytest.FixtureRequest) -> Case:
+    """Each system, once for all files of the battery: pytest runs the tests of one system after each other."""
     run = smoke(request.param)
-    _, data = api.build(run)
-    return Case(request.param, run, data)
+    return Case(request.param, run, load_data(run.system, run.data, run.seed))
+
+
+@pytest.fixture(scope="session")
+def trained(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, FitResult]:
+    """The system after the golden run, and that run's result. Tests do not change its weights."""
+    system = case.fresh()
+    return system, case.fit(system, tmp_path_factory.mktemp("run"))

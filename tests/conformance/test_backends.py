@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from brickwork.core.errors import BrickworkError, ConfigError, DataError
 from brickwork.data.types import Document
+from brickwork.index.contract import Backend
 from brickwork.index.filters import Condition, Filter, parse_filter
-from brickwork.index.types import KINDS, Backend, Kind, Plan
+from brickwork.index.types import KINDS, Kind, Plan
 from stores import (
     CONTENTS,
     NumpyBackend,

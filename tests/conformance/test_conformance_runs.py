@@ -1,12 +1,9 @@
 """Items 5, 6, 7 and 10 of the battery: encoding, golden losses, resume, damaged files."""
 
+import itertools
 import json
 import os
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
-from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -15,48 +12,15 @@ import torch
 import brickwork
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
+from brickwork.core.types import Fits
 from brickwork.inspection.traces import render_traces
 from brickwork.representation.kept import save_system
-from brickwork.training.loop import fit
+from brickwork.representation.load import load_system
+from brickwork.training.config import stage_lengths
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROWS = range(9)
-
-# In a process of its own, so that nothing but the folder can carry the model over; one for all systems, as most of the time
-# goes into starting it.
-CHILD = """
-import json, sys, numpy as np, torch
-torch.set_num_threads(1)
-from brickwork.representation.model import load
-for line in sys.stdin:
-    model, given, out = json.loads(line)
-    inputs = np.load(given)["inputs"]
-    inputs = inputs.tolist() if inputs.dtype.kind == "U" else inputs
-    np.save(out, load(model).encode(inputs, precision="fp32"))
-    print("done", flush=True)
-"""
-
-
-@pytest.fixture(scope="session")
-def other_process():
-    """Encodes in another process: ``other_process(model folder, inputs.npz, vectors.npy to write)``."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
-
-    def encode(*paths):
-        child.stdin.write(json.dumps([str(path) for path in paths]) + "\n")
-        child.stdin.flush()
-        assert child.stdout.readline() == "done\n", child.stderr.read()
-
-    yield encode
-    child.communicate()
-
-
-@pytest.fixture(scope="module")
-def trained(case, tmp_path_factory):
-    """The system after the golden run, and that run's result."""
-    system = case.fresh()
-    result = fit(system, case.data.train, case.run.train, tmp_path_factory.mktemp("run"), seed=case.run.seed)
-    return system, result
+STEPS = 20
 
 
 def test_encode_is_the_same_every_time_and_in_batches(case, trained):
@@ -68,7 +32,7 @@ def test_encode_is_the_same_every_time_and_in_batches(case, trained):
     assert np.array_equal(whole, model.encode(inputs, precision="fp32"))
     np.testing.assert_allclose(model.encode(inputs, batch_size=2, precision="fp32"), whole, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(trained[0].eval().encode(inputs).numpy(), whole, atol=1e-5)
+    np.testing.assert_allclose(trained[0].encode(inputs, precision="fp32"), whole, atol=1e-5)
 
 
 def test_encode_in_bf16_keeps_directions(case, trained):
@@ -81,13 +45,13 @@ def test_encode_in_bf16_keeps_directions(case, trained):
     assert not np.array_equal(exact, rounded)
 
 
-def test_encode_survives_saving_and_another_process(case, trained, other_process, tmp_path):
+def test_encode_survives_saving_and_another_process(case, trained, plain_process, tmp_path):
     """Item 5."""
     case.needs("encodes")
     model = keep(trained[0], tmp_path / "model").representation()
     inputs = case.inputs(ROWS)
     np.savez(tmp_path / "inputs.npz", inputs=np.asarray(inputs))
-    other_process(tmp_path / "model", tmp_path / "inputs.npz", tmp_path / "vectors.npy")
+    plain_process("encode", tmp_path / "model", tmp_path / "inputs.npz", tmp_path / "vectors.npy")
     expected = model.encode(inputs, precision="fp32")
     np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), expected, atol=1e-6)
 
@@ -117,7 +81,7 @@ def test_a_system_that_is_kept_whole_answers_as_before(case, trained, tmp_path):
     if not hasattr(trained[0], "architecture"):
         pytest.skip(f"{case.slug} is kept as an encoder")
     system = keep(trained[0], tmp_path / "model")
-    loaded = brickwork.load(tmp_path / "model")
+    loaded = load_system(tmp_path / "model")
     assert type(loaded) is type(system)
     assert not loaded.training
     assert json.loads(json.dumps(loaded.architecture())) == json.loads(json.dumps(system.architecture()))
@@ -155,25 +119,53 @@ def test_every_trained_size_can_be_asked_for(case, trained):
 
 def test_seed_decides_and_losses_are_golden(case, trained, tmp_path):
     """Item 6. Bit-identical here; other processors may differ in the last bits, so the file is compared to 1e-4."""
+    if isinstance(trained[0], Fits):
+        alike = case.fresh()
+        case.fit(alike, tmp_path / "a")
+        assert same_state(alike, trained[0])
+        return
     losses = trained[1].losses
-    again = fit(case.fresh(), case.data.train, case.run.train, tmp_path / "a", seed=case.run.seed).losses
+    again = case.fit(case.fresh(), tmp_path / "a").losses
     assert again == losses
-    other = fit(case.fresh(seed=1), case.data.train, case.run.train, tmp_path / "b", seed=1).losses
+    other = case.fit(case.fresh(seed=1), tmp_path / "b", seed=1).losses
     assert other != losses
     path = GOLDEN / f"{case.slug}.json"
-    terms = sorted({n for step in range(20) for n in _terms(case, step)})
+    terms = _terms(case)
+    lengths = stage_lengths(case.run.train, case.run.stages) if case.run.stages else []
+    stages = {stage.name: steps for stage, steps in zip(case.run.stages, lengths)}
     if os.environ.get("BRICKWORK_UPDATE_GOLDEN"):
-        path.write_text(json.dumps({"losses": losses, "terms": terms}, indent=1) + "\n")
+        named = {"stages": stages} if stages else {}
+        path.write_text(json.dumps({"losses": losses, "terms": terms, **named}, indent=1) + "\n")
     golden = json.loads(path.read_text())
     np.testing.assert_allclose(losses, golden["losses"], rtol=1e-4)
+    assert stages == golden.get("stages", {}), "the steps of each stage, whose losses follow one another"
     assert terms == golden["terms"], "names of terms and statistics are what people's plots refer to"
 
 
-def _terms(case, step):
+@torch.no_grad()
+def _terms(case):
+    """The names of all terms and statistics of the first steps (of each stage), sorted."""
     system = case.fresh()
-    with torch.no_grad():
-        output = system.loss(case.batch(system, range(4), step))
-    return {*output.terms, *output.stats}
+    stages = [{"stage": stage.loss or stage.name} for stage in case.run.stages] or [{}]
+    outputs = [
+        system.loss({**case.batch(system, range(4), step), **stage})
+        for stage in stages
+        for step in range(STEPS)
+    ]
+    return sorted({name for output in outputs for name in (*output.terms, *output.stats)})
+
+
+def same_state(system, other):
+    """Whether two systems hold the same bits."""
+    states = system.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    return all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def cut_short(rounds, count):
+    """The power fails after ``count`` rounds."""
+    yield from itertools.islice(rounds, count)
+    raise PowerCut
 
 
 class PowerCut(Exception):
@@ -181,9 +173,18 @@ class PowerCut(Exception):
 
 
 def test_resume_ends_with_the_same_bits(case, trained, tmp_path):
-    """Item 7: stopped after step 13, with checkpoints every 4 steps."""
-    config = replace(case.run.train, save_every=4)
+    """Item 7: stopped after step 13, with checkpoints every 4 steps; or after three rounds, with one every two."""
     system = case.fresh()
+    if isinstance(system, Fits):
+        rounds = system.fit
+        system.fit = lambda examples, start: cut_short(rounds(examples, start=start), 3)
+        with pytest.raises(PowerCut):
+            case.fit(system, tmp_path, save_every=2)
+        resumed = case.fresh()
+        result = case.fit(resumed, tmp_path, save_every=2, resume=True)
+        assert result.step == trained[1].step
+        assert same_state(resumed, trained[0])
+        return
     collate, calls = system.collate, []
 
     def failing(columns):
@@ -194,12 +195,12 @@ def test_resume_ends_with_the_same_bits(case, trained, tmp_path):
 
     system.collate = failing
     with pytest.raises(PowerCut):
-        fit(system, case.data.train, config, tmp_path, seed=case.run.seed)
+        case.fit(system, tmp_path, save_every=4)
     resumed = case.fresh()
     with torch.no_grad():  # whatever it starts from is replaced by the checkpoint
         for parameter in resumed.parameters():
             parameter.add_(1.0)
-    result = fit(resumed, case.data.train, config, tmp_path, seed=case.run.seed, resume=True)
+    result = case.fit(resumed, tmp_path, save_every=4, resume=True)
     assert result.step == case.run.train.steps
     assert result.losses == trained[1].losses[-len(result.losses) :]
     assert 0 < len(result.losses) < 20

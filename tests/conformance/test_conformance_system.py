@@ -1,51 +1,52 @@
 """Items 2, 3, 4, 9 and 11 of the battery: the loss, what it reaches, and odd inputs."""
 
-import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from brickwork.core.types import (
+    Analyses,
     CachesGradients,
     Encodes,
     Evaluates,
+    Fits,
     Generates,
     LossOutput,
     Predicts,
+    Recommends,
     Traces,
     Trainable,
 )
 
 ROWS = range(16)
+# The smoke encoders read a few tokens only, of which encoding tells.
+pytestmark = pytest.mark.filterwarnings("ignore:.*were cut there:brickwork.core.errors.BrickworkWarning")
 
 
 def test_protocols(case):
     """A system can do what its card says, and says what it can do."""
     system = case.fresh()
-    assert isinstance(system, Trainable)
+    assert isinstance(system, Trainable | Fits)
     able = {
         "encodes": Encodes,
         "predicts": Predicts,
         "generates": Generates,
         "evaluates": Evaluates,
+        "recommends": Recommends,
+        "analyses": Analyses,
         "traces": Traces,
     }
     for capability, protocol in able.items():
         assert isinstance(system, protocol) == case.does(capability), capability
-    assert hasattr(system, "representation") or hasattr(system, "architecture"), (
-        "nothing for the user to keep"
-    )
-    if case.does("encodes"):
-        assert hasattr(system, "representation")
+    assert hasattr(system, "architecture"), "nothing for the user to keep"
 
 
 def test_loss_is_a_finite_scalar_that_reaches_every_parameter(case):
     """Item 2. Three steps, since a step may train only some of the sizes; where some are still left, at most thirty with
     updates between them: a rank may not be drawn sooner, and the first half of a product with zeros has no gradient."""
+    case.needs_loss()
     system = case.fresh()
     trained = {name for name, p in system.named_parameters() if p.requires_grad}
     optimiser = torch.optim.SGD(system.parameters(), lr=1e-3)
@@ -67,27 +68,35 @@ def test_loss_is_a_finite_scalar_that_reaches_every_parameter(case):
 
 
 def test_overfits_one_batch(case):
-    """Item 3: the loss of one batch falls below a fifth in 120 steps of plain Adam."""
+    """Item 3: the loss of one batch falls below a fifth within 120 steps of plain Adam."""
+    case.needs_loss()
     system = case.fresh()
     batch = case.batch(system, ROWS)
     optimiser = torch.optim.Adam(system.parameters(), lr=3e-3)
-    with torch.no_grad():
-        before = system.loss(batch).total.item()
+
+    def loss() -> float:
+        with torch.no_grad():
+            return system.loss(batch).total.item()
+
+    wanted = loss() / 5
     for step in range(120):
         optimiser.zero_grad()
-        system.loss({**batch, "step": step}).total.backward()
+        output = system.loss({**batch, "step": step})
+        output.total.backward()
         optimiser.step()
-    with torch.no_grad():
-        assert system.loss(batch).total.item() < before / 5
+        if output.total.item() < wanted and loss() < wanted:
+            break
+    assert loss() < wanted
 
 
 @pytest.mark.parametrize("rows", [range(1), range(7)], ids=["one", "odd"])
 def test_odd_batches(case, rows):
     """Item 4."""
     system = case.fresh()
-    assert math.isfinite(system.loss(case.batch(system, rows)).total.item())
+    if isinstance(system, Trainable):
+        assert math.isfinite(system.loss(case.batch(system, rows)).total.item())
     if case.does("encodes"):
-        assert system.encode(case.inputs(rows)).shape == (len(rows), system.axes.full_dim)
+        assert system.encode(case.inputs(rows)).shape == (len(rows), system.representation().axes.full_dim)
     for name, values in case.answers(system.eval(), rows).items():
         assert values.dtype.kind != "f" or np.isfinite(values).all(), name
 
@@ -98,13 +107,13 @@ def test_empty_and_longest_inputs(case):
     system = case.fresh().eval()
     if case.data.modality != "image":
         odd = ["", " ", "word " * 5000, "\u0000", "日本語 🙂"]
-        assert system.encode([]).shape == (0, system.axes.full_dim)
+        assert system.encode([]).shape == (0, system.representation().axes.full_dim)
     else:
         blank = np.zeros_like(case.inputs(range(2)))
         odd = np.concatenate([blank[:1], np.full_like(blank[:1], 255)])
-        assert system.encode(odd[:0]).shape == (0, system.axes.full_dim)
+        assert system.encode(odd[:0]).shape == (0, system.representation().axes.full_dim)
     vectors = system.encode(odd)
-    assert torch.isfinite(vectors).all()
+    assert np.isfinite(vectors).all()
 
 
 def test_rows_do_not_depend_on_their_place(case):
@@ -112,8 +121,8 @@ def test_rows_do_not_depend_on_their_place(case):
     system = case.fresh().eval()
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0)).tolist()
     if case.does("encodes"):
-        straight, shuffled = system.encode(case.inputs(ROWS)), system.encode(case.inputs(order))
-        torch.testing.assert_close(shuffled, straight[order], rtol=1e-5, atol=1e-6)
+        straight, shuffled = (system.encode(case.inputs(rows), precision="fp32") for rows in (ROWS, order))
+        np.testing.assert_allclose(shuffled, straight[order], rtol=1e-5, atol=1e-6)
     if case.does("predicts"):
         answers = [system.predict(case.data.train.take(list(rows))) for rows in (ROWS, order)]
         for name, values in answers[0].items():
@@ -124,6 +133,8 @@ def test_rows_do_not_depend_on_their_place(case):
                 else (found == expected).all()
             )
             assert same, name
+    if not isinstance(system, Trainable):
+        return
     with torch.no_grad():
         one, other = (system.loss(case.batch(system, rows)).total for rows in (ROWS, order))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -131,6 +142,7 @@ def test_rows_do_not_depend_on_their_place(case):
 
 def test_terms_sum_to_the_total(case):
     """Item 11."""
+    case.needs_loss()
     system = case.fresh()
     for step in range(4):
         output = system.loss(case.batch(system, ROWS, step))
@@ -164,6 +176,7 @@ def test_cached_gradient_is_the_gradient(case):
 
 def test_bf16_autocast(case):
     """Item 9: in bfloat16 the loss is finite and near the one in float32."""
+    case.needs_loss()
     system = case.fresh()
     batch = case.batch(system, ROWS)
     with torch.no_grad():
@@ -173,44 +186,10 @@ def test_bf16_autocast(case):
     assert rough == pytest.approx(exact, rel=0.1)
 
 
-# In a process of its own: the compiler cannot read through the shape checks that are on in this one. One process for all
-# systems, as most of the time goes into starting it and the compiler; the compiler forgets between two systems.
-COMPILED = """
-import json, sys, torch
-from brickwork.api import train as api
-torch.set_num_threads(1)
-for slug in sys.argv[1:]:
-    found = {"slug": slug}
-    try:
-        system, data = api.build(api.recipe(slug, "smoke"))
-        batch = {**system.collate(data.train.take(range(16))), "step": 0, "indices": list(range(16))}
-        found["expected"] = system.loss(batch).total.item()
-        torch.compiler.reset()
-        found["compiled"] = torch.compile(system.loss, backend="eager")(batch).total.item()
-    except Exception as error:
-        found["error"] = f"{type(error).__name__}: {str(error)[:200]}"
-    print(json.dumps(found), flush=True)
-"""
-
-
-@pytest.fixture(scope="session")
-def compiled_losses(request):
-    """For each system that a test asks for: its loss compiled and not, or why it cannot be had."""
-    asked = [
-        item.callspec.params["case"]
-        for item in request.session.items
-        if "compiled_losses" in item.fixturenames
-    ]
-    done = subprocess.run([sys.executable, "-c", COMPILED, *asked], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {line["slug"]: line for line in lines}
-
-
-def test_compile(case, compiled_losses):
+def test_compile(case, plain_process):
     """Item 9: the compiler's front end takes the loss, and gives the same number."""
-    found = compiled_losses[case.slug]
-    assert "expected" in found, found["error"]
-    if "error" in found:
-        pytest.skip(f"torch.compile: {found['error']}")
-    assert found["compiled"] == pytest.approx(found["expected"], rel=1e-4, abs=1e-5)
+    case.needs_loss()
+    losses = plain_process("compiled_loss", case.slug)
+    if "refused" in losses:
+        pytest.skip(f"torch.compile: {losses['refused']}")
+    assert losses["compiled"] == pytest.approx(losses["plain"], rel=1e-4, abs=1e-5)

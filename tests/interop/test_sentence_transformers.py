@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
-from brickwork.representation.model import load
+from brickwork.representation.load import load_representation
 
 from .conftest import TEXTS, tiny
 
@@ -60,19 +60,21 @@ def test_a_model_that_is_not_bert(tmp_path):
     model = Representation(encoder, ElasticAxes(dims=(8, 16), layers=(1, 3)))
     expected = model.encode(TEXTS, precision="fp32")
     assert_allclose(theirs(export_sentence_transformers(model, tmp_path / "st")), expected, atol=1e-5)
-    assert_allclose(load(tmp_path / "st").encode(TEXTS, precision="fp32"), expected, atol=1e-6)
-    assert_allclose(load(model.save(tmp_path / "own")).encode(TEXTS, precision="fp32"), expected, atol=1e-6)
+    assert_allclose(load_representation(tmp_path / "st").encode(TEXTS, precision="fp32"), expected, atol=1e-6)
+    assert_allclose(
+        load_representation(model.save(tmp_path / "own")).encode(TEXTS, precision="fp32"), expected, atol=1e-6
+    )
     assert (model.encode(TEXTS, precision="bf16") * expected).sum(1).min() > 0.999
     with pytest.raises(ArtifactError, match="cannot be cut to 1 layers"):
         export_sentence_transformers(model, tmp_path / "cut", layers=1)
 
 
 def test_import_of_minilm_and_back(minilm_folder, tmp_path):
-    model = load(minilm_folder)
+    model = load_representation(minilm_folder)
     assert (model.axes.full_dim, model.axes.num_layers, model.encoder.max_tokens) == (384, 6, 256)
     ours = model.encode(TEXTS, precision="fp32")
     assert_allclose(ours, theirs(minilm_folder), atol=1e-5)
-    again = load(export_sentence_transformers(model, tmp_path / "st"))
+    again = load_representation(export_sentence_transformers(model, tmp_path / "st"))
     assert_allclose(again.encode(TEXTS, precision="fp32"), ours, atol=1e-6)
 
 
@@ -81,7 +83,7 @@ def test_import_of_a_folder_that_sentence_transformers_wrote(tmp_path):
     source = export_sentence_transformers(tiny(), tmp_path / "ours")
     model = sentence_transformers.SentenceTransformer(str(source), device="cpu", local_files_only=True)
     model.save(str(tmp_path / "theirs"), create_model_card=False)
-    found = load(tmp_path / "theirs").encode(TEXTS, precision="fp32")
+    found = load_representation(tmp_path / "theirs").encode(TEXTS, precision="fp32")
     assert_allclose(found, model.encode(TEXTS, show_progress_bar=False), atol=1e-5)
 
 
@@ -109,7 +111,7 @@ def test_import_of_a_static_embedding(tmp_path, padding):
         modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu"
     )
     model.save(str(tmp_path / "static"), create_model_card=False)
-    ours = load(tmp_path / "static")
+    ours = load_representation(tmp_path / "static")
     assert_allclose(
         ours.encode(TEXTS, normalize=False), model.encode(TEXTS, show_progress_bar=False), atol=1e-6
     )
@@ -124,11 +126,11 @@ def test_a_chain_with_unknown_parts_is_refused(minilm_folder, tmp_path):
     ]
     (tmp_path / "modules.json").write_text(json.dumps(parts))
     with pytest.raises(ArtifactError, match="Dense"):
-        load(tmp_path)
+        load_representation(tmp_path)
     parts[0]["path"] = "../elsewhere"
     (tmp_path / "modules.json").write_text(json.dumps(parts))
     with pytest.raises(ArtifactError, match="outside its folder"):
-        load(tmp_path)
+        load_representation(tmp_path)
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):

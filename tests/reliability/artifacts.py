@@ -28,7 +28,8 @@ from brickwork.index.build import build_index
 from brickwork.index.index import Index, open_index
 from brickwork.index.types import Plan
 from brickwork.representation.export_parquet import encode_to_disk, read_vectors
-from brickwork.representation.model import Representation, load
+from brickwork.representation.load import load_representation
+from brickwork.representation.model import Representation
 from brickwork.training.checkpoint import load_checkpoint, newest_good, save_checkpoint
 from brickwork.training.config import TrainConfig
 from brickwork.training.optimizers import build_optimizer
@@ -126,7 +127,7 @@ MODEL = Artifact(
     "saves a model over another",
     make=lambda folder: model(0).save(folder) and None,
     change=lambda folder: model(1).save(folder) and None,
-    read=lambda folder: load(folder).fingerprint,
+    read=lambda folder: load_representation(folder).fingerprint,
 )
 
 

@@ -103,10 +103,24 @@ class Child:
     grown: float
 
 
-def in_child(work: Callable[[], Any], *, memory: float | None = None, seconds: float = 120) -> Child:
+def _used_up() -> list[bytearray]:
+    """Takes what earlier work has left free in this process, so that a limit on its memory is one on new work."""
+    size = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    ballast = []
+    with contextlib.suppress(MemoryError):
+        while True:
+            ballast.append(bytearray(1 << 20))
+    return ballast
+
+
+def in_child(
+    work: Callable[[], Any], *, memory: float | None = None, tight: bool = False, seconds: float = 120
+) -> Child:
     """What ``work`` gives (JSON values) in a fork that is killed after ``seconds``.
 
-    ``memory``: MB of address space that it may take beyond what this process has.
+    ``memory``: MB of address space that it may take beyond what this process has; ``tight``: what earlier tests have left
+    free in it is used up before, so that even 0 is a limit.
     """
     receive, send = os.pipe()
     with warnings.catch_warnings():
@@ -118,6 +132,7 @@ def in_child(work: Callable[[], Any], *, memory: float | None = None, seconds: f
         os.close(receive)
         code, answer = 1, {"value": None, "error": "", "grown": 0.0}
         try:
+            ballast = _used_up() if tight else []
             start = psutil.Process().memory_info()
             if memory is not None:
                 limit = start.vms + int(memory * MEGABYTE)
@@ -126,6 +141,7 @@ def in_child(work: Callable[[], Any], *, memory: float | None = None, seconds: f
             code = 0
         except BaseException:
             answer["error"] = traceback.format_exc(limit=-12)
+        del ballast
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         answer["grown"] = max(0.0, (peak - start.rss) / MEGABYTE)
         with os.fdopen(send, "w") as out:

@@ -222,7 +222,7 @@ def test_names_that_lead_out_of_a_model(tmp_path, tally):
 
 def test_names_that_lead_out_of_a_sentence_transformer(tmp_path, canary, tally):
     """Folders of other libraries are read too: no code from them, no file outside of them."""
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
     for name in [name for name in NAMES if ".." in name or name.startswith("/")]:
         folder = tmp_path / "st"
@@ -240,7 +240,7 @@ def test_names_that_lead_out_of_a_sentence_transformer(tmp_path, canary, tally):
             )
         )
         with pytest.raises(BrickworkError, match=r"not safe|outside"):
-            load(folder)
+            load_representation(folder)
         shutil.rmtree(folder)
     folder.mkdir()
     code = f"import os; os.system('touch {canary}')"
@@ -252,6 +252,6 @@ def test_names_that_lead_out_of_a_sentence_transformer(tmp_path, canary, tally):
         json.dumps({"auto_map": {"AutoModel": "modeling_evil.Evil"}, "model_type": "evil"})
     )
     with pytest.raises(BrickworkError):
-        load(folder)
+        load_representation(folder)
     assert not canary.exists()
     tally("R4", "SentenceTransformer folders that lead out, or bring code: refused, nothing run", 5)

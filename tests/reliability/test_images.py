@@ -118,7 +118,7 @@ def test_pictures_of_every_kind_are_read_and_encoded(tmp_path, tally):
         expected = decode(io.BytesIO(good()["rgb.png"]), SHAPE).astype(int)
         difference = np.abs(images[names.index(name)].astype(int) - expected).mean()
         assert difference < 25, name
-    tally("R8", "pictures of 1 × 1, CMYK, palettes, 16 bits, animations, wrong endings: read", len(names))
+    tally("R8", "images of 1 × 1, CMYK, palettes, 16 bits, animations, wrong endings: read", len(names))
 
 
 def test_pictures_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, tally):
@@ -178,4 +178,4 @@ def test_mutated_pictures(tally, long):
     assert child.status == 0, child.error
     assert count / 10 < child.value["refused"] < count
     assert child.value["slowest"] < 5
-    tally("R8", "mutated pictures: read or refused", count)
+    tally("R8", "mutated images: read or refused", count)

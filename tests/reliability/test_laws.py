@@ -26,7 +26,8 @@ from brickwork.index.index import open_index
 from brickwork.index.shortlists import build_shortlist, load_shortlist
 from brickwork.index.store import stored_form
 from brickwork.index.types import KINDS
-from brickwork.representation.model import Representation, load
+from brickwork.representation.load import load_representation
+from brickwork.representation.model import Representation
 from brickwork.representation.truncate import truncate
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig, run_from_dict, run_to_dict
@@ -105,7 +106,7 @@ def test_models_come_back(law):
             for parameter in base.encoder.parameters():
                 parameter.mul_(scale)
         folder = Representation(base.encoder, axes, lineage, card).save(place / "model")
-        found = load(folder)
+        found = load_representation(folder)
         assert (found.axes, found.lineage, found.card) == (axes, lineage, card)
         assert found.fingerprint == base.fingerprint
         for name, tensor in base.encoder.state_dict().items():

@@ -140,7 +140,7 @@ def test_changes_with_too_little_memory(artifact, tmp_path, tally, long):
             return f"{type(error).__name__}: {error}"
 
     for memory in (0, 1, 2, 4, 8, 16, 32) if long else (0, 4):
-        child = in_child(change, memory=memory)
+        child = in_child(change, memory=memory, tight=True)
         # Libraries in C++ and Rust may end the process; what is on disk has to survive that too.
         failed += child.value is not None or child.status != 0
         if child.status == 0 and child.value is None:

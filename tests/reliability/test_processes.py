@@ -13,7 +13,7 @@ from brickwork.core.errors import ResourceError
 from brickwork.core.files import FolderLock, load_tensors
 from brickwork.index.build import build_index
 from brickwork.index.index import open_index
-from brickwork.representation.model import load
+from brickwork.representation.load import load_representation
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from toy_system import Toy, toy_data
@@ -175,7 +175,7 @@ def test_processes_that_load_one_model_at_once(tmp_path, tally, long):
     told = []
 
     def loads():
-        model = load(folder)
+        model = load_representation(folder)
         return [model.fingerprint, model.encode(["seven small birds"], precision="fp32").tolist()]
 
     def read():

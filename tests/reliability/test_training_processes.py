@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_worker import STAGES
 
 from brickwork.core.config import override
 from brickwork.training.config import TrainConfig
@@ -31,15 +32,17 @@ def run(folder, *settings, start=(), devices=2):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "devices", "settings"),
-    [((), 2, ()), (TORCHRUN, 1, ("accumulate=2", "batch_size=4", "cache_chunk=1"))],
-    ids=["devices", "torchrun-accumulate-cache"],
+    [((), 2, ()), ((), 2, ("stages",)), (TORCHRUN, 1, ("accumulate=2", "batch_size=4", "cache_chunk=1"))],
+    ids=["devices", "stages", "torchrun-accumulate-cache"],
 )
 def test_losses_and_weights_are_those_of_one_process(tmp_path, start, devices, settings):
     """In-batch negatives are gathered, so every loss depends on all rows of the global batch."""
     done = run(tmp_path / "two", *settings, start=start, devices=devices)
     assert done.returncode == 0, done.stderr[-3000:]
     system = Toy()
-    alone = fit(system, toy_data(), override(CONFIG, list(settings)), tmp_path / "one", seed=0)
+    stages = STAGES if "stages" in settings else ()
+    options = override(CONFIG, [setting for setting in settings if setting != "stages"])
+    alone = fit(system, toy_data(), options, tmp_path / "one", seed=0, stages=stages)
     weights = torch.cat([p.detach().flatten() for p in system.parameters()]).double()
     for rank in range(2):
         report = json.loads((tmp_path / "two" / f"process-{rank}.json").read_text())

@@ -23,10 +23,14 @@ from brickwork.core import distributed
 from brickwork.core.config import override
 from brickwork.core.errors import BrickworkError
 from brickwork.training.checkpoint import steps_saved
-from brickwork.training.config import TrainConfig
+from brickwork.training.config import Stage, TrainConfig
 from brickwork.training.loop import fit
 from toy_system import Toy, toy_data
 
+STAGES = (
+    Stage(name="first", steps=5, trains=("first.*",)),
+    Stage(name="rest", trains=("second.*", "log_scale")),
+)
 CONFIG = TrainConfig(
     steps=40, batch_size=8, learning_rate=0.02, precision="fp32", device="cpu", save_every=3, log_every=1
 )
@@ -109,8 +113,9 @@ def several(folder: Path, devices: int, settings: list[str]) -> None:
     At exit, after all that the training registered to be done there, it says whether it left its group.
     """
     atexit.register(_say_whether_left, folder)
-    system, config = Toy(), override(CONFIG, settings)
-    result = fit(system, toy_data(), config, folder, seed=0, devices=devices)
+    staged = "stages" in settings
+    system, config = Toy(), override(CONFIG, [setting for setting in settings if setting != "stages"])
+    result = fit(system, toy_data(), config, folder, seed=0, devices=devices, stages=STAGES if staged else ())
     weights = torch.cat([p.detach().flatten() for p in system.parameters()]).double()
     report = {"losses": result.losses, "world": distributed.world_size(), "weights": weights.tolist()}
     try:

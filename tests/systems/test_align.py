@@ -8,22 +8,25 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from brickwork.api import evaluate as evaluating
 from brickwork.api import train as api
-from brickwork.core.config import ConfigError, from_dict
+from brickwork.core.config import ConfigError, from_dict, override, to_dict
 from brickwork.core.errors import DataError
-from brickwork.core.seeding import seed_everything
 from brickwork.core.types import slice_batch
-from brickwork.data.config import DataConfig
-from brickwork.data.generators.scenes import make_scenes
+from brickwork.data.generators.scenes import Noise, make_scenes
 from brickwork.evaluation.cross_modal import cross_modal_recall
+from brickwork.representation.contract import build_system
 from brickwork.studies.align import setups as arms
 from brickwork.studies.bench import Bench
 from brickwork.systems.align import recipes
-from brickwork.systems.align.system import AlignConfig, build, load_data
+from brickwork.systems.align.caption_filters import CaptionFilter
+from brickwork.systems.align.data import Data
+from brickwork.systems.align.system import Config, load_data
 from brickwork.training.gradient_cache import cached_backward
 from brickwork.training.loop import fit
+from brickwork.training.run import run_from_dict, run_to_dict
 
 SMOKE = recipes.smoke()
 ROWS = 24
@@ -35,8 +38,7 @@ def data():
 
 
 def make(data, **options):
-    seed_everything(0)
-    return build(replace(SMOKE.model, **options), data)
+    return build_system("align", replace(SMOKE.model, **options), data, seed=0)
 
 
 def batch_of(system, data, rows=range(ROWS)):
@@ -131,11 +133,11 @@ def test_a_fixed_temperature_stays(data):
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        from_dict(AlignConfig, options)
+        from_dict(Config, options)
 
 
 def test_data_of_another_kind_is_refused(data):
-    with pytest.raises(DataError, match="align needs pictures with texts"):
+    with pytest.raises(DataError, match="align does not learn from: it needs images with texts"):
         make(replace(data, modality="text"))
 
 
@@ -166,7 +168,7 @@ def test_evaluate_measures_both_ways(data):
 
 
 def test_emoji_parts_share_no_text():
-    task = load_data(DataConfig(source="emoji", image_size=8, limit=120), 0)
+    task = load_data(Data(source="emoji", image_size=8, limit=120), 0)
     seen = [set(part.columns["text"]) for part in (task.train, task.validation)]
     assert seen[0]
     assert seen[1]
@@ -212,3 +214,44 @@ def test_arms_differ_in_what_they_say_only():
     assert len(bench.data(plain).train) == 400
     images = [bench.data(run).test.columns["image"] for run in (plain, noisy)]
     assert np.array_equal(*images), "all are searched on the same clean pairs"
+
+
+def test_the_filter_sees_the_sizes_of_the_files(tmp_path):
+    for name, size in (("wide", (40, 10)), ("tiny", (4, 4)), ("good", (20, 20)), ("fair", (30, 20))):
+        Image.new("RGB", size, (len(name), 0, 0)).save(tmp_path / f"{name}.png")
+    rows = [f"{name}.png,one two {name}" for name in ("wide", "tiny", "good", "fair")]
+    (tmp_path / "captions.csv").write_text("\n".join(["image,text", *rows]))
+    rules = CaptionFilter(enabled=True, rare_below=0, min_side=8)
+    config = Data(source=str(tmp_path), image_size=8, validation_share=0.0, test_share=0.0, captions=rules)
+    task = load_data(config, 0)
+    assert task.train.columns["image"].shape[1:] == (8, 8, 3)
+    assert task.train.columns["text"] == ["one two good", "one two fair"]
+    assert any("2 small or long picture (like “one two wide”)" in note for note in task.notes)
+
+
+def test_a_filter_that_leaves_nothing_says_so():
+    rules = CaptionFilter(enabled=True, min_words=19, max_words=20)
+    with pytest.raises(DataError, match=r"0 of 50 pairs are left.*data.captions.enabled=false"):
+        load_data(Data(source="scenes", limit=50, captions=rules), 0)
+
+
+def test_noise_is_of_the_scenes_that_are_learnt_from():
+    clean, spoilt = (
+        load_data(Data(source="scenes", limit=50, noise=Noise(rare=share)), 0) for share in (0.0, 0.5)
+    )
+    assert clean.train.columns["text"] != spoilt.train.columns["text"]
+    assert clean.test.columns["text"] == spoilt.test.columns["text"]
+
+
+def test_options_of_other_systems_are_refused():
+    """An option that a system does not read cannot be given to it."""
+    run = recipes.smoke()
+    assert override(run, ["data.noise.mismatched=0.5"]).data.noise == Noise(mismatched=0.5)
+    with pytest.raises(ConfigError, match=r"unknown option 'data\.table\.targets'"):
+        override(run, ["data.table.targets=x"])
+    with pytest.raises(ConfigError, match=r"unknown option 'data\.captions\.enabled'"):
+        override(api.recipe("matryoshka", "smoke"), ["data.captions.enabled=true"])
+    with pytest.raises(ConfigError, match=r"unknown option 'data\.image_size'"):
+        override(api.recipe("moduleformer", "smoke"), ["data.image_size=8"])
+    with pytest.raises(ConfigError, match=r"unknown option 'data\.noise'"):
+        run_from_dict(run_to_dict(api.recipe("matryoshka", "smoke")) | {"data": to_dict(run.data)})

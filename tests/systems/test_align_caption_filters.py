@@ -7,8 +7,7 @@ import re
 import pytest
 
 from brickwork.core.config import ConfigError, from_dict
-from brickwork.data.config import CaptionFilter
-from brickwork.systems.align.caption_filters import filter_captions
+from brickwork.systems.align.caption_filters import CaptionFilter, filter_captions
 
 WORDS = ["a", "red", "blue", "dog", "cat", "house", "tree", "on", "in", "the", "large", "small", "runs"]
 
@@ -96,8 +95,9 @@ def test_off_keeps_all():
         ({"max_words": 2}, "below min_words=3"),
         ({"ngrams": 3}, "ngrams is 3"),
         ({"max_aspect": 0.5}, "max_aspect"),
+        ({"enabled": False, "min_words": 2}, "min_words has no effect without enabled=true"),
     ],
 )
 def test_wrong_rules_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        from_dict(CaptionFilter, options)
+        from_dict(CaptionFilter, {"enabled": True, **options})

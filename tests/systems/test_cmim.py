@@ -14,13 +14,13 @@ from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import seed_everything
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.modules.latent import tap_input
+from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
 from brickwork.systems.cmim import recipes
-from brickwork.systems.cmim.system import build, load_data
+from brickwork.systems.cmim.system import load_data
 
 MOLECULES = [
     "CCO",
@@ -38,19 +38,18 @@ MOLECULES = [
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_data(DataConfig(source="digits"), 0)
+    return load_data(ImageDataConfig(source="digits"), 0)
 
 
 @pytest.fixture(scope="module")
 def molecules(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "molecules.csv"
     path.write_text("smiles\n" + "\n".join(MOLECULES) + "\n")
-    return load_data(DataConfig(source=str(path), validation_share=0.2, test_share=0.2), 0)
+    return load_data(ImageDataConfig(source=str(path), validation_share=0.2, test_share=0.2), 0)
 
 
 def make(data, run, **model):
-    seed_everything(0)
-    return build(replace(run.model, **model), data)
+    return build_system("cmim", replace(run.model, **model), data, seed=0)
 
 
 def of_images(data, **model):
@@ -142,19 +141,17 @@ def test_sigma_falls_to_its_floor_and_not_below(digits):
 def test_mean_and_informative_embeddings(digits):
     system = of_images(digits).eval()
     images = digits.test.columns["input"][:7]
-    mean = system.encode(images, normalize=False)
-    h = system.encode(images, kind="informative", normalize=False)
+    mean = system.encode(images, normalize=False, precision="fp32")
+    h = system.informative(images, normalize=False)
     assert (mean.shape, h.shape) == ((7, 16), (7, 64))
     with torch.no_grad(), tap_input(system.decoder.output) as seen:
-        system.decoder(mean)
-    torch.testing.assert_close(h, seen[0])
-    unit = system.encode(images, kind="informative", dim=10)
-    torch.testing.assert_close(unit, F.normalize(h[:, :10], dim=1))
-    assert system.encode(images[:0], kind="informative").shape == (0, 64)
-    with pytest.raises(ConfigError, match=r"mean.*informative"):
-        system.encode(images, kind="best")
+        system.decoder(torch.from_numpy(mean))
+    np.testing.assert_allclose(h, seen[0], rtol=1e-5, atol=1e-6)
+    unit = torch.from_numpy(system.informative(images, dim=10))
+    torch.testing.assert_close(unit, F.normalize(torch.from_numpy(h)[:, :10], dim=1))
+    assert system.informative(images[:0]).shape == (0, 64)
     with pytest.raises(ConfigError, match="dim=65 is outside"):
-        system.encode(images, kind="informative", dim=65)
+        system.informative(images, dim=65)
 
 
 def test_images_come_back_and_new_ones_are_drawn(digits):
@@ -169,7 +166,9 @@ def test_images_come_back_and_new_ones_are_drawn(digits):
     assert set(answers) == {"kl", "nll"}
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     expected = F.binary_cross_entropy_with_logits(
-        system.decoder(system.encode(images, normalize=False)), x, reduction="none"
+        system.decoder(torch.from_numpy(system.encode(images, normalize=False, precision="fp32"))),
+        x,
+        reduction="none",
     )
     np.testing.assert_allclose(answers["nll"], expected.sum((1, 2, 3)).detach(), rtol=1e-5)
 
@@ -179,7 +178,7 @@ def test_without_a_decoder_there_is_nothing_to_reconstruct(digits):
     for verb in (
         lambda: system.reconstruct(digits.test.columns["input"][:2]),
         lambda: system.sample(1),
-        lambda: system.encode(digits.test.columns["input"][:2], kind="informative"),
+        lambda: system.informative(digits.test.columns["input"][:2]),
     ):
         with pytest.raises(ConfigError, match="'info_nce' trains no decoder"):
             verb()
@@ -207,7 +206,7 @@ def test_molecules_are_learnt_written_and_kept(molecules, tmp_path):
     assert written == system.generate(["", "c1cc"], **options)
     assert not any("[UNK]" in text or "[PAD]" in text for text in written)
     assert brickwork.generate(tmp_path / "model", ["CC"], max_tokens=5, seed=1)
-    vectors = loaded.encode(known, kind="informative", normalize=False)
+    vectors = loaded.informative(known, normalize=False)
     assert vectors.shape == (rows, 16)
     # The decoder reads the true string: two molecules of one code would still differ.
     with torch.no_grad():
@@ -238,7 +237,7 @@ def test_a_string_that_cannot_be_tokenised_is_named(molecules, verb, tmp_path):
             bad
         ),
     }[verb]
-    with pytest.raises(DataError, match=r"row 1: 'foo!' is no SMILES: character 1"):
+    with pytest.raises(DataError, match=r"row 1: 'foo!' is no SMILES: character 1, 'f'"):
         call()
 
 
@@ -257,7 +256,10 @@ def test_images_of_ones_own(tmp_path, kind):
             Image.fromarray(image[..., 0]).save(path / f"{number}.png")
     else:
         np.save(path, images[..., 0] if kind == "grey" else images)
-    data = load_data(DataConfig(source=str(path), image_size=8, validation_share=0.2, test_share=0.2), 0)
+    size = 8 if kind == "folder" else None  # only images in folders are scaled
+    data = load_data(
+        ImageDataConfig(source=str(path), image_size=size, validation_share=0.2, test_share=0.2), 0
+    )
     assert (len(data.train), len(data.validation), len(data.test)) == (12, 4, 4)
     assert data.train.columns["input"].shape[1:] == (8, 8, 3 if kind == "folder" else 1)
     assert (data.kind, data.class_names) == (
@@ -282,24 +284,24 @@ def test_arrays_that_are_no_images_are_refused(tmp_path):
         path = tmp_path / name
         np.savez(path, **arrays) if isinstance(arrays, dict) else np.save(path, arrays)
         with pytest.raises(DataError, match=words):
-            load_data(DataConfig(source=str(path)), 0)
+            load_data(ImageDataConfig(source=str(path)), 0)
     (tmp_path / "text.npy").write_text("no array")
     with pytest.raises(DataError, match="cannot be read as an array"):
-        load_data(DataConfig(source=str(tmp_path / "text.npy")), 0)
+        load_data(ImageDataConfig(source=str(tmp_path / "text.npy")), 0)
 
 
 def test_the_wrong_recipe_for_the_data_names_the_right_one(digits, molecules):
     with pytest.raises(DataError, match=r"holds molecules.*--recipe molecules"):
-        build(recipes.small().model, molecules)
+        build_system("cmim", recipes.small().model, molecules, seed=0)
     with pytest.raises(DataError, match=r"holds images.*--recipe small"):
-        build(recipes.molecules().model, digits)
+        build_system("cmim", recipes.molecules().model, digits, seed=0)
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("model.objective=mimm", "no term"),
-        ("model.temperature=0", "must be positive"),
+        ("model.temperature=0", "must be above 0"),
         ("model.encoder.embedding_dim=0", "must be at least 1"),
         ("model.decoder.width=0", "must be at least 1"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames, DataConfig
-from brickwork.systems.cmim.smiles import check_smiles, problem_of, smiles_task, smiles_tokenizer, tokens_of
+from brickwork.systems.cmim.smiles import NOTATION, problem_of, smiles_task, smiles_tokenizer, tokens_of
 
 CAFFEINE = "CN1C=NC2=C1C(=O)N(C(=O)N2C)C"
 MOLECULES = ["CCO", "c1ccccc1O", "CC(=O)O", "[Na+].[Cl-]", "C[C@H](N)C(=O)O", "BrCCCl", "C%10CC%10", "CCN"]
@@ -65,11 +65,11 @@ def test_what_is_no_smiles_is_told_why(smiles, reason):
 
 
 def test_check_names_the_row():
-    check_smiles(MOLECULES)
+    NOTATION.check(MOLECULES)
     with pytest.raises(DataError, match=r"row 1: 'C\?' .*character 2"):
-        check_smiles(["C", "C?"])
+        NOTATION.check(["C", "C?"])
     with pytest.raises(DataError, match="row 0: None is not a text"):
-        check_smiles([None])
+        NOTATION.check([None])
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "smi"])

@@ -14,11 +14,12 @@ import brickwork
 from brickwork.api import predict as using
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.core.seeding import seed_everything
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
+from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.representation.contract import build_system
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
-from brickwork.systems.dylora.system import build, load_data
+from brickwork.systems.dylora.system import load_data
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from brickwork.training.run import RunConfig
@@ -28,12 +29,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 
 @pytest.fixture(scope="module")
 def turned():
-    return load_data(DataConfig(source="digits-turned", limit=300), 0)
+    return load_data(ImageDataConfig(source="digits-turned", limit=300), 0)
+
+
+MLP = ImageEncoderConfig(architecture="mlp", width=256, depth=2, embedding_dim=64)
+
+
+def build(config, data):
+    return build_system("dylora", config, data, 0)
 
 
 def make(data, **model):
-    seed_everything(0)
-    config = DyloraConfig(**{"backbone": "digits", "rank": 4, "alpha": 6.0, **model})
+    config = DyloraConfig(**{"backbone": MLP, "rank": 4, "alpha": 6.0, **model})
     assert config.validate() == []
     return build(config, data)
 
@@ -46,15 +53,15 @@ def batch_of(system, data, step=0, rows=range(16)):
 
 
 def test_turned_digits_are_turned():
-    data = load_data(DataConfig(source="digits-turned", limit=40), 0)
-    upright = load_data(DataConfig(source="digits", limit=40), 0)
+    data = load_data(ImageDataConfig(source="digits-turned", limit=40), 0)
+    upright = load_data(ImageDataConfig(source="digits", limit=40), 0)
     for row in range(3):
         expected = np.rot90(upright.train.columns["input"][row, ..., 0])
         assert (data.train.columns["input"][row, ..., 0] == expected).all()
 
 
 def test_the_loss_is_that_of_the_dense_network_at_the_rank_drawn(turned):
-    """Eq. 7 for a perceptron of three layers, written out in plain matrices."""
+    """Eq. 7 for an MLP of three layers, written out in plain matrices."""
     system = make(turned).double()
     for layer in system.adapters.layers.values():
         for up in layer.up:
@@ -129,6 +136,29 @@ def test_frozen_steps_of_the_loop_move_one_segment_only(turned, tmp_path):
             n for n in before if n.endswith((f".down.{b - 1}", f".up.{b - 1}"))
         }
         assert "head.weight" in moved
+
+
+def test_the_backbone_learns_in_its_stage_and_stays_as_it_is(turned, tmp_path):
+    """Upright digits, no adapter; then the adapters on turned ones, with a fresh classifier."""
+    system, run = make(turned), api.recipe("dylora", "smoke")
+    seen = [{n: p.detach().clone() for n, p in system.named_parameters()}]
+    system.after_step = lambda step: seen.append(
+        {n: p.detach().clone() for n, p in system.named_parameters()}
+    )
+    stages = tuple(replace(stage, steps=2) for stage in run.stages)
+    train = replace(run.train, steps=4, batch_size=16)
+    upright = turned.variants["upright"]
+    assert set(upright.columns["label"].tolist()) == {0, 1, 2, 3, 4}
+    fit(system, turned.train, train, tmp_path, seed=0, stages=stages, variants=turned.variants)
+    moved = [{n for n in a if not torch.equal(a[n], b[n])} for a, b in pairwise(seen)]
+    base = {n for n in seen[0] if ".base." in n}
+    assert moved[0] == moved[1] == base | {"head.weight", "head.bias"}
+    assert not (moved[2] | moved[3]) & base
+    assert {n.split(".")[0] for n in moved[3]} == {"encoder", "head"}
+    assert (seen[3]["head.weight"] - seen[2]["head.weight"]).abs().max() > 0.05, "a fresh classifier"
+    assert api.build(replace(run, data=replace(run.data, limit=60)))[0].loss(
+        {**batch_of(system, turned), "stage": "backbone"}
+    ).terms.keys() == {"backbone"}
 
 
 # ---- what the user gets ------------------------------------------------------------------------------------------
@@ -225,7 +255,7 @@ def table(tmp_path_factory):
 
 
 def run_on(table, backbone, **model):
-    data = DataConfig(source=str(table))
+    data = ImageDataConfig(source=str(table))
     data = replace(data, columns=replace(data.columns, text="what", label="kind"))
     return RunConfig(
         system="dylora",
@@ -255,7 +285,7 @@ def test_a_table_becomes_a_model_that_predicts(trained, table, tmp_path):
     }
     new = tmp_path / "new.csv"
     new.write_text("what\nthe red cup costs 777 coins\nthe blue hat costs 778 coins\n")
-    answers = using.predict(folder, new, columns=replace(DataConfig().columns, text="what"))
+    answers = using.predict(folder, new, columns=replace(ImageDataConfig().columns, text="what"))
     assert answers["label"] == ["cup", "hat"]
     assert (np.asarray(answers["probability"]) > 0.5).all()
 
@@ -270,7 +300,7 @@ def test_peft_gives_the_same_answers_at_every_rank(trained, backbone, tmp_path):
     system = brickwork.load(trained[0])
     texts = ["the red cup costs 5 coins", "the blue hat", "a cup"]
     for b in (1, 4):
-        folder = using.export_adapter(trained[0], tmp_path / f"rank{b}", b)
+        folder = using.export_adapter(trained[0], tmp_path / f"rank{b}", rank=b)
         model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(backbone), folder).eval()
         head, about = (
             load_tensors(folder / "head.safetensors"),
@@ -294,7 +324,7 @@ def test_a_fixed_simplex_is_a_classifier_too(table, backbone, tmp_path):
     system = brickwork.load(tmp_path / "run")
     assert not list(system.head.parameters())
     texts = ["the red cup costs 5 coins", "the blue hat"]
-    head = load_tensors(using.export_adapter(tmp_path / "run", tmp_path / "out", 4) / "head.safetensors")
+    head = load_tensors(using.export_adapter(tmp_path / "run", tmp_path / "out", rank=4) / "head.safetensors")
     layer = system.encoder.num_layers
     with torch.no_grad(), system.adapters.rank(4):
         vectors = system.encoder(system.collate({"input": texts})["input"], [layer])[layer]
@@ -326,10 +356,7 @@ def test_export_from_the_command_line(trained, tmp_path):
 
 def test_an_image_encoder_of_ours_is_a_backbone(turned, tmp_path):
     run = api.recipe("matryoshka", "smoke")
-    seed_everything(0)
-    from brickwork.systems.matryoshka.system import build as build_matryoshka
-
-    build_matryoshka(run.model, turned).representation().save(tmp_path / "encoder")
+    build_system("matryoshka", run.model, turned, seed=0).representation().save(tmp_path / "encoder")
     system = make(turned, backbone=str(tmp_path / "encoder"))
     assert system.base is None
     assert system.loss(batch_of(system, turned)).total.isfinite()
@@ -353,16 +380,16 @@ def test_backbones_that_do_not_fit(turned, table, tmp_path):
     texts = load_data(run_on(table, "x").data, 0)
     with pytest.raises(ArtifactError, match="no-such"):
         build(DyloraConfig(backbone=str(tmp_path / "no-such")), texts)
-    with pytest.raises(DataError, match="reads images"):
-        build(DyloraConfig(backbone="digits"), texts)
+    with pytest.raises(DataError, match="describes an image encoder"):
+        build(DyloraConfig(backbone=MLP), texts)
     with pytest.raises(DataError, match="reads texts"):
         build(DyloraConfig(backbone="minilm"), turned)
     with pytest.raises(ConfigError, match=r"max_tokens=4000"):
         build(DyloraConfig(max_tokens=4000), texts)
     pairs = replace(texts, kind="pairs")
-    with pytest.raises(DataError, match="--column label="):
+    with pytest.raises(DataError, match="columns input and label"):
         build(DyloraConfig(), pairs)
-    with pytest.raises(ArtifactError, match="without adapters"):
+    with pytest.raises(ArtifactError, match=r"does not do this \(adapters\).*dylora"):
         using.export_adapter(object(), tmp_path / "a")
 
 
@@ -378,7 +405,7 @@ def test_backbones_that_do_not_fit(turned, table, tmp_path):
         ({"block": 3}, "not a multiple"),
         ({"block": 2, "ranks": (1, 8)}, "set one of them"),
         ({"revision": "main"}, "no effect with this backbone"),
-        ({"backbone": "digits", "max_tokens": 8}, "no effect with this backbone"),
+        ({"backbone": MLP, "max_tokens": 8}, "no effect with this backbone"),
     ],
 )
 def test_options_that_make_no_sense(fields, message):
@@ -400,24 +427,24 @@ def test_predict_at_a_rank_from_the_command_line(trained, tmp_path):
     def run(*arguments):
         return CliRunner().invoke(app, [*call, *arguments])
 
-    for arguments, rank in (([], 4), (["--rank", "1"], 1)):
+    for arguments, rank in (([], 4), (["--set", "rank=1"], 1)):
         done = run(*arguments)
         assert done.exit_code == 0, done.output
         found = [row["probability"] for row in json.loads(done.stdout)]
         np.testing.assert_allclose(found, system.probabilities(texts, rank=rank).max(1), atol=1e-5)
     assert abs(system.probabilities(texts, rank=1) - system.probabilities(texts, rank=4)).max() > 1e-3
     for rank in ("5", "0"):
-        refused = run("--rank", rank)
+        refused = run("--set", f"rank={rank}")
         assert refused.exit_code == 2
         assert "outside 1 … 4" in refused.output
 
 
 def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
     class Plain:
-        reads = "columns"
+        input_kind = "columns"
 
         def predict(self, columns):
             return {}
 
-    with pytest.raises(ConfigError, match=r"rank=2.*no ranks"):
+    with pytest.raises(ConfigError, match=r"rank=2 is no option.*takes none"):
         using.predict(Plain(), tmp_path, rank=2)

@@ -1,31 +1,35 @@
 """What is special to the global workspace: its modules by hand, its parameters as the sheet counts them, routes, phases."""
 
+import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from battery_global_workspace import tiny_alignment, tiny_digits
 from torch import nn
 
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import seed_everything
-from brickwork.studies.many import ManyConfig, fit_many
+from brickwork.representation.contract import build_system, restore_system
+from brickwork.studies.bench import Bench
+from brickwork.studies.global_workspace.baselines import BaselineConfig
 from brickwork.systems.global_workspace.align import r_squared
-from brickwork.systems.global_workspace.baselines import EncoderLayer
-from brickwork.systems.global_workspace.chain import is_exact, shift, turn
 from brickwork.systems.global_workspace.config import (
     AlignConfig,
-    BaselineConfig,
     ChainConfig,
-    GlobalWorkspaceConfig,
+    ReaderConfig,
 )
-from brickwork.systems.global_workspace.sums import DigitReader
-from brickwork.systems.global_workspace.system import restore
+from brickwork.systems.global_workspace.data import Addition
+from brickwork.systems.global_workspace.modules import DigitReader, shift, turn
+from brickwork.systems.global_workspace.system import is_exact
+from brickwork.training.config import Stage
+from brickwork.training.loop import fit
 
 
-def built(recipe, **task):
-    run = api.recipe("global-workspace", recipe)
+def built(run, **task):
+    run = api.recipe("global-workspace", run) if isinstance(run, str) else run
     run = replace(run, model=replace(run.model, task=replace(run.model.task, **task)))
     return api.build(run)
 
@@ -79,25 +83,8 @@ def test_size_of_the_chain(code, parameters):
     ],
 )
 def test_size_of_the_baselines(task, parameters):
-    run = api.recipe("global-workspace", "addition")
-    assert count(api.build(replace(run, model=GlobalWorkspaceConfig(task=task)))[0]) == parameters
-
-
-def test_encoder_layer_is_torchs():
-    torch.manual_seed(0)
-    ours, theirs = EncoderLayer(8, 2), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-    pairs = {
-        "project": (theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias),
-        "join": (theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias),
-        "widen": (theirs.linear1.weight, theirs.linear1.bias),
-        "narrow": (theirs.linear2.weight, theirs.linear2.bias),
-    }
-    with torch.no_grad():
-        for name, (weight, bias) in pairs.items():
-            getattr(ours, name).weight.copy_(weight)
-            getattr(ours, name).bias.copy_(bias)
-    x = torch.randn(4, 3, 8)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
+    _, data = built("addition")
+    assert count(task.build(data)) == parameters
 
 
 # ---- learning -----------------------------------------------------------------------------------------------------
@@ -106,8 +93,8 @@ def test_encoder_layer_is_torchs():
 def test_controller_learns_to_count_and_answers_unseen_pairs():
     """The claim at its smallest: 200 steps, pairs of two large digits never shown."""
     system, data = built("addition")
-    batch = system.collate(data.train.columns)
-    fit_many([system], [batch], ManyConfig(steps=200, learning_rates=(1e-2,), weight_decays=(0.0,)))
+    train = replace(api.recipe("global-workspace", "addition").train, steps=200, save_every=0)
+    Bench().fit(system, data.train, train, seed=0)
     scores = system.eval().evaluate(data.test)
     assert scores["accuracy: unseen pairs"] >= 0.95
     answers = system.predict({"a": ["9", 7], "b": [8.0, "9"]})
@@ -115,39 +102,63 @@ def test_controller_learns_to_count_and_answers_unseen_pairs():
     assert all(len(route.split()) == 12 for route in answers["route"])
 
 
-def test_phases_train_what_they_say():
-    """Steps 0, 1, 2 of the smoke recipe: the encoder, the controller, the learned modules; nothing else moves."""
-    system, data = built("smoke_digits")
-    expected = ["reader", "chain.controller", "chain.trained", "readout"]
-    moved = []
-    for step in range(3):
-        system.zero_grad()
-        system.loss({**system.collate(data.train.take(range(16))), "step": step}).total.backward()
-        moved.append(
-            {n for n, p in system.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-        )
-        if step == 0:
-            system.after_step(0)
-            torch.testing.assert_close(system.readout.weight, system.reader.head.weight)
-    assert {n.startswith("reader") for n in moved[0]} == {True}
-    assert {n.startswith("chain.controller") for n in moved[1]} == {True}
-    assert {n.startswith(("chain.trained", "readout")) for n in moved[2]} == {True}
-    assert all(any(n.startswith(e) for names in moved for n in names) for e in expected)
+STAGES = api.recipe("global-workspace", "digits").stages
+JOINT = (STAGES[0], Stage(name="joint", trains=("chain.*", "readout.*")))
 
 
-def test_joint_training_reaches_controller_and_modules_together():
-    system, data = built("smoke_digits", controller_steps=0)
-    system.loss({**system.collate(data.train.take(range(16))), "step": 1}).total.backward()
-    moved = {n for n, p in system.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    assert any(n.startswith("chain.controller") for n in moved)
-    assert any(n.startswith("chain.trained") for n in moved)
-    assert not any(n.startswith("reader") for n in moved)
+@pytest.mark.parametrize(
+    ("stages", "learning"),
+    [
+        (STAGES, [{"reader"}, {"chain.controller"}, {"chain.trained", "readout"}]),
+        (JOINT, [{"reader"}, {"chain.controller", "chain.trained", "readout"}]),
+    ],
+    ids=["phases", "joint"],
+)
+def test_stages_train_what_they_say(tmp_path, stages, learning):
+    """A step of each stage moves its own parts and nothing else; the readout starts from the classes of the reader."""
+    system, data = built(tiny_digits())
+    seen = [{n: p.detach().clone() for n, p in system.named_parameters()}]
+    system.after_step = lambda step: seen.append(
+        {n: p.detach().clone() for n, p in system.named_parameters()}
+    )
+    short = tuple(replace(stage, steps=1) for stage in stages)
+    train = replace(tiny_digits().train, steps=len(short))
+    fit(system, data.train, train, tmp_path, seed=0, stages=short)
+    for number, (before, after) in enumerate(pairwise(seen)):
+        moved = {n for n in before if not torch.equal(before[n], after[n])}
+        if number == 1:  # start_stage
+            assert {"readout.weight", "readout.bias"} <= moved
+            moved -= {"readout.weight", "readout.bias"} if "readout" not in learning[1] else set()
+        parts = {".".join(n.split(".")[: 2 if n.startswith("chain") else 1]) for n in moved}
+        assert parts == learning[number]
+    if len(stages) == 3:
+        torch.testing.assert_close(seen[2]["readout.weight"], seen[1]["reader.head.weight"], rtol=0, atol=0)
+
+
+def test_without_stages_everything_learns_at_once():
+    system, data = built(tiny_digits())
+    loss = system.loss({**system.collate(data.train.take(range(16))), "step": 0})
+    assert set(loss.terms) == {"answer", "reader"}
+    loss.total.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in system.parameters())
+
+
+def test_hard_gates_anneal_while_the_controller_learns():
+    system, _ = built(tiny_digits(), routing="hard")
+    system.train()
+
+    def temperature(stage, step):
+        return system._temperature({"stage": stage, "stage_step": step, "step": 900})
+
+    assert [temperature("controller", n) for n in (0, 200, 400, 800)] == pytest.approx([1.0, 0.65, 0.3, 0.3])
+    assert temperature("joint", 0) == 1.0
+    assert temperature("modules", 0) == pytest.approx(0.3)
+    assert system.eval()._temperature({"step": 0}) == pytest.approx(0.3)
 
 
 def test_alignment_says_in_one_domain_what_another_says():
     """Two linear views of three numbers, 60 of 300 rows paired: R² far above that of the mean."""
     from brickwork.data.types import Examples, TaskData
-    from brickwork.systems.global_workspace.system import build
 
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(400, 3)).astype(np.float32)
@@ -161,10 +172,8 @@ def test_alignment_says_in_one_domain_what_another_says():
         name="views", kind="domains", modality="numbers", train=Examples(train), validation=rest, test=rest
     )
     run = api.recipe("global-workspace", "small")
-    seed_everything(0)
-    system = build(
-        replace(run.model, task=replace(run.model.task, workspace_dim=8, hidden=32, num_hidden=1)), data
-    )
+    model = replace(run.model, task=replace(run.model.task, workspace_dim=8, hidden=32, num_hidden=1))
+    system = build_system("global-workspace", model, data, 0)
     optimiser = torch.optim.Adam(system.parameters(), 5e-3)
     batch = system.collate(train)
     for step in range(150):
@@ -189,7 +198,7 @@ def test_r_squared_is_sklearns():
 
 
 def test_readers_see_the_image():
-    """The convolutional body is that of torch's functions on (B, C, H, W); without ``network`` it is a perceptron."""
+    """The convolutional body is that of torch's functions on (B, C, H, W); ``mlp`` takes flat pixels."""
     import torch.nn.functional as F
 
     torch.manual_seed(0)
@@ -200,25 +209,25 @@ def test_readers_see_the_image():
     x = F.relu(F.conv2d(x, second.weight, second.bias, stride=2, padding=1))
     expected = torch.tanh(x.flatten(1) @ last.weight.T + last.bias)
     torch.testing.assert_close(reader.body(images.flatten(1)), expected)
-    old = DigitReader.of({"hidden": 7, "width": 4, "steps": 1}, (8, 8, 1))
-    assert [m.in_features for m in old.body if isinstance(m, nn.Linear)] == [64, 7, 7]
+    flat = DigitReader((8, 8, 1), network="mlp", hidden=7, width=4)
+    assert [m.in_features for m in flat.body if isinstance(m, nn.Linear)] == [64, 7, 7]
 
 
 def test_a_convolutional_reader_is_kept_and_answers():
-    run = api.recipe("global-workspace", "smoke_digits")
+    run = tiny_digits()
     reader = replace(run.model.task.reader, network="conv")
-    system, data = built("smoke_digits", reader=reader)
-    again = restore(system.architecture(), None)
+    system, data = built(tiny_digits(), reader=reader)
+    again = restore_system("global-workspace", json.loads(json.dumps(system.architecture())), None)
     again.load_state_dict(system.state_dict())
     rows = {name: data.test.columns[name][:20] for name in ("first", "second")}
     assert again.predict(rows)["sum"].tolist() == system.predict(rows)["sum"].tolist()
-    system.loss({**system.collate(data.train.take(range(8))), "step": 0}).total.backward()
+    system.loss({**system.collate(data.train.take(range(8))), "step": 0, "stage": "reader"}).total.backward()
     assert all(p.grad.abs().sum() > 0 for p in system.reader.parameters())
 
 
 def test_attention_shares_are_used_to_predict():
     """Two domains say a third: with attention the shares of a row are those of the module, not equal ones."""
-    system, data = built("smoke_align", fusion_weights="attention")
+    system, data = built(tiny_alignment(), fusion_weights="attention")
     system.loss({**system.collate(data.train.columns), "step": 0}).total.backward()
     assert all(p.grad.abs().sum() > 0 for p in system.attention.parameters())
     columns = {name: data.test.columns[name][:4] for name in ("upper", "lower")}
@@ -251,7 +260,7 @@ def test_bad_digits_are_named(columns, message):
 
 
 def test_bad_domains_are_named():
-    system, _ = built("smoke_align")
+    system, _ = built(tiny_alignment())
     with pytest.raises(DataError, match="was made for 32"):
         system.predict({"upper": np.zeros((2, 5))})
     with pytest.raises(DataError, match="it knows upper, lower, label"):
@@ -265,16 +274,17 @@ def test_data_of_the_other_kind_names_the_recipe():
     with pytest.raises(DataError, match="addition or digits"):
         api.build(replace(align, data=chain.data))
     with pytest.raises(ConfigError, match=r"need task.reader"):
-        api.build(replace(chain, data=replace(chain.data, source="addition/digits/mod10")))
+        api.build(replace(chain, data=replace(chain.data, addition=Addition(digits="digits", modulo=10))))
     digits = api.recipe("global-workspace", "digits")
-    with pytest.raises(ConfigError, match="/mod10"):
-        api.build(replace(digits, data=replace(digits.data, source="addition/digits")))
+    with pytest.raises(ConfigError, match=r"data\.addition\.modulo=10"):
+        api.build(replace(digits, data=replace(digits.data, addition=Addition(digits="digits"))))
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (ChainConfig(controller_steps=5), "need a reader"),
+        (ChainConfig(increment_hidden=5), "need a reader"),
+        (ChainConfig(reader=ReaderConfig()), "set increment_hidden"),
         (ChainConfig(routing="sigmoid", entropy_weight=0.1), "leave it at 0"),
         (BaselineConfig(num_heads=2), "not for lstm"),
         (AlignConfig(fusion_weights="attention", broadcast=0.0), "give that a weight"),

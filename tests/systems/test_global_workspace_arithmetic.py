@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 
-from brickwork.core.errors import DataError
-from brickwork.data.config import DataConfig
-from brickwork.systems.global_workspace.arithmetic import (
-    Addition,
-    addition_task,
-    held_out_pairs,
-    parse_addition,
-)
+from brickwork.core.config import override
+from brickwork.core.errors import ConfigError
+from brickwork.systems.global_workspace.arithmetic import addition_task, held_out_pairs
+from brickwork.systems.global_workspace.data import Addition, Data
 
 
 @pytest.mark.parametrize(
@@ -30,34 +26,33 @@ def test_interp_leaves_every_digit_on_both_sides_and_follows_the_seed():
     assert not (masks[0] == masks[1]).all()
 
 
-def test_names_in_any_order():
-    assert parse_addition("addition") == Addition()
-    expected = Addition(digits="mnist", modulo=10, held_out="interp")
-    assert (
-        parse_addition("addition/mnist/mod10/interp")
-        == parse_addition("addition/interp/mod10/mnist")
-        == expected
-    )
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("addition.held_out=cornr", "choose one of 'interp', 'corner'"),
+        ("addition.modulo=7", "choose one of 0, 10"),
+        ("addition.digit=mnist", r"did you mean 'addition\.digits'"),
+        ("source=digit-halves", "addition has no effect with source 'digit-halves'"),
+        ("paired=3", "paired has no effect with source 'addition', only with digit-halves and simple-shapes"),
+    ],
+)
+def test_choices_that_mean_nothing_are_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        override(data_of(modulo=10), [setting])
+
+
+def data_of(**options):
+    return Data(source="addition", addition=Addition(**options))
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("addition/cornr", "'cornr', did you mean 'corner'"),
-        ("addition/corner/sum", "corner and sum; choose one"),
-        ("addition/digits/mnist", "digits and mnist; choose one"),
-        ("additions", "did you mean 'addition'"),
-    ],
+    "options",
+    [{}, {"modulo": 10, "held_out": "interp"}, {"digits": "digits", "modulo": 10, "held_out": "bigB"}],
+    ids=str,
 )
-def test_unknown_names_are_refused(source, message):
-    with pytest.raises(DataError, match=message):
-        parse_addition(source)
-
-
-@pytest.mark.parametrize("source", ["addition/corner", "addition/mod10/interp", "addition/digits/mod10/bigB"])
-def test_training_never_shows_what_is_held_out(source):
-    task = addition_task(DataConfig(source=source), seed=3)
-    modulo = 10 if "mod10" in source else 100
+def test_training_never_shows_what_is_held_out(options):
+    task = addition_task(data_of(**options), seed=3)
+    modulo = options.get("modulo", 100)
     for part in (task.train, task.validation, task.test):
         c = part.columns
         assert (c["sum"] == (c["a"] + c["b"]) % modulo).all()
@@ -73,7 +68,7 @@ def test_training_never_shows_what_is_held_out(source):
 
 
 def test_images_of_test_are_in_no_other_part():
-    task = addition_task(DataConfig(source="addition/digits/mod10/corner"), seed=0)
+    task = addition_task(data_of(digits="digits", modulo=10), seed=0)
     parts = {}
     for name, part in (("train", task.train), ("test", task.test)):
         images = np.concatenate([part.columns["first"], part.columns["second"]])
@@ -90,6 +85,6 @@ def test_images_show_their_digits():
         np.round(i * (255 / 16)).astype(np.uint8).tobytes(): int(t)
         for i, t in zip(found.images, found.target)
     }
-    columns = addition_task(DataConfig(source="addition/digits/mod10/corner"), seed=0).test.take(range(100))
+    columns = addition_task(data_of(digits="digits", modulo=10), seed=0).test.take(range(100))
     assert [known[image.tobytes()] for image in columns["first"]] == columns["a"].tolist()
     assert [known[image.tobytes()] for image in columns["second"]] == columns["b"].tolist()

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from brickwork.core.errors import DataError
-from brickwork.data.config import DataConfig
+from brickwork.core.config import override
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.inputs import read_inputs
+from brickwork.systems.global_workspace.data import Data
 from brickwork.systems.global_workspace.domains import domain_array, domain_task, group_columns
 
 ROWS = 40
@@ -22,7 +23,7 @@ def vectors():
 
 
 def everything(path):
-    task = domain_task(DataConfig(source=str(path)), seed=0)
+    task = domain_task(Data(source=str(path)), seed=0)
     parts = [part.columns for part in (task.train, task.validation, task.test)]
     return task, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -97,21 +98,21 @@ def test_bad_files_say_what_is_wrong(tmp_path, text, message):
     path = tmp_path / "bad.csv"
     path.write_text(text if "[" not in text else text.replace("[1,2]", '"[1,2]"').replace("[1]", '"[1]"'))
     with pytest.raises(DataError, match=message):
-        domain_task(DataConfig(source=str(path)), seed=0)
+        domain_task(Data(source=str(path)), seed=0)
 
 
 def test_a_missing_file_and_a_damaged_one(tmp_path):
     with pytest.raises(DataError, match="is not a file"):
-        domain_task(DataConfig(source=str(tmp_path / "none.csv")), seed=0)
+        domain_task(Data(source=str(tmp_path / "none.csv")), seed=0)
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(DataError, match=r"not an .npz file"):
-        domain_task(DataConfig(source=str(tmp_path / "bad.npz")), seed=0)
+        domain_task(Data(source=str(tmp_path / "bad.npz")), seed=0)
     np.savez(tmp_path / "pickle.npz", a=np.array([{"x": 1}] * 5, dtype=object), b=np.ones(5))
     with pytest.raises(DataError, match=r"not an .npz file"):
-        domain_task(DataConfig(source=str(tmp_path / "pickle.npz")), seed=0)
+        domain_task(Data(source=str(tmp_path / "pickle.npz")), seed=0)
     np.savez(tmp_path / "uneven.npz", a=np.ones((5, 2)), b=np.ones((4, 2)))
     with pytest.raises(DataError, match="same number of rows"):
-        domain_task(DataConfig(source=str(tmp_path / "uneven.npz")), seed=0)
+        domain_task(Data(source=str(tmp_path / "uneven.npz")), seed=0)
 
 
 def test_part_of_a_domain_is_refused():
@@ -122,18 +123,22 @@ def test_part_of_a_domain_is_refused():
 
 def test_few_pairs_of_the_halves():
     counts = {}
-    for source in ("digit-halves", "digit-halves/64", "digit-halves/64/alone"):
-        train = domain_task(DataConfig(source=source), seed=0).train
+    for name, options in {
+        "all": {},
+        "few": {"paired": 64},
+        "alone": {"paired": 64, "unpaired": False},
+    }.items():
+        train = domain_task(Data(source="digit-halves", **options), seed=0).train
         known = np.stack([np.isfinite(values[:, 0]) for values in train.columns.values()]).sum(0)
-        counts[source] = (len(train), int((known == 3).sum()), int((known == 1).sum()))
-    whole = counts["digit-halves"][0]
-    assert counts == {
-        "digit-halves": (whole, whole, 0),
-        "digit-halves/64": (whole, 64, whole - 64),
-        "digit-halves/64/alone": (64, 64, 0),
-    }
-    with pytest.raises(DataError, match="digit-halves/N"):
-        domain_task(DataConfig(source="digit-halves/many"), seed=0)
+        counts[name] = (len(train), int((known == 3).sum()), int((known == 1).sum()))
+    whole = counts["all"][0]
+    assert counts == {"all": (whole, whole, 0), "few": (whole, 64, whole - 64), "alone": (64, 64, 0)}
+    for settings, message in (
+        (["paired=0"], "paired is 0; use a positive number"),
+        (["unpaired=false"], "unpaired has no effect without paired"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            override(Data(source="digit-halves"), settings)
 
 
 def test_arrays_of_an_npz_are_inputs(tmp_path):

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brickwork.core.errors import DataError
-from brickwork.data.config import DataConfig
+from brickwork.systems.global_workspace.data import Data
 from brickwork.systems.global_workspace.domains import domain_task
 from brickwork.systems.global_workspace.simple_shapes import (
     ATTRIBUTES,
@@ -74,10 +73,8 @@ def test_attributes_and_captions():
 
 
 def test_shapes_are_a_task_of_domains():
-    task = domain_task(DataConfig(source="simple-shapes/20", limit=100), 0)
+    task = domain_task(Data(source="simple-shapes", paired=20, limit=100), 0)
     there = np.stack([np.isfinite(values[:, 0]) for values in task.train.columns.values()])
     assert list(task.train.columns) == ["image", "attr", "text"]
     assert (there.sum(0) == 3).sum() == 20
     assert set(there.sum(0).tolist()) == {1, 3}
-    with pytest.raises(DataError, match="write simple-shapes, simple-shapes/N"):
-        domain_task(DataConfig(source="simple-shapes/x"), 0)

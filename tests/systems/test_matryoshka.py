@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from brickwork.api import train as api
 from brickwork.core.config import from_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
-from brickwork.core.seeding import seed_everything
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.evaluation.measure import measure
-from brickwork.systems.matryoshka import recipes
-from brickwork.systems.matryoshka.system import MatryoshkaConfig, build
+from brickwork.representation.contract import build_system
+from brickwork.systems.matryoshka.system import Config
 from brickwork.training.loop import fit
 
 DIMS = (4, 8, 16)
@@ -24,8 +23,7 @@ MLP = ImageEncoderConfig(architecture="mlp", embedding_dim=16, width=24, depth=1
 
 
 def make(data, **options):
-    seed_everything(0)
-    return build(MatryoshkaConfig(**options), data)
+    return build_system("matryoshka", Config(**options), data, seed=0)
 
 
 def batch_of(system, data, rows=range(12)):
@@ -115,7 +113,7 @@ def test_pairs_are_contrasted_at_every_normalised_prefix(pairs, tiny_text):
 
 def test_sizes_in_between_are_as_good_as_their_neighbours():
     """What users do, and what the paper finds (section 5): dims that are not in M interpolate."""
-    run = recipes.smoke()
+    run = api.recipe("matryoshka", "smoke")
     run = replace(
         run, data=replace(run.data, test_share=0.45), train=replace(run.train, save_every=0, validate_every=0)
     )
@@ -173,9 +171,9 @@ def test_options_without_effect_are_refused(images, pairs, tiny_text):
     with pytest.raises(ConfigError, match="head has no effect"):
         make(pairs, encoder=tiny_text, head="tied")
     with pytest.raises(ConfigError, match="label_smoothing has no effect"):
-        from_dict(MatryoshkaConfig, {"objective": "info_nce", "label_smoothing": 0.1})
+        from_dict(Config, {"objective": "info_nce", "label_smoothing": 0.1})
     with pytest.raises(ConfigError, match="weights has 1 entries for 2 dims"):
-        from_dict(MatryoshkaConfig, {"dims": [8, 16], "weights": [1.0]})
+        from_dict(Config, {"dims": [8, 16], "weights": [1.0]})
 
 
 def test_dims_must_end_at_the_full_width(pairs, tiny_text):

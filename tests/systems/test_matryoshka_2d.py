@@ -8,14 +8,13 @@ import torch.nn.functional as F
 
 from brickwork.core.config import from_dict
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import seed_everything
 from brickwork.encoders.config import TextEncoderConfig
-from brickwork.systems.matryoshka_2d.system import Matryoshka2dConfig, build
+from brickwork.representation.contract import build_system
+from brickwork.systems.matryoshka_2d.system import Config
 
 
 def make(data, encoder, **options):
-    seed_everything(0)
-    return build(Matryoshka2dConfig(encoder=encoder, **options), data)
+    return build_system("matryoshka-2d", Config(encoder=encoder, **options), data, seed=0)
 
 
 def batch_of(system, data, step=0):
@@ -61,7 +60,8 @@ def test_early_exit_is_a_slice_of_the_full_pass(pairs, tiny_text):
         full = system.encoder(tokens, [1, 2, 3, 4])
     for n in (1, 2, 3, 4):
         cut = F.normalize(full[n][:, :16], dim=-1)
-        torch.testing.assert_close(system.encode(texts, dim=16, layers=n), cut, rtol=1e-5, atol=1e-6)
+        vectors = torch.from_numpy(system.encode(texts, dim=16, layers=n, precision="fp32"))
+        torch.testing.assert_close(vectors, cut, rtol=1e-5, atol=1e-6)
 
 
 def test_deeper_layers_do_not_run(pairs, tiny_text):
@@ -144,9 +144,11 @@ def test_every_variant_learns_every_kind(variant, kind, tiny_text, request):
 
 
 def test_wrong_data_and_encoders_are_refused(images, labelled_texts, pairs, tiny_text):
-    with pytest.raises(DataError, match="use matryoshka"):
+    with pytest.raises(DataError, match=r"2d does not learn from.*take .*: .*matryoshka, "):
         make(images, tiny_text)
-    with pytest.raises(DataError, match=r"needs pairs.*this data is labelled"):
+    with pytest.raises(
+        DataError, match=r"labelled \(text\), which matryoshka-2d does not learn from: it needs pairs"
+    ):
         make(labelled_texts, tiny_text)
     with pytest.raises(DataError, match=r"angle.*anchor, positive, score"):
         make(pairs, tiny_text, objective="angle")
@@ -167,4 +169,4 @@ def test_wrong_data_and_encoders_are_refused(images, labelled_texts, pairs, tiny
 )
 def test_options_without_effect_are_refused(options):
     with pytest.raises(ConfigError, match="no effect"):
-        from_dict(Matryoshka2dConfig, options)
+        from_dict(Config, options)

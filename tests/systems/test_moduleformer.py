@@ -11,12 +11,17 @@ from brickwork.api import train as api
 from brickwork.core.config import override
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.data.types import Examples
+from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
 from brickwork.studies.moduleformer.surgery import nats_at, trainable, with_low_rank, without_hidden
-from brickwork.systems.moduleformer.surgery import add_modules, prune_modules, unfreeze
-from brickwork.systems.moduleformer.system import build, load_data
-from brickwork.systems.moduleformer.watching import module_use, token_nats
+from brickwork.systems.moduleformer.growth import add_modules, unfreeze
+from brickwork.systems.moduleformer.pruning import prune_modules
+from brickwork.systems.moduleformer.system import load_data, module_use, token_nats
 from brickwork.training.loop import fit
+
+
+def build(model, data):
+    return build_system("moduleformer", model, data, 0)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +99,10 @@ def test_training_new_modules_leaves_all_else_to_the_bit(run, made, folder, tmp_
     _, data = made
     grown_run = override(
         run,
-        [f"model.growth.start={folder}", "model.growth.attention=1", "model.growth.feed_forward=2",
+        [f"start={folder}", "model.growth.attention=1", "model.growth.feed_forward=2",
          "model.balance_weight=0.5", "train.weight_decay=0.5", "train.learning_rate=0.05"],
     )  # fmt: skip
-    system = build(grown_run.model, data)
+    system = api.build(grown_run)[0]
     assert system.sizes() == [(5, 8), (5, 8)]
     before = {name: value.clone() for name, value in system.state_dict().items()}
     fit(system, data.train, grown_run.train, tmp_path, seed=0)
@@ -193,11 +198,11 @@ def test_route_regularisation_holds_routers(run, made, folder, tmp_path, train):
     for weight in (1e-9, 100.0):
         grown_run = override(
             run,
-            [f"model.growth.start={folder}", "model.growth.feed_forward=2", f"model.growth.train={train}",
+            [f"start={folder}", "model.growth.feed_forward=2", f"model.growth.train={train}",
              f"model.growth.route_reg={weight}", "train.steps=16", "train.learning_rate=0.1"],
         )  # fmt: skip
         torch.manual_seed(0)
-        system = build(grown_run.model, data)
+        system = api.build(grown_run)[0]
         fit(system, data.train, grown_run.train, tmp_path / str(weight), seed=0)
         ends.append(system.loss(system.collate(data.test.take(range(32)))).terms["route"].item())
     assert ends[1] < 0.5 * ends[0]
@@ -210,10 +215,10 @@ def test_route_regularisation_holds_routers(run, made, folder, tmp_path, train):
 def test_growth_trains_with_the_losses_that_are_given(run, made, folder):
     changed = override(
         run,
-        [f"model.growth.start={folder}", "model.balance=switch", "model.balance_weight=0.5", "model.z_weight=0.1",
+        [f"start={folder}", "model.balance=switch", "model.balance_weight=0.5", "model.z_weight=0.1",
          "model.explore=1"],
     )  # fmt: skip
-    system = build(changed.model, made[1])
+    system, _ = api.build(changed)
     output = system.loss(system.collate(made[1].test.take(range(4))))
     plain = output.terms["language"] + 0.5 * output.terms["balance"] + 0.1 * output.terms["z"]
     assert output.total.item() == pytest.approx(plain.item(), rel=1e-6)
@@ -222,7 +227,7 @@ def test_growth_trains_with_the_losses_that_are_given(run, made, folder):
         output.terms["balance"].item() >= 0.9
     )  # Switch is 1 where use is even; mutual information is below 0
     with pytest.raises(ConfigError, match="explore=4 must be at most top_k=2 of the model"):
-        build(replace(changed.model, top_k=4, explore=4), made[1])
+        api.build(replace(changed, model=replace(changed.model, top_k=4, explore=4)))
 
 
 # ---- what is left of the stick ---------------------------------------------------------------------------------
@@ -330,11 +335,9 @@ def test_forgetting_is_read_off_the_curve():
         ("model.vocab_size=100", "at least 256"),
         ("model.num_heads=3", "multiple of num_heads=3"),
         ("model.explore=3", "between 0 and top_k=2"),
-        ("model.growth.feed_forward=2", "name its folder: --set model.growth.start=FOLDER"),
         ("model.balance_weight=-1", "must not be negative"),
         ("model.growth.route_reg=-1", r"growth.route_reg=-1.0 must not be negative"),
         ("model.growth.feed_forward=-2", r"growth.feed_forward=-2 must not be negative"),
-        ("model.growth.route_reg=1", "name its folder"),
         ("model.context=0", "context=0 must be at least 1"),
     ],
 )
@@ -361,13 +364,22 @@ def test_surgery_that_cannot_be(run, made):
         prune_modules(system, data.test, 1.0)
 
 
-def test_what_growth_starts_from_has_to_be_one(run, made, tmp_path):
+def test_what_growth_starts_from_has_to_be_one(run, made, folder, tmp_path):
     with pytest.raises(ArtifactError):
-        build(replace(run.model, growth=replace(run.model.growth, start=str(tmp_path))), made[1])
+        api.build(replace(run, start=str(tmp_path)))
+    with pytest.raises(ConfigError, match="name its folder: --set start=FOLDER"):
+        api.build(override(run, ["model.growth.feed_forward=2"]))
+    other = api.recipe("matryoshka", "smoke")
+    with pytest.raises(ConfigError, match="matryoshka does not go on from a finished run"):
+        api.build(replace(other, start=str(folder)))
+    toy, _ = api.build(api.recipe("global-workspace", "smoke"))
+    save_system(toy, tmp_path / "other")
+    with pytest.raises(ConfigError, match="is no moduleformer run"):
+        api.build(replace(run, start=str(tmp_path / "other")))
 
 
 def test_pairs_are_refused(run, made):
-    with pytest.raises(DataError, match="plain texts"):
+    with pytest.raises(DataError, match="it needs plain texts"):
         build(run.model, replace(made[1], kind="pairs"))
 
 

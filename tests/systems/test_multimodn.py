@@ -18,16 +18,16 @@ from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
-from brickwork.data.config import DataConfig, MissingConfig, TableConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SimplexHead
+from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
-from brickwork.systems.multimodn.answers import importance
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import delete
 from brickwork.systems.multimodn.sets import TOY_LAYOUT, multimodal_task, toy_columns
-from brickwork.systems.multimodn.system import build
+from brickwork.systems.multimodn.step_outputs import importance
 
 AUTHORS = json.loads((Path(__file__).parents[1] / "golden" / "multimodn-authors.json").read_text())
 
@@ -58,18 +58,18 @@ def numbers_task(
         train=examples,
         validation=examples,
         test=examples,
-        table=layout,
+        details=layout,
     )
 
 
 @pytest.fixture(scope="module")
 def toy() -> TaskData:
-    return multimodal_task(DataConfig(source="toy_ward", limit=200), 0)
+    return multimodal_task(Data(source="toy_ward", limit=200), 0)
 
 
 def fresh(data: TaskData, **options):
     torch.manual_seed(0)
-    return build(MultiModNConfig(**{"hidden": (8,), "dropout": 0.0, **options}), data)
+    return build_system("multimodn", MultiModNConfig(**{"hidden": (8,), "dropout": 0.0, **options}), data, 0)
 
 
 # ---- the equations ---------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_order_is_checked_and_changes_the_steps(toy):
 def test_it_warns_where_missingness_depends_on_the_label():
     """The sheet's finding; without dependence, and with modality dropout of a half, there is no warning."""
     missing = MissingConfig(modality="top_right", mechanism="mnar", rate=0.6, label=1)
-    config = DataConfig(source="digits_quadrants", table=TableConfig(missing=missing, targets=("odd",)))
+    config = Data(source="digits_quadrants", table=TableConfig(missing=missing, targets=("odd",)))
     data = multimodal_task(config, 0)
     with pytest.warns(
         BrickworkWarning, match=r"'top_right' is missing depends on 'odd'.*modality_dropout=0.5"
@@ -383,7 +383,7 @@ def test_partly_given_modalities_are_refused(toy):
 
 def test_the_user_s_columns_and_typed_examples_give_the_same(toy):
     system = fresh(toy).eval()
-    rows = multimodal_task(DataConfig(source="toy_ward"), 0)
+    rows = multimodal_task(Data(source="toy_ward"), 0)
     raw = toy_columns(600, 0)
     answers = system.predict(raw)
     from brickwork.systems.multimodn.tables import typed_examples

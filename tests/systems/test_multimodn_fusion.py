@@ -8,7 +8,7 @@ from brickwork.systems.multimodn.modules import (
     StateChain,
     contributions,
     drop_modalities,
-    perceptron,
+    mlp,
 )
 
 
@@ -20,10 +20,10 @@ def inputs():
     return features, present
 
 
-def test_perceptron_is_what_it_says():
-    found = perceptron([4, 3, 2], dropout=0.5, relu_at_end=True)
+def test_mlp_is_what_it_says():
+    found = mlp([4, 3, 2], dropout=0.5, relu_at_end=True)
     assert [type(m).__name__ for m in found] == ["Dropout", "Linear", "ReLU", "Linear", "ReLU"]
-    assert [type(m).__name__ for m in perceptron([4, 2])] == ["Linear"]
+    assert [type(m).__name__ for m in mlp([4, 2])] == ["Linear"]
 
 
 def test_rows_keep_their_state_where_a_modality_is_missing(inputs):

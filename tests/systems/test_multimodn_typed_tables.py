@@ -12,14 +12,15 @@ import pytest
 
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
-from brickwork.data.config import ColumnNames, DataConfig, MissingConfig, TableConfig
-from brickwork.data.load import load_task
+from brickwork.data.config import ColumnNames
 from brickwork.data.readers.cells import is_missing, number_of, numbers, picture, series
 from brickwork.data.readers.files import ReadReport
+from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups
 from brickwork.systems.multimodn.layout import TableLayout
 from brickwork.systems.multimodn.missingness import delete, is_present, label_dependence, simulate
 from brickwork.systems.multimodn.sets import SETS, TOY_LAYOUT, multimodal_task, toy_columns
+from brickwork.systems.multimodn.system import load_data
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
 
 
@@ -133,27 +134,27 @@ def parquet(tmp_path):
 
 def test_a_parquet_table_becomes_a_task(parquet):
     table = TableConfig(targets=("outcome", "cost"), ignore=("who",))
-    task = multitask_table(parquet, DataConfig(source=str(parquet), table=table, image_size=8), 0)
+    task = multitask_table(parquet, Data(source=str(parquet), table=table, image_size=8), 0)
     assert (task.kind, task.modality) == ("multitask", "table")
-    assert {m.name: m.kind for m in task.table.modalities} == {
+    assert {m.name: m.kind for m in task.details.modalities} == {
         "lab_a": "table", "lab_b": "table", "day": "table", "wave": "series", "photo": "image",
     }  # fmt: skip
-    assert task.table.target("outcome").classes == ("bad", "good")
-    assert not task.table.target("cost").is_class
+    assert task.details.target("outcome").classes == ("bad", "good")
+    assert not task.details.target("cost").is_class
     assert len(task.train) + len(task.validation) + len(task.test) == 100
     row = task.train.columns
     picture = next(p for p in row["photo"] if p is not None)
     assert picture.shape == (8, 8, 3)
     assert picture[0, 0].tolist() == [10, 200, 30]
     assert next(w for w in row["wave"] if w is not None).shape == (2, 1)
-    assert from_dict(TableLayout, json.loads(json.dumps(to_dict(task.table)))) == task.table
+    assert from_dict(TableLayout, json.loads(json.dumps(to_dict(task.details)))) == task.details
     assert is_present(task.train, "wave").sum() == sum(w is not None for w in row["wave"])
 
 
 @pytest.mark.filterwarnings("ignore:1 skipped. no target is known")
 def test_rows_are_split_by_group_and_by_time(parquet):
     table = TableConfig(targets=("cost",), modalities=("labs=lab_*",))
-    config = DataConfig(source=str(parquet), table=table, columns=ColumnNames(group="who"), test_share=0.3)
+    config = Data(source=str(parquet), table=table, columns=ColumnNames(group="who"), test_share=0.3)
     task = multitask_table(parquet, config, 0)
     person = [set((np.asarray(p.columns["labs"])[:, 1] // 2).tolist()) for p in (task.train, task.test)]
     assert not person[0] & person[1]
@@ -175,16 +176,16 @@ def test_odd_tables(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
-            multitask_table(path, DataConfig(source=str(path)), 0)
+            multitask_table(path, Data(source=str(path)), 0)
     with pytest.raises(DataError, match="not a file"):
-        multitask_table(tmp_path / "none.csv", DataConfig(source="x"), 0)
+        multitask_table(tmp_path / "none.csv", Data(source="x"), 0)
 
 
 def test_rows_without_any_target_are_left_out_and_told(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,label\n" + "".join(f"{i},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
     with pytest.warns(BrickworkWarning, match=r"2 skipped: no target is known \(first: t.csv row 2\)"):
-        task = multitask_table(path, DataConfig(source=str(path)), 0)
+        task = multitask_table(path, Data(source=str(path)), 0)
     assert len(task.train) + len(task.validation) + len(task.test) == 18
 
 
@@ -236,7 +237,7 @@ def labelled(rows=1000):
     rng = np.random.default_rng(0)
     from brickwork.data.types import Examples
 
-    layout = multimodal_task(DataConfig(source="breast_cancer", limit=60), 0).table
+    layout = multimodal_task(Data(source="breast_cancer", limit=60), 0).details
     y = rng.integers(0, 2, rows)
     columns = {name: rng.normal(size=(rows, 10)) for name in layout.names}
     return layout, Examples({**columns, "target.tumour": y})
@@ -297,17 +298,17 @@ def test_known_sets_are_what_their_layout_says(name, data_folder):
     if name == "cifar10_described":
         pytest.skip("reads 50,000 photos; the recipe gpu uses it")
     limit = None if name in ("breast_cancer", "student_performance") else 300
-    task = load_task(DataConfig(source=name, limit=limit), 0)
-    for modality in task.table.modalities:
+    task = load_data(Data(source=name, limit=limit), 0)
+    for modality in task.details.modalities:
         assert is_present(task.train, modality.name).any()
         if modality.kind == "table":
             assert task.train.columns[modality.name].shape[1] == len(modality.numbers)
-    for target in task.table.targets:
+    for target in task.details.targets:
         assert len(task.train.columns[target.column]) == len(task.train)
 
 
 def test_choices_without_effect_on_a_known_set_are_refused():
     with pytest.raises(DataError, match=r"data\.table\.time has no effect"):
-        load_task(DataConfig(source="breast_cancer", table=TableConfig(time="x")), 0)
+        load_data(Data(source="breast_cancer", table=TableConfig(time="x")), 0)
     with pytest.raises(ConfigError, match="rate is 2"):
-        override(DataConfig(), ["table.missing.rate=2"])
+        override(Data(), ["table.missing.rate=2"])

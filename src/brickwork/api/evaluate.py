@@ -44,8 +44,7 @@ def evaluate(
     from brickwork.data.load import load_task
     from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
-    from brickwork.representation.kept import load
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
 
     found: Any = load(model) if isinstance(model, str | Path) else model
@@ -86,7 +85,7 @@ def compatibility(
     """
     from brickwork.data.load import load_task
     from brickwork.evaluation.compatibility import SEARCHES, measure_compatibility
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation
 
     if search not in SEARCHES:
         raise ConfigError(f"search={search!r} is unknown; choose one of {', '.join(SEARCHES)}")

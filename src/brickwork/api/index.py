@@ -46,7 +46,7 @@ def encode_file(
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
     from brickwork.data.load import read_documents
     from brickwork.representation.export_parquet import encode_to_disk
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation
 
     documents = read_documents(data, columns=columns, limit=limit)
     return encode_to_disk(
@@ -90,7 +90,7 @@ def build_index(
     of the folder ``out``.
     """
     from brickwork.index.build import build_index as build_documents
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation
 
     representation = as_representation(model)
     documents = _documents(representation, data, columns, limit)
@@ -116,7 +116,7 @@ def update_index(
         ArtifactError: no index there, a damaged one, or one of another model.
     """
     from brickwork.index.index import open_index
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation
 
     representation = as_representation(model)
     index = open_index(folder, representation)
@@ -133,7 +133,7 @@ def replace_model(model: "Path | str | Representation", folder: Path | str) -> t
         ArtifactError: no index there, a damaged one, or the model was not trained to replace the one that is there.
     """
     from brickwork.index.index import open_index
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation
 
     index = open_index(folder, as_representation(model))
     return index, index.replace_model()

@@ -4,17 +4,19 @@ import brickwork
 brickwork.generate("runs/lm", ["def add("], max_tokens=50)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickwork.api.train import read_run
 from brickwork.core import registry
+from brickwork.core.config import nearest
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
+    from brickwork.data.types import Examples
     from brickwork.representation.model import Representation
 
 
@@ -25,16 +27,16 @@ def predict(
     *,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
-    rank: int | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """What a system that predicts says of each row of ``data``: named columns, with an ``id`` for each row.
 
-    ``out``: a .parquet, .csv or .jsonl file to write them to. ``rank``: of an adapter that serves several (default: its
-    largest).
+    ``out``: a .parquet, .csv or .jsonl file to write them to. ``options``: those that the
+    system's own ``predict`` takes, such as the rank of adapters that serve several.
 
     Raises:
         ArtifactError: the model does not predict.
-        ConfigError: a rank that the adapters do not have, or a model without ranks.
+        ConfigError: an option that the system does not take, or a value that it does not have.
         DataError: the data cannot be read as the model reads its inputs.
     """
     from brickwork.core.types import Predicts
@@ -44,8 +46,8 @@ def predict(
     if out is not None:
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predicts")
-    options = {} if rank is None else {"rank": _checked_rank(model, system, rank)}
-    ids, inputs = read_inputs(data, system.reads, columns=columns, limit=limit)
+    _check_options(model, system.predict, options)
+    ids, inputs = read_inputs(data, system.input_kind, columns=columns, limit=limit)
     answers = {"id": ids, **system.predict(inputs, **options)}
     if out is not None:
         write_table(Path(out), answers)
@@ -75,7 +77,7 @@ def classify(
     from brickwork.data.readers.images import read_pictures
     from brickwork.data.writers import check_table_path, write_table
     from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
-    from brickwork.representation.model import as_representation
+    from brickwork.representation.load import as_representation
 
     chosen = list(prompts or PROMPTS)
     if len(set(names)) < 2:
@@ -133,6 +135,36 @@ def generate(
     return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
 
 
+def recommend(model: "Path | str | Any", users: Sequence[Any], *, count: int = 10) -> dict[str, Any]:
+    """The ``count`` best items for each of ``users``: columns ``user``, ``rank``, ``item`` and ``score``.
+
+    Raises:
+        ArtifactError: the model does not recommend.
+        ConfigError: ``count`` below 1.
+    """
+    from brickwork.core.types import Recommends
+
+    if count < 1:
+        raise ConfigError(f"count={count}; it must be at least 1")
+    return _system_that(model, Recommends, "recommends").recommend(users, count=count)
+
+
+def analyse(
+    folder: Path | str, data: Path | str | None = None, *, limit: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """What the system of a run says about held-out examples: a table for each named result.
+
+    ``data``: other data than that of the run.
+
+    Raises:
+        ArtifactError: the folder holds no run, or its system analyses nothing.
+    """
+    from brickwork.core.types import Analyses
+
+    system = _system_that(folder, Analyses, "analyses")
+    return system.analyse(_held_out(folder, data, limit)[1])
+
+
 def inspect(
     folder: Path | str,
     data: Path | str | None = None,
@@ -149,43 +181,54 @@ def inspect(
     """
     from brickwork.core.types import Traces
     from brickwork.inspection.traces import write_traces
-    from brickwork.training.run import load_data
 
     folder = Path(folder)
     system = _system_that(folder, Traces, "traces")
+    title, examples = _held_out(folder, data, limit)
+    traces = system.trace(examples)
+    path = Path(out) if out is not None else folder / "inspect.html"
+    return write_traces(path, title, traces, len(examples))
+
+
+def _held_out(folder: Path | str, data: Path | str | None, limit: int | None) -> "tuple[str, Examples]":
+    """The test part of a run's data, or of ``data`` read as the run reads its own, with a title."""
+    from brickwork.training.run import load_data
+
     run = read_run(folder, data)
     task = load_data(run.system, run.data, run.seed)
     rows = range(min(len(task.test), limit or len(task.test)))
-    traces = system.trace(task.test.select(rows))
-    title = f"{run.system} on {task.name}"
-    return write_traces(Path(out) if out is not None else folder / "inspect.html", title, traces, len(rows))
+    return f"{run.system} on {task.name}", task.test.select(rows)
 
 
-def export_adapter(model: "Path | str | Any", folder: Path | str, rank: int | None = None) -> Path:
-    """Writes the adapters of a model, cut to ``rank`` (default: the largest), as Hugging Face's ``peft`` reads them.
+def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any) -> Path:
+    """Writes the adapters of a model as Hugging Face's ``peft`` reads them. ``options``: those of the system's own
+    ``export_peft``, such as the rank to cut to.
 
     Raises:
         ArtifactError: the model has no adapters.
-        ConfigError: a rank that they do not have.
+        ConfigError: an option that the system does not take, or a value that it does not have.
     """
-    from brickwork.representation.kept import load
+    from brickwork.core.types import ExportsAdapters
 
-    system = load(model) if isinstance(model, str | Path) else model
-    if not hasattr(system, "export_peft"):
-        raise ArtifactError(f"{model} holds a model without adapters; train one with: brickwork train dylora")
-    return system.export_peft(folder, rank)
+    system = _system_that(model, ExportsAdapters, "adapters")
+    _check_options(model, system.export_peft, options)
+    return system.export_peft(folder, **options)
 
 
-def _checked_rank(model: "Path | str | Any", system: Any, rank: int) -> int:
-    if "rank" not in signature(system.predict).parameters:
-        raise ConfigError(f"rank={rank}, but {model} holds a model that has no ranks: leave it out")
-    system.adapters.check(rank)
-    return rank
+def _check_options(model: "Path | str | Any", verb: Any, options: Mapping[str, Any]) -> None:
+    """Refuses options that a system's own verb does not take: it takes its parameters that have a default."""
+    takes = [name for name, p in signature(verb).parameters.items() if p.default is not p.empty]
+    for name, value in options.items():
+        if name not in takes:
+            instead = nearest(name, takes) if takes else "it takes none"
+            raise ConfigError(
+                f"{name}={value!r} is no option of the model in {model}: {instead}; leave it out"
+            )
 
 
 def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:
     """The system in ``model``, which has to do what ``protocol`` says."""
-    from brickwork.representation.kept import load
+    from brickwork.representation.load import load
 
     system = load(model) if isinstance(model, str | Path) else model
     if not isinstance(system, protocol):

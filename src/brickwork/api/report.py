@@ -19,6 +19,7 @@ from brickwork.inspection.report_data import (
     ReportData,
     curves_from_records,
 )
+from brickwork.training.config import stage_lengths
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -191,7 +192,11 @@ def run_report(
             title=f"{run.system} on {data.name}",
             subtitle=f"recipe {run.recipe}, seed {run.seed}",
             created=datetime.date.today().isoformat(),
-            facts={**facts(data), **{name: f"{value:.4g}" for name, value in (scores or {}).items()}},
+            facts={
+                **facts(data),
+                **stage_facts(run),
+                **{name: f"{value:.4g}" for name, value in (scores or {}).items()},
+            },
             quality=(
                 *(retrieval_part(grid) for grid in grids),
                 *(score_part(name, sizes, data) for name, sizes in measured.items() if sizes),
@@ -213,6 +218,14 @@ def facts(data: "TaskData") -> dict[str, str]:
         "training": f"{len(data.train):,} {what}",
         "held out": f"{len(data.test):,} {what}",
     }
+
+
+def stage_facts(run: "RunConfig") -> dict[str, str]:
+    """The card that says in which stages a run was trained, where it has any."""
+    if not run.stages:
+        return {}
+    lengths = stage_lengths(run.train, run.stages)
+    return {"stages": ", ".join(f"{stage.name} {steps:,} steps" for stage, steps in zip(run.stages, lengths))}
 
 
 def in_words(data: "TaskData") -> str:
@@ -239,5 +252,6 @@ def card(
         "examples": len(data.train),
         "steps": result.step,
         "batch_size": run.train.batch_size,
+        **stage_facts(run),
         "measurement": measurement.summary() if measurement else None,
     }

@@ -10,7 +10,7 @@ summary.representation.encode(["a query"], dim=48, layers=3)
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.core import registry
 from brickwork.core.config import nearest
@@ -64,25 +64,33 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
     names = recipe_names(slug)
     if name not in names:
         raise ConfigError(f"{slug} has no recipe '{name}': {nearest(name, names)}")
-    return getattr(registry.load(slug, "recipes"), name)()
+    return replace(getattr(registry.load(slug, "recipes"), name)(), recipe=name)
 
 
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
-    from brickwork.core.seeding import seed_everything
+    from brickwork.representation.contract import build_system
+    from brickwork.representation.load import continue_system
     from brickwork.training.run import load_data
 
     data = load_data(run.system, run.data, run.seed)
-    seed_everything(run.seed)
-    return registry.load(run.system, "system").build(run.model, data, assets), data
+    if run.start:
+        return continue_system(run.system, run.model, data, run.seed, run.start), data
+    return build_system(run.system, run.model, data, run.seed, assets), data
 
 
 def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
+    from brickwork.core.types import Fits
     from brickwork.training.forecast import forecast
 
     system, data = build(run)
-    return {"data": describe(data), **forecast(system, data.train, run.train, seed=run.seed)}
+    if isinstance(system, Fits):
+        return {"data": describe(data), "learns": "without a gradient, in rounds of its own"}
+    return {
+        "data": describe(data),
+        **forecast(system, data.train, run.train, seed=run.seed, stages=run.stages, variants=data.variants),
+    }
 
 
 def describe(data: "TaskData") -> dict[str, Any]:
@@ -137,13 +145,15 @@ def train(
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
+    from brickwork.core.types import Evaluates, Fits
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
+    from brickwork.training.rounds import fit_rounds
     from brickwork.training.run import run_to_dict
 
     folder = Path(out)
     system, data = prepared or build(run, folder if resume else None)
-    validate = (system_validator if hasattr(system, "evaluate") else make_validator)(data, run.seed)
+    validate = (system_validator if isinstance(system, Evaluates) else make_validator)(data, run.seed)
 
     def start() -> None:
         """Says what was read and writes what a resume needs, once the folder is ours."""
@@ -155,29 +165,39 @@ def train(
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
 
-    result = fit(
-        system,
-        data.train,
-        run.train,
-        folder,
-        seed=run.seed,
-        validate=validate,
-        progress=progress,
-        resume=resume,
-        devices=devices,
-        strategy=strategy,
-        tensorboard=tensorboard,
-        on_start=start,
-    )
+    if isinstance(system, Fits):
+        result = fit_rounds(
+            cast(Any, system),
+            data.train,
+            run.train,
+            folder,
+            seed=run.seed,
+            validate=validate,
+            progress=progress,
+            resume=resume,
+            on_start=start,
+        )
+    else:
+        result = fit(
+            system,
+            data.train,
+            run.train,
+            folder,
+            seed=run.seed,
+            stages=run.stages,
+            variants=data.variants,
+            validate=validate,
+            progress=progress,
+            resume=resume,
+            devices=devices,
+            strategy=strategy,
+            tensorboard=tensorboard,
+            on_start=start,
+        )
     system.eval()
     if distributed.rank() != 0:
         return TrainSummary(folder, None, result, None, system)
-    finish = (
-        _finish
-        if hasattr(system, "representation") and not hasattr(system, "architecture")
-        else _finish_system
-    )
-    return finish(run, folder, system, data, result, measure=measure, progress=progress)
+    return _finish(run, folder, system, data, result, measure=measure, progress=progress)
 
 
 def _finish(
@@ -190,47 +210,27 @@ def _finish(
     measure: bool,
     progress: "Progress | None",
 ) -> TrainSummary:
+    """Measures a trained system, by its own measure or by its vectors, and keeps it whole."""
     from brickwork.api.report import card, run_report
+    from brickwork.core.types import Encodes, Evaluates
     from brickwork.evaluation.measure import measure as measure_all
-
-    representation: Representation = system.representation()
-    measurement = None
-    if measure:
-        if progress is not None:
-            progress.message("measuring on held-out data …")
-        measurement = measure_all(representation, data)
-        write_json(folder / "evaluation.json", measurement.summary())
-    representation.card = card(run, data, result, measurement)
-    representation.save(folder)
-    run_report(folder, run, data, measurement)
-    return TrainSummary(folder, representation, result, measurement, system)
-
-
-def _finish_system(
-    run: "RunConfig",
-    folder: Path,
-    system: Any,
-    data: "TaskData",
-    result: "FitResult",
-    *,
-    measure: bool,
-    progress: "Progress | None",
-) -> TrainSummary:
-    """Keeps a system whole, with its own numbers on held-out data."""
-    from brickwork.api.report import card, run_report
     from brickwork.representation.kept import save_system
 
-    scores: dict[str, float] = {}
-    if measure and hasattr(system, "evaluate") and len(data.test):
-        if progress is not None:
-            progress.message("measuring on held-out data …")
-        scores = dict(system.evaluate(data.test))
+    if measure and progress is not None:
+        progress.message("measuring on held-out data …")
+    scores: dict[str, float] | None = None
+    measurement: Measurement | None = None
+    if measure and isinstance(system, Evaluates):
+        scores = dict(system.evaluate(data.test)) if len(data.test) else {}
         write_json(folder / "evaluation.json", {"scores": scores})
-    system.card = {**card(run, data, result, None), "scores": scores}
+    elif measure and isinstance(system, Encodes):
+        measurement = measure_all(system.representation(), data)
+        write_json(folder / "evaluation.json", measurement.summary())
+    system.card = {**card(run, data, result, measurement), **({} if scores is None else {"scores": scores})}
     save_system(system, folder)
-    run_report(folder, run, data, None, scores)
-    representation = system.representation() if hasattr(system, "representation") else None
-    return TrainSummary(folder, representation, result, None, system, scores)
+    run_report(folder, run, data, measurement, scores)
+    representation = system.representation() if isinstance(system, Encodes) else None
+    return TrainSummary(folder, representation, result, measurement, system, scores or {})
 
 
 def resume(

@@ -63,6 +63,7 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """One system: the chain of its parts, recipes, claims with verdicts, citation."""
     from brickwork.api import train as api
     from brickwork.core import registry
+    from brickwork.core.flow import flow
 
     card = registry.card(slug)
     with output.results_only(as_json):
@@ -71,8 +72,8 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
         about = entry(slug)
     if as_json:
         more = {"authors": card.authors, "year": card.year, "summary": card.summary}
-        flow = [{"stage": stage, "part": part} for stage, part in card.flow]
-        output.emit_json({**about, **more, "flow": flow, "recipes": recipes, "citation": bibtex(card)})
+        chain = [{"stage": stage, "part": part} for stage, part in flow(slug)]
+        output.emit_json({**about, **more, "flow": chain, "recipes": recipes, "citation": bibtex(card)})
         return
     from rich.markup import escape
 
@@ -80,7 +81,7 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
     out.print(f"[bold]{escape(card.title)}[/bold]  [dim]{escape(card.slug)} · {escape(card.group)}[/dim]")
     out.print(f"{escape(card.authors)}, {card.year}, arXiv {escape(card.arxiv)}", style="dim")
     out.print(f"\n{escape(card.summary)}\n")
-    out.print(flow_diagram(card.flow, out.width), markup=False, soft_wrap=True)
+    out.print(flow_diagram(flow(slug), out.width), markup=False, soft_wrap=True)
     out.print("\n[bold]Recipes[/bold]")
     out.print(_columns([(f"[cyan]{name}[/cyan]", escape(line)) for name, line in recipes.items()]))
     out.print("\n[bold]Claims[/bold]")
@@ -167,8 +168,8 @@ def _first_line(text: str | None) -> str:
 
 def _scales(entries: list[dict[str, Any]]) -> list[str]:
     """The scales at which any claim has a result, in the order of their size; ``small`` if there is none."""
-    found = {scale for item in entries for claim in item["claims"] for scale in claim["verdicts"]}
-    return [scale for scale in ("smoke", "small", "gpu") if scale in found] or ["small"]
+    present = {scale for item in entries for claim in item["claims"] for scale in claim["verdicts"]}
+    return [scale for scale in ("smoke", "small", "gpu") if scale in present] or ["small"]
 
 
 def _verdict(record: dict[str, Any] | None) -> str:

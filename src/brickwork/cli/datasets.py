@@ -9,7 +9,7 @@ from brickwork.cli import output
 from brickwork.cli.options import AsJson, Quiet, add
 
 if TYPE_CHECKING:
-    from brickwork.data.sets.sources import Source
+    from brickwork.data.sets.source import Source
 
 _EXAMPLE_ROWS = 100
 
@@ -32,7 +32,7 @@ def data(
             details = {**summary(source(name)), **contents(source(name))}
         output.emit_json(details) if as_json else _show_one(details)
         return
-    entries = [summary(found) for found in catalogue()]
+    entries = [summary(entry) for entry in catalogue()]
     if as_json:
         output.emit_json(entries)
         return
@@ -53,31 +53,33 @@ def data(
     )
 
 
-def summary(found: "Source") -> dict[str, Any]:
+def summary(source: "Source") -> dict[str, Any]:
     """A set as ``brickwork data --json`` shows it."""
     return {
-        "name": found.name,
-        "what": found.what,
-        "licence": found.licence,
-        "task": found.task,
-        "citation": found.citation,
-        "url": found.url,
-        "where": found.where(),
-        "present": found.is_present(),
+        "name": source.name,
+        "what": source.what,
+        "licence": source.licence,
+        "task": source.task,
+        "citation": source.citation,
+        "url": source.url,
+        "where": source.where(),
+        "present": source.is_present(),
     }
 
 
-def contents(found: "Source") -> dict[str, Any]:
+def contents(source: "Source") -> dict[str, Any]:
     """What lies in the files of a set that is here, and, where it can be trained on, its first example."""
     more: dict[str, Any] = {"files": {}, "example": {}}
-    root = found.folder()
+    root = source.folder()
     if root is not None:
-        more["files"] = {file: inside(root / file) for file in found.files}
-    if found.task and found.is_present():
+        more["files"] = {file: inside(root / file) for file in source.files}
+    if source.task and source.is_present():
         from brickwork.data.config import DataConfig
         from brickwork.data.load import load_task
+        from brickwork.training.run import load_data
 
-        task = load_task(DataConfig(source=found.name, limit=_EXAMPLE_ROWS), 0)
+        config = DataConfig(source=source.name, limit=_EXAMPLE_ROWS)
+        task = load_data(source.system, config, 0) if source.system else load_task(config, 0)
         first = task.train.take([0])
         more["kind"], more["modality"] = task.kind, task.modality
         more["example"] = {column: _brief(values[0]) for column, values in first.items()}

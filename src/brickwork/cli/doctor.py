@@ -27,8 +27,8 @@ def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Check the installation and measure the machine: matrix products and memory, about 8 seconds."""
     with output.results_only(as_json):
         output.hint("measuring, about 8 seconds …", quiet)
-        found = examine()
-    output.emit_json(found) if as_json else _show(found)
+        report = examine()
+    output.emit_json(report) if as_json else _show(report)
 
 
 def examine(budget_seconds: float = _BUDGET_SECONDS) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def extras() -> dict[str, dict[str, Any]]:
     """The optional parts of the installation: which packages each lacks, and the line that installs it."""
     from packaging.requirements import Requirement
 
-    found: dict[str, dict[str, Any]] = {}
+    packages: dict[str, dict[str, Any]] = {}
     for text in importlib.metadata.requires("brickwork") or []:
         requirement = Requirement(text)
         if requirement.marker is None or requirement.name == "brickwork":
@@ -83,12 +83,12 @@ def extras() -> dict[str, dict[str, Any]]:
             if not requirement.marker.evaluate({"extra": ""}) and requirement.marker.evaluate(
                 {"extra": extra}
             ):
-                entry = found.setdefault(
+                entry = packages.setdefault(
                     extra, {"missing": [], "install": f"pip install 'brickwork[{extra}]'"}
                 )
                 if version(requirement.name) is None:
                     entry["missing"].append(requirement.name)
-    return found
+    return packages
 
 
 def gemm_rates(budget_seconds: float) -> dict[str, float | str]:
@@ -176,7 +176,7 @@ def _memory_gib() -> float:
     return round(psutil.virtual_memory().total / 2**30, 1)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(report: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -184,26 +184,26 @@ def _show(found: dict[str, Any]) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    cpu = found["cpu"]
-    table.add_row("brickwork", f"{found['brickwork']}, Python {found['python']}, {found['system']}")
+    cpu = report["cpu"]
+    table.add_row("brickwork", f"{report['brickwork']}, Python {report['python']}, {report['system']}")
     table.add_row(
-        "packages", ", ".join(f"{name} {value or 'MISSING'}" for name, value in found["versions"].items())
+        "packages", ", ".join(f"{name} {value or 'MISSING'}" for name, value in report["versions"].items())
     )
     table.add_row(
-        "processor", escape(f"{cpu['name']}, {cpu['cores']} cores, threads in use: {found['threads']}")
+        "processor", escape(f"{cpu['name']}, {cpu['cores']} cores, threads in use: {report['threads']}")
     )
     table.add_row("features", ", ".join(cpu["features"]) or "unknown")
     table.add_row("precision", escape(cpu["bf16"]))
-    table.add_row("memory", f"{found['memory_gib']} GiB, {found['memory_gb_per_second']} GB/s")
-    table.add_row("accelerator", escape(found["gpu"] or "none"))
-    for name, rate in found["gemm_gflops"].items():
+    table.add_row("memory", f"{report['memory_gib']} GiB, {report['memory_gb_per_second']} GB/s")
+    table.add_row("accelerator", escape(report["gpu"] or "none"))
+    for name, rate in report["gemm_gflops"].items():
         unit = "GOP/s" if name == "int8" else "GFLOP/s"
         table.add_row(f"{name} product", escape(rate if isinstance(rate, str) else f"{rate:,.0f} {unit}"))
-    sets = found["data"]["present"]
-    where = found["data"]["BRICKWORK_DATA"] or "not set"
+    sets = report["data"]["present"]
+    where = report["data"]["BRICKWORK_DATA"] or "not set"
     here = ", ".join(name for name, present in sets.items() if present) or "none"
     table.add_row("data sets", escape(f"{here} (BRICKWORK_DATA: {where})"))
-    for name, extra in found["extras"].items():
+    for name, extra in report["extras"].items():
         missing = f"[yellow]lacks {', '.join(extra['missing'])}[/yellow]: {escape(extra['install'])}"
         table.add_row(f"extra {name}", missing if extra["missing"] else "[green]installed[/green]")
     out.print(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, sizes, told_columns
+from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, columns_with_note, sizes
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _build(
             layers=sizes(layers, "--layers"),
             kind=kind,
             store=store,
-            columns=told_columns(data, columns, quiet),
+            columns=columns_with_note(data, columns, quiet),
             limit=limit,
             progress=not quiet,
         )
@@ -173,7 +173,7 @@ def _update(
 
     with output.results_only(as_json):
         made, report = indexing.update_index(
-            model, data, out, columns=told_columns(data, columns, quiet), limit=limit, progress=not quiet
+            model, data, out, columns=columns_with_note(data, columns, quiet), limit=limit, progress=not quiet
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})
@@ -236,10 +236,10 @@ def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None
     from dataclasses import asdict
 
     from brickwork.index.lifecycle import repair_index
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
     with output.results_only(as_json):
-        report = repair_index(folder, load(model) if model else None)
+        report = repair_index(folder, load_representation(model) if model else None)
     if as_json:
         output.emit_json({"folder": str(folder), **asdict(report)})
         return
@@ -258,22 +258,22 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     from brickwork.index.index import open_index
 
     with output.results_only(as_json), open_index(folder, verify=False) as opened:
-        found = opened.statistics()
+        statistics = opened.statistics()
         held = _held(opened)
     if as_json:
-        output.emit_json({"folder": str(folder), **held, **asdict(found)})
+        output.emit_json({"folder": str(folder), **held, **asdict(statistics)})
         return
     rows: dict[str, Any] = {
-        "documents": f"{found.documents:,}",
-        "removed, space not yet given back": f"{found.removed:,}",
-        "with title and text of another one": f"{found.duplicates:,}",
-        "kinds of search": ", ".join(found.kinds),
+        "documents": f"{statistics.documents:,}",
+        "removed, space not yet given back": f"{statistics.removed:,}",
+        "with title and text of another one": f"{statistics.duplicates:,}",
+        "kinds of search": ", ".join(statistics.kinds),
         "dims": ", ".join(map(str, held["dims"])),
         "layers": ", ".join(map(str, held["layers"])),
-        "fields for --where": ", ".join(found.fields),
+        "fields for --where": ", ".join(statistics.fields),
         "model": held["model"],
-        **{f"documents encoded by {name}": f"{count:,}" for name, count in found.versions.items()},
-        **{f"bytes of {part}": f"{size:,}" for part, size in found.bytes.items()},
+        **{f"documents encoded by {name}": f"{count:,}" for name, count in statistics.versions.items()},
+        **{f"bytes of {part}": f"{size:,}" for part, size in statistics.bytes.items()},
     }
     width = max(36, *(len(name) + 2 for name in rows))
     for name, value in rows.items():
@@ -335,9 +335,9 @@ def search(
         # Once untimed: the first call also loads the model, which says nothing about the size asked for.
         if image is None and text_weight != 1.0:
             raise ConfigError("--text-weight has an effect only with --image FILE")
-        asked = query if image is None else _with_picture(opened, query, image, text_weight)
-        opened.answer(asked, top, **options)
-        answer = opened.answer(asked, top, **options)
+        questions = query if image is None else _with_picture(opened, query, image, text_weight)
+        opened.answer(questions, top, **options)
+        answer = opened.answer(questions, top, **options)
     for text in answer.notes:
         warnings.warn(text, stacklevel=1)
     milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)

@@ -18,8 +18,8 @@ from brickwork.cli.options import (
     Quiet,
     add,
     column_names,
+    columns_with_note,
     sizes,
-    told_columns,
 )
 from brickwork.core.errors import ConfigError
 
@@ -93,7 +93,7 @@ def evaluate(
         output.emit_json(compared) if as_json else _show_compatibility(compared)
         return
     with output.results_only(as_json):
-        found = evaluating.evaluate(
+        results = evaluating.evaluate(
             model,
             data,
             dims=sizes(dims, "--dims"),
@@ -103,7 +103,7 @@ def evaluate(
             seed=seed,
             progress=not quiet,
         )
-    output.emit_json(found) if as_json else _show_evaluation(found)
+    output.emit_json(results) if as_json else _show_evaluation(results)
 
 
 def encode(
@@ -137,7 +137,7 @@ def encode(
             out,
             dim=dim,
             layers=layers,
-            columns=told_columns(data, columns, quiet),
+            columns=columns_with_note(data, columns, quiet),
             limit=limit,
             ray=ray,
             workers=workers,
@@ -166,15 +166,15 @@ def export(
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
-        print(using.export_adapter(model, out, rank))
+        print(using.export_adapter(model, out, **({} if rank is None else {"rank": rank})))
         return
     if rank is not None:
         raise ConfigError(
             f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"
         )
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
-    representation = load(model)
+    representation = load_representation(model)
     if to is ExportFormat.onnx:
         from brickwork.representation.export_onnx import export_onnx
 
@@ -186,34 +186,34 @@ def export(
     print(out)
 
 
-def _show_evaluation(found: dict[str, Any]) -> None:
+def _show_evaluation(results: dict[str, Any]) -> None:
     from rich.table import Table
 
     out = output.console()
-    for part in found["retrieval"]:
+    for part in results["retrieval"]:
         cells = {(cell["layers"], cell["dim"]): cell["ndcg@10"] for cell in part["cells"]}
         title = f"{part['name']}: nDCG@10 ({part['queries']:,} queries, {part['documents']:,} documents)"
         out.print(title, style="bold", soft_wrap=True)  # a table as narrow as this would break its title
         out.print(_size_table(cells))
         for name, metrics in part.get("baselines", {}).items():
             out.print(f"  {name} {metrics['ndcg@10']:.3f}", style="dim")
-    for name, values in found["scores"].items():
+    for name, values in results["scores"].items():
         if isinstance(values, float):
             out.print(f"{name} {values:.4g}")
             continue
         out.print(name, style="bold")
         out.print(_size_table({(v["layers"], v["dim"]): v["value"] for v in values}))
-    if not found["retrieval"] and not found["scores"]:
+    if not results["retrieval"] and not results["scores"]:
         table = Table(box=None, show_header=False)
         table.add_row("nothing to measure: the data has no held-out queries, scores or labels")
         out.print(table)
 
 
-def _show_compatibility(found: dict[str, Any]) -> None:
+def _show_compatibility(results: dict[str, Any]) -> None:
     from rich.table import Table
 
     out = output.console()
-    for matrix in found["matrices"]:
+    for matrix in results["matrices"]:
         out.print(f"{matrix['metric']}: queries by the row's model, documents by the column's", style="bold")
         table = Table()
         table.add_column("", style="bold")

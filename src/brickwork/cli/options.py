@@ -1,5 +1,6 @@
 """What several verbs share: option types, their parsing, and the Example section of a verb's help."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +73,7 @@ def sizes(text: str | None, option: str) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def told_columns(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
+def columns_with_note(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
     """:func:`column_names`, after saying which columns of the documents are taken for what."""
     from brickwork.api import index as indexing
     from brickwork.cli import output
@@ -106,3 +107,21 @@ def column_names(columns: Sequence[str] | None) -> "ColumnNames | None":
     from brickwork.data.config import ColumnNames
 
     return override(ColumnNames(), column_settings(columns))
+
+
+def values_of(settings: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` options of a system's own verb, by name: JSON where the value is JSON, else its text.
+
+    Raises:
+        ConfigError: an option without a value.
+    """
+    values = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: write it as name=value, for example rank=2")
+        try:
+            values[name.strip()] = json.loads(text)
+        except ValueError:
+            values[name.strip()] = text
+    return values

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Data, Limit, Quiet, add, column_names
+from brickwork.cli.options import AsJson, Columns, Data, Limit, Quiet, add, column_names, values_of
 
 Run = Annotated[str, typer.Argument(help="A run folder or a hub id.", show_default=False)]
 Out = Annotated[
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         predict,
         "Use",
         "brickwork predict runs/patients new.csv --out answers.csv",
-        "brickwork predict runs/adapted new.csv --rank 2",
+        "brickwork predict runs/adapted new.csv --set rank=2",
     )
     add(
         app,
@@ -70,8 +70,11 @@ def predict(
     out: Out = None,
     columns: Columns = None,
     limit: Limit = None,
-    rank: Annotated[
-        int | None, typer.Option(help="Rank of a dylora adapter (default: the largest).", show_default=False)
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="An option of the system's own, name=value; repeat it.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -80,7 +83,8 @@ def predict(
     from brickwork.api import predict as using
 
     with output.results_only(as_json):
-        answers = using.predict(model, data, out, columns=column_names(columns), limit=limit, rank=rank)
+        options = values_of(settings or ())
+        answers = using.predict(model, data, out, columns=column_names(columns), limit=limit, **options)
     _tell(answers, out, as_json, quiet)
 
 

@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
         "brickwork train matryoshka-2d --data docs/ --out runs/docs",
         "brickwork train matryoshka-2d --data pairs.csv --column anchor=question",
         "brickwork train matryoshka-2d --data docs/ --set train.steps=200 --dry-run",
-        "brickwork train dylora --data labelled.csv --backbone models/bert",
+        "brickwork train matryoshka --data labelled.csv --backbone models/bert",
     )
     add(app, resume, "Learn", "brickwork resume runs/docs")
     add(app, demo, "Learn", "brickwork demo --out runs/demo", "brickwork demo --set train.steps=20")
@@ -211,8 +211,8 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     from brickwork.core.files import read_json
 
     run = read_json(folder / "config.json")
-    found = {}
-    pictures = getattr(summary.system, "reads", "columns") == "images"
+    commands = {}
+    pictures = getattr(summary.system, "input_kind", "columns") == "images"
     kind, new = ("images", "your-images.npy") if pictures else ("rows", "your-rows.csv")
     for method, what, command in (
         ("predict", f"predict for new {kind}", f"predict {{}} {new}"),
@@ -220,15 +220,15 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
         ("trace", "look at its modules at work", "inspect {}"),
     ):
         if hasattr(summary.system, method):
-            found[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
+            commands[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
     if summary.representation is None:
-        return found
+        return commands
     data = run["data"]
     model, index, source = (shlex.quote(text) for text in (str(folder), f"{folder}-index", data["source"]))
     columns = [f" --column {role}={shlex.quote(name)}" for role, name in data["columns"].items() if name]
     same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
     seed = f" --seed {run['seed']}" if run["seed"] else ""
-    measure = found | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
+    measure = commands | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
     if previous := run.get("model", {}).get("previous"):  # a version that replaces another
         old = shlex.quote(previous)
         measure["see whether it can search what the old one has indexed"] = (
@@ -265,6 +265,9 @@ def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, dict):
             rows.extend(_rows(value, f"{prefix}{name}."))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, part in enumerate(value):
+                rows.extend(_rows(part, f"{prefix}{name}.{part.get('name', number)}."))
         elif isinstance(value, list):
             label = f"{prefix}{name}".replace("_", " ")
             rows.extend(("" if place else label, _worded(name, item)) for place, item in enumerate(value))

@@ -11,8 +11,9 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from brickwork.core.errors import ConfigError
 
@@ -21,6 +22,51 @@ T = TypeVar("T")
 
 class _Typed(str):
     """A value typed on the command line: its text is read as the field's type asks."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a number of a configuration has to be, as metadata of its type: ``Annotated[float, above(0)]``."""
+
+    relation: Literal["at least", "above", "at most", "below"]
+    limit: int | float
+
+    def holds(self, value: int | float) -> bool:
+        """Whether ``value`` is within the bound; NaN never is."""
+        if self.relation == "at least":
+            return value >= self.limit
+        if self.relation == "above":
+            return value > self.limit
+        return value <= self.limit if self.relation == "at most" else value < self.limit
+
+
+def at_least(limit: int | float) -> Bound:
+    """value ≥ limit."""
+    return Bound("at least", limit)
+
+
+def above(limit: int | float) -> Bound:
+    """value > limit."""
+    return Bound("above", limit)
+
+
+def at_most(limit: int | float) -> Bound:
+    """value ≤ limit."""
+    return Bound("at most", limit)
+
+
+def below(limit: int | float) -> Bound:
+    """value < limit."""
+    return Bound("below", limit)
+
+
+def idle(config: Any, names: Iterable[str], cause: str) -> list[str]:
+    """One message for each of ``names`` that was set (is not ``None``) although it means nothing with ``cause``."""
+    return [
+        f"{name} has no effect with {cause}; leave it out"
+        for name in names
+        if getattr(config, name) is not None
+    ]
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -67,7 +113,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
         *parents, last = path.strip().split(".")
         place: Any = values
         for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
+            place = _member(place, parent)
         if not isinstance(place, dict) or last not in place:
             errors.append(f"unknown option '{path}': {nearest(path, _paths(values))}")
             continue
@@ -78,13 +124,23 @@ def override(config: T, assignments: Iterable[str]) -> T:
     return from_dict(type(config), values, types=held)
 
 
+def _member(place: Any, name: str) -> Any:
+    """The part of plain values with this name; of a list, the member that is called so or has that number."""
+    if isinstance(place, list):
+        named = {str(number): item for number, item in enumerate(place)}
+        place = named | {item["name"]: item for item in place if isinstance(item, dict) and "name" in item}
+    return place.get(name) if isinstance(place, dict) else None
+
+
 def _paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    paths = []
     for key, value in values.items():
-        found.append(prefix + key)
+        paths.append(prefix + key)
+        if isinstance(value, list):
+            value = {item["name"]: item for item in value if isinstance(item, dict) and "name" in item}
         if isinstance(value, dict):
-            found.extend(_paths(value, f"{prefix}{key}."))
-    return found
+            paths.extend(_paths(value, f"{prefix}{key}."))
+    return paths
 
 
 def _build(
@@ -97,7 +153,7 @@ def _build(
     prefix = f"{where}." if where else ""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
-    hints.update({name: held for name, held in (types or {}).items() if hints.get(name) is Any})
+    hints.update({name: held_type for name, held_type in (types or {}).items() if hints.get(name) is Any})
     for key in values:
         if key not in fields:
             errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")
@@ -110,9 +166,33 @@ def _build(
     if len(errors) > before:
         return None
     config = cls(**arguments)
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        errors.extend(_out_of_bounds(hint, arguments.get(name), prefix + name))
     if hasattr(config, "validate"):
         errors.extend(f"{prefix}{problem}" for problem in config.validate())
     return config
+
+
+def _out_of_bounds(hint: Any, value: Any, where: str) -> list[str]:
+    """A message for each bound in ``hint`` that ``value``, or one of its entries, does not keep."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        is_number = isinstance(value, int | float)
+        errors = [
+            f"{where} is {value}; it must be {bound.relation} {bound.limit:g}"
+            for bound in hint.__metadata__
+            if isinstance(bound, Bound) and is_number and not bound.holds(value)
+        ]
+        return errors + _out_of_bounds(arguments[0], value, where)
+    if origin in (Union, types.UnionType):
+        return [message for member in arguments for message in _out_of_bounds(member, value, where)]
+    if origin is tuple and isinstance(value, Sequence):
+        return [
+            message
+            for place, item in enumerate(value)
+            for message in _out_of_bounds(arguments[0], item, f"{where}[{place}]")
+        ]
+    return []
 
 
 def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:
@@ -155,9 +235,9 @@ def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:
 def _coerce_union(members: tuple[Any, ...], value: Any, where: str, errors: list[str]) -> Any:
     """The first member that takes the value; dataclass members are told apart by ``kind``, unless there is only one."""
     if isinstance(value, Mapping):
-        held = [m for m in members if dataclasses.is_dataclass(m)]
-        if len(held) == 1:
-            return _coerce(held[0], value, where, errors)
+        configs = [m for m in members if dataclasses.is_dataclass(m)]
+        if len(configs) == 1:
+            return _coerce(configs[0], value, where, errors)
         kinds = {m.__dataclass_fields__["kind"].default: m for m in members if dataclasses.is_dataclass(m)}
         if kinds and value.get("kind") not in kinds:
             given = f"is {value.get('kind')!r}; " if "kind" in value else "is missing; "

@@ -44,8 +44,8 @@ class ElasticAxes:
         """
         notes: list[str] = []
         chosen = []
-        for name, asked, trained in (("dim", dim, self.dims), ("layers", layers, self.layers)):
-            value = trained[-1] if asked is None else asked
+        for name, wanted, trained in (("dim", dim, self.dims), ("layers", layers, self.layers)):
+            value = trained[-1] if wanted is None else wanted
             if not 1 <= value <= trained[-1]:
                 raise ConfigError(f"{name}={value} is outside 1 … {trained[-1]}; trained: {list(trained)}")
             if value not in trained:
@@ -56,7 +56,7 @@ class ElasticAxes:
         return chosen[0], chosen[1], notes
 
 
-def nested_sizes(width: int, asked: Sequence[int] = (), *, smallest: int = 8) -> tuple[int, ...]:
+def nested_sizes(width: int, given: Sequence[int] = (), *, smallest: int = 8) -> tuple[int, ...]:
     """The prefix lengths to train: ``asked``, or ``width`` halved for as long as ``smallest`` is not undercut.
 
     Halving gives 8, 16 … 2048 and 12, 24 … 768, the sizes of the Matryoshka paper.
@@ -64,24 +64,24 @@ def nested_sizes(width: int, asked: Sequence[int] = (), *, smallest: int = 8) ->
     Raises:
         ConfigError: ``asked`` is not ascending, or does not end at ``width``.
     """
-    if not asked:
+    if not given:
         sizes = [width]
         while sizes[0] % 2 == 0 and sizes[0] // 2 >= smallest:
             sizes.insert(0, sizes[0] // 2)
         return tuple(sizes)
-    check_nested("dims", asked, width)
-    return tuple(asked)
+    check_nested("dims", given, width)
+    return tuple(given)
 
 
-def check_nested(name: str, asked: Sequence[int], full: int) -> None:
+def check_nested(name: str, sizes: Sequence[int], full: int) -> None:
     """Refuses sizes that are not ascending or do not end at the full one.
 
     Raises:
         ConfigError: names the option and the full size.
     """
-    if list(asked) != sorted(set(asked)) or asked[0] < 1 or asked[-1] != full:
+    if list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != full:
         raise ConfigError(
-            f"{name}={list(asked)}: they must ascend and end at {full}, the full size of this encoder; "
+            f"{name}={list(sizes)}: they must ascend and end at {full}, the full size of this encoder; "
             f"leave {name} out for the default"
         )
 

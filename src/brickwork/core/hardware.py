@@ -27,13 +27,13 @@ def cpu_features() -> tuple[str, ...]:
 
 def features_in(cpuinfo: str) -> tuple[str, ...]:
     """The same, out of the text of ``/proc/cpuinfo``."""
-    found: set[str] = set()
+    features: set[str] = set()
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip().lower() in ("flags", "features"):
-            found.update(value.split())
+            features.update(value.split())
             break
-    return tuple(name for name in _NAMES if name in found)
+    return tuple(name for name in _NAMES if name in features)
 
 
 def cpu_name() -> str:
@@ -71,6 +71,6 @@ def bf16_reason(device: "torch.device | str" = "cpu") -> str:
     if torch.device(device).type != "cpu":
         return f"bf16 {'is' if bf16_is_fast(device) else 'is not'} fast on {device}"
     if bf16_is_fast("cpu"):
-        found = [name for name in cpu_features() if "bf16" in name]
-        return f"bf16 runs on {', '.join(found)}"
+        features = [name for name in cpu_features() if "bf16" in name]
+        return f"bf16 runs on {', '.join(features)}"
     return "fp32: this processor has neither AVX-512 BF16 nor AMX in use"

@@ -16,11 +16,7 @@ from brickwork.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class SystemCard:
-    """What a system is, for the catalogue.
-
-    ``flow`` is the chain of parts that its data passes: (stage, part name) in order, for example
-    ``("encoder", "encoders.text.TextEncoder")``.
-    """
+    """What a system is, for the catalogue."""
 
     slug: str
     title: str
@@ -30,7 +26,6 @@ class SystemCard:
     group: str
     summary: str
     capabilities: tuple[str, ...]
-    flow: tuple[tuple[str, str], ...]
 
 
 def slugs() -> list[str]:
@@ -45,9 +40,31 @@ def _folder(slug: str) -> str:
     return f"brickwork.systems.{slug.replace('-', '_')}"
 
 
+def slug_of(cls: type) -> str:
+    """The slug of the system in whose folder a class is.
+
+    Raises:
+        ConfigError: it is in none.
+    """
+    package, _, rest = cls.__module__.partition(".systems.")
+    if package != "brickwork" or not rest:
+        raise ConfigError(f"{cls.__module__}.{cls.__name__} is in no system's folder; name the system")
+    return rest.partition(".")[0].replace("_", "-")
+
+
 def card(slug: str) -> SystemCard:
     """The catalogue card of a system."""
     return importlib.import_module(_folder(slug)).CARD
+
+
+def able(capability: str) -> list[str]:
+    """The systems whose cards name a capability."""
+    return [slug for slug in slugs() if capability in card(slug).capabilities]
+
+
+def successor_hint(old: str) -> str:
+    """The command that trains a model whose vectors can be compared with those of ``old``."""
+    return f"brickwork train {' or '.join(able('succeeds'))} --set model.previous={old}"
 
 
 def load(slug: str, part: Literal["system", "recipes"]) -> ModuleType:

@@ -1,6 +1,6 @@
 """The types that cross folder borders: batches, losses, and what a system can do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -182,19 +182,33 @@ class CachesGradients(Protocol):
 
 
 @runtime_checkable
-class Encodes(Protocol):
-    """A system that turns inputs into vectors, cut to ``dim`` numbers and ``layers`` blocks where asked."""
+class Fits(Protocol):
+    """A system that learns without a gradient: it counts, searches or solves.
 
-    def encode(
-        self, inputs: Any, dim: int | None = None, layers: int | None = None
-    ) -> Float[Tensor, "n dim"]: ...
+    The house iterates over ``fit`` in place of the loop, and saves the same run folder. It yields the share that is done
+    (0 … 1) after each round, and all that it has learnt is then in its state; ``start`` rounds were done before, by a
+    run that is resumed. Shapes of the state are known when the system is built.
+    """
+
+    def fit(self, examples: Any, *, start: int) -> Iterator[float]: ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A system that turns inputs into vectors, cut to ``dim`` dimensions and ``layers`` blocks where asked.
+
+    ``representation()`` is the encoder with the sizes that it may be cut to.
+    """
+
+    def encode(self, inputs: Any, dim: int | None = None, layers: int | None = None) -> Any: ...
+
+    def representation(self) -> Any: ...
 
 
 class Keeps(Protocol):
-    """A system that is kept whole, because it is more than an encoder.
+    """A system that can be saved: ``architecture()`` gives JSON values from which it is rebuilt with fresh weights.
 
-    ``architecture()`` gives JSON values from which ``restore(architecture, tokenizer_json)`` of its module ``system``
-    rebuilds it with fresh weights; its texts go through ``tokenizer``, if it has one.
+    Its texts go through its ``tokenizer``, or that of its ``encoder``, if it has one.
     """
 
     def architecture(self) -> dict[str, Any]: ...
@@ -211,13 +225,31 @@ class Evaluates(Protocol):
 class Predicts(Protocol):
     """A system that answers rows of named columns with named columns of as many rows.
 
-    ``reads`` says what a file of inputs is to it: ``texts`` or ``images`` arrive as the column ``input``, ``columns``
-    as they are called in the file.
+    ``input_kind`` says what a file of inputs is to it: ``texts`` or ``images`` arrive as the column ``input``,
+    ``columns`` as they are called in the file.
     """
 
-    reads: Literal["texts", "images", "columns"]
+    input_kind: Literal["texts", "images", "columns"]
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Recommends(Protocol):
+    """A system that ranks items for users.
+
+    ``recommend`` answers each of ``users`` (what the system calls them: names, or histories of items) with its ``count``
+    best items, best first: columns ``user``, ``rank``, ``item`` and ``score``, users × count rows.
+    """
+
+    def recommend(self, users: Sequence[Any], *, count: int) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Analyses(Protocol):
+    """A system that answers a question about another model or a body of data: a table for each named result."""
+
+    def analyse(self, examples: Any) -> dict[str, dict[str, Any]]: ...
 
 
 @runtime_checkable
@@ -227,6 +259,13 @@ class Generates(Protocol):
     def generate(
         self, prompts: Sequence[str], *, max_tokens: int, temperature: float, top_k: int, seed: int
     ) -> list[str]: ...
+
+
+@runtime_checkable
+class ExportsAdapters(Protocol):
+    """A system whose adapters other tools can load onto the published base model."""
+
+    def export_peft(self, folder: Any) -> Any: ...
 
 
 @runtime_checkable

@@ -1,11 +1,11 @@
-"""Pictures with texts as a learning task: the user's own, emoji, or made-up scenes."""
+"""Images with texts as a learning task: the user's own, emoji, or made-up scenes."""
 
 import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from brickwork.core.config import from_dict, override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
@@ -14,44 +14,52 @@ from brickwork.data.readers.captions import Captioned, fingerprint, read_caption
 from brickwork.data.readers.images import DEFAULT_SIDE, decode
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
-from brickwork.systems.align.caption_filters import filter_captions
+
+Choose = Callable[[Sequence[str], Sequence[int], Mapping[int, tuple[int, int]]], tuple[list[int], str]]
+"""Which training pairs to keep, and a note about it: from the texts, the number of each text's image, and the width and
+height of images where they are known."""
 
 _SCENES = 4000
 _HELD_OUT_SCENES = 500
 
 
-def image_text_task(config: DataConfig, seed: int) -> TaskData:
-    """Pairs of pictures and texts: columns ``image`` (uint8) and ``text``, and numbers ``picture`` and ``text_group``, which
+def image_text_task(
+    config: DataConfig,
+    seed: int,
+    *,
+    image_size: int | None = None,
+    noise: Noise | None = None,
+    choose: Choose | None = None,
+) -> TaskData:
+    """Pairs of images and texts: columns ``image`` (uint8) and ``text``, and numbers ``picture`` and ``text_group``, which
     are equal for equal pixels and equal texts.
 
-    ``source``: a folder or table of :func:`read_captions`; ``emoji``; or ``scenes``, made-up pictures, which may be spoilt:
-    ``scenes:mismatched=0.5,boilerplate=0.1`` (:class:`Noise`; what is held out is clean). A picture or a text is wholly in
-    one part. The filter of ``config.captions`` cleans the training part; its audit is among the notes.
+    ``source``: a folder or table of :func:`read_captions`; ``emoji``; or ``scenes``, made-up images, of which ``noise``
+    spoils some (what is held out is clean). ``image_size``: the side of squares of all but the scenes. An image or a text is
+    wholly in one part. ``choose`` cleans the training part.
 
     Raises:
-        DataError: nothing that can be used, or the filter leaves nothing.
-        ConfigError: an unknown kind of noise.
+        DataError: nothing that can be used, or ``choose`` leaves nothing.
+        ConfigError: noise or a size that has no effect on the source.
     """
-    name, _, options = config.source.partition(":")
-    if name == "scenes":
-        return _scenes(config, options, seed)
-    if config.source == "emoji":
-        train, test = (_emoji(part, config) for part in ("train", "test"))
-        parts = _split(train, config, seed, test=False)
-        return _task("emoji", train, parts, config, test=test)
-    side = config.image_size or DEFAULT_SIDE
+    noise = noise or Noise()
+    if config.source == "scenes":
+        if image_size is not None:
+            raise ConfigError(f"data.image_size={image_size} has no effect with scenes; leave it out")
+        return _scenes(config, noise, seed, choose)
+    if noise != Noise():
+        raise ConfigError(f"data.noise has no effect with '{config.source}', only with scenes; leave it out")
+    side = image_size or DEFAULT_SIDE
     shape = (side, side, 3)
+    if config.source == "emoji":
+        train, test = (_emoji(part, config, shape) for part in ("train", "test"))
+        parts = _split(train, config, seed, test=False)
+        return _task("emoji", train, parts, choose, test=test)
     captioned = read_captions(Path(config.source), shape, config.columns, config.limit)
-    return _task(
-        Path(config.source).name, captioned, _split(captioned, config, seed, test=True), config, test=None
-    )
+    return _task(Path(config.source).name, captioned, _split(captioned, config, seed, test=True), choose)
 
 
-def _scenes(config: DataConfig, options: str, seed: int) -> TaskData:
-    noise = override(Noise(), options.split(",")) if options else Noise()
-    noise = from_dict(Noise, vars(noise))
-    if not 0 <= sum(vars(noise).values()) <= 1:
-        raise ConfigError(f"data.source={config.source}: the shares of noise must add up to at most 1")
+def _scenes(config: DataConfig, noise: Noise, seed: int, choose: Choose | None) -> TaskData:
     count = config.limit or _SCENES
     images, texts, _, _ = scene_pairs(count, seed, noise)
     held_out = 2 * _HELD_OUT_SCENES
@@ -66,18 +74,16 @@ def _scenes(config: DataConfig, options: str, seed: int) -> TaskData:
     parts = splits.Parts(
         list(range(count)), list(range(count, middle)), list(range(middle, count + held_out))
     )
-    return _task(config.source, every, parts, config, test=None)
+    return _task(config.source, every, parts, choose)
 
 
-def _emoji(part: str, config: DataConfig) -> Captioned:
+def _emoji(part: str, config: DataConfig, shape: tuple[int, int, int]) -> Captioned:
     """Pictures of emoji, each with its name and its aliases as texts."""
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(locate("emoji") / "emoji" / "emoji64.parquet").to_pylist()
     rows = [row for row in table if row["split"] == part]
     rows = [rows[number] for number in splits.pick(len(rows), config.limit)]
-    side = config.image_size or DEFAULT_SIDE
-    shape = (side, side, 3)
     images = np.stack([decode(io.BytesIO(row["image"]), shape) for row in rows])
     found = Captioned([], images, [], [])
     for number, row in enumerate(rows):
@@ -103,19 +109,21 @@ def _split(captioned: Captioned, config: DataConfig, seed: int, *, test: bool) -
 
 
 def _task(
-    name: str, captioned: Captioned, parts: splits.Parts, config: DataConfig, *, test: Captioned | None
+    name: str,
+    captioned: Captioned,
+    parts: splits.Parts,
+    choose: Choose | None,
+    test: Captioned | None = None,
 ) -> TaskData:
-    train = parts.train
-    kept, audit = filter_captions(
-        [captioned.texts[row] for row in train],
-        [captioned.picture_of[row] for row in train],
-        config.captions,
-        dict(enumerate(captioned.sizes)),
-    )
-    if len(kept) < 2:
+    train, notes = parts.train, list(captioned.notes)
+    if choose is not None:
+        texts, numbers = [captioned.texts[row] for row in train], [captioned.picture_of[row] for row in train]
+        kept, note = choose(texts, numbers, dict(enumerate(captioned.sizes)))
+        train, notes = [train[row] for row in kept], [*notes, note]
+    if len(train) < 2:
         raise DataError(
-            f"{name}: {len(kept)} of {len(train)} pairs are left for training. {audit.note()}; loosen "
-            "data.captions, or switch it off: --set data.captions.enabled=false"
+            f"{name}: {len(train)} of {len(parts.train)} pairs are left for training. {'; '.join(notes)}; give more, or "
+            "loosen what they are chosen by"
         )
     held_out = captioned if test is None else test
     test_rows = parts.test if test is None else list(range(len(test.texts)))
@@ -123,10 +131,10 @@ def _task(
         name=name,
         kind="pairs",
         modality="image-text",
-        train=_examples(captioned, [train[row] for row in kept]),
+        train=_examples(captioned, train),
         validation=_examples(captioned, parts.validation),
         test=_examples(held_out, test_rows),
-        notes=(*captioned.notes, audit.note()) if config.captions.enabled else tuple(captioned.notes),
+        notes=tuple(notes),
     )
 
 

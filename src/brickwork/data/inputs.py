@@ -4,15 +4,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.load import read_documents
+from brickwork.data.readers.arrays import read_images, read_npz
 from brickwork.data.readers.cells import located
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import ReadReport, column_names, rows
-from brickwork.systems.global_workspace.domains import read_npz
 
 Reads = Literal["texts", "images", "columns"]
 
@@ -38,7 +36,7 @@ def read_inputs(
             f"{path} is no file; this model reads {'a table' if reads == 'columns' else 'an .npy file of images'}"
         )
     if reads == "images":
-        images = _images(path)[:limit]
+        images = read_images(path)[:limit]
         return [str(number) for number in range(len(images))], {"input": images}
     if path.suffix.lower() == ".npz":
         arrays = {name: values[:limit] for name, values in read_npz(path).items()}
@@ -46,23 +44,13 @@ def read_inputs(
     return _table(path, columns or ColumnNames(), limit)
 
 
-def _images(path: Path) -> np.ndarray:
-    try:
-        images = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise DataError(f"{path} is not an .npy array of images: {error}") from None
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
-        raise DataError(f"{path} must hold one array of uint8, images × height × width × channels")
-    return images
-
-
 def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str], dict[str, Any]]:
     report = ReadReport()
     names = column_names(path)
-    found = list(islice(rows(path, report, names), limit))
+    numbered_rows = list(islice(rows(path, report, names), limit))
     report.warn()
-    if not found:
+    if not numbered_rows:
         raise DataError(f"{path} holds no row; give a table with at least one")
     roles = match(names, chosen, str(path))
-    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in found]
-    return known, {name: located([row.get(name) for _, row in found], path.parent) for name in names}
+    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in numbered_rows]
+    return known, {name: located([row.get(name) for _, row in numbered_rows], path.parent) for name in names}

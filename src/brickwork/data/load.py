@@ -6,7 +6,7 @@ from pathlib import Path
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
-from brickwork.data.config import ColumnNames, DataConfig
+from brickwork.data.config import ColumnNames, DataConfig, ImageDataConfig, refuse_image_size
 from brickwork.data.readers.columns import document_columns
 from brickwork.data.readers.files import (
     ReadReport,
@@ -26,8 +26,6 @@ from brickwork.data.sets.images import image_task
 from brickwork.data.sets.sources import catalogue
 from brickwork.data.sets.texts import TASKS
 from brickwork.data.types import Document, TaskData
-from brickwork.systems.multimodn.sets import SETS as MULTIMODAL_SETS
-from brickwork.systems.multimodn.sets import multimodal_task
 
 
 def load_task(config: DataConfig, seed: int) -> TaskData:
@@ -36,16 +34,17 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
 
     Raises:
         DataError: the source does not exist or cannot be used; names file, row or column and what to do.
+        ConfigError: ``image_size`` for a source whose images are not scaled.
     """
-    if config.source in MULTIMODAL_SETS:
-        return multimodal_task(config, seed)
+    path = Path(config.source).expanduser()
+    if not _is_known(config.source) and path.is_dir() and is_picture_folder(path, MARKUP + PLAIN):
+        side = config.image_size if isinstance(config, ImageDataConfig) else None
+        return picture_task(path, config, seed, side)
+    refuse_image_size(config)
     if _is_known(config.source):
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
-    path = Path(config.source).expanduser()
     if _is_table(path):
         return table_task(path, config, seed)
-    if path.is_dir() and is_picture_folder(path, MARKUP + PLAIN):
-        return picture_task(path, config, seed)
     report = ReadReport()
     pairs = plain_pairs(islice(all_passages(path, report, config.max_passage_words), config.limit))
     report.duplicates += pairs.duplicates
@@ -89,7 +88,7 @@ def read_documents(
 def _is_known(name: str) -> bool:
     """Whether the name is a set that can be loaded; a path of that name in the working folder is not asked
     for: write ``./name`` for it."""
-    return name in TASKS or name in IMAGE_SETS or name in MULTIMODAL_SETS
+    return name in TASKS or name in IMAGE_SETS
 
 
 def _is_table(path: Path) -> bool:
@@ -99,9 +98,13 @@ def _is_table(path: Path) -> bool:
         DataError: it does not exist or is a file of another type.
     """
     if not path.exists():
-        known = [*TASKS, *IMAGE_SETS, *MULTIMODAL_SETS]
+        known = [*TASKS, *IMAGE_SETS]
         listed = {source.name: source for source in catalogue()}
         if str(path) in listed:
+            if slug := listed[str(path)].system:
+                raise DataError(
+                    f"the data set '{path}' is read by one system only: brickwork train {slug} --data {path}"
+                )
             raise DataError(
                 f"the data set '{path}' is listed for later systems and cannot be loaded as a task yet; "
                 f"known: {', '.join(sorted(known))}"

@@ -6,10 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from brickwork.systems.multimodn.layout import TableLayout
-
-Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "multitask", "sums", "domains", "inputs"]
-Modality = Literal["text", "image", "image-text", "table", "numbers", "molecule"]
+Kind = Literal["pairs", "triplets", "labelled", "scored", "texts", "inputs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +28,8 @@ class Examples:
     """Named columns of equal length: lists of strings or numbers, or arrays with the rows first.
 
     By kind: pairs ``anchor positive group``; triplets also ``negative``; labelled ``input label``; scored
-    ``anchor positive score`` (0 … 1); texts ``input domain`` (its name); multitask as :class:`TableLayout` says; sums
-    ``a b sum`` and, of images, ``first second``; domains one array of vectors for each domain, a missing one all NaN;
-    inputs ``input`` alone. Image
-    inputs are uint8 arrays of shape (rows, height, width, channels). Examples of one ``group`` are never each other's
-    negatives.
+    ``anchor positive score`` (0 … 1); texts ``input domain`` (its name); inputs ``input`` alone. Image inputs
+    are uint8 arrays of shape (rows, height, width, channels). Examples of one ``group`` are never each other's negatives.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Any] | np.ndarray]):
@@ -75,13 +69,14 @@ class RetrievalSet:
 class TaskData:
     """A learning task: examples in three parts that share no group, and held-out retrieval sets by name.
 
-    ``notes`` tell the user what was guessed, dropped or counted while reading. ``made_of``: the columns of the user's file
-    that a column was put together from.
+    ``kind`` is one of :data:`Kind`, or a kind that one system has readers of its own for; ``modality`` what its inputs are:
+    ``text``, ``image``, ``image-text``, ``table``, ``numbers`` or, again, a system's own. ``notes`` tell the user what was
+    guessed, dropped or counted while reading.
     """
 
     name: str
-    kind: Kind
-    modality: Modality
+    kind: str
+    modality: str
     train: Examples
     validation: Examples
     test: Examples
@@ -89,9 +84,10 @@ class TaskData:
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    table: TableLayout | None = None
-    """Of kind multitask: which columns are which modality, and what is learnt."""
-    made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    details: Any = None
+    """What a system's own reader found out about the columns; only that system looks at it."""
+    variants: Mapping[str, Examples] = field(default_factory=dict)
+    """Examples of stages that train on other data than ``train``, by the name that the stage says."""
 
     def texts(self) -> Iterator[str]:
         """Every text of the training part, column by column: what a tokenizer is trained on."""

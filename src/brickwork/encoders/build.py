@@ -4,7 +4,7 @@ Only safetensors are read and code from model folders is never run.
 """
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from brickwork.encoders.bert import from_bert_state_dict, is_bert_shaped, transf
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.hub import load_hub_model
+from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.tokenization import PAD, load_tokenizer, train_tokenizer
@@ -53,6 +55,20 @@ def build_text_encoder(
     else:
         encoder = load_text_folder(_backbone_folder(config.backbone, config.revision), config)
     return encoder
+
+
+def encoder_from_architecture(
+    architecture: Mapping[str, Any], tokenizer_json: str | None
+) -> ImageEncoder | TextEncoder:
+    """The encoder that an ``architecture()`` describes, with fresh weights.
+
+    Raises:
+        ArtifactError: the description does not fit this version.
+    """
+    if architecture.get("kind") == "image":
+        return ImageEncoder.from_architecture(architecture)
+    cls = ImageTextEncoder if architecture.get("kind") == "image-text" else TextEncoder
+    return cls.from_architecture(architecture, tokenizer_json or "")
 
 
 def _fresh(
@@ -240,12 +256,12 @@ def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
     return body
 
 
-def _at_most(name: str, asked: int | None, available: Any, folder: Path) -> int | None:
-    if asked is not None and isinstance(available, int) and asked > available:
+def _at_most(name: str, tokens_wanted: int | None, available: Any, folder: Path) -> int | None:
+    if tokens_wanted is not None and isinstance(available, int) and tokens_wanted > available:
         raise ConfigError(
-            f"{name}={asked} is more than the {available} of {folder}; choose at most {available}"
+            f"{name}={tokens_wanted} is more than the {available} of {folder}; choose at most {available}"
         )
-    return asked
+    return tokens_wanted
 
 
 def _own_settings(folder: Path, description: dict[str, Any]) -> TextEncoderConfig:
@@ -263,21 +279,21 @@ def _sentence_transformer_modules(folder: Path) -> dict[str, str]:
     """
     parts = read_json(folder / "modules.json")
     try:
-        found = {part["type"].rpartition(".")[2]: part["path"] for part in parts}
+        paths = {part["type"].rpartition(".")[2]: part["path"] for part in parts}
     except (TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{folder / 'modules.json'} is malformed ({error!r}); use a good copy") from error
-    unknown = set(found) - {"Transformer", "Pooling", "Normalize"}
-    if unknown or "Transformer" not in found or "Pooling" not in found:
+    unknown = set(paths) - {"Transformer", "Pooling", "Normalize"}
+    if unknown or "Transformer" not in paths or "Pooling" not in paths:
         raise ArtifactError(
-            f"{folder} is a chain of {' → '.join(found)}; only Transformer → Pooling "
+            f"{folder} is a chain of {' → '.join(paths)}; only Transformer → Pooling "
             "(→ Normalize) can be loaded"
         )
-    if any(".." in Path(path).parts or Path(path).is_absolute() for path in found.values()):
+    if any(".." in Path(path).parts or Path(path).is_absolute() for path in paths.values()):
         raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
     settings = folder / "config_sentence_transformers.json"
     if settings.is_file() and read_json(settings).get("default_prompt_name"):
         raise ArtifactError(f"{folder} puts a default prompt before every text, which is not supported")
-    return found
+    return paths
 
 
 def _pooling(folder: Path) -> str:

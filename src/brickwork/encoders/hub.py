@@ -83,13 +83,13 @@ class HubTransformer(nn.Module):
         if self._one_pass:
             states = self._cut(max(exits))(input_ids=ids, attention_mask=mask, output_hidden_states=True)
             return {layer: states.hidden_states[layer] for layer in exits}
-        found = {}
+        outputs = {}
         for layer in exits:
             output = self._cut(max(layer, 1))(
                 input_ids=ids, attention_mask=mask, output_hidden_states=layer == 0
             )
-            found[layer] = output.last_hidden_state if layer else output.hidden_states[0]
-        return found
+            outputs[layer] = output.last_hidden_state if layer else output.hidden_states[0]
+        return outputs
 
     def _cut(self, num_layers: int) -> nn.Module:
         """The model with its first layers only, sharing all parameters."""

@@ -122,6 +122,22 @@ class ImageEncoder(nn.Module):
         z = self.network(images.to(weight.dtype))
         return {1: z.to(torch.promote_types(z.dtype, torch.float32))}
 
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Columns of a batch as tensors: images prepared, numbers as int64 or float32."""
+        batch: Batch = {}
+        for name, values in columns.items():
+            array = np.asarray(values)
+            if array.ndim > 1:
+                batch[name] = self.prepare(array)
+                continue
+            dtype = np.int64 if array.dtype.kind in "iub" else np.float32
+            batch[name] = torch.from_numpy(array.astype(dtype))
+        return batch
+
+    def embed(self, batch: Batch, names: Sequence[str]) -> dict[str, Float[Tensor, "batch width"]]:
+        """The vectors of those of the columns ``names`` that the batch has."""
+        return {name: self(batch[name])[1] for name in names if name in batch}
+
     def flops(self, num_images: int = 1) -> int:
         """Floating-point operations of convolutions and matrices (multiply and add counted apart)."""
         config = self.config
@@ -161,14 +177,5 @@ class ImageEncoder(nn.Module):
 
 
 def collate_images(encoder: ImageEncoder, columns: Mapping[str, Any]) -> Batch:
-    """Columns of a batch as the encoder and the objectives need them: images prepared, numbers as tensors."""
-    batch: Batch = {}
-    for name, values in columns.items():
-        array = np.asarray(values)
-        if array.ndim > 1:
-            batch[name] = encoder.prepare(array)
-        else:
-            batch[name] = torch.from_numpy(
-                array.astype(np.int64 if array.dtype.kind in "iub" else np.float32)
-            )
-    return batch
+    """:meth:`ImageEncoder.collate`."""
+    return encoder.collate(columns)

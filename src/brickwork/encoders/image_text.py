@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import Batch
 from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.text import Body, TextEncoder, collate_text
+from brickwork.encoders.text import Body, TextEncoder
 
 
 class ImageTextEncoder(TextEncoder):
@@ -55,6 +55,16 @@ class ImageTextEncoder(TextEncoder):
         encoder.projection = text.projection
         return encoder
 
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Columns of a batch as tensors: images prepared, texts packed, numbers as int64 or float32."""
+        images = {
+            name: self.image.prepare(values)
+            for name, values in columns.items()
+            if isinstance(values, np.ndarray) and values.ndim == 4
+        }
+        rest = {name: values for name, values in columns.items() if name not in images}
+        return {**images, **super().collate(rest)}
+
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
         return {**super().architecture(), "image": self.image.architecture()}
@@ -72,14 +82,3 @@ class ImageTextEncoder(TextEncoder):
         return cls.of(
             ImageEncoder.from_architecture(image), TextEncoder.from_architecture(architecture, tokenizer_json)
         )
-
-
-def collate_image_text(encoder: ImageTextEncoder, columns: Mapping[str, Any]) -> Batch:
-    """Columns of a batch: images prepared, texts packed, numbers as tensors."""
-    images = {
-        name: encoder.image.prepare(values)
-        for name, values in columns.items()
-        if isinstance(values, np.ndarray) and values.ndim == 4
-    }
-    rest = {name: values for name, values in columns.items() if name not in images}
-    return {**images, **collate_text(encoder, rest)}

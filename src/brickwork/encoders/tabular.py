@@ -167,10 +167,10 @@ def hashed_words(column: Sequence[str | None] | np.ndarray) -> Float[np.ndarray,
 
     CRC-32 decides the place and the sign (Weinberger et al. 2009), so it is the same on every machine.
     """
-    found = np.zeros((len(column), TEXT_WIDTH))
+    counts = np.zeros((len(column), TEXT_WIDTH))
     for row, text in enumerate(column):
         for word in (text or "").lower().split():
             code = zlib.crc32(word.encode("utf-8", "replace"))
-            found[row, code % TEXT_WIDTH] += 1.0 if code & 0x80000000 else -1.0
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return found / np.where(lengths == 0, 1.0, lengths)
+            counts[row, code % TEXT_WIDTH] += 1.0 if code & 0x80000000 else -1.0
+    lengths = np.linalg.norm(counts, axis=1, keepdims=True)
+    return counts / np.where(lengths == 0, 1.0, lengths)

@@ -4,6 +4,7 @@ Shape legend: T tokens of all texts, B texts, D width.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.static import StaticEmbedding
-from brickwork.encoders.tokenization import PAD, encode_texts, read_tokenizer
+from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
 __all__ = ["TextEncoder", "TextEncoderConfig", "collate_text", "encode_columns", "join_tokens"]
 
@@ -28,6 +29,8 @@ _BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, Stat
 
 class TextEncoder(nn.Module):
     """A tokenizer, a body, a pooling and, where asked for, a matrix without bias to another width.
+
+    ``notation``: the formal language that the texts are in, where they are in one.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
     """
@@ -42,9 +45,11 @@ class TextEncoder(nn.Module):
         pooling: str = "mean",
         max_tokens: int = 256,
         projection: int | None = None,
+        notation: Notation | None = None,
     ):
         super().__init__()
         self.body = body
+        self.notation = notation
         self.embedding_dim = projection or body.width
         self.projection = nn.Linear(body.width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
@@ -84,7 +89,7 @@ class TextEncoder(nn.Module):
         Raises:
             ConfigError: a layer that this encoder does not have.
         """
-        self._check(layers)
+        self._check_layers(layers)
         if isinstance(self.body, StaticEmbedding):
             return {1: self._project(_at_least_float32(self.body(tokens)))}
         pooled = {layer: self._pool(h, tokens) for layer, h in self.body(tokens, layers).items()}
@@ -105,7 +110,7 @@ class TextEncoder(nn.Module):
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Floating-point operations to encode texts of these many tokens, up to ``layers``."""
-        self._check([layers])
+        self._check_layers([layers])
         matrix = self.projection.weight.numel() if self.projection is not None else 0
         return self.body.flops(lengths, layers) + 2 * len(lengths) * matrix
 
@@ -113,6 +118,34 @@ class TextEncoder(nn.Module):
         """The same per token, in a text of ``length`` tokens (None: the longest allowed)."""
         length = length or self.max_tokens
         return self.flops([length], layers) / length
+
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Columns of a batch as tensors: texts packed (:class:`TokenBatch`), numbers as int64 or float32."""
+        batch: Batch = {}
+        for name, values in columns.items():
+            if len(values) and isinstance(values[0], str):
+                self.check(values)
+                batch[name] = self.tokenize(values)
+                continue
+            array = np.asarray(values)
+            dtype = np.int64 if array.dtype.kind in "iub" else np.float32
+            batch[name] = torch.from_numpy(array.astype(dtype))
+        return batch
+
+    def check(self, texts: Sequence[Any]) -> None:
+        """Refuses what cannot be tokenised, where the texts are of a formal notation.
+
+        Raises:
+            DataError: with the first wrong row.
+        """
+        if self.notation is not None:
+            self.notation.check(texts)
+
+    def embed(self, batch: Batch, names: Sequence[str]) -> dict[str, Float[Tensor, "batch width"]]:
+        """The vectors at full depth of those of the columns ``names`` that the batch has, from one pass."""
+        columns = {name: batch[name] for name in names if name in batch}
+        last = self.num_layers
+        return {name: exits[last] for name, exits in encode_columns(self, columns, [last]).items()}
 
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
@@ -123,6 +156,7 @@ class TextEncoder(nn.Module):
             "pooling": self.pooling,
             "max_tokens": self.max_tokens,
             **({} if self.projection is None else {"projection": self.embedding_dim}),
+            **({} if self.notation is None else {"notation": asdict(self.notation)}),
         }
 
     @classmethod
@@ -136,13 +170,15 @@ class TextEncoder(nn.Module):
             body = _BODIES[architecture["body"]](**architecture["arguments"])
             settings = {name: architecture[name] for name in ("pooling", "max_tokens")}
             settings["projection"] = architecture.get("projection")
+            notation = architecture.get("notation")
+            settings["notation"] = None if notation is None else Notation(**notation)
         except (KeyError, TypeError) as error:
             raise ArtifactError(
                 f"the description of the encoder is damaged or from another version ({error!r})"
             ) from error
         return cls(body, read_tokenizer(tokenizer_json, "tokenizer.json"), **settings)
 
-    def _check(self, layers: Sequence[int]) -> None:
+    def _check_layers(self, layers: Sequence[int]) -> None:
         first = 1 if isinstance(self.body, StaticEmbedding) else 0
         wrong = [layer for layer in layers if not first <= layer <= self.num_layers]
         if wrong or not layers:
@@ -170,18 +206,8 @@ def _at_least_float32(x: Tensor) -> Tensor:
 
 
 def collate_text(encoder: TextEncoder, columns: Mapping[str, Any]) -> Batch:
-    """Columns of a batch as the encoder and the objectives need them.
-
-    Lists of texts become a :class:`TokenBatch`, numbers a tensor (int64 or float32).
-    """
-    batch: Batch = {}
-    for name, values in columns.items():
-        if len(values) and isinstance(values[0], str):
-            batch[name] = encoder.tokenize(values)
-            continue
-        array = np.asarray(values)
-        batch[name] = torch.from_numpy(array.astype(np.int64 if array.dtype.kind in "iub" else np.float32))
-    return batch
+    """:meth:`TextEncoder.collate`."""
+    return encoder.collate(columns)
 
 
 def join_tokens(batches: Sequence[TokenBatch]) -> TokenBatch:

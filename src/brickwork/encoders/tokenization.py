@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,16 +21,11 @@ from tokenizers import (
 from torch import Tensor
 
 from brickwork.core.errors import ArtifactError, DataError
+from brickwork.core.text import clean_text
 
 PAD, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # Ordinary text has 3 to 6 characters a token, so 20 hold more than enough of them in almost every text.
 _CHARACTERS_PER_TOKEN = 20
-
-
-def clean_text(text: str) -> str:
-    """The text with lone surrogates, which have no UTF-8 form, replaced by U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
 
 
 def read_tokenizer(text: str, source: str) -> Tokenizer:
@@ -137,6 +133,39 @@ def token_windows(
         padded[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
         mask[place, : max(len(row) - 1, 0)] = True
     return padded, mask, owners
+
+
+@dataclass(frozen=True)
+class Notation:
+    """What texts of a formal language consist of: ``pattern`` is a regular expression of one token of it.
+
+    For an encoder of such texts, whose unknown parts would otherwise all become one token.
+    """
+
+    name: str
+    pattern: str
+
+    def check(self, texts: Sequence[object]) -> None:
+        """Refuses the first text that is not of this notation.
+
+        Raises:
+            DataError: row, character and remedy.
+        """
+        token = re.compile(self.pattern)
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"row {row}: {text!r:.60} is not a text; give {self.name} strings")
+            place, written = 0, text.strip()
+            while place < len(written) and (match := token.match(written, place)) and match[0]:
+                place = match.end()
+            shown = repr(written if len(written) <= 60 else written[:57] + "…")
+            if place < len(written):
+                raise DataError(
+                    f"row {row}: {shown} is no {self.name}: character {place + 1}, {written[place]!r}, is none of the "
+                    "notation; mend it or leave it out"
+                )
+            if not written:
+                raise DataError(f"row {row}: an empty string is no {self.name}; leave it out")
 
 
 def encode_texts(

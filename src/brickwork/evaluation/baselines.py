@@ -18,13 +18,13 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 def words(text: str) -> list[str]:
     """Lower-cased words of two characters or more, each identifier followed by its parts."""
-    found = []
+    result = []
     for word in _WORD.findall(text):
-        found.append(word.lower())
+        result.append(word.lower())
         parts = [part.lower() for part in _PART.findall(word)]
         if len(parts) > 1:
-            found.extend(part for part in parts if len(part) > 1)
-    return found
+            result.extend(part for part in parts if len(part) > 1)
+    return result
 
 
 def rank_bm25(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[np.ndarray, "queries depth"]:
@@ -45,16 +45,16 @@ def rank_bm25(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[n
     k = min(k, len(documents))
     ranked = np.full((len(queries), k), -1, dtype=np.int64)
     corpus = [tokens(text) for text in documents]
-    asked = [tokens(text) for text in queries]
+    query_tokens = [tokens(text) for text in queries]
     vocabulary = {word for document in corpus for word in document}
-    asked = [[word for word in query if word in vocabulary] for query in asked]
-    rows = [row for row, query in enumerate(asked) if query]
+    query_tokens = [[word for word in query if word in vocabulary] for query in query_tokens]
+    rows = [row for row, query in enumerate(query_tokens) if query]
     if not rows:
         return ranked
     retriever = bm25s.BM25()
     retriever.index(corpus, show_progress=False)
-    found, scores = retriever.retrieve([asked[row] for row in rows], k=k, show_progress=False)
-    ranked[rows] = np.where(scores > 0, found, -1)
+    matches, scores = retriever.retrieve([query_tokens[row] for row in rows], k=k, show_progress=False)
+    ranked[rows] = np.where(scores > 0, matches, -1)
     return ranked
 
 
@@ -73,6 +73,6 @@ def rank_tfidf(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[
     for start in range(0, len(queries), block):
         scores = (left[start : start + block] @ right).toarray()
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        found = np.take_along_axis(scores, best, axis=1) > 0
-        ranked[start : start + block] = np.where(found, best, -1)
+        matches = np.take_along_axis(scores, best, axis=1) > 0
+        ranked[start : start + block] = np.where(matches, best, -1)
     return ranked

@@ -164,16 +164,16 @@ def scores_by_task(
     Rows whose truth is unknown (−1, NaN) are left out, and numbers that are not defined (one class only, no row) too.
     ``answers``: probabilities of the classes, or the number in one column.
     """
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     for name, answer in answers.items():
         wanted = truth[name]
         known = wanted >= 0 if is_class[name] else np.isfinite(wanted)
         y, p = wanted[known], answer[known]
         if is_class[name]:
-            found[f"{name}/auroc"] = auroc(y, p)
-            found[f"{name}/balanced_accuracy"] = balanced_accuracy(y, p.argmax(1))
+            scores[f"{name}/auroc"] = auroc(y, p)
+            scores[f"{name}/balanced_accuracy"] = balanced_accuracy(y, p.argmax(1))
         elif len(y):
             error, spread = y - p[:, 0], ((y - y.mean()) ** 2).sum()
-            found[f"{name}/r2"] = float(1 - (error**2).sum() / spread) if spread else float("nan")
-            found[f"{name}/mae"] = float(np.abs(error).mean())
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+            scores[f"{name}/r2"] = float(1 - (error**2).sum() / spread) if spread else float("nan")
+            scores[f"{name}/mae"] = float(np.abs(error).mean())
+    return {name: value for name, value in scores.items() if np.isfinite(value)}

@@ -49,8 +49,8 @@ def ksg_information(
 
     both = np.concatenate([x, y], axis=1)
 
-    found = NearestNeighbors(n_neighbors=neighbours, metric="chebyshev").fit(both)
-    radius = np.nextafter(found.kneighbors()[0][:, -1], 0)
+    neighbourhood = NearestNeighbors(n_neighbors=neighbours, metric="chebyshev").fit(both)
+    radius = np.nextafter(neighbourhood.kneighbors()[0][:, -1], 0)
     counts = [
         KDTree(np.ascontiguousarray(part), metric="chebyshev").query_radius(part, radius, count_only=True)
         for part in (x, y)

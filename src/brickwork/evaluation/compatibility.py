@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.registry import successor_hint
 from brickwork.evaluation.probes import knn_probe, nearest_class_mean, normalise
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ def compatibility_matrix(
     def score(i: int, j: int) -> float:
         if search == "nearest neighbour":
             return knn_probe(gallery[j], gallery_labels, queries[i], query_labels).accuracy
-        found = nearest_class_mean(gallery[j], gallery_labels, queries[i])
-        return float((found == query_labels).mean())
+        predictions = nearest_class_mean(gallery[j], gallery_labels, queries[i])
+        return float((predictions == query_labels).mean())
 
     return CompatibilityMatrix(
         names=names,
@@ -208,8 +209,8 @@ def check_widths(names: Sequence[str], widths: Sequence[int]) -> None:
     for name, width in zip(names, widths):
         if width != widths[0]:
             raise ConfigError(
-                f"{names[0]} gives vectors of {widths[0]} numbers and {name} of {width}: they cannot be compared. Train "
-                f"the newer one as its successor (brickwork train stationary-compat --set model.previous={names[0]})"
+                f"{names[0]} gives vectors of {widths[0]} dimensions and {name} of {width}: they cannot be compared. Train "
+                f"the newer one as its successor ({successor_hint(names[0])})"
             )
 
 
@@ -255,12 +256,12 @@ def measure_compatibility(
 def _retrieval(
     models: "Sequence[Representation]", names: Sequence[str], retrieval: "RetrievalSet"
 ) -> CompatibilityMatrix:
-    found = retrieval_matrix(
+    matrix = retrieval_matrix(
         [model.encode(retrieval.queries) for model in models],
         [model.encode(retrieval.documents) for model in models],
         retrieval.relevant,
         names=names,
     )
     return CompatibilityMatrix(
-        names=found.names, values=found.values, metric=f"{retrieval.name}: {found.metric}", chance=None
+        names=matrix.names, values=matrix.values, metric=f"{retrieval.name}: {matrix.metric}", chance=None
     )

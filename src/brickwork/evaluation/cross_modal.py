@@ -38,15 +38,15 @@ def cross_modal_recall(
     """
     of = np.asarray(picture_of, dtype=np.int64)
     deepest = max(ks)
-    _, shown = top_k(texts, pictures, min(deepest, len(pictures)))
-    _, said = top_k(pictures, texts, min(deepest, len(texts)))
-    asked = np.unique(of)
-    found = {}
+    _, image_ranks = top_k(texts, pictures, min(deepest, len(pictures)))
+    _, text_ranks = top_k(pictures, texts, min(deepest, len(texts)))
+    images_with_text = np.unique(of)
+    recalls = {}
     for k in ks:
-        found[f"text_to_image_recall@{k}"] = float((shown[:, :k] == of[:, None]).any(1).mean())
-        right = of[said[:, :k]] == np.arange(len(pictures))[:, None]
-        found[f"image_to_text_recall@{k}"] = float(right.any(1)[asked].mean())
-    return found
+        recalls[f"text_to_image_recall@{k}"] = float((image_ranks[:, :k] == of[:, None]).any(1).mean())
+        right = of[text_ranks[:, :k]] == np.arange(len(pictures))[:, None]
+        recalls[f"image_to_text_recall@{k}"] = float(right.any(1)[images_with_text].mean())
+    return recalls
 
 
 def zero_shot(
@@ -60,7 +60,9 @@ def zero_shot(
     A class is the normalised mean of the unit vectors of its name in each of ``prompts``; pictures are vectors (M, D) of
     ``model``, whose ``encode`` takes the texts  (ALIGN, section 5.3; CLIP, section 3.1.4).
     """
-    said = model.encode([prompt.replace("{}", name) for name in names for prompt in prompts])
-    classes = truncate(np.asarray(said).reshape(len(names), len(prompts), -1).mean(1), said.shape[1])
+    prompt_vectors = model.encode([prompt.replace("{}", name) for name in names for prompt in prompts])
+    classes = truncate(
+        np.asarray(prompt_vectors).reshape(len(names), len(prompts), -1).mean(1), prompt_vectors.shape[1]
+    )
     scores = truncate(pictures, pictures.shape[1]) @ classes.T
     return scores.argmax(1), scores

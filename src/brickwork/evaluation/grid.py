@@ -159,16 +159,16 @@ def grid_scores(
     Shapes: each array of ``queries`` is (queries, width) and of ``documents`` (documents, width), by depth.
     """
     depth_needed = max(parse_metric(metric)[1] for metric in metrics)
-    found = {}
+    scores = {}
     for layers in queries:
         for dim in dims:
             left, right = (truncate(vectors[layers], dim) for vectors in (queries, documents))
             _, ranked = top_k(left, right, depth_needed)
-            found[dim, layers] = {
+            scores[dim, layers] = {
                 metric: tuple(np.round(values, _SCORE_DIGITS).tolist())
                 for metric, values in score(ranked, relevant, metrics).items()
             }
-    return found
+    return scores
 
 
 def size_costs(
@@ -182,17 +182,17 @@ def size_costs(
 ) -> dict[tuple[int, int], Cost]:
     """(dim, layers) → :class:`Cost`. Encoding depends on the depth alone and scanning on the width alone."""
     vectors = documents[max(layers)]
-    asked = list(queries[:_MEASURED_QUERIES])
+    sample = list(queries[:_MEASURED_QUERIES])
     flops = query_flops(representation, queries, layers)
     encoding: dict[int, float | None] = dict.fromkeys(layers)
     scanning: dict[int, float | None] = dict.fromkeys(dims)
     if measure:
         for depth in layers:
             encode = functools.partial(representation.encode, layers=depth)
-            encoding[depth] = median_milliseconds(encode, [[query] for query in asked])
+            encoding[depth] = median_milliseconds(encode, [[query] for query in sample])
         for dim in dims:
             prefixes = np.ascontiguousarray(truncate(vectors, dim))
-            rows = [prefixes[i % len(prefixes)][None] for i in range(len(asked))]
+            rows = [prefixes[i % len(prefixes)][None] for i in range(len(sample))]
             scanning[dim] = median_milliseconds(functools.partial(top_k, documents=prefixes, k=10), rows)
     return {
         (dim, depth): Cost(

@@ -99,8 +99,8 @@ def measure(
     if data.modality == "image-text":
         scores = _cross_modal(representation, data, dims)
     elif data.kind == "scored":
-        found = similarity_grid(representation, data.test, dims, layers)
-        scores["spearman"] = tuple(SizeScore(dim=d, layers=n, value=v) for (d, n), v in found.items())
+        results = similarity_grid(representation, data.test, dims, layers)
+        scores["spearman"] = tuple(SizeScore(dim=d, layers=n, value=v) for (d, n), v in results.items())
     elif data.kind == "labelled":
         scores["knn_accuracy"] = _knn_sizes(representation, data, dims, layers)
     return Measurement(fingerprint=representation.fingerprint, grids=grids, scores=scores)
@@ -115,14 +115,14 @@ def _cross_modal(
     first = [columns["picture"].index(picture) for picture in number]
     if not first:
         return {}
-    shown, said = representation.encode(columns["image"][first]), representation.encode(columns["text"])
+    images, texts = representation.encode(columns["image"][first]), representation.encode(columns["text"])
     of = [number[picture] for picture in columns["picture"]]
     depth = representation.axes.num_layers
-    found: dict[str, list[SizeScore]] = {}
+    scores: dict[str, list[SizeScore]] = {}
     for dim in dims or representation.axes.dims:
-        for name, value in cross_modal_recall(truncate(shown, dim), truncate(said, dim), of).items():
-            found.setdefault(name, []).append(SizeScore(dim=dim, layers=depth, value=value))
-    return {name: tuple(sizes) for name, sizes in found.items()}
+        for name, value in cross_modal_recall(truncate(images, dim), truncate(texts, dim), of).items():
+            scores.setdefault(name, []).append(SizeScore(dim=dim, layers=depth, value=value))
+    return {name: tuple(sizes) for name, sizes in scores.items()}
 
 
 def _tell_cuts(representation: "Representation", data: "TaskData") -> None:
@@ -145,7 +145,7 @@ def _knn_sizes(
     """1-NN accuracy on the test part, neighbours from (at most 5,000 rows of) the training part."""
     train = data.train.take(range(min(_PROBE_ROWS, len(data.train))))
     test = data.test.take(range(min(_PROBE_ROWS, len(data.test))))
-    found = []
+    scores = []
     for depth in layers or representation.axes.layers:
         left = representation.encode(train["input"], layers=depth, normalize=False)
         right = representation.encode(test["input"], layers=depth, normalize=False)
@@ -153,15 +153,15 @@ def _knn_sizes(
             accuracy = knn_probe(
                 left[:, :dim], np.asarray(train["label"]), right[:, :dim], np.asarray(test["label"]), k=1
             ).accuracy
-            found.append(SizeScore(dim=dim, layers=depth, value=accuracy))
-    return tuple(found)
+            scores.append(SizeScore(dim=dim, layers=depth, value=accuracy))
+    return tuple(scores)
 
 
 def baseline_scores(retrieval: "RetrievalSet") -> dict[str, dict[str, tuple[float, ...]]]:
     """``BM25`` and ``TF-IDF`` → metric → score of every query."""
-    found = {}
+    scores = {}
     for name, rank in (("BM25", rank_bm25), ("TF-IDF", rank_tfidf)):
         ranked = rank(retrieval.queries, retrieval.documents, 10)
         values = score(ranked, retrieval.relevant, DEFAULT_METRICS)
-        found[name] = {metric: tuple(map(float, per_query)) for metric, per_query in values.items()}
-    return found
+        scores[name] = {metric: tuple(map(float, per_query)) for metric, per_query in values.items()}
+    return scores

@@ -14,17 +14,19 @@ from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.evaluation.probes import knn_probe
 from brickwork.evaluation.retrieval import score
 from brickwork.evaluation.similarity import spearman
+from brickwork.representation.encode import encode
 from brickwork.representation.nearest import top_k
 
 if TYPE_CHECKING:
     from brickwork.core.elastic import ElasticAxes
+    from brickwork.core.types import Encodes
     from brickwork.data.types import Examples, TaskData
+    from brickwork.representation.model import Representation
 
 MAX_QUERIES = 200
 MAX_DOCUMENTS = 1000
 MAX_CHARACTERS = 40_000  # of all documents together: about 10,000 tokens; 2–3 s of MiniLM on two cores
 TEXT_CHARACTERS = 256  # of each text: about 64 tokens
-_BATCH = 64
 _CROSS_MODAL = ("text_to_image_recall@1", "image_to_text_recall@1")
 
 Validator = Callable[[Any], dict[str, float]]
@@ -70,51 +72,20 @@ def small_size(axes: "ElasticAxes") -> tuple[int, int]:
     return nearest(axes.dims, axes.full_dim / 8), nearest(axes.layers, axes.num_layers / 2)
 
 
-def _sizes(system: Any) -> list[tuple[str, int | None, int | None]]:
-    """(suffix of the metric's name, dim, layers)."""
-    axes = getattr(system, "axes", None)
-    if axes is None:
-        return [("", None, None)]
-    dim, layers = small_size(axes)
-    if (dim, layers) == (axes.full_dim, axes.num_layers):
-        return [("", None, None)]
-    return [("", None, None), (f"/{dim}x{layers}", dim, layers)]
-
-
 def _at_sizes(
-    system: Any, inputs: Any, name: str, measure: Callable[[np.ndarray], float]
+    system: "Encodes", inputs: Any, name: str, measure: Callable[[np.ndarray], float]
 ) -> dict[str, float]:
-    """``measure`` of the vectors of ``inputs`` at the full and the small size; modes are restored."""
-    import torch
-
-    modes = {module: module.training for module in system.modules()}
-    system.eval()
-    try:
-        with torch.inference_mode():
-            return {
-                name + suffix: measure(_encode(system, inputs, dim, layers))
-                for suffix, dim, layers in _sizes(system)
-            }
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    """``measure`` of the unit vectors of ``inputs`` at the full and the small size."""
+    representation = system.representation()
+    axes = representation.axes
+    full, small = (axes.full_dim, axes.num_layers), small_size(axes)
+    sizes = {name: full} if small == full else {name: full, f"{name}/{small[0]}x{small[1]}": small}
+    return {key: measure(_vectors(representation, inputs, *size)) for key, size in sizes.items()}
 
 
-def _encode(system: Any, inputs: Any, dim: int | None, layers: int | None) -> np.ndarray:
-    """Unit vectors in the order of the inputs; texts go in batches of similar length."""
-    import torch
-
-    is_text = isinstance(inputs, list)
-    order = np.argsort([len(text) for text in inputs], kind="stable") if is_text else np.arange(len(inputs))
-    parts = []
-    for start in range(0, len(inputs), _BATCH):
-        rows = order[start : start + _BATCH]
-        batch = [inputs[row] for row in rows] if is_text else inputs[rows]
-        parts.append(torch.as_tensor(system.encode(batch, dim=dim, layers=layers)).float().cpu())
-    vectors = torch.nn.functional.normalize(torch.cat(parts), dim=-1).numpy()
-    placed = np.empty_like(vectors)
-    placed[order] = vectors
-    return placed
+def _vectors(representation: "Representation", inputs: Any, dim: int, layers: int) -> np.ndarray:
+    """As :meth:`Representation.encode`, in float32 and without notes on inputs that are cut."""
+    return encode(representation.encoder, inputs, dim, layers, precision="fp32")
 
 
 def _clip(texts: Sequence[str]) -> list[str]:
@@ -159,8 +130,10 @@ def _image_text(examples: "Examples", rng: np.random.Generator, max_queries: int
     images, texts = columns["image"][first], _clip(columns["text"])
 
     def measure(system: Any) -> dict[str, float]:
-        shown, said = (_encode(system, inputs, None, None) for inputs in (images, texts))
-        return {name: cross_modal_recall(shown, said, of, (1,))[name] for name in _CROSS_MODAL}
+        representation = system.representation()
+        size = representation.axes.full_dim, representation.axes.num_layers
+        left, right = (_vectors(representation, inputs, *size) for inputs in (images, texts))
+        return {name: cross_modal_recall(left, right, of, (1,))[name] for name in _CROSS_MODAL}
 
     return measure
 

@@ -32,11 +32,11 @@ def score(
         ConfigError: an unknown metric.
     """
     gains = gains_of(ranked, relevant)
-    found = {}
+    scores = {}
     for metric in metrics:
         name, k = parse_metric(metric)
-        found[metric] = _METRICS[name](gains, relevant, k)
-    return found
+        scores[metric] = _METRICS[name](gains, relevant, k)
+    return scores
 
 
 def parse_metric(metric: str) -> tuple[str, int]:

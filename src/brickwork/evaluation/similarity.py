@@ -58,10 +58,10 @@ def pair_scores(
     dims: Sequence[int],
 ) -> dict[tuple[int, int], float]:
     """(dim, layers) → Spearman between ``wanted`` and the cosines of rows ``left`` and ``right``."""
-    found = {}
+    scores = {}
     for layers, full in vectors.items():
         for dim in dims:
             cut = truncate(full, dim)
             cosines = np.einsum("nd,nd->n", cut[left], cut[right])
-            found[dim, layers] = spearman(cosines.astype(np.float64), wanted)
-    return found
+            scores[dim, layers] = spearman(cosines.astype(np.float64), wanted)
+    return scores

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from brickwork.index.types import Backend, Contents
+    from brickwork.index.contract import Backend
+    from brickwork.index.types import Contents
 
 SCHEMES = {
     "postgresql": "a PostgreSQL server with pgvector, postgresql://user@host/database",
@@ -26,20 +27,6 @@ def create_backend(location: str, contents: "Contents") -> "Backend":
 def open_backend(location: str) -> "Backend":
     """The store that :func:`create_backend` made. Raises as that, and ArtifactError where it is not there."""
     return _backend(location).open(location)
-
-
-def build_kind(backend: "Backend", kind: str, contents: "Contents") -> None:
-    """Makes what searches of a kind need, in a store that knows it.
-
-    Raises:
-        ConfigError: this store does not.
-    """
-    from brickwork.index.planning import stage_dim
-
-    build: Any = getattr(backend, "build", None)
-    if build is None:
-        raise ConfigError(f"this store searches in its own way and has no kind '{kind}'; leave --kind out")
-    build(kind, stage_dim(kind, contents.dims))  # type: ignore[arg-type]
 
 
 def _backend(location: str) -> Any:

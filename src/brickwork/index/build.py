@@ -4,13 +4,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickwork.core.errors import ArtifactError, DataError
 from brickwork.core.files import atomic_folder, os_errors
+from brickwork.index.contract import Batch
 from brickwork.index.encoding import encoded_batches
 from brickwork.index.index import Index
-from brickwork.index.local import Batch, LocalBackend
+from brickwork.index.local import LocalBackend
 from brickwork.index.maintenance import check_free, check_kind
 from brickwork.index.manifest import (
     MANIFEST,
@@ -20,6 +21,7 @@ from brickwork.index.manifest import (
     files_below,
     write_manifest,
 )
+from brickwork.index.planning import stage_dim
 from brickwork.index.types import Contents
 
 if TYPE_CHECKING:
@@ -95,12 +97,13 @@ def _in_store(
 
     The folder is there before the documents: what was broken off goes on with an update.
     """
-    from brickwork.index.backends import build_kind, create_backend
+    from brickwork.index.backends import create_backend
 
     first = next(batches, None)
     if first is None:
         raise DataError("there are no documents to index; check the path and the columns")
     backend = create_backend(store, contents)
+    backend.folder = folder
     with atomic_folder(folder) as temporary:
         representation.save(temporary / MODEL)
         files = file_entries(temporary, files_below(temporary, MODEL))
@@ -110,5 +113,6 @@ def _in_store(
     for documents, vectors in chain([first], batches):
         backend.add(documents, vectors)
     if kind not in ("auto", "flat"):
-        build_kind(backend, kind, contents)
+        chosen: Any = kind  # checked on the way in
+        backend.build(chosen, stage_dim(chosen, contents.dims))
     return Index(folder, backend, representation)

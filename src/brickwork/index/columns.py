@@ -50,18 +50,18 @@ class Columns:
     def meta(self) -> dict[str, Column]:
         """The columns of the metadata. Rows with equal metadata share one reading of it."""
         texts = _encoded(self.documents.table["meta"])
-        found: dict[str, tuple[np.ndarray, dict[Any, int]]] = {}
+        fields: dict[str, tuple[np.ndarray, dict[Any, int]]] = {}
         for number, text in enumerate(texts.values):
             for name, value in read_meta(text, self.documents.path).items():
                 if not isinstance(value, str | int | float):
                     value = None  # known as a field, but with a value that meets no condition
-                if name not in found:
-                    found[name] = (np.full(len(texts.values), -1), {})
-                codes, values = found[name]
+                if name not in fields:
+                    fields[name] = (np.full(len(texts.values), -1), {})
+                codes, values = fields[name]
                 codes[number] = values.setdefault((type(value), value), len(values))
         return {
             name: Column(codes[texts.codes], [value for _, value in values])
-            for name, (codes, values) in found.items()
+            for name, (codes, values) in fields.items()
         }
 
     def mask(self, where: Filter) -> Bool[np.ndarray, " rows"]:

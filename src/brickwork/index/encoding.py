@@ -48,7 +48,7 @@ def encoded_batches(
         DataError: a vector that is not finite (names the document).
     """
     done = 0
-    with _counter(progress) as show, counting_cuts(representation) as count:
+    with document_counter(progress) as show, counting_cuts(representation) as count:
         for batch in batches(documents, ROWS_PER_BATCH):
             vectors = encode_documents(representation, batch, depths)
             count(len(batch))
@@ -65,8 +65,8 @@ def encode_documents(
     Documents that have a picture are encoded by it, all the others by title and text.
     """
     vectors = _vectors(representation, documents, depths)
-    for found in vectors.values():
-        finite = np.isfinite(found).all(axis=1)
+    for matrix in vectors.values():
+        finite = np.isfinite(matrix).all(axis=1)
         if not finite.all():
             bad = documents[int(np.argmin(finite))]
             raise DataError(f"the model gives no finite vector for document '{bad.id}' of {bad.source}")
@@ -102,11 +102,11 @@ def encode_queries(
     texts = [query if isinstance(query, str) else query.text for query in queries]
     images = {row: q.image for row, q in enumerate(queries) if isinstance(q, Query) and q.image is not None}
     vectors = np.zeros((len(queries), representation.axes.full_dim), dtype=np.float32)
-    said = [row for row, text in enumerate(texts) if text.strip()]
-    if said:
+    with_text = [row for row, text in enumerate(texts) if text.strip()]
+    if with_text:
         if getattr(representation.encoder, "kind", "text") == "image":
             raise ConfigError("this model encodes pictures only: search with a picture (--image FILE)")
-        vectors[said] = representation.encode([texts[row] for row in said], layers=layers)
+        vectors[with_text] = representation.encode([texts[row] for row in with_text], layers=layers)
     if images:
         shape = image_shape(representation)
         if shape is None:
@@ -121,8 +121,8 @@ def encode_queries(
             raise ConfigError(
                 "text_weight must be a finite number; 1 adds the text as it is, −1 takes it away"
             )
-        shown = representation.encode(np.stack(list(images.values())))
-        for row, vector in zip(images, shown):
+        image_vectors = representation.encode(np.stack(list(images.values())))
+        for row, vector in zip(images, image_vectors):
             vectors[row] = weights[row] * vectors[row] + vector
         vectors = truncate(vectors, vectors.shape[1])
     cut = getattr(representation.encoder, "truncated", 0) - before
@@ -139,7 +139,7 @@ def image_shape(representation: "Representation") -> tuple[int, int, int] | None
 
 
 @contextlib.contextmanager
-def _counter(wanted: bool) -> Iterator[Callable[[int], None]]:
+def document_counter(wanted: bool) -> Iterator[Callable[[int], None]]:
     """What to call with the number of documents done; shown on the error stream where wanted."""
     if not wanted:
         yield lambda count: None

@@ -106,7 +106,7 @@ def parse_filter(where: "str | Mapping[str, Any] | Filter | None") -> Filter | N
 
 
 def _from_mapping(where: Mapping[str, Any]) -> list[Condition]:
-    found = []
+    conditions = []
     for name, wanted in where.items():
         tests = wanted if isinstance(wanted, Mapping) else {"eq": wanted}
         for name_of, value in tests.items():
@@ -121,12 +121,12 @@ def _from_mapping(where: Mapping[str, Any]) -> list[Condition]:
             for one in value if isinstance(value, tuple) else (value,):
                 if _class(one) is None:
                     raise ConfigError(f"filter on '{name}': {one!r} is no text, number or truth value")
-            found.append(Condition(str(name), name_of, value))
-    return found
+            conditions.append(Condition(str(name), name_of, value))
+    return conditions
 
 
 def _from_text(text: str) -> list[Condition]:
-    found: list[Condition] = []
+    conditions: list[Condition] = []
     for part in (p for p in text.split(",") if p.strip()):
         match = _CONDITION.match(part)
         if match is None:
@@ -136,10 +136,10 @@ def _from_text(text: str) -> list[Condition]:
         sign = match["sign"].strip()
         if sign == "in":
             values = tuple(_value(one.strip()) for one in match["value"].split("|"))
-            found.append(Condition(match["field"], "in", values))
+            conditions.append(Condition(match["field"], "in", values))
         else:
-            found.append(Condition(match["field"], _SIGNS[sign], _value(match["value"])))
-    return found
+            conditions.append(Condition(match["field"], _SIGNS[sign], _value(match["value"])))
+    return conditions
 
 
 def _value(text: str) -> Value:

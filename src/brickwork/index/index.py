@@ -17,15 +17,22 @@ from jaxtyping import Float
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.index.answers import Answer, Hit
-from brickwork.index.encoding import Query, encode_documents, encode_queries, encoded_batches
+from brickwork.index.contract import Backend
+from brickwork.index.encoding import (
+    Query,
+    document_counter,
+    encode_documents,
+    encode_queries,
+    encoded_batches,
+)
 from brickwork.index.filters import Filter, parse_filter
 from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.plans import choose_plan
-from brickwork.index.replacement import check_successor, replace_beside_store
+from brickwork.index.replacement import check_successor
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
-from brickwork.index.types import Backend, Contents, Found, Mode, Plan, Stage, Statistics
+from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -70,9 +77,9 @@ class Index:
     def representation(self) -> "Representation":
         """The model that encodes queries: the one given on opening, else the copy in the index."""
         if self._representation is None:
-            from brickwork.representation.model import load
+            from brickwork.representation.load import load_representation
 
-            self._representation = load(self.folder / self._manifest().model)
+            self._representation = load_representation(self.folder / self._manifest().model)
         return self._representation
 
     @property
@@ -81,9 +88,7 @@ class Index:
         return self._manifest().reason
 
     def _manifest(self) -> Manifest:
-        if isinstance(self.backend, LocalBackend):
-            return self.backend.manifest
-        return read_manifest(self.folder)
+        return self.backend.current_manifest()
 
     # --- searching -----------------------------------------------------------------------------------------
 
@@ -127,7 +132,8 @@ class Index:
                 raise ConfigError(f"query {number} of {len(wanted)} is empty; type what to look for")
         condition = parse_filter(where)
         chosen, layers, notes = choose_plan(
-            self,
+            self.backend,
+            self.axes,
             top,
             dim,
             layers,
@@ -139,13 +145,15 @@ class Index:
         )
         model = self.representation  # the first call loads it, which is no part of encoding
         started = time.perf_counter()
-        asked, cut = encode_queries(model, wanted, model.axes.num_layers if self._successor else layers)
+        query_vectors, cut = encode_queries(
+            model, wanted, model.axes.num_layers if self._successor else layers
+        )
         encoded = time.perf_counter()
-        found = self.backend.search(asked, chosen, layers=layers, where=condition)
+        results = self.backend.search(query_vectors, chosen, layers=layers, where=condition)
         scanned = time.perf_counter()
         cost = scan_cost(len(self), chosen.stages)
         return Answer(
-            hits=[[_hit(one) for one in hits] for hits in found],
+            hits=[[_hit(one) for one in hits] for hits in results],
             dim=chosen.stages[-1][0],
             layers=layers,
             stages=chosen.stages,
@@ -196,10 +204,7 @@ class Index:
         if given is None or not self._successor or given.fingerprint == self.model:
             self.refresh()  # another process may have put a model in its place
             return False
-        if isinstance(self.backend, LocalBackend):
-            self.backend.replace_model(given)
-        else:
-            replace_beside_store(self.folder, given)
+        self.backend.replace_model(given)
         return True
 
     def encode(self, documents: Sequence["Document"]) -> dict[int, np.ndarray]:
@@ -218,14 +223,7 @@ class Index:
         self.replace_model()
         encoded = encoded_batches(self.representation, documents, self._layers, progress=progress)
         batches = ((batch, self._stored(vectors)) for batch, vectors in encoded)
-        if isinstance(self.backend, LocalBackend):
-            return self.backend.write(batches, mode=mode)
-        write = {"add": self.backend.add, "update": self.backend.update, "upsert": self.backend.upsert}[mode]
-        count = 0
-        for batch, vectors in batches:
-            write(batch, vectors)
-            count += len(batch)
-        return count
+        return self.backend.write(batches, mode=mode)
 
     def remove(self, ids: str | Sequence[str]) -> None:
         """Removes documents by id. Raises DataError for an id that is not there; then none is removed."""
@@ -237,7 +235,9 @@ class Index:
 
     def sync(self, documents: Iterable["Document"], *, progress: bool = False) -> SyncReport:
         """Makes the index hold exactly these documents; only texts that are new to it are encoded."""
-        return sync(self, documents, progress=progress)
+        self.replace_model()
+        with document_counter(progress) as show:
+            return sync(self.backend, documents, self.encode, show)
 
     # --- the rest ------------------------------------------------------------------------------------------
 
@@ -247,19 +247,16 @@ class Index:
         Raises:
             ConfigError: a depth that is not stored, or documents that are not in the folder.
         """
-        if not isinstance(self.backend, LocalBackend):
-            raise ConfigError(f"the vectors of {self.folder} are in its store; search there")
         return self.backend.vectors(layers)
 
     def refresh(self) -> bool:
         """Sees what other processes changed since; returns whether there was anything."""
-        if not isinstance(self.backend, LocalBackend):
-            return False
-        model = self.backend.manifest.model, self.model
+        before = self._manifest()
         changed = self.backend.refresh()
-        if (self.backend.manifest.model, self.model) != model:
+        now = self._manifest()
+        if (now.model, now.model_now) != (before.model, before.model_now):
             self._representation = None
-            self._successor = bool(self.backend.manifest.versions)
+            self._successor = bool(now.versions)
         return changed
 
     def statistics(self) -> Statistics:
@@ -277,11 +274,11 @@ class Index:
         self.close()
 
 
-def _hit(found: Found) -> Hit:
-    document = found.document
+def _hit(result: Found) -> Hit:
+    document = result.document
     return Hit(
         id=document.id,
-        score=found.score,
+        score=result.score,
         title=document.title,
         text=document.text,
         source=document.source,
@@ -315,6 +312,7 @@ def open_index(
     for name, entry in manifest.files.items():
         check_file(folder, name, entry)
     backend = open_backend(manifest.store)
+    backend.folder = folder
     if backend.contents != manifest.contents:
         raise ArtifactError(
             f"{manifest.store} holds vectors of model {backend.contents.model}, {folder} is of "

@@ -214,9 +214,9 @@ class _Repair:
 
     def _representation(self) -> "Representation":
         if self.given is None:
-            from brickwork.representation.model import load
+            from brickwork.representation.load import load_representation
 
-            self.given = load(self.folder / self.manifest.model)
+            self.given = load_representation(self.folder / self.manifest.model)
         if self.given.fingerprint != self.manifest.model_now:
             raise ArtifactError(
                 f"{self.folder} was built with model {self.manifest.model_now}, not {self.given.fingerprint}; "
@@ -267,9 +267,9 @@ class _Repair:
         if entry.documents not in self.bad:
             store = DocumentStore(self.folder / entry.documents)
             return np.arange(len(store)), store.rows(range(len(store)))
-        found, lost = readable_rows(self.folder / entry.documents, entry.rows)
+        readable, lost = readable_rows(self.folder / entry.documents, entry.rows)
         self.lost += lost
-        return np.array(sorted(found), dtype=np.int64), [found[row] for row in sorted(found)]
+        return np.array(sorted(readable), dtype=np.int64), [readable[row] for row in sorted(readable)]
 
     def _without_pictures(
         self, rows: np.ndarray, documents: list[Document]

@@ -11,15 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError, ResourceError
 from brickwork.core.files import FolderLock
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
+from brickwork.index.contract import Batch
 from brickwork.index.maintenance import (
     check_free,
     emptied,
@@ -48,17 +49,17 @@ from brickwork.index.replacement import made_now, succeeded
 from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
-from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
+from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics, check_batch
 
 if TYPE_CHECKING:
     from brickwork.index.filters import Filter
     from brickwork.representation.model import Representation
 
-Batch = tuple[Sequence[Document], Mapping[int, np.ndarray]]
-
 
 class LocalBackend:
-    """Documents and vectors in a folder: :class:`Backend`, and what only a folder can do."""
+    """Documents and vectors in a folder: a :class:`~brickwork.index.contract.Backend`, and what only a folder can do."""
+
+    keeps_thumbnails: ClassVar[bool] = True
 
     def __init__(self, folder: Path, snapshot: Snapshot, *, verify: bool = True):
         self.folder = folder
@@ -94,6 +95,15 @@ class LocalBackend:
     def manifest(self) -> Manifest:
         """That of the state that is read."""
         return self._snapshot.manifest
+
+    def current_manifest(self) -> Manifest:
+        """That of the state that is read."""
+        return self.manifest
+
+    @property
+    def has_shortlists(self) -> bool:
+        """Whether the index was given a first stage other than the scan."""
+        return bool(self.manifest.shortlists)
 
     @property
     def contents(self) -> Contents:
@@ -275,6 +285,10 @@ class LocalBackend:
             if self.manifest.model_now != representation.fingerprint:
                 self.commit(succeeded(self.folder, self.manifest, representation))
 
+    def build(self, kind: Kind, dim: int, depth: int | None = None) -> None:
+        """Refused: the kind of an index in a folder is chosen when it is made."""
+        raise ConfigError(f"an index in a folder gets its kind when it is made: build it with kind='{kind}'")
+
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents.
 
@@ -318,8 +332,8 @@ class LocalBackend:
         except (OSError, ResourceError) as error:
             if read_manifest(self.folder) != manifest:
                 raise
-            told = f"the change of {self.folder} is made, but the disk did not confirm that it will last: {error}"
-            warnings.warn(told, BrickworkWarning, stacklevel=4)
+            message = f"the change of {self.folder} is made, but the disk did not confirm that it will last: {error}"
+            warnings.warn(message, BrickworkWarning, stacklevel=4)
         self._snapshot = Snapshot(self.folder, manifest, self._snapshot, verify=False)
 
     def _segment(

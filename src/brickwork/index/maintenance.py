@@ -140,8 +140,8 @@ def with_shortlists(folder: Path, snapshot: Snapshot) -> Manifest:
             entries.append(ShortlistEntry(kind=kind, dim=dim, depth=depth, rows=len(segment), file=name))
         if len(segment) >= MEASURE_FROM:
             frontiers[str(depth)] = f"{SHORTLISTS}/frontier-{depth}-{manifest.generation + 1:08d}.json"
-            found = measured(vectors, manifest.contents, built)
-            write_json(folder / frontiers[str(depth)], found.to_dict())
+            measurement = measured(vectors, manifest.contents, built)
+            write_json(folder / frontiers[str(depth)], measurement.to_dict())
     files = file_entries(folder, [*(entry.file for entry in entries), *frontiers.values()])
     return with_files(manifest, files, shortlists=tuple(entries), frontiers=frontiers, reason=reason)
 
@@ -186,11 +186,11 @@ def remove_unnamed(folder: Path, manifest: Manifest) -> None:
     kept = {part for name in manifest.files for part in (name, str(Path(name).parent))}
     # Beside the manifest itself; the last two are what format 1 had there.
     ours = ("segments/*", "shortlists/*", "removed-*.bin", "documents.arrow", "vectors-*-*.safetensors")
-    found = [path for pattern in ours for path in folder.glob(pattern)]
-    found += [path for path in folder.glob(f"{MODEL}*") if is_model_folder(path.name)]
+    paths = [path for pattern in ours for path in folder.glob(pattern)]
+    paths += [path for path in folder.glob(f"{MODEL}*") if is_model_folder(path.name)]
     with contextlib.suppress(OSError):
         for place in (folder, folder / SEGMENTS, folder / SHORTLISTS):
             remove_leftovers(place)
-        for path in found:
+        for path in paths:
             if path.relative_to(folder).as_posix() not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -133,18 +133,18 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
             f"{folder} is not an index: it has no {MANIFEST}. Make one with `brickwork index`"
         )
     values = read_json(path)
-    found = values.get("format") if isinstance(values, dict) else None
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+    version = values.get("format") if isinstance(values, dict) else None
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise ArtifactError(
-            f"{folder} has index format {found}; this version reads formats up to {FORMAT}: "
+            f"{folder} has index format {version}; this version reads formats up to {FORMAT}: "
             "update Brickwork (pip install --upgrade brickwork), or build the index anew"
         )
     try:
-        if found > 1 and values.pop("checksum", None) != _checksum(values):
+        if version > 1 and values.pop("checksum", None) != _checksum(values):
             raise ArtifactError(
                 f"{path} is damaged: its checksum is not the recorded one; {REPAIR.format(folder=folder)}"
             )
-        for number in range(found, FORMAT):
+        for number in range(version, FORMAT):
             values = _MIGRATIONS[number](values, folder)
         manifest = from_dict(Manifest, values)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -82,30 +82,30 @@ def measure_frontier(
     medians of queries searched one by one, on as many threads as are in use.
     """
     own = queries if queries.ndim == 1 else None
-    asked = vectors.vectors[own] if own is not None else queries
-    asked = np.ascontiguousarray(asked, dtype=np.float32)
+    sample = vectors.vectors[own] if own is not None else queries
+    sample = np.ascontiguousarray(sample, dtype=np.float32)
     wanted = top + (own is not None)
-    truth = _without(top_k(asked, vectors.vectors, wanted)[1], own, top)
+    truth = _without(top_k(sample, vectors.vectors, wanted)[1], own, top)
     exact = Plan(stages=((vectors.vectors.shape[1], top),))
-    points = [Point(plan=exact, recall=1.0, milliseconds=_time_exact(vectors, asked, wanted), bytes=0)]
+    points = [Point(plan=exact, recall=1.0, milliseconds=_time_exact(vectors, sample, wanted), bytes=0)]
     for shortlist in shortlists:
         for plan in _plans(shortlist, vectors, top):
             longer = with_top(plan, top, wanted)
-            found = _without(run_plan(vectors, shortlist, asked, longer)[1], own, top)
+            rows = _without(run_plan(vectors, shortlist, sample, longer)[1], own, top)
             times = []
-            for query in asked[:_TIMED]:
+            for query in sample[:_TIMED]:
                 started = time.perf_counter()
                 run_plan(vectors, shortlist, query[None], longer)
                 times.append(1000 * (time.perf_counter() - started))
             points.append(
                 Point(
                     plan=plan,
-                    recall=overlap(found, truth),
+                    recall=overlap(rows, truth),
                     milliseconds=statistics.median(times),
                     bytes=shortlist.nbytes(),
                 )
             )
-    return Frontier(points=tuple(points), top=top, num_vectors=len(vectors), num_queries=len(asked))
+    return Frontier(points=tuple(points), top=top, num_vectors=len(vectors), num_queries=len(sample))
 
 
 def _plans(shortlist: Shortlist, vectors: FlatVectors, top: int) -> list[Plan]:
@@ -119,9 +119,9 @@ def _plans(shortlist: Shortlist, vectors: FlatVectors, top: int) -> list[Plan]:
     ]
 
 
-def _time_exact(vectors: FlatVectors, asked: Float[np.ndarray, "queries width"], top: int) -> float:
+def _time_exact(vectors: FlatVectors, queries: Float[np.ndarray, "queries width"], top: int) -> float:
     times = []
-    for query in asked[:_TIMED]:
+    for query in queries[:_TIMED]:
         started = time.perf_counter()
         top_k(query[None], vectors.vectors, top)
         times.append(1000 * (time.perf_counter() - started))
@@ -138,11 +138,11 @@ def _without(
     return np.take_along_axis(rows, others, axis=1)[:, : min(top, rows.shape[1] - 1)]
 
 
-def overlap(found: Int[np.ndarray, "queries found"], truth: Int[np.ndarray, "queries top"]) -> float:
+def overlap(rows: Int[np.ndarray, "queries found"], truth: Int[np.ndarray, "queries top"]) -> float:
     """The share of ``truth`` that is in ``found``, a mean over queries: recall@top. 1 where nothing can be found."""
     if not truth.size:
         return 1.0
-    return float((truth[:, :, None] == found[:, None, :]).any(axis=2).mean())
+    return float((truth[:, :, None] == rows[:, None, :]).any(axis=2).mean())
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:

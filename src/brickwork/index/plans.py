@@ -1,24 +1,21 @@
 """From what a user asks for to the plan that is carried out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
-from brickwork.index.local import LocalBackend
-from brickwork.index.planning import Frontier, pick
+from brickwork.index.contract import Backend
+from brickwork.index.planning import pick
 from brickwork.index.search import default_funnel, shortlist_dim
-from brickwork.index.types import Backend, Plan, Stage
-
-if TYPE_CHECKING:
-    from brickwork.index.index import Index
+from brickwork.index.types import Plan, Stage
 
 # What an index with a first stage other than the scan finds where nothing else was asked for.
 DEFAULT_RECALL = 0.99
 
 
 def choose_plan(
-    index: "Index",
+    backend: Backend,
+    axes: ElasticAxes,
     top: int,
     dim: int | None,
     layers: int | None,
@@ -47,29 +44,16 @@ def choose_plan(
     if len(given) > 1 and given != ["recall", "budget_ms"]:
         raise ConfigError(f"{' and '.join(given)} exclude each other: each says how to search")
     if plan is not None:
-        return _checked(index.axes, plan, top, dim, layers)
+        return _checked(axes, plan, top, dim, layers)
     if dim is not None and (recall is not None or budget_ms is not None):
         raise ConfigError("dim excludes recall and budget_ms: these choose the sizes themselves")
-    if dim is None and not given and _has_shortlists(index.backend):
+    if dim is None and not given and backend.has_shortlists:
         recall = DEFAULT_RECALL  # the index was given a faster first stage: without another wish it is used
-    dim, layers, notes = index.axes.resolve(dim, layers)
+    dim, layers, notes = axes.resolve(dim, layers)
     if recall is not None or budget_ms is not None:
-        found = pick(_frontier(index, layers), recall=recall, budget_ms=budget_ms, top=top)
-        return found.plan, layers, notes
-    return Plan(stages=tuple(_stages(index.axes, top, dim, shortlist, funnel))), layers, notes
-
-
-def _has_shortlists(backend: Backend) -> bool:
-    return isinstance(backend, LocalBackend) and bool(backend.manifest.shortlists)
-
-
-def _frontier(index: "Index", layers: int) -> Frontier:
-    if not isinstance(index.backend, LocalBackend):
-        raise ConfigError(
-            "recall and budget_ms need documents that are in the folder of the index; here say shortlist, funnel "
-            "or plan"
-        )
-    return index.backend.frontier(layers)
+        point = pick(backend.frontier(layers), recall=recall, budget_ms=budget_ms, top=top)
+        return point.plan, layers, notes
+    return Plan(stages=tuple(_stages(axes, top, dim, shortlist, funnel))), layers, notes
 
 
 def _checked(

@@ -20,10 +20,11 @@ from jaxtyping import Float
 
 from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, DataError, MissingExtraError
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
+from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
-from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, told
+from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, server_errors
 from brickwork.index.postgres_sql import (
     INDEXED,
     Place,
@@ -49,7 +50,7 @@ MAX_EFFORT = 1000  # pgvector's limit of hnsw.ef_search
 _COLUMNS = ("id", "title", "text", "source", "meta")
 
 
-class PostgresBackend:
+class PostgresBackend(ServerBackend):
     """Documents and vectors in a table of a PostgreSQL server.
 
     ``flat`` compares with every vector that matches the filter. ``hnsw`` and ``binary`` walk a graph where
@@ -85,7 +86,7 @@ class PostgresBackend:
             " source text NOT NULL, meta jsonb NOT NULL, {})"
         ).format(table, sql.SQL(", ").join(vectors))
         try:
-            with told(place, "nothing was made"), connection.transaction():
+            with server_errors(place, "nothing was made"), connection.transaction():
                 connection.execute(make)
                 connection.execute(
                     sql.SQL("CREATE TABLE {} (format integer NOT NULL, contents jsonb NOT NULL)").format(
@@ -119,14 +120,14 @@ class PostgresBackend:
         place = parse_location(location)
         connection = connect(place)
         try:
-            with told(place, "nothing was changed"), connection.transaction():
-                found = read_contents(connection, place)
+            with server_errors(place, "nothing was changed"), connection.transaction():
+                stored = read_contents(connection, place)
             if contents is not None:
-                check_same(place, contents, found)
+                check_same(place, contents, stored)
         except BaseException:
             connection.close()
             raise
-        return cls(place, found, connection)
+        return cls(place, stored, connection)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -178,9 +179,9 @@ class PostgresBackend:
         with self._reading() as run:
             statement = self._sql("SELECT id, title, text, source, meta FROM {} WHERE id = ANY(%s)")
             rows = run.execute(statement, [_possible(wanted)]).fetchall()
-        found = {row[0]: _document(row) for row in rows}
-        self._check_known(wanted, found)
-        return [found[name] for name in wanted]
+        documents = {row[0]: _document(row) for row in rows}
+        self._check_known(wanted, documents)
+        return [documents[name] for name in wanted]
 
     def ids(self) -> Iterator[str]:
         """The ids of all documents."""
@@ -270,7 +271,7 @@ class PostgresBackend:
     @contextlib.contextmanager
     def _reading(self) -> Iterator["psycopg.Connection[Any]"]:
         """One snapshot for all statements of a call."""
-        with self._lock, told(self.place, "nothing was changed"):
+        with self._lock, server_errors(self.place, "nothing was changed"):
             run = self._connected()
             with run.transaction():
                 run.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -280,18 +281,18 @@ class PostgresBackend:
     def _changing(self) -> Iterator["psycopg.Connection[Any]"]:
         """One transaction; writers wait here for each other."""
         with self._lock:
-            with told(self.place, "nothing of the change was stored; run it again"):
+            with server_errors(self.place, "nothing of the change was stored; run it again"):
                 run = self._connected()
                 run.execute("BEGIN")
             try:
-                with told(self.place, "nothing of the change was stored; run it again"):
+                with server_errors(self.place, "nothing of the change was stored; run it again"):
                     check_same(self.place, self.contents, read_contents(run, self.place, lock=True))
                     yield run
             except BaseException:
                 with contextlib.suppress(psycopg.Error):
                     run.execute("ROLLBACK")
                 raise
-            with told(
+            with server_errors(
                 self.place, "the change is stored as a whole or not at all; look before running it again"
             ):
                 run.execute("COMMIT")
@@ -326,8 +327,8 @@ class PostgresBackend:
 
     def _has_graph(self, run: "psycopg.Connection[Any]", kind: Kind, depth: int, dim: int) -> bool:
         name = graph_name(self.place.table, kind, depth, dim)
-        (found,) = run.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone() or (False,)
-        return bool(found)
+        (exists,) = run.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone() or (False,)
+        return bool(exists)
 
     def _copy(
         self,

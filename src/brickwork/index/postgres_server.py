@@ -37,11 +37,11 @@ def connect(place: Place) -> "psycopg.Connection[Any]":
             "the user, and the password in ~/.pgpass or PGPASSWORD"
         ) from error
     try:
-        with told(place, "nothing was changed"):
-            found = connection.execute(
+        with server_errors(place, "nothing was changed"):
+            row = connection.execute(
                 "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
             ).fetchone()
-            version = found[0] if found else ""
+            version = row[0] if row else ""
             if tuple(map(int, version.split(".")[:2] if version else (0, 0))) < OLDEST_PGVECTOR:
                 command = "ALTER EXTENSION vector UPDATE" if version else "CREATE EXTENSION vector"
                 raise ConfigError(
@@ -66,32 +66,32 @@ def read_contents(connection: "psycopg.Connection[Any]", place: Place, *, lock: 
     about = sql.Identifier(f"{place.table}_contents")
     statement = sql.SQL("SELECT format, contents FROM {}" + (" FOR UPDATE" if lock else "")).format(about)
     try:
-        found = connection.execute(statement).fetchone()
+        row = connection.execute(statement).fetchone()
     except psycopg.errors.UndefinedTable:
-        found = None
-    if found is None:
+        row = None
+    if row is None:
         raise ArtifactError(
             f"{place.server} has no index in table '{place.table}'; make one with `brickwork index --store`"
         )
-    if found[0] != FORMAT:
+    if row[0] != FORMAT:
         raise ArtifactError(
-            f"the index in table '{place.table}' of {place.server} has format {found[0]}; this version reads {FORMAT}"
+            f"the index in table '{place.table}' of {place.server} has format {row[0]}; this version reads {FORMAT}"
         )
-    return from_dict(Contents, found[1])
+    return from_dict(Contents, row[1])
 
 
-def check_same(place: Place, wanted: Contents, found: Contents) -> None:
+def check_same(place: Place, wanted: Contents, stored: Contents) -> None:
     """Raises ArtifactError where the vectors are not those that were expected."""
-    if wanted != found:
+    if wanted != stored:
         raise ArtifactError(
-            f"the index in table '{place.table}' of {place.server} holds vectors of model {found.model} (sizes "
-            f"{list(found.dims)}, depths {list(found.depths)}), not of {wanted.model} (sizes {list(wanted.dims)}, "
+            f"the index in table '{place.table}' of {place.server} holds vectors of model {stored.model} (sizes "
+            f"{list(stored.dims)}, depths {list(stored.depths)}), not of {wanted.model} (sizes {list(wanted.dims)}, "
             f"depths {list(wanted.depths)}): they cannot be compared. Open it with that model, or name another table"
         )
 
 
 @contextlib.contextmanager
-def told(place: Place, consequence: str) -> Iterator[None]:
+def server_errors(place: Place, consequence: str) -> Iterator[None]:
     """Turns the server's refusals into one clear error that says what became of the data."""
     try:
         yield

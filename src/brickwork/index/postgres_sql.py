@@ -172,8 +172,8 @@ def _condition(condition: Condition, names: tuple[str, str], values: dict[str, A
             # JSON has no infinity, so no stored number can equal one.
             values[name] = None if one in (math.inf, -math.inf) else _json(one, condition.field)
             tests.append(sql.SQL("{} = {}::jsonb").format(field, sql.Placeholder(name)))
-        found = sql.SQL("coalesce({}, false)").format(sql.SQL(" OR ").join(tests))
-        return sql.SQL("NOT {}").format(found) if condition.operator == "ne" else found
+        test = sql.SQL("coalesce({}, false)").format(sql.SQL(" OR ").join(tests))
+        return sql.SQL("NOT {}").format(test) if condition.operator == "ne" else test
     (one,) = comparable
     kind: LiteralString
     if isinstance(one, bool):

@@ -23,11 +23,21 @@ from brickwork.core.errors import (
     DataError,
     MissingExtraError,
 )
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
+from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.qdrant_filters import conditions, key, payload
-from brickwork.index.qdrant_state import ALIVE, NAMESPACE, RECORD, State, between, named, told, visible
+from brickwork.index.qdrant_state import (
+    ALIVE,
+    NAMESPACE,
+    RECORD,
+    State,
+    between,
+    named,
+    server_errors,
+    visible,
+)
 from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
 from brickwork.representation.truncate import truncate
 
@@ -43,7 +53,7 @@ _LOCATION = re.compile(r"qdrant:(?P<url>https?://[^/@\s]+)/(?P<collection>[A-Za-
 _INDEXES = {"texts": "keyword", "numbers": "float", "truths": "integer"}
 
 
-class QdrantBackend:
+class QdrantBackend(ServerBackend):
     """Documents and vectors in a collection of a Qdrant server: ``qdrant:http://host:6333/collection``.
 
     ``flat`` compares with every point, ``hnsw`` walks the graphs that the server keeps; the other kinds search as
@@ -75,7 +85,7 @@ class QdrantBackend:
         """
         url, collection = parse_location(location)
         client = client or _connect(url)
-        with told(collection, "nothing was made"):
+        with server_errors(collection, "nothing was made"):
             if client.collection_exists(collection):
                 raise ConfigError(
                     f"{url} has a collection '{collection}' already; open it, name another, or delete it first"
@@ -106,7 +116,7 @@ class QdrantBackend:
         """
         url, collection = parse_location(location)
         client = client or _connect(url)
-        with told(collection, "nothing was changed"):
+        with server_errors(collection, "nothing was changed"):
             there = client.collection_exists(collection) and client.retrieve(collection, [RECORD])
         if not there:
             raise ArtifactError(
@@ -118,15 +128,15 @@ class QdrantBackend:
                 f"the index in collection '{collection}' of {url} has format {record.get('format')}; this version "
                 f"reads {FORMAT}"
             )
-        found = from_dict(Contents, json.loads(record["contents"]))
-        if contents is not None and contents != found:
+        stored = from_dict(Contents, json.loads(record["contents"]))
+        if contents is not None and contents != stored:
             raise ArtifactError(
-                f"the index in collection '{collection}' of {url} holds vectors of model {found.model} (sizes "
-                f"{list(found.dims)}, depths {list(found.depths)}), not of {contents.model} (sizes "
+                f"the index in collection '{collection}' of {url} holds vectors of model {stored.model} (sizes "
+                f"{list(stored.dims)}, depths {list(stored.depths)}), not of {contents.model} (sizes "
                 f"{list(contents.dims)}, depths {list(contents.depths)}): they cannot be compared. Open it with that "
                 "model, or name another collection"
             )
-        return cls(client, collection, found)
+        return cls(client, collection, stored)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -140,11 +150,11 @@ class QdrantBackend:
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Documents by id, in that order."""
         wanted = [clean_text(name) for name in ids]
-        found = self.state.reading(
+        documents = self.state.reading(
             lambda number: {p["id"]: _document(p) for p in self.state.scroll(named(wanted, number), _STORED)}
         )
-        self._check_known(wanted, found)
-        return [found[name] for name in wanted]
+        self._check_known(wanted, documents)
+        return [documents[name] for name in wanted]
 
     def ids(self) -> Iterator[str]:
         """The ids of all documents."""
@@ -194,13 +204,13 @@ class QdrantBackend:
         if allowed is None or not count:
             return [[] for _ in range(count)]
         exact = plan.kind != "hnsw"
-        found = self._ask(range(count), prefixes, plan, layers, allowed, exact)
+        results = self._ask(range(count), prefixes, plan, layers, allowed, exact)
         if not exact:
             # A walk through a graph may miss documents; the promise is every match.
-            few = [row for row in range(count) if len(found[row]) < plan.stages[-1][1]]
+            few = [row for row in range(count) if len(results[row]) < plan.stages[-1][1]]
             for row, better in zip(few, self._ask(few, prefixes, plan, layers, allowed, True)):
-                found[row] = better
-        return found
+                results[row] = better
+        return results
 
     def _ask(
         self,
@@ -263,10 +273,10 @@ class QdrantBackend:
                 if name not in known:
                     fields = ", ".join((*OWN_FIELDS, *sorted(known - set(OWN_FIELDS))))
                     raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
-        found = conditions(where, lambda field: self.state.distinct(key("texts", field), number))
-        if found is None:
+        allowed = conditions(where, lambda field: self.state.distinct(key("texts", field), number))
+        if allowed is None:
             return None
-        must, must_not = found
+        must, must_not = allowed
         return models.Filter(must=[visible(number), *must], must_not=must_not)
 
     # --- writing -------------------------------------------------------------------------------------------

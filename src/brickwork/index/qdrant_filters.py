@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from brickwork.core.errors import DataError, MissingExtraError
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.filters import OWN_FIELDS, Condition, Filter, field_of, holds
 
 try:
@@ -90,10 +90,10 @@ def _tests(condition: Condition, texts_of: Callable[[str], Iterable[str]]) -> li
         accepted = [value for value in (False, True) if holds(value, condition)]
         return [_match("truths", condition.field, models.MatchValue(value=int(value))) for value in accepted]
     if isinstance(one, int | float):
-        found = _range(condition.operator, float(one))
-        if found is None:
+        bounds = _range(condition.operator, float(one))
+        if bounds is None:
             return []
-        return [models.FieldCondition(key=key("numbers", condition.field), range=found)]
+        return [models.FieldCondition(key=key("numbers", condition.field), range=bounds)]
     if condition.operator == "eq":
         return [_match("texts", condition.field, models.MatchValue(value=clean_text(one)))]
     accepted_texts = [text for text in texts_of(condition.field) if holds(text, condition)]

@@ -45,24 +45,24 @@ class State:
 
     def reading(self, look: Callable[[int], T]) -> T:
         """What ``look`` sees of one state: repeated while writers move on and clear away behind it."""
-        with told(self.collection, "nothing was changed"):
+        with server_errors(self.collection, "nothing was changed"):
             for _ in range(_TRIES):
                 number = self._record()["number"]
-                found = look(number)
+                result = look(number)
                 if self._record()["number"] == number:
-                    return found
+                    return result
         raise ResourceError(
             f"collection '{self.collection}' changed {_TRIES} times while it was read; try again, and write in "
             "larger batches"
         )
 
     def _record(self) -> dict[str, Any]:
-        found = self.client.retrieve(
+        points = self.client.retrieve(
             self.collection, [RECORD], consistency=models.ReadConsistencyType.MAJORITY
         )
-        if not found:
+        if not points:
             raise ArtifactError(f"the index in collection '{self.collection}' is gone; build it anew")
-        return found[0].payload or {}
+        return points[0].payload or {}
 
     def count(self, which: models.Filter) -> int:
         return self.client.count(self.collection, count_filter=which, exact=True).count
@@ -81,10 +81,10 @@ class State:
 
     def distinct(self, name: str, number: int) -> list[Any]:
         """The distinct values below a payload key among what is visible."""
-        found = self.client.facet(
+        facet = self.client.facet(
             self.collection, name, facet_filter=visible(number), limit=10_000_000, exact=True
         )
-        return [hit.value for hit in found.hits]
+        return [hit.value for hit in facet.hits]
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[tuple[int, Callable[[], None]]]:
@@ -92,13 +92,13 @@ class State:
         writer = uuid.uuid4().hex
         consequence = "nothing of the change is visible; run it again"
         with self._lock:
-            with told(self.collection, consequence):
+            with server_errors(self.collection, consequence):
                 record = self._record()
                 number = record["number"]
                 if record["writer"] and time.time() - record["seen"] < CLAIM_SECONDS:
                     raise self._claimed()
                 self._set(record, {"writer": writer, "seen": time.time()}, was=record)
-            with told(self.collection, consequence):
+            with server_errors(self.collection, consequence):
                 claimed = {**record, "writer": writer}
                 try:
                     self._clear(number)
@@ -107,7 +107,7 @@ class State:
                     with contextlib.suppress(ApiException, BrickworkError):
                         self._set(claimed, {"writer": ""}, was=claimed)
                     raise
-            with told(
+            with server_errors(
                 self.collection,
                 "the change is visible as a whole or not at all; look before running it again",
             ):
@@ -126,8 +126,8 @@ class State:
         self.client.upsert(
             self.collection, [point], wait=True, ordering=models.WriteOrdering.STRONG, update_filter=unchanged
         )
-        found = self._record()
-        if (found["number"], found["writer"]) != (wanted["number"], wanted["writer"]):
+        state = self._record()
+        if (state["number"], state["writer"]) != (wanted["number"], wanted["writer"]):
             raise self._claimed()
 
     def _claimed(self) -> ResourceError:
@@ -165,7 +165,7 @@ def named(ids: Sequence[str], number: int) -> models.Filter | None:
 
 
 @contextlib.contextmanager
-def told(collection: str, consequence: str) -> Iterator[None]:
+def server_errors(collection: str, consequence: str) -> Iterator[None]:
     """Turns the server's refusals into one clear error that says what became of the data."""
     try:
         yield

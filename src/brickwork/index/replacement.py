@@ -1,7 +1,7 @@
 """A newer model in the place of the one that an index was made with, without encoding its documents again.
 
 That is possible where the newer model was trained for it: its lineage names the models whose vectors its own can be
-compared with (``replaces``; see systems/stationary_compat). Afterwards queries and new documents are encoded by it, and
+compared with (``replaces``). Afterwards queries and new documents are encoded by it, and
 the vectors that are there stay; which model made which rows is kept with each segment (index/versions.py).
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import FolderLock
+from brickwork.core.registry import successor_hint
 from brickwork.index.maintenance import remove_unnamed
 from brickwork.index.manifest import (
     MODEL,
@@ -38,16 +39,16 @@ def check_successor(folder: Path, manifest: Manifest, representation: "Represent
     contents, width = manifest.contents, representation.axes.full_dim
     if width != contents.width:
         raise ArtifactError(
-            f"{folder} holds vectors of {contents.width} numbers and this model makes {width}: they cannot be compared. "
-            f"Train the new model with as many numbers (stationary-compat: model.previous=OLD, and "
-            f"model.encoder.projection={contents.width} for texts), or build an index with this model in another folder"
+            f"{folder} holds vectors of {contents.width} dimensions and this model makes {width}: they cannot be compared. "
+            f"Train the new model with as many dimensions ({successor_hint('OLD')}, and for texts "
+            f"--set model.encoder.projection={contents.width}), or build an index with this model in another folder"
         )
     if manifest.model_now not in replaced_by(representation):
         raise ArtifactError(
             f"{folder} was built with model {manifest.model_now}, not {representation.fingerprint}: vectors of two "
-            "models cannot be compared unless one was trained to replace the other (brickwork train stationary-compat "
-            "--set model.previous=OLD). Give the model that built it, of which there is a copy in the index, or build an "
-            "index with this model in another folder"
+            f"models cannot be compared unless one was trained to replace the other ({successor_hint('OLD')}). Give "
+            "the model that built it, of which there is a copy in the index, or build an index with this model in another "
+            "folder"
         )
     if contents.depths != contents.layers[-1:]:
         raise ArtifactError(

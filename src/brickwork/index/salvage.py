@@ -21,7 +21,7 @@ def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]
     Raises:
         ArtifactError: a file of format 1, which has no hashes of rows.
     """
-    found: dict[int, Document] = {}
+    documents: dict[int, Document] = {}
     lost: dict[int, str] = {}
     for start, batch in _batches(path, rows):
         if ROW_HASH not in batch.schema.names:
@@ -29,8 +29,8 @@ def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]
                 f"{path} is damaged, and format 1 cannot tell which documents are; build the index anew"
             )
         columns = [batch.column(name).to_pylist() for name in (*COLUMNS, ROW_HASH)]
-        shown = THUMBNAIL in batch.schema.names
-        small = batch.column(THUMBNAIL).to_pylist() if shown else [b""] * batch.num_rows
+        has_thumbnails = THUMBNAIL in batch.schema.names
+        small = batch.column(THUMBNAIL).to_pylist() if has_thumbnails else [b""] * batch.num_rows
         for place, (*values, digest, thumbnail) in enumerate(zip(*columns, small)):
             try:
                 texts = [value.decode() for value in values]
@@ -39,10 +39,10 @@ def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]
             if texts and row_hash(texts, thumbnail) == digest:
                 fields: dict[str, Any] = dict(zip(COLUMNS, texts))
                 fields |= {"meta": read_meta(fields["meta"], path), "thumbnail": thumbnail}
-                found[start + place] = Document(**fields)
+                documents[start + place] = Document(**fields)
             else:
                 lost[start + place] = f"the document '{values[0].decode(errors='replace')}'"
-    return found, [*lost.values(), *_gaps({*found, *lost}, rows, path)]
+    return documents, [*lost.values(), *_gaps({*documents, *lost}, rows, path)]
 
 
 def _gaps(known: set[int], rows: int, path: Path) -> Iterator[str]:
@@ -111,6 +111,6 @@ def _as_bytes(batch: "pa.RecordBatch") -> "pa.RecordBatch":
 
     binary = {pa.large_string(): pa.large_binary()}
     arrays = [column.view(binary.get(column.type, column.type)) for column in batch.columns]
-    found = pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
-    found.validate(full=True)
-    return found
+    record = pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+    record.validate(full=True)
+    return record

@@ -47,16 +47,16 @@ def scan(
     first: int = 0,
 ) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
     """The best ``keep`` rows by exact cosine on a prefix, among the segments that begin at ``first`` or later."""
-    found = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
+    best_parts = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64))]
     prefixes = truncate(queries, dim)
     for start, segment in snapshot.parts():
         if start >= first:
             inside = None if allowed is None else allowed[start : start + len(segment)]
             scores, rows = _best(segment, prefixes, keep, layers, inside)
-            found.append((scores, rows + start))
-    if len(found) == 2:
-        return found[1]
-    scores, rows = best_first(*(np.concatenate(parts, axis=1) for parts in zip(*found)))
+            best_parts.append((scores, rows + start))
+    if len(best_parts) == 2:
+        return best_parts[1]
+    scores, rows = best_first(*(np.concatenate(parts, axis=1) for parts in zip(*best_parts)))
     return scores[:, :keep], rows[:, :keep]
 
 
@@ -81,13 +81,13 @@ def _best(
         rows = np.flatnonzero(allowed)
         scores, places = top_k(prefixes, vectors[rows], keep)
         return scores, rows[places]
-    asked = 2 * keep
+    num_wanted = 2 * keep
     while True:
-        scores, rows = top_k(prefixes, vectors, asked)
+        scores, rows = top_k(prefixes, vectors, num_wanted)
         good = allowed[rows]
-        if asked >= len(vectors) or (good.sum(axis=1) >= keep).all():
+        if num_wanted >= len(vectors) or (good.sum(axis=1) >= keep).all():
             return _first(scores, rows, good, keep)
-        asked *= 4
+        num_wanted *= 4
 
 
 def _first(
@@ -114,11 +114,11 @@ def rerank(
         if len(snapshot.segments) == 1:
             scores, rows = rerank_rows(snapshot.segments[0].flat(layers), queries, rows, dim, keep)
             continue
-        asked = truncate(queries, dim)
+        prefixes = truncate(queries, dim)
         scores = np.full(rows.shape, -np.inf, dtype=np.float32)
         for number, candidates in enumerate(rows):
             there = candidates >= 0
-            scores[number, there] = snapshot.vectors(candidates[there], layers, dim) @ asked[number]
+            scores[number, there] = snapshot.vectors(candidates[there], layers, dim) @ prefixes[number]
         scores, rows = best_first(scores, rows)
         scores, rows = scores[:, :keep], rows[:, :keep]
     return scores, rows

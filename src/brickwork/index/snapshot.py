@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import read_json
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.index.columns import check_fields
 from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.manifest import (
@@ -83,13 +83,13 @@ class Snapshot:
         import pyarrow as pa
 
         wanted = pa.array([clean_text(name) for name in ids], pa.large_string())
-        found: dict[str, int] = {}
+        rows: dict[str, int] = {}
         for start, segment in self.parts():
             places = segment.documents.find(wanted)
             for row in np.flatnonzero(places >= 0):
                 if self.removed is None or not self.removed[start + row]:
-                    found[ids[places[row]]] = int(start + row)
-        return found
+                    rows[ids[places[row]]] = int(start + row)
+        return rows
 
     def rows_of(self, ids: Sequence[str]) -> Int[np.ndarray, " rows"]:
         """The rows of ids.
@@ -97,30 +97,30 @@ class Snapshot:
         Raises:
             DataError: an id that is not there.
         """
-        found = self.find(list(ids))
+        rows = self.find(list(ids))
         for name in ids:
-            if name not in found:
+            if name not in rows:
                 raise DataError(
                     f"the id '{name}' is not in the index; its ids are those of the documents' id field"
                 )
-        return np.array([found[name] for name in ids], dtype=np.int64)
+        return np.array([rows[name] for name in ids], dtype=np.int64)
 
     def documents(self, rows: Int[np.ndarray, " rows"]) -> list[Document]:
         """The documents of the given rows, in that order."""
-        found: list[Document | None] = [None] * len(rows)
+        documents: list[Document | None] = [None] * len(rows)
         for start, segment in self.parts():
             inside = np.flatnonzero((rows >= start) & (rows < start + len(segment)))
             for place, document in zip(inside, segment.documents.rows(rows[inside] - start)):
-                found[place] = document
-        return [document for document in found if document is not None]
+                documents[place] = document
+        return [document for document in documents if document is not None]
 
     def vectors(self, rows: Int[np.ndarray, " rows"], depth: int, dim: int) -> Float[np.ndarray, "rows dim"]:
         """The vectors of the given rows, cut to ``dim`` and at unit length."""
-        found = np.empty((len(rows), dim), dtype=np.float32)
+        matrix = np.empty((len(rows), dim), dtype=np.float32)
         for start, segment in self.parts():
             inside = (rows >= start) & (rows < start + len(segment))
-            found[inside] = segment.flat(depth).vectors[:, :dim][rows[inside] - start]
-        return truncate(found, dim)
+            matrix[inside] = segment.flat(depth).vectors[:, :dim][rows[inside] - start]
+        return truncate(matrix, dim)
 
     def live_rows(self) -> Int[np.ndarray, " rows"]:
         """The rows that are not removed."""
@@ -213,7 +213,7 @@ class Snapshot:
         Only vectors by the model of now, where an index has several.
         """
         hashes = np.array([text_hash(document) for document in documents], dtype="V16")
-        found: dict[int, dict[int, np.ndarray]] = {}
+        vectors: dict[int, dict[int, np.ndarray]] = {}
         for _, segment in self.parts():
             known, order = segment.sorted_hashes
             places = np.minimum(np.searchsorted(known, hashes.view("S16")), len(known) - 1)
@@ -222,10 +222,10 @@ class Snapshot:
                 row = order[places[number]]
                 if made_by[row] < len(self.manifest.versions):
                     continue  # what is written anew is encoded by the model of now
-                found[number] = {
+                vectors[number] = {
                     depth: segment.flat(depth).vectors[row] for depth in self.manifest.contents.depths
                 }
-        return found
+        return vectors
 
     def statistics(self) -> Statistics:
         """Counts, kinds and bytes; ``duplicates`` are the documents whose text another one before them has."""

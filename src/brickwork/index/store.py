@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import check_tensor_file, os_errors
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.representation.export_parquet import document_text
 
 if TYPE_CHECKING:
@@ -175,10 +175,10 @@ class DocumentStore:
         try:
             source = pa.memory_map(str(path)) if data is None else pa.BufferReader(pa.py_buffer(data))
             reader = pa.ipc.open_file(source)
-            found = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-            for batch in found:
+            parts = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            for batch in parts:
                 batch.validate(full=check)
-            self.table = pa.Table.from_batches(found, schema=reader.schema)
+            self.table = pa.Table.from_batches(parts, schema=reader.schema)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ArtifactError(f"{path} cannot be read ({error}); build the index anew") from error
         self.path = path
@@ -197,10 +197,10 @@ class DocumentStore:
         import pyarrow as pa
 
         names = [name for name in self.table.schema.names if name in (*COLUMNS, THUMBNAIL)]
-        found = self.table.select(names).take(pa.array(rows, pa.int64()))
+        taken = self.table.select(names).take(pa.array(rows, pa.int64()))
         return [
             Document(**{**values, "meta": read_meta(values["meta"], self.path)})
-            for values in found.to_pylist()
+            for values in taken.to_pylist()
         ]
 
     def find(self, ids: "pa.Array") -> Int[np.ndarray, " rows"]:

@@ -1,19 +1,18 @@
 """What every index is made of, wherever its documents and vectors live.
 
-An index is a representation, which turns texts into unit vectors, and a :class:`Backend`, which holds documents
-beside such vectors and compares. A comparison follows a :class:`Plan`.
+An index is a representation, which turns texts into unit vectors, and a backend (:mod:`brickwork.index.contract`), which
+holds documents beside such vectors and compares. A comparison follows a :class:`Plan`.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
-    from brickwork.index.filters import Filter
 
 Stage = tuple[int, int]
 """(dim, keep): compare on a prefix of ``dim`` numbers and keep the best ``keep``."""
@@ -84,82 +83,6 @@ class Statistics:
     bytes: dict[str, int] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     versions: dict[str, int] = field(default_factory=dict)
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """Holds documents with their vectors, and compares.
-
-    Vectors are unit vectors of full width, one matrix for each stored depth, rows as the documents. Every method
-    that changes something is atomic: afterwards all of it is there, or, if it raised, nothing of it is. Readers
-    see the state before or after a change, never one in between.
-    """
-
-    @property
-    def contents(self) -> Contents: ...
-
-    def __len__(self) -> int: ...
-
-    def add(
-        self, documents: Sequence["Document"], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
-    ) -> None:
-        """Adds new documents.
-
-        Raises:
-            DataError: an id that is there already or comes twice, or a vector that is not finite (names the id).
-            ConfigError: another width or other depths than ``contents``.
-        """
-        ...
-
-    def update(
-        self, documents: Sequence["Document"], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
-    ) -> None:
-        """Replaces documents by id. Raises as :meth:`add`, but for an id that is not there (names it)."""
-        ...
-
-    def upsert(
-        self, documents: Sequence["Document"], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
-    ) -> None:
-        """Adds documents, replacing those that have the same id. Raises as :meth:`add`, known ids excepted."""
-        ...
-
-    def remove(self, ids: Sequence[str]) -> None:
-        """Removes documents.
-
-        Raises:
-            DataError: an id that is not there (names it); then none is removed.
-        """
-        ...
-
-    def get(self, ids: Sequence[str]) -> list["Document"]:
-        """Documents by id, in that order. Raises DataError as :meth:`remove`."""
-        ...
-
-    def ids(self) -> Iterator[str]:
-        """The ids of all documents, in no promised order."""
-        ...
-
-    def search(
-        self,
-        queries: Float[np.ndarray, "queries width"],
-        plan: Plan,
-        *,
-        layers: int,
-        where: "Filter | None" = None,
-    ) -> list[list[Found]]:
-        """The best documents of each query, best first, equal scores in any order; fewer where fewer match.
-
-        ``queries`` are not cut. ``where`` is applied before anything is left out: each query gets its full number of
-        results if that many documents match.
-
-        Raises:
-            ConfigError: a depth that is not stored, or a filter on a field that no document has (lists the fields).
-        """
-        ...
-
-    def statistics(self) -> Statistics: ...
-
-    def close(self) -> None: ...
 
 
 def check_batch(

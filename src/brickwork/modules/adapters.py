@@ -200,16 +200,16 @@ def find_targets(model: nn.Module, targets: str | Sequence[str] | None) -> dict[
     known = adaptable(model)
     if targets is None:
         for pattern in ATTENTION:
-            if found := _matching(known, pattern):
-                return found
+            if matches := _matching(known, pattern):
+                return matches
         if known:
             return known
     elif not isinstance(targets, str):
         if set(targets) <= set(known):
             return {name: known[name] for name in targets}
         targets = "|".join(sorted(set(targets) - set(known)))
-    elif found := _matching(known, targets):
-        return found
+    elif matches := _matching(known, targets):
+        return matches
     raise ConfigError(
         f"targets='{targets}' matches no layer of this backbone; it has {', '.join(_near(known, targets or ''))}"
     )
@@ -301,8 +301,8 @@ class LoraAdapters:
     def factors(self, rank: int) -> dict[str, Factors]:
         """A_b and B_b of every layer, unscaled, without gradients."""
         self.check(rank)
-        found = {name: layer.factors(rank) for name, layer in self.layers.items()}
-        return {name: (down.detach(), up.detach()) for name, (down, up) in found.items()}
+        low_rank = {name: layer.factors(rank) for name, layer in self.layers.items()}
+        return {name: (down.detach(), up.detach()) for name, (down, up) in low_rank.items()}
 
     @torch.no_grad()
     def truncate_(self, rank: int) -> "LoraAdapters":
@@ -374,20 +374,20 @@ def inject_lora(
     Raises:
         ConfigError: no layer matches, or ``rank`` is larger than one that does.
     """
-    found = find_targets(model, targets)
-    shapes = {name: layer_shape(layer) for name, layer in found.items()}
+    chosen = find_targets(model, targets)
+    shapes = {name: layer_shape(layer) for name, layer in chosen.items()}
     small = {name: min(d * math.prod(kernel), m) for name, (d, m, kernel) in shapes.items()}
     wrong = [f"{name} (at most {limit})" for name, limit in small.items() if rank > limit]
     if wrong:
         raise ConfigError(
-            f"rank={rank} is larger than {len(wrong)} of the {len(found)} layers to adapt: {', '.join(wrong[:5])}; "
+            f"rank={rank} is larger than {len(wrong)} of the {len(chosen)} layers to adapt: {', '.join(wrong[:5])}; "
             f"use a rank of at most {min(small.values())}, or targets without these layers"
         )
     model.requires_grad_(False)
     state = RankState(rank)
     parts = tuple(sizes) or tuple(range(1, rank + 1))
     layers = {}
-    for name, base in found.items():
+    for name, base in chosen.items():
         layer = LowRankLayer(base, state, parts, alpha=alpha, scaling=scaling, dropout=dropout)
         layers[name] = layer
         _replace(model, name, layer)

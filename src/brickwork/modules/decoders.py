@@ -190,9 +190,9 @@ class DecoderBlock(nn.Module):
 
     def num_modules(self) -> tuple[int, int]:
         """The modules of attention and of feed-forward; 0: dense."""
-        found = self.mixtures()
+        mixtures = self.mixtures()
         names = ("attention", "feed-forward")
-        attention, feed = (found[name].router.num_modules if name in found else 0 for name in names)
+        attention, feed = (mixtures[name].router.num_modules if name in mixtures else 0 for name in names)
         return attention, feed
 
     def mixtures(self) -> dict[str, HeadMixture | ExpertFeedForward]:

@@ -91,25 +91,25 @@ class ImageDecoder(nn.Module):
         Gaussian, Σ log N(x; m, s²).
         """
         with torch.autocast(z.device.type, enabled=False):
-            found, x = self(z.float() if z.dtype is torch.bfloat16 else z), images.to(z.dtype)
+            output, x = self(z.float() if z.dtype is torch.bfloat16 else z), images.to(z.dtype)
             if self.log_scale is None:
-                return -F.binary_cross_entropy_with_logits(found, x, reduction="none").flatten(1).sum(1)
+                return -F.binary_cross_entropy_with_logits(output, x, reduction="none").flatten(1).sum(1)
             log_scale = self.log_scale.clamp(min=_SMALLEST_LOG_SCALE)
-            error = 0.5 * ((x - found) * torch.exp(-log_scale)).square()
+            error = 0.5 * ((x - output) * torch.exp(-log_scale)).square()
             return -(error + log_scale + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
 
     def mean(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch c h w"]:
         """The expected image, in 0 … 1."""
-        found = self(z)
-        return torch.sigmoid(found) if self.log_scale is None else found.clamp(0, 1)
+        output = self(z)
+        return torch.sigmoid(output) if self.log_scale is None else output.clamp(0, 1)
 
     def hidden(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch width"]:
         """What is known just before the pixels: the last hidden layer, or the last feature map averaged to 4 × 4.
 
         A function of z alone: it can put what z says in another shape, and adds nothing to it.
         """
-        found = self.body(z)
-        return found if found.ndim == 2 else F.adaptive_avg_pool2d(found, _POOL).flatten(1)
+        features = self.body(z)
+        return features if features.ndim == 2 else F.adaptive_avg_pool2d(features, _POOL).flatten(1)
 
     @property
     def hidden_dim(self) -> int:

@@ -110,7 +110,7 @@ class SequenceDecoder(nn.Module):
 
         ``temperature`` 0 takes the likeliest token; ``top_k`` 0 draws from all; ``banned`` tokens are never taken.
         """
-        found: list[list[int]] = []
+        sequences: list[list[int]] = []
         for row, prefix in enumerate(prefixes):
             code = z[row : row + 1]
             state, extra = self._initial(code), self.code(code)[:, None]
@@ -125,8 +125,8 @@ class SequenceDecoder(nn.Module):
                     break
                 written.append(token)
                 fed = torch.tensor([[token]], device=z.device)
-            found.append(written)
-        return found
+            sequences.append(written)
+        return sequences
 
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this decoder."""

@@ -144,12 +144,12 @@ class SlotRegistry:
             ConfigError: damaged, or changed since it was written.
         """
         try:
-            found = cls(int(values["slots"]), {str(k): int(v) for k, v in values["taken"].items()})
+            slots = cls(int(values["slots"]), {str(k): int(v) for k, v in values["taken"].items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"the registry of classes and slots is damaged ({error!r})") from error
-        if values.get("digest") != found.digest:
+        if values.get("digest") != slots.digest:
             raise ConfigError(
                 "the registry of classes and slots was changed after it was written: vectors of this model would "
                 "mean other classes. Use a good copy of the model"
             )
-        return found
+        return slots

@@ -174,8 +174,8 @@ class _Runner:
         if self.packed and isinstance(batch, TokenBatch):
             batch = fill_up(batch)
         with torch.inference_mode():
-            found = self.model(batch.to(self.device), self.layers)
-            return {layer: vectors[:given].float().cpu() for layer, vectors in found.items()}
+            pooled = self.model(batch.to(self.device), self.layers)
+            return {layer: vectors[:given].float().cpu() for layer, vectors in pooled.items()}
 
 
 def _part(batch: TokenBatch | Tensor, start: int, stop: int) -> TokenBatch | Tensor:

@@ -7,14 +7,11 @@ summary of evaluation/measure.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from brickwork.core import registry
-from brickwork.core.elastic import bytes_per_vector
+from brickwork.core.elastic import ElasticAxes, bytes_per_vector
 from brickwork.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from brickwork.representation.model import Representation
 
 _FACTS = {
     "base": "started from",
@@ -34,7 +31,17 @@ _TASKS = {
 _FLOPS_TOKENS = 128
 
 
-def render(representation: "Representation") -> str:
+@runtime_checkable
+class Described(Protocol):
+    """What a card tells of a representation (:class:`brickwork.representation.model.Representation`)."""
+
+    encoder: Any
+    axes: ElasticAxes
+    lineage: dict[str, Any]
+    card: dict[str, Any]
+
+
+def render(representation: Described) -> str:
     """The card as Markdown with YAML front matter."""
     card, system = representation.card, _system(representation)
     parts = [
@@ -116,7 +123,7 @@ def bibtex(system: registry.SystemCard) -> str:
     return f"@article{{{system.slug.replace('-', '')}{system.year},\n{lines}\n}}"
 
 
-def _system(representation: "Representation") -> registry.SystemCard | None:
+def _system(representation: Described) -> registry.SystemCard | None:
     slug = representation.lineage.get("system") or representation.card.get("system")
     try:
         return registry.card(slug) if isinstance(slug, str) else None
@@ -124,7 +131,7 @@ def _system(representation: "Representation") -> registry.SystemCard | None:
         return None
 
 
-def _front_matter(representation: "Representation") -> str:
+def _front_matter(representation: Described) -> str:
     task = _TASKS[representation.encoder.kind]
     tags = ["brickwork", "feature-extraction", "matryoshka", "embeddings"]
     return _yaml(representation.card, task, tags)
@@ -145,7 +152,7 @@ def _yaml(card: Mapping[str, Any], task: str | None, tags: list[str]) -> str:
     return data.to_yaml().strip()
 
 
-def _summary(representation: "Representation") -> str:
+def _summary(representation: Described) -> str:
     axes = representation.axes
     what = {"text": "texts", "image": "images"}.get(representation.encoder.kind, "texts and images")
     text = f"An encoder of {what}: vectors of {axes.full_dim} numbers that can be cut to " + (
@@ -157,7 +164,7 @@ def _summary(representation: "Representation") -> str:
     return (f"{_line(own)}\n\n" if own else "") + text + "."
 
 
-def _usage(representation: "Representation") -> str:
+def _usage(representation: Described) -> str:
     axes = representation.axes
     dim, layers = axes.dims[(len(axes.dims) - 1) // 2], axes.layers[(len(axes.layers) - 1) // 2]
     if representation.encoder.kind == "image":
@@ -227,7 +234,7 @@ def _grid(values: Mapping[tuple[int, int], float]) -> str:
     return _table(("layers \\ dims", *map(str, dims)), rows)
 
 
-def _costs(representation: "Representation") -> str:
+def _costs(representation: Described) -> str:
     axes, encoder = representation.axes, representation.encoder
     rows = [
         (

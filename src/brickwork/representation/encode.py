@@ -10,7 +10,6 @@ from torch import nn
 
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.representation.batches import check_texts, pooled_batches
-from brickwork.representation.export_parquet import encode_to_disk as encode_to_disk
 from brickwork.representation.inference import Precision
 from brickwork.representation.truncate import truncate
 
@@ -95,18 +94,15 @@ def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:
 
 
 def check_inputs(encoder: nn.Module, texts: Sequence[Any]) -> None:
-    """Refuses what is not a text, and for an encoder of molecules what is no SMILES: its unknown parts would all be one
-    token.
+    """Refuses what is not a text, and what the encoder cannot read.
 
     Raises:
         DataError: with the first wrong row.
     """
-    from brickwork.systems.cmim.smiles import check_smiles, reads_smiles
-
     check_texts(texts)
-    tokenizer: Any = getattr(encoder, "tokenizer", None)
-    if tokenizer is not None and reads_smiles(tokenizer):
-        check_smiles(texts)
+    check = getattr(encoder, "check", None)
+    if callable(check):
+        check(texts)
 
 
 @contextlib.contextmanager

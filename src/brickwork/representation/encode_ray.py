@@ -90,7 +90,7 @@ def encode_with_ray(
         ResourceError: the disk is full, another process writes there, or a part kills every worker it is given to.
     """
     ray = _import_ray()
-    from brickwork.representation.model import load
+    from brickwork.representation.load import load_representation
 
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")
@@ -99,7 +99,7 @@ def encode_with_ray(
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     data, folder = Path(data).expanduser().absolute(), Path(folder).expanduser().absolute()
     names = _input_files(data)
-    representation = load(model)
+    representation = load_representation(model)
     dim, layers = representation.size(dim, layers)
     job = Job(
         model=str(Path(model).absolute() if Path(model).exists() else model),
@@ -182,10 +182,10 @@ def _survey(ray: Any, data: Path, names: list[str], columns: ColumnNames, shard_
     options = {"data": data, "columns": columns, "shard_size": shard_size}
     items = [{"number": number, "name": name} for number, name in enumerate(names)]
     blocks = min(len(items), _MOST_BLOCKS)
-    found = ray.data.from_items(items, override_num_blocks=blocks).map(
+    survey = ray.data.from_items(items, override_num_blocks=blocks).map(
         parts_task, fn_kwargs=options, num_cpus=1
     )
-    lists = [raise_told(json.loads(row["result"]))["parts"] for row in found.iter_rows()]
+    lists = [raise_told(json.loads(row["result"]))["parts"] for row in survey.iter_rows()]
     parts = [Part(**values) for values in itertools.chain.from_iterable(lists)]
     return sorted(parts, key=lambda part: (part.number, part.first))
 
@@ -224,7 +224,7 @@ def _encode(
         num_cpus=1,
         num_gpus=gpus or None,
     )
-    found, shards, saved = [], {}, time.monotonic()
+    done_parts, shards, saved = [], {}, time.monotonic()
     try:
         for row in results.iter_rows():
             made = raise_told(json.loads(row["result"]))
@@ -232,7 +232,7 @@ def _encode(
             if made["shard"] is not None:
                 name = made["shard"]["file"]
                 shards[name], reused = made["shard"], name in before
-            found.append((made["place"], made["notes"], reused))
+            done_parts.append((made["place"], made["notes"], reused))
             advance(made["rows"], reused)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 _save(job.folder, manifest, shards)
@@ -240,7 +240,7 @@ def _encode(
     finally:
         _save(job.folder, manifest, shards)
     totals = _Totals()
-    for _, notes, reused in sorted(found, key=lambda made: made[0]):  # workers finish in any order
+    for _, notes, reused in sorted(done_parts, key=lambda made: made[0]):  # workers finish in any order
         totals.add(notes, reused)
     return totals
 
@@ -265,8 +265,8 @@ def _input_files(data: Path) -> list[str]:
 
 def _state(path: Path) -> tuple[int, int]:
     """Size and time of change."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _import_ray() -> Any:

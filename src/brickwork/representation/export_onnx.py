@@ -79,9 +79,9 @@ def export_onnx(
             if int8:
                 _quantise(temporary)
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
-        found = session.run(None, {"input_ids": samples[0].numpy(), "attention_mask": samples[1].numpy()})[0]
+        output = session.run(None, {"input_ids": samples[0].numpy(), "attention_mask": samples[1].numpy()})[0]
         with torch.inference_mode():
-            difference = float(np.abs(found - model(*samples).numpy()).max())
+            difference = float(np.abs(output - model(*samples).numpy()).max())
         if not int8 and not difference <= _TOLERANCE:
             raise ArtifactError(
                 f"the ONNX model differs from the encoder by {difference:.1e}, more than {_TOLERANCE}; "

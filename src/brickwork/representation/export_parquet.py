@@ -26,8 +26,8 @@ from brickwork.core.files import (
     sha256_file,
     write_json,
 )
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.encoders.tokenization import clean_text
 from brickwork.representation.cuts import counting_cuts
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ library_name: peft
 ---
 # LoRA adapter of rank {rank}
 
-Cut from a training for all ranks up to {full} (DyLoRA, arXiv 2210.07558). Load it onto the same backbone:
+Cut from a training for all ranks up to {full}. Load it onto the same backbone:
 
 ```python
 from peft import PeftModel

@@ -3,12 +3,9 @@
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from brickwork.core.errors import ArtifactError, ConfigError
-
-if TYPE_CHECKING:
-    from brickwork.representation.model import Representation
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a model is made of; code, pickles and copies for other runtimes stay where they are.
@@ -49,9 +46,7 @@ def download(path: Path | str, revision: str | None = None) -> Path:
         ) from error
 
 
-def push(
-    representation: "Representation", repo_id: str, *, private: bool = False, revision: str | None = None
-) -> str:
+def push(representation: Any, repo_id: str, *, private: bool = False, revision: str | None = None) -> str:
     """Uploads the model's folder to ``repo_id``, made if need be, and returns the commit's address.
 
     Raises:

@@ -1,8 +1,8 @@
-"""A whole system in a model folder: for what is more than an encoder, because it predicts, generates or decodes.
+"""A whole system in a model folder: what every training leaves.
 
-The system says what it is made of (``architecture()``, JSON values) and its module ``system`` rebuilds it from that
-(``restore(architecture, tokenizer_json)``); the weights come from safetensors. No code comes from the folder: a slug
-that is not in the catalogue is refused.
+The system says what it is made of (``architecture()``, JSON values) and is rebuilt from that
+(:func:`brickwork.representation.contract.restore_system`); the weights come from safetensors. No code comes from the
+folder: a slug that is not in the catalogue is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,39 +14,60 @@ from torch import nn
 
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError
-from brickwork.core.files import check_tensor_file, read_json
-from brickwork.representation.card import render_system
+from brickwork.core.files import check_tensor_file
+from brickwork.core.types import Analyses, Encodes, Generates, Predicts, Recommends, Traces
+from brickwork.representation import contract
+from brickwork.representation.card import render, render_system
 from brickwork.representation.folder import (
-    MANIFEST,
     TOKENIZER,
     WEIGHTS,
     fill,
     fingerprint,
-    read_folder,
     tokenizer_json,
     write_folder,
 )
 
 
 def save_system(system: Any, folder: Path | str, card: Mapping[str, Any] | None = None) -> Path:
-    """Writes a system that has ``slug``, ``architecture()`` and perhaps a ``tokenizer``; its own ``card`` is the default.
+    """Writes a system that the house has built or restored; its own ``card`` is the default.
+
+    ``system.transient`` names the parts that only training needs: they are left out, and a restored system lacks them.
 
     Raises:
         ResourceError: disk full, read-only folder.
     """
-    tokenizer = getattr(system, "tokenizer", None)
+    tokenizer = _tokenizer(system)
     text = tokenizer_json(tokenizer) if tokenizer is not None else None
     architecture, state = system.architecture(), system.state_dict()
+    transient = getattr(system, "transient", ())
+    state = {name: value for name, value in state.items() if name.partition(".")[0] not in transient}
     about = dict(getattr(system, "card", {}) if card is None else card)
     manifest = {
         "kind": "system",
         "system": system.slug,
         "architecture": architecture,
-        "lineage": {"system": system.slug},
+        "lineage": {"system": system.slug, **getattr(system, "lineage", {})},
         "fingerprint": fingerprint(architecture, text, state),
         "card": about,
     }
-    return write_folder(Path(folder), manifest, state, text, render_system(system.slug, about))
+    if only_encodes(system):
+        representation = system.representation()
+        representation.card = about
+        readme = render(representation)
+    else:
+        readme = render_system(system.slug, about)
+    return write_folder(Path(folder), manifest, state, text, readme)
+
+
+def _tokenizer(system: Any) -> Any:
+    own = getattr(system, "tokenizer", None)
+    return own if own is not None else getattr(getattr(system, "encoder", None), "tokenizer", None)
+
+
+def only_encodes(system: Any) -> bool:
+    """Whether its vectors are all that a user can have of a system."""
+    others = (Predicts, Generates, Recommends, Analyses, Traces)
+    return isinstance(system, Encodes) and not isinstance(system, others)
 
 
 def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn.Module:
@@ -61,34 +82,15 @@ def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn
                             f"{', '.join(registry.slugs())}")  # fmt: skip
     _check_counts(architecture, len(check_tensor_file(files[WEIGHTS])))
     tokenizer = files[TOKENIZER].read_text(encoding="utf-8") if TOKENIZER in files else None
-    module = registry.load(slug, "system")
     if "hub" in _bodies(architecture):  # transformers' models look at their weights while they are built
-        system = module.restore(architecture, tokenizer)
+        system = contract.restore_system(slug, architecture, tokenizer)
     else:
         with torch.device("meta"):
-            system = module.restore(architecture, tokenizer)
+            system = contract.restore_system(slug, architecture, tokenizer)
     fill(system, files[WEIGHTS])
     system.card = dict(manifest["card"])
+    system.lineage = {name: value for name, value in manifest["lineage"].items() if name != "system"}
     return system.eval()
-
-
-def load(path: Path | str, revision: str | None = None) -> Any:
-    """The model in a folder or a repository on the hub: a :class:`Representation`, or the system that was kept whole.
-
-    A system is given in evaluation mode, with its own methods (``predict``, ``generate``, …). Only safetensors and JSON
-    are read, after their hashes were compared; no code comes from a model folder.
-
-    Raises:
-        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
-    """
-    from brickwork.representation.hub import download
-    from brickwork.representation.model import load as load_representation
-
-    folder = download(path, revision)
-    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
-    if isinstance(manifest, dict) and manifest.get("kind") == "system":
-        return read_folder(folder, restore_system)
-    return load_representation(folder)
 
 
 def _check_counts(value: Any, num_tensors: int) -> None:

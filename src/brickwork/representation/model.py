@@ -14,12 +14,11 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from brickwork.core import registry
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError
+from brickwork.core.errors import BrickworkWarning, ConfigError
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
-from brickwork.representation.folder import MANIFEST, fingerprint, read_folder, tokenizer_json, unfinished
+from brickwork.representation.folder import fingerprint, tokenizer_json
 from brickwork.representation.inference import Precision
 from brickwork.representation.truncate import truncate
 
@@ -169,64 +168,3 @@ class Representation:
         if key not in self.told:
             self.told.add(key)
             warnings.warn(message, BrickworkWarning, stacklevel=4)
-
-
-def load(path: Path | str, revision: str | None = None) -> Representation:
-    """The model in a run folder, a SentenceTransformer folder or a repository on the hub.
-
-    ``revision``: branch, tag or commit of a hub repository. Only safetensors and JSON are read, after their
-    hashes were compared; no code comes from a model folder.
-
-    A system that was kept whole gives its representation, if it is an encoder too.
-
-    Raises:
-        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe; or a system that
-            does not encode.
-    """
-    from brickwork.representation.hub import download
-    from brickwork.representation.import_sentence_transformers import import_sentence_transformers
-
-    folder = download(path, revision)
-    if (folder / MANIFEST).is_file():
-        found = read_folder(folder, _restore)
-        if isinstance(found, Representation):
-            return found
-        raise _no_encoder(path, found)
-    if (folder / "modules.json").is_file() or (folder / "config_sentence_transformers.json").is_file():
-        return import_sentence_transformers(folder)
-    raise unfinished(folder)
-
-
-def as_representation(model: Path | str | Representation) -> Representation:
-    """The model that was given, or the one in the folder (or repository) that was."""
-    return load(model) if isinstance(model, str | Path) else model
-
-
-def _restore(manifest: dict[str, Any], files: dict[str, Path]) -> Any:
-    """A representation, or the system that has none."""
-    if manifest["kind"] != "system":
-        from brickwork.representation.store import restore
-
-        return restore(manifest, files)
-    from brickwork.representation.kept import restore_system
-
-    system: Any = restore_system(manifest, files)
-    if not hasattr(system, "representation"):
-        return system
-    representation: Representation = system.representation()
-    representation.card = {**system.card, **representation.card}
-    return representation
-
-
-def _no_encoder(path: Path | str, system: Any) -> ArtifactError:
-    """Why what needs an encoder cannot be had of a system without one, and what can."""
-    if hasattr(system, "export_peft"):
-        instead = f"its adapters can be exported (brickwork export {path} --to peft)"
-    else:
-        able = ", ".join(slug for slug in registry.slugs() if "encodes" in registry.card(slug).capabilities)
-        instead = f"the folder itself is what to pass on; models with an encoder come from {able}"
-    return ArtifactError(
-        f"{path} is a whole system, {system.slug}, and gives no vectors: there is no encoder in it to export, to encode "
-        f"or to search with. `brickwork info {system.slug}` says what it can do, brickwork.load gives it to Python, and "
-        f"{instead}"
-    )

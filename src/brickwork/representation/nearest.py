@@ -22,9 +22,9 @@ def top_k(
     if len(left) < _FEW_QUERIES:
         scores, rows = np.empty((len(left), k), np.float32), np.empty((len(left), k), np.int64)
         for i, query in enumerate(left):
-            found = right @ query
-            rows[i] = np.argpartition(found, len(found) - k)[len(found) - k :]
-            scores[i] = found[rows[i]]
+            products = right @ query
+            rows[i] = np.argpartition(products, len(products) - k)[len(products) - k :]
+            scores[i] = products[rows[i]]
     else:
         import faiss
 

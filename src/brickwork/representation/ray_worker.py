@@ -94,10 +94,10 @@ class Worker:
             return
         import torch
 
-        from brickwork.representation.model import load
+        from brickwork.representation.load import load_representation
 
         torch.set_num_threads(1)
-        self.model = load(self.job.model)
+        self.model = load_representation(self.job.model)
         if self.model.fingerprint != self.job.fingerprint:
             raise ArtifactError(
                 f"{self.job.model} is another model on {socket.gethostname()} than where the job began; "
@@ -131,17 +131,17 @@ def _finished(path: Path, sha256: str | None) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found = sha256_file(path)
+    digest = sha256_file(path)
     try:
         notes = json.loads(pq.read_schema(path).metadata[_NOTES.encode()])
     except (pa.ArrowInvalid, OSError, TypeError, KeyError, ValueError):
         notes = None
-    if notes is None or sha256 not in (None, found):
+    if notes is None or sha256 not in (None, digest):
         raise ArtifactError(f"{path} is damaged; remove this file and encode again: the others are kept")
     shard = {
         "file": path.name,
         "documents": notes["documents"],
         "documents_sha256": notes["documents_sha256"],
-        "sha256": found,
+        "sha256": digest,
     }
     return {"shard": shard, "notes": notes}

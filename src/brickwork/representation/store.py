@@ -1,4 +1,4 @@
-"""A representation (an encoder and the sizes that it may be cut to) in a model folder."""
+"""An encoder, and the sizes that it may be cut to, in a model folder of their own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,44 +7,43 @@ from typing import Any
 import torch
 from torch import nn
 
-from brickwork.core.elastic import ElasticAxes
 from brickwork.core.files import check_tensor_file
-from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.image_text import ImageTextEncoder
-from brickwork.encoders.text import TextEncoder
-from brickwork.representation.card import render
-from brickwork.representation.folder import TOKENIZER, WEIGHTS, fill, tokenizer_json, write_folder
-from brickwork.representation.model import Representation
+from brickwork.encoders.build import encoder_from_architecture
+from brickwork.representation.card import Described, render
+from brickwork.representation.folder import (
+    TOKENIZER,
+    WEIGHTS,
+    fill,
+    fingerprint,
+    tokenizer_json,
+    write_folder,
+)
 
 
-def save(representation: Representation, folder: Path) -> Path:
+def save(representation: Described, folder: Path) -> Path:
     """Writes the folder; an existing one keeps its other files, and its model until the new one is complete."""
     encoder = representation.encoder
+    architecture, state = encoder.architecture(), encoder.state_dict()
+    tokenizer = tokenizer_json(encoder.tokenizer) if hasattr(encoder, "tokenizer") else None
     manifest = {
         "kind": encoder.kind,
-        "architecture": encoder.architecture(),
+        "architecture": architecture,
         "axes": {"dims": list(representation.axes.dims), "layers": list(representation.axes.layers)},
         "lineage": representation.lineage,
-        "fingerprint": representation.fingerprint,
+        "fingerprint": fingerprint(architecture, tokenizer, state),
         "card": representation.card,
     }
-    tokenizer = tokenizer_json(encoder.tokenizer) if hasattr(encoder, "tokenizer") else None
-    return write_folder(folder, manifest, encoder.state_dict(), tokenizer, render(representation))
+    return write_folder(folder, manifest, state, tokenizer, render(representation))
 
 
-def restore(manifest: dict[str, Any], files: dict[str, Path]) -> Representation:
-    """The representation that a checked manifest describes: what :func:`read_folder` calls."""
-    kind, architecture, axes = manifest["kind"], manifest["architecture"], manifest["axes"]
+def restore_encoder(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn.Module:
+    """The encoder that a checked manifest describes, in evaluation mode."""
+    kind, architecture = manifest["kind"], manifest["architecture"]
     text = files[TOKENIZER].read_text(encoding="utf-8") if TOKENIZER in files else ""
     _check_layers(architecture, len(check_tensor_file(files[WEIGHTS])))
-    encoder = _build(kind, architecture, text)
+    encoder = _build({**architecture, "kind": kind}, text)
     fill(encoder, files[WEIGHTS])
-    pictures = encoder.image if isinstance(encoder, ImageTextEncoder) else encoder
-    if isinstance(pictures, ImageEncoder):
-        # The file has weights in the order of their shape; convolutions are faster with channels last.
-        pictures.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
-    return Representation(encoder.eval(), elastic, manifest["lineage"], manifest["card"])
+    return encoder.eval()
 
 
 def _check_layers(architecture: Mapping[str, Any], num_tensors: int) -> None:
@@ -56,15 +55,9 @@ def _check_layers(architecture: Mapping[str, Any], num_tensors: int) -> None:
                 raise ValueError(f"{name}={count} with {num_tensors} tensors")
 
 
-def _build(kind: str, architecture: Mapping[str, Any], tokenizer: str) -> nn.Module:
-    def fresh() -> nn.Module:
-        if kind == "image":
-            return ImageEncoder.from_architecture(architecture)
-        encoder = ImageTextEncoder if kind == "image-text" else TextEncoder
-        return encoder.from_architecture(architecture, tokenizer)
-
+def _build(architecture: Mapping[str, Any], tokenizer: str) -> nn.Module:
     if architecture.get("body") == "hub":  # transformers' models look at their weights while they are built
-        return fresh()
+        return encoder_from_architecture(architecture, tokenizer)
     # Without memory at first: shapes are compared before anything is allocated.
     with torch.device("meta"):
-        return fresh()
+        return encoder_from_architecture(architecture, tokenizer)

@@ -99,14 +99,14 @@ def _add_api(app: FastAPI, service: Service) -> None:
             dim, layers = _size(served, "dimensions", body.dimensions, body.layers)
             texts = [body.input] if isinstance(body.input, str) else body.input
             tokens = await service.tokenize(served, texts, "input")
-            asked = EmbedWork(served, tokens, layers)
-            work = Work(asked.key, tokens.lengths.tolist(), asked)
+            embedding_work = EmbedWork(served, tokens, layers)
+            work = Work(embedding_work.key, tokens.lengths.tolist(), embedding_work)
             _note(request, work, len(tokens.ids))
-            found = np.concatenate(await service.do(work, request))
+            matrix = np.concatenate(await service.do(work, request))
             request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
 
             def render() -> bytes:
-                vectors = truncate(found, dim)
+                vectors = truncate(matrix, dim)
                 encoded: list[Any] = (
                     [as_base64(vector) for vector in vectors]
                     if body.encoding_format == "base64"
@@ -145,8 +145,8 @@ def _add_api(app: FastAPI, service: Service) -> None:
             tokens = await service.tokenize(served, texts, "query")
             names = ("shortlist", "where", "recall", "budget_ms")
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
-            asked = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
-            work = Work(asked.key, tokens.lengths.clamp(min=1).tolist(), asked)
+            search_work = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
+            work = Work(search_work.key, tokens.lengths.clamp(min=1).tolist(), search_work)
             _note(request, work, len(tokens.ids))
             results = await service.do(work, request)
             request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
@@ -274,11 +274,11 @@ def _size(served: Served, name: str, dim: int | None, layers: int | None) -> tup
         ApiError: 400, if the model does not have it; ``name`` is what the request calls ``dim``.
     """
     axes = served.representation.axes
-    for param, asked, trained in ((name, dim, axes.dims), ("layers", layers, axes.layers)):
-        if asked is not None and asked > trained[-1]:
+    for param, value, trained in ((name, dim, axes.dims), ("layers", layers, axes.layers)):
+        if value is not None and value > trained[-1]:
             raise ApiError(
                 400,
-                f"{param}={asked} is outside 1 … {trained[-1]}; trained: {list(trained)}.",
+                f"{param}={value} is outside 1 … {trained[-1]}; trained: {list(trained)}.",
                 param=param,
                 code="invalid_value",
             )

@@ -26,7 +26,7 @@ def read_keys(file: Path | None, variable: str | None) -> tuple[bytes, ...]:
         ConfigError: a file that cannot be read or holds no key, or a key that is short or not plain ASCII.
             The message gives the place of a key, never the key.
     """
-    found: list[tuple[str, str]] = []
+    entries: list[tuple[str, str]] = []
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
@@ -41,21 +41,21 @@ def read_keys(file: Path | None, variable: str | None) -> tuple[bytes, ...]:
                 stacklevel=2,
             )
         kept = [(f"line {number} of {file}", line.strip()) for number, line in enumerate(lines, 1)]
-        found += [(place, key) for place, key in kept if key and not key.startswith("#")]
-        if not found:
+        entries += [(place, key) for place, key in kept if key and not key.startswith("#")]
+        if not entries:
             raise ConfigError(
                 f"--api-key-file {file} holds no key; write one key a line (openssl rand -hex 32 makes one)"
             )
-    found += [
+    entries += [
         (f"key {n} of {VARIABLE}", key) for n, key in enumerate(re.split(r"[\s,]+", variable or ""), 1) if key
     ]
-    for place, key in found:
+    for place, key in entries:
         if len(key) < MIN_CHARACTERS or not _KEY.fullmatch(key):
             raise ConfigError(
                 f"{place} is no usable API key: it takes at least {MIN_CHARACTERS} characters, ASCII letters, digits "
                 "and signs without spaces (openssl rand -hex 32 makes one)"
             )
-    return tuple(dict.fromkeys(digest(key) for _, key in found))
+    return tuple(dict.fromkeys(digest(key) for _, key in entries))
 
 
 def is_known(key: str, digests: Sequence[bytes]) -> bool:

@@ -93,10 +93,10 @@ class Gate:
                 ]
             await send(message)
 
-        held = 0
+        num_held = 0
         try:
             self._check(scope, headers)
-            held, inner = await self._body(headers, receive)
+            num_held, inner = await self._body(headers, receive)
             await self.app(scope, inner, answer)
         except ApiError as error:
             await _refuse(error, headers, receive, answer)
@@ -113,7 +113,7 @@ class Gate:
             )
             await _send_json(answer, 500, body)
         finally:
-            self._bytes -= held
+            self._bytes -= num_held
             self._record(scope, status, time.perf_counter() - started, request_id, facts)
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:

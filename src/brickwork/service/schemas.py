@@ -38,8 +38,10 @@ def _texts(most: int) -> Callable[[Any], Any]:
                     {"place": place},
                 )
             if not text.strip():
-                told = "{place} is empty; leave it out" if value is texts else "the text is empty; give one"
-                raise PydanticCustomError("texts_empty", told, {"place": place})
+                message = (
+                    "{place} is empty; leave it out" if value is texts else "the text is empty; give one"
+                )
+                raise PydanticCustomError("texts_empty", message, {"place": place})
         return value
 
     return check

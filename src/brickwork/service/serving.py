@@ -63,8 +63,7 @@ class Served:
         """The tokens of ``texts``.
 
         Raises:
-            DataError: a text is longer than the model reads, unless ``cut_long``, or no SMILES where the model reads
-                those; gives its row.
+            DataError: a text is longer than the model reads, unless ``cut_long``, or cannot be read; gives its row.
         """
         encoder = self.representation.encoder
         check_inputs(encoder, texts)
@@ -106,8 +105,8 @@ class Served:
     def vectors(self, tokens: TokenBatch, layers: int) -> Float32[np.ndarray, "texts width"]:
         """One pass: full width, not normalised."""
         with torch.inference_mode():
-            found = self.model(fill_up(tokens).to(device_of(self.model)), (layers,))[layers]
-            return found[: len(tokens), : self.representation.axes.full_dim].float().cpu().numpy()
+            pooled = self.model(fill_up(tokens).to(device_of(self.model)), (layers,))[layers]
+            return pooled[: len(tokens), : self.representation.axes.full_dim].float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
         """The entry in the list of models; the index is asked, so this is for the thread of the batches."""
@@ -204,9 +203,9 @@ def load_served(target: str, name: str | None = None) -> Served:
         index = open_index(path)
         served = Served(label, index.representation, index)
     else:
-        from brickwork.representation.model import load
+        from brickwork.representation.load import load_representation
 
-        served = Served(label, load(target))
+        served = Served(label, load_representation(target))
     encoder = served.representation.encoder
     if not hasattr(encoder, "tokenize"):
         raise ConfigError(f"{target} encodes {encoder.kind}s; a server takes models of texts")

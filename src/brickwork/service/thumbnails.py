@@ -53,13 +53,13 @@ def add_thumbnails(app: FastAPI, service: Service, errors: dict[int | str, dict[
             if index is None:
                 raise ApiError(404, "This server has a model and no index, so it has no thumbnails.")
             try:
-                found = (await service.between(lambda: index.get(id)))[0].thumbnail
+                image = (await service.between(lambda: index.get(id)))[0].thumbnail
             except DataError as error:
                 raise ApiError(404, f"{error}.", param="id", code="not_found") from error
-        if not found:
+        if not image:
             raise ApiError(404, f"'{id[:100]}' has no thumbnail.", param="id", code="not_found")
-        kept = "private, max-age=31536000, immutable" if v == _version(found) else "no-cache"
-        return Response(found, media_type="image/jpeg", headers={"Cache-Control": kept})
+        kept = "private, max-age=31536000, immutable" if v == _version(image) else "no-cache"
+        return Response(image, media_type="image/jpeg", headers={"Cache-Control": kept})
 
 
 def _version(thumbnail: bytes) -> str:

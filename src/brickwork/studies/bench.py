@@ -3,7 +3,7 @@
 Every training of a study goes through :class:`Bench`: it is counted, timed, kept, and in tests cut short.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,7 @@ from brickwork.core.errors import Interrupted
 
 if TYPE_CHECKING:
     from brickwork.data.types import Examples, TaskData
-    from brickwork.training.config import TrainConfig
+    from brickwork.training.config import Stage, TrainConfig
     from brickwork.training.run import RunConfig
 
 T = TypeVar("T")
@@ -98,16 +98,29 @@ class Bench:
         config: "TrainConfig",
         seed: int,
         validate: Callable[[Any], dict[str, float]] | None = None,
+        stages: "Sequence[Stage]" = (),
+        variants: "Mapping[str, Examples] | None" = None,
     ) -> Trained:
         """Trains a system that a study has put together itself, in place, and leaves nothing on disk."""
         import tempfile
 
+        from brickwork.training.config import shortened
         from brickwork.training.loop import fit
 
-        config = replace(config, steps=self.steps(config.steps))
+        if self.max_steps is not None:
+            config, stages = shortened(config, stages, self.max_steps)
         with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
             try:
-                result = fit(system, data, config, Path(folder) / "run", seed=seed, validate=validate)
+                result = fit(
+                    system,
+                    data,
+                    config,
+                    Path(folder) / "run",
+                    seed=seed,
+                    validate=validate,
+                    stages=stages,
+                    variants=variants,
+                )
             except Interrupted as error:  # its message speaks of resuming a folder that is about to go
                 message = "interrupted; finished claims are recorded: the same command goes on there"
                 raise Interrupted(message, error.exit_code) from error
@@ -154,15 +167,12 @@ class Bench:
         return at(chosen)
 
     def _train(self, run: "RunConfig") -> Trained:
-        from brickwork.core import registry
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
-        from brickwork.core.seeding import seed_everything
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
-        seed_everything(run.seed)
-        system = registry.load(run.system, "system").build(run.model, data)
+        system = built(run, data)
         name = f"{run.system}-{fingerprint(run)}-{study_fingerprint(run.system, [run.system])}"
         kept = self.folder / name if self.folder else None
         if kept is not None and (kept / "cost.json").is_file():
@@ -172,8 +182,31 @@ class Bench:
             return Trained(system.eval(), data, run.seed, cost["examples"], cost["seconds"], rate)
         steps = self.steps(run.train.steps)
         self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {steps} steps")
-        trained = replace(self.fit(system, data.train, run.train, run.seed), data=data)
+        trained = replace(
+            self.fit(system, data.train, run.train, run.seed, stages=run.stages, variants=data.variants),
+            data=data,
+        )
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
             write_json(kept / "cost.json", {"examples": trained.examples, "seconds": trained.seconds})
         return trained
+
+
+def built(run: "RunConfig", data: "TaskData") -> Any:
+    """The untrained system of a run; a model of the study's own is a configuration that has ``build(data)``.
+
+    Raises:
+        ConfigError: a run that starts from another run, which studies do not.
+    """
+    from brickwork.core.errors import ConfigError
+    from brickwork.core.seeding import seed_everything
+    from brickwork.representation.contract import build_system
+
+    if run.start:
+        raise ConfigError(
+            f"start={run.start}: a study builds its systems from nothing; continue a training with fit"
+        )
+    if not hasattr(run.model, "build"):
+        return build_system(run.system, run.model, data, run.seed)
+    seed_everything(run.seed)
+    return run.model.build(data)

@@ -8,10 +8,13 @@ chosen for each from the same three, on validation data, by the ranks that the a
 ablation take the rate of the arm that they vary. Accuracies are in percent, on the test part.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from brickwork.studies.bench import Trained
 from brickwork.studies.effects import Effect, Measured, average
@@ -283,7 +286,7 @@ LORA = {"sampler": "full"}
 
 def digits(scale: Scale, rank: int = 8) -> "RunConfig":
     """Digits turned by a quarter, an MLP that knows upright 0 … 4, all three linear layers; 40 epochs at small."""
-    from brickwork.systems.dylora.recipes import smoke
+    from brickwork.systems.dylora.recipes import BACKBONE_STEPS, smoke
 
     run = smoke()
     return replace(
@@ -291,7 +294,12 @@ def digits(scale: Scale, rank: int = 8) -> "RunConfig":
         recipe="claims: digits",
         model=replace(run.model, rank=rank),
         data=replace(run.data, validation_share=0.1, test_share=0.45),
-        train=replace(run.train, steps=1040 if scale != "smoke" else 260, save_every=0, validate_every=0),
+        train=replace(
+            run.train,
+            steps=BACKBONE_STEPS + (1040 if scale != "smoke" else 260),
+            save_every=0,
+            validate_every=0,
+        ),
     )
 
 
@@ -351,6 +359,11 @@ def _truncated(arms: Arms, ranks: Sequence[int], rows: int = 1000) -> Measured:
 
 
 def _unadapted(trained: Trained) -> float:
-    from brickwork.systems.dylora.system import build
-
-    return accuracies(replace(trained, system=build(trained.system.config, trained.data).eval()), [1])[1]
+    """Without what the adapters and the classifier learnt."""
+    system = copy.deepcopy(trained.system)
+    with torch.no_grad():
+        for layer in system.adapters.layers.values():
+            for up in layer.up:
+                up.zero_()
+    system.start_stage("adapters")
+    return accuracies(replace(trained, system=system), [1])[1]

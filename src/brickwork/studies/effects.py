@@ -117,7 +117,7 @@ class Measured:
         orders = {name: _ordered(self.seeds if name == "seed" else self.labels(name)) for name in index}
         # What is the same everywhere needs no place in the name of a column, unless nothing else is there to name it.
         others = [n for n in self.names if n not in index]
-        others = [n for n in others if len(self.labels(n)) > 1] or others
+        others = [n for n in others if len(self.labels(n)) > 1] or others[-1:]
         cells: dict[tuple[Any, ...], dict[str, list[float]]] = {}
         for place, effect in self.effects.items():
             for seed, value in zip(self.seeds, effect.values):

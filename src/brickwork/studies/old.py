@@ -5,7 +5,7 @@ A system's ``claims.py`` holds ``CLAIMS: tuple[Claim, ...]``. Each claim's ``run
 :class:`ClaimResult`. :mod:`brickwork.studies.records` runs, stores and reads them.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,7 +15,7 @@ from brickwork.evaluation.significance import seed_interval
 
 if TYPE_CHECKING:
     from brickwork.data.types import Examples, TaskData
-    from brickwork.training.config import TrainConfig
+    from brickwork.training.config import Stage, TrainConfig
     from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
@@ -168,54 +168,21 @@ class Workbench:
         self.systems.add(run.system)
         return self.memo(("arm", fingerprint(run)), lambda: self._train(run))
 
-    def train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
-        """The systems of runs that differ in seed, learning rate and weight decay only, trained side by side.
-
-        Each sees all of its training data at every step, at a constant rate (:mod:`brickwork.studies.many`); meant for
-        models of a few thousand numbers, of which a sweep would otherwise take as many times as long as one.
-        """
-        from brickwork.core.config import fingerprint
-
-        self.systems |= {run.system for run in runs}
-        return self.memo(("many", *map(fingerprint, runs)), lambda: self._train_many(runs))
-
-    def _train_many(self, runs: Sequence["RunConfig"]) -> list[Trained]:
-        import time
-
-        from brickwork.core import registry
-        from brickwork.core.seeding import seed_everything
-        from brickwork.studies.many import ManyConfig, fit_many
-
-        first = runs[0]
-        self.progress(
-            f"training {len(runs)} of {first.system} ({first.recipe}) at once, {first.train.steps} steps"
-        )
-        data = [self.data(run) for run in runs]
-        systems: list[Any] = []
-        for run, task in zip(runs, data):
-            seed_everything(run.seed)
-            systems.append(registry.load(run.system, "system").build(run.model, task))
-        config = ManyConfig(
-            steps=first.train.steps,
-            learning_rates=tuple(run.train.learning_rate for run in runs),
-            weight_decays=tuple(run.train.weight_decay for run in runs),
-            clip_norm=first.train.clip_norm,
-        )
-        began = time.perf_counter()
-        fit_many(systems, [s.collate(task.train.columns) for s, task in zip(systems, data)], config)
-        seconds = (time.perf_counter() - began) / len(runs)
-        return [
-            Trained(s.eval(), task, first.train.steps * len(task.train), seconds, run.train.learning_rate)
-            for s, task, run in zip(systems, data, runs)
-        ]
-
     def forget(self, run: "RunConfig") -> None:
         """Frees the memory of an arm that no claim will look at again."""
         from brickwork.core.config import fingerprint
 
         self._memo.pop(("arm", fingerprint(run)), None)
 
-    def fit(self, system: Any, data: "Examples", config: "TrainConfig", seed: int) -> "FitResult":
+    def fit(
+        self,
+        system: Any,
+        data: "Examples",
+        config: "TrainConfig",
+        seed: int,
+        stages: "Sequence[Stage]" = (),
+        variants: "Mapping[str, Examples] | None" = None,
+    ) -> "FitResult":
         """Trains a system that a claim has put together itself, in place, and leaves nothing on disk."""
         import tempfile
 
@@ -223,7 +190,9 @@ class Workbench:
 
         with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
             try:
-                result = fit(system, data, config, Path(folder) / "run", seed=seed)
+                result = fit(
+                    system, data, config, Path(folder) / "run", seed=seed, stages=stages, variants=variants
+                )
             except Interrupted as error:  # its message speaks of resuming a folder that is about to go
                 message = "interrupted; finished claims are recorded: the same command goes on there"
                 raise Interrupted(message, error.exit_code) from error
@@ -231,15 +200,12 @@ class Workbench:
         return result
 
     def _train(self, run: "RunConfig") -> Trained:
-        from brickwork.core import registry
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
-        from brickwork.core.seeding import seed_everything
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
-        seed_everything(run.seed)
-        system = registry.load(run.system, "system").build(run.model, data)
+        system = built(run, data)
         name = f"{run.system}-{fingerprint(run)}-{study_fingerprint(run.system, [run.system])}"
         kept = self.folder / name if self.folder else None
         if kept is not None and (kept / "cost.json").is_file():
@@ -247,9 +213,20 @@ class Workbench:
             cost = read_json(kept / "cost.json")
             return Trained(system.eval(), data, cost["examples"], cost["seconds"], run.train.learning_rate)
         self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {run.train.steps} steps")
-        result = self.fit(system, data.train, run.train, run.seed)
+        result = self.fit(system, data.train, run.train, run.seed, run.stages, data.variants)
         examples = result.step * run.train.batch_size
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
             write_json(kept / "cost.json", {"examples": examples, "seconds": result.seconds})
         return Trained(system.eval(), data, examples, result.seconds, run.train.learning_rate)
+
+
+def built(run: "RunConfig", data: "TaskData") -> Any:
+    """The untrained system of a run; a model of the study's own is a configuration that has ``build(data)``."""
+    from brickwork.core.seeding import seed_everything
+    from brickwork.representation.contract import build_system
+
+    if not hasattr(run.model, "build"):
+        return build_system(run.system, run.model, data, run.seed)
+    seed_everything(run.seed)
+    return run.model.build(data)

@@ -228,19 +228,18 @@ class Lab:
         tuned_by: Callable[[Trained], float] | None = None,
         **more: Any,
     ) -> Arms:
-        """Trains every arm with every seed.
+        """Trains every arm with every seed; the arms in turn, so that what slows the machine for a while slows all.
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
-        it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the one of three whose model scores best by it.
+        it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
+        one of three whose model scores best by it.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
         arms = {**(arms or {}), **more}
         makers = {name: self._maker(run, arm, tuned_by) for name, arm in arms.items()}
         trained: dict[str, list[Trained]] = {name: [] for name in arms}
-        for (
-            seed
-        ) in self.seeds:  # the arms in turn, so that what slows the machine for a while slows all of them
+        for seed in self.seeds:
             for name, make in makers.items():
                 trained[name].append(make(seed))
         self._costs.update(trained)

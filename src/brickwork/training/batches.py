@@ -43,6 +43,10 @@ class Batches:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the thread; what it was making is dropped."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def rows(self, number: int) -> list[int]:

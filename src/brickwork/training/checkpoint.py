@@ -45,12 +45,12 @@ def checkpoint_path(folder: Path | str, step: int) -> Path:
 
 def steps_saved(folder: Path | str) -> list[int]:
     """The steps that a run folder has checkpoints of, good or not, ascending."""
-    found = []
+    steps = []
     for path in (Path(folder) / "checkpoints").glob("step-*"):
         number = path.name.removeprefix("step-")
         if number.isdecimal() and path.is_dir() and path == checkpoint_path(folder, int(number)):
-            found.append(int(number))
-    return sorted(found)
+            steps.append(int(number))
+    return sorted(steps)
 
 
 def save_checkpoint(
@@ -161,8 +161,8 @@ def check_checkpoint(path: Path) -> None:
         raise ArtifactError(f"{path / STATE} is of another step")
 
 
-def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts a checkpoint into ``system`` and ``optimizer``; returns its ``state.json``.
+def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
+    """Puts a checkpoint into ``system`` and ``optimizer``, if there is one; returns its ``state.json``.
 
     Raises:
         ArtifactError: its tensors are not those of this system; names them.
@@ -178,7 +178,8 @@ def load_checkpoint(path: Path, system: nn.Module, optimizer: torch.optim.Optimi
     if wrong:
         raise ArtifactError(f"{path / MODEL} does not fit this system: {', '.join(sorted(wrong))}")
     system.load_state_dict({name: shared_like(tensor, wanted[name]) for name, tensor in tensors.items()})
-    _load_optimizer(path / OPTIMIZER, system, optimizer)
+    if optimizer is not None:
+        _load_optimizer(path / OPTIMIZER, system, optimizer)
     return read_json(path / STATE)
 
 
@@ -209,6 +210,6 @@ def _load_optimizer(path: Path, system: nn.Module, optimizer: torch.optim.Optimi
             raise ArtifactError(f"{path} has state of '{parameter}', which this system does not train")
         # Momenta have the shape of their parameter and are shared as it is; a count of steps is not.
         like = parameters[parameter]
-        held = shared_like(tensor, like) if tensor.shape == like.shape else tensor
-        state.setdefault(index[parameter], {})[key] = held
+        placed = shared_like(tensor, like) if tensor.shape == like.shape else tensor
+        state.setdefault(index[parameter], {})[key] = placed
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,7 +1,12 @@
-"""How to train: lengths, sizes, optimiser, precision, and when to save, log and validate."""
+"""How to train: lengths, sizes, optimiser, precision, when to save, log and validate, and in which stages."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from brickwork.core.errors import ConfigError
+
+Schedule = Literal["cosine", "linear", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,7 @@ class TrainConfig:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.9
     warmup: float = 0.1
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     clip_norm: float = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     save_every: int = 200
@@ -47,3 +52,76 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 errors.append(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One part of a run, with a fresh optimiser and a schedule of its own.
+
+    ``steps``: its updates; none: what the other stages leave of ``train.steps``. ``trains``: patterns of parameter names, as
+    ``encoder.*``: these get gradients and no others; none: all that the system itself trains. ``data``: the part of the data
+    with this name instead of the training part. ``loss``: what the system reads as ``batch["stage"]``; empty: the name.
+    ``learning_rate``, ``schedule``: none: those of ``train``.
+    """
+
+    name: str
+    steps: int | None = None
+    trains: tuple[str, ...] = ()
+    data: str = ""
+    loss: str = ""
+    learning_rate: float | None = None
+    schedule: Schedule | None = None
+
+    def validate(self) -> list[str]:
+        errors = []
+        if not self.name.strip():
+            errors.append("name is empty; progress and records call the stage by it")
+        if self.steps is not None and self.steps < 1:
+            errors.append(f"steps={self.steps} must be at least 1")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            errors.append(f"learning_rate={self.learning_rate} must be positive")
+        return errors
+
+
+def stage_lengths(config: TrainConfig, stages: Sequence[Stage]) -> list[int]:
+    """The steps of each stage; the one that does not say its own gets what the others leave of ``train.steps``.
+
+    Raises:
+        ConfigError: a name twice, two stages without steps, or steps that do not add up to ``train.steps``.
+    """
+    names = [stage.name for stage in stages]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"stages: '{twice[0]}' is the name of two stages; give each its own")
+    said = sum(stage.steps or 0 for stage in stages)
+    open_ended = [stage.name for stage in stages if stage.steps is None]
+    if len(open_ended) > 1:
+        raise ConfigError(
+            f"stages: {' and '.join(open_ended)} do not say their steps; only one can have what the others leave"
+        )
+    left = config.steps - said
+    if open_ended and left < 1:
+        raise ConfigError(
+            f"train.steps={config.steps} leaves nothing for stage '{open_ended[0]}': the other stages have {said} steps; "
+            f"set train.steps to more than {said}, or shorten them"
+        )
+    if not open_ended and left:
+        raise ConfigError(
+            f"train.steps={config.steps}, but the stages have {said} steps together; set train.steps={said}, or leave "
+            "out the steps of one stage, which then gets the rest"
+        )
+    return [left if stage.steps is None else stage.steps for stage in stages]
+
+
+def shortened(
+    config: TrainConfig, stages: Sequence[Stage], steps: int
+) -> tuple[TrainConfig, tuple[Stage, ...]]:
+    """The same run in at most ``steps`` updates: each stage keeps its share of them, and at least one."""
+    if config.steps <= steps:
+        return config, tuple(stages)
+    if not stages:
+        return replace(config, steps=steps), ()
+    whole = config.steps
+    short = [max(1, round(n * steps / whole)) for n in stage_lengths(config, stages)]
+    short[short.index(max(short))] += max(steps, len(short)) - sum(short)
+    return replace(config, steps=sum(short)), tuple(replace(s, steps=n) for s, n in zip(stages, short))

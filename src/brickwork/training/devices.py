@@ -127,8 +127,8 @@ def on_first(fabric: Fabric, action: Callable[[], T]) -> T | None:
 def from_first(fabric: Fabric, number: int | None) -> int:
     """A whole number of the first process, known to all."""
     value = float(number or 0) if fabric.global_rank == 0 else 0.0
-    held = torch.tensor(value, dtype=torch.float64, device=fabric.device)
-    return int(reduced(fabric, held, "sum"))
+    values = torch.tensor(value, dtype=torch.float64, device=fabric.device)
+    return int(reduced(fabric, values, "sum"))
 
 
 def reduced(fabric: Fabric, tensor: Tensor, operation: Literal["mean", "sum"]) -> Tensor:
@@ -155,8 +155,8 @@ def shared_like(tensor: Tensor, example: Tensor) -> Tensor:
     """``tensor``, which every process has whole, shared in the way in which ``example`` is."""
     if not isinstance(example, DTensor):
         return tensor
-    held = tensor.to(example.device)
-    return distribute_tensor(held, example.device_mesh, example.placements, src_data_rank=None)
+    placed = tensor.to(example.device)
+    return distribute_tensor(placed, example.device_mesh, example.placements, src_data_rank=None)
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -164,15 +164,15 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Other processes have to call this as well, and get those that are not shared.
     """
-    found = {}
+    result = {}
     for name, tensor in tensors.items():
         if not isinstance(tensor, DTensor):
-            found[name] = tensor
+            result[name] = tensor
             continue
         full = tensor.full_tensor()
         if torch.distributed.get_rank() == 0:
-            found[name] = full.cpu()
-    return found
+            result[name] = full.cpu()
+    return result
 
 
 @contextlib.contextmanager

@@ -3,84 +3,109 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Batch, TokenBatch
-from brickwork.data.samplers import BatchSampler
 from brickwork.data.types import Examples
 from brickwork.training.batches import move
-from brickwork.training.config import TrainConfig
+from brickwork.training.config import Stage, TrainConfig
 from brickwork.training.devices import launch
-from brickwork.training.loop import check_batch
-from brickwork.training.optimizers import build_optimizer, set_rate
-from brickwork.training.schedules import rate_factor
-from brickwork.training.step import Step, mean_values
+from brickwork.training.optimizers import set_rate
+from brickwork.training.stages import RunningStage, StagePlan, announce, plan_stages
+from brickwork.training.step import mean_values
 
 STEPS = 2
 
 
-def forecast(system: nn.Module, data: Examples, config: TrainConfig, *, seed: int) -> dict[str, Any]:
+def forecast(
+    system: nn.Module,
+    data: Examples,
+    config: TrainConfig,
+    *,
+    seed: int,
+    stages: Sequence[Stage] = (),
+    variants: Mapping[str, Examples] | None = None,
+) -> dict[str, Any]:
     """Shapes, parameters, memory and time of a run, as plain JSON values.
 
-    ``system`` is trained for two steps and is not to be used afterwards. The time is that of the second step,
-    since the first also warms up, times ``config.steps``; validation and saving come on top.
+    ``system`` is trained for two steps (of each stage) and is not to be used afterwards. The time is that of the second
+    step, since the first also warms up, times the steps of the stage; validation and saving come on top.
 
     Raises:
         ConfigError: as :func:`brickwork.training.loop.fit` would.
     """
-    check_batch(config, data)
+    plans = plan_stages(config, data, stages, variants)
     fabric, reason = launch(config)
-    seed_everything(seed)
     system.train()
-    step_of = Step(fabric, system, config)
-    optimizer = build_optimizer(system, config)
-    sampler = BatchSampler(len(data), config.batch_size, seed)
-    batch: Batch = {}
-    losses, seconds = [], 0.0
-    for step in range(STEPS):
-        mark = time.perf_counter()
-        optimizer.zero_grad()
-        set_rate(
-            optimizer, rate_factor(step, steps=config.steps, warmup=config.warmup, schedule=config.schedule)
-        )
-        parts = []
-        for number in range(step * config.accumulate, (step + 1) * config.accumulate):
-            rows = sampler.indices(number)
-            collated = {**system.collate(data.take(rows)), "indices": rows, "step": number}  # type: ignore[operator]
-            batch = move(collated, fabric.device)
-            parts.append(step_of.backward(batch, last=True))
-        optimizer.step()
-        losses.append(mean_values(step_of.gather(parts, [])[0]).total)
-        seconds = time.perf_counter() - mark
-    return {
-        "batch": shapes(batch),
-        "parameters": parameters(system),
-        "losses": losses,
+    measured = [_measured(system, plan, fabric, seed) for plan in plans]
+    first, whole = measured[0], sum(m["forecast_seconds"] for m in measured)
+    rows = config.batch_size * config.accumulate
+    summary = {
+        "batch": first["batch"],
+        "parameters": first["parameters"],
+        "losses": first["losses"],
         "precision": reason,
         "device": str(fabric.device),
         "peak_memory_bytes": peak_memory(fabric.device.type),
-        "seconds_per_step": seconds,
-        "examples_per_second": config.batch_size * config.accumulate / seconds,
+        "seconds_per_step": whole / config.steps,
+        "examples_per_second": rows * config.steps / whole,
         "steps": config.steps,
-        "epochs": config.steps * config.batch_size * config.accumulate / len(data),
-        "forecast_seconds": seconds * config.steps,
+        "epochs": sum(rows * plan.train.steps / len(plan.data) for plan in plans),
+        "forecast_seconds": whole,
+    }
+    if not stages:
+        return summary
+    named = [{"name": plan.name, "steps": plan.train.steps, **m} for plan, m in zip(plans, measured)]
+    return {**summary, "stages": named}
+
+
+def _measured(system: nn.Module, plan: StagePlan, fabric: Fabric, seed: int) -> dict[str, Any]:
+    """Two steps of a stage: what it trains, on what, and how long all of it takes."""
+    announce(system, plan, seed)
+    seed_everything(seed)
+    stage = RunningStage(plan, system, fabric, seed)
+    batch: Batch = {}
+    losses, seconds = [], 0.0
+    try:
+        for step in range(plan.first, plan.first + STEPS):
+            mark = time.perf_counter()
+            stage.optimizer.zero_grad()
+            set_rate(stage.optimizer, plan.rate_factor(step))
+            parts = []
+            for number in range(step * plan.train.accumulate, (step + 1) * plan.train.accumulate):
+                batch = {**move(stage.batches.get(number), fabric.device), **plan.place(number)}
+                parts.append(stage.step_of.backward(batch, last=True))
+            stage.optimizer.step()
+            losses.append(mean_values(stage.step_of.gather(parts, [])[0]).total)
+            seconds = time.perf_counter() - mark
+        trained = parameters(system)
+    finally:
+        stage.close()
+    return {
+        "batch": shapes(batch),
+        "parameters": trained,
+        "losses": losses,
+        "seconds_per_step": seconds,
+        "forecast_seconds": seconds * plan.train.steps,
     }
 
 
 def shapes(batch: Batch) -> dict[str, str]:
     """Each column of a batch in words: shape and type of a tensor, texts and tokens of a packed one."""
-    found = {}
+    result = {}
     for name, value in batch.items():
         if isinstance(value, TokenBatch):
-            found[name] = f"{len(value)} texts, {len(value.ids)} tokens, longest {value.max_length}"
+            result[name] = f"{len(value)} texts, {len(value.ids)} tokens, longest {value.max_length}"
         elif isinstance(value, Tensor):
-            found[name] = f"{' × '.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
+            result[name] = f"{' × '.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
         elif isinstance(value, list):
-            found[name] = f"{len(value)} values"
-    return found
+            result[name] = f"{len(value)} values"
+    return result
 
 
 def parameters(system: nn.Module) -> dict[str, Any]:

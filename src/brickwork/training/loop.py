@@ -1,9 +1,9 @@
 """The training loop: one file, one function, from the devices to the last checkpoint.
 
-Everything that happens in a step is a pure function of (weights, optimiser state, seed, step, process): the
-rows, the learning rate, and every random number, since all generators are seeded anew for each step. So a
-checkpoint is weights, optimiser state and a step; validating draws nothing from what training draws; and a
-resumed run ends with the same bits as one that was never stopped.
+Everything that happens in a step is a pure function of (weights, optimiser state, seed, stage, step, process): the
+rows, the learning rate, and every random number, since all generators are seeded anew for each step, and the step says
+which stage it is in. So a checkpoint is weights, optimiser state and a step; validating draws nothing from what training
+draws; and a resumed run ends with the same bits as one that was never stopped.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,8 @@ from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
 from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
 from brickwork.core.seeding import generator_for, seed_everything
-from brickwork.data.samplers import BatchSampler
 from brickwork.data.types import Examples
-from brickwork.training.batches import Batches, move
+from brickwork.training.batches import move
 from brickwork.training.checkpoint import (
     STATE,
     checkpoint_path,
@@ -36,7 +35,7 @@ from brickwork.training.checkpoint import (
     whole_tensors,
     write_checkpoint,
 )
-from brickwork.training.config import TrainConfig
+from brickwork.training.config import Stage, TrainConfig
 from brickwork.training.devices import (
     Strategy,
     from_first,
@@ -46,12 +45,12 @@ from brickwork.training.devices import (
     whole,
     whole_system,
 )
-from brickwork.training.optimizers import build_optimizer, clip_gradients, gradient_norm, set_rate
+from brickwork.training.optimizers import clip_gradients, gradient_norm, set_rate
 from brickwork.training.progress import Progress
 from brickwork.training.records import Records, environment, write_replay
-from brickwork.training.schedules import rate_factor
 from brickwork.training.signals import StopSignals, exit_code
-from brickwork.training.step import LossValues, Step, mean_values
+from brickwork.training.stages import RunningStage, StagePlan, announce, plan_stages
+from brickwork.training.step import LossValues, mean_values
 
 Validate = Callable[[Any], dict[str, float]]
 
@@ -79,6 +78,8 @@ def fit(
     folder: Path | str,
     *,
     seed: int,
+    stages: Sequence[Stage] = (),
+    variants: Mapping[str, Examples] | None = None,
     validate: Validate | None = None,
     progress: Progress | None = None,
     resume: bool = False,
@@ -92,12 +93,16 @@ def fit(
     ``system`` follows :class:`brickwork.core.types.Trainable`; the batches that it gets hold the ``indices``
     of their rows and, as ``step``, the number of the batch (that of the update, unless batches accumulate).
     Its ``collate`` runs in a thread and draws nothing from the global random generators. ``validate`` is
-    called with the system in evaluation mode, at the start, every ``validate_every`` steps and at the end.
+    called with the system in evaluation mode, at the start, every ``validate_every`` steps, and at the end of each stage.
+    ``stages`` are trained one after the other, with a fresh optimiser each, those that name ``data`` on that part of
+    ``variants``; batches then also hold the ``stage`` and, as ``stage_step``, their number within it, and a system that has
+    ``start_stage(stage)`` is told of each.
     ``devices`` and ``strategy``: see :func:`brickwork.training.devices.launch`.
     ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good checkpoint.
 
     Raises:
-        ConfigError: the batch is larger than the data, the folder holds a run, a setting differs on resume.
+        ConfigError: the batch is larger than the data, the folder holds a run, a setting differs on resume, the stages do
+            not fit the system or the data.
         ArtifactError: no checkpoint is good, or it is not of this system.
         NonFiniteError: a loss or gradient is not finite; the weights are those of before the step.
         ResourceError: disk full, folder not writable or in use by another training, out of memory.
@@ -105,7 +110,9 @@ def fit(
     """
     folder = Path(folder)
     rows = config.batch_size * config.accumulate
-    check_batch(config, data)
+    plans = plan_stages(config, data, stages, variants)
+    if stages and strategy != "ddp":
+        raise ConfigError(f"strategy {strategy} cannot change between stages what is trained; use ddp")
 
     # ---- devices and precision ------------------------------------------------------------------------
     if config.threads:
@@ -115,36 +122,24 @@ def fit(
 
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(_determinism(config.deterministic))
-        on_first(fabric, lambda: _take_folder(cleanup, folder, resume, on_start))
-
-        # ---- data order -------------------------------------------------------------------------------
-        batches = cleanup.enter_context(
-            Batches(
-                getattr(system, "collate"),  # noqa: B009 - an nn.Module that is Trainable as well
-                data,
-                BatchSampler(len(data), config.batch_size, seed),
-                last=config.steps * config.accumulate - 1,
-                rank=fabric.global_rank,
-                world=fabric.world_size,
-            )
-        )
-
-        # ---- model, optimiser; the schedule is a function of the step ---------------------------------
-        system.train()
-        trained = trained_copy(fabric, system)  # the system itself, unless processes share its parameters
-        step_of = Step(fabric, trained, config)
-        optimizer = build_optimizer(trained, config)
-        after_step: Any = getattr(trained, "after_step", None)
-        parameters = [p for p in trained.parameters() if p.requires_grad]
+        on_first(fabric, lambda: take_folder(cleanup, folder, resume, on_start))
 
         # ---- start: 1. own newest good checkpoint, 2. scratch -----------------------------------------
-        settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
-        start = from_first(fabric, on_first(fabric, lambda: _check_start(folder, settings)))
+        system.train()
+        trained = trained_copy(fabric, system)  # the system itself, unless processes share its parameters
+        after_step: Any = getattr(trained, "after_step", None)
+        settings = _settings(config, seed, data, stages, plans)
+        start = from_first(fabric, on_first(fabric, lambda: check_start(folder, settings)))
+        begun = max((number for number, plan in enumerate(plans) if plan.first < start), default=0)
+        for plan in plans[: begun + 1]:
+            announce(trained, plan, seed)
+        stage = RunningStage(plans[begun], trained, fabric, seed)
+        cleanup.callback(lambda: stage.close())
         if start:
-            load_checkpoint(checkpoint_path(folder, start), trained, optimizer)
+            load_checkpoint(checkpoint_path(folder, start), trained, stage.optimizer)
 
         about = {**environment(fabric.device), "precision": reason, "processes": fabric.world_size}
-        records = on_first(fabric, lambda: _open_records(folder, start, tensorboard, about))
+        records = on_first(fabric, lambda: open_records(folder, start, tensorboard, about))
         if records is not None:
             cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
@@ -155,11 +150,12 @@ def fit(
             cleanup.callback(shown.close)
 
         def save(step: int) -> None:
-            tensors = whole_tensors(trained, optimizer)
+            tensors = whole_tensors(trained, stage.optimizer)
             on_first(fabric, lambda: write_checkpoint(folder, step, tensors, settings, keep=config.keep))
 
         def log(step: int, values: dict[str, Any]) -> None:
-            on_first(fabric, lambda: records.write(step, values) if records else None)
+            named = {"stage": stage.plan.name, **values} if stage.plan.name else values
+            on_first(fabric, lambda: records.write(step, named) if records else None)
 
         def measure(step: int) -> None:
             if validate is not None:
@@ -174,62 +170,71 @@ def fit(
             measure(0)
 
         # ---- the loop ---------------------------------------------------------------------------------
-        for step in range(start, config.steps):
-            mark = time.perf_counter()
-            seed_everything(generator_for(seed, step, f"step in process {fabric.global_rank}").initial_seed())
-            factor = rate_factor(step, steps=config.steps, warmup=config.warmup, schedule=config.schedule)
-            set_rate(optimizer, factor)
-
-            # forward and backward, a batch at a time
-            optimizer.zero_grad()
-            numbers = range(step * config.accumulate, (step + 1) * config.accumulate)
-            parts = []
-            for number in numbers:
-                # Numbered on within a step, so that each batch draws its own sizes.
-                batch = {**move(batches.get(number), fabric.device), "step": number}
-                parts.append(step_of.backward(batch, last=number == numbers[-1]))
-            values, (interrupt, terminate) = step_of.gather(
-                parts, [stop.received == signal.SIGINT, stop.received == signal.SIGTERM]
-            )
-
-            # nothing that is not finite reaches the weights
-            norm = whole(gradient_norm(parameters))
-            problem = _not_finite(values, float(norm), trained, [batches.rows(n) for n in numbers])
-            if problem is not None:
-                on_first(fabric, functools.partial(_refuse, folder, step, *problem))
-            clip_gradients(parameters, config.clip_norm, norm)
-
-            # update
-            optimizer.step()
-            if after_step is not None:
-                after_step(step)
-            done, value = step + 1, mean_values(values)
-            losses.append(value.total)
-            spent += time.perf_counter() - mark
-            speed = len(losses) * rows / spent
-
-            # log, validate, save
+        for plan in plans[begun:]:
+            if plan is not stage.plan:
+                stage.close()
+                announce(trained, plan, seed)
+                stage = RunningStage(plan, trained, fabric, seed)
             if shown is not None:
-                shown.update(done, value.total, speed)
-            last, stopped = done == config.steps, interrupt or terminate
-            if done == 1 or done % config.log_every == 0 or last:
-                log(done, {
-                    "loss": value.total, "terms": value.terms, "stats": value.stats,
-                    "learning_rate": config.learning_rate * factor, "gradient_norm": float(norm),
-                    "epoch": round(done * rows / len(data), 4), "examples_per_second": round(speed, 2),
-                })  # fmt: skip
-            if last or (config.validate_every and done % config.validate_every == 0 and not stopped):
-                measure(done)
-            if last or stopped or (config.save_every and done % config.save_every == 0):
-                save(done)
-            late = stop.received if last else None  # while validating or saving for the last time
-            if stopped or late:
-                number = late or (signal.SIGINT if interrupt else signal.SIGTERM)
-                raise Interrupted(
-                    f"stopped after step {done} of {config.steps}, which is saved; go on with: "
-                    f"brickwork resume {folder}",
-                    exit_code(number),
+                shown.stage(plan.name)
+            for step in range(max(start, plan.first), plan.stop):
+                mark = time.perf_counter()
+                drawn = generator_for(seed, step, f"step in process {fabric.global_rank}")
+                seed_everything(drawn.initial_seed())
+                factor = plan.rate_factor(step)
+                set_rate(stage.optimizer, factor)
+
+                # forward and backward, a batch at a time
+                stage.optimizer.zero_grad()
+                numbers = range(step * config.accumulate, (step + 1) * config.accumulate)
+                parts = []
+                for number in numbers:
+                    # Numbered on within a step, so that each batch draws its own sizes.
+                    batch = {**move(stage.batches.get(number), fabric.device), **plan.place(number)}
+                    parts.append(stage.step_of.backward(batch, last=number == numbers[-1]))
+                values, (interrupt, terminate) = stage.step_of.gather(
+                    parts, [stop.received == signal.SIGINT, stop.received == signal.SIGTERM]
                 )
+
+                # nothing that is not finite reaches the weights
+                norm = whole(gradient_norm(stage.parameters))
+                problem = _not_finite(values, float(norm), trained, [stage.batches.rows(n) for n in numbers])
+                if problem is not None:
+                    on_first(fabric, functools.partial(_refuse, folder, plan, step, *problem))
+                clip_gradients(stage.parameters, config.clip_norm, norm)
+
+                # update
+                stage.optimizer.step()
+                if after_step is not None:
+                    after_step(step)
+                done, value = step + 1, mean_values(values)
+                losses.append(value.total)
+                spent += time.perf_counter() - mark
+                speed = len(losses) * rows / spent
+
+                # log, validate, save
+                if shown is not None:
+                    shown.update(done, value.total, speed)
+                last, stopped = done == plan.stop, interrupt or terminate
+                if done in (1, plan.first + 1) or done % config.log_every == 0 or last:
+                    log(done, {
+                        "loss": value.total, "terms": value.terms, "stats": value.stats,
+                        "learning_rate": plan.train.learning_rate * factor, "gradient_norm": float(norm),
+                        "epoch": round((done - plan.first) * rows / len(plan.data), 4),
+                        "examples_per_second": round(speed, 2),
+                    })  # fmt: skip
+                if last or (config.validate_every and done % config.validate_every == 0 and not stopped):
+                    measure(done)
+                if last or stopped or (config.save_every and done % config.save_every == 0):
+                    save(done)
+                late = stop.received if last else None  # while validating or saving at the end of a stage
+                if stopped or late:
+                    number = late or (signal.SIGINT if interrupt else signal.SIGTERM)
+                    raise Interrupted(
+                        f"stopped after step {done} of {config.steps}{plan.where}, which is saved; go on with: "
+                        f"brickwork resume {folder}",
+                        exit_code(number),
+                    )
 
         seconds = time.perf_counter() - began
         with whole_system(fabric, system, trained):  # and after it, the system keeps the values
@@ -238,20 +243,19 @@ def fit(
             )
 
 
-def check_batch(config: TrainConfig, data: Examples) -> None:
-    """Refuses a batch that would hold the same example twice.
+def _settings(
+    config: TrainConfig, seed: int, data: Examples, stages: Sequence[Stage], plans: Sequence[StagePlan]
+) -> dict[str, Any]:
+    """What a checkpoint says of its run; a resume compares it with its own."""
+    settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
+    if stages:
+        settings["stages"] = [
+            {**to_dict(stage), "examples": len(plan.data)} for stage, plan in zip(stages, plans)
+        ]
+    return settings
 
-    Raises:
-        ConfigError: names the option and both sizes.
-    """
-    if config.batch_size > len(data):
-        raise ConfigError(
-            f"train.batch_size={config.batch_size} is larger than the training data, which has {len(data)} "
-            f"examples; use at most {len(data)}, or more data"
-        )
 
-
-def _take_folder(
+def take_folder(
     cleanup: contextlib.ExitStack, folder: Path, resume: bool, on_start: Callable[[], None] | None
 ) -> None:
     """Locks the folder, and refuses one that holds a run which is not to be resumed."""
@@ -273,7 +277,7 @@ def _take_folder(
         on_start()
 
 
-def _check_start(folder: Path, settings: dict[str, Any]) -> int:
+def check_start(folder: Path, settings: dict[str, Any]) -> int:
     """The step to go on from; 0 where nothing was saved.
 
     Raises:
@@ -283,16 +287,26 @@ def _check_start(folder: Path, settings: dict[str, Any]) -> int:
     if path is None:
         return 0
     state = read_json(path / STATE)
-    now = {**settings["train"], "seed": settings["seed"], "examples": settings["examples"]}
-    then = {**state["train"], "seed": state["seed"], "examples": state["examples"]}
-    differing = [name for name in now if name not in _FREE and now[name] != then.get(name)]
+    now, then = _flat(settings), _flat(state)
+    names = [name for name in dict.fromkeys([*now, *then]) if name not in _FREE]
+    differing = [name for name in names if now.get(name) != then.get(name)]
     if differing:
-        changes = ", ".join(f"{name} was {then.get(name)} and is {now[name]}" for name in differing)
+        changes = ", ".join(f"{name} was {then.get(name)} and is {now.get(name)}" for name in differing)
         raise ConfigError(f"{path} is of another run: {changes}. Use the same, or train in another folder")
     return state["step"]
 
 
-def _open_records(folder: Path, step: int, tensorboard: bool, about: dict[str, Any]) -> Records:
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name; those of a stage as ``stages.NAME.steps``."""
+    flat = {**settings["train"], "seed": settings["seed"], "examples": settings["examples"]}
+    for number, stage in enumerate(settings.get("stages", [])):
+        flat |= {
+            f"stages.{stage['name']}.{name}": value for name, value in {"place": number, **stage}.items()
+        }
+    return flat
+
+
+def open_records(folder: Path, step: int, tensorboard: bool, about: dict[str, Any]) -> Records:
     records = Records(folder, step=step, tensorboard=tensorboard)
     write_json(folder / "env.json", about)
     return records
@@ -331,11 +345,13 @@ def _not_finite(
     return what, everything, {"terms": mean_values(values).terms, "wrong": wrong}
 
 
-def _refuse(folder: Path, step: int, what: str, indices: list[int], values: dict[str, Any]) -> None:
+def _refuse(
+    folder: Path, plan: StagePlan, step: int, what: str, indices: list[int], values: dict[str, Any]
+) -> None:
     replay = write_replay(folder, step, indices, values)
     ids = ", ".join(map(str, indices[:8])) + (" …" if len(indices) > 8 else "")
     raise NonFiniteError(
-        f"{what} is not finite at step {step}, rows {ids}; stopped before the update. {replay} lists all "
+        f"{what} is not finite at step {step}{plan.where}, rows {ids}; stopped before the update. {replay} lists all "
         "rows and values; the last checkpoint is intact. Look at these rows, or lower train.learning_rate"
     )
 

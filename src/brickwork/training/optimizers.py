@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.core.errors import ConfigError
 from brickwork.training.config import TrainConfig
 
 
@@ -18,14 +19,17 @@ def build_optimizer(system: nn.Module, config: TrainConfig) -> torch.optim.Optim
     """
     own: Any = getattr(system, "param_groups", None)
     if own is not None:
-        groups = list(own(config.learning_rate, config.weight_decay))
+        chosen = list(own(config.learning_rate, config.weight_decay))
+        groups = [{**g, "params": [p for p in g["params"] if p.requires_grad]} for g in chosen]
     else:
         trained = [p for p in system.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
-        groups = [group for group in groups if group["params"]]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ConfigError("nothing is trainable: every parameter of the system is frozen")
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adamw":
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

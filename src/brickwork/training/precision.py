@@ -10,16 +10,16 @@ FabricPrecision = Literal["32-true", "bf16-mixed"]
 
 
 def choose_precision(
-    asked: Literal["auto", "fp32", "bf16"], device: torch.device | str
+    precision: Literal["auto", "fp32", "bf16"], device: torch.device | str
 ) -> tuple[FabricPrecision, str]:
     """Fabric's name of the precision, and the reason in words.
 
     ``auto`` takes bfloat16 only where ``device`` has instructions for it. Weights and the optimiser stay in
     float32 in any case.
     """
-    if asked == "fp32":
+    if precision == "fp32":
         return "32-true", "fp32, as asked for"
-    if asked == "bf16":
+    if precision == "bf16":
         slow = (
             "" if bf16_is_fast(device) else "; it is emulated here and slow: train.precision=fp32 is faster"
         )

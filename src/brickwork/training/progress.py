@@ -24,6 +24,7 @@ class Progress:
         self._steps = 0
         self._started = self._printed = time.monotonic()
         self._first = 0
+        self._stage = ""
 
     def start(self, steps: int, done: int) -> None:
         """Begins at ``done`` of ``steps``."""
@@ -31,7 +32,7 @@ class Progress:
         self._started = self._printed = time.monotonic()
         if self.console.is_terminal:
             self._bar = Bar(
-                TextColumn("training"),
+                TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}"),
@@ -46,6 +47,12 @@ class Progress:
             self._bar.add_task("training", total=steps, completed=done, loss="…", quality="", speed="…")
             self._bar.start()
 
+    def stage(self, name: str) -> None:
+        """A stage begins; the time left is always that of all stages."""
+        self._stage = f"{name}, " if name else ""
+        if self._bar is not None and name:
+            self._bar.update(self._bar.task_ids[0], description=f"training: {name}")
+
     def update(self, step: int, loss: float, examples_per_second: float) -> None:
         """After each step: ``step`` of them are done."""
         if self._bar is not None:
@@ -57,7 +64,7 @@ class Progress:
             left = elapsed / max(1, step - self._first) * (self._steps - step)
             quality = f"  {self._quality}" if self._quality else ""
             self._print(
-                f"step {step}/{self._steps}  loss {loss:.4f}{quality}  {examples_per_second:,.0f} examples/s"
+                f"{self._stage}step {step}/{self._steps}  loss {loss:.4f}{quality}  {examples_per_second:,.0f} examples/s"
                 f"  elapsed {_clock(elapsed)}  left {_clock(left)}"
             )
 
@@ -67,7 +74,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], quality=self._quality)
         elif self._quality:
-            self._print(f"step {step}/{self._steps}  {self._quality}")
+            self._print(f"{self._stage}step {step}/{self._steps}  {self._quality}")
 
     def message(self, text: str) -> None:
         """A line of its own; also before the start and after the end."""

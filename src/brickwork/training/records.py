@@ -57,15 +57,15 @@ def _lines(path: Path) -> list[str]:
     """The complete lines; a last one cut short by a kill is left out."""
     if not path.is_file():
         return []
-    found = []
+    lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             whole = isinstance(json.loads(line)["step"], int)
         except (ValueError, KeyError, TypeError):
             continue
         if whole:
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def _finite(value: Any) -> Any:
@@ -75,13 +75,13 @@ def _finite(value: Any) -> Any:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+    flat: list[tuple[str, float]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}/")
+            flat += _flat(value, f"{prefix}{name}/")
         elif isinstance(value, int | float):
-            found.append((prefix + name, float(value)))
-    return found
+            flat.append((prefix + name, float(value)))
+    return flat
 
 
 def _event_writer(folder: Path, first_step: int) -> Any:

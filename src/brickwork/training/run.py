@@ -8,7 +8,7 @@ from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError
 from brickwork.data.config import DataConfig
-from brickwork.training.config import TrainConfig
+from brickwork.training.config import Stage, TrainConfig, stage_lengths
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -16,14 +16,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """``system``: slug. ``model``: the system's own configuration, of its type ``system.Config``."""
+    """``model``: the system's own configuration, of its type ``system.Config``. ``data``: of its ``system.Data``, where
+    it reads more than every system does. ``stages``: trained one after the other; none: one stage of ``train.steps``.
+    ``start``: the folder of a finished run of the same system, which is trained on as ``model`` says; empty: from scratch.
 
-    system: str
-    recipe: str
+    ``system``, a slug, is filled in from ``model``, and ``recipe`` by :func:`brickwork.api.train.recipe`.
+    """
+
+    system: str = ""
+    recipe: str = ""
     seed: int = 0
     model: Any
-    data: DataConfig = field(default_factory=DataConfig)
+    data: Any = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    stages: tuple[Stage, ...] = ()
+    start: str = ""
+
+    def validate(self) -> list[str]:
+        try:
+            stage_lengths(self.train, self.stages) if self.stages else None
+        except ConfigError as error:
+            return [str(error)]
+        return []
+
+    def __post_init__(self) -> None:
+        if not self.system:
+            object.__setattr__(self, "system", registry.slug_of(type(self.model)))
 
 
 def run_to_dict(run: RunConfig) -> dict[str, Any]:
@@ -40,7 +58,13 @@ def run_from_dict(values: Mapping[str, Any]) -> RunConfig:
     slug = values.get("system")
     if not isinstance(slug, str):
         raise ConfigError("option 'system' is required: the slug of a system, as in `brickwork list`")
-    return from_dict(RunConfig, values, types={"model": registry.load(slug, "system").Config})
+    config = registry.load(slug, "system").Config
+    return from_dict(RunConfig, values, types={"model": config, "data": data_type(slug)})
+
+
+def data_type(slug: str) -> type[DataConfig]:
+    """The data options of a system: its own ``Data``, or those that every source has."""
+    return getattr(registry.load(slug, "system"), "Data", DataConfig)
 
 
 def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":
@@ -51,4 +75,6 @@ def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":
     """
     from brickwork.data.load import load_task
 
+    if type(config) is DataConfig:  # a source that is read with nothing said about it
+        config = data_type(slug)(**vars(config))
     return getattr(registry.load(slug, "system"), "load_data", load_task)(config, seed)

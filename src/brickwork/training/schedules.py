@@ -1,12 +1,11 @@
 """Learning-rate schedules as pure functions of the step, so that a resume has nothing to restore."""
 
 import math
-from typing import Literal
+
+from brickwork.training.config import Schedule
 
 
-def rate_factor(
-    step: int, *, steps: int, warmup: float, schedule: Literal["cosine", "linear", "constant"]
-) -> float:
+def rate_factor(step: int, *, steps: int, warmup: float, schedule: Schedule) -> float:
     """What the base learning rate is multiplied with at update ``step`` (from 0) of ``steps``.
 
     Rises linearly over the first ``warmup`` share of the steps (the first update is never 0), then

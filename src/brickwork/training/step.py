@@ -137,16 +137,16 @@ class Step:
         tensors = [torch.tensor(numbers, dtype=torch.float64, device=self.fabric.device)]
         for part in parts:
             for value in (part["total"], *part["terms"].values(), *part["stats"].values()):
-                held = torch.as_tensor(value, device=self.fabric.device)
-                tensors.append(held.to(torch.float64).reshape(1))
+                tensor = torch.as_tensor(value, device=self.fabric.device)
+                tensors.append(tensor.to(torch.float64).reshape(1))
         row = iter(reduced(self.fabric, torch.cat(tensors), "mean").tolist())
         up = [next(row) > 0 for _ in flags]
-        found = []
+        losses = []
         for part in parts:
             total = next(row)
             terms, stats = ({name: next(row) for name in part[kind]} for kind in ("terms", "stats"))
-            found.append(LossValues(total, terms, stats))
-        return found, up
+            losses.append(LossValues(total, terms, stats))
+        return losses, up
 
 
 @contextlib.contextmanager

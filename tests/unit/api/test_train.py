@@ -18,7 +18,7 @@ from brickwork.core.files import read_json
 from brickwork.data.config import ColumnNames
 from brickwork.training.progress import Progress
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # A few texts of the made-up language are longer than the tiny model reads, which a measurement says.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.* texts are longer than 32 tokens:brickwork.core.errors.BrickworkWarning"
@@ -183,7 +183,7 @@ def test_the_example_of_the_page_about_pictures_runs(tmp_path, monkeypatch):
     brickwork.build_index(tiny_picture_model(), "photos", "runs/photos-index")
     names: dict = {}
     exec(compile(block, "pictures.md", "exec"), names)
-    (hits,) = names["index"].search(names["Query"](image=names["pictures"][2]), top=5)
+    (hits,) = names["index"].search(names["Query"](image=names["images"][2]), top=5)
     assert [hits[0].id, len(hits)] == ["scene-2.png", 5]
 
 

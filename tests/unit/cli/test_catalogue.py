@@ -1,10 +1,14 @@
+import importlib
+import pydoc
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from brickwork.cli import catalogue
 from brickwork.core import registry
+from brickwork.core.flow import flow
 from brickwork.core.registry import SystemCard
 from brickwork.studies import records as claim_records
 
@@ -22,7 +26,7 @@ def recorded(monkeypatch):
     """A recorded verdict for the first claim of every system."""
 
     def verdicts(slug, folder=None):
-        first = registry.load(slug, "claims").CLAIMS[0].id
+        first = claim_records.claims_of(slug)[0].id
         return {first: {"small": {**VERDICT, "stale": True}}}
 
     monkeypatch.setattr(claim_records, "load_verdicts", verdicts)
@@ -80,7 +84,7 @@ def test_info_shows_the_whole_system(brickwork):
     page = brickwork("info", "matryoshka-2d")
     card = registry.card("matryoshka-2d")
     assert page.code == 0
-    for stage, _ in card.flow:
+    for stage, _ in flow("matryoshka-2d"):
         assert stage in page.out
     for words in ("smoke", "small", "C1", f"eprint = {{{card.arxiv}}}"):
         assert words in page.out
@@ -89,10 +93,31 @@ def test_info_shows_the_whole_system(brickwork):
 def test_info_json(brickwork):
     found = brickwork("info", "matryoshka", "--json").json
     card = registry.card("matryoshka")
-    assert found["flow"] == [{"stage": stage, "part": part} for stage, part in card.flow]
-    assert {"smoke", "small", "gpu", "paper"} <= set(found["recipes"])
+    assert found["flow"] == [{"stage": stage, "part": part} for stage, part in flow("matryoshka")]
+    assert {"smoke", "small", "gpu"} <= set(found["recipes"])
     assert all(found["recipes"].values())
     assert found["year"] == card.year
+
+
+@pytest.mark.parametrize("slug", registry.slugs())
+def test_parts_of_the_flow_exist(slug):
+    """Each shared part can be imported by the name that is shown; each file of its own is there."""
+    chain = dict(flow(slug))
+    assert next(iter(chain)) == "data"
+    for stage in ("data", "encoder", "modules", "objective", "training"):
+        for part in chain.get(stage, "").split(", "):
+            assert not part or pydoc.locate(f"brickwork.{part}") is not None, part
+    folder = Path(importlib.import_module(f"brickwork.systems.{slug.replace('-', '_')}").__file__).parent
+    assert all((folder / name).is_file() for name in chain.get("its own", "system.py").split(", "))
+
+
+def test_the_flow_names_what_a_system_is_built_of():
+    chain = dict(flow("matryoshka"))
+    assert chain["encoder"] == "encoders.image.ImageEncoder, encoders.text.TextEncoder"
+    assert "modules.heads.NestedLinear" in chain["modules"]
+    assert "objectives.nested.nested_loss" in chain["objective"]
+    assert chain["its own"] == "cascade.py"
+    assert chain["representation"] == "representation.model.Representation"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -118,7 +143,7 @@ def test_flow_diagram_fits_and_keeps_the_order(width):
 def test_bibtex_names_all_authors():
     card = SystemCard(
         slug="a-b", title="T", authors="Li, Wu", year=2024, arxiv="2402.1", group="g", summary="s",
-        capabilities=(), flow=(),
+        capabilities=(),
     )  # fmt: skip
     text = catalogue.bibtex(card)
     assert text.startswith("@misc{ab2024,")

@@ -452,9 +452,9 @@ def test_demo_passes_its_settings(brickwork, monkeypatch, tmp_path):
 def test_export_calls_the_exporter(brickwork, monkeypatch, to, module, function):
     asked = []
     exporter = SimpleNamespace(**{function: lambda model, out, **sizes: asked.append((model, out, sizes))})
-    model = SimpleNamespace(load=lambda path: f"loaded {path}")
+    model = SimpleNamespace(load_representation=lambda path: f"loaded {path}")
     monkeypatch.setitem(sys.modules, f"brickwork.representation.{module}", exporter)
-    monkeypatch.setitem(sys.modules, "brickwork.representation.model", model)
+    monkeypatch.setitem(sys.modules, "brickwork.representation.load", model)
     page = brickwork("export", "m", "--to", to, "--out", "o", "--dim", "8", "--layers", "2")
     assert page.out == "o\n"
     assert asked == [("loaded m", Path("o"), {"dim": 8, "layers": 2})]

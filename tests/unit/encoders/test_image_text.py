@@ -11,7 +11,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.data.generators.scenes import scene_pairs
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.image_text import ImageTextEncoder, collate_image_text
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 from picture_model import WIDTH, tiny_picture_model
 
@@ -37,7 +37,7 @@ def test_both_sides_are_what_they_are_alone(model, images):
     said = model.encode(TEXTS)
     assert said.shape == (3, WIDTH)
     np.testing.assert_allclose(np.linalg.norm(said, axis=1), 1, atol=1e-5)
-    batch = collate_image_text(encoder, {"image": images[:3], "text": TEXTS, "picture": [0, 1, 2]})
+    batch = encoder.collate({"image": images[:3], "text": TEXTS, "picture": [0, 1, 2]})
     assert batch["image"].shape == (3, 3, 32, 32)
     assert batch["picture"].tolist() == [0, 1, 2]
 

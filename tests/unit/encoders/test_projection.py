@@ -7,7 +7,8 @@ from sample_encoders import TEXTS, build_small
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
-from brickwork.representation.model import Representation, load
+from brickwork.representation.load import load_representation
+from brickwork.representation.model import Representation
 
 SHORT = [text[:30] for text in TEXTS]
 
@@ -42,7 +43,7 @@ def test_it_is_saved_and_named_in_the_description_only_where_it_is(pair, tmp_pat
     plain, projected = pair
     assert "projection" not in plain.architecture()
     model = Representation(projected, ElasticAxes(dims=(7,), layers=(projected.num_layers,)))
-    again = load(model.save(tmp_path / "model"))
+    again = load_representation(model.save(tmp_path / "model"))
     assert again.fingerprint == model.fingerprint
     np.testing.assert_array_equal(
         again.encode(SHORT, precision="fp32"), model.encode(SHORT, precision="fp32")

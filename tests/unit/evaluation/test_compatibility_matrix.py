@@ -107,7 +107,7 @@ def test_retrieval_entries_by_hand():
 
 def test_widths_that_differ_say_what_to_do():
     with pytest.raises(
-        ConfigError, match=r"model 1 gives vectors of 3 numbers and model 2 of 4.*model\.previous"
+        ConfigError, match=r"model 1 gives vectors of 3 dimensions and model 2 of 4.*model\.previous"
     ):
         compatibility_matrix(
             [np.ones((2, 3)), np.ones((2, 4))],

@@ -12,6 +12,7 @@ from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, 
 from brickwork.data.types import Document
 from brickwork.index import backends
 from brickwork.index.build import build_index
+from brickwork.index.contract import ServerBackend
 from brickwork.index.index import open_index
 from brickwork.index.sync import SyncReport
 from brickwork.index.types import Plan
@@ -174,7 +175,7 @@ def test_a_query_longer_than_the_model_reads_is_cut_and_said(tmp_path, documents
     assert index.answer("word3", top=3).notes == ()
 
 
-class ElsewhereBackend:
+class ElsewhereBackend(ServerBackend):
     """A stand-in for a store that is not a folder: what was added is kept by the location."""
 
     kept: ClassVar[dict] = {}

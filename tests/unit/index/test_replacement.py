@@ -193,7 +193,7 @@ def elsewhere():
 def test_strangers_and_other_lengths_are_refused(index, model):
     with pytest.raises(ArtifactError, match=r"unless one was trained to replace the other.*model\.previous"):
         open_index(index.folder, Successor(["somebody"]))
-    with pytest.raises(ArtifactError, match=r"16 numbers and this model makes 8.*encoder\.projection=16"):
+    with pytest.raises(ArtifactError, match=r"16 dimensions and this model makes 8.*encoder\.projection=16"):
         open_index(index.folder, Successor([model.fingerprint], width=8))
 
 

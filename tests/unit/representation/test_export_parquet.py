@@ -69,7 +69,7 @@ def test_a_title_is_not_encoded_twice():
 PROGRAM = """
 import json, sys, time, torch
 torch.set_num_threads(1)
-from brickwork.representation.model import load
+from brickwork.representation.load import load_representation
 from brickwork.representation.export_parquet import encode_to_disk
 texts = json.load(open(sys.argv[2]))
 def slowly():
@@ -78,7 +78,7 @@ def slowly():
             time.sleep(0.02)
         yield text
 print("ready", flush=True)
-encode_to_disk(load(sys.argv[1]), slowly(), sys.argv[3], shard_size=8, precision="fp32")
+encode_to_disk(load_representation(sys.argv[1]), slowly(), sys.argv[3], shard_size=8, precision="fp32")
 """
 
 

@@ -9,7 +9,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from brickwork.core.errors import ArtifactError
 from brickwork.representation.hub import download
-from brickwork.representation.model import load
+from brickwork.representation.load import load_representation
 
 
 def test_what_is_pushed_can_be_loaded(model, tmp_path, monkeypatch):
@@ -38,7 +38,7 @@ def test_what_is_pushed_can_be_loaded(model, tmp_path, monkeypatch):
     assert model.push_to_hub("me/mine", private=True, revision="next") == "https://hub/commit/1"
     assert asked["create"] == ("me/mine", True, True)
     assert asked["upload"] == ("me/mine", "next", f"Brickwork model {model.fingerprint}")
-    assert load("me/mine", revision="abc").fingerprint == model.fingerprint
+    assert load_representation("me/mine", revision="abc").fingerprint == model.fingerprint
     assert asked["download"] == ("me/mine", "abc")
 
 
@@ -51,7 +51,7 @@ def test_no_network_is_one_clear_error(model, monkeypatch):
     with pytest.raises(
         ArtifactError, match=r"nobody/nothing is not a folder here .*\(cannot reach the hub\)"
     ):
-        load("nobody/nothing")
+        load_representation("nobody/nothing")
     with pytest.raises(ArtifactError, match="could not be uploaded to me/mine"):
         model.push_to_hub("me/mine")
 

@@ -14,8 +14,8 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import checksum
 from brickwork.core.registry import SystemCard
 from brickwork.data.types import Examples
-from brickwork.representation import model
 from brickwork.representation.kept import save_system
+from brickwork.representation.load import load_representation
 
 CARD = SystemCard(
     slug="adder",
@@ -26,7 +26,6 @@ CARD = SystemCard(
     group="tests",
     summary="Adds weighted columns.",
     capabilities=("predicts", "evaluates"),
-    flow=(),
 )
 
 
@@ -34,7 +33,7 @@ class Adder(nn.Module):
     """Predicts the weighted sum of its columns; keeps a table of whole numbers as well."""
 
     slug = "adder"
-    reads = "columns"
+    input_kind = "columns"
 
     def __init__(self, names, num_layers=1):
         super().__init__()
@@ -107,7 +106,7 @@ def test_the_card_says_how_to_use_it_and_how_good_it_is(folder):
 
 def test_it_is_no_representation(folder):
     with pytest.raises(ArtifactError, match="whole system, adder, and gives no vectors"):
-        model.load(folder)
+        load_representation(folder)
 
 
 @pytest.mark.parametrize(

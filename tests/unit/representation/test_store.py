@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, BrickworkError, ConfigError, ResourceError
 from brickwork.core.files import checksum, sha256_file
-from brickwork.representation.model import Representation, load
+from brickwork.representation.load import load_representation
+from brickwork.representation.model import Representation
 
 
 def edit(folder: Path, change) -> None:
@@ -64,7 +65,7 @@ def test_a_new_process_gives_the_same_bits(model, folder, texts, tmp_path):
 def test_everything_comes_back(name, request, texts, images, tmp_path):
     model = request.getfixturevalue(name)
     model.lineage["replaces"] = "0123"
-    again = load(model.save(tmp_path / "model"))
+    again = load_representation(model.save(tmp_path / "model"))
     inputs = images if name == "image_model" else texts
     assert_array_equal(again.encode(inputs, precision="fp32"), model.encode(inputs, precision="fp32"))
     assert (again.axes, again.lineage, again.card) == (model.axes, model.lineage, model.card)
@@ -97,31 +98,31 @@ def test_saving_into_a_run_folder_keeps_its_files(model, tmp_path):
     model.save(run)
     model.save(run)
     assert (run / "checkpoints" / "step").read_text() == (run / "metrics.jsonl").read_text() == "kept"
-    assert load(run).fingerprint == model.fingerprint
+    assert load_representation(run).fingerprint == model.fingerprint
     assert not list(run.glob(".partial-*"))
 
 
 def test_an_unfinished_run_says_how_to_go_on(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ArtifactError, match=r"brickwork resume .*run"):
-        load(tmp_path / "run")
+        load_representation(tmp_path / "run")
 
 
 def test_nothing_there(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match="holds no model"):
-        load(tmp_path / "empty")
+        load_representation(tmp_path / "empty")
     with pytest.raises(ArtifactError, match="is not a model folder"):
-        load(tmp_path / "absent")
+        load_representation(tmp_path / "absent")
     with pytest.raises(ConfigError, match="revision"):
-        load(tmp_path / "empty", revision="main")
+        load_representation(tmp_path / "empty", revision="main")
 
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_another_format_version(folder, version):
     edit(folder, lambda manifest: manifest.update(format_version=version))
     with pytest.raises(ArtifactError, match="format version"):
-        load(folder)
+        load_representation(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "brickwork.json"])
@@ -141,7 +142,7 @@ def test_damaged_files_are_refused_by_name(folder, name, damage):
     with pytest.raises(
         ArtifactError, match=name if damage != "remove" or name != "brickwork.json" else "model"
     ):
-        load(folder)
+        load_representation(folder)
 
 
 def test_any_flipped_bit_of_the_weights_is_noticed(folder):
@@ -152,7 +153,7 @@ def test_any_flipped_bit_of_the_weights_is_noticed(folder):
         bad[place] ^= 16
         path.write_bytes(bad)
         with pytest.raises(ArtifactError):
-            load(folder)
+            load_representation(folder)
 
 
 class Canary:
@@ -169,11 +170,11 @@ def test_a_pickle_is_refused_before_it_is_read(folder, tmp_path, name):
     (folder / name).write_bytes(pickle.dumps(Canary(canary)))
     rehash(folder)
     with pytest.raises(ArtifactError, match="pickle" if name == "model.safetensors" else "describe"):
-        load(folder)
+        load_representation(folder)
     torch.save({"a": Canary(canary)}, folder / "model.safetensors")
     rehash(folder)
     with pytest.raises(ArtifactError, match="pickle"):
-        load(folder)
+        load_representation(folder)
     assert not canary.exists()
 
 
@@ -193,7 +194,7 @@ def test_tensors_that_do_not_fit_are_named(folder):
 
     rewrite(folder, change)
     with pytest.raises(ArtifactError) as caught:
-        load(folder)
+        load_representation(folder)
     for part in (
         "missing ['body.blocks.1.mlp.up.bias']",
         "unexpected ['stranger']",
@@ -207,7 +208,7 @@ def test_tensors_that_do_not_fit_are_named(folder):
 def test_names_that_lead_elsewhere_are_refused(folder, name):
     edit(folder, lambda manifest: manifest["sha256"].update({name: "0" * 64}))
     with pytest.raises(ArtifactError, match="not safe"):
-        load(folder)
+        load_representation(folder)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_names_that_lead_elsewhere_are_refused(folder, name):
 def test_a_description_that_makes_no_sense_is_refused(folder, change):
     edit(folder, change)
     with pytest.raises(ArtifactError, match=r"brickwork\.json|architecture"):
-        load(folder)
+        load_representation(folder)
 
 
 def test_random_damage_to_the_description_raises_only_our_errors(folder):
@@ -245,14 +246,14 @@ def test_random_damage_to_the_description_raises_only_our_errors(folder):
             bad[rng.randrange(len(bad))] = rng.randrange(32, 127)
         path.write_bytes(bad)
         with contextlib.suppress(BrickworkError):
-            load(folder)
+            load_representation(folder)
 
 
 def test_a_header_of_impossible_size_is_refused(folder):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}")
     rehash(folder)
     with pytest.raises(ArtifactError, match="header claims"):
-        load(folder)
+        load_representation(folder)
 
 
 def test_a_full_disk_leaves_the_old_model(model, folder, monkeypatch):
@@ -270,5 +271,5 @@ def test_a_full_disk_leaves_the_old_model(model, folder, monkeypatch):
     with pytest.raises(ResourceError, match="disk is full"):
         model.save(folder.parent / "new")
     monkeypatch.undo()
-    assert load(folder).fingerprint == before
+    assert load_representation(folder).fingerprint == before
     assert sorted(item.name for item in folder.parent.iterdir()) == ["model"]

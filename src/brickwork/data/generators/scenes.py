@@ -64,6 +64,13 @@ class Noise:
     rare: float = 0.0
     length: float = 0.0
 
+    def validate(self) -> list[str]:
+        """Every problem with the values."""
+        problems = [f"{n}={share} must not be negative" for n, share in vars(self).items() if share < 0]
+        if sum(vars(self).values()) > 1:
+            problems.append("the shares of noise must add up to at most 1")
+        return problems
+
 
 def make_scenes(count: int, seed: int) -> list[Scene]:
     """Scenes drawn evenly, a ground never of the shape's own colour."""

@@ -59,7 +59,9 @@ def toy_pairs(count: int, seed: int) -> list[tuple[str, str]]:
         for name, column in zip(names, columns):
             fact, place = divmod(fact, len(column))
             concepts[name] = column[place]
-        asked = {name: words[0] for name, words in concepts.items()}
-        told = {name: words[1] for name, words in concepts.items()}
-        pairs.append((rng.choice(_QUESTIONS).format(**asked), rng.choice(_STATEMENTS).format(**told)))
+        question_words = {name: words[0] for name, words in concepts.items()}
+        answer_words = {name: words[1] for name, words in concepts.items()}
+        pairs.append(
+            (rng.choice(_QUESTIONS).format(**question_words), rng.choice(_STATEMENTS).format(**answer_words))
+        )
     return pairs

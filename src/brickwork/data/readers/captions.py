@@ -68,12 +68,14 @@ def read_captions(
         raise DataError(f"{path} does not exist; give a folder of pictures with captions, or a table of both")
     report = ReadReport()
     table = _captions_table(path) if path.is_dir() else path
-    found = _from_table(table, columns or ColumnNames(), report) if table else _from_sidecars(path, report)
+    captioned = (
+        _from_table(table, columns or ColumnNames(), report) if table else _from_sidecars(path, report)
+    )
     number_of: dict[str, int | None] = {}
     missing: list[str] = []
     images: list[np.ndarray] = []
     kept = Captioned([], np.zeros((0, *shape), np.uint8), [], [])
-    for name, source, text in found:
+    for name, source, text in captioned:
         if limit is not None and len(kept.texts) >= limit:
             break
         if name not in number_of:
@@ -89,8 +91,8 @@ def read_captions(
             kept.picture_of.append(number)
     if missing:
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        said = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
-        kept.notes.append(f"{said} missing: {', '.join(missing[:_LISTED])}{more}")
+        what = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
+        kept.notes.append(f"{what} missing: {', '.join(missing[:_LISTED])}{more}")
     kept.notes.extend(report.notes())
     if not kept.texts:
         reasons = "; ".join(kept.notes) or "there is nothing in it"
@@ -120,11 +122,11 @@ def read_picture_documents(
         texts: list[list[str]] = [[] for _ in captioned.names]
         for text, number in zip(captioned.texts, captioned.picture_of):
             texts[number].append(text)
-        found = zip(captioned.names, captioned.images, map(" / ".join, texts), thumbnails)
+        items = zip(captioned.names, captioned.images, map(" / ".join, texts), thumbnails)
     else:
         names, images = read_pictures(path, shape, limit=limit, thumbnails=thumbnails)
-        found = zip(names, images, (_beside(path / name) for name in names), thumbnails)
-    for name, image, text, small in itertools.islice(found, limit):
+        items = zip(names, images, (_beside(path / name) for name in names), thumbnails)
+    for name, image, text, small in itertools.islice(items, limit):
         yield Document(
             id=name,
             title=Path(name).name,
@@ -181,18 +183,18 @@ def _from_table(
         if isinstance(value, dict):  # how the datasets library writes pictures
             value = value.get("bytes") or value.get("path")
         texts = row.get(roles["text"])
-        said = [
+        captions = [
             clean(str(t), report, where).strip()
             for t in (texts if isinstance(texts, list) else [texts])
             if t is not None
         ]
-        said = [text for text in said if text]
-        if not said:
+        captions = [text for text in captions if text]
+        if not captions:
             report.skip(f"'{roles['text']}' is empty", where)
         elif isinstance(value, bytes):
-            yield from ((f"{path.name}:{number}", value, text) for text in said)
+            yield from ((f"{path.name}:{number}", value, text) for text in captions)
         elif isinstance(value, str) and value.strip():
-            yield from ((value, path.parent / value, text) for text in said)
+            yield from ((value, path.parent / value, text) for text in captions)
         else:
             report.skip(f"'{roles['image']}' is empty", where)
 
@@ -204,10 +206,10 @@ def _from_sidecars(folder: Path, report: ReadReport) -> Iterator[tuple[str, Path
             report.skip("no text beside the picture", name)
             continue
         with open_text(beside) as opened:
-            said = [clean(line, report, beside.name).strip() for line in opened]
-        if not any(said):
+            lines = [clean(line, report, beside.name).strip() for line in opened]
+        if not any(lines):
             report.skip("the text beside the picture is empty", name)
-        yield from ((name, file, text) for text in said if text)
+        yield from ((name, file, text) for text in lines if text)
 
 
 def _image(

@@ -39,10 +39,10 @@ def number_of(value: Any) -> float | None:
     if isinstance(value, date):
         return float((value - _DAY_ZERO.date()).days)
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return _date_number(value) if isinstance(value, str) else None
-    return found if math.isfinite(found) else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _date_number(text: str) -> float | None:
@@ -61,10 +61,10 @@ def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
     """A column as float64, NaN where a cell is missing or, counted in ``report``, is not a number."""
     dtype = getattr(values, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
-        found = np.asarray(values, dtype=np.float64)
-        return np.where(np.isfinite(found), found, np.nan)
+        column_values = np.asarray(values, dtype=np.float64)
+        return np.where(np.isfinite(column_values), column_values, np.nan)
     cells = as_list(values)
-    found = np.empty(len(cells))
+    column_values = np.empty(len(cells))
     for row, value in enumerate(cells):
         number = number_of(value)
         if number is None:
@@ -72,17 +72,17 @@ def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
                 f"cells of '{column}' are no numbers and count as missing", f"row {row}: {value!r:.40}"
             )
             number = math.nan
-        found[row] = number
-    return found
+        column_values[row] = number
+    return column_values
 
 
 def texts(values: Any, report: ReadReport, column: str) -> np.ndarray:
     """A column as an object array of clean texts, ``None`` where a cell is missing."""
     cells = as_list(values)
-    found = np.empty(len(cells), dtype=object)
+    column_texts = np.empty(len(cells), dtype=object)
     for row, value in enumerate(cells):
-        found[row] = None if is_missing(value) else text_of(value, report, f"'{column}' row {row}")
-    return found
+        column_texts[row] = None if is_missing(value) else text_of(value, report, f"'{column}' row {row}")
+    return column_texts
 
 
 def text_of(value: Any, report: ReadReport | None = None, where: str = "") -> str:
@@ -94,20 +94,20 @@ def text_of(value: Any, report: ReadReport | None = None, where: str = "") -> st
 
 def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.ndarray | None]:
     """Each cell, a list of numbers, as float64 (time,); ``None`` where there is none or nothing in it is finite."""
-    found: list[np.ndarray | None] = []
+    matrices: list[np.ndarray | None] = []
     for row, value in enumerate(cells):
         if value is None or isinstance(value, float):
-            found.append(None)
+            matrices.append(None)
             continue
         try:
             array = np.asarray([math.nan if v is None else v for v in value], dtype=np.float64)
         except (TypeError, ValueError):
             report.skip(f"cells of '{column}' are no lists of numbers and count as missing", f"row {row}")
-            found.append(None)
+            matrices.append(None)
             continue
         array[~np.isfinite(array)] = np.nan
-        found.append(array if array.ndim == 1 and np.isfinite(array).any() else None)
-    return found
+        matrices.append(array if array.ndim == 1 and np.isfinite(array).any() else None)
+    return matrices
 
 
 def picture(value: Any, size: int, folder: Path, report: ReadReport, where: str) -> np.ndarray | None:

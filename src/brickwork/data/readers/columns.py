@@ -108,8 +108,8 @@ def document_columns(columns: Sequence[str], chosen: ColumnNames, where: str) ->
 
 def describe(kind: str | None, roles: dict[str, str]) -> str:
     """One sentence that tells the user what was understood."""
-    found = ", ".join(f"{role} = '{column}'" for role, column in roles.items())
-    return f"read as {kind or 'plain texts'}: {found}; choose otherwise with --column ROLE=NAME"
+    listed = ", ".join(f"{role} = '{column}'" for role, column in roles.items())
+    return f"read as {kind or 'plain texts'}: {listed}; choose otherwise with --column ROLE=NAME"
 
 
 def _only(roles: dict[str, str], *wanted: str) -> dict[str, str]:

@@ -62,31 +62,31 @@ class ReadReport:
 
     def messages(self) -> list[str]:
         """One sentence for each kind of repair."""
-        told = []
+        messages = []
         if self.invalid_utf8:
-            told.append(
+            messages.append(
                 f"{self.invalid_utf8} texts held invalid UTF-8, replaced by U+FFFD "
                 f"(first: {self.first['invalid_utf8']})"
             )
         if self.nul_bytes:
-            told.append(f"{self.nul_bytes} NUL characters removed (first: {self.first['nul_bytes']})")
+            messages.append(f"{self.nul_bytes} NUL characters removed (first: {self.first['nul_bytes']})")
         if self.truncated:
-            told.append(
+            messages.append(
                 f"{self.truncated} texts cut at {MAX_TEXT:,} characters (first: {self.first['truncated']})"
             )
-        told.extend(
+        messages.extend(
             f"{count} skipped: {reason} (first: {self.first[reason]})"
             for reason, count in self.skipped.items()
         )
-        return told
+        return messages
 
     def notes(self) -> list[str]:
         """Everything worth telling, duplicates and files left out on purpose included."""
-        told = self.messages()
+        notes = self.messages()
         if self.duplicates:
-            told.append(f"{self.duplicates} duplicates left out")
-        told.extend(f"{count} files left out: {reason}" for reason, count in self.quiet.items())
-        return told
+            notes.append(f"{self.duplicates} duplicates left out")
+        notes.extend(f"{count} files left out: {reason}" for reason, count in self.quiet.items())
+        return notes
 
     def warn(self) -> None:
         """One :class:`BrickworkWarning` for each kind of repair, with its count."""
@@ -173,12 +173,12 @@ def rows(path: Path, report: ReadReport, columns: Sequence[str] | None = None) -
     report.files += 1
     before = report.rows
     if kind == ".parquet":
-        found = _parquet(path, columns)
+        parsed = _parquet(path, columns)
     elif kind in (".csv", ".tsv"):
-        found = _csv(path, kind, report)
+        parsed = _csv(path, kind, report)
     else:
-        found = _jsonl(path, report)
-    for number, row in found:
+        parsed = _jsonl(path, report)
+    for number, row in parsed:
         report.rows += 1
         yield number, row
     if report.rows == before:

@@ -45,12 +45,12 @@ def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> 
     report.files += 1
     suffix = path.suffix.lower()
     if suffix in PLAIN:
-        found = plain_passages(path, name, report, max_words)
+        pieces = plain_passages(path, name, report, max_words)
     else:
         with open_text(path) as file:
             text = clean(file.read(), report, name)
-        found = passages(sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words)
-    for passage in found:
+        pieces = passages(sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words)
+    for passage in pieces:
         report.rows += 1
         yield passage if passage.title else Passage(name, passage.text, passage.first, passage.headed)
 
@@ -62,7 +62,7 @@ def plain_passages(path: Path, name: str, report: ReadReport, max_words: int) ->
 
 
 def _plain_paragraphs(path: Path, name: str, report: ReadReport) -> Iterator[str]:
-    held: list[str] = []
+    paragraph: list[str] = []
     size = 0
     for number, (line, cut) in enumerate(lines(path, MAX_TEXT), start=1):
         where = f"{name} line {number}"
@@ -71,14 +71,14 @@ def _plain_paragraphs(path: Path, name: str, report: ReadReport) -> Iterator[str
             report.first.setdefault("truncated", where)
         text = clean(line.rstrip("\r\n"), report, where)
         if text.strip():
-            held.append(text)
+            paragraph.append(text)
             size += len(text)
         # Without blank lines the whole file would be one paragraph: it is handed on in parts.
-        if held and (not text.strip() or size > MAX_TEXT):
-            yield "\n".join(held)
-            held, size = [], 0
-    if held:
-        yield "\n".join(held)
+        if paragraph and (not text.strip() or size > MAX_TEXT):
+            yield "\n".join(paragraph)
+            paragraph, size = [], 0
+    if paragraph:
+        yield "\n".join(paragraph)
 
 
 def file_problem(path: Path) -> str:

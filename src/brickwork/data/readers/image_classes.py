@@ -20,27 +20,27 @@ _GREY = ("1", "L", "LA", "I;16")
 
 def is_picture_folder(folder: Path, texts: tuple[str, ...]) -> bool:
     """Whether a folder holds pictures in subfolders, and no document whose name ends in one of ``texts``."""
-    found = False
+    has_classes = False
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         endings = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
         if endings & set(texts):
             return False
-        found = found or (Path(parent) != folder and bool(endings & set(ENDINGS)))
-    return found
+        has_classes = has_classes or (Path(parent) != folder and bool(endings & set(ENDINGS)))
+    return has_classes
 
 
-def picture_task(folder: Path, config: DataConfig, seed: int) -> TaskData:
+def picture_task(folder: Path, config: DataConfig, seed: int, side: int | None = None) -> TaskData:
     """A task of labelled images: the class of a picture is the subfolder of ``folder`` that it lies in.
 
-    ``config.image_size`` is the side of the squares that pictures become; without it, pictures that all have one
+    ``side`` is that of the squares that pictures become; without it, pictures that all have one
     size keep it, others become 64 × 64. They are grey where all of them are. Equal pictures stay in one part.
 
     Raises:
         DataError: fewer than two classes, or nothing that can be used.
     """
     report = ReadReport()
-    shape, sizes = _shape(folder, config.image_size)
+    shape, sizes = _shape(folder, side)
     names, images = read_pictures(folder, shape, report=report)
     inside = [row for row, name in enumerate(names) if "/" in name]
     classes = sorted({names[row].split("/")[0] for row in inside})

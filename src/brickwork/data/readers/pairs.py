@@ -33,7 +33,7 @@ class PlainPairs:
         self.title.append(title)
 
 
-def plain_pairs(found: Iterable[tuple[str, Passage]]) -> PlainPairs:
+def plain_pairs(named_passages: Iterable[tuple[str, Passage]]) -> PlainPairs:
     """Pairs from the passages of documents, in order.
 
     Passages are taken two by two (the first asks for the second), so that no text is in two pairs of the same
@@ -43,7 +43,7 @@ def plain_pairs(found: Iterable[tuple[str, Passage]]) -> PlainPairs:
     by_document: dict[str, list[Passage]] = {}
     seen: set[int] = set()
     pairs = PlainPairs()
-    for name, passage in found:
+    for name, passage in named_passages:
         if _new(passage.text, seen):
             by_document.setdefault(name, []).append(passage)
         else:

@@ -57,18 +57,18 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def pack(parts: Iterable[str], max_words: int) -> Iterator[str]:
     """Paragraphs joined as long as they fit into ``max_words`` words; too long ones are split."""
-    held: list[str] = []
+    kept: list[str] = []
     words = 0
     for part in parts:
         for piece in _short(part, max_words):
             count = len(piece.split())
-            if held and words + count > max_words:
-                yield "\n\n".join(held)
-                held, words = [], 0
-            held.append(piece)
+            if kept and words + count > max_words:
+                yield "\n\n".join(kept)
+                kept, words = [], 0
+            kept.append(piece)
             words += count
-    if held:
-        yield "\n\n".join(held)
+    if kept:
+        yield "\n\n".join(kept)
 
 
 def _short(paragraph: str, max_words: int) -> Iterator[str]:
@@ -76,17 +76,17 @@ def _short(paragraph: str, max_words: int) -> Iterator[str]:
     if len(paragraph.split()) <= max_words:
         yield paragraph
         return
-    held: list[str] = []
+    kept: list[str] = []
     for sentence in _SENTENCE_END.split(paragraph):
         words = sentence.split()
         while words:
-            if held and len(held) + len(words) > max_words:
-                yield " ".join(held)
-                held = []
+            if kept and len(kept) + len(words) > max_words:
+                yield " ".join(kept)
+                kept = []
             taken, words = words[:max_words], words[max_words:]
-            held.extend(taken)
-    if held:
-        yield " ".join(held)
+            kept.extend(taken)
+    if kept:
+        yield " ".join(kept)
 
 
 def cut_words(text: str, max_words: int) -> str:
@@ -296,13 +296,13 @@ def python_sections(text: str, name: str) -> list[Section]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return [Section((), text)]
-    found = []
+    sections = []
     documentation = ast.get_docstring(tree)
     if documentation:
-        found.append(Section((name,), documentation))
+        sections.append(Section((name,), documentation))
     rows = text.splitlines()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            found.append(Section((name, node.name), "\n".join(rows[first - 1 : node.end_lineno])))
-    return found or [Section((), text)]
+            sections.append(Section((name, node.name), "\n".join(rows[first - 1 : node.end_lineno])))
+    return sections or [Section((), text)]

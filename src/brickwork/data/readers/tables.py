@@ -28,13 +28,13 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
         raise DataError(f"{path} is empty; give a file with at least two rows")
     kind, roles = task_of(column_names(path), config.columns, str(path))
     notes = [describe(kind, roles)]
-    found = islice(rows(path, report, sorted(set(roles.values()))), config.limit)
+    numbered_rows = islice(rows(path, report, sorted(set(roles.values()))), config.limit)
     if kind is None:
-        pairs = plain_pairs(_row_passages(found, roles, path.name, report, config.max_passage_words))
+        pairs = plain_pairs(_row_passages(numbered_rows, roles, path.name, report, config.max_passage_words))
         report.duplicates += pairs.duplicates
         report.warn()
         return plain_task(path, pairs, config, seed, [*notes, *report.notes()])
-    columns = _read(found, roles, path.name, report)
+    columns = _read(numbered_rows, roles, path.name, report)
     if kind == "labelled":
         task = _labelled(path, columns, config, seed, report)
     else:
@@ -44,11 +44,11 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
 
 
 def _read(
-    found: Iterator[tuple[int, dict]], roles: dict[str, str], name: str, report: ReadReport
+    numbered_rows: Iterator[tuple[int, dict]], roles: dict[str, str], name: str, report: ReadReport
 ) -> dict[str, list[Any]]:
     """The columns of complete rows; a row with an empty text is counted and left out."""
     columns: dict[str, list[Any]] = {role: [] for role in roles}
-    for number, row in found:
+    for number, row in numbered_rows:
         where = f"{name} row {number}"
         values: dict[str, Any] = {
             role: text_value(row.get(column), report, where) for role, column in roles.items()
@@ -70,10 +70,10 @@ def _read(
 
 def _enough(path: Path, count: int, report: ReadReport) -> None:
     if count < 2:
-        told = "; ".join(report.notes())
+        notes = "; ".join(report.notes())
         raise DataError(
             f"{path} gives {count} different example{'' if count == 1 else 's'} out of {report.rows} "
-            f"row{'' if report.rows == 1 else 's'}; training needs 2 or more{': ' + told if told else ''}"
+            f"row{'' if report.rows == 1 else 's'}; training needs 2 or more{': ' + notes if notes else ''}"
         )
 
 
@@ -166,10 +166,14 @@ def _split(keys: list[str], config: DataConfig, seed: int) -> splits.Parts:
 
 
 def _row_passages(
-    found: Iterator[tuple[int, dict]], roles: dict[str, str], name: str, report: ReadReport, max_words: int
+    numbered_rows: Iterator[tuple[int, dict]],
+    roles: dict[str, str],
+    name: str,
+    report: ReadReport,
+    max_words: int,
 ) -> Iterator[tuple[str, Passage]]:
     """The passages of each row's text; a row is a document."""
-    for number, row in found:
+    for number, row in numbered_rows:
         where = f"{name} row {number}"
         text = text_value(row.get(roles["text"]), report, where)
         if not text:

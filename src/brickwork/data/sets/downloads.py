@@ -13,7 +13,7 @@ import numpy as np
 
 from brickwork.core.errors import DataError
 from brickwork.core.files import atomic_path, os_errors, sha256_file
-from brickwork.data.sets.sources import Source, cache_folder
+from brickwork.data.sets.source import Source, cache_folder
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30
@@ -66,11 +66,11 @@ def _download(source: Source, path: Path) -> None:
 
 
 def _check(source: Source, path: Path) -> None:
-    found = sha256_file(path)
-    if found != source.sha256:
+    digest = sha256_file(path)
+    if digest != source.sha256:
         path.unlink(missing_ok=True)
         raise DataError(
-            f"{source.download} gave a file with SHA-256 {found}, expected {source.sha256}: it was removed. "
+            f"{source.download} gave a file with SHA-256 {digest}, expected {source.sha256}: it was removed. "
             "Try again; if it stays so, the official file has changed"
         )
 

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from brickwork.core.errors import DataError
 from brickwork.data import splits
-from brickwork.data.config import DataConfig
+from brickwork.data.config import DataConfig, ImageDataConfig
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.images import DEFAULT_SIDE, read_pictures
 from brickwork.data.sets.sources import locate
@@ -81,7 +81,7 @@ def image_task(config: DataConfig, seed: int) -> TaskData:
     )
 
 
-def own_images(path: Path, config: DataConfig, seed: int) -> TaskData:
+def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
     """The user's own images to learn from: an .npy or .npz of uint8, or a folder of pictures.
 
     An array is N × H × W (grey) or N × H × W × C; an .npz holds it as ``images`` (or alone), and classes as ``labels`` where
@@ -135,14 +135,16 @@ def _array(path: Path) -> tuple[Images, np.ndarray | None]:
     """The images of a file (N, H, W, C) and their labels, if it has some."""
     try:
         loaded = np.load(path, allow_pickle=False)
-        found = {"images": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        arrays = (
+            {"images": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        )
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as an array of images (.npy, .npz): {error}") from None
-    if "images" not in found and len(found) == 1:
-        found = {"images": next(iter(found.values()))}
-    if "images" not in found:
-        raise DataError(f"{path} holds {', '.join(found) or 'nothing'}; call the array of images 'images'")
-    images, labels = found["images"], found.get("labels")
+    if "images" not in arrays and len(arrays) == 1:
+        arrays = {"images": next(iter(arrays.values()))}
+    if "images" not in arrays:
+        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; call the array of images 'images'")
+    images, labels = arrays["images"], arrays.get("labels")
     if images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
@@ -163,10 +165,10 @@ def _read(name: str, part: str, limit: int | None) -> tuple[Images, np.ndarray, 
     if name == "digits":
         from sklearn.datasets import load_digits
 
-        found = load_digits()
-        kept = splits.pick(len(found.target), limit)
-        images = np.round(found.images[kept] * (255 / 16)).astype(np.uint8)
-        return images[..., None], found.target[kept].astype(np.int64), tuple(map(str, range(10)))
+        digits = load_digits()
+        kept = splits.pick(len(digits.target), limit)
+        images = np.round(digits.images[kept] * (255 / 16)).astype(np.uint8)
+        return images[..., None], digits.target[kept].astype(np.int64), tuple(map(str, range(10)))
     if name == "mnist":
         with np.load(locate(name) / "mnist" / "mnist.npz", allow_pickle=False) as file:
             images, labels = file[f"{part}_images"], file[f"{part}_labels"]

@@ -6,11 +6,12 @@ are not told it; it is what their modules are compared with, and what evaluation
 
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brickwork.core.errors import DataError
+from brickwork.core.config import nearest
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.readers.columns import match
@@ -104,12 +105,6 @@ SETS: dict[str, Callable[[], Iterator[Text]]] = {
 }
 
 
-def _known(source: str) -> list[str] | None:
-    """The known sets that a source names, joined by ``+``; ``None`` where it is a path."""
-    names = [name.strip() for name in source.split("+")]
-    return names if all(name in SETS for name in names) else None
-
-
 # ---- the user's files ------------------------------------------------------------------------------------------
 
 
@@ -124,7 +119,7 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
     """
     if not path.exists():
         raise DataError(
-            f"{path} does not exist, and is no known set of texts ({', '.join(SETS)}; join them with +); check the path"
+            f"{path} does not exist, and is no known set of texts ({', '.join(SETS)}); check the path"
         )
     if path.is_dir():
         yield from _folder(path, report)
@@ -142,7 +137,7 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
 def _folder(path: Path, report: ReadReport) -> Iterator[Text]:
     files = list(document_files(path, report))
     inside = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    held: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
     for file in files:
         parts = file.relative_to(path).parts
         if inside:
@@ -150,9 +145,9 @@ def _folder(path: Path, report: ReadReport) -> Iterator[Text]:
         else:
             domain = file.stem if len(files) <= MAX_FILE_DOMAINS else path.resolve().name
         for text in _file(file, domain, file.relative_to(path).as_posix(), report):
-            held[domain] += 1
+            sizes[domain] += 1
             yield text
-    if empty := [name for name in inside if not held[name]]:
+    if empty := [name for name in inside if not sizes[name]]:
         raise DataError(
             f"{path / empty[0]} is a domain without any text that can be read ({', '.join(PLAIN + MARKUP)}); "
             "put texts there or remove the folder"
@@ -165,18 +160,18 @@ def _file(path: Path, domain: str, name: str, report: ReadReport) -> Iterator[Te
         report.skip(problem, name)
         return
     report.files += 1
-    held: list[str] = []
+    kept: list[str] = []
     size = 0
     for number, (line, _) in enumerate(lines(path, 100_000), start=1):
         text = clean(line, report, f"{name} line {number}")
-        held.append(text)
+        kept.append(text)
         size += len(text)
         if size > 1_000_000:
-            yield Text(domain, f"{name}:{number}", "".join(held))
-            held, size = [], 0
-    if "".join(held).strip():
+            yield Text(domain, f"{name}:{number}", "".join(kept))
+            kept, size = [], 0
+    if "".join(kept).strip():
         report.rows += 1
-        yield Text(domain, name, "".join(held))
+        yield Text(domain, name, "".join(kept))
 
 
 def _table(path: Path, config: DataConfig, report: ReadReport) -> Iterator[Text]:
@@ -217,25 +212,35 @@ def pieces(texts: Iterable[Text], characters: int) -> Iterator[tuple[str, str, s
                 )
 
 
-def text_task(config: DataConfig, seed: int) -> TaskData:
+def text_task(config: DataConfig, seed: int, also: Sequence[str] = ()) -> TaskData:
     """Pieces of texts in three parts, ``input`` and ``domain``; ``config.limit`` of them from each domain.
 
-    A piece has 5 characters for each of ``config.max_passage_words``.
+    A piece has 5 characters for each of ``config.max_passage_words``. ``also``: known sets that are read with a known one.
 
     Raises:
         DataError: the source does not exist or holds no text; names it and says what to do.
+        ConfigError: ``also`` names no known set, or goes with files of the user's.
     """
     report = ReadReport()
-    known = _known(config.source)
+    known = [config.source, *also] if config.source in SETS else None
+    if unknown := [name for name in also if name not in SETS]:
+        raise ConfigError(
+            f"data.also has '{unknown[0]}', which is no known set of texts: {nearest(unknown[0], SETS)}"
+        )
+    if also and known is None:
+        raise ConfigError(
+            f"data.also={', '.join(also)} goes with a known set ({', '.join(SETS)}), and data.source={config.source} is a "
+            "path; put the texts into one folder, a sub-folder for each domain"
+        )
     characters = _CHARACTERS_PER_WORD * config.max_passage_words
-    found: Iterator[tuple[str, str, str]]
+    stream: Iterator[tuple[str, str, str]]
     if known is not None:
         wanted = config.limit or _SET_CHARACTERS // characters
-        found = (piece for name in known for piece in _limited(pieces(SETS[name](), characters), wanted))
+        stream = (piece for name in known for piece in _limited(pieces(SETS[name](), characters), wanted))
     else:
         texts = read_texts(Path(config.source).expanduser(), config, report)
-        found = _limited(pieces(texts, characters), config.limit)
-    table = list(found)
+        stream = _limited(pieces(texts, characters), config.limit)
+    table = list(stream)
     if not table:
         reasons = "; ".join(report.notes()) or "there are no texts"
         raise DataError(f"{config.source} holds no text that can be read: {reasons}")
@@ -252,27 +257,27 @@ def text_task(config: DataConfig, seed: int) -> TaskData:
     examples = Examples({"input": [piece for _, _, piece in table], "domain": domains})
     train, validation, test = select(examples, parts)
     counts = Counter(domains)
-    told = ", ".join(f"{name} {counts[name]:,}" for name in names[:MAX_FILE_DOMAINS])
+    listed = ", ".join(f"{name} {counts[name]:,}" for name in names[:MAX_FILE_DOMAINS])
     more = " …" if len(names) > MAX_FILE_DOMAINS else ""
     return TaskData(
-        name=config.source if known is not None else Path(config.source).name,
+        name=" and ".join(known) if known is not None else Path(config.source).name,
         kind="texts",
         modality="text",
         train=train,
         validation=validation,
         test=test,
         class_names=names,
-        notes=(f"pieces of {characters} characters by domain: {told}{more}", *report.notes()),
+        notes=(f"pieces of {characters} characters by domain: {listed}{more}", *report.notes()),
     )
 
 
-def _limited(found: Iterator[tuple[str, str, str]], limit: int | None) -> Iterator[tuple[str, str, str]]:
+def _limited(pieces: Iterator[tuple[str, str, str]], limit: int | None) -> Iterator[tuple[str, str, str]]:
     """At most ``limit`` pieces of each domain."""
     if limit is None:
-        yield from found
+        yield from pieces
         return
     taken: Counter[str] = Counter()
-    for piece in found:
+    for piece in pieces:
         if taken[piece[0]] < limit:
             taken[piece[0]] += 1
             yield piece

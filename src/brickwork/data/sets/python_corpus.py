@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from brickwork.core.errors import DataError, ResourceError
 from brickwork.core.files import atomic_path
 from brickwork.data.sets import python_source
-from brickwork.data.sets.sources import cache_folder
+from brickwork.data.sets.source import cache_folder
 from brickwork.data.splits import normalised, stable_hash
 from brickwork.data.types import Document
 
@@ -51,7 +51,7 @@ def modules(roots: Sequence[Path]) -> list[tuple[str, str]]:
 
     Tests, vendored copies and examples are left out; of two files with one name the first root's counts.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for root in roots:
         for parent, folders, files in os.walk(root):
             folders[:] = [name for name in folders if name.isidentifier() and name not in _SKIPPED]
@@ -62,8 +62,8 @@ def modules(roots: Sequence[Path]) -> list[tuple[str, str]]:
                     continue
                 parts = inside if stem == "__init__" else (*inside, stem)
                 if parts:
-                    found.setdefault(".".join(parts), os.path.join(parent, file))
-    return [(found[name], name) for name in sorted(found, key=lambda name: (stable_hash(name), name))]
+                    names.setdefault(".".join(parts), os.path.join(parent, file))
+    return [(names[name], name) for name in sorted(names, key=lambda name: (stable_hash(name), name))]
 
 
 def _is_test(stem: str) -> bool:

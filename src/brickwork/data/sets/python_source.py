@@ -62,7 +62,7 @@ def file_entries(path: str, module: str) -> list[dict]:
 
 def _docstring_lines(body: list[ast.stmt]) -> set[int]:
     """The line numbers of all docstrings of functions and classes, however deep."""
-    found: set[int] = set()
+    lines: set[int] = set()
     waiting: list[Any] = list(body)
     while waiting:
         node = waiting.pop()
@@ -71,10 +71,10 @@ def _docstring_lines(body: list[ast.stmt]) -> set[int]:
             first = inner[0]
             text = first.value if isinstance(first, ast.Expr) else None
             if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                found.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+                lines.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
         for branch in ("body", "orelse", "finalbody", "handlers", "cases"):
             waiting.extend(getattr(node, branch, ()))
-    return found
+    return lines
 
 
 def _decode(raw: bytes) -> str:

@@ -4,64 +4,12 @@ Nothing of them is part of Brickwork. A set is read from the folder in ``BRICKWO
 else from the user's cache; where a plain official file exists it is downloaded into that cache.
 """
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A known data set. ``files`` are its paths below a data folder; none means: made on this machine.
-
-    ``download`` is the address of an official file that :mod:`brickwork.data.sets.downloads` can turn into
-    ``files``. ``task`` is what :func:`brickwork.data.load.load_task` makes of it, empty for the sets that are
-    listed for later systems.
-    """
-
-    name: str
-    what: str
-    licence: str
-    citation: str
-    url: str
-    files: tuple[str, ...] = ()
-    task: str = ""
-    download: str = ""
-    sha256: str = ""
-
-    def folder(self) -> Path | None:
-        """The data folder that holds all files of this set, or ``None``."""
-        for root in data_roots():
-            if self.files and all((root / file).is_file() for file in self.files):
-                return root
-        return None
-
-    def is_present(self) -> bool:
-        """Whether the set can be read now, without a network."""
-        return not self.files or self.folder() is not None
-
-    def where(self) -> str:
-        """One phrase for listings: the folder, how to get the set, or that it is made here."""
-        if not self.files:
-            return "made on this machine"
-        root = self.folder()
-        if root is not None:
-            return str((root / self.files[0]).parent)
-        return f"downloads from {self.download}" if self.download else f"get it from {self.url}"
-
-
-def cache_folder() -> Path:
-    """Where Brickwork keeps what it can make or fetch again: ``$XDG_CACHE_HOME/brickwork``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "brickwork"
-
-
-def data_roots() -> list[Path]:
-    """The folders that sets are looked for in, in order: ``BRICKWORK_DATA``, then the cache."""
-    given = os.environ.get("BRICKWORK_DATA")
-    return ([Path(given)] if given else []) + [cache_folder() / "data"]
+from brickwork.data.sets.downloads import fetch
+from brickwork.data.sets.source import Source
 
 
 def catalogue() -> tuple[Source, ...]:
@@ -87,18 +35,16 @@ def locate(name: str) -> Path:
     Raises:
         DataError: the set is neither here nor downloadable; says where to get it and where to put it.
     """
-    found = source(name)
-    root = found.folder()
+    wanted = source(name)
+    root = wanted.folder()
     if root is not None:
         return root
-    if found.download:
-        from brickwork.data.sets.downloads import fetch
-
-        return fetch(found)
-    files = ", ".join(found.files)
+    if wanted.download:
+        return fetch(wanted)
+    files = ", ".join(wanted.files)
     raise DataError(
         f"the data set '{name}' is not on this machine and has no single official file to download: get it "
-        f"from {found.url} and set BRICKWORK_DATA to a folder that holds {files}"
+        f"from {wanted.url} and set BRICKWORK_DATA to a folder that holds {files}"
     )
 
 
@@ -230,6 +176,7 @@ _TRAINABLE = (
         citation="Brickwork",
         url="https://github.com/brickwork-ml/brickwork",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="digits_quadrants",
@@ -238,6 +185,7 @@ _TRAINABLE = (
         citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
         url="https://archive.ics.uci.edu/dataset/80",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="digits_and_noise",
@@ -246,6 +194,7 @@ _TRAINABLE = (
         citation="Alpaydin, Kaynak (1998), UCI Optical Recognition of Handwritten Digits",
         url="https://archive.ics.uci.edu/dataset/80",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="breast_cancer",
@@ -254,6 +203,7 @@ _TRAINABLE = (
         citation="Wolberg et al. (1995), UCI Breast Cancer Wisconsin (Diagnostic)",
         url="https://archive.ics.uci.edu/dataset/17",
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="student_performance",
@@ -263,6 +213,7 @@ _TRAINABLE = (
         url="https://archive.ics.uci.edu/dataset/320",
         files=("tabular_timeseries/student_por.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="beijing_air_quality",
@@ -272,6 +223,7 @@ _TRAINABLE = (
         url="https://archive.ics.uci.edu/dataset/501",
         files=("tabular_timeseries/beijing_air_quality.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
     Source(
         name="cifar10_described",
@@ -281,6 +233,7 @@ _TRAINABLE = (
         url="https://www.cs.toronto.edu/~kriz/cifar.html",
         files=("cifar10/train.parquet",),
         task="modalities and targets",
+        system="multimodn",
     ),
 )
 

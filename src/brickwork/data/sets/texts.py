@@ -39,7 +39,7 @@ def _hold_out(
 
 
 def _where(column: Sequence[Any], value: Any) -> list[int]:
-    return [row for row, found in enumerate(column) if found == value]
+    return [row for row, entry in enumerate(column) if entry == value]
 
 
 def python_task(config: DataConfig, seed: int) -> TaskData:
@@ -111,14 +111,14 @@ def _pairs_task(
 
 
 def _sts_benchmark(config: DataConfig, seed: int) -> TaskData:
-    found = _table("sts_benchmark", "sts/sts_benchmark.parquet")
+    table = _table("sts_benchmark", "sts/sts_benchmark.parquet")
     columns = {
-        "anchor": found["sentence1"],
-        "positive": found["sentence2"],
-        "score": [score / 5 for score in found["score"]],
+        "anchor": table["sentence1"],
+        "positive": table["sentence2"],
+        "score": [score / 5 for score in table["score"]],
     }
     train, validation, test = (
-        _examples(columns, _where(found["split"], part), config.limit) for part in ("train", "dev", "test")
+        _examples(columns, _where(table["split"], part), config.limit) for part in ("train", "dev", "test")
     )
     return TaskData(
         name="sts_benchmark", kind="scored", modality="text", train=train, validation=validation, test=test
@@ -127,17 +127,21 @@ def _sts_benchmark(config: DataConfig, seed: int) -> TaskData:
 
 def _nli_snli(config: DataConfig, seed: int) -> TaskData:
     """Premises that carry an entailed and a contradicted sentence (the first of each)."""
-    found = _table("nli_snli", "nli_paraphrase/snli_dev_test.parquet")
+    table = _table("nli_snli", "nli_paraphrase/snli_dev_test.parquet")
     first: dict[tuple[str, str], dict[str, str]] = {}
     for part, premise, hypothesis, label in zip(
-        *(found[c] for c in ("split", "premise", "hypothesis", "label"))
+        *(table[c] for c in ("split", "premise", "hypothesis", "label"))
     ):
         first.setdefault((part, premise), {}).setdefault(label, hypothesis)
-    complete = [(key, said) for key, said in first.items() if {"entailment", "contradiction"} <= said.keys()]
+    complete = [
+        (key, hypotheses)
+        for key, hypotheses in first.items()
+        if {"entailment", "contradiction"} <= hypotheses.keys()
+    ]
     columns: dict[str, list[Any]] = {
         "anchor": [premise for (_, premise), _ in complete],
-        "positive": [said["entailment"] for _, said in complete],
-        "negative": [said["contradiction"] for _, said in complete],
+        "positive": [hypotheses["entailment"] for _, hypotheses in complete],
+        "negative": [hypotheses["contradiction"] for _, hypotheses in complete],
     }
     columns["group"] = splits.connect(columns["anchor"], columns["positive"])
     part_of = [part for (part, _), _ in complete]
@@ -155,12 +159,12 @@ def _nli_snli(config: DataConfig, seed: int) -> TaskData:
 
 def _ag_news(config: DataConfig, seed: int) -> TaskData:
     """Title → description; items that share a title or description with a training item leave the test."""
-    found = _table("ag_news", "text_classification/ag_news_7600.parquet")
-    columns: dict[str, list[Any]] = {"anchor": found["title"], "positive": found["description"]}
+    table = _table("ag_news", "text_classification/ag_news_7600.parquet")
+    columns: dict[str, list[Any]] = {"anchor": table["title"], "positive": table["description"]}
     columns["group"] = splits.connect(columns["anchor"], columns["positive"])
-    trained_rows = _where(found["split"], "train")
+    trained_rows = _where(table["split"], "train")
     trained_groups = {columns["group"][row] for row in trained_rows}
-    test_rows = [row for row in _where(found["split"], "test") if columns["group"][row] not in trained_groups]
+    test_rows = [row for row in _where(table["split"], "test") if columns["group"][row] not in trained_groups]
     trained = _examples(columns, trained_rows, config.limit)
     parts = _hold_out(trained, [str(number) for number in trained.columns["group"]], config, seed)
     return _pairs_task(
@@ -173,10 +177,10 @@ def _ag_news(config: DataConfig, seed: int) -> TaskData:
 
 
 def _newsgroups20(config: DataConfig, seed: int) -> TaskData:
-    found = _table("newsgroups20", "text_classification/newsgroups20.parquet")
-    names = dict(zip(found["label"], found["group"]))
-    columns = {"input": found["text"], "label": found["label"]}
-    trained = _examples(columns, _where(found["split"], "train"), config.limit)
+    table = _table("newsgroups20", "text_classification/newsgroups20.parquet")
+    names = dict(zip(table["label"], table["group"]))
+    columns = {"input": table["text"], "label": table["label"]}
+    trained = _examples(columns, _where(table["split"], "train"), config.limit)
     parts = _hold_out(trained, [splits.normalised(text) for text in trained.columns["input"]], config, seed)
     return TaskData(
         name="newsgroups20",
@@ -184,7 +188,7 @@ def _newsgroups20(config: DataConfig, seed: int) -> TaskData:
         modality="text",
         train=trained.select(parts.train),
         validation=trained.select(parts.validation),
-        test=_examples(columns, _where(found["split"], "test"), config.limit),
+        test=_examples(columns, _where(table["split"], "test"), config.limit),
         num_classes=len(names),
         class_names=tuple(names[number] for number in sorted(names)),
         notes=("random split: easier than the split by date",),
@@ -206,15 +210,15 @@ def _judged(name: str, part: str | None) -> tuple[RetrievalSet, dict[str, list[A
         if query in gains and gain > 0:
             gains[query][place[document]] = int(gain)
     rows = [row for row in kept if gains[queries["query_id"][row]]]
-    found = RetrievalSet(
+    retrieval = RetrievalSet(
         name=name,
         queries=[queries["text"][row] for row in rows],
         documents=documents["text"],
         relevant=[gains[queries["query_id"][row]] for row in rows],
     )
     pairs = dict.fromkeys(
-        (queries["query_id"][row], queries["text"][row], found.documents[answer])
-        for row, relevant in zip(rows, found.relevant)
+        (queries["query_id"][row], queries["text"][row], retrieval.documents[answer])
+        for row, relevant in zip(rows, retrieval.relevant)
         for answer in relevant
     )
     columns: dict[str, list[Any]] = {
@@ -222,14 +226,14 @@ def _judged(name: str, part: str | None) -> tuple[RetrievalSet, dict[str, list[A
         "positive": [document for _, _, document in pairs],
         "group": splits.group_numbers(number for number, _, _ in pairs),
     }
-    return found, columns
+    return retrieval, columns
 
 
 def _nfcorpus(config: DataConfig, seed: int) -> TaskData:
     """Queries and the documents judged relevant to them, with the official split by query."""
     examples = {}
     for part in ("train", "dev", "test"):
-        found, columns = _judged("nfcorpus", part)
+        retrieval, columns = _judged("nfcorpus", part)
         examples[part] = _examples(columns, range(len(columns["anchor"])), config.limit)
     return TaskData(
         name="nfcorpus",
@@ -238,16 +242,16 @@ def _nfcorpus(config: DataConfig, seed: int) -> TaskData:
         train=examples["train"],
         validation=examples["dev"],
         test=examples["test"],
-        retrieval={"nfcorpus": found},
+        retrieval={"nfcorpus": retrieval},
         notes=("NFCorpus (original): not comparable with the copy in BEIR",),
     )
 
 
 def _vaswani(config: DataConfig, seed: int) -> TaskData:
     """All 93 queries are the test; what is trained on is halves of the documents (first half → second)."""
-    found, judged = _judged("vaswani", None)
+    retrieval, judged = _judged("vaswani", None)
     columns: dict[str, list[Any]] = {"anchor": [], "positive": []}
-    for text in found.documents:
+    for text in retrieval.documents:
         halves = list(pack(paragraphs(text), max(1, (len(text.split()) + 1) // 2)))
         if len(halves) == 2:
             columns["anchor"].append(halves[0])
@@ -262,7 +266,7 @@ def _vaswani(config: DataConfig, seed: int) -> TaskData:
         train=trained.select(parts.train),
         validation=trained.select(parts.validation),
         test=Examples(judged),
-        retrieval={"vaswani": found},
+        retrieval={"vaswani": retrieval},
         notes=("trained on halves of the documents, without any query; the documents are those searched",),
     )
 

@@ -53,10 +53,10 @@ def check(arrays: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple
     Raises:
         ValueError: it is missing, or of another type or shape.
     """
-    found = arrays.get(name)
-    if found is None or found.dtype != dtype or found.shape != shape:
+    array = arrays.get(name)
+    if array is None or array.dtype != dtype or array.shape != shape:
         raise ValueError(f"it holds no '{name}' of type {np.dtype(dtype)} and shape {list(shape)}")
-    return found
+    return array
 
 
 def untyped_faiss() -> Any:

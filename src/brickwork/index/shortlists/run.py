@@ -39,17 +39,17 @@ def rerank(
     keep: int,
 ) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
     """The best ``keep`` of each query's candidates by cosine on a prefix; -1 is no candidate and comes last."""
-    asked, matrix = truncate(queries, dim), vectors.vectors
+    prefixes, matrix = truncate(queries, dim), vectors.vectors
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
     if dim == matrix.shape[1]:
         faiss = untyped_faiss()
         # FAISS compares in place: 200 candidates of 384 numbers take 0.02 ms, with copies 0.4 ms.
         matrix, rows = np.ascontiguousarray(matrix, np.float32), np.ascontiguousarray(rows)
-        pointers = [faiss.swig_ptr(array) for array in (scores, asked, matrix, rows)]
+        pointers = [faiss.swig_ptr(array) for array in (scores, prefixes, matrix, rows)]
         faiss.fvec_inner_products_by_idx(*pointers, dim, *rows.shape)
     else:
         for number, candidates in enumerate(rows):
             there = candidates >= 0
-            scores[number, there] = truncate(matrix[candidates[there]], dim) @ asked[number]
+            scores[number, there] = truncate(matrix[candidates[there]], dim) @ prefixes[number]
     scores, rows = best_first(scores, rows)
     return scores[:, :keep], rows[:, :keep]

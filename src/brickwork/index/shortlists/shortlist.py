@@ -56,18 +56,18 @@ class Shortlist:
         """
         possible = len(self) if allowed is None else int(np.count_nonzero(allowed))
         wanted = min(keep, possible)
-        found = np.full((len(queries), keep), -1, dtype=np.int64)
+        rows = np.full((len(queries), keep), -1, dtype=np.int64)
         if wanted == 0 or len(queries) == 0:
-            return found
+            return rows
         if allowed is not None and possible < max(len(self) // _FEW_OF_ALL[self.kind], _FEW_FOR_EACH * keep):
-            found[:, :wanted] = self._exact(queries, wanted, allowed)
-            return found
-        found[:, :wanted] = self._engine.find(truncate(queries, self.dim), wanted, effort, allowed)
+            rows[:, :wanted] = self._exact(queries, wanted, allowed)
+            return rows
+        rows[:, :wanted] = self._engine.find(truncate(queries, self.dim), wanted, effort, allowed)
         # A walk through a graph or a few lists can end before it has met enough allowed rows.
-        short = (found[:, :wanted] < 0).any(axis=1)
+        short = (rows[:, :wanted] < 0).any(axis=1)
         if short.any():
-            found[short, :wanted] = self._exact(queries[short], wanted, allowed)
-        return found
+            rows[short, :wanted] = self._exact(queries[short], wanted, allowed)
+        return rows
 
     def _exact(
         self,
@@ -75,11 +75,11 @@ class Shortlist:
         keep: int,
         allowed: Bool[np.ndarray, " rows"] | None,
     ) -> Int[np.ndarray, "queries keep"]:
-        asked = truncate(queries, self.dim)
+        prefixes = truncate(queries, self.dim)
         if allowed is None:
-            return top_k(asked, _prefixes(self._vectors, self.dim), keep)[1]
+            return top_k(prefixes, _prefixes(self._vectors, self.dim), keep)[1]
         rows = np.flatnonzero(allowed)
-        return rows[top_k(asked, _prefixes(self._vectors[rows], self.dim), keep)[1]]
+        return rows[top_k(prefixes, _prefixes(self._vectors[rows], self.dim), keep)[1]]
 
     def nbytes(self) -> int:
         """Memory that is needed beside the vectors themselves."""

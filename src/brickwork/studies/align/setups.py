@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.data.config import CaptionFilter
 from brickwork.data.generators.scenes import COLOURS, SHAPES, Noise, Scene, draw, make_scenes, scene_pairs
 from brickwork.data.types import TaskData
 from brickwork.evaluation.cross_modal import PROMPTS, cross_modal_recall, zero_shot
 from brickwork.evaluation.probes import knn_probe, linear_probe
 from brickwork.studies.bench import Trained
 from brickwork.studies.study import Scale
-from brickwork.systems.align.caption_filters import filter_captions
+from brickwork.systems.align.caption_filters import CaptionFilter, filter_captions
 from brickwork.systems.align.recipes import smoke
 from brickwork.training.run import RunConfig
 
@@ -43,7 +42,6 @@ def scenes(
     ``filtered`` cleans them by the paper's rules, with texts from two words on, since the scenes' own have as few.
     """
     run = smoke()
-    kinds = ",".join(f"{kind}={share}" for kind, share in (noise or {}).items())
     config = replace(run.model, **model)
     image = replace(config.image, width=width)
     if embedding_dim is not None:
@@ -53,7 +51,7 @@ def scenes(
         model=replace(config, image=image),
         data=replace(
             run.data,
-            source=f"scenes:{kinds}" if kinds else "scenes",
+            noise=Noise(**(noise or {})),
             limit=pairs,
             captions=_FILTER if filtered else CaptionFilter(),
         ),

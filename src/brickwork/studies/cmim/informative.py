@@ -28,7 +28,7 @@ def of_images(trained: Trained) -> dict[str, float]:
     fresh = copy.copy(system)
     fresh._modules = dict(system._modules)
     fresh.decoder = ImageDecoder(system.decoder.config, system.latent_dim, system.decoder.image_shape)
-    random = [fresh.encode(x, kind="informative", normalize=False).numpy() for x in (left, right)]
+    random = [fresh.informative(x, normalize=False) for x in (left, right)]
     pixels = [x.reshape(len(x), -1).astype("float32") for x in (left, right)]
 
     def accuracy(vectors: list[Any], dim: int | None = None) -> float:
@@ -57,7 +57,7 @@ def of_molecules(trained: Trained, rows: int | None) -> dict[str, float]:
     smiles, values = smiles[:rows], values[:rows]
     mean, h = embed(trained, smiles), embed(trained, smiles, "informative")
     torch.manual_seed(trained.seed)
-    null = _untrained(trained).encode(smiles, kind="informative", normalize=False).numpy()
+    null = _untrained(trained).informative(smiles, normalize=False)
     dim = trained.system.latent_dim
     return {
         "μ": ridge_rmse(mean, values, trained.seed),
@@ -83,11 +83,10 @@ def token_counts_rmse(seeds: Sequence[int], rows: int | None) -> tuple[float, fl
 
 def _untrained(trained: Trained) -> Any:
     """The same architecture with fresh weights in both halves."""
-    from brickwork.core import registry
+    from brickwork.representation.contract import restore_system
 
-    module = registry.load("cmim", "system")
-    tokenizer = trained.system.tokenizer.to_str()
-    return module.restore(trained.system.architecture(), tokenizer).eval()
+    tokenizer = trained.system.encoder.tokenizer.to_str()
+    return restore_system("cmim", trained.system.architecture(), tokenizer).eval()
 
 
 def principal(train: "np.ndarray", dim: int) -> Any:

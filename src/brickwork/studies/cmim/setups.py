@@ -108,7 +108,9 @@ def best_temperature(lab: Lab) -> float:
 
 def embed(trained: Trained, inputs: Any, kind: str = "mean") -> "np.ndarray":
     """Embeddings as they are, not normalised."""
-    return trained.system.encode(inputs, kind=kind, normalize=False).numpy()
+    if kind == "informative":
+        return trained.system.informative(inputs, normalize=False)
+    return trained.system.encode(inputs, normalize=False, precision="fp32")
 
 
 def first_rows(part: "Examples", rows: int = _PROBED) -> tuple[Any, "np.ndarray"]:

@@ -7,12 +7,21 @@ ten times the steps, sweep included. Matched baselines have no more parameters t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from brickwork.studies.old import Scale, Trained, Workbench
+import numpy as np
+
+from brickwork.core.config import fingerprint
+from brickwork.studies.bench import PILOT_SEED, Trained
+from brickwork.studies.effects import Measured
+from brickwork.studies.global_workspace.baselines import BaselineConfig
+from brickwork.studies.study import Arms, Lab, Scale
+from brickwork.systems.global_workspace import recipes
+from brickwork.systems.global_workspace.config import AlignConfig
+from brickwork.systems.global_workspace.data import Addition
+from brickwork.training.config import Stage
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
@@ -20,10 +29,10 @@ if TYPE_CHECKING:
 RATES = (1e-3, 3e-3, 1e-2)
 DECAYS = (0.0, 1e-2, 1.0)
 STEPS = 400
-PILOT_SEED = 0
-UNSEEN = "accuracy: unseen pairs"
-SEEN = "accuracy: seen pairs"
-UNSEEN_OLD_SUM = "accuracy: unseen pairs, sum seen"
+UNSEEN = "unseen pairs"
+SEEN = "seen pairs"
+UNSEEN_OLD_SUM = "unseen pairs, sum seen"
+ROUTE = "exact route: unseen pairs"
 
 # Full size, and the largest below the workspace's 5,603 parameters (19 sums).
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -34,114 +43,142 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "tied Transformer, matched": {"network": "universal", "width": 20, "num_layers": 12, "num_heads": 4},
 }
 
-
-@dataclass(frozen=True)
-class Arm:
-    """Trained models of one arm, one a seed, and their numbers on the test part, in percent."""
-
-    name: str
-    trained: list[Trained]
-    scores: list[dict[str, float]]
-    setting: str = ""
-
-    def mean(self, metric: str) -> float | None:
-        """Over seeds; ``None`` where the split has no such pairs."""
-        found = [score[metric] for score in self.scores if metric in score]
-        return fmean(found) if found else None
-
-    def row(self, task: str) -> dict[str, Any]:
-        """One row of a claim's table."""
-        numbers = {
-            name: self.mean(name) for name in (SEEN, UNSEEN, UNSEEN_OLD_SUM, "exact route: unseen pairs")
-        }
-        shown = {
-            name.removeprefix("accuracy: "): None if v is None else round(v, 1)
-            for name, v in numbers.items()
-            if v is not None or "route" not in name
-        }
-        parameters = sum(p.numel() for p in self.trained[0].system.parameters())
-        return {"task": task, "arm": self.name, "parameters": parameters, **shown, "setting": self.setting}
+# ---- numbers ----------------------------------------------------------------------------------------------------
 
 
-def scored(trained: Trained) -> dict[str, float]:
-    return {name: 100 * value for name, value in trained.system.evaluate(trained.data.test).items()}
-
-
-def numbers_run(source: str, steps: int = STEPS) -> "RunConfig":
-    """Addition of numbers; every step sees all seen pairs, as :meth:`Workbench.train_many` does."""
-    from brickwork.systems.global_workspace import recipes
-
+def addition(lab: Lab, task: str, steps: int = STEPS, **options: Any) -> "RunConfig":
+    """Addition of numbers, split as ``task`` says (``corner``, ``mod10/corner``); every step sees all seen pairs."""
     run = recipes.addition()
-    return replace(
+    *modulo, split = task.split("/")
+    sums = Addition(modulo=10 if modulo else 0, held_out=cast("Any", split))
+    run = replace(
         run,
-        recipe=f"claims: {source}",
-        data=replace(run.data, source=source),
-        train=replace(run.train, steps=steps),
+        recipe=f"claims: {task}",
+        model=replace(run.model, task=replace(run.model.task, **options)),
+        data=replace(run.data, addition=sums),
     )
+    pairs = len(lab.bench.data(run).train)
+    train = replace(run.train, steps=steps, batch_size=pairs, save_every=0, validate_every=0)
+    return replace(run, train=train)
 
 
-def workspace_arm(bench: Workbench, source: str, seeds: Sequence[int], **task: Any) -> Arm:
-    run = numbers_run(source)
-    run = replace(run, model=replace(run.model, task=replace(run.model.task, **task)))
-    trained = bench.train_many([replace(run, seed=seed) for seed in seeds])
-    name = "workspace" + "".join(f", {value}" for value in task.values() if isinstance(value, str))
-    return Arm(name, trained, [scored(t) for t in trained])
+def tuned_baseline(lab: Lab, task: str, network: str, steps: int = STEPS) -> "tuple[RunConfig, str]":
+    """A network with the rate and decay that suit it, swept with one seed, and what they are."""
+    run = addition(lab, task, steps)
+    run = replace(run, model=BaselineConfig(**NETWORKS[network]))
+
+    def at(cell: tuple[float, float]) -> "RunConfig":
+        return replace(run, train=replace(run.train, learning_rate=cell[0], weight_decay=cell[1]))
+
+    def score(cell: tuple[float, float]) -> tuple[float, float]:
+        numbers = scored(lab.bench.train(replace(at(cell), seed=PILOT_SEED)))
+        return numbers[UNSEEN], numbers[SEEN]
+
+    rate, decay = lab.bench.best(("sweep", fingerprint(run)), list(product(RATES, DECAYS)), score)
+    return at((rate, decay)), f"rate {rate:g}, decay {decay:g}"
 
 
-def baseline_arm(bench: Workbench, source: str, name: str, seeds: Sequence[int], steps: int = STEPS) -> Arm:
-    """Swept on one seed, trained on all."""
-    from brickwork.systems.global_workspace.config import BaselineConfig, GlobalWorkspaceConfig
-
-    run = numbers_run(source, steps)
-    run = replace(run, model=GlobalWorkspaceConfig(task=BaselineConfig(**NETWORKS[name])))
-
-    def at(rate: float, decay: float, seed: int) -> "RunConfig":
-        return replace(run, seed=seed, train=replace(run.train, learning_rate=rate, weight_decay=decay))
-
-    cells = list(product(RATES, DECAYS))
-    pilots = [scored(t) for t in bench.train_many([at(*cell, PILOT_SEED) for cell in cells])]
-    best = max(range(len(cells)), key=lambda i: (pilots[i][UNSEEN], pilots[i][SEEN]))
-    trained = bench.train_many([at(*cells[best], seed) for seed in seeds])
-    longer = "" if steps == STEPS else f", {steps // STEPS} × steps"
-    setting = f"rate {cells[best][0]:g}, decay {cells[best][1]:g}"
-    return Arm(name + longer, trained, [scored(t) for t in trained], setting)
+# ---- images -----------------------------------------------------------------------------------------------------
 
 
-def digits_run(scale: Scale) -> "RunConfig":
+def images(scale: Scale) -> "RunConfig":
     """Two-phase addition of images modulo 10: of scikit-learn's digits at smoke, of MNIST at small."""
-    from brickwork.systems.global_workspace import recipes
-
     run = recipes.digits() if scale == "smoke" else recipes.mnist()
-    task, steps = run.model.task, run.train.steps
+    steps, stages = run.train.steps, run.stages
     if scale == "smoke":
-        task, steps = replace(task, reader=replace(task.reader, steps=250), controller_steps=300), 800
+        steps, stages = 800, tuple(replace(s, steps=n) for s, n in zip(stages, (250, 300, None)))
     return replace(
         run,
-        recipe=f"claims: {run.recipe}",
-        model=replace(run.model, task=task),
+        recipe="claims: images",
+        stages=stages,
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
 
 
-def digits_lstm(scale: Scale, rate: float = 3e-3) -> "RunConfig":
+def image_lstm(scale: Scale, rate: float) -> "RunConfig":
     """The LSTM on the same frozen features (trained in the same first steps), the same steps in all."""
-    from brickwork.systems.global_workspace.config import BaselineConfig, GlobalWorkspaceConfig
-
-    run = digits_run(scale)
-    task = BaselineConfig(network="lstm", width=64, reader=run.model.task.reader)
+    run = images(scale)
     return replace(
         run,
         recipe="claims: LSTM",
-        model=GlobalWorkspaceConfig(task=task),
+        model=BaselineConfig(network="lstm", width=64, reader=run.model.task.reader),
+        stages=(run.stages[0], Stage(name="answer", trains=("network.*", "readout.*"))),
         train=replace(run.train, learning_rate=rate),
     )
 
 
-def images_of(run: "RunConfig") -> str:
-    """The task as the tables name it: ``mnist/mod10/corner``."""
-    return run.data.source.removeprefix("addition/")
+def tuned_image_lstm(lab: Lab) -> float:
+    """The rate that is best for the LSTM on the pairs that it is scored on; at a tie the largest."""
+    rates = (3e-3,) if lab.smoke else tuple(sorted(RATES, reverse=True))
+
+    def score(rate: float) -> float:
+        return scored(lab.bench.train(replace(image_lstm(lab.scale, rate), seed=lab.seeds[0])))[UNSEEN]
+
+    return lab.bench.best(("image LSTM", lab.scale, lab.seeds[0]), rates, score)
 
 
-def digits_arm(bench: Workbench, name: str, run: "RunConfig", seeds: Sequence[int], setting: str = "") -> Arm:
-    trained = [bench.train(replace(run, seed=seed)) for seed in seeds]
-    return Arm(name, trained, [scored(t) for t in trained], setting)
+# ---- alignment --------------------------------------------------------------------------------------------------
+
+
+def alignment(scale: Scale) -> "dict[str, RunConfig]":
+    """Halves of digits, 64 of them paired, under more and more losses."""
+    run = recipes.small()
+    train = replace(run.train, steps=100 if scale == "smoke" else 600, save_every=0, validate_every=0)
+    only = AlignConfig(cycle=0.0, demi_cycle=0.0, contrastive=0.0, broadcast=0.0)
+    cycles = AlignConfig(contrastive=0.0, broadcast=0.0)
+
+    def under(name: str, losses: AlignConfig, unpaired: bool = True) -> "RunConfig":
+        return replace(
+            run,
+            recipe=f"claims: {name}",
+            model=replace(run.model, task=losses),
+            data=replace(run.data, paired=64, unpaired=unpaired),
+            train=train,
+        )
+
+    return {
+        "translation, pairs alone": under("translation, pairs alone", only, unpaired=False),
+        "translation": under("translation", only),
+        "translation and cycles": under("translation and cycles", cycles),
+        "all losses": under("all losses", AlignConfig()),
+    }
+
+
+# ---- what is measured -------------------------------------------------------------------------------------------
+
+
+def scored(trained: Trained) -> dict[str, float]:
+    """The numbers of :meth:`evaluate` on the test part, in percent; a part without rows has none."""
+    numbers = trained.system.evaluate(trained.data.test)
+    return {name.removeprefix("accuracy: "): 100 * value for name, value in numbers.items()}
+
+
+def held(trained: Trained, steps: Sequence[int]) -> dict[tuple[str, int, str], float]:
+    """(gates, steps, "accuracy") → accuracy on all test pairs when the loop runs for so many steps."""
+    columns = trained.data.test.columns
+    right = {}
+    for n in steps:
+        for gates in ("soft", "hard"):
+            scores = trained.system.answers(columns, routing=gates, num_steps=n)
+            right[gates, n, "accuracy"] = float(100 * (scores.argmax(1) == np.asarray(columns["sum"])).mean())
+    return right
+
+
+def translation(trained: Trained) -> dict[str, float]:
+    """The mean R² over directions."""
+    return {"R²": trained.system.evaluate(trained.data.test)["R²: mean"]}
+
+
+def parameters(trained: Trained) -> int:
+    """Of the whole system."""
+    return sum(p.numel() for p in trained.system.parameters())
+
+
+def row(at: Measured, arms: Arms, arm: str, task: str, name: str, setting: str = "") -> dict[str, Any]:
+    """One row of a claim's table; a split without such pairs has no number."""
+    numbers = {
+        number: round(at[arm, number].mean, 1) if (arm, number) in at else None
+        for number in (SEEN, UNSEEN, UNSEEN_OLD_SUM, ROUTE)
+        if number != ROUTE or (arm, ROUTE) in at
+    }
+    return {"task": task, "arm": name, "parameters": parameters(arms[arm][0]), **numbers, "setting": setting}

@@ -16,11 +16,11 @@ from brickwork.data.types import Examples
 from brickwork.evaluation.usage import information_auc, information_test
 from brickwork.studies.bench import Trained
 from brickwork.studies.study import Scale
-from brickwork.systems.moduleformer.watching import module_use, token_nats
+from brickwork.systems.moduleformer.system import module_use, token_nats
 from brickwork.training.run import RunConfig
 
 CODE = "code"
-MIXED = "wikitext2+stdlib"
+MIXED = ("stdlib",)  # with WikiText-2
 # Of quality, domains and surgery; of losses and positions, which show sooner; of training that goes on.
 STEPS: dict[str, int] = {"smoke": 40, "small": 1000, "gpu": 3000}
 SHORT_STEPS: dict[str, int] = {"smoke": 40, "small": 400, "gpu": 3000}
@@ -30,7 +30,9 @@ LARGER = "more width, depth and training than two cores give"
 DENSE_WIDTHS = (128, 256, 512)
 
 
-def base(scale: Scale, *, source: str = MIXED, steps: Mapping[str, int] = STEPS, **model: Any) -> RunConfig:
+def base(
+    scale: Scale, *, also: tuple[str, ...] = MIXED, steps: Mapping[str, int] = STEPS, **model: Any
+) -> RunConfig:
     """The run that all arms are changes of."""
     from brickwork.systems.moduleformer.recipes import claims
 
@@ -38,7 +40,7 @@ def base(scale: Scale, *, source: str = MIXED, steps: Mapping[str, int] = STEPS,
     return replace(
         run,
         model=replace(run.model, **model),
-        data=replace(run.data, source=source, limit=2000 if scale == "smoke" else run.data.limit),
+        data=replace(run.data, also=also, limit=2000 if scale == "smoke" else run.data.limit),
         train=replace(run.train, steps=steps[scale]),
     )
 
@@ -116,12 +118,10 @@ def usage(trained: Trained) -> dict[str, float]:
 
 def specialisation(trained: Trained) -> dict[tuple[str, str], float]:
     """(mixture, number) → what its modules know of the domain of a test text, after training and before."""
-    from brickwork.core.seeding import seed_everything
-    from brickwork.systems.moduleformer.system import build
+    from brickwork.representation.contract import build_system
 
     test = trained.data.test
-    seed_everything(trained.seed)
-    untrained = build(trained.system.config, trained.data).eval()
+    untrained = build_system("moduleformer", trained.system.config, trained.data, trained.seed).eval()
     labels = domains_of(test)
     before, after = (module_use(system, test)[0] for system in (untrained, trained.system))
     numbers: dict[tuple[str, str], float] = {}

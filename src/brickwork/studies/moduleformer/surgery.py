@@ -16,13 +16,8 @@ from brickwork.data.types import Examples
 from brickwork.studies.bench import Trained
 from brickwork.studies.moduleformer.setups import CODE, DENSE_WIDTHS, base, dense, mean_nats, of_domain
 from brickwork.studies.study import Lab
-from brickwork.systems.moduleformer.surgery import (
-    add_modules,
-    concentrating,
-    pruned_copy,
-    shares_of_use,
-    unfreeze,
-)
+from brickwork.systems.moduleformer.growth import add_modules, concentrating, unfreeze
+from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
 
 MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 200, "gpu": 1000}
 """Of training that goes on."""
@@ -57,7 +52,7 @@ def prose_then_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
     """Seed → a model of prose (one for all arms) that goes on with code: all weights, adapters, or new modules."""
 
     def train(seed: int) -> Trained:
-        prose = replace(base(lab.scale, source="wikitext2"), seed=seed)
+        prose = replace(base(lab.scale, also=()), seed=seed)
         start = lab.bench.train(prose)
         mixed = lab.bench.data(replace(base(lab.scale), seed=seed))
         old_test, new_test = start.data.validation, of_domain(mixed.validation, CODE)

@@ -33,7 +33,7 @@ def set_up(
     scale: Scale, source: str, targets: Sequence[str] = (), rows: int | None = None, **missing: Any
 ) -> "RunConfig":
     """The run of one data set; ``rows`` limits it, ``missing`` simulates missing values in training and validation."""
-    from brickwork.data.config import DataConfig, MissingConfig, TableConfig
+    from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
     from brickwork.systems.multimodn.recipes import small
 
     if scale == "smoke":
@@ -46,7 +46,7 @@ def set_up(
     return replace(
         run,
         recipe=f"claims: {source}",
-        data=DataConfig(source=source, limit=rows, validation_share=0.1, test_share=0.3, table=table),
+        data=Data(source=source, limit=rows, validation_share=0.1, test_share=0.3, table=table),
         train=replace(run.train, steps=steps, save_every=0, validate_every=0),
     )
 
@@ -71,7 +71,7 @@ def variant(run: "RunConfig", name: str) -> "RunConfig":
 def at_its_rate(lab: Lab, run: "RunConfig", *, like: "RunConfig | None" = None) -> Callable[[int], Trained]:
     """Seed → the run at the rate that suits it (or that suits ``like``): chosen without simulated missing values, and at
     ``smoke`` not chosen at all."""
-    from brickwork.data.config import MissingConfig
+    from brickwork.systems.multimodn.data import MissingConfig
 
     whole = like or run
     whole = replace(whole, data=replace(run.data, table=replace(run.data.table, missing=MissingConfig())))
@@ -129,7 +129,7 @@ def estimates(trained: Trained, target: str) -> dict[str, float]:
 
 def worth(trained: Trained) -> dict[tuple[str, str, str], float]:
     """(task, modality, number): how far a modality moves the prediction, and what is lost without it."""
-    from brickwork.systems.multimodn.answers import importance
+    from brickwork.systems.multimodn.step_outputs import importance
 
     test, names = trained.data.test, trained.system.layout.names
     numbers: dict[tuple[str, str, str], float] = {}
@@ -177,7 +177,7 @@ def subset_areas(trained: Trained) -> dict[tuple[int, str, str], float]:
 def three_tests(trained: Trained, source: str, rate: float) -> dict[tuple[str, float, str], float]:
     """(set, rate, test) → AUROC and BAC in percent, to two digits, with a ``full`` test, with the ``same`` missing values as
     in training, and ``flip``: with those of the other class."""
-    from brickwork.data.config import MissingConfig
+    from brickwork.systems.multimodn.data import MissingConfig
     from brickwork.systems.multimodn.missingness import simulate
 
     target, modality = MNAR[source]
@@ -187,7 +187,7 @@ def three_tests(trained: Trained, source: str, rate: float) -> dict[tuple[str, f
         test = trained.data.test
         if label is not None:
             missing = MissingConfig(modality=modality, mechanism="mnar", rate=rate, label=label)
-            test = simulate(test, trained.data.table, missing, 1000 + trained.seed)
+            test = simulate(test, trained.data.details, missing, 1000 + trained.seed)
         area, balanced = scores(trained, test, target, skip)
         numbers[source, rate, name] = round(area, 2)
         numbers[source, rate, f"{name} BAC"] = round(balanced, 2)

@@ -11,13 +11,13 @@ from brickwork.core.types import Batch, LossOutput
 from brickwork.objectives.classification import cross_entropy
 
 if TYPE_CHECKING:
-    from brickwork.systems.stationary_compat.system import StationaryCompatSystem
+    from brickwork.systems.stationary_compat.system import System
 
 
 class Influenced(nn.Module):
     """A system with a learnable classifier whose features are also classified by the previous model's, frozen one."""
 
-    def __init__(self, system: "StationaryCompatSystem", old: nn.Module):
+    def __init__(self, system: "System", old: nn.Module):
         super().__init__()
         self.system = system
         self.old = [old]  # not a part of what is trained or saved

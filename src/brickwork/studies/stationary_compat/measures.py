@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from brickwork.data.types import Examples
     from brickwork.evaluation.compatibility import CompatibilityMatrix
-    from brickwork.systems.stationary_compat.system import StationaryCompatSystem
 
 
 def matrices(trained: Trained) -> "dict[str, CompatibilityMatrix]":
@@ -89,6 +88,7 @@ def own_accuracy(trained: Trained) -> float:
     import torch
 
     rights = []
+    model: Any
     for step, model in enumerate(trained.system.models):
         rows = classes_of(trained.data.validation, trained.system.setup.seen(step))
         z = model.representation().encode(rows.columns["input"], normalize=False, precision="fp32")
@@ -106,7 +106,7 @@ def classes_of(examples: "Examples", classes: Sequence[int]) -> "Examples":
     return of_classes(examples, set(classes))
 
 
-def vectors_of(model: "StationaryCompatSystem", examples: "Examples") -> "np.ndarray":
+def vectors_of(model: Any, examples: "Examples") -> "np.ndarray":
     """Unit vectors in float32."""
     return model.representation().encode(examples.columns["input"], precision="fp32")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from brickwork.data.types import Examples, TaskData
     from brickwork.encoders.image import ImageEncoder
-    from brickwork.systems.stationary_compat.system import StationaryCompatSystem
+    from brickwork.systems.stationary_compat.system import System
 
 
 def series(
@@ -44,7 +44,7 @@ def _train(bench: Bench, setup: SetUp, method: Method, seed: int, factor: float)
 
     bench.progress(f"{method.name}: {len(setup.tasks)} models, seed {seed}, learning rate × {factor:g}")
     data = bench.data(setup.run)
-    models: list[StationaryCompatSystem] = []
+    models: list[System] = []
     costs: list[Trained] = []
     for step in range(len(setup.tasks)):
         started = generator_for(seed, step, "series").initial_seed()
@@ -73,19 +73,19 @@ def _next(
     setup: SetUp,
     method: Method,
     data: "TaskData",
-    base: "StationaryCompatSystem | None",
-    previous: "StationaryCompatSystem | None",
+    base: "System | None",
+    previous: "System | None",
     step: int,
     seed: int,
-) -> "StationaryCompatSystem":
+) -> "System":
     """The untrained model of ``step``: fresh, or from ``base`` (the server's model, or the previous one)."""
     import torch
 
     from brickwork.core.seeding import seed_everything
     from brickwork.data.types import Examples
-    from brickwork.modules.simplex import SimplexHead, SlotRegistry
+    from brickwork.modules.simplex import SlotRegistry
     from brickwork.systems.stationary_compat.rehearsal import exemplars
-    from brickwork.systems.stationary_compat.system import StationaryCompatSystem
+    from brickwork.systems.stationary_compat.system import Config, System
 
     seed_everything(seed)
     tune = base is not None and not method.fresh
@@ -94,31 +94,37 @@ def _next(
     # The server's classes have the slots from the front, so a client gives out those from the back.
     end: Any = "back" if setup.servers and method.simplex else "front"
     registry = SlotRegistry(encoder.embedding_dim + 1, {}).assign(map(str, classes), end)
-    classifier: Any = SimplexHead(registry.slots, scale=method.logit_scale)
-    if not method.simplex:
-        classifier = torch.nn.Linear(encoder.embedding_dim, len(classes), bias=False)
-        if tune and previous is not None and base is previous:
-            with torch.no_grad():
-                old: Any = previous.classifier
-                classifier.weight[: len(old.weight)] = old.weight
     old_classes = setup.seen(step - 1) if step else ()
     memory = None
     if tune and old_classes and setup.memory:
         kept = exemplars(classes_of(data.train, old_classes), setup.memory, seed=0)
         slots = [registry.taken[str(label)] for label in kept.columns["label"]]
         memory = Examples({"input": kept.columns["input"], "slot": slots})
-    return StationaryCompatSystem(
-        encoder,
-        classifier,
-        registry,
-        slot_of=_slots(registry, data),
-        anchor=copy.deepcopy(base.encoder) if base is not None and method.hoc else None,
+    config = Config(
+        encoder=setup.run.model.encoder,
+        logit_scale=method.logit_scale,
         ce_weight=method.ce_weight,
         hoc_scale=method.hoc_scale,
         mask=method.mask,
-        memory=memory,
-        seed=seed,
     )
+    system = System(
+        config,
+        encoder,
+        seed=seed,
+        slots=registry.to_dict(),
+        classes=[str(label) for label in classes],
+        anchor=copy.deepcopy(base.encoder) if base is not None and method.hoc else None,
+        memory=memory,
+    )
+    system.slot_of = torch.from_numpy(_slots(registry, data))
+    if not method.simplex:
+        classifier = torch.nn.Linear(encoder.embedding_dim, len(classes), bias=False)
+        if tune and previous is not None and base is previous:
+            with torch.no_grad():
+                old: Any = previous.classifier
+                classifier.weight[: len(old.weight)] = old.weight
+        system.classifier = classifier
+    return system
 
 
 def _server(bench: Bench, setup: SetUp, method: Method, step: int, seed: int, factor: float) -> Trained:
@@ -142,11 +148,11 @@ def _server(bench: Bench, setup: SetUp, method: Method, step: int, seed: int, fa
 
 def _fit(
     bench: Bench,
-    system: "StationaryCompatSystem",
+    system: "System",
     rows: "Examples",
     setup: SetUp,
     method: Method,
-    models: "Sequence[StationaryCompatSystem]",
+    models: "Sequence[System]",
     factor: float,
     seed: int,
 ) -> Trained:

@@ -14,7 +14,7 @@ from brickwork.studies.study import Scale
 if TYPE_CHECKING:
     from brickwork.data.types import Examples
     from brickwork.evaluation.compatibility import Search
-    from brickwork.systems.stationary_compat.system import StationaryCompatSystem
+    from brickwork.systems.stationary_compat.system import System
     from brickwork.training.run import RunConfig
 
 
@@ -132,5 +132,5 @@ class Series:
     queries."""
 
     setup: SetUp
-    models: "tuple[StationaryCompatSystem, ...]"
+    models: "tuple[System, ...]"
     searched: "Mapping[str, Examples]"

@@ -12,14 +12,4 @@ CARD = SystemCard(
     summary="Two encoders, of pictures and of texts, trained with a contrastive loss on pairs that are cleaned by "
     "frequency rules alone: search pictures by text, by picture and by both, classify them by names.",
     capabilities=("encodes", "text", "image"),
-    flow=(
-        ("data", "data.image_text.image_text_task"),
-        ("filter", "data.caption_filters.filter_captions"),
-        ("encoder", "encoders.image_text.ImageTextEncoder"),
-        ("objective", "objectives.contrastive.info_nce"),
-        ("training", "training.loop.fit"),
-        ("representation", "representation.model.Representation"),
-        ("evaluation", "evaluation.cross_modal.zero_shot"),
-        ("index", "index.encoding.Query"),
-    ),
 )

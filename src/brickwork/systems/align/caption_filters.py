@@ -10,11 +10,48 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from brickwork.data.config import CaptionFilter
 from brickwork.data.splits import normalised
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _EXAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionFilter:
+    """Rules for the texts of images; the limits are those of ALIGN.
+
+    ``rare_below``: a word (or pair of neighbouring words, with ``ngrams`` 2) that occurs fewer times
+    in the corpus is rare; 0 keeps all. The paper keeps the 100 million most frequent uni- and bigrams of 1.8 billion
+    texts; on a small corpus that rule deletes what is worth learning, hence a count and single words by default."""
+
+    enabled: bool = False
+    max_images_per_text: int = 10
+    max_texts_per_image: int = 1000
+    min_words: int = 3
+    max_words: int = 20
+    rare_below: int = 3
+    ngrams: int = 1
+    min_side: int = 0
+    max_aspect: float = 3.0
+
+    def validate(self) -> list[str]:
+        if not self.enabled and self != CaptionFilter():
+            changed = [name for name, value in vars(self).items() if value != getattr(CaptionFilter, name)]
+            return [f"{', '.join(changed)} has no effect without enabled=true; switch it on, or leave it out"]
+        problems = [
+            f"{name} is {getattr(self, name)}; use at least 1"
+            for name in ("max_images_per_text", "max_texts_per_image", "min_words")
+            if getattr(self, name) < 1
+        ]
+        if self.max_words < self.min_words:
+            problems.append(f"max_words is {self.max_words}, below min_words={self.min_words}")
+        if self.ngrams not in (1, 2):
+            problems.append(f"ngrams is {self.ngrams}; use 1 or 2")
+        if self.rare_below == 0 and self.ngrams == 2:
+            problems.append("ngrams has no effect with rare_below=0; leave it out")
+        if self.rare_below < 0 or self.min_side < 0 or self.max_aspect < 1:
+            problems.append("rare_below and min_side must not be negative, and max_aspect not below 1")
+        return problems
 
 
 @dataclass

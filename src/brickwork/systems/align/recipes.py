@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import CaptionFilter, DataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from brickwork.systems.align.system import AlignConfig
+from brickwork.systems.align.caption_filters import CaptionFilter
+from brickwork.systems.align.data import Data
+from brickwork.systems.align.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -15,13 +16,11 @@ def smoke() -> RunConfig:
     ``brickwork train align --recipe smoke --out runs/smoke``.
     """
     return RunConfig(
-        system="align",
-        recipe="smoke",
-        model=AlignConfig(
+        model=Config(
             image=ImageEncoderConfig(architecture="mlp", embedding_dim=32, width=96, depth=1, shrink=2),
             text=TextEncoderConfig(backbone="static", width=32, vocab_size=400, max_tokens=32),
         ),
-        data=DataConfig(source="scenes", limit=1000),
+        data=Data(source="scenes", limit=1000),
         train=TrainConfig(
             steps=300, batch_size=128, learning_rate=3e-3, precision="fp32", validate_every=100
         ),
@@ -35,10 +34,8 @@ def small() -> RunConfig:
     free core; ``--dry-run`` says how many.
     """
     return RunConfig(
-        system="align",
-        recipe="small",
-        model=AlignConfig(),
-        data=DataConfig(source="emoji", image_size=32),
+        model=Config(),
+        data=Data(source="emoji", image_size=32),
         train=TrainConfig(steps=1500, batch_size=128, learning_rate=1e-3, weight_decay=0.01),
     )
 
@@ -49,7 +46,7 @@ def web() -> RunConfig:
     ``brickwork train align --recipe web --data crawl.parquet``. Not measured.
     """
     run = small()
-    return replace(run, recipe="web", data=replace(run.data, captions=CaptionFilter(enabled=True)))
+    return replace(run, data=replace(run.data, captions=CaptionFilter(enabled=True)))
 
 
 def gpu() -> RunConfig:
@@ -60,7 +57,6 @@ def gpu() -> RunConfig:
     run = web()
     return replace(
         run,
-        recipe="gpu",
         model=replace(
             run.model,
             image=ImageEncoderConfig(embedding_dim=512, width=64, depth=4),
@@ -70,26 +66,4 @@ def gpu() -> RunConfig:
         ),
         data=replace(run.data, image_size=64),
         train=replace(run.train, steps=10_000, batch_size=4096, cache_chunk=1024),
-    )
-
-
-def paper() -> RunConfig:
-    """The paper's training as far as our parts allow: documented, not run.
-
-    The paper: EfficientNet-L2 and BERT-Large from scratch, 640 (B7) to 1376 numbers, 1.8 billion pairs, batch 16,384, 1.2
-    million steps of LAMB (weight decay 1e-5), learning rate 1e-3 after 10,000 steps of warm-up, then linearly to 0.
-    """
-    run = gpu()
-    return replace(
-        run,
-        recipe="paper",
-        model=replace(run.model, duplicates="negatives"),
-        train=replace(
-            run.train,
-            steps=1_200_000,
-            batch_size=16_384,
-            schedule="linear",
-            warmup=10_000 / 1_200_000,
-            weight_decay=1e-5,
-        ),
     )

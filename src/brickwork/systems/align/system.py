@@ -1,61 +1,61 @@
-"""ALIGN: two encoders, of pictures and of texts, learn from noisy pairs to meet in one space.
+"""ALIGN: two encoders, of images and of texts, learn from noisy pairs to meet in one space.
 
 Jia, Yang, Xia, Chen, Parekh, Pham, Le, Sung, Li, Duerig: Scaling Up Visual and Vision-Language Representation Learning
 With Noisy Text Supervision. ICML 2021, arXiv 2102.05918.
 
-What is learnt: an image encoder, a text encoder and a temperature, so that the vectors of a picture and of its text are
+What is learnt: an image encoder, a text encoder and a temperature, so that the vectors of an image and of its text are
 near each other and far from all others of the batch. Scale is to make up for pairs that do not fit.
 
 | paper | here                   | shape  | meaning                                               |
 |-------|------------------------|--------|-------------------------------------------------------|
-| x_i   | embeddings["image"]    | (B, D) | vector of picture i, normalised in the loss           |
+| x_i   | embeddings["image"]    | (B, D) | vector of image i  , normalised in the loss           |
 | y_i   | embeddings["text"]     | (B, D) | vector of text i, normalised in the loss              |
 | σ     | temperature            |        | temperature, learned                                  |
 | N     | the batch, all devices |        | in-batch negatives                                    |
 | ε     | label_smoothing        |        | share of the target that is spread over all candidates |
 
-Flow: data.captions → data.caption_filters → data.image_text → encoders.image_text → objectives.contrastive →
+Flow: data.readers.captions → caption_filters.py → data.image_text → encoders.image_text → objectives.contrastive →
 training.loop → representation.model → evaluation.cross_modal, index.encoding (queries of text, picture or both).
 
 Differences from the paper: see README.md.
-Shape legend: B pairs, D numbers.
+Shape legend: B pairs, D dimensions.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import DataError
+from brickwork.core.config import above, at_least, below, idle
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.config import DataConfig
-from brickwork.data.image_text import image_text_task
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.image_text import ImageTextEncoder, collate_image_text
+from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
-from brickwork.objectives.nested import nested_prefixes
-from brickwork.representation.model import Representation
+from brickwork.representation.contract import encodes, image_shape
+from brickwork.systems.align.data import Data as Data
+from brickwork.systems.align.data import load_data as load_data
 
 Objective = Literal["info_nce", "siglip", "hinge"]
+_IDLE = {
+    "info_nce": ("margin",),
+    "siglip": ("margin", "label_smoothing"),
+    "hinge": ("temperature", "learn_temperature", "label_smoothing"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignConfig:
-    """How to build an :class:`AlignSystem`.
-
-    ``image``, ``text``: the encoders; both end in ``image.embedding_dim`` numbers, the text encoder through a matrix.
+class Config:
+    """``image``, ``text``: the encoders; both end in ``image.embedding_dim`` dimensions, the text encoder through a matrix.
     ``objective``: ``info_nce`` (the paper's), or to compare ``siglip`` and ``hinge``. With ``info_nce``:
     ``temperature``, where it starts, None = 0.07 (SigLIP starts at 0.1, its paper's); ``learn_temperature``, None = yes;
     ``label_smoothing``, None = 0.1. ``margin``: of ``hinge``, None = 0.2. ``duplicates``: pairs with the same text or the
-    same picture are each other's ``positives`` (with ``hinge``: no negatives), or ``negatives`` as in the paper.
+    same image are each other's ``positives`` (with ``hinge``: no negatives), or ``negatives`` as in the paper.
     ``negatives``: the batch is split into parts of so many pairs, each with negatives of its own; None = one part, and
     those of all processes.
     """
@@ -65,73 +65,43 @@ class AlignConfig:
         default_factory=lambda: TextEncoderConfig(backbone="scratch", num_layers=2, max_tokens=32)
     )
     objective: Objective = "info_nce"
-    temperature: float | None = None
+    temperature: Annotated[float, at_least(0.01)] | None = None
     learn_temperature: bool | None = None
-    label_smoothing: float | None = None
-    margin: float | None = None
+    label_smoothing: Annotated[float, at_least(0), below(1)] | None = None
+    margin: Annotated[float, above(0)] | None = None
     duplicates: Literal["positives", "negatives"] = "positives"
-    negatives: int | None = None
+    negatives: Annotated[int, at_least(2)] | None = None
 
     def validate(self) -> list[str]:
-        errors = []
-        if self.temperature is not None and self.temperature < 0.01:
-            errors.append(f"temperature is {self.temperature}; it must be at least 0.01")
-        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
-            errors.append(f"label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
-        if self.margin is not None and self.margin <= 0:
-            errors.append(f"margin is {self.margin}; it must be positive")
-        if self.negatives is not None and self.negatives < 2:
-            errors.append(f"negatives is {self.negatives}; it must be at least 2")
+        errors = idle(self, _IDLE[self.objective], f"objective '{self.objective}'")
         if self.text.projection is not None:
             errors.append("text.projection is set by image.embedding_dim; leave it out")
-        idle = {
-            "info_nce": ("margin",),
-            "siglip": ("margin", "label_smoothing"),
-            "hinge": ("temperature", "learn_temperature", "label_smoothing"),
-        }[self.objective]
-        errors += [
-            f"{name} has no effect with objective '{self.objective}'; leave it out"
-            for name in idle
-            if getattr(self, name) is not None
-        ]
         return errors
 
 
-Config = AlignConfig
+@encodes
+class System(nn.Module):
+    """An encoder of images and texts, and a loss on the pairs of a batch. The temperature stays with the system."""
 
+    reads = ("image-text",)
 
-class AlignSystem(nn.Module):
-    """An encoder of pictures and texts, and a loss on the pairs of a batch."""
-
-    def __init__(
-        self,
-        encoder: ImageTextEncoder,
-        *,
-        objective: Objective,
-        temperature: float,
-        learn_temperature: bool,
-        label_smoothing: float,
-        margin: float,
-        duplicates: Literal["positives", "negatives"],
-        negatives: int | None,
-    ):
+    def __init__(self, config: Config, encoder: ImageTextEncoder, *, seed: int):
         super().__init__()
+        self.config = config
         self.encoder = encoder
-        self.objective: Objective = objective
-        self.label_smoothing = label_smoothing
-        self.margin = margin
-        self.duplicates = duplicates
-        self.negatives = negatives
-        if objective != "hinge":
-            self.temperature = LearnedTemperature(temperature)
-            self.temperature.requires_grad_(learn_temperature)
-        if objective == "siglip":
+        if config.objective != "hinge":
+            start = 0.1 if config.objective == "siglip" else 0.07
+            self.temperature = LearnedTemperature(config.temperature or start)
+            self.temperature.requires_grad_(config.learn_temperature is not False)
+        if config.objective == "siglip":
             self.bias = nn.Parameter(torch.tensor(-10.0))
-        self.axes = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
 
-    def collate(self, columns: dict[str, Any]) -> Batch:
-        """Columns of examples as a batch."""
-        return collate_image_text(self.encoder, columns)
+    @staticmethod
+    def build_encoder(config: Config, data: TaskData, assets: Path | None) -> ImageTextEncoder:
+        """Both encoders, of vectors of one length."""
+        shaped = replace(config.text, projection=config.image.embedding_dim)
+        text = build_text_encoder(shaped, data.train.columns["text"], assets)
+        return ImageTextEncoder.of(ImageEncoder(config.image, image_shape(data, "image")), text)
 
     def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch dim"]]:
         """x and y, (B, D) each."""
@@ -148,84 +118,29 @@ class AlignSystem(nn.Module):
             embeddings["text"],
             torch.stack([batch["text_group"], batch["picture"]], 1),
         ]
-        size = self.negatives or len(sides[0])
+        size = self.config.negatives or len(sides[0])
         parts = list(zip(*(side.split(size) for side in sides)))
         means = [len(x) / len(sides[0]) * self._contrast(x, y, group) for x, y, group in parts]
-        stats = {} if self.objective == "hinge" else {"temperature": self.temperature().detach()}
+        stats = {} if self.config.objective == "hinge" else {"temperature": self.temperature().detach()}
         # The sum of both ways, not the mean.
-        weights = {"info_nce": 2.0} if self.objective == "info_nce" else None
-        return LossOutput.of({self.objective: torch.stack(means).sum()}, weights, stats)
+        weights = {"info_nce": 2.0} if self.config.objective == "info_nce" else None
+        return LossOutput.of({self.config.objective: torch.stack(means).sum()}, weights, stats)
 
     def _contrast(
         self, x: Float[Tensor, "pairs dim"], y: Float[Tensor, "pairs dim"], equal: Int64[Tensor, "pairs 2"]
     ) -> Float[Tensor, ""]:
-        group = equal if self.duplicates == "positives" else None
-        if self.objective == "hinge":
-            return hinge(x, y, margin=self.margin, group=group)
-        if self.objective == "siglip":
+        group = equal if self.config.duplicates == "positives" else None
+        if self.config.objective == "hinge":
+            return hinge(x, y, margin=self.config.margin or 0.2, group=group)
+        if self.config.objective == "siglip":
             return siglip(x, y, temperature=self.temperature(), bias=self.bias, group=group)
+        smoothing = self.config.label_smoothing
         return info_nce(
             x,
             y,
             temperature=self.temperature(),
-            label_smoothing=self.label_smoothing,
+            label_smoothing=0.1 if smoothing is None else smoothing,
             group=group,
             group_positives=group is not None,
             symmetric=True,
         )
-
-    def loss(self, batch: Batch) -> LossOutput:
-        """The loss of a batch of pairs."""
-        return self.loss_from(self.embed(batch), batch)
-
-    @torch.no_grad()
-    def encode(
-        self, inputs: Any, dim: int | None = None, layers: int | None = None
-    ) -> Float[Tensor, "n dim"]:
-        """Unit vectors of texts, or of pictures (uint8, N × H × W × C)."""
-        dim, layer, _ = self.axes.resolve(dim, layers)
-        if not len(inputs):
-            return torch.zeros(0, dim)
-        device = next(self.parameters()).device
-        if isinstance(inputs, np.ndarray) and inputs.ndim == 4:
-            vectors = self.encoder.image(self.encoder.image.prepare(inputs).to(device))[1]
-        else:
-            vectors = self.encoder(self.encoder.tokenize(list(inputs)).to(device), [layer])[layer]
-        return nested_prefixes(vectors, [dim])[dim]
-
-    def representation(self) -> Representation:
-        """What the user keeps: both encoders. The temperature stays with the system."""
-        return Representation(self.encoder, self.axes, lineage={"system": "align"}, card={})
-
-
-def load_data(config: DataConfig, seed: int) -> TaskData:
-    """Pictures with texts: a folder or table, ``emoji``, or made-up ``scenes``."""
-    return image_text_task(config, seed)
-
-
-def build(config: AlignConfig, data: TaskData, assets: Path | None = None) -> AlignSystem:
-    """The untrained system for ``data``. ``assets``: a folder whose tokenizer is used instead of training one.
-
-    Raises:
-        DataError: the data is not of pictures with texts.
-        ConfigError: encoders that do not fit the data.
-    """
-    if data.modality != "image-text":
-        raise DataError(
-            f"{data.name} holds {data.modality}s; align needs pictures with texts: a folder of pictures with "
-            "captions.csv or a .txt beside each, a table with a column of pictures and one of texts, emoji or scenes"
-        )
-    height, width, channels = data.train.columns["image"].shape[1:]  # type: ignore[union-attr]
-    shaped = replace(config.text, projection=config.image.embedding_dim)
-    text = build_text_encoder(shaped, data.train.columns["text"], assets)
-    encoder = ImageTextEncoder.of(ImageEncoder(config.image, (height, width, channels)), text)
-    return AlignSystem(
-        encoder,
-        objective=config.objective,
-        temperature=config.temperature or (0.1 if config.objective == "siglip" else 0.07),
-        learn_temperature=config.learn_temperature is not False,
-        label_smoothing=0.1 if config.label_smoothing is None else config.label_smoothing,
-        margin=config.margin or 0.2,
-        duplicates=config.duplicates,
-        negatives=config.negatives,
-    )

@@ -2,28 +2,26 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.modules.image_decoder import ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoderConfig
-from brickwork.systems.cmim.system import CmimConfig
+from brickwork.systems.cmim.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: the digits that come with scikit-learn, perceptrons, codes of 16 numbers.
+    """Seconds: the digits that come with scikit-learn, perceptrons, codes of 16 dimensions.
 
     ``brickwork train cmim --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """
     return RunConfig(
-        system="cmim",
-        recipe="smoke",
-        model=CmimConfig(
+        model=Config(
             encoder=ImageEncoderConfig(architecture="mlp", width=64, depth=2, embedding_dim=16),
             decoder=ImageDecoderConfig(width=64),
         ),
-        data=DataConfig(source="digits"),
+        data=ImageDataConfig(source="digits"),
         train=TrainConfig(
             steps=300,
             batch_size=64,
@@ -37,7 +35,7 @@ def smoke() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """MNIST or images of your own, perceptrons 784-400-400, codes of 64 numbers; ``brickwork train cmim --data PATH``.
+    """MNIST or images of your own, perceptrons 784-400-400, codes of 64 dimensions; ``brickwork train cmim --data PATH``.
 
     ``--data`` takes an .npy or .npz of uint8 images or a folder of pictures. 10 epochs of MNIST; not measured at this
     length, the claims use 10,000 images.
@@ -45,12 +43,11 @@ def small() -> RunConfig:
     run = smoke()
     return replace(
         run,
-        recipe="small",
-        model=CmimConfig(
+        model=Config(
             encoder=ImageEncoderConfig(architecture="mlp", width=400, depth=2, embedding_dim=64),
             decoder=ImageDecoderConfig(width=400),
         ),
-        data=DataConfig(source="mnist"),
+        data=ImageDataConfig(source="mnist"),
         train=replace(run.train, steps=4700, batch_size=128, learning_rate=1e-3, validate_every=500),
     )
 
@@ -63,12 +60,11 @@ def photos() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="photos",
-        model=CmimConfig(
+        model=Config(
             encoder=ImageEncoderConfig(width=16, depth=3),
             decoder=ImageDecoderConfig(architecture="conv", width=32, depth=3, likelihood="gaussian"),
         ),
-        data=DataConfig(source="cifar10"),
+        data=ImageDataConfig(source="cifar10"),
     )
 
 
@@ -79,52 +75,27 @@ def molecules() -> RunConfig:
     together, 4,900 molecules; 10 epochs. Not measured at this length.
     """
     return RunConfig(
-        system="cmim",
-        recipe="molecules",
-        model=CmimConfig(
+        model=Config(
             encoder=TextEncoderConfig(backbone="scratch", width=128, num_layers=2, max_tokens=128),
             decoder=SequenceDecoderConfig(width=128),
         ),
-        data=DataConfig(source="molecules"),
+        data=ImageDataConfig(source="molecules"),
         train=TrainConfig(steps=760, batch_size=64, learning_rate=2e-3, weight_decay=0.0, validate_every=100),
     )
 
 
 def gpu() -> RunConfig:
-    """CIFAR-10 with wider convolutions and codes of 256 numbers on one GPU; not measured.
+    """CIFAR-10 with wider convolutions and codes of 256 dimensions on one GPU; not measured.
 
     ``brickwork train cmim --recipe gpu``.
     """
     run = photos()
     return replace(
         run,
-        recipe="gpu",
         model=replace(
             run.model,
             encoder=ImageEncoderConfig(width=64, depth=4, embedding_dim=256),
             decoder=replace(run.model.decoder, width=64, depth=4),
         ),
         train=replace(run.train, steps=20_000, batch_size=256),
-    )
-
-
-def paper() -> RunConfig:
-    """The molecules of the paper as far as its settings are known: documented, not run.
-
-    The papers train on ZINC-15 and on MNIST-like images with unknown sizes and schedules. The settings here are those of the
-    author's organisation's code (KERMT): codes of 512 numbers, decoder of 3 layers of width 512 (there a transformer, here
-    recurrent), τ = 0.1, batch 256, rate up to 1.5e-4, 30 epochs, nll per token. Give your own molecules with ``--data``.
-    """
-    run = molecules()
-    return replace(
-        run,
-        recipe="paper",
-        model=CmimConfig(
-            encoder=TextEncoderConfig(
-                backbone="scratch", width=512, num_layers=6, max_tokens=256, projection=512
-            ),
-            decoder=SequenceDecoderConfig(width=512, num_layers=3),
-            reduction="mean",
-        ),
-        train=replace(run.train, steps=100_000, batch_size=256, learning_rate=1.5e-4),
     )

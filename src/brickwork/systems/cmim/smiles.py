@@ -19,6 +19,7 @@ from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport, column_names, lines, rows, text_value
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.tokenization import Notation
 
 POOL = "molecules"
 """The known set: ESOL, FreeSolv and Lipophilicity together, without their properties; each is one by its own name too."""
@@ -34,6 +35,7 @@ PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 # branches, dots, the wildcard and the marks of reactions.
 _TOKEN = r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%[0-9]{2}|[0-9]|[-=#$:/\\~.()*>]"
 _TOKENS = re.compile(_TOKEN)
+NOTATION = Notation("SMILES", _TOKEN)
 # What every vocabulary has, so that a new molecule of common atoms has no unknown token.
 _BASE = (
     "Br",
@@ -115,27 +117,6 @@ def smiles_tokenizer(smiles: Iterable[str]) -> Tokenizer:
 
 def _split() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(Regex(_TOKEN), "isolated")
-
-
-def reads_smiles(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer is one of :func:`smiles_tokenizer`, also one that was saved and read again."""
-    own = tokenizer.pre_tokenizer
-    return own is not None and own.__getstate__() == _split().__getstate__()
-
-
-def check_smiles(smiles: Sequence[object]) -> None:
-    """Refuses the first string that cannot be tokenised, naming its row.
-
-    Raises:
-        DataError: row and reason.
-    """
-    for row, text in enumerate(smiles):
-        if not isinstance(text, str):
-            raise DataError(f"row {row}: {text!r:.60} is not a text; give SMILES strings")
-        try:
-            tokens_of(text)
-        except DataError as error:
-            raise DataError(f"row {row}: {error}; mend it or leave it out") from None
 
 
 def smiles_task(config: DataConfig, seed: int) -> TaskData:

@@ -15,87 +15,179 @@ codes by angle that needs no positive pairs and does not know the batch size (cM
 | P(z)       | expected_log_prior         |           | N(0, I)                                                  |
 | p(k=1|x,z) | self_contrastive           |           | "z belongs to x", against the mean of the batch's others |
 | τ          | temperature                |           | of the cosines                                           |
-| h(x)       | encode(kind="informative") | (B, H)    | the decoder's states before its output layer             |
+| h(x)       | informative(inputs)        | (B, H)    | the decoder's states before its output layer             |
 
-Flow: data.images | data.smiles → encoders.image | encoders.text → modules.latent → modules.image_decoder |
-modules.sequence_decoder → objectives.mim, objectives.contrastive → training.loop → representation.model.
+Flow: data.sets.images | smiles.py → encoders.image | encoders.text → modules.latent → modules.image_decoder |
+modules.sequence_decoder → objective.py, objectives.contrastive → training.loop → representation.model.
 
-Differences from the paper: README.md. Shape legend: B rows, D latent numbers, H decoder states.
+Differences from the paper: README.md. Shape legend: B rows, D latent dimensions, H decoder states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.core.config import above, idle
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
+from brickwork.data.config import ImageDataConfig, refuse_image_size
+from brickwork.data.sets.images import PARTS as IMAGE_SETS
+from brickwork.data.sets.images import image_task, own_images
 from brickwork.data.types import Examples, TaskData
-from brickwork.encoders.image import ImageEncoder, collate_images
-from brickwork.encoders.text import TextEncoder, collate_text
-from brickwork.modules.image_decoder import ImageDecoder
+from brickwork.encoders.build import build_text_encoder
+from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.text import TextEncoder
+from brickwork.evaluation.codes import effective_rank, leave_one_out_accuracy, mean_cosine
+from brickwork.modules.image_decoder import ImageDecoder, ImageDecoderConfig
 from brickwork.modules.latent import Gaussian, posterior, spread
-from brickwork.modules.sequence_decoder import SequenceDecoder
+from brickwork.modules.sequence_decoder import SequenceDecoder, SequenceDecoderConfig
 from brickwork.objectives.contrastive import info_nce, self_contrastive
 from brickwork.objectives.nested import nested_prefixes
+from brickwork.representation.contract import encodes, image_shape
 from brickwork.representation.inference import for_inference
-from brickwork.representation.model import Representation
-from brickwork.systems.cmim import building, verbs
 from brickwork.systems.cmim import objective as mim
 from brickwork.systems.cmim.augment import random_shift
-from brickwork.systems.cmim.building import CmimConfig
-from brickwork.systems.cmim.building import load_data as load_data
+from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, UNKNOWN, smiles_task, smiles_tokenizer
 
-Embedding = str  # "mean" or "informative"; a plain string, so that a wrong name gets our message
-Reduction = Literal["sum", "mean"]
-_SETTINGS = ("objective", "temperature", "reduction", "log_sigma_floor", "seed")
-
-
-Config = CmimConfig
+Data = ImageDataConfig
+_CONTRASTIVE = {"self", "info_nce", "info_nce_views"}
+_LATENT_DIM = 64
+_CHUNK = 512
+_PROBED = 2000
 
 
-class CmimSystem(nn.Module):
-    """An encoder to 2·D numbers, a decoder from D (none where nothing is decoded), and a weighted sum of terms."""
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """``objective``: a sum of ``ae``, ``vae``, ``mim``, ``cmim`` and the terms ``nll``, ``log_q``, ``log_prior``, ``self``,
+    ``info_nce``, ``info_nce_views`` (see ``objective.py``), such as ``mim + 2*self``. ``encoder``, ``decoder``:
+    for images (``ImageEncoderConfig`` and ``ImageDecoderConfig``) or for molecules (``TextEncoderConfig`` from scratch and
+    ``SequenceDecoderConfig``). A code has ``encoder.embedding_dim`` dimensions, of molecules ``encoder.projection``
+    (None: 64); the encoder gives twice as many. ``temperature``: τ of ``self``, ``info_nce`` and ``info_nce_views``, None =
+    0.1. ``reduction``: the nll of an example is the ``sum`` over its pixels or tokens, or their ``mean``.
+    ``log_sigma_floor``: lower bound of log σ.
+    """
 
-    slug = "cmim"
-    reads: Literal["texts", "images", "columns"] = "images"
+    objective: str = "cmim"
+    encoder: ImageEncoderConfig | TextEncoderConfig = field(default_factory=ImageEncoderConfig)
+    decoder: ImageDecoderConfig | SequenceDecoderConfig = field(default_factory=ImageDecoderConfig)
+    temperature: Annotated[float, above(0)] | None = None
+    reduction: Literal["sum", "mean"] = "sum"
+    log_sigma_floor: float = -6.0
 
-    def __init__(
-        self,
-        encoder: ImageEncoder | TextEncoder,
-        decoder: ImageDecoder | SequenceDecoder | None,
-        *,
-        objective: str,
-        temperature: float,
-        reduction: Reduction,
-        log_sigma_floor: float,
-        seed: int = 0,
-    ):
+    def validate(self) -> list[str]:
+        errors = []
+        weights: dict[str, float] = {}
+        try:
+            weights = mim.parse_objective(self.objective)
+        except ConfigError as error:
+            errors.append(str(error))
+        if weights and not weights.keys() & _CONTRASTIVE:
+            errors += idle(self, ["temperature"], f"an objective without one of {sorted(_CONTRASTIVE)}")
+        images = isinstance(self.encoder, ImageEncoderConfig)
+        if images != isinstance(self.decoder, ImageDecoderConfig):
+            errors.append("encoder and decoder are not both for images or both for molecules; change one")
+        if isinstance(self.encoder, TextEncoderConfig):
+            errors += _problems_of_molecules(self.encoder, weights)
+        return errors
+
+
+def _problems_of_molecules(encoder: TextEncoderConfig, weights: Mapping[str, float]) -> list[str]:
+    errors = []
+    if "info_nce_views" in weights:
+        errors.append("info_nce_views shifts images; molecules have no such view: use info_nce")
+    if encoder.backbone not in ("scratch", "static"):
+        errors.append(
+            f"encoder.backbone is {encoder.backbone!r}; SMILES have their own tokens: use scratch or static"
+        )
+    if encoder.vocab_size is not None:
+        errors.append("encoder.vocab_size has no effect: the tokens are those of the notation; leave it out")
+    return errors
+
+
+def load_data(config: ImageDataConfig, seed: int) -> TaskData:
+    """Images or molecules to learn from: a known set, arrays (.npy, .npz), a folder of pictures; else SMILES in a table or
+    one a line.
+
+    Raises:
+        DataError: the source does not exist or cannot be used.
+    """
+    path = Path(config.source).expanduser()
+    if not path.is_dir():
+        refuse_image_size(config)
+    if config.source in IMAGE_SETS:
+        return image_task(config, seed)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in (".npy", ".npz")):
+        return own_images(path, config, seed)
+    return smiles_task(config, seed)
+
+
+@encodes
+class System(nn.Module):
+    """An encoder to 2·D dimensions, a decoder from D (none where nothing is decoded), and a weighted sum of terms."""
+
+    reads = ("image", "molecule")
+    input_kind: Literal["texts", "images", "columns"] = "images"
+
+    def __init__(self, config: Config, encoder: ImageEncoder | TextEncoder, *, seed: int):
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-        self.objective, self.weights = objective, mim.parse_objective(objective)
-        self.latent_dim, self.temperature = encoder.embedding_dim // 2, temperature
-        self.reduction: Reduction = reduction
-        self.log_sigma_floor, self.seed = log_sigma_floor, seed
+        self.config = config
+        self.encoder = encoder
+        self.seed = seed
+        self.weights = mim.parse_objective(config.objective)
+        self.latent_dim = encoder.embedding_dim // 2
+        self.temperature = 0.1 if config.temperature is None else config.temperature
+        self.decoder: Any = self.build_decoder() if "nll" in self.weights else None
         # An auto-encoder has no noise; whoever asks something of q(z|x), or for two samples of it, has.
         self.stochastic = bool(self.weights.keys() & {"log_q", "log_prior", "info_nce"})
+        # The encoder's first D dimensions are μ(x).
         self.axes = ElasticAxes(dims=(self.latent_dim,), layers=(encoder.num_layers,))
 
-    def collate(self, columns: dict[str, Any]) -> Batch:
-        """Columns of examples (or ``{"input": …}``) as a batch."""
-        if isinstance(self.encoder, TextEncoder):
-            return collate_text(self.encoder, columns)
-        return collate_images(self.encoder, columns)
+    @staticmethod
+    def variant(config: Config) -> type["System"]:
+        """The class for images, or the one for molecules."""
+        return MoleculeSystem if isinstance(config.encoder, TextEncoderConfig) else System
+
+    @staticmethod
+    def build_encoder(config: Config, data: TaskData, assets: Path | None) -> ImageEncoder | TextEncoder:
+        """An encoder of images or SMILES to μ and log σ.
+
+        Raises:
+            DataError: data of another modality than the configuration is for.
+        """
+        described = config.encoder
+        if data.modality != {"image": "image", "text": "molecule"}[described.kind]:
+            recipe = {"image": "small", "molecule": "molecules"}[data.modality]
+            raise DataError(
+                f"{data.name} holds {data.modality}s, and model.encoder is for {described.kind}s; "
+                f"take --recipe {recipe}, or other data"
+            )
+        if isinstance(described, ImageEncoderConfig):
+            wider = replace(described, embedding_dim=2 * described.embedding_dim)
+            return ImageEncoder(wider, image_shape(data))
+        settings = replace(described, projection=2 * (described.projection or _LATENT_DIM))
+        encoder = build_text_encoder(settings, assets=assets, tokenizer=smiles_tokenizer(data.texts()))
+        encoder.notation = NOTATION
+        return encoder
+
+    def build_decoder(self) -> nn.Module:
+        """p(x|z), with fresh weights."""
+        assert isinstance(self.encoder, ImageEncoder)
+        assert isinstance(self.config.decoder, ImageDecoderConfig), "checked by validate()"
+        return ImageDecoder(self.config.decoder, self.latent_dim, self.encoder.image_shape)
 
     def code(self, inputs: Any) -> Gaussian:
         """q(z|x): (B, D) twice."""
         layer = self.encoder.num_layers
-        return posterior(self.encoder(inputs, [layer])[layer], self.log_sigma_floor)
+        return posterior(self.encoder(inputs, [layer])[layer], self.config.log_sigma_floor)
 
     def loss(self, batch: Batch) -> LossOutput:
         """L_A-cMIM = −log p(x|z) + ℓ_c − ½ [log q(z|x) + log P(z)], or another sum of the terms; means over the batch."""
@@ -115,15 +207,21 @@ class CmimSystem(nn.Module):
             terms["info_nce"] = info_nce(z, self._sample(q, batch, "again"), temperature=self.temperature)
         if "info_nce_views" in self.weights:
             terms["info_nce_views"] = info_nce(z, self._view(batch), temperature=self.temperature)
-        stats = spread(q, self.log_sigma_floor) if self.stochastic else {}
+        stats = spread(q, self.config.log_sigma_floor) if self.stochastic else {}
         return mim.latent_loss(terms, self.weights, stats)
 
     def nll(self, z: Float[Tensor, "batch dim"], x: Any) -> Float[Tensor, " batch"]:
         """−log p(x|z) of each row, in nats; per pixel or token with ``reduction="mean"``."""
-        sequence = isinstance(self.decodes(), SequenceDecoder)
-        nats = -self.decodes().log_prob(z, x if sequence else (x + 1) / 2)  # prepared images are −1 … 1
-        parts = x.lengths - 1 if sequence else x[0].numel()
-        return nats / parts if self.reduction == "mean" else nats
+        nats = -self.decodes().log_prob(z, self.target(x))
+        return nats / self.num_parts(x) if self.config.reduction == "mean" else nats
+
+    def target(self, x: Any) -> Any:
+        """What the decoder is to give for prepared inputs: pixels in 0 … 1."""
+        return (x + 1) / 2
+
+    def num_parts(self, x: Any) -> Any:
+        """Pixels, of each image."""
+        return x[0].numel()
 
     def _sample(self, q: Gaussian, batch: Batch, name: str) -> Float[Tensor, "batch dim"]:
         if not (self.training and self.stochastic):
@@ -138,113 +236,189 @@ class CmimSystem(nn.Module):
             x = random_shift(x, generator_for(self.seed, batch["step"], "shift"))
         return self._sample(self.code(x), batch, "view")
 
-    @torch.no_grad()
-    def encode(
-        self,
-        inputs: Any,
-        dim: int | None = None,
-        layers: int | None = None,
-        *,
-        kind: Embedding = "mean",
-        normalize: bool = True,
-    ) -> Float[Tensor, "n dim"]:
-        """Embeddings of images (N, H, W, C) or SMILES, as unit vectors unless not ``normalize``.
-
-        ``mean``: μ(x), cut to ``dim``. ``informative``: h(x), the decoder's states just before its output layer for z = μ(x)
-        (and the true text fed in, averaged over its tokens); all of them, or the first ``dim``.
-
-        Raises:
-            ConfigError: a size or kind that the model does not have.
-            DataError: a SMILES string that cannot be tokenised.
-        """
-        if kind not in ("mean", "informative"):
-            raise ConfigError(f"kind is {kind!r}; choose 'mean' or 'informative'")
-        informative = kind == "informative"
-        axes = ElasticAxes(dims=(self.decodes().hidden_dim,), layers=(1,)) if informative else self.axes
-        dim, _, _ = axes.resolve(dim, None if informative else layers)
-        with for_inference(self, "fp32"):
-            found = [
-                self.informative(x) if informative else self.code(x).mean for x in verbs.batches(self, inputs)
-            ]
-        vectors = torch.cat([torch.zeros(0, axes.full_dim), *(x.cpu() for x in found)])
-        return nested_prefixes(vectors, [dim], normalize=normalize)[dim]
-
-    def informative(self, x: Any) -> Float[Tensor, "batch width"]:
-        """h(x) for prepared inputs: the decoder's states for z = μ(x)."""
-        mean, decoder = self.code(x).mean, self.decodes()
-        return decoder.hidden(mean, x) if isinstance(decoder, SequenceDecoder) else decoder.hidden(mean)
-
-    def representation(self) -> Representation:
-        """The encoder as an encoder like any other: its first D numbers are μ(x)."""
-        return Representation(self.encoder, self.axes, lineage={"system": self.slug}, card={})
-
-    def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Held-out numbers: :func:`brickwork.systems.cmim.verbs.evaluate`."""
-        return verbs.evaluate(self, examples)
-
-    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """How well each input is known: :func:`brickwork.systems.cmim.verbs.predict`."""
-        return verbs.predict(self, columns["input"])
-
-    def reconstruct(self, inputs: Any) -> Any:
-        """Inputs through μ(x) and back: images of uint8, or SMILES."""
-        return verbs.reconstruct(self, inputs)
-
-    def sample(self, number: int, *, seed: int = 0, temperature: float = 1.0) -> Any:
-        """New images or SMILES from codes z ~ N(0, I)."""
-        return verbs.sample(self, number, seed=seed, temperature=temperature)
-
-    def architecture(self) -> dict[str, Any]:
-        """JSON values from which :func:`restore` rebuilds the system, without its weights."""
-        decoder = self.decoder.architecture() if self.decoder is not None else None
-        settings = {name: getattr(self, name) for name in _SETTINGS}
-        return {"encoder": self.encoder.architecture(), "decoder": decoder, "settings": settings}
-
     def decodes(self) -> Any:
         """The decoder; a ConfigError where the objective trains none."""
         if self.decoder is None:
             raise ConfigError(
-                f"objective {self.objective!r} trains no decoder; one such as 'mim + info_nce' does"
+                f"objective {self.config.objective!r} trains no decoder; one such as 'mim + info_nce' does"
             )
         return self.decoder
 
+    # ---- what a user does with it ----------------------------------------------------------------------------------
 
-class MoleculeSystem(CmimSystem):
+    def informative(self, inputs: Any, *, dim: int | None = None, normalize: bool = True) -> np.ndarray:
+        """h(x): the decoder's states just before its output layer for z = μ(x) (of molecules with the true text fed in,
+        averaged over its tokens); all of them, or the first ``dim``. Unit vectors unless not ``normalize``.
+
+        Raises:
+            ConfigError: more dimensions than there are, or nothing is decoded.
+            DataError: a SMILES string that cannot be tokenised.
+        """
+        axes = ElasticAxes(dims=(self.decodes().hidden_dim,), layers=(1,))
+        dim, _, _ = axes.resolve(dim, None)
+        with torch.no_grad(), for_inference(self, "fp32"):
+            parts = [self.states(self.code(x).mean, x).cpu() for x in self.prepared(inputs)]
+        vectors = torch.cat([torch.zeros(0, axes.full_dim), *parts])
+        return nested_prefixes(vectors, [dim], normalize=normalize)[dim].numpy()
+
+    def states(self, z: Float[Tensor, "batch dim"], x: Any) -> Float[Tensor, "batch width"]:
+        """The decoder's states for codes ``z``."""
+        return self.decodes().hidden(z)
+
+    def prepared(self, inputs: Any) -> Iterator[Any]:
+        """Prepared inputs in chunks, on the device of the weights."""
+        device = next(self.parameters()).device
+        for start in range(0, len(inputs), _CHUNK):
+            yield self.encoder.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """How well held-out examples are known, and how their codes lie.
+
+        ``nll``: mean −log p(x|z) in nats at z = μ(x) (summed over pixels or tokens). ``kl``: mean KL(q(z|x) ‖ N(0, I)).
+        ``exact`` (molecules): share of strings that come back letter by letter. ``mean_cosine``: of different codes;
+        ``rank``: effective rank of the codes. ``knn_accuracy``: leave-one-out nearest neighbour by cosine, where there
+        are labels.
+        """
+        codes, rows = self._known(examples.columns["input"])
+        scores = {name: float(values.mean()) for name, values in rows.items()}
+        vectors = codes.numpy()[:_PROBED]
+        if len(vectors) > 1:
+            scores |= {"mean_cosine": mean_cosine(vectors), "rank": effective_rank(vectors)}
+            if "label" in examples.columns:
+                labels = np.asarray(examples.columns["label"])[:_PROBED]
+                scores["knn_accuracy"] = leave_one_out_accuracy(vectors, labels)
+        return scores
+
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """For each input: ``nll``, ``kl``; of molecules also the ``reconstruction`` and whether it is ``exact``."""
+        _, rows = self._known(columns["input"])
+        return {name: values.numpy() for name, values in rows.items()}
+
+    @torch.no_grad()
+    def _known(self, inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The codes μ, and values of each row; nll in nats whatever the reduction of the loss."""
+        codes: list[Tensor] = [torch.zeros(0, self.latent_dim)]
+        rows: dict[str, list[Tensor]] = {"kl": []}
+        with for_inference(self, "fp32"):
+            for x in self.prepared(inputs):
+                q = self.code(x)
+                codes.append(q.mean.cpu())
+                kl = mim.expected_log_posterior(q.log_sigma) - mim.expected_log_prior(q.mean, q.log_sigma)
+                rows["kl"].append(kl.cpu())
+                if self.decoder is not None:
+                    nats = -self.decoder.log_prob(q.mean, self.target(x))
+                    rows.setdefault("nll", []).append(nats.cpu())
+        return torch.cat(codes), {name: torch.cat(parts) for name, parts in rows.items() if parts}
+
+    @torch.no_grad()
+    def reconstruct(self, inputs: Any) -> Any:
+        """The likeliest image (uint8), or the string of the likeliest next tokens, for z = μ(x)."""
+        decoded: list[Any] = []
+        self.decodes()
+        with for_inference(self, "fp32"):
+            for x in self.prepared(inputs):
+                decoded += self.decoded(self.code(x).mean, temperature=0.0, generator=None)
+        return self.gathered(decoded)
+
+    @torch.no_grad()
+    def sample(self, count: int, *, seed: int = 0, temperature: float = 1.0) -> Any:
+        """Images (uint8) or SMILES from z ~ N(0, I). ``temperature``: of the tokens; images are the expected ones."""
+        self.decodes()
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, self.latent_dim, generator=generator).to(next(self.parameters()).device)
+        with for_inference(self, "fp32"):
+            return self.gathered(self.decoded(z, temperature=temperature, generator=generator))
+
+    def decoded(self, z: Tensor, *, temperature: float, generator: torch.Generator | None) -> list[Any]:
+        """The expected image of each code."""
+        pixels = (255 * self.decoder.mean(z)).round().to(torch.uint8)
+        return list(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+    def gathered(self, decoded: list[Any]) -> Any:
+        """Images as one array (N, H, W, C)."""
+        return np.stack(decoded) if decoded else np.zeros((0, *self.decoder.image_shape), np.uint8)
+
+
+class MoleculeSystem(System):
     """The same for SMILES: its decoder writes, so it generates."""
 
-    reads: Literal["texts", "images", "columns"] = "texts"
+    input_kind: Literal["texts", "images", "columns"] = "texts"
+    encoder: TextEncoder
 
-    @property
-    def tokenizer(self) -> Any:
-        """Kept beside the weights."""
-        assert isinstance(self.encoder, TextEncoder)
-        return self.encoder.tokenizer
+    def build_decoder(self) -> nn.Module:
+        """p(x|z), token after token, with fresh weights."""
+        assert isinstance(self.config.decoder, SequenceDecoderConfig), "checked by validate()"
+        known = self.encoder.tokenizer.get_vocab()
+        marks = {"start": known[START], "end": known[END]}
+        return SequenceDecoder(self.config.decoder, self.latent_dim, len(known), **marks)
 
-    def collate(self, columns: dict[str, Any]) -> Batch:
-        """As for images; refuses what cannot be tokenised."""
-        building.check_smiles(columns["input"])
-        return super().collate(columns)
+    def target(self, x: Any) -> Any:
+        """The tokens themselves."""
+        return x
 
-    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
-        """Each beginning of a SMILES string (or "") completed: :func:`brickwork.systems.cmim.verbs.complete`."""
-        return verbs.complete(self, prompts, **options)
+    def num_parts(self, x: Any) -> Any:
+        """Tokens of each string, without the mark at its start."""
+        return x.lengths - 1
 
+    def states(self, z: Float[Tensor, "batch dim"], x: Any) -> Float[Tensor, "batch width"]:
+        """The decoder's states for codes ``z``, averaged over the tokens of ``x``, which it is fed."""
+        return self.decodes().hidden(z, x)
 
-def build(config: CmimConfig, data: TaskData, assets: Path | None = None) -> CmimSystem:
-    """The untrained system for ``data``.
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """As for images, with ``exact``."""
+        scores = super().evaluate(examples)
+        if self.decoder is not None:
+            head = list(examples.columns["input"][:200])
+            scores["exact"] = float(np.mean([a == b for a, b in zip(head, self.reconstruct(head))]))
+        return scores
 
-    Raises:
-        DataError: data that is neither images nor molecules, or not what the configuration is for.
-    """
-    encoder, decoder = building.parts(config, data, assets)
-    system = MoleculeSystem if isinstance(encoder, TextEncoder) else CmimSystem
-    settings = {name: getattr(config, name) for name in _SETTINGS if name != "seed"}
-    settings["temperature"] = 0.1 if config.temperature is None else config.temperature
-    return system(encoder, decoder, **settings, seed=torch.initial_seed())
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """As for images, with ``reconstruction`` and ``exact``."""
+        answers = super().predict(columns)
+        if self.decoder is not None:
+            inputs = columns["input"]
+            back = self.reconstruct(inputs)
+            answers |= {"reconstruction": back, "exact": [a == b for a, b in zip(inputs, back)]}
+        return answers
 
+    @torch.no_grad()
+    def generate(
+        self, prompts: Sequence[str], *, max_tokens: int, temperature: float, top_k: int, seed: int
+    ) -> list[str]:
+        """What follows each beginning of a SMILES string (or ""), for a code z ~ N(0, I) of its own."""
+        decoder, encoder = self.decodes(), self.encoder
+        encoder.check([prompt or "C" for prompt in prompts])  # any string but none may be empty
+        prefixes = [encoder.tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in prompts]
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(len(prompts), self.latent_dim, generator=generator)
+        written = decoder.generate(
+            z.to(next(self.parameters()).device),
+            prefixes,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            banned=self._marks(),
+            generator=generator,
+        )
+        return [encoder.tokenizer.decode(ids) for ids in written]
 
-def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> CmimSystem:
-    """The system that ``architecture`` describes, with fresh weights."""
-    encoder, decoder = building.parts_from(architecture, tokenizer_json)
-    system = MoleculeSystem if isinstance(encoder, TextEncoder) else CmimSystem
-    return system(encoder, decoder, **architecture["settings"])
+    def decoded(self, z: Tensor, *, temperature: float, generator: torch.Generator | None) -> list[Any]:
+        """A string for each code."""
+        rows = self.decoder.generate(
+            z,
+            [[]] * len(z),
+            max_tokens=self.encoder.max_tokens,
+            temperature=temperature,
+            banned=self._marks(),
+            generator=generator,
+        )
+        return [self.encoder.tokenizer.decode(ids) for ids in rows]
+
+    def gathered(self, decoded: list[Any]) -> Any:
+        """Strings as a list."""
+        return decoded
+
+    def _marks(self) -> list[int]:
+        """Tokens that no molecule is written with."""
+        known = self.encoder.tokenizer.get_vocab()
+        return [known[PAD], known[UNKNOWN]]

@@ -11,15 +11,5 @@ CARD = SystemCard(
     group="elastic size",
     summary="Trains one pair of low-rank matrices per layer of a frozen backbone with a random rank each step, so that "
     "every rank works after one training; picks the smallest that is good enough and writes it as a PEFT adapter.",
-    capabilities=("predicts", "evaluates", "traces", "text", "images", "elastic rank"),
-    flow=(
-        ("data", "data.load.load_task"),
-        ("backbone", "encoders.hub.HubTransformer or an encoder of a run folder"),
-        ("adapters", "modules.adapters.inject_lora"),
-        ("ranks", "core.elastic.NestedSampler"),
-        ("objective", "objectives.classification.cross_entropy"),
-        ("training", "training.loop.fit"),
-        ("ranks compared", "evaluation.ranks.rank_curve"),
-        ("use", "representation.export_peft.export_peft"),
-    ),
+    capabilities=("predicts", "evaluates", "traces", "adapters", "text", "images", "elastic rank"),
 )

@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from brickwork.core.elastic import check_nested
+from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.modules.adapters import Scaling
 from brickwork.modules.heads import HeadKind
-from brickwork.systems.dylora.backbones import DIGITS
 
 Sampler = Literal["uniform", "geometric", "sandwich", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DyloraConfig:
-    """How to build a :class:`DyloraSystem`.
+    """How to build DyLoRA.
 
     ``backbone``: ``minilm``, a folder of transformers or SentenceTransformers, a hub id, the run folder of an encoder of
-    ours, or ``digits`` (a perceptron for tests). ``revision``: of a hub model. ``max_tokens``: longer texts are cut.
+    ours, or an image encoder from scratch, which the stage ``backbone`` of the run trains. ``revision``: of a hub model.
+    ``max_tokens``: longer texts are cut.
     ``targets``: regular expression on the ends of layer names; None = queries and values, without attention all layers.
     ``rank``: r. ``alpha``: α. ``scaling``: of the update at rank b. ``dropout``: on the adapters' input.
     ``sampler``: of b; ``full`` is ordinary LoRA, ``sandwich`` trains r and one smaller rank each step.
@@ -29,7 +30,7 @@ class DyloraConfig:
     learnt is in the adapters.
     """
 
-    backbone: str = "minilm"
+    backbone: str | ImageEncoderConfig = "minilm"
     revision: str | None = None
     max_tokens: int | None = None
     targets: str | None = None
@@ -61,9 +62,12 @@ class DyloraConfig:
                 errors.append(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
         if self.geometric_p is not None and not 0 < self.geometric_p < 1:
             errors.append(f"geometric_p is {self.geometric_p}; it must be in (0, 1)")
-        idle = {"geometric_p": self.sampler != "geometric", "max_tokens": self.backbone == DIGITS}
+        idle = {
+            "geometric_p": self.sampler != "geometric",
+            "max_tokens": isinstance(self.backbone, ImageEncoderConfig),
+        }
         idle |= dict.fromkeys(("block", "ranks", "draw_every", "update", "idle"), self.sampler == "full")
-        idle["revision"] = self.backbone in ("minilm", DIGITS)
+        idle["revision"] = self.backbone == "minilm" or isinstance(self.backbone, ImageEncoderConfig)
         for name, without in idle.items():
             if without and getattr(self, name) != getattr(DyloraConfig, name):
                 with_what = (

@@ -17,9 +17,6 @@ for every b up to r, an adapter of rank b: each step trains one random b, for th
 | h           | adapter output        | (m)     | h = W_0·x + (α/b)·B_b·A_b·x  (eq. 7)                       |
 | FROZEN      | update="frozen"       |         | only row and column b of a step learn                      |
 
-Flow: data.load → encoders.hub (any transformers encoder) or an encoder of ours → modules.adapters → core.elastic (the
-rank of a step) → objectives.classification → training.loop → evaluation.ranks → representation.export_peft.
-
 Differences from the paper: see README.md.
 """
 
@@ -33,47 +30,42 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.elastic import NestedSampler, geometric_weights
-from brickwork.core.errors import DataError
 from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
-from brickwork.encoders.image import ImageEncoder, collate_images
-from brickwork.encoders.text import TextEncoder, collate_text
+from brickwork.encoders.text import TextEncoder
 from brickwork.modules.adapters import inject_lora
 from brickwork.modules.heads import classifier, linear_weights
 from brickwork.objectives.classification import cross_entropy
+from brickwork.representation.contract import complete
 from brickwork.representation.export_peft import export_peft
 from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, rank_curve, recommended, usual_ranks
 from brickwork.systems.dylora.tasks import load_data
 
-__all__ = ["Config", "DyloraSystem", "build", "load_data", "restore"]
+__all__ = ["Config", "Data", "System", "load_data"]
 
 _CHUNK = 64
 Config = DyloraConfig
+Data = ImageDataConfig
 
 
-class DyloraSystem(nn.Module):
+@complete
+class System(nn.Module):
     """A frozen encoder with adapters, and a classifier on its vectors."""
 
-    slug = "dylora"
+    reads = ("labelled",)
 
     def __init__(
-        self,
-        encoder: Encoder,
-        config: DyloraConfig,
-        *,
-        layers: str | Sequence[str] | None,
-        classes: Sequence[str],
-        base: str | None,
-        seed: int,
+        self, config: DyloraConfig, encoder: Encoder, *, seed: int, classes: Sequence[str], base: str | None
     ):
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
         self.config = config
         self.adapters = inject_lora(
             body_of(encoder),
-            layers,
+            config.targets,
             rank=config.rank,
             alpha=config.alpha,
             scaling=config.scaling,
@@ -84,8 +76,23 @@ class DyloraSystem(nn.Module):
         self.classes = tuple(classes)
         self.base = base
         self.seed = seed
-        self.reads: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
-        self.tokenizer = encoder.tokenizer if isinstance(encoder, TextEncoder) else None
+        self.input_kind: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
+
+    @staticmethod
+    def facts(config: DyloraConfig, data: TaskData) -> dict[str, Any]:
+        """The names of the classes, and of the published model that adapters are exported for."""
+        classes = data.class_names or tuple(map(str, range(data.num_classes or 0)))
+        return {"classes": classes, "base": published_name(config.backbone)}
+
+    @staticmethod
+    def build_encoder(config: DyloraConfig, data: TaskData, assets: Path | None) -> Encoder:
+        """The backbone as it is.
+
+        Raises:
+            DataError: it does not read ``data``.
+            ArtifactError: it is missing, damaged or unsafe.
+        """
+        return load_backbone(config.backbone, config.revision, config.max_tokens or 128, data)
 
     def ranks(self, step: int) -> tuple[int, ...]:
         """b ~ p_B, one for the whole model; two with ``sandwich``."""
@@ -97,19 +104,17 @@ class DyloraSystem(nn.Module):
             return (draw.weighted(sizes, weights, turn, "rank"),)
         return draw.choose(sizes, turn, "rank")
 
-    def collate(self, columns: Mapping[str, Any]) -> Batch:
-        """Columns of examples as a batch."""
-        if isinstance(self.encoder, ImageEncoder):
-            return collate_images(self.encoder, columns)
-        return collate_text(self.encoder, columns)
-
     def logits(self, inputs: Any) -> Float[Tensor, "batch classes"]:
-        """W·f_b(x) + c: the classes at the rank that is set now."""
+        """W·f_b(x) + c: the classes at the rank b that is set now; in f each adapted layer gives
+        h = W_0·x + (α/b)·B_b·A_b·x (eq. 7)."""
         layer = self.encoder.num_layers
         return self.head(self.encoder(inputs, [layer])[layer])
 
     def loss(self, batch: Batch) -> LossOutput:
-        """L_b = cross-entropy at the rank b of the step; with ``sandwich`` the mean of two."""
+        """L_b = cross-entropy at the rank b of the step; with ``sandwich`` the mean of two. In the stage ``backbone``,
+        before any adapter has learnt, that of the backbone."""
+        if batch.get("stage") == "backbone":
+            return LossOutput.of({"backbone": cross_entropy(self.logits(batch["input"]), batch["label"])})
         ranks, smoothing = self.ranks(batch["step"]), self.config.label_smoothing
         terms = {}
         for name, b in zip(("rank_drawn", "rank_full"), ranks):
@@ -120,6 +125,12 @@ class DyloraSystem(nn.Module):
                 )
         return LossOutput.of(terms, dict.fromkeys(terms, 1 / len(terms)), {"rank": float(ranks[0])})
 
+    def start_stage(self, stage: str) -> None:
+        """Adapters begin with a fresh classifier, as on a backbone from elsewhere."""
+        if stage == "adapters":
+            fresh = classifier(self.encoder.embedding_dim, len(self.classes), self.config.classifier)
+            self.head.load_state_dict(fresh.state_dict())
+
     @torch.no_grad()
     def probabilities(self, inputs: Any, rank: int | None = None) -> Float[np.ndarray, "rows classes"]:
         """Of each class for texts or images (N, H, W, C), at ``rank`` (default: the rank that is set, at first r)."""
@@ -127,7 +138,7 @@ class DyloraSystem(nn.Module):
         device = next(self.parameters()).device
         with self.adapters.rank(self.adapters.state.rank if rank is None else rank):
             for start in range(0, len(inputs), _CHUNK):
-                x = self.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
+                x = self.encoder.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
                 found.append(self.logits(x).softmax(-1).float().cpu().numpy())
         return np.concatenate(found)
 
@@ -169,74 +180,7 @@ class DyloraSystem(nn.Module):
         """The adapters at ``rank`` as a PEFT adapter, with the classifier beside it."""
         about = {
             "classes": list(self.classes),
-            **({"pooling": self.encoder.pooling} if self.tokenizer else {}),
+            **({"pooling": self.encoder.pooling} if isinstance(self.encoder, TextEncoder) else {}),
         }
         head = linear_weights(self.head, self.encoder.embedding_dim)
         return export_peft(self.adapters, folder, rank, base=self.base, head=head, about_head=about)
-
-    def architecture(self) -> dict[str, Any]:
-        """JSON values from which :func:`restore` rebuilds the system, without its weights."""
-        adapters = self.adapters
-        lora: dict[str, Any] = {
-            "rank": adapters.max_rank,
-            "alpha": adapters.alpha,
-            "scaling": adapters.scaling,
-            "ranks": list(next(iter(adapters.layers.values())).sizes),
-            "layers": sorted(adapters.layers),
-        }
-        return {
-            "encoder": self.encoder.architecture(),
-            "lora": lora,
-            "classes": list(self.classes),
-            "classifier": self.config.classifier,
-            "base": self.base,
-        }
-
-
-def build(config: DyloraConfig, data: TaskData, assets: Path | None = None) -> DyloraSystem:
-    """The untrained system for ``data``: the backbone as it is, adapters that change nothing yet, a fresh classifier.
-
-    Raises:
-        DataError: the data is not labelled, or not what the backbone reads.
-        ConfigError: no layer matches ``targets``, or ``rank`` is larger than one that does.
-        ArtifactError: the backbone is missing, damaged or unsafe.
-    """
-    if data.kind != "labelled":
-        raise DataError(
-            f"dylora adapts a backbone to classes: it needs an input and a label in each row; {data.name} is "
-            f"{data.kind}. Name the columns: --column text=… --column label=…"
-        )
-    encoder = load_backbone(config.backbone, config.revision, config.max_tokens or 128, data)
-    return DyloraSystem(
-        encoder,
-        config,
-        layers=config.targets,
-        classes=data.class_names or tuple(map(str, range(data.num_classes or 0))),
-        base=published_name(config.backbone),
-        seed=torch.initial_seed(),
-    )
-
-
-def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> DyloraSystem:
-    """The system that :meth:`DyloraSystem.architecture` described, with fresh weights."""
-    lora, inner = architecture["lora"], architecture["encoder"]
-    encoder: Encoder
-    if inner["kind"] == "image":
-        encoder = ImageEncoder.from_architecture(inner)
-    else:
-        encoder = TextEncoder.from_architecture(inner, tokenizer_json or "")
-    config = DyloraConfig(
-        rank=lora["rank"],
-        alpha=lora["alpha"],
-        scaling=lora["scaling"],
-        ranks=tuple(lora["ranks"]),
-        classifier=architecture["classifier"],
-    )
-    return DyloraSystem(
-        encoder,
-        config,
-        layers=lora["layers"],
-        classes=architecture["classes"],
-        base=architecture["base"],
-        seed=0,
-    )

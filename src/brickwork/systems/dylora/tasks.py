@@ -4,27 +4,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import DataConfig, refuse_image_size
 from brickwork.data.load import load_task
 from brickwork.data.sets.sentence_tasks import SENTENCE_TASKS, sentence_task
 from brickwork.data.types import Examples, TaskData
 
 TURNED = "digits-turned"
+_UPRIGHT_CLASSES = 5  # that the backbone knows
 
 
 def load_data(config: DataConfig, seed: int) -> TaskData:
-    """The source; also ``digits-turned`` (scikit-learn's digits, turned by a quarter) and the sentence tasks."""
+    """The source; also the sentence tasks, and ``digits-turned``: scikit-learn's digits, turned by a quarter. Its variant
+    ``upright`` has the digits 0 to 4 of the training part as they are, for a stage that trains a backbone."""
+    if config.source in (*SENTENCE_TASKS, TURNED):
+        refuse_image_size(config)
     if config.source in SENTENCE_TASKS:
         return sentence_task(config.source, config, seed)
     if config.source != TURNED:
         return load_task(config, seed)
     task = load_task(replace(config, source="digits"), seed)
+    known = np.asarray(task.train.columns["label"]) < _UPRIGHT_CLASSES
     return replace(
         task,
         name=TURNED,
         train=_turned(task.train),
         validation=_turned(task.validation),
         test=_turned(task.test),
+        variants={"upright": task.train.select(np.flatnonzero(known).tolist())},
     )
 
 

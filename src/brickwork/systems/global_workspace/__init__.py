@@ -12,12 +12,4 @@ CARD = SystemCard(
     summary="A small recurrent controller opens and closes gates, so that operators change one shared vector in turn: "
     "addition becomes load, increment b times, output. The same vector aligns several domains and translates between them.",
     capabilities=("predicts", "evaluates", "traces", "chaining", "translates between domains"),
-    flow=(
-        ("data", "data.arithmetic.addition_task or data.domains.domain_task"),
-        ("operators", "modules.workspace.OperatorChain, or modules.workspace.DomainWorkspace"),
-        ("controller", "modules.workspace.GateController"),
-        ("objective", "the end task, or objectives.alignment.translation with cycles"),
-        ("training", "training.loop.fit"),
-        ("use", "representation.kept.save_system"),
-    ),
 )

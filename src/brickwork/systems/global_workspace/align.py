@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
-from brickwork.data.types import Examples
+from brickwork.data.types import Examples, TaskData
 from brickwork.objectives.contrastive import LearnedTemperature
+from brickwork.representation.contract import complete
 from brickwork.representation.nearest import top_k
+from brickwork.systems.global_workspace.config import LOSSES, AlignConfig, GlobalWorkspaceConfig
 from brickwork.systems.global_workspace.domains import Layout, domain_array
 from brickwork.systems.global_workspace.modules import (
     DomainWorkspace,
     QueryAttention,
     equal_weights,
-    perceptron,
+    mlp,
     random_weights,
     single_weights,
 )
@@ -60,50 +62,55 @@ class Scaling(nn.Module):
         return values * self.deviation + self.mean
 
 
-class AlignmentSystem(nn.Module):
-    """Encoders and decoders of domains around one vector. ``widths``: numbers of each domain. ``layout``: its columns in the
-    user's file. ``weights``: how much each loss counts.
+@complete
+class Alignment(nn.Module):
+    """Encoders and decoders of domains around one vector, w = tanh(Σ α_i e_i(x_i)). ``widths``: dimensions of each domain.
+    ``layout``: its columns in the user's file.
     """
 
-    slug = "global-workspace"
-    reads = "columns"
+    input_kind = "columns"
 
     def __init__(
         self,
+        task: AlignConfig,
         *,
+        seed: int,
         widths: Mapping[str, int],
         layout: Layout,
-        workspace_dim: int,
-        hidden: int,
-        num_hidden: int,
-        weights: Mapping[str, float],
-        fusion_weights: str,
-        temperature: float,
-        seed: int,
     ):
         super().__init__()
+        self.config = GlobalWorkspaceConfig(task=task)
+        self.facts = {"widths": dict(widths), "layout": {name: list(parts) for name, parts in layout.items()}}
         self.widths, self.layout = dict(widths), dict(layout)
-        self.weights = {name: weight for name, weight in weights.items() if weight}
-        self.fusion_weights = fusion_weights
+        self.weights = {name: weight for name in LOSSES if (weight := getattr(task, name))}
+        self.fusion_weights = task.fusion_weights
         self.seed = seed
-        self.made_from: dict[str, Any] = {}
-        encoders = {d: perceptron(n, hidden, workspace_dim, num_hidden) for d, n in widths.items()}
-        decoders = {d: perceptron(workspace_dim, hidden, n, num_hidden) for d, n in widths.items()}
+        dim, hidden, depth = task.workspace_dim, task.hidden, task.num_hidden
+        encoders = {d: mlp(n, hidden, dim, depth) for d, n in widths.items()}
+        decoders = {d: mlp(dim, hidden, n, depth) for d, n in widths.items()}
         self.space = DomainWorkspace(encoders, decoders)
-        self.attention = (
-            QueryAttention(list(widths), workspace_dim) if fusion_weights == "attention" else None
-        )
+        self.attention = QueryAttention(list(widths), dim) if task.fusion_weights == "attention" else None
         self.scalings = nn.ModuleList(Scaling(n) for n in widths.values())
-        self.temperature = LearnedTemperature(temperature) if "contrastive" in self.weights else None
+        self.temperature = LearnedTemperature(task.temperature) if "contrastive" in self.weights else None
 
-    def architecture(self) -> dict[str, Any]:
-        """What it is made of: its arguments."""
-        return self.made_from
+    @staticmethod
+    def build(task: AlignConfig, data: TaskData, seed: int) -> "Alignment":
+        """The untrained system for ``data``, with the scalings of its training part.
 
-    def fit_scalings(self, train: Examples) -> None:
-        """Takes mean and deviation of each domain from the training rows."""
-        for scaling, name in zip(self.scalings, self.widths):
-            scaling.fit(np.asarray(train.columns[name]))  # type: ignore[operator]
+        Raises:
+            DataError: the data has no domains.
+        """
+        if data.kind != "domains":
+            raise DataError(
+                f"task.kind=align needs vectors of two or more domains; {data.name} holds {data.kind}: use --recipe "
+                "addition or digits"
+            )
+        widths = {name: int(np.asarray(values).shape[1]) for name, values in data.train.columns.items()}
+        layout = {name: list((data.details or {}).get(name, ())) for name in widths}
+        system = Alignment(task, seed=seed, widths=widths, layout=layout)
+        for scaling, name in zip(system.scalings, widths):
+            scaling.fit(np.asarray(data.train.columns[name]))  # type: ignore[operator]
+        return system
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
         """For each domain that is given ``x/NAME`` (B, D), zeros where a row lacks it, and ``there/NAME`` (B,) bool."""

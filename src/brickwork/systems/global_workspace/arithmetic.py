@@ -1,8 +1,5 @@
 """Pairs of digits and their sums, on numbers or on images, with parts of the table of pairs held out.
 
-A source is called ``addition`` and what follows, in any order: where digits come from (``digits``: scikit-learn's,
-``mnist``; without either: numbers), ``mod10``, and which pairs are held out. ``addition/digits/mod10/corner``.
-
 | held out | pairs (a, b) |
 |----------|--------------|
 | interp   | 30 of 100 at random; every a and every b still occurs |
@@ -12,62 +9,19 @@ A source is called ``addition`` and what follows, in any order: where digits com
 | bigB     | b ≥ 7 |
 """
 
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
-
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.data import splits
-from brickwork.data.config import DataConfig
 from brickwork.data.sets.images import load_images
 from brickwork.data.types import Examples, TaskData
+from brickwork.systems.global_workspace.data import NUM_VALUES, Addition, Data, HeldOut
 
-HeldOut = Literal["interp", "corner", "sum", "bigA", "bigB"]
-NUM_VALUES = 10
 _NUM_INTERP = 30
 _TRAIN_PAIRS, _TEST_PAIRS = 20_000, 2_000
 _TEST_SHARE = 0.3  # of scikit-learn's digits, which have no official parts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Addition:
-    """Which sums: ``digits`` is ``None`` for plain numbers, ``modulo`` 0 for none."""
-
-    digits: Literal["digits", "mnist"] | None = None
-    modulo: int = 0
-    held_out: HeldOut = "corner"
-
-
-def parse_addition(source: str) -> Addition:
-    """The meaning of a source's name.
-
-    Raises:
-        DataError: a part of the name that is not known.
-    """
-    name, *parts = source.split("/")
-    known = ("digits", "mnist", "mod10", *get_args(HeldOut))
-    wrong = [part for part in parts if part not in known]
-    if name != "addition" or wrong:
-        what = wrong[0] if wrong else name
-        raise DataError(
-            f"'{source}' is no addition task: '{what}', {nearest(what, ('addition', *known))} "
-            f"Write addition, then any of /{', /'.join(known)}"
-        )
-    chosen = [part for part in parts if part in get_args(HeldOut)]
-    drawn = [part for part in parts if part in ("digits", "mnist")]
-    if len(chosen) > 1 or len(drawn) > 1:
-        raise DataError(
-            f"'{source}' names {' and '.join(chosen if len(chosen) > 1 else drawn)}; choose one of them"
-        )
-    return Addition(
-        digits=cast(Literal["digits", "mnist"], drawn[0]) if drawn else None,
-        modulo=10 if "mod10" in parts else 0,
-        held_out=cast(HeldOut, chosen[0]) if chosen else "corner",
-    )
 
 
 def held_out_pairs(held_out: HeldOut, seed: int) -> Bool[np.ndarray, "a b"]:
@@ -89,16 +43,16 @@ def sums(a: np.ndarray, b: np.ndarray, modulo: int) -> Int64[np.ndarray, " n"]:
     return (total % modulo if modulo else total).astype(np.int64)
 
 
-def addition_task(config: DataConfig, seed: int) -> TaskData:
-    """The task that ``config.source`` names. Training and validation show seen pairs only; test shows all 100.
+def addition_task(config: Data, seed: int) -> TaskData:
+    """The task that ``config.addition`` describes. Training and validation show seen pairs only; test shows all 100.
 
     Columns: ``a``, ``b``, ``sum``; of images also ``first``, ``second``; ``held_out``: 1 where no training example has this
     pair, ``new_sum``: 1 where none has this sum either. Images of the test part are in no other part.
 
     Raises:
-        DataError: the name is not understood, or the images are not on this machine.
+        DataError: the images are not on this machine, or there are too few.
     """
-    task = parse_addition(config.source)
+    task = config.addition
     hidden = held_out_pairs(task.held_out, seed)
     if task.digits is None:
         seen = _numbered(np.argwhere(~hidden), hidden, task.modulo)
@@ -108,7 +62,7 @@ def addition_task(config: DataConfig, seed: int) -> TaskData:
         parts = _image_parts(task, hidden, config, seed)
     names = tuple(map(str, range(task.modulo or 2 * NUM_VALUES - 1)))
     return TaskData(
-        name=config.source,
+        name=task.name(),
         kind="sums",
         modality="numbers" if task.digits is None else "image",
         train=parts[0],
@@ -135,9 +89,9 @@ def _numbered(pairs: np.ndarray, hidden: np.ndarray, modulo: int) -> dict[str, n
 
 
 def _image_parts(
-    task: Addition, hidden: np.ndarray, config: DataConfig, seed: int
+    task: Addition, hidden: np.ndarray, config: Data, seed: int
 ) -> tuple[Examples, Examples, Examples]:
-    name = cast(str, task.digits)
+    name = task.digits or ""
     if name == "mnist":
         train, test = load_images(name, "train", config.limit), load_images(name, "test", config.limit)
     else:

@@ -1,4 +1,4 @@
-"""What a run of ``global-workspace`` is: chaining of operators, alignment of domains, or a baseline of the claims."""
+"""What a run of ``global-workspace`` is: chaining of operators, or alignment of domains."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,28 +6,26 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderConfig:
-    """What classifies single digits, trained in the first ``steps`` steps of a run and frozen then. Only for images.
+    """What classifies single digits, trained in the stage ``reader``. Only for images.
 
-    perceptron: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes. conv: two convolutions that halve
+    mlp: pixels → ``hidden`` ReLU → ``hidden`` ReLU → ``width`` tanh → classes. conv: two convolutions that halve
     the image, of ``hidden`` and 2 × ``hidden`` channels with ReLU, then ``width`` tanh → classes.
     """
 
-    network: Literal["perceptron", "conv"] = "perceptron"
+    network: Literal["mlp", "conv"] = "mlp"
     hidden: int = 64
     width: int = 32
-    steps: int = 400
 
     def validate(self) -> list[str]:
-        return _positive(self, ("hidden", "width", "steps"))
+        return _positive(self, ("hidden", "width"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainConfig:
-    """Addition by a controller that chains Input, Increment and Output (3.1–3.4 of the README's equations).
+    """Addition by a controller that chains Input, Increment and Output (eq. 1 to 4 of ``system.py``).
 
-    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``controller_steps``:
-    for so many steps the controller learns with hand-designed modules, then, with it frozen, the learned ones do; 0: all
-    jointly.
+    ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``increment_hidden``: units of
+    the learned Increment. In which order the parts learn is said by the stages of the run.
     """
 
     kind: Literal["chain"] = "chain"
@@ -40,7 +38,6 @@ class ChainConfig:
     entropy_weight: float = 0.0
     ponder_weight: float = 0.0
     reader: ReaderConfig | None = None
-    controller_steps: int | None = None
     increment_hidden: int | None = None
 
     def validate(self) -> list[str]:
@@ -50,13 +47,10 @@ class ChainConfig:
         for name in ("entropy_weight", "ponder_weight"):
             if getattr(self, name) < 0:
                 errors.append(f"{name}={getattr(self, name)} must not be negative")
-        learned = (self.controller_steps, self.increment_hidden)
-        if self.reader is None and learned != (None, None):
-            errors.append("controller_steps and increment_hidden are of learned modules; they need a reader")
-        if self.reader is not None and (None in learned or min(learned) < 0 or self.increment_hidden == 0):  # type: ignore[type-var, operator]
-            errors.append(
-                "with a reader, set controller_steps (0: train jointly) and increment_hidden (for example 64)"
-            )
+        if self.reader is None and self.increment_hidden is not None:
+            errors.append("increment_hidden is of learned modules, which need a reader; leave it out")
+        if self.reader is not None and (self.increment_hidden or 0) < 1:
+            errors.append("with a reader, set increment_hidden (for example 64)")
         return errors
 
 
@@ -97,34 +91,10 @@ LOSSES = ("translation", "cycle", "demi_cycle", "contrastive", "broadcast")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineConfig:
-    """A network on the two digits without a workspace, for the claims.
-
-    lstm: digits as two tokens, read one after the other. transformer: [CLS, a, b]. universal: the same with one layer
-    applied ``num_layers`` times. ``num_heads`` is not for lstm.
-    """
-
-    kind: Literal["baseline"] = "baseline"
-    network: Literal["lstm", "transformer", "universal"] = "lstm"
-    width: int = 64
-    num_layers: int = 1
-    num_heads: int | None = None
-    reader: ReaderConfig | None = None
-
-    def validate(self) -> list[str]:
-        errors = _positive(self, ("width", "num_layers"))
-        if (self.network == "lstm") != (self.num_heads is None):
-            errors.append("num_heads is needed for transformer and universal, and is not for lstm")
-        elif self.num_heads is not None and (self.num_heads < 1 or self.width % self.num_heads):
-            errors.append(f"width={self.width} is not divisible by num_heads={self.num_heads}")
-        return errors
-
-
-@dataclass(frozen=True, kw_only=True)
 class GlobalWorkspaceConfig:
-    """``task``: chain, align or baseline, told apart by ``kind``."""
+    """``task``: chain or align, told apart by ``kind``."""
 
-    task: ChainConfig | AlignConfig | BaselineConfig = field(default_factory=ChainConfig)
+    task: ChainConfig | AlignConfig = field(default_factory=ChainConfig)
 
 
 def _positive(config: object, names: tuple[str, ...]) -> list[str]:

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.data import splits
-from brickwork.data.config import DataConfig
+from brickwork.data.readers.arrays import read_npz
 from brickwork.data.readers.files import ReadReport, column_names, rows
 from brickwork.data.types import Examples, TaskData
+from brickwork.systems.global_workspace.data import MADE_UP, Data
 from brickwork.systems.global_workspace.simple_shapes import simple_shapes
 
 Layout = Mapping[str, Sequence[str]]
@@ -29,9 +30,9 @@ _NUM_SHAPES = 2000
 _PART = re.compile(r"(?P<domain>.+?)(?:\.(?P<name>[^.]+)|_(?P<number>\d+))$")
 
 
-def domain_task(config: DataConfig, seed: int) -> TaskData:
-    """``digit-halves`` or ``simple-shapes`` (all rows paired), either with ``/N`` (only N training rows are), or the user's
-    file. ``simple-shapes`` (``simple_shapes.py``) are 2,000 scenes, or as many as ``limit`` says.
+def domain_task(config: Data, seed: int) -> TaskData:
+    """``digit-halves`` or ``simple-shapes``, with all rows paired or ``config.paired``, or the user's file.
+    ``simple-shapes`` (``simple_shapes.py``) are 2,000 scenes, or as many as ``limit`` says.
 
     The task is of kind ``domains``: one float32 array (rows, D) a domain.
 
@@ -39,12 +40,12 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         DataError: the file cannot be read, holds fewer than two domains, or a domain without any value.
     """
     report = ReadReport()
-    made_up = _parse_made_up(config.source)
     notes: list[str] = []
     layout: Layout = {}
-    if made_up is not None:
-        shapes = config.source.startswith("simple-shapes")
-        columns = simple_shapes(config.limit or _NUM_SHAPES) if shapes else _digit_halves(config.limit)
+    if config.source == "simple-shapes":
+        columns = simple_shapes(config.limit or _NUM_SHAPES)
+    elif config.source == "digit-halves":
+        columns = _digit_halves(config.limit)
     else:
         columns, layout, notes = _read(Path(config.source).expanduser(), config, report)
     known = sum(np.isfinite(values[:, 0]).astype(int) for values in columns.values())
@@ -62,8 +63,8 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         seed=seed,
     )
     train, validation, test = splits.select(examples, parts)
-    if made_up is not None and made_up[0]:
-        train = _unpaired(train, *made_up, seed)
+    if config.paired is not None:
+        train = _with_pairs(train, config.paired, config.unpaired, seed)
     for name in columns:
         if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
             raise DataError(
@@ -86,7 +87,7 @@ def domain_task(config: DataConfig, seed: int) -> TaskData:
         validation=validation,
         test=test,
         notes=tuple(notes),
-        made_of={domain: tuple(parts) for domain, parts in layout.items()},
+        details=layout,
     )
 
 
@@ -159,13 +160,11 @@ def _cell(value: Any, name: str, row: int) -> list[float]:
         ) from None
 
 
-def _read(
-    path: Path, config: DataConfig, report: ReadReport
-) -> tuple[dict[str, np.ndarray], Layout, list[str]]:
+def _read(path: Path, config: Data, report: ReadReport) -> tuple[dict[str, np.ndarray], Layout, list[str]]:
     if not path.is_file():
         raise DataError(
-            f"{path} is not a file; give an .npz of arrays, or a table with vectors of two or more domains, or digit-halves "
-            "or simple-shapes"
+            f"{path} is not a file; give an .npz of arrays, or a table with vectors of two or more domains, or "
+            f"{' or '.join(MADE_UP)}"
         )
     raw, notes = (read_npz(path), []) if path.suffix.lower() == ".npz" else _table(path, config.limit, report)
     raw = {name: values[: config.limit] for name, values in raw.items()}
@@ -179,27 +178,6 @@ def _read(
             "columns of lists, or columns named DOMAIN.NAME or DOMAIN_0, DOMAIN_1 …"
         )
     return columns, layout, notes
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, all with as many rows.
-
-    Raises:
-        DataError: it is damaged, holds Python objects, or arrays of different lengths.
-    """
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not an .npz file of plain arrays: {error}") from None
-    lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
-    if len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
-        raise DataError(
-            f"{path}: all arrays must have the same number of rows, at least one; they have {lengths}"
-        )
-    return arrays
 
 
 def _table(path: Path, limit: int | None, report: ReadReport) -> tuple[dict[str, Any], list[str]]:
@@ -222,20 +200,10 @@ def _numeric(values: Sequence[Any]) -> bool:
     return False
 
 
-def _parse_made_up(source: str) -> tuple[int, bool] | None:
-    """How many rows of a set of ours keep their pairs (0: all), and whether the others go; ``None`` for other sources."""
-    name, *parts = source.split("/")
-    if name not in ("digit-halves", "simple-shapes"):
-        return None
-    if parts and not (parts[0].isdigit() and int(parts[0]) > 0 and parts[1:] in ([], ["alone"])):
-        raise DataError(f"'{source}': write {name}, {name}/N for N paired rows, or {name}/N/alone")
-    return int(parts[0]) if parts else 0, len(parts) > 1
-
-
-def _unpaired(examples: Examples, num_pairs: int, alone: bool, seed: int) -> Examples:
-    """All but ``num_pairs`` rows keep one domain only, in turn, or are left out."""
+def _with_pairs(examples: Examples, num_pairs: int, unpaired: bool, seed: int) -> Examples:
+    """All but ``num_pairs`` rows keep one domain only, in turn, or without ``unpaired`` are left out."""
     order = np.random.default_rng(generator_for(seed, 0, "pairs").initial_seed()).permutation(len(examples))
-    if alone:
+    if not unpaired:
         return examples.select(order[:num_pairs].tolist())
     columns = {name: np.array(values) for name, values in examples.columns.items()}
     for place, values in enumerate(columns.values()):

@@ -1,22 +1,24 @@
-"""A workspace: one vector that modules write and read in turn, and who may do so when.
+"""The parts of a global workspace: controller and gates, operators, the reader of digits; domains around one vector.
 
-Two uses of the same vector. :class:`OperatorChain`: operators (plain callables, workspace → workspace) are applied one
-after the other, as the gates of a recurrent controller say; the result is read from a register. :class:`DomainWorkspace`:
-encoders of several domains write to it, decoders read from it, so that what one domain says can be said in another. They
-meet where an encoder is an operator ("load"), and a decoder reads the register.
+A workspace is one vector that modules write and read in turn. ``OperatorChain`` in ``system.py`` applies operators (plain
+callables, workspace → workspace) as the gates of a recurrent controller say.
+:class:`DomainWorkspace`: encoders of several domains write to it, decoders read from it, so that what one domain says can be
+said in another.
 
-Shape legend: T steps, B batch, D numbers of the workspace, K operators, G = K + 1 gates (the last: output).
+Shape legend: B batch, D dimensions of the workspace, G gates (the last: output).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.types import RouterOutput
+from brickwork.core.types import Batch
+from brickwork.systems.global_workspace.data import NUM_VALUES
 
 Operator = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 """``operator(workspace, inputs)``: the new workspace, (B, D), from the old one and what the outside offers."""
@@ -60,136 +62,6 @@ def gate(
     return hard + (soft - soft.detach())
 
 
-@dataclass(frozen=True)
-class ChainRun:
-    """What a chain did: the register at the end, and gates, logits and workspace after each step.
-
-    ``halted``: the steps that each row took until its answer was complete; T without ``halt_at``.
-    """
-
-    output: Float[Tensor, "batch dim"]
-    gates: Float[Tensor, "steps batch gates"]
-    logits: Float[Tensor, "steps batch gates"]
-    workspaces: Float[Tensor, "steps batch dim"]
-    halted: Int64[Tensor, " batch"]
-
-    def router(self) -> RouterOutput:
-        """The same as a router's decision on T·B tokens: all gates chosen, with their entropy and ponder losses."""
-        weights, logits = self.gates.flatten(0, 1), self.logits.flatten(0, 1)
-        index = torch.arange(weights.shape[1], device=weights.device).expand(weights.shape)
-        aux = {"entropy": gate_entropy(self.gates), "ponder": ponder_cost(self.gates)}
-        return RouterOutput(weights, index.contiguous(), logits, aux)
-
-
-class OperatorChain(nn.Module):
-    """Operators on a workspace, opened and closed by a controller for T steps.
-
-    soft, hard: (γ¹ … γᴷ, γᴼ) = softmax of the logits;  w ← Σ_k γᵏ M_k(w) + γᴼ w;  o ← γᴼ w_old + (1 − γᴼ) o.
-    So the last gate means "hold and emit", the keep slot of the general form w ← (1 − Σ q_k) w + Σ q_k M_k(r_k w).
-    sigmoid: independent gates in sequence, w ← (1 − gᵏ) w + gᵏ M_k(w) for each k, then o ← (1 − gᴼ) o + gᴼ w.
-    ``read_gates``: each operator sees r_k w with r_k a sigmoid of the controller's; otherwise r_k = 1.
-
-    ``operators``: plain callables by name; those that are modules are trained with the chain.
-    """
-
-    def __init__(
-        self,
-        operators: Mapping[str, Operator],
-        controller: nn.Module,
-        *,
-        routing: Routing = "soft",
-        read_gates: bool = False,
-    ):
-        super().__init__()
-        if not operators:
-            raise ValueError("a chain needs at least one operator")
-        self.controller = controller
-        self.routing = routing
-        self.read_gates = read_gates
-        self.operators = dict(operators)
-        self.trained = _numbered(operators)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the gates: those of the operators, then ``output``."""
-        return (*self.operators, "output")
-
-    def forward(
-        self,
-        control: Float[Tensor, "steps batch inputs"],
-        inputs: Mapping[str, Tensor],
-        start: Float[Tensor, "batch dim"],
-        *,
-        routing: Routing | None = None,
-        temperature: float = 1.0,
-        halt_at: float | None = None,
-        operators: Mapping[str, Operator] | None = None,
-        freeze_controller: bool = False,
-    ) -> ChainRun:
-        """Runs as many steps as ``control`` has, from the workspace ``start`` and an empty register.
-
-        ``routing``: another than that of training, for example ``hard`` to see whether the answer needs soft gates.
-        ``operators``: others under the same gates, which says nothing of their width; with ``freeze_controller`` only they
-        get gradients.
-        ``halt_at``: a row stops when it has emitted that much, 1 − Π(1 − γᴼ).
-        """
-        routing = routing or self.routing
-        modules = list((operators or self.operators).values())
-        w, o, state = start, torch.zeros_like(start), None
-        left = start.new_ones(len(start))  # what has not been emitted yet
-        going = torch.ones_like(left, dtype=torch.bool)
-        steps = torch.zeros_like(going, dtype=torch.int64)
-        gates, logits, workspaces = [], [], []
-        for u in control:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_controller):
-                all_logits, state = self.controller(u, state)
-            g_logits, read = self._split(all_logits)
-            g = gate(g_logits, routing, temperature)
-            new_w, new_o = _step(w, o, g, read, inputs, modules, routing == "sigmoid")
-            if halt_at is not None:
-                new_w, new_o = (
-                    torch.where(going[:, None], new, old) for new, old in ((new_w, w), (new_o, o))
-                )
-            steps = steps + going
-            left = left * (1 - g[:, -1])
-            if halt_at is not None:
-                going = going & (1 - left < halt_at)
-            w, o = new_w, new_o
-            gates.append(g)
-            logits.append(g_logits)
-            workspaces.append(w)
-        return ChainRun(o, torch.stack(gates), torch.stack(logits), torch.stack(workspaces), steps)
-
-    def _split(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
-        count = len(self.operators) + 1
-        return logits[:, :count], logits[:, count:].sigmoid() if self.read_gates else None
-
-
-def _step(
-    w: Tensor,
-    o: Tensor,
-    g: Tensor,
-    read: Tensor | None,
-    inputs: Mapping[str, Tensor],
-    operators: Sequence[Operator],
-    in_sequence: bool,
-) -> tuple[Tensor, Tensor]:
-    """Workspace and register after one step; the equations are those of :class:`OperatorChain`."""
-
-    def applied(k: int, operator: Operator, to: Tensor) -> Tensor:
-        return operator(to if read is None else read[:, k, None] * to, inputs)
-
-    emit = g[:, -1, None]
-    if in_sequence:
-        for k, operator in enumerate(operators):
-            w = (1 - g[:, k, None]) * w + g[:, k, None] * applied(k, operator, w)
-        return w, (1 - emit) * o + emit * w
-    new = emit * w
-    for k, operator in enumerate(operators):
-        new = new + g[:, k, None] * applied(k, operator, w)
-    return new, emit * w + (1 - emit) * o
-
-
 def num_gates(num_operators: int, read_gates: bool) -> int:
     """How many logits the controller of a chain gives: one an operator, the output, and the read gates."""
     return num_operators + 1 + (num_operators if read_gates else 0)
@@ -224,13 +96,106 @@ def control_code(
     return code
 
 
-def perceptron(num_inputs: int, hidden: int, num_outputs: int, num_hidden: int) -> nn.Sequential:
+def mlp(num_inputs: int, hidden: int, num_outputs: int, num_hidden: int) -> nn.Sequential:
     """(Linear, ReLU) × ``num_hidden``, Linear."""
     parts: list[nn.Module] = []
     for _ in range(num_hidden):
         parts += [nn.Linear(num_inputs, hidden), nn.ReLU()]
         num_inputs = hidden
     return nn.Sequential(*parts, nn.Linear(num_inputs, num_outputs))
+
+
+# ---- operators, and the reader of images -------------------------------------------------------------------------
+
+
+def load(workspace: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Input: the workspace becomes what the first addend is written as."""
+    return inputs["first"]
+
+
+def shift(
+    workspace: Float[Tensor, "batch slots"], inputs: Mapping[str, Tensor]
+) -> Float[Tensor, "batch slots"]:
+    """Hand-designed Increment that saturates: S w, each slot to the next, the last keeps what it has."""
+    moved = workspace.roll(1, -1)
+    return torch.cat(
+        [moved[:, 1:-1].new_zeros(len(moved), 1), moved[:, 1:-1], moved[:, -1:] + workspace[:, -1:]], 1
+    )
+
+
+def turn(
+    workspace: Float[Tensor, "batch slots"], inputs: Mapping[str, Tensor]
+) -> Float[Tensor, "batch slots"]:
+    """Hand-designed Increment modulo the number of slots."""
+    return workspace.roll(1, -1)
+
+
+class LearnedIncrement(nn.Module):
+    """Inc(w) = tanh(W₂ relu(W₁ w + b₁) + b₂)."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.network = mlp(width, hidden, width, num_hidden=1)
+
+    def forward(
+        self, workspace: Float[Tensor, "batch dim"], inputs: Mapping[str, Tensor]
+    ) -> Float[Tensor, "batch dim"]:
+        """The next value; ``inputs`` are not looked at."""
+        return torch.tanh(self.network(workspace))
+
+
+class DigitReader(nn.Module):
+    """The pixels of one digit to a bounded latent and its classes: classes = W tanh(body(x)).
+
+    ``network``: see :class:`~brickwork.systems.global_workspace.config.ReaderConfig`.
+    """
+
+    def __init__(self, image_shape: Sequence[int], *, network: str, hidden: int, width: int):
+        super().__init__()
+        layers = conv_layers if network == "conv" else mlp_layers
+        self.body = nn.Sequential(*layers(image_shape, hidden, width), nn.Tanh())
+        self.head = nn.Linear(width, NUM_VALUES)
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """Cross-entropy of the digits on both images."""
+        logits = self.head(self.body(torch.cat([batch["first"], batch["second"]])))
+        return F.cross_entropy(logits, torch.cat([batch["a"], batch["b"]]))
+
+
+def mlp_layers(image_shape: Sequence[int], hidden: int, width: int) -> nn.Sequential:
+    """Flat pixels through two hidden layers."""
+    return mlp(math.prod(image_shape), hidden, width, num_hidden=2)
+
+
+def conv_layers(image_shape: Sequence[int], hidden: int, width: int) -> list[nn.Module]:
+    """Flat pixels (height, width, channels) through two convolutions with stride 2.
+
+    Not the residual image encoder of :mod:`brickwork.encoders`: its normalisation and pooling take five times as long for
+    fewer right digits in the few hundred steps that there are here.
+    """
+    height, breadth, channels = image_shape
+    size = ((height + 3) // 4) * ((breadth + 3) // 4)
+    return [
+        nn.Unflatten(1, (height, breadth, channels)),
+        ChannelsFirst(),
+        nn.Conv2d(channels, hidden, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(hidden, 2 * hidden, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * hidden * size, width),
+    ]
+
+
+class ChannelsFirst(nn.Module):
+    """(B, H, W, C) → (B, C, H, W)."""
+
+    def forward(self, images: Float[Tensor, "batch h w c"]) -> Float[Tensor, "batch c h w"]:
+        """The same values, in the order that convolutions take."""
+        return images.movedim(-1, 1)
+
+
+# ---- domains -----------------------------------------------------------------------------------------------------
 
 
 class DomainWorkspace(nn.Module):
@@ -251,8 +216,8 @@ class DomainWorkspace(nn.Module):
         self.encoders, self.decoders = dict(encoders), dict(decoders)
         self.fusion = fusion
         # Numbered, because a name of the user's may be none that a module can have.
-        self.trained_encoders = _numbered(encoders)
-        self.trained_decoders = _numbered(decoders)
+        self.trained_encoders = numbered_modules(encoders)
+        self.trained_decoders = numbered_modules(decoders)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -284,7 +249,8 @@ class DomainWorkspace(nn.Module):
         return self.decode(self.fuse(self.encode(x)), [to])[to]
 
 
-def _numbered(functions: Mapping[str, Any]) -> nn.ModuleDict:
+def numbered_modules(functions: Mapping[str, Any]) -> nn.ModuleDict:
+    """Those of ``functions`` that are modules, by their place: names of the user's may be none that a module can have."""
     return nn.ModuleDict({str(i): f for i, f in enumerate(functions.values()) if isinstance(f, nn.Module)})
 
 

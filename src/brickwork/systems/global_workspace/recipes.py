@@ -2,63 +2,28 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
 from brickwork.systems.global_workspace.config import (
     AlignConfig,
-    BaselineConfig,
     ChainConfig,
     GlobalWorkspaceConfig,
     ReaderConfig,
 )
-from brickwork.training.config import TrainConfig
+from brickwork.systems.global_workspace.data import Addition, Data
+from brickwork.training.config import Stage, TrainConfig
 from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
     """Seconds: addition of one-hot numbers, 84 of 100 pairs, 200 steps; for tests, its first losses are pinned."""
     run = addition()
-    return replace(run, recipe="smoke", train=replace(run.train, steps=200, save_every=0))
-
-
-def smoke_digits() -> RunConfig:
-    """Seconds: learned modules on scikit-learn's digits, one step of each phase; for tests of what options do."""
-    run = digits()
-    reader = ReaderConfig(hidden=16, width=8, steps=1)
-    task = replace(
-        run.model.task, num_steps=4, hidden=8, reader=reader, controller_steps=1, increment_hidden=8
-    )
-    train = replace(run.train, steps=3, batch_size=16)
-    return replace(run, recipe="smoke_digits", model=GlobalWorkspaceConfig(task=task), train=train)
-
-
-def smoke_align() -> RunConfig:
-    """Seconds: upper half, lower half and class of scikit-learn's digits in one small workspace; for tests."""
-    run = small()
-    task = AlignConfig(workspace_dim=8, hidden=16)
-    data = replace(run.data, limit=400)
-    return replace(
-        run,
-        recipe="smoke_align",
-        model=GlobalWorkspaceConfig(task=task),
-        data=data,
-        train=replace(run.train, steps=20),
-    )
-
-
-def smoke_baseline() -> RunConfig:
-    """Seconds: a transformer on one-hot numbers, without a workspace; for tests of what options do."""
-    run = smoke()
-    task = BaselineConfig(network="transformer", width=8, num_layers=2, num_heads=2)
-    return replace(run, recipe="smoke_baseline", model=GlobalWorkspaceConfig(task=task))
+    return replace(run, train=replace(run.train, steps=200, save_every=0))
 
 
 def small() -> RunConfig:
     """A workspace between the domains of your own vectors: `brickwork train global-workspace --data PATH`; CPU."""
     return RunConfig(
-        system="global-workspace",
-        recipe="small",
         model=GlobalWorkspaceConfig(task=AlignConfig()),
-        data=DataConfig(source="digit-halves", test_share=0.2),
+        data=Data(source="digit-halves", test_share=0.2),
         train=TrainConfig(steps=1000, batch_size=64, learning_rate=1e-3, weight_decay=1e-4, precision="fp32"),
     )
 
@@ -68,8 +33,7 @@ def shapes() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="shapes",
-        data=replace(run.data, source="simple-shapes/500", limit=5000),
+        data=replace(run.data, source="simple-shapes", paired=500, limit=5000),
         train=replace(run.train, validate_every=500),
     )
 
@@ -77,10 +41,8 @@ def shapes() -> RunConfig:
 def addition() -> RunConfig:
     """Addition of one-hot numbers with hand-designed modules; pairs of two large digits are never shown. CPU."""
     return RunConfig(
-        system="global-workspace",
-        recipe="addition",
         model=GlobalWorkspaceConfig(task=ChainConfig()),
-        data=DataConfig(source="addition/corner"),
+        data=Data(source="addition"),
         train=TrainConfig(
             steps=400,
             batch_size=84,
@@ -94,48 +56,45 @@ def addition() -> RunConfig:
 
 
 def digits() -> RunConfig:
-    """Addition modulo 10 of scikit-learn's digits: encoder, controller, then learned modules. Minutes on a CPU."""
-    task = ChainConfig(reader=ReaderConfig(), controller_steps=400, increment_hidden=64)
+    """Addition modulo 10 of scikit-learn's digits in three stages: reader, controller, learned modules. Minutes on a CPU."""
+    task = ChainConfig(reader=ReaderConfig(), increment_hidden=64)
     run = addition()
     return replace(
         run,
-        recipe="digits",
         model=GlobalWorkspaceConfig(task=task),
-        data=DataConfig(source="addition/digits/mod10/corner"),
+        data=Data(source="addition", addition=Addition(digits="digits", modulo=10)),
         train=replace(run.train, steps=1400, batch_size=128, learning_rate=3e-3),
+        stages=(
+            Stage(name="reader", steps=400, trains=("reader.*",)),
+            Stage(name="controller", steps=400, trains=("chain.controller.*",), learning_rate=1e-2),
+            Stage(name="modules", trains=("chain.trained.*", "readout.*")),
+        ),
     )
 
 
 def mnist() -> RunConfig:
     """The same on MNIST with a convolutional encoder, test images for all evaluation. A minute on a CPU."""
     run = digits()
-    task = replace(run.model.task, reader=ReaderConfig(network="conv", hidden=16, width=32, steps=600))
+    task = replace(run.model.task, reader=ReaderConfig(network="conv", hidden=16, width=32))
     return replace(
         run,
-        recipe="mnist",
         model=GlobalWorkspaceConfig(task=task),
-        data=DataConfig(source="addition/mnist/mod10/corner"),
+        data=Data(source="addition", addition=Addition(digits="mnist", modulo=10)),
         train=replace(run.train, steps=1600),
+        stages=(replace(run.stages[0], steps=600), *run.stages[1:]),
     )
 
 
 def gpu() -> RunConfig:
-    """MNIST with a wider encoder and longer phases on one GPU; `--recipe gpu`, not measured."""
+    """MNIST with a wider encoder and longer stages on one GPU; `--recipe gpu`, not measured."""
     run = mnist()
     task = replace(
         run.model.task,
-        reader=ReaderConfig(network="conv", hidden=64, width=64, steps=3000),
-        controller_steps=1000,
+        reader=ReaderConfig(network="conv", hidden=64, width=64),
     )
     return replace(
         run,
-        recipe="gpu",
         model=GlobalWorkspaceConfig(task=task),
         train=replace(run.train, steps=8000, batch_size=512),
+        stages=tuple(replace(s, steps=n) for s, n in zip(run.stages, (3000, 1000, None))),
     )
-
-
-def paper() -> RunConfig:
-    """The paper's settings are not known to us (only its abstract is); this is `mnist` for longer. Documented, not run."""
-    run = mnist()
-    return replace(run, recipe="paper", train=replace(run.train, steps=10_000))

@@ -12,16 +12,4 @@ CARD = SystemCard(
     summary="Applies the training loss to several prefixes of one embedding at once, so that it can be cut short "
     "afterwards; spends dimensions adaptively in classification (cascade) and retrieval (shortlist and rerank).",
     capabilities=("encodes", "text", "images", "elastic dims"),
-    flow=(
-        ("data", "data.load.load_task"),
-        ("encoder", "encoders.text.TextEncoder or encoders.image.ImageEncoder"),
-        ("heads", "modules.heads.NestedLinear (labels only)"),
-        (
-            "objective",
-            "objectives.nested.nested_loss over objectives.pairwise.pair_loss or objectives.classification.cross_entropy",
-        ),
-        ("training", "training.loop.fit"),
-        ("representation", "representation.model.Representation, cut along dims"),
-        ("use", "index shortlist and funnel; modules.cascade.CascadePolicy"),
-    ),
 )

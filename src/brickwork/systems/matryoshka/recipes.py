@@ -2,26 +2,24 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from brickwork.systems.matryoshka.system import MatryoshkaConfig
+from brickwork.systems.matryoshka.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: the digits that come with scikit-learn, a perceptron with 32 numbers, labels.
+    """Seconds: the digits that come with scikit-learn, an MLP with 32 dimensions, labels.
 
     ``brickwork train matryoshka --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """
     return RunConfig(
-        system="matryoshka",
-        recipe="smoke",
-        model=MatryoshkaConfig(
+        model=Config(
             encoder=ImageEncoderConfig(architecture="mlp", embedding_dim=32, width=64, depth=2),
             dims=(4, 8, 16, 32),
         ),
-        data=DataConfig(source="digits"),
+        data=ImageDataConfig(source="digits"),
         train=TrainConfig(steps=200, batch_size=64, learning_rate=2e-3, precision="fp32", validate_every=50),
     )
 
@@ -32,95 +30,61 @@ def small() -> RunConfig:
     Pairs come from the user's file, or from the headings and neighbours of plain documents. Not measured.
     """
     return RunConfig(
-        system="matryoshka",
-        recipe="small",
-        model=MatryoshkaConfig(encoder=TextEncoderConfig(max_tokens=128), dims=(24, 48, 96, 192, 384)),
-        data=DataConfig(source="python"),
+        model=Config(encoder=TextEncoderConfig(max_tokens=128), dims=(24, 48, 96, 192, 384)),
+        data=ImageDataConfig(source="python"),
         train=TrainConfig(steps=300, batch_size=32, learning_rate=3e-5),
     )
 
 
 def scratch() -> RunConfig:
-    """A transformer of 4 layers and 128 numbers, with a tokenizer trained on the data: no pretrained weights.
+    """A transformer of 4 layers and 128 dimensions, with a tokenizer trained on the data: no pretrained weights.
 
     ``brickwork train matryoshka --recipe scratch --data PATH``. Not measured.
     """
     run = small()
     return replace(
         run,
-        recipe="scratch",
         model=replace(run.model, encoder=TextEncoderConfig(backbone="scratch", max_tokens=64), dims=()),
         train=replace(run.train, steps=2000, batch_size=64, learning_rate=1e-3),
     )
 
 
 def static() -> RunConfig:
-    """The mean of token vectors, 256 numbers: encodes hundreds of thousands of texts a second on one core.
+    """The mean of token vectors, 256 dimensions: encodes hundreds of thousands of texts a second on one core.
 
     ``brickwork train matryoshka --recipe static --data PATH``. Not measured.
     """
     run = small()
     return replace(
         run,
-        recipe="static",
         model=replace(run.model, encoder=TextEncoderConfig(backbone="static", width=256), dims=()),
         train=replace(run.train, steps=1000, batch_size=256, learning_rate=1e-2, weight_decay=0.0),
     )
 
 
 def images() -> RunConfig:
-    """CIFAR-10 (JPEG), a residual network of 128 numbers, labels; ``brickwork train matryoshka --recipe images``.
+    """CIFAR-10 (JPEG), a residual network of 128 dimensions, labels; ``brickwork train matryoshka --recipe images``.
 
     Needs the set in ``BRICKWORK_DATA`` or a network. Not measured at this length; claims C1 and C5 use a shorter one.
     """
     return RunConfig(
-        system="matryoshka",
-        recipe="images",
-        model=MatryoshkaConfig(
+        model=Config(
             encoder=ImageEncoderConfig(embedding_dim=128, width=16, depth=3), dims=(8, 16, 32, 64, 128)
         ),
-        data=DataConfig(source="cifar10"),
+        data=ImageDataConfig(source="cifar10"),
         train=TrainConfig(steps=4000, batch_size=128, learning_rate=2e-3),
     )
 
 
 def gpu() -> RunConfig:
-    """Tiny-ImageNet-100 with a residual network of 512 numbers on one GPU; not measured.
+    """Tiny-ImageNet-100 with a residual network of 512 dimensions on one GPU; not measured.
 
     ``brickwork train matryoshka --recipe gpu``.
     """
     run = images()
     return replace(
         run,
-        recipe="gpu",
         model=replace(run.model, encoder=ImageEncoderConfig(embedding_dim=512, width=64, depth=4), dims=()),
-        data=DataConfig(source="tiny_imagenet100"),
+        data=ImageDataConfig(source="tiny_imagenet100"),
         train=replace(run.train, steps=10_000, batch_size=256, learning_rate=1e-3),
-    )
-
-
-def paper() -> RunConfig:
-    """The paper's training on our largest image set: documented, not run.
-
-    The paper: ResNet-50 with blur-pool, ImageNet-1K, 40 epochs, batch 512 per GPU, SGD momentum 0.9, weight decay 1e-4,
-    label smoothing 0.1, learning rate 0.425 with its peak at epoch 2, resolution 160 → 192, dims 8 … 2048.
-    """
-    run = gpu()
-    return replace(
-        run,
-        recipe="paper",
-        model=replace(
-            run.model, encoder=ImageEncoderConfig(embedding_dim=2048, width=64, depth=4), label_smoothing=0.1
-        ),
-        train=replace(
-            run.train,
-            steps=40 * 18_000 // 512,
-            batch_size=512,
-            optimizer="sgd",
-            learning_rate=0.425,
-            momentum=0.9,
-            weight_decay=1e-4,
-            warmup=0.05,
-            schedule="linear",
-        ),
     )

@@ -3,7 +3,7 @@
 Kusupati, Bhatt, Rege, Wallingford, Sinha, Ramanujan, Howard-Snyder, Chen, Kakade, Jain, Farhadi: Matryoshka
 Representation Learning. NeurIPS 2022, arXiv 2205.13147. Authors' code: RAIVNLab/MRL.
 
-What is learnt: an encoder F whose first m numbers, for every m in a nested set M, do the task as well as a model of
+What is learnt: an encoder F whose first m dimensions, for every m in a nested set M, do the task as well as a model of
 that size would, because the task's loss is applied to every prefix at once.
 
 | paper              | here                  | shape      | meaning                                            |
@@ -23,38 +23,33 @@ Differences from the paper: see README.md.
 Shape legend: B rows, D width, m prefix, C classes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.core.config import above, at_least, below, idle
 from brickwork.core.elastic import ElasticAxes, nested_sizes
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ConfigError
 from brickwork.core.types import Batch, LossOutput
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import TaskData
-from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from brickwork.encoders.image import ImageEncoder, collate_images
-from brickwork.encoders.text import TextEncoder, collate_text, encode_columns
+from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.text import TextEncoder
 from brickwork.modules.heads import NestedLinear
 from brickwork.objectives.classification import cross_entropy
-from brickwork.objectives.nested import BaseLoss, nested_loss, nested_prefixes
+from brickwork.objectives.nested import BaseLoss, nested_loss
 from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
-from brickwork.representation.model import Representation
+from brickwork.representation.contract import encodes
 
 _COLUMNS = ("anchor", "positive", "negative", "input")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatryoshkaConfig:
-    """How to build a :class:`MatryoshkaSystem`.
-
-    ``encoder``: text or image. ``dims``: nested sizes, ending at the encoder's full width; empty = the full width
+class Config:
+    """``encoder``: text or image. ``dims``: nested sizes, ending at the encoder's full width; empty = the full width
     halved down to 8. ``weights``: c_m for each of ``dims``, empty = all 1; a prefix of weight 0 is not trained
     (a fixed-feature model is dims=(m, D), weights=(1, 0)). ``reduction``: ``sum`` over prefixes as in the paper, or
     ``mean``. ``objective``: ``auto`` = InfoNCE for pairs and triplets, CoSENT for scored pairs, cross-entropy for
@@ -64,153 +59,89 @@ class MatryoshkaConfig:
 
     encoder: TextEncoderConfig | ImageEncoderConfig = TextEncoderConfig()
     dims: tuple[int, ...] = ()
-    weights: tuple[float, ...] = ()
+    weights: tuple[Annotated[float, at_least(0)], ...] = ()
     reduction: Literal["sum", "mean"] = "sum"
     objective: Literal["auto", "info_nce", "cosent", "angle", "cross_entropy"] = "auto"
-    temperature: float | None = None
+    temperature: Annotated[float, above(0)] | None = None
     head: Literal["separate", "tied"] | None = None
-    label_smoothing: float | None = None
+    label_smoothing: Annotated[float, at_least(0), below(1)] | None = None
 
     def validate(self) -> list[str]:
-        errors = []
+        errors = [] if self.objective == "auto" else self.without_effect(self.objective)
         if self.weights and len(self.weights) != len(self.dims):
             errors.append(
                 f"weights has {len(self.weights)} entries for {len(self.dims)} dims; give dims, and one each"
             )
-        if self.weights and (min(self.weights) < 0 or not any(self.weights)):
-            errors.append(f"weights is {list(self.weights)}; they must not be negative, nor all zero")
-        if self.temperature is not None and self.temperature <= 0:
-            errors.append(f"temperature is {self.temperature}; it must be positive")
-        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
-            errors.append(f"label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
-        if self.objective != "auto":
-            errors += self.without_effect(self.objective)
+        if self.weights and not any(self.weights):
+            errors.append(f"weights is {list(self.weights)}; they must not all be zero")
         return errors
 
-    def without_effect(self, objective: Objective) -> list[str]:
+    def without_effect(self, objective: str) -> list[str]:
         """Options that were set and mean nothing with ``objective``."""
-        idle = ("temperature",) if objective == "cross_entropy" else ("head", "label_smoothing")
-        return [
-            f"{name} has no effect with objective '{objective}'; leave it out"
-            for name in idle
-            if getattr(self, name) is not None
-        ]
+        unused = ("temperature",) if objective == "cross_entropy" else ("head", "label_smoothing")
+        return idle(self, unused, f"objective '{objective}'")
 
 
-Config = MatryoshkaConfig
+Data = ImageDataConfig
 
 
-class MatryoshkaSystem(nn.Module):
+@encodes
+class System(nn.Module):
     """An encoder, for labels a nested classifier, and a loss on every prefix."""
+
+    reads = ("pairs", "triplets", "scored", "labelled")
 
     def __init__(
         self,
+        config: Config,
         encoder: TextEncoder | ImageEncoder,
         *,
-        dims: Sequence[int],
-        weights: Sequence[float],
-        reduction: Literal["sum", "mean"],
+        seed: int,
         objective: Objective,
-        temperature: float,
-        head: NestedLinear | None,
-        label_smoothing: float,
+        num_classes: int | None,
     ):
         super().__init__()
+        self.config = config
         self.encoder = encoder
-        self.head = head
-        self.trained = {m: c for m, c in zip(dims, weights, strict=True) if c}
-        self.reduction: Literal["sum", "mean"] = reduction
         self.objective: Objective = objective
-        self.temperature = temperature
-        self.label_smoothing = label_smoothing
-        self.axes = ElasticAxes(dims=tuple(dims), layers=(encoder.num_layers,))
+        dims = nested_sizes(encoder.embedding_dim, config.dims)
+        weights = config.weights or (1.0,) * len(dims)
+        self.trained = {m: c for m, c in zip(dims, weights, strict=True) if c}
+        self.axes = ElasticAxes(dims=dims, layers=(encoder.num_layers,))
+        self.head: NestedLinear | None = None
+        if num_classes is not None:
+            self.head = NestedLinear(dims, num_classes, tied=config.head == "tied")
 
-    def collate(self, columns: dict[str, Any]) -> Batch:
-        """Columns of examples (or ``{"input": …}`` to encode) as a batch."""
-        if isinstance(self.encoder, TextEncoder):
-            return collate_text(self.encoder, columns)
-        return collate_images(self.encoder, columns)
+    @staticmethod
+    def facts(config: Config, data: TaskData) -> dict[str, Any]:
+        """The objective that goes with ``data``, and with labels how many classes there are.
+
+        Raises:
+            DataError: data that the objective cannot use.
+            ConfigError: an option that has no effect with this data.
+        """
+        offered: tuple[Objective, ...] = ("info_nce", "cosent", "angle", "cross_entropy")
+        objective = choose_objective(config.objective, data.kind, offered, "matryoshka")
+        if problems := config.without_effect(objective):
+            raise ConfigError("\n".join(problems))
+        labels = objective == "cross_entropy"
+        return {"objective": objective, "num_classes": data.num_classes if labels else None}
 
     def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch width"]]:
         """z of each column of inputs, (B, D)."""
-        inputs = {name: batch[name] for name in _COLUMNS if name in batch}
-        layer = self.encoder.num_layers
-        if isinstance(self.encoder, TextEncoder):
-            return {name: z[layer] for name, z in encode_columns(self.encoder, inputs, [layer]).items()}
-        return {name: self.encoder(x)[layer] for name, x in inputs.items()}
+        return self.encoder.embed(batch, _COLUMNS)
 
     def loss_from(self, embeddings: dict[str, Tensor], batch: Batch) -> LossOutput:
-        """L = Σ_{m∈M} c_m · (1/B) Σ_i ℓ(z_{i,1:m})  (eq. 1)."""
+        """L = Σ_{m∈M} c_m · (1/B) Σ_i ℓ(z_{i,1:m})  (eq. 1); its terms are ``dim_<m>``."""
         z = [embeddings[name] for name in _COLUMNS if name in embeddings]
         dims, weights = list(self.trained), list(self.trained.values())
-        return nested_loss(self._base(batch), *z, dims=dims, weights=weights, reduction=self.reduction)
-
-    def loss(self, batch: Batch) -> LossOutput:
-        """The loss of a batch; its terms are ``dim_<m>``."""
-        return self.loss_from(self.embed(batch), batch)
+        return nested_loss(self._base(batch), *z, dims=dims, weights=weights, reduction=self.config.reduction)
 
     def _base(self, batch: Batch) -> BaseLoss:
         """ℓ as a function of prefixes."""
         if self.head is None:
-            return pair_loss(self.objective, batch, self.temperature)
-        head, label = self.head, batch["label"]
+            temperature = 0.05 if self.config.temperature is None else self.config.temperature
+            return pair_loss(self.objective, batch, temperature)
+        head, label, smoothing = self.head, batch["label"], self.config.label_smoothing or 0.0
         # W^(m) z_{1:m} + b^(m); MRL-E: W[:, 1:m] z_{1:m} + b  (eq. 1 and section 3)
-        return lambda prefix: cross_entropy(head.at(prefix), label, label_smoothing=self.label_smoothing)
-
-    @torch.no_grad()
-    def encode(
-        self, inputs: Any, dim: int | None = None, layers: int | None = None
-    ) -> Float[Tensor, "n dim"]:
-        """Unit vectors of texts or images (N, H, W, C), cut to ``dim`` numbers, then normalised."""
-        dim, layer, _ = self.axes.resolve(dim, layers)
-        if not len(inputs):
-            return torch.zeros(0, dim)
-        x = self.collate({"input": inputs})["input"].to(next(self.parameters()).device)
-        return nested_prefixes(self.encoder(x, [layer])[layer], [dim])[dim]
-
-    def representation(self) -> Representation:
-        """What the user keeps: the encoder and where it may be cut. The heads stay with the system."""
-        return Representation(self.encoder, self.axes, lineage={"system": "matryoshka"}, card={})
-
-
-def build(config: MatryoshkaConfig, data: TaskData, assets: Path | None = None) -> MatryoshkaSystem:
-    """The untrained system for ``data``. ``assets``: a folder whose tokenizer is used instead of training one.
-
-    Raises:
-        DataError: the data is of a kind or modality that the configuration cannot use.
-        ConfigError: an option that has no effect with this data, or dims that do not fit the encoder.
-    """
-    offered: tuple[Objective, ...] = ("info_nce", "cosent", "angle", "cross_entropy")
-    objective = choose_objective(config.objective, data.kind, offered, "matryoshka")
-    if problems := config.without_effect(objective):
-        raise ConfigError("\n".join(problems))
-    if data.modality != config.encoder.kind:
-        kinds = {
-            "text": "TextEncoderConfig (recipes small, scratch, static)",
-            "image": "ImageEncoderConfig (recipe images)",
-        }
-        raise DataError(
-            f"{data.name} holds {data.modality}s, and model.encoder is for {config.encoder.kind}s; "
-            f"take a recipe with {kinds[data.modality]}, or other data"
-        )
-    encoder: TextEncoder | ImageEncoder
-    if isinstance(config.encoder, TextEncoderConfig):
-        encoder = build_text_encoder(config.encoder, data.texts(), assets)
-    else:
-        height, width, channels = np.asarray(data.train.columns["input"]).shape[1:]
-        encoder = ImageEncoder(config.encoder, (height, width, channels))
-    dims = nested_sizes(encoder.embedding_dim, config.dims)
-    head = None
-    if objective == "cross_entropy":
-        assert data.num_classes is not None, "labelled data says how many classes it has"
-        head = NestedLinear(dims, data.num_classes, tied=config.head == "tied")
-    return MatryoshkaSystem(
-        encoder,
-        dims=dims,
-        weights=config.weights or [1.0] * len(dims),
-        reduction=config.reduction,
-        objective=objective,
-        temperature=0.05 if config.temperature is None else config.temperature,
-        head=head,
-        label_smoothing=config.label_smoothing or 0.0,
-    )
+        return lambda prefix: cross_entropy(head.at(prefix), label, label_smoothing=smoothing)

@@ -12,13 +12,4 @@ CARD = SystemCard(
     summary="Trains a sentence encoder so that the pooled embedding after any layer, cut to any prefix, is good. "
     "Five published variants: 2DMSE, its weighted form, ESE, AdaptiveLayer/Matryoshka2d, Starbucks.",
     capabilities=("encodes", "text", "elastic dims", "elastic layers"),
-    flow=(
-        ("data", "data.load.load_task"),
-        ("encoder", "encoders.text.TextEncoder, an exit after every layer"),
-        ("sampler", "objectives.depth_width.plan_step draws layers and dims"),
-        ("objective", "objectives.depth_width.depth_width_loss over objectives.pairwise.pair_loss"),
-        ("training", "training.loop.fit"),
-        ("representation", "representation.model.Representation, cut along dims and layers"),
-        ("use", "index.index.Index"),
-    ),
 )

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from brickwork.data.config import DataConfig
 from brickwork.encoders.config import TextEncoderConfig
-from brickwork.systems.matryoshka_2d.system import Matryoshka2dConfig
+from brickwork.systems.matryoshka_2d.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: a made-up language of synonyms, a transformer of 3 layers and 32 numbers.
+    """Seconds: a made-up language of synonyms, a transformer of 3 layers and 32 dimensions.
 
     ``brickwork train matryoshka-2d --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """
@@ -18,9 +18,7 @@ def smoke() -> RunConfig:
         backbone="scratch", num_layers=3, width=32, num_heads=2, mlp_width=64, vocab_size=500, max_tokens=32
     )
     return RunConfig(
-        system="matryoshka-2d",
-        recipe="smoke",
-        model=Matryoshka2dConfig(encoder=encoder, dims=(4, 8, 16, 32)),
+        model=Config(encoder=encoder, dims=(4, 8, 16, 32)),
         data=DataConfig(source="toy", limit=600),
         train=TrainConfig(steps=200, batch_size=32, learning_rate=3e-3, precision="fp32", validate_every=50),
     )
@@ -33,9 +31,7 @@ def small() -> RunConfig:
     Pairs come from the user's file, or from the headings and neighbours of plain documents.
     """
     return RunConfig(
-        system="matryoshka-2d",
-        recipe="small",
-        model=Matryoshka2dConfig(encoder=TextEncoderConfig(max_tokens=128), dims=(24, 48, 96, 192, 384)),
+        model=Config(encoder=TextEncoderConfig(max_tokens=128), dims=(24, 48, 96, 192, 384)),
         data=DataConfig(source="python"),
         train=TrainConfig(steps=300, batch_size=32, learning_rate=3e-5),
     )
@@ -51,7 +47,6 @@ def demo() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="demo",
         model=replace(run.model, encoder=replace(run.model.encoder, max_tokens=64)),
         data=replace(run.data, limit=8000),
         train=replace(run.train, steps=160, validate_every=40, learning_rate=1e-4),
@@ -59,7 +54,7 @@ def demo() -> RunConfig:
 
 
 def scratch() -> RunConfig:
-    """A transformer of 6 layers and 128 numbers, with a tokenizer trained on the data: no pretrained weights.
+    """A transformer of 6 layers and 128 dimensions, with a tokenizer trained on the data: no pretrained weights.
 
     ``brickwork train matryoshka-2d --recipe scratch --data PATH``. Not measured at this length; the claims
     use a shorter one.
@@ -70,7 +65,6 @@ def scratch() -> RunConfig:
     )
     return replace(
         run,
-        recipe="scratch",
         model=replace(run.model, encoder=encoder, dims=()),
         train=replace(run.train, steps=3000, batch_size=64, learning_rate=1e-3),
     )
@@ -84,7 +78,6 @@ def sts() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="sts",
         model=replace(run.model, objective="angle"),
         data=DataConfig(source="sts_benchmark"),
         train=replace(run.train, steps=600),
@@ -92,7 +85,7 @@ def sts() -> RunConfig:
 
 
 def gpu() -> RunConfig:
-    """12 layers of 384 numbers from scratch on the Python corpus, one GPU; not measured.
+    """12 layers of 384 dimensions from scratch on the Python corpus, one GPU; not measured.
 
     ``brickwork train matryoshka-2d --recipe gpu``.
     """
@@ -102,28 +95,6 @@ def gpu() -> RunConfig:
     )
     return replace(
         run,
-        recipe="gpu",
         model=replace(run.model, encoder=encoder),
         train=replace(run.train, steps=5000, batch_size=256, learning_rate=5e-4),
-    )
-
-
-def paper() -> RunConfig:
-    """The paper's settings on the entailment pairs that we have (SNLI, development and test part):
-    documented, not run.
-
-    The paper: BERT-base, MultiNLI and SNLI triplets, AnglE objective, learning rate 1e-5, 128 tokens, batch
-    16, 100 warm-up steps, 6 accumulated batches, teacher not detached.
-    """
-    return RunConfig(
-        system="matryoshka-2d",
-        recipe="paper",
-        model=Matryoshka2dConfig(
-            encoder=TextEncoderConfig(
-                backbone="google-bert/bert-base-uncased", max_tokens=128, pooling="cls"
-            ),
-            detach_teacher=False,
-        ),
-        data=DataConfig(source="nli_snli"),
-        train=TrainConfig(steps=2000, batch_size=16, accumulate=6, learning_rate=1e-5, warmup=0.05),
     )

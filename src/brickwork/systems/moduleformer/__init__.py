@@ -11,14 +11,4 @@ CARD = SystemCard(
     group="modular transformers",
     summary="A language model in which every token picks its attention and feed-forward modules; add and prune modules.",
     capabilities=("generates", "evaluates", "traces", "text"),
-    flow=(
-        ("data", "data.language.text_task"),
-        ("attention", "encoders.blocks.stick_breaking.stick_breaking_attention"),
-        ("routers", "modules.routers.TopKRouter"),
-        ("modules", "modules.experts.ExpertMlp"),
-        ("decoder", "modules.decoders.DecoderLM"),
-        ("surgery", "modules.surgery.grow"),
-        ("training", "training.loop.fit"),
-        ("inspection", "inspection.traces.write_traces"),
-    ),
 )

@@ -23,12 +23,11 @@ Balance = Literal["mutual_information", "switch", "concentration", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Training that starts from a finished run: ``start`` is its folder, with ``attention`` and ``feed_forward`` modules
+    """Training that starts from a finished run (``start`` of the run), with ``attention`` and ``feed_forward`` modules
     more in each layer; its sizes and forms stay, losses, ``explore`` and ``computation`` are those given now. ``train``:
     only the new modules and their router rows, the routers as well, or everything.
     ``route_reg``: weight of ‖p − p°‖², p° what the router before the extension gives for the same token."""
 
-    start: str = ""
     attention: int = 0
     feed_forward: int = 0
     train: Trained = "new"
@@ -113,10 +112,6 @@ class ModuleFormerConfig:
             for n in ("attention", "feed_forward", "route_reg")
             if getattr(growth, n) < 0
         ]
-        if not growth.start and (growth.attention or growth.feed_forward or growth.route_reg):
-            errors.append(
-                "growth adds modules to a finished run; name its folder: --set model.growth.start=FOLDER"
-            )
         return errors
 
 

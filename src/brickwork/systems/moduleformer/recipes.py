@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
-from brickwork.systems.moduleformer.system import ModuleFormerConfig
+from brickwork.systems.moduleformer.system import Data, ModuleFormerConfig
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -14,8 +13,6 @@ def smoke() -> RunConfig:
     ``brickwork train moduleformer --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """
     return RunConfig(
-        system="moduleformer",
-        recipe="smoke",
         model=ModuleFormerConfig(
             context=32,
             width=32,
@@ -26,7 +23,7 @@ def smoke() -> RunConfig:
             hidden=32,
             router_hidden=16,
         ),
-        data=DataConfig(source="toy", limit=400, max_passage_words=10),
+        data=Data(source="toy", limit=400, max_passage_words=10),
         train=TrainConfig(steps=200, batch_size=32, learning_rate=3e-3, precision="fp32", validate_every=50),
     )
 
@@ -37,10 +34,8 @@ def small() -> RunConfig:
     Sub-folders (or files) are domains. Without ``--data``: documentation and source of the installed Python packages.
     """
     return RunConfig(
-        system="moduleformer",
-        recipe="small",
         model=ModuleFormerConfig(vocab_size=2000),
-        data=DataConfig(source="python", limit=10_000, max_passage_words=80, max_held_out=400),
+        data=Data(source="python", limit=10_000, max_passage_words=80, max_held_out=400),
         train=TrainConfig(steps=1000, batch_size=16, learning_rate=1e-3, weight_decay=0.1),
     )
 
@@ -51,12 +46,10 @@ def claims() -> RunConfig:
     ``brickwork train moduleformer --recipe claims``. Needs WikiText-2 small in ``BRICKWORK_DATA``.
     """
     return RunConfig(
-        system="moduleformer",
-        recipe="claims",
         model=ModuleFormerConfig(
             context=64, width=64, num_layers=2, attention_hidden=32, hidden=64, router_hidden=32
         ),
-        data=DataConfig(source="wikitext2+stdlib", limit=12_000, max_passage_words=13, max_held_out=600),
+        data=Data(source="wikitext2", also=("stdlib",), limit=12_000, max_passage_words=13, max_held_out=600),
         train=TrainConfig(
             steps=400, batch_size=24, learning_rate=3e-3, precision="fp32", save_every=0, validate_every=0
         ),
@@ -71,7 +64,6 @@ def gpu() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="gpu",
         model=replace(
             run.model,
             vocab_size=8000,
@@ -87,26 +79,4 @@ def gpu() -> RunConfig:
         ),
         data=replace(run.data, limit=None, max_passage_words=400),
         train=replace(run.train, steps=5000, batch_size=64, learning_rate=6e-4),
-    )
-
-
-def paper() -> RunConfig:
-    """The paper's MoLM-350M-4B: documented, not run. 24 layers of 16 + 32 modules, 300 B tokens of the Pile.
-
-    Sizes of its configuration's defaults; batch 3 M tokens, which is 5,859 windows of 512; λ is not published.
-    """
-    run = gpu()
-    return replace(
-        run,
-        recipe="paper",
-        model=replace(
-            run.model,
-            vocab_size=50_295,
-            width=1024,
-            num_layers=24,
-            attention_hidden=512,
-            num_heads=8,
-            hidden=2048,
-        ),
-        train=replace(run.train, steps=100_000, batch_size=5859, learning_rate=3e-4),
     )

@@ -19,24 +19,23 @@ told domains; then modules can be added for new texts, or pruned.
     x ← x + Σ_m p_m O_mᵀ attend(Q_mᵀ LN(x), K LN(x), V LN(x));   x ← x + Σ_m p_m V_mᵀ GELU(U_mᵀ LN(x))
     L = L_LM + λ L_MI
 
-Flow: data.language → modules.decoders (encoders.blocks.stick_breaking, modules.routers, modules.experts) → training.loop
-→ the system, kept whole; modules.surgery adds and prunes.
-
 Differences from the paper: see README.md.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from brickwork.core.config import from_dict
-from brickwork.core.errors import DataError
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, RouterOutput, Trace
 from brickwork.data.config import DataConfig
@@ -48,18 +47,30 @@ from brickwork.encoders.tokenization import (
     token_windows,
     train_text_tokenizer,
 )
+from brickwork.evaluation.usage import module_shares, normalised_information
 from brickwork.modules.decoders import DecoderLM, continue_text
-from brickwork.systems.moduleformer.architecture import ModuleFormerConfig, build_block
-from brickwork.systems.moduleformer.surgery import add_modules, load_started, trained_as
-from brickwork.systems.moduleformer.watching import evaluate_texts, trace_texts
+from brickwork.representation.contract import complete
+from brickwork.systems.moduleformer.architecture import Growth, ModuleFormerConfig, build_block
+from brickwork.systems.moduleformer.growth import add_modules, trained_as
 
 Config = ModuleFormerConfig
+_WINDOWS = 64
+_BITS = 1 / np.log(2)
 
 
-class ModuleFormerSystem(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class Data(DataConfig):
+    """The data of a run of ``moduleformer``."""
+
+    also: tuple[str, ...] = ()
+    """Known sets of texts that are read together with the known set ``source``, each with domains of its own."""
+
+
+@complete
+class System(nn.Module):
     """The decoder, its tokenizer and the loss. ``sizes``: the attention and feed-forward modules of each layer."""
 
-    slug = "moduleformer"
+    reads = ("texts",)
     route_reg: float = 0.0  # set by add_modules; like what routers remember, not kept
 
     def __init__(self, config: ModuleFormerConfig, tokenizer: Tokenizer, sizes: Sequence[tuple[int, int]]):
@@ -117,11 +128,48 @@ class ModuleFormerSystem(nn.Module):
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """``nats_per_token`` (also of each domain), ``perplexity``, ``bits_per_byte``; ``dead_modules``, the share with less
         than a tenth of an even share, and ``domain_information``, the NMI of module and domain in the best mixture."""
-        return evaluate_texts(self, examples)
+        sums, counts = token_nats(self, examples)
+        characters = sum(len(text.encode("utf-8", "replace")) for text in examples.columns["input"])
+        mean = float(sums.sum() / max(counts.sum(), 1))
+        scores = {
+            "nats_per_token": mean,
+            "perplexity": float(np.exp(min(mean, 50.0))),
+            "bits_per_byte": float(sums.sum() * _BITS / max(characters, 1)),
+        }
+        domains = np.asarray(examples.columns.get("domain", []))
+        names = sorted(set(domains.tolist()))
+        if len(names) > 1:
+            for name in names:
+                rows = domains == name
+                scores[f"nats_per_token/{name}"] = float(sums[rows].sum() / max(counts[rows].sum(), 1))
+        use, _ = module_use(self, examples)
+        if use:
+            shares = [table.sum(0) / max(table.sum(), 1) for table in use.values()]
+            scores["dead_modules"] = float(np.mean([(share < 0.1 / len(share)).mean() for share in shares]))
+        if use and len(names) > 1:
+            labels = domains.tolist()
+            scores["domain_information"] = max(
+                normalised_information(table, labels) for table in use.values()
+            )
+        return scores
 
     def trace(self, examples: Examples) -> list[Trace]:
         """For each mixture the share of each module in the tokens of each text, and at each place of a window."""
-        return trace_texts(self, examples)
+        use, places = module_use(self, examples)
+        domains = examples.columns.get("domain")
+        # A text of one token predicts nothing, and so uses no module.
+        used = next((table.sum(1) > 0 for table in use.values()), np.zeros(0, dtype=bool))
+        domain = None if domains is None else tuple(str(d) for d, kept in zip(domains, used) if kept)
+        return [
+            Trace(
+                name=name,
+                modules=tuple(f"module {number}" for number in range(1, table.shape[1] + 1)),
+                usage=module_shares(table[used]),
+                time=places[name],
+                domain=domain,
+            )
+            for name, table in use.items()
+        ]
 
     @torch.no_grad()
     def generate(
@@ -149,41 +197,97 @@ class ModuleFormerSystem(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """What the system is rebuilt from."""
-        return {"config": asdict(self.config), "sizes": [list(size) for size in self.sizes()]}
+        return {"config": to_dict(self.config), "facts": {"sizes": [list(size) for size in self.sizes()]}}
 
+    @staticmethod
+    def build(config: ModuleFormerConfig, data: TaskData, assets: Path | None, seed: int) -> "System":
+        """The untrained system for ``data``.
 
-def build(config: ModuleFormerConfig, data: TaskData, assets: Path | None = None) -> ModuleFormerSystem:
-    """The untrained system for ``data``, or a finished one with more modules (``config.growth``)."""
-    if data.kind != "texts":
-        raise DataError(
-            f"moduleformer needs plain texts (a folder, a file, a table); {data.name} is {data.kind}"
-        )
-    if config.growth.start:
+        Raises:
+            ConfigError: modules to add, and no finished run to add them to.
+        """
+        if config.growth != Growth():
+            raise ConfigError(
+                "model.growth adds modules to a finished run; name its folder: --set start=FOLDER"
+            )
+        if assets is not None and (assets / "tokenizer.json").is_file():
+            tokenizer = load_tokenizer(assets / "tokenizer.json")
+        else:
+            tokenizer = train_text_tokenizer(data.train.columns["input"], config.vocab_size)
+        size = (config.attention_modules, config.feed_forward_modules)
+        return System(config, tokenizer, [size] * config.num_layers)
+
+    @staticmethod
+    def continued(finished: "System", config: ModuleFormerConfig) -> "System":
+        """The finished system with the modules of ``config.growth`` more, trained from now on as ``config`` says."""
         growth = config.growth
-        old = load_started(growth.start)
         grown = add_modules(
-            old,
+            finished,
             attention=growth.attention,
             feed_forward=growth.feed_forward,
             train=growth.train,
             route_reg=growth.route_reg,
         )
         return trained_as(grown, config)
-    if assets is not None and (assets / "tokenizer.json").is_file():
-        tokenizer = load_tokenizer(assets / "tokenizer.json")
-    else:
-        tokenizer = train_text_tokenizer(data.train.columns["input"], config.vocab_size)
-    size = (config.attention_modules, config.feed_forward_modules)
-    return ModuleFormerSystem(config, tokenizer, [size] * config.num_layers)
+
+    @staticmethod
+    def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
+        """The system that ``architecture()`` described, with fresh weights, and a computation that runs everywhere."""
+        config = replace(from_dict(ModuleFormerConfig, architecture["config"]), computation="sorted")
+        tokenizer = read_tokenizer(tokenizer_json or "", "tokenizer.json")
+        return System(config, tokenizer, [(int(a), int(f)) for a, f in architecture["facts"]["sizes"]])
 
 
-def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> ModuleFormerSystem:
-    """The system that ``architecture()`` described, with fresh weights, and a computation that runs everywhere."""
-    config = replace(from_dict(ModuleFormerConfig, architecture["config"]), computation="sorted")
-    tokenizer = read_tokenizer(tokenizer_json or "", "tokenizer.json")
-    return ModuleFormerSystem(config, tokenizer, [(int(a), int(f)) for a, f in architecture["sizes"]])
+# ---- what it does on texts --------------------------------------------------------------------------------------
 
 
-def load_data(config: DataConfig, seed: int) -> TaskData:
+def _batches(
+    system: System, texts: list[str], context: int
+) -> Iterator[tuple[list[int], Tensor, Tensor, list[Tensor]]]:
+    """(whose text, mask, nats, index of each mixture as (windows, tokens, K)) of 64 windows at a time."""
+    ids, mask, owners = token_windows(system.tokenizer, texts, context)
+    device = system.decoder.embedding.weight.device
+    for start in range(0, len(ids), _WINDOWS):
+        rows = slice(start, start + _WINDOWS)
+        batch = {"ids": ids[rows].to(device), "mask": mask[rows].to(device)}
+        with torch.no_grad():
+            nats, routings = system(batch)
+        index = [routed.index.view(*nats.shape, -1).cpu() for routed in routings]
+        yield owners[rows], mask[rows], nats.cpu(), index
+
+
+def token_nats(
+    system: System, examples: Examples, context: int | None = None
+) -> tuple[Float[np.ndarray, " texts"], Float[np.ndarray, " texts"]]:
+    """The sum of −log p over the predicted tokens of each text, and their number; in windows of ``context`` tokens."""
+    texts = list(examples.columns["input"])
+    sums, counts = np.zeros(len(texts)), np.zeros(len(texts))
+    for owners, mask, nats, _ in _batches(system, texts, context or system.config.context):
+        np.add.at(sums, owners, nats.sum(1).double().numpy())
+        np.add.at(counts, owners, mask.sum(1).double().numpy())
+    return sums, counts
+
+
+def module_use(
+    system: System, examples: Examples
+) -> tuple[dict[str, Float[np.ndarray, "texts _"]], dict[str, Float[np.ndarray, "_ _"]]]:
+    """For each mixture the assignments of each module in each text, and its share at each place of a window."""
+    texts = list(examples.columns["input"])
+    mixtures = system.decoder.mixtures()
+    context = system.config.context
+    counts = {name: np.zeros((len(texts), half.router.num_modules)) for name, half in mixtures.items()}
+    places = {name: np.zeros((context, half.router.num_modules)) for name, half in mixtures.items()}
+    for owners, mask, _, index in _batches(system, texts, context):
+        window, place = (part.numpy() for part in mask.nonzero(as_tuple=True))
+        for name, chosen in zip(mixtures, index):
+            modules = chosen[mask].numpy()  # (tokens, K)
+            for column in modules.T:
+                np.add.at(counts[name], (np.asarray(owners)[window], column), 1)
+                np.add.at(places[name], (place, column), 1)
+    reached = max((int(p.sum(1).nonzero()[0].max(initial=-1)) + 1 for p in places.values()), default=0)
+    return counts, {name: module_shares(table[:reached]) for name, table in places.items()}
+
+
+def load_data(config: Data, seed: int) -> TaskData:
     """Texts with a domain each, cut into pieces."""
-    return text_task(config, seed)
+    return text_task(config, seed, config.also)

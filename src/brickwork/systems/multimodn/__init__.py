@@ -22,17 +22,6 @@ CARD = SystemCard(
     summary="A state vector passes one encoder a modality, skipping those that are missing; every task's decoder reads it "
     "after each, so that each modality's contribution is seen. Tables, series, texts and images; several tasks at once.",
     capabilities=("predicts", "evaluates", "traces", "tables", "series", "images", "missing modalities"),
-    flow=(
-        ("data", "data.typed_tables.multitask_table or data.multimodal_sets.multimodal_task"),
-        (
-            "encoders",
-            "encoders.tabular.TabularEncoder, encoders.tabular.SeriesEncoder or encoders.image.ImageEncoder",
-        ),
-        ("fusion", "modules.fusion.StateChain (or modules.fusion.ParallelFusion, the baseline)"),
-        ("objective", "objectives.multitask.step_losses"),
-        ("training", "training.loop.fit"),
-        ("use", "evaluation.classification.auroc; inspection.contributions.contribution_figure"),
-    ),
 )
 
 

@@ -20,10 +20,10 @@ from sklearn.utils.validation import check_array, check_consistent_length, check
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import rng_state, seed_everything, set_rng_state
+from brickwork.core.seeding import rng_state, set_rng_state
 from brickwork.data.types import Examples
-from brickwork.systems.multimodn.answers import importance, moves, path, unit_of
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.inputs import (
     array_columns,
     flat_modalities,
@@ -34,6 +34,7 @@ from brickwork.systems.multimodn.inputs import (
     named_modalities,
 )
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.step_outputs import importance, moves, path, unit_of
 from brickwork.systems.multimodn.tables import multitask, typed_examples
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class _MultiModN(BaseEstimator):
 
     def _fit(self, X: Any, targets: dict[str, np.ndarray], classes: Mapping[str, Sequence[str]]) -> None:
         """Trains on X and columns of targets by name; ``classes``: of each target that is a class."""
-        from brickwork.data.config import DataConfig
-        from brickwork.systems.multimodn.system import build
+        from brickwork.representation.contract import build_system
         from brickwork.training.config import TrainConfig
         from brickwork.training.loop import fit
 
@@ -120,7 +120,7 @@ class _MultiModN(BaseEstimator):
             "X",
             self.layout_,
             Examples({**examples.columns, **held}),
-            DataConfig(validation_share=0.0, test_share=0.0),
+            Data(validation_share=0.0, test_share=0.0),
             seed=0,
         )
         rows = len(examples)
@@ -141,8 +141,7 @@ class _MultiModN(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         before = rng_state()
         try:
-            seed_everything(seed)
-            system = build(self._config(), task)
+            system = build_system("multimodn", self._config(), task, seed)
             with tempfile.TemporaryDirectory(prefix="brickwork-") as folder:
                 fit(system, task.train, train, Path(folder) / "run", seed=seed)
         finally:

@@ -8,9 +8,9 @@ from typing import Any
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
-from brickwork.data.config import DataConfig, TableConfig
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
+from brickwork.systems.multimodn.data import Data, TableConfig
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
 
 MAX_CATEGORIES = 50
@@ -21,9 +21,7 @@ _TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y", "outcome"
 _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
-def plan_table(
-    raw: Mapping[str, Sequence[Any]], config: DataConfig, where: str
-) -> tuple[TableLayout, list[str]]:
+def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tuple[TableLayout, list[str]]:
     """The layout of a table by the user's word, guessed where nothing is said; and notes that tell what was guessed.
 
     Raises:
@@ -83,7 +81,7 @@ def _known(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
 # ---- what is to be learnt --------------------------------------------------------------------------------------
 
 
-def _target_names(raw: Mapping[str, Any], config: DataConfig, where: str) -> list[str]:
+def _target_names(raw: Mapping[str, Any], config: Data, where: str) -> list[str]:
     if config.table.targets:
         return list(config.table.targets)
     if config.columns.label is not None:

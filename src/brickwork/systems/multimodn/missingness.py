@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from brickwork.core.errors import BrickworkWarning, DataError
-from brickwork.data.config import MissingConfig
 from brickwork.data.types import Examples
+from brickwork.systems.multimodn.data import MissingConfig
 from brickwork.systems.multimodn.layout import TableLayout
 
 ALPHA = 0.001  # of all tests together (Bonferroni)

@@ -16,8 +16,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from brickwork.modules.heads import HeadKind, classifier
 
-def perceptron(widths: Sequence[int], *, dropout: float = 0.0, relu_at_end: bool = False) -> nn.Sequential:
+
+def mlp(widths: Sequence[int], *, dropout: float = 0.0, relu_at_end: bool = False) -> nn.Sequential:
     """Linear layers between ``widths`` with ReLU between them (and at the end), dropout on the input only."""
     parts: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
     for number, (before, after) in enumerate(pairwise(widths)):
@@ -47,14 +49,14 @@ class StateChain(nn.Module):
     """A state that starts as one learnt vector and is overwritten by each modality that is there.
 
     Maths: s_0 ~ N(0, 1), trainable; s_i = e_i([x_i ; s_{i−1}]) where modality i is present, else s_{i−1}. e_i is a
-    perceptron with dropout on its input and ReLU on its output.
+    mlp with dropout on its input and ReLU on its output.
     """
 
     def __init__(self, widths: Sequence[int], state_dim: int, hidden: Sequence[int], dropout: float):
         super().__init__()
         self.initial = nn.Parameter(torch.randn(state_dim))
         self.encoders = nn.ModuleList(
-            perceptron([width + state_dim, *hidden, state_dim], dropout=dropout, relu_at_end=True)
+            mlp([width + state_dim, *hidden, state_dim], dropout=dropout, relu_at_end=True)
             for width in widths
         )
 
@@ -119,3 +121,13 @@ def contributions(
     found = torch.empty_like(moved)
     found[list(order)] = moved
     return found.T
+
+
+def task_decoder(
+    width: int, hidden: Sequence[int], num_classes: int, dropout: float, head: HeadKind
+) -> nn.Module:
+    """From a state of ``width`` to the logits of a target's classes, or to one number where there are none."""
+    if head == "linear" or not num_classes:  # the last layer of the MLP is the classifier
+        return mlp([width, *hidden, max(1, num_classes)], dropout=dropout)
+    inner = mlp([width, *hidden, num_classes - 1], dropout=dropout)
+    return nn.Sequential(inner, classifier(num_classes - 1, num_classes, head))

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.systems.multimodn.data import Data
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -15,15 +15,13 @@ def smoke() -> RunConfig:
     ``brickwork train multimodn --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """
     return RunConfig(
-        system="multimodn",
-        recipe="smoke",
         model=MultiModNConfig(
             fusion=SequentialFusion(state_dim=32),
             dropout=0.0,
             series_width=16,
             image=ImageEncoderConfig(architecture="mlp", embedding_dim=16, width=32, depth=1),
         ),
-        data=DataConfig(source="toy_ward"),
+        data=Data(source="toy_ward"),
         train=TrainConfig(
             steps=200,
             batch_size=16,
@@ -42,10 +40,8 @@ def small() -> RunConfig:
     modality skips the row. Without ``--data``: 649 pupils in four modalities, two targets; 2000 steps are about 58 epochs.
     """
     return RunConfig(
-        system="multimodn",
-        recipe="small",
         model=MultiModNConfig(),
-        data=DataConfig(source="student_performance", validation_share=0.1, test_share=0.2),
+        data=Data(source="student_performance", validation_share=0.1, test_share=0.2),
         train=TrainConfig(
             steps=2000,
             batch_size=16,
@@ -64,7 +60,7 @@ def small() -> RunConfig:
 def parallel() -> RunConfig:
     """P-Fusion, the paper's baseline, on the same data: ``brickwork train multimodn --recipe parallel --data …``."""
     run = small()
-    return replace(run, recipe="parallel", model=replace(run.model, fusion=ParallelFusionConfig()))
+    return replace(run, model=replace(run.model, fusion=ParallelFusionConfig()))
 
 
 def series() -> RunConfig:
@@ -75,11 +71,8 @@ def series() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="series",
         model=replace(run.model, modality_dropout=0.2),
-        data=DataConfig(
-            source="beijing_air_quality", validation_share=0.12, test_share=0.16, max_held_out=3000
-        ),
+        data=Data(source="beijing_air_quality", validation_share=0.12, test_share=0.16, max_held_out=3000),
         train=replace(run.train, steps=3000, batch_size=64),
     )
 
@@ -92,7 +85,6 @@ def gpu() -> RunConfig:
     run = small()
     return replace(
         run,
-        recipe="gpu",
         model=replace(
             run.model,
             fusion=SequentialFusion(state_dim=128),
@@ -100,22 +92,6 @@ def gpu() -> RunConfig:
             modality_dropout=0.3,
             image=ImageEncoderConfig(embedding_dim=512, width=64, depth=4),
         ),
-        data=DataConfig(source="cifar10_described", test_share=0.2, max_held_out=10_000),
+        data=Data(source="cifar10_described", test_share=0.2, max_held_out=10_000),
         train=replace(run.train, steps=6000, batch_size=256, precision="auto"),
-    )
-
-
-def paper() -> RunConfig:
-    """The paper's training on our largest table: documented, not run.
-
-    The paper: HAIM-MIMIC-MM embeddings (credentials needed), demographics 6, chest X-ray 1024, echo notes 768, chart events
-    99 numbers; S = 50, hidden 32, 32, dropout 0.2, Adam 1e-3, batch 16, 100 epochs without shuffling, λ_err 1, λ_chg 0,
-    sigmoid outputs, a missing modality skips the batch; the epoch of the best validation AUROC + BAC.
-    """
-    run = series()
-    return replace(
-        run,
-        recipe="paper",
-        model=MultiModNConfig(outputs="sigmoid", fusion=SequentialFusion(skip="batch")),
-        train=replace(run.train, steps=100 * 12_500 // 16, batch_size=16),
     )

@@ -8,9 +8,9 @@ import numpy as np
 
 from brickwork.core.errors import DataError
 from brickwork.data import splits
-from brickwork.data.config import DataConfig
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
+from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.systems.multimodn.tables import multitask, typed_examples
 
@@ -18,18 +18,17 @@ _TOY_ROWS = 600
 _POLLUTED = 75.0  # µg/m³ of PM2.5, mean of a day: the upper bound of "good or moderate" in Chinese standard HJ 633-2012
 
 
-def multimodal_task(config: DataConfig, seed: int) -> TaskData:
+def multimodal_task(config: Data, seed: int) -> TaskData:
     """One of :data:`SETS` as a task; ``config.table.targets`` keeps only some of its targets.
 
     Raises:
         DataError: a target that the set does not have, or a choice that has no effect on a known set.
     """
     chosen = config.table
-    for name in ("modalities", "ignore", "time"):
-        if getattr(chosen, name):
-            raise DataError(
-                f"data.table.{name} has no effect on the known set '{config.source}'; leave it out"
-            )
+    idle = [f"table.{name}" for name in ("modalities", "ignore", "time") if getattr(chosen, name)]
+    idle += ["image_size"] if config.image_size is not None else []
+    if idle:
+        raise DataError(f"data.{idle[0]} has no effect on the known set '{config.source}'; leave it out")
     layout, examples, times, note = SETS[config.source]()
     if chosen.targets:
         layout = replace(layout, targets=tuple(layout.target(name) for name in chosen.targets))

@@ -17,7 +17,6 @@ d_t a task, which reads any state. What is missing is a skipped link, not a fill
 | chg[i]      | output.change[i]       |             | mean (s_i − s_{i−1})²                                          |
 | λ_err, λ_chg| error_weight, change_weight |        | L = λ_err · ΣL/(T(M+1)) + 0.01 · λ_chg · Σchg/M                |
 
-Flow: data.typed_tables → encoders.tabular | encoders.image → modules.fusion → objectives.multitask → training.loop.
 Differences from the paper: see README.md. Shape legend: B rows, M modalities, T tasks, S state, C classes.
 """
 
@@ -31,69 +30,75 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.config import from_dict, to_dict
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ConfigError
 from brickwork.core.types import Batch, LossOutput, Trace
-from brickwork.data.config import DataConfig
-from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.evaluation.classification import scores_by_task
-from brickwork.systems.multimodn.answers import answers, moves, traces
-from brickwork.systems.multimodn.config import MultiModNConfig
+from brickwork.representation.contract import complete
+from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
+from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import warn_of_dependence
-from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities
+from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities, task_decoder
 from brickwork.systems.multimodn.objective import class_probabilities, step_losses
-from brickwork.systems.multimodn.parts import ModalityReader, fusion_parts, target_scales, target_tensors
-from brickwork.systems.multimodn.sets import SETS
+from brickwork.systems.multimodn.readers import ModalityReader, target_scales, target_tensors
+from brickwork.systems.multimodn.sets import SETS, multimodal_task
+from brickwork.systems.multimodn.step_outputs import answers, moves, traces
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
 
 Config = MultiModNConfig
 _BATCH = 1024  # rows of a batch when nothing is learnt
 
 
-def load_data(config: DataConfig, seed: int) -> TaskData:
+def load_data(config: Data, seed: int) -> TaskData:
     """A known set with modalities, or the user's table."""
     if config.source in SETS:
-        return load_task(config, seed)
+        return multimodal_task(config, seed)
     return multitask_table(Path(config.source).expanduser(), config, seed)
 
 
-class MultiModNSystem(nn.Module):
+@complete
+class System(nn.Module):
     """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target."""
 
-    slug = "multimodn"
-    reads: Literal["columns"] = "columns"
+    reads = ("multitask",)
+    input_kind: Literal["columns"] = "columns"
 
     def __init__(
         self,
+        config: MultiModNConfig,
         readers: Sequence[ModalityReader],
-        targets: Sequence[TargetLayout],
-        fusion: StateChain | ParallelFusion,
-        decoders: Sequence[nn.Module],
         *,
+        targets: Sequence[TargetLayout],
         scales: Mapping[str, Sequence[float]],
-        config: Mapping[str, Any],
-        modality_dropout: float,
-        outputs: Literal["logits", "sigmoid"],
-        error_weight: float,
-        change_weight: float = 0.0,
-        skip: Literal["sample", "batch"] = "sample",
-        shuffle: bool = False,
     ):
         super().__init__()
+        self.config = config
         self.readers = nn.ModuleList(readers)
         self.layout = TableLayout(
             modalities=tuple(reader.layout for reader in readers), targets=tuple(targets)
         )
-        self.fusion = fusion
-        self.decoders = nn.ModuleList(decoders)
         self.scales = {name: tuple(scale) for name, scale in scales.items()}
-        self.modality_dropout = modality_dropout
-        self.outputs: Literal["logits", "sigmoid"] = outputs
-        self.weights = {"error": error_weight, "change": 0.01 * change_weight}  # the 0.01 is the authors'
-        self.skip: Literal["sample", "batch"] = skip
-        self.shuffle = shuffle
-        self._made_with = dict(config)
+        widths, chosen = [reader.width for reader in readers], config.fusion
+        if isinstance(chosen, SequentialFusion):
+            self.fusion: StateChain | ParallelFusion = StateChain(
+                widths, chosen.state_dim, config.hidden, config.dropout
+            )
+            width, dropout = chosen.state_dim, 0.0
+            self.skip: Literal["sample", "batch"] = chosen.skip
+            self.shuffle, change_weight = chosen.shuffle, chosen.change_weight
+        else:
+            self.fusion = ParallelFusion(widths, chosen.fill)
+            width, dropout = self.fusion.width, config.dropout
+            self.skip, self.shuffle, change_weight = "sample", False, 0.0
+        self.decoders = nn.ModuleList(
+            task_decoder(width, config.hidden, len(target.classes), dropout, config.classifier)
+            for target in targets
+        )
+        self.weights = {
+            "error": config.error_weight,
+            "change": 0.01 * change_weight,
+        }  # the 0.01 is the authors'
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -113,8 +118,8 @@ class MultiModNSystem(nn.Module):
         """For each task the outputs of every step, (Q, B, C_t); which rows took the step, (Q, B); chg of each."""
         features = [reader(batch) for reader in self.readers]
         present = [batch[f"{name}.present"] for name in self.layout.names]
-        if self.training and self.modality_dropout:
-            present = drop_modalities(present, self.modality_dropout)
+        if self.training and self.config.modality_dropout:
+            present = drop_modalities(present, self.config.modality_dropout)
         if isinstance(self.fusion, ParallelFusion):
             x = self.fusion(features, present)
             taken = torch.ones(1, len(x), dtype=torch.bool, device=x.device)
@@ -129,7 +134,7 @@ class MultiModNSystem(nn.Module):
         outputs, taken, change = self(batch, self.skip)
         targets = [batch[target.column] for target in self.layout.targets]
         table = torch.stack(
-            [step_losses(out, y, taken, outputs_are=self.outputs) for out, y in zip(outputs, targets)]
+            [step_losses(out, y, taken, outputs_are=self.config.outputs) for out, y in zip(outputs, targets)]
         )
         terms, weights = {"error": table.mean()}, {"error": self.weights["error"]}
         if isinstance(self.fusion, StateChain):
@@ -153,7 +158,7 @@ class MultiModNSystem(nn.Module):
             batch = {name: value.to(device) for name, value in self.collate(columns).items()}
             for target, out in zip(self.layout.targets, self(batch, skip)[0]):
                 if target.is_class:
-                    out = class_probabilities(out, self.outputs)
+                    out = class_probabilities(out, self.config.outputs)
                 else:
                     mean, deviation = self.scales[target.name]
                     out = out.double() * deviation + mean
@@ -178,7 +183,7 @@ class MultiModNSystem(nn.Module):
         return scores_by_task(answers, truth, kinds)
 
     def contributions(self, examples: Examples, target: str) -> Float[np.ndarray, "rows modalities"]:
-        """How far each modality moved the answer along :func:`brickwork.systems.multimodn.answers.path`.
+        """How far each modality moved the answer along :func:`brickwork.systems.multimodn.step_outputs.path`.
 
         Raises:
             ConfigError: a parallel fusion has no steps to compare.
@@ -198,53 +203,38 @@ class MultiModNSystem(nn.Module):
         return traces(self.layout, self.stages(examples), examples)
 
     def architecture(self) -> dict[str, Any]:
-        """JSON values from which :func:`restore` rebuilds the system: layout, statistics and sizes."""
+        """What the system is rebuilt from: configuration, layout, statistics and sizes."""
         return {
+            "config": to_dict(self.config),
             "layout": to_dict(self.layout),
             "encoders": [cast(ModalityReader, reader).encoder.architecture() for reader in self.readers],
-            "scales": {name: list(scale) for name, scale in self.scales.items()},
-            "config": self._made_with,
+            "facts": {"scales": {name: list(scale) for name, scale in self.scales.items()}},
         }
 
+    @staticmethod
+    def build(config: MultiModNConfig, data: TaskData, assets: Path | None, seed: int) -> "System":
+        """The untrained system for ``data``, with the statistics of its training part.
 
-def build(config: MultiModNConfig, data: TaskData, assets: Path | None = None) -> MultiModNSystem:
-    """The untrained system for ``data``, with the statistics of its training part.
+        Warns where a modality's absence depends on a target: see :mod:`brickwork.systems.multimodn.missingness`.
 
-    Warns where a modality's absence depends on a target: see :mod:`brickwork.systems.multimodn.missingness`.
+        Raises:
+            ConfigError: an order that does not name each modality once.
+        """
+        layout = data.details
+        assert isinstance(layout, TableLayout), "what the readers of this kind of data give"
+        warn_of_dependence(data.train, layout, config.modality_dropout)
+        columns = data.train.columns
+        modalities = [layout.modality(name) for name in config.reading_order(layout.names)]
+        readers = [ModalityReader.fitted(m, columns, config.image, config.series_width) for m in modalities]
+        return System(config, readers, targets=layout.targets, scales=target_scales(layout, columns))
 
-    Raises:
-        DataError: the data has no modalities.
-        ConfigError: an order that does not name each modality once.
-    """
-    layout = data.table
-    if layout is None:
-        raise DataError(f"multimodn needs a table with modalities and targets; {data.name} is {data.kind}")
-    warn_of_dependence(data.train, layout, config.modality_dropout)
-    columns = data.train.columns
-    modalities = [layout.modality(name) for name in config.reading_order(layout.names)]
-    readers = [ModalityReader.fitted(m, columns, config.image, config.series_width) for m in modalities]
-    return _assembled(config, readers, layout.targets, target_scales(layout, columns))
-
-
-def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> MultiModNSystem:
-    """The system that :meth:`MultiModNSystem.architecture` described, with fresh weights."""
-    layout = from_dict(TableLayout, architecture["layout"])
-    readers = [
-        ModalityReader.restored(m, a)
-        for m, a in zip(layout.modalities, architecture["encoders"], strict=True)
-    ]
-    config = from_dict(MultiModNConfig, architecture["config"])
-    return _assembled(config, readers, layout.targets, architecture["scales"])
-
-
-def _assembled(
-    config: MultiModNConfig,
-    readers: Sequence[ModalityReader],
-    targets: Sequence[TargetLayout],
-    scales: Mapping[str, Sequence[float]],
-) -> MultiModNSystem:
-    fusion, decoders, options = fusion_parts(config, [reader.width for reader in readers], targets)
-    return MultiModNSystem(
-        readers, targets, fusion, decoders, scales=scales, config=to_dict(config), outputs=config.outputs,
-        modality_dropout=config.modality_dropout, error_weight=config.error_weight, **options,
-    )  # fmt: skip
+    @staticmethod
+    def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
+        """The system that :meth:`architecture` described, with fresh weights."""
+        layout = from_dict(TableLayout, architecture["layout"])
+        readers = [
+            ModalityReader.restored(m, a)
+            for m, a in zip(layout.modalities, architecture["encoders"], strict=True)
+        ]
+        config = from_dict(MultiModNConfig, architecture["config"])
+        return System(config, readers, targets=layout.targets, scales=architecture["facts"]["scales"])

@@ -11,10 +11,10 @@ import numpy as np
 from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data import splits
-from brickwork.data.config import DataConfig
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.files import ReadReport, column_names, rows
 from brickwork.data.types import Examples, TaskData
+from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.guesses import plan_table
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import is_present, simulate
@@ -37,7 +37,7 @@ def read_columns(path: Path, report: ReadReport, limit: int | None = None) -> di
     return columns
 
 
-def multitask_table(path: Path, config: DataConfig, seed: int) -> TaskData:
+def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
     """A table as a task with modalities and targets, chosen by ``config.table`` or guessed.
 
     Raises:
@@ -77,7 +77,7 @@ def multitask(
     name: str,
     layout: TableLayout,
     examples: Examples,
-    config: DataConfig,
+    config: Data,
     seed: int,
     *,
     keys: Sequence[str] | None = None,
@@ -117,11 +117,11 @@ def multitask(
         validation=validation,
         test=test,
         notes=tuple(notes),
-        table=layout,
+        details=layout,
     )
 
 
-def _split_by_time(times: np.ndarray, config: DataConfig) -> splits.Parts:
+def _split_by_time(times: np.ndarray, config: Data) -> splits.Parts:
     """The newest rows are the test part, those before them validation."""
     order = np.argsort(np.nan_to_num(times, nan=-np.inf), kind="stable").tolist()
     test = min(round(config.test_share * len(order)), config.max_held_out)

@@ -12,7 +12,8 @@ from brickwork.core.files import read_json
 from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SlotRegistry
-from brickwork.representation.model import Representation, load
+from brickwork.representation.load import load_representation
+from brickwork.representation.model import Representation
 from brickwork.systems.stationary_compat.rehearsal import exemplars, joined, of_classes
 from brickwork.training.run import run_from_dict
 
@@ -35,7 +36,7 @@ def ancestor(folder: str, option: str) -> Ancestor:
         ArtifactError: no model there, or one that this system did not make.
         ConfigError: its registry is damaged.
     """
-    representation = load(folder)
+    representation = load_representation(folder)
     if "slots" not in representation.lineage:
         raise ArtifactError(
             f"model.{option}={folder} was made by '{representation.lineage.get('system', 'another program')}' and has "
@@ -79,7 +80,7 @@ def inherited(slots: int, ancestors: Sequence[Ancestor], kind: str) -> SlotRegis
             name = "encoder.projection" if kind == "text" else "encoder.embedding_dim"
             width = one.registry.slots - 1
             raise ConfigError(
-                f"this encoder gives vectors of {slots - 1} numbers and {one.folder} of {width}, with which they could "
+                f"this encoder gives vectors of {slots - 1} dimensions and {one.folder} of {width}, with which they could "
                 f"not be compared: use model.{name}={width}"
             )
         registry = registry.merged(one.registry)
@@ -155,8 +156,3 @@ def _of_earlier_runs(
 def class_names(data: TaskData) -> tuple[str, ...]:
     """What the labels are called; their numbers, where the data does not say."""
     return data.class_names or tuple(map(str, range(data.num_classes or 0)))
-
-
-def class_slots(data: TaskData, registry: SlotRegistry) -> np.ndarray:
-    """The slot of each class number of ``data``."""
-    return np.array([registry.taken[name] for name in class_names(data)], dtype=np.int64)

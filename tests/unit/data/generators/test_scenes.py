@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from brickwork.core.config import override
 from brickwork.core.errors import ConfigError
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.scenes import COLOURS, GROUNDS, Noise, Scene, draw, make_scenes, scene_pairs
@@ -56,10 +57,21 @@ def test_noise_has_exact_shares_and_does_what_it_says():
 
 
 def test_scenes_as_a_task():
-    task = image_text_task(DataConfig(source="scenes:mismatched=0.5", limit=60), 0)
+    config = DataConfig(source="scenes", limit=60)
+    task = image_text_task(config, 0, noise=Noise(mismatched=0.5))
     assert (len(task.train), len(task.validation), len(task.test)) == (60, 500, 500)
     assert task.modality == "image-text"
+    clean = image_text_task(config, 0)
+    same = [a == b for a, b in zip(task.train.columns["text"], clean.train.columns["text"])]
+    assert same.count(False) == pytest.approx(30, abs=3)
+    assert task.test.columns["text"] == clean.test.columns["text"]
     with pytest.raises(ConfigError, match="at most 1"):
-        image_text_task(DataConfig(source="scenes:mismatched=0.7,rare=0.7", limit=60), 0)
-    with pytest.raises(ConfigError, match="mismatched"):
-        image_text_task(DataConfig(source="scenes:mismached=0.5", limit=60), 0)
+        override(Noise(), ["mismatched=0.7", "rare=0.7"])
+    with pytest.raises(ConfigError, match="must not be negative"):
+        override(Noise(), ["mismatched=-0.1"])
+    with pytest.raises(ConfigError, match="did you mean 'mismatched'"):
+        override(Noise(), ["mismached=0.5"])
+    with pytest.raises(ConfigError, match="no effect with 'emoji'"):
+        image_text_task(DataConfig(source="emoji"), 0, noise=Noise(rare=0.1))
+    with pytest.raises(ConfigError, match=r"data\.image_size=8 has no effect with scenes"):
+        image_text_task(config, 0, image_size=8)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from brickwork.core.errors import BrickworkWarning, DataError
-from brickwork.data.config import CaptionFilter, ColumnNames, DataConfig
+from brickwork.data.config import ColumnNames, DataConfig
 from brickwork.data.image_text import image_text_task
 from brickwork.data.readers.captions import read_captions, read_picture_documents
 from picture_model import write_pictures
@@ -147,8 +147,8 @@ def test_documents_know_their_pictures(tmp_path):
 
 
 def task_of(folder, **options):
-    config = DataConfig(source=str(folder), image_size=8, validation_share=0.25, test_share=0.25, **options)
-    return image_text_task(config, 0)
+    config = DataConfig(source=str(folder), validation_share=0.25, test_share=0.25)
+    return image_text_task(config, 0, image_size=8, **options)
 
 
 def test_parts_share_neither_a_picture_nor_a_text(tmp_path):
@@ -179,27 +179,25 @@ def test_numbers_of_pictures_and_texts_are_equal_where_those_are(tmp_path):
         picture(shade).save(tmp_path / f"{number}.png")
     rows = ["0.png,Dark", "1.png,dark ", "2.png,grey", "3.png,light", "3.png,bright"]
     (tmp_path / "captions.csv").write_text("\n".join(["image,text", *rows]))
-    config = DataConfig(source=str(tmp_path), image_size=8, validation_share=0.0, test_share=0.0)
-    columns = image_text_task(config, 0).train.columns
+    config = DataConfig(source=str(tmp_path), validation_share=0.0, test_share=0.0)
+    columns = image_text_task(config, 0, image_size=8).train.columns
     assert columns["picture"] == [0, 0, 1, 2, 2]
     assert columns["text_group"] == [0, 0, 1, 2, 3]
 
 
-def test_the_filter_sees_the_sizes_of_the_files(tmp_path):
-    for name, size in (("wide", (40, 10)), ("tiny", (4, 4)), ("good", (20, 20)), ("fair", (30, 20))):
+def test_what_is_chosen_by_sizes_and_texts_is_left(tmp_path):
+    for name, size in (("wide", (40, 10)), ("good", (20, 20)), ("fair", (30, 20))):
         picture(len(name), size).save(tmp_path / f"{name}.png")
-    rows = [f"{name}.png,one two {name}" for name in ("wide", "tiny", "good", "fair")]
+    rows = [f"{name}.png,one two {name}" for name in ("wide", "good", "fair")]
     (tmp_path / "captions.csv").write_text("\n".join(["image,text", *rows]))
-    rules = CaptionFilter(enabled=True, rare_below=0, min_side=8)
-    config = DataConfig(
-        source=str(tmp_path), image_size=8, validation_share=0.0, test_share=0.0, captions=rules
-    )
-    task = image_text_task(config, 0)
+    config = DataConfig(source=str(tmp_path), validation_share=0.0, test_share=0.0)
+
+    def choose(texts, numbers, sizes):
+        kept = [row for row, number in enumerate(numbers) if sizes[number][0] < 2 * sizes[number][1]]
+        return kept, f"{len(texts) - len(kept)} wide"
+
+    task = image_text_task(config, 0, image_size=8, choose=choose)
     assert task.train.columns["text"] == ["one two good", "one two fair"]
-    assert any("2 small or long picture (like “one two wide”)" in note for note in task.notes)
-
-
-def test_a_filter_that_leaves_nothing_says_so(tmp_path):
-    write_pictures(tmp_path, 12)
-    with pytest.raises(DataError, match=r"0 of \d+ pairs are left.*data.captions.enabled=false"):
-        task_of(tmp_path, captions=CaptionFilter(enabled=True, min_words=19, max_words=20))
+    assert task.notes[-1] == "1 wide"
+    with pytest.raises(DataError, match=r"1 of 3 pairs are left for training.*nothing good"):
+        image_text_task(config, 0, choose=lambda *_: ([0], "nothing good"))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from brickwork.core.errors import BrickworkWarning, DataError
-from brickwork.data.config import DataConfig
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task
 
 
@@ -25,7 +25,7 @@ def photos(tmp_path):
 
 
 def task(folder, **options):
-    return load_task(DataConfig(source=str(folder), **options), seed=0)
+    return load_task(ImageDataConfig(source=str(folder), **options), seed=0)
 
 
 def test_classes_are_folders_and_values_are_kept(photos):

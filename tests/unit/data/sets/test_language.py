@@ -101,7 +101,7 @@ def test_limit_is_of_each_domain(tmp_path):
 def test_known_sets_can_be_joined():
     data = task("toy", limit=30)
     assert data.class_names == ("questions", "statements")
-    joined = task("toy+stdlib", limit=30)
+    joined = text_task(DataConfig(source="toy", limit=30, max_passage_words=10), 0, also=["stdlib"])
     assert joined.class_names == ("code", "questions", "statements")
     assert len(everything(joined)) == 90
 

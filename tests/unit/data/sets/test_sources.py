@@ -15,7 +15,7 @@ import pytest
 from brickwork.core.errors import DataError
 from brickwork.data.config import DataConfig
 from brickwork.data.load import load_task
-from brickwork.data.sets import downloads, sources
+from brickwork.data.sets import downloads, source, sources
 from brickwork.data.sets.images import PARTS
 from brickwork.data.sets.texts import TASKS
 from brickwork.systems.multimodn.sets import SETS
@@ -46,7 +46,7 @@ def test_every_entry_says_what_whose_and_where():
 def test_a_set_is_found_in_the_given_folder_and_then_in_the_cache(tmp_path, monkeypatch):
     vaswani = sources.source("vaswani")
     assert vaswani.folder() is None
-    cached = sources.cache_folder() / "data"
+    cached = source.cache_folder() / "data"
     for root in (cached, tmp_path / "mine"):
         for file in vaswani.files:
             (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def test_mnist_is_downloaded_once_and_read(monkeypatch):
         assert np.array_equal(task.test.columns["label"], arrays["y_test"])
         assert len(task.train) + len(task.validation) == 40
     assert asked == ["https://x.test/f.bin"]
-    assert not list((sources.cache_folder() / "downloads").iterdir())
+    assert not list((source.cache_folder() / "downloads").iterdir())
 
 
 def test_cifar10_binaries_become_the_same_pixels(monkeypatch):
@@ -161,7 +161,7 @@ def test_another_file_than_the_known_one_is_refused_and_removed(monkeypatch):
     serve(monkeypatch, "mnist", b"something else", sha256="0" * 64)
     with pytest.raises(DataError, match=r"gave a file with SHA-256 .* expected 0000"):
         load_task(DataConfig(source="mnist"), 0)
-    assert not [path for path in sources.cache_folder().rglob("*") if path.is_file()]
+    assert not [path for path in source.cache_folder().rglob("*") if path.is_file()]
 
 
 def test_without_a_network_the_message_tells_both_ways(monkeypatch):

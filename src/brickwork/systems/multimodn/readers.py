@@ -1,4 +1,4 @@
-"""What a system is assembled from: readers of modalities, a fusion, decoders, and the scales of number targets."""
+"""Readers of modalities, from the columns of a table to features; and targets, with the scales of those that are numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.tabular import SeriesEncoder, TabularEncoder, column_statistics, from_architecture
-from brickwork.modules.heads import classifier
-from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
-from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
-from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, perceptron
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
 
 Encoder = TabularEncoder | SeriesEncoder | ImageEncoder
 
@@ -108,29 +105,3 @@ def target_tensors(
                 values = ((values - mean) / deviation).astype(np.float32)
             found[target.column] = torch.from_numpy(values)
     return found
-
-
-def fusion_parts(
-    config: MultiModNConfig, widths: Sequence[int], targets: Sequence[TargetLayout]
-) -> tuple[StateChain | ParallelFusion, list[nn.Module], dict[str, Any]]:
-    """The fusion, a decoder for each target, and the options that only a sequential fusion has."""
-    chosen = config.fusion
-    if isinstance(chosen, SequentialFusion):
-        chain = StateChain(widths, chosen.state_dim, config.hidden, config.dropout)
-        options = {"change_weight": chosen.change_weight, "skip": chosen.skip, "shuffle": chosen.shuffle}
-        return chain, _decoders(chosen.state_dim, config, targets, dropout=0.0), options
-    parallel = ParallelFusion(widths, chosen.fill)
-    return parallel, _decoders(parallel.width, config, targets, dropout=config.dropout), {}
-
-
-def _decoders(
-    width: int, config: MultiModNConfig, targets: Sequence[TargetLayout], *, dropout: float
-) -> list[nn.Module]:
-    return [_decoder(width, config, len(target.classes), dropout) for target in targets]
-
-
-def _decoder(width: int, config: MultiModNConfig, num_classes: int, dropout: float) -> nn.Module:
-    if config.classifier == "linear" or not num_classes:  # the last layer of the perceptron is the classifier
-        return perceptron([width, *config.hidden, max(1, num_classes)], dropout=dropout)
-    inner = perceptron([width, *config.hidden, num_classes - 1], dropout=dropout)
-    return nn.Sequential(inner, classifier(num_classes - 1, num_classes, config.classifier))

@@ -1,0 +1,124 @@
+"""Models from folders and from the hub: a representation, a whole system, or whichever of the two is there.
+
+model = brickwork.load("runs/demo")
+
+Only safetensors and JSON are read, after their hashes were compared; no code comes from a model folder.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brickwork.core import registry
+from brickwork.core.elastic import ElasticAxes
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.seeding import seed_everything
+from brickwork.core.types import Encodes, ExportsAdapters
+from brickwork.data.types import TaskData
+from brickwork.representation.contract import check_data
+from brickwork.representation.folder import MANIFEST, read_folder, unfinished
+from brickwork.representation.hub import download
+from brickwork.representation.import_sentence_transformers import import_sentence_transformers
+from brickwork.representation.kept import only_encodes, restore_system
+from brickwork.representation.model import Representation
+from brickwork.representation.store import restore_encoder
+
+
+def load(path: Path | str, revision: str | None = None) -> Any:
+    """The model in a folder or a repository on the hub: a :class:`Representation` where vectors are all that it gives,
+    else the system that was trained, in evaluation mode, with its own methods (``predict``, ``generate``, …).
+
+    ``revision``: branch, tag or commit of a hub repository.
+
+    Raises:
+        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
+    """
+    model = _load(download(path, revision))
+    return model.representation() if not isinstance(model, Representation) and only_encodes(model) else model
+
+
+def load_system(path: Path | str, revision: str | None = None) -> Any:
+    """The whole system in a folder or a repository on the hub, in evaluation mode.
+
+    Raises:
+        ArtifactError: nothing there, an unfinished run, files that are missing, damaged or unsafe, or an encoder alone.
+    """
+    model = _load(download(path, revision))
+    if isinstance(model, Representation):
+        raise ArtifactError(f"{path} holds an encoder and no whole system; choose the folder of a run")
+    return model
+
+
+def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Path | str) -> Any:
+    """The finished system in the run folder ``start``, to be trained on ``data`` as ``config`` says.
+
+    Its class has ``continued(finished, config)``.
+
+    Raises:
+        ConfigError: the system does not go on from finished runs, or the folder is of another one.
+        ArtifactError: the folder holds no whole system.
+        DataError: data that the system does not read.
+    """
+    cls = registry.load(slug, "system").System
+    if not hasattr(cls, "continued"):
+        raise ConfigError(f"start={start}: {slug} does not go on from a finished run; leave it out")
+    check_data(slug, cls.reads, data)
+    seed_everything(seed)
+    finished = load_system(Path(start).expanduser())
+    if finished.slug != slug:
+        raise ConfigError(f"start={start} is no {slug} run; name the folder of one")
+    system = cls.continued(finished, config)
+    system.slug, system.facts = slug, finished.facts
+    return system.train()
+
+
+def load_representation(path: Path | str, revision: str | None = None) -> Representation:
+    """The vectors' side of the model in a run folder, a SentenceTransformer folder or a repository on the hub.
+
+    Raises:
+        ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe; or a system that
+            does not encode.
+    """
+    model = _load(download(path, revision))
+    if isinstance(model, Representation):
+        return model
+    if not isinstance(model, Encodes):
+        raise _no_encoder(path, model)
+    representation: Representation = model.representation()
+    return representation
+
+
+def as_representation(model: Path | str | Representation) -> Representation:
+    """The model that was given, or the one in the folder (or repository) that was."""
+    return load_representation(model) if isinstance(model, str | Path) else model
+
+
+def _load(folder: Path) -> Any:
+    """A representation or a system, whichever is in ``folder``."""
+    if (folder / MANIFEST).is_file():
+        return read_folder(folder, _restore)
+    if (folder / "modules.json").is_file() or (folder / "config_sentence_transformers.json").is_file():
+        return import_sentence_transformers(folder)
+    raise unfinished(folder)
+
+
+def _restore(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> Any:
+    if manifest["kind"] == "system":
+        return restore_system(manifest, files)
+    encoder, axes = restore_encoder(manifest, files), manifest["axes"]
+    elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
+    return Representation(encoder, elastic, manifest["lineage"], manifest["card"])
+
+
+def _no_encoder(path: Path | str, system: Any) -> ArtifactError:
+    """Why what needs an encoder cannot be had of a system without one, and what can."""
+    if isinstance(system, ExportsAdapters):
+        instead = f"its adapters can be exported (brickwork export {path} --to peft)"
+    else:
+        able = ", ".join(slug for slug in registry.slugs() if "encodes" in registry.card(slug).capabilities)
+        instead = f"the folder itself is what to pass on; models with an encoder come from {able}"
+    return ArtifactError(
+        f"{path} is a whole system, {system.slug}, and gives no vectors: there is no encoder in it to export, to encode "
+        f"or to search with. `brickwork info {system.slug}` says what it can do, brickwork.load gives it to Python, and "
+        f"{instead}"
+    )
