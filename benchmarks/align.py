@@ -30,15 +30,14 @@ MEMORY = ("direct", "cached")
 
 def prepared(pairs: int):
     """The run of the recipe ``small`` on made-up scenes in float32, its system and data."""
-    from brickwork.core.seeding import seed_everything
+    from brickwork.representation.contract import build_system
     from brickwork.systems.align import recipes
-    from brickwork.systems.align.system import build, load_data
+    from brickwork.systems.align.system import load_data
 
     run = recipes.small()
     run = replace(run, data=replace(run.data, source="scenes", limit=pairs))
     data = load_data(run.data, 0)
-    seed_everything(0)
-    return run, build(run.model, data), data
+    return run, build_system("align", run.model, data, seed=0), data
 
 
 def brickwork_step(steps: int, batch: int) -> float:

@@ -29,10 +29,10 @@ BATCH, SKIPPED = 128, 20
 
 def ours(run: Any, data: Any, steps: int) -> float:
     """Processor seconds a step, from the batches being asked for, without the first ones."""
-    from brickwork.systems.cmim.system import build
+    from brickwork.representation.contract import build_system
     from brickwork.training.loop import fit
 
-    system = build(run.model, data)
+    system = build_system("cmim", run.model, data, seed=0)
     collate, marks = system.collate, []
 
     def timed(columns: Any) -> Any:

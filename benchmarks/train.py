@@ -37,11 +37,11 @@ def pairs(count: int) -> tuple[list[str], list[str]]:
 def run_ours(arm: str, steps: int) -> float:
     """Seconds per step after the first five."""
     from brickwork.api.train import recipe
-    from brickwork.core import registry
     from brickwork.core.config import override
     from brickwork.data.config import DataConfig
     from brickwork.data.load import load_task
     from brickwork.data.types import Examples
+    from brickwork.representation.contract import build_system
     from brickwork.training.loop import fit
 
     slug = "matryoshka" if arm == "plain" else "matryoshka-2d"
@@ -56,7 +56,7 @@ def run_ours(arm: str, steps: int) -> float:
     ]
     run = override(recipe(slug, "small"), changes + (["model.dims=384"] if arm == "plain" else []))
     data = load_task(DataConfig(source="python", limit=2000), seed=0)
-    system = registry.load(slug, "system").build(run.model, data)
+    system = build_system(slug, run.model, data, run.seed)
     anchors, positives = pairs(steps * BATCH)
     rows = Examples({"anchor": anchors, "positive": positives, "group": list(range(len(anchors)))})
     marks: list[float] = []

@@ -1,6 +1,7 @@
 """Pages of the documentation that are derived: one for each system from its README, and their places in the navigation.
 
-The tables of claims are written by ``brickwork claims`` into ``docs/claims/<slug>.md``; here they only get their places.
+The tables of claims are written by ``python -m brickwork.studies.table`` into ``docs/claims/<slug>.md``; here they only get
+their places.
 """
 
 import re

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from brickwork.core import registry
-from brickwork.core.errors import Interrupted
+from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.data.config import DataConfig
 from brickwork.studies.bench import FACTORS, Bench, Trained
+from brickwork.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Run:
     model: Any = Part()
     data: Any = field(default_factory=lambda: DataConfig(limit=1))
     train: Any = Part()
+    stages: tuple[Any, ...] = ()
+    start: str = ""
 
 
 @pytest.fixture
@@ -41,9 +44,9 @@ def counted(monkeypatch):
 
     def load_task(config, seed):
         state.loads += 1
-        return SimpleNamespace(train=f"train {config.limit} {seed}")
+        return SimpleNamespace(train=f"train {config.limit} {seed}", variants={})
 
-    def fit(system, data, config, folder, *, seed, validate=None):
+    def fit(system, data, config, folder, *, seed, validate=None, stages=(), variants=None):
         state.fits += 1
         assert data == f"train 1 {seed}"
         with torch.no_grad():
@@ -52,9 +55,12 @@ def counted(monkeypatch):
             raise Interrupted("resume it in its folder", 143)
         return SimpleNamespace(step=config.steps, seconds=1.5)
 
-    module = SimpleNamespace(build=lambda config, data: nn.Linear(1, 1))
-    monkeypatch.setattr("brickwork.core.registry.load", lambda slug, part: module)
-    monkeypatch.setattr("brickwork.data.load.load_task", load_task)
+    monkeypatch.setattr(
+        "brickwork.training.run.load_data", lambda slug, config, seed: load_task(config, seed)
+    )
+    monkeypatch.setattr(
+        "brickwork.representation.contract.build_system", lambda slug, config, data, seed: nn.Linear(1, 1)
+    )
     monkeypatch.setattr("brickwork.training.loop.fit", fit)
     monkeypatch.setattr("brickwork.studies.fingerprint.study_fingerprint", lambda slug, systems: state.code)
     return state
@@ -98,19 +104,36 @@ def test_half_a_training_is_not_used(counted, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_seeding_makes_building_repeatable(counted, monkeypatch):
-    seen = []
-    module = SimpleNamespace(build=lambda config, data: seen.append(torch.rand(3)) or nn.Linear(1, 1))
-    monkeypatch.setattr("brickwork.core.registry.load", lambda slug, part: module)
+@dataclass(frozen=True, kw_only=True)
+class OwnModel(Part):
+    """A model of the study's own, which notes the random numbers that it is built with."""
+
+    seen: Any = field(default_factory=list, repr=False)
+
+    def build(self, data):
+        self.seen.append(torch.rand(3).tolist())
+        return nn.Linear(1, 1)
+
+
+def test_a_model_of_the_study_is_built_with_the_seed_of_the_run(counted):
     for _ in range(2):
-        Bench().train(Run())
-    assert torch.equal(*seen)
+        model = OwnModel()
+        Bench().train(Run(model=model, seed=0))
+        counted.seen = [*getattr(counted, "seen", []), model.seen]
+    assert counted.seen[0] == counted.seen[1]
+    assert len(counted.seen[0]) == 1
+
+
+def test_a_run_that_starts_from_another_is_refused(counted):
+    with pytest.raises(ConfigError, match="start=runs/lm"):
+        Bench().train(Run(start="runs/lm"))
 
 
 def test_the_cut_of_tests_holds_for_every_way_to_train(counted):
     bench = Bench(max_steps=2)
-    assert bench.train(Run()).examples == 16
-    assert bench.fit(nn.Linear(1, 1), "train 1 0", Part(), 0).examples == 16
+    train = TrainConfig(steps=10, batch_size=8)
+    assert bench.train(Run(train=train)).examples == 16
+    assert bench.fit(nn.Linear(1, 1), "train 1 0", train, 0).examples == 16
     own = bench.own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0)
     assert (own.system, own.examples) == (2, 16)
     assert bench.own_loop("key", lambda steps: 1 / 0, steps=10, batch_size=8, seed=0) is own

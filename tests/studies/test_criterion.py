@@ -2,8 +2,8 @@
 
 import pytest
 
-from brickwork.studies.bench import ArmCost
 from brickwork.studies.criterion import decide
+from brickwork.studies.old import ArmCost
 
 
 def test_a_criterion_that_is_not_met_is_refuted():

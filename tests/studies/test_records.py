@@ -7,9 +7,10 @@ import pytest
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.studies import records as claim_records
+from brickwork.studies import table as claim_table
 from brickwork.studies.records import load_verdicts, machine, run_claims, stale
 from brickwork.studies.study import ArmCost, Claim, ClaimResult
-from brickwork.studies.table import BEGIN, END, claims_markdown, update_block
+from brickwork.studies.table import BEGIN, END, out_of_date, with_block
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def system(monkeypatch):
             verdict=state.verdict,
             effect=6.0,
             interval=(5.5, 6.5),
+            above=0.0,
             unit="points",
             effects=(6.0, 5.8, 6.2),
             arms=(ArmCost(name="ours", trainings=3, examples=1200, seconds=4.0),),
@@ -141,33 +143,59 @@ def test_machine_has_no_host_name_and_no_path():
     assert "/" not in text
 
 
-def test_table_has_every_number_and_escapes_bars(system, tmp_path):
+@pytest.fixture
+def documented(system, monkeypatch):
+    """The system with a card, so that pages can be made of it."""
+    card = SimpleNamespace(title="My paper")
+    monkeypatch.setattr(claim_table.registry, "card", lambda slug: card)
+    monkeypatch.setattr(claim_table.registry, "slugs", lambda: ["my-system"])
+    monkeypatch.setattr(claim_table, "claims_of", lambda slug: claim_records.claims_of(slug))
+    return system
+
+
+def test_page_has_every_number_and_escapes_bars(documented, tmp_path):
     run_claims("my-system", "smoke", folder=tmp_path)
-    table = claims_markdown("my-system", tmp_path)
-    row = next(line for line in table.splitlines() if line.startswith("| C1"))
-    for part in ("statement C1", "76.3 %", "+6 points [+5.5, +6.5]; +6, +5.8, +6.2", "≥ 5", "**supported**"):
+    page = claim_table.claims_page("my-system", tmp_path)
+    row = next(line for line in page.splitlines() if line.startswith("| C1"))
+    numbers = "+6 points [+5.5, +6.5] (limit: above 0); +6, +5.8, +6.2"
+    for part in ("statement C1", "76.3 %", numbers, "≥ 5", "**supported** |"):
         assert part in row
-    assert "- C1: ours 3 trainings, 1,200 examples, 4 s" in table
-    assert all(
-        line.count("|") - line.count("\\|") == 7 for line in table.splitlines() if line.startswith("|")
-    )
+    assert "- C1: ours: 3 trainings, 1,200 examples, 4 s" in page
+    assert f", {machine()['threads']} thread" in page
+    assert all(line.count("|") - line.count("\\|") == 7 for line in page.splitlines() if line.startswith("|"))
+    documented.code = "2222"
+    assert "**supported*** |" in claim_table.claims_page("my-system", tmp_path)
 
 
-def test_block_is_rewritten_once_and_checked(system, tmp_path):
+def test_index_and_summary_count_the_verdicts(documented, tmp_path):
+    assert "| [my-system](my-system.md) | 3 | – | – |" in claim_table.index_page(tmp_path)
+    run_claims("my-system", "smoke", folder=tmp_path)
+    counts = "1 supported, 1 refuted, 1 not run"
+    assert f"| [my-system](my-system.md) | 3 | {counts} | – |" in claim_table.index_page(tmp_path)
+    assert claim_table.summary("my-system", tmp_path).startswith(f"3 claims: at `smoke` {counts}. ")
+
+
+def test_limits_of_an_effect_are_shown():
+    record = {"effect": -1.25, "unit": "points", "interval": [-2.0, -0.5], "above": -2.0, "below": None}
+    assert claim_table.effect_text(record) == "-1.25 points [-2, -0.5] (limit: above -2)"
+    assert claim_table.effect_text(record | {"interval": None, "above": None}) == "-1.25 points"
+    assert claim_table.effect_text({"effect": None}) == "–"
+
+
+def test_what_is_generated_replaces_what_stood_between_the_markers(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\nafter\n")
-    run_claims("my-system", "smoke", folder=tmp_path)
-    assert update_block(page, "my-system", check=True, folder=tmp_path)
-    assert "old" in page.read_text()
-    assert update_block(page, "my-system", folder=tmp_path)
-    assert not update_block(page, "my-system", check=True, folder=tmp_path)
-    text = page.read_text()
-    assert text.startswith(f"# Title\n\n{BEGIN}")
-    assert text.endswith(f"{END}\nafter\n")
-    assert "statement C1" in text
+    text = with_block(page, "new\n")
+    assert text == f"# Title\n\n{BEGIN}\nnew\n{END}\nafter\n"
+    assert out_of_date(iter([(page, text), (tmp_path / "absent.md", "x")])) == {
+        page: text,
+        tmp_path / "absent.md": "x",
+    }
+    page.write_text(text)
+    assert out_of_date(iter([(page, text)])) == {}
     page.write_text("no markers")
     with pytest.raises(ArtifactError, match="claims: begin"):
-        update_block(page, "my-system", folder=tmp_path)
+        with_block(page, "new")
 
 
 def test_results_of_another_format_are_refused(tmp_path):

@@ -13,21 +13,38 @@ if TYPE_CHECKING:
 
     from brickwork.core.registry import SystemCard
 
-_MARKS = {"supported": "green", "refuted": "red", "not at this scale": "yellow", "not run": "dim"}
+_MARKS = {
+    "supported": "green",
+    "undecided": "yellow",
+    "refuted": "red",
+    "not at this scale": "yellow",
+    "not run": "dim",
+}
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verbs of this module."""
-    add(app, list_systems, "Look", "brickwork list", "brickwork list --json", name="list")
+    add(
+        app,
+        list_systems,
+        "Look",
+        "brickwork list",
+        "brickwork list --claims",
+        "brickwork list --json",
+        name="list",
+    )
     add(app, info, "Look", "brickwork info matryoshka-2d")
 
 
 def list_systems(
     as_json: AsJson = False,
     slugs: Annotated[bool, typer.Option("--slugs", help="Only the slugs, one a line.")] = False,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="The verdicts on the claims of each paper.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """The catalogue: every system, its paper, what it can do, its claims with recorded verdicts."""
+    """Which system for which data; with --claims what came of checking their papers."""
     from brickwork.core import registry
 
     if slugs:
@@ -38,25 +55,56 @@ def list_systems(
     if as_json:
         output.emit_json(entries)
         return
+    if claims:
+        output.console().print(_claims_table(entries))
+        if any(r["stale"] for item in entries for c in item["claims"] for r in c["verdicts"].values()):
+            output.hint("* made with older code; run it again: brickwork claims SLUG --scale SCALE", quiet)
+        output.hint("all numbers behind them: docs/claims/", quiet)
+        return
+    output.console().print(_jobs_table(entries))
+    output.hint(
+        "more about one: brickwork info SLUG; did it hold what its paper claims: brickwork list --claims",
+        quiet,
+    )
+
+
+def _jobs_table(entries: list[dict[str, Any]]) -> "Table":
+    """Which one should I use? Keyed by what the user has."""
+    from rich.table import Table
+
+    table = Table(title="Which system for which data?", title_justify="left", title_style="bold")
+    table.add_column("you have", ratio=3)
+    table.add_column("you want", ratio=4)
+    table.add_column("take", no_wrap=True, style="bold")
+    table.add_column("paper", no_wrap=True, style="dim")
+    rows = [
+        (job["have"], job["want"], item["slug"], item["arxiv"]) for item in entries for job in item["jobs"]
+    ]
+    last = ""
+    for have, want, slug, arxiv in sorted(rows, key=lambda row: (row[0], row[2])):
+        if have != last:
+            table.add_section()
+        table.add_row("" if have == last else have, want, slug, arxiv)
+        last = have
+    return table
+
+
+def _claims_table(entries: list[dict[str, Any]]) -> "Table":
+    """Every claim with its verdict at each scale that has results."""
     from rich.table import Table
 
     scales = _scales(entries)
-    table = Table(title="Systems", title_justify="left", title_style="bold", show_lines=True)
+    table = Table(title="Claims", title_justify="left", title_style="bold", show_lines=True)
     table.add_column("system", ratio=1)
     for name in ("claim", *scales):
         table.add_column(name, no_wrap=True)
     for item in entries:
         about = f"[bold]{item['slug']}[/bold]\n{item['title']}, arXiv {item['arxiv']}"
-        can = f"{item['group']}: {', '.join(item['capabilities'])}"
         columns = [
             "\n".join(_verdict(claim["verdicts"].get(scale)) for claim in item["claims"]) for scale in scales
         ]
-        ids = "\n".join(claim["id"] for claim in item["claims"])
-        table.add_row(f"{about}\n[dim]{can}[/dim]", ids, *columns)
-    output.console().print(table)
-    if any(r["stale"] for item in entries for claim in item["claims"] for r in claim["verdicts"].values()):
-        output.hint("* made with older code; run it again: brickwork claims SLUG --scale SCALE", quiet)
-    output.hint("more about one: brickwork info SLUG", quiet)
+        table.add_row(about, "\n".join(claim["id"] for claim in item["claims"]), *columns)
+    return table
 
 
 def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -113,6 +161,7 @@ def entry(slug: str) -> dict[str, Any]:
         "arxiv": card.arxiv,
         "group": card.group,
         "capabilities": list(card.capabilities),
+        "jobs": [{"have": have, "want": want} for have, want in card.jobs],
         "claims": claims,
     }
 

@@ -68,13 +68,13 @@ def _show(records: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from brickwork.studies.table import effect_text
+
     table = Table(show_lines=True)
     for name in ("", "claim", "paper", "ours", "verdict"):
         table.add_column(name, overflow="fold")
     for record in records:
-        effect = "–" if record["effect"] is None else f"{record['effect']:+.3g} {record['unit']}"
-        if record["interval"]:
-            effect += "\n95% [{:+.3g}, {:+.3g}]".format(*record["interval"])
+        effect = escape(effect_text(record))
         note = f"\n[dim]{escape(record['note'])}[/dim]" if record["note"] else ""
         statement = escape(record["statement"]) + note
         verdict = f"[bold]{record['verdict']}[/bold]"

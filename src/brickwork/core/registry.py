@@ -16,7 +16,11 @@ from brickwork.core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class SystemCard:
-    """What a system is, for the catalogue."""
+    """What a system is, for the catalogue.
+
+    ``jobs``: what it is good for, as pairs (what a user has, what it makes of that); ``capabilities``: the verbs of the
+    command line that it knows, and what it reads.
+    """
 
     slug: str
     title: str
@@ -26,6 +30,7 @@ class SystemCard:
     group: str
     summary: str
     capabilities: tuple[str, ...]
+    jobs: tuple[tuple[str, str], ...] = ()
 
 
 def slugs() -> list[str]:

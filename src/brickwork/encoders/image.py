@@ -19,7 +19,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.types import Batch
 from brickwork.encoders.config import ImageEncoderConfig
 
-__all__ = ["ImageEncoder", "ImageEncoderConfig", "collate_images"]
+__all__ = ["ImageEncoder", "ImageEncoderConfig"]
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
@@ -174,8 +174,3 @@ class ImageEncoder(nn.Module):
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ArtifactError(f"the description of the encoder is damaged: {error!r}") from error
         return cls(config, (height, width, channels))
-
-
-def collate_images(encoder: ImageEncoder, columns: Mapping[str, Any]) -> Batch:
-    """:meth:`ImageEncoder.collate`."""
-    return encoder.collate(columns)

@@ -21,7 +21,7 @@ from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
-__all__ = ["TextEncoder", "TextEncoderConfig", "collate_text", "encode_columns", "join_tokens"]
+__all__ = ["TextEncoder", "TextEncoderConfig", "encode_columns", "join_tokens"]
 
 Body = Transformer | StaticEmbedding | HubTransformer
 _BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer)}
@@ -203,11 +203,6 @@ class TextEncoder(nn.Module):
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def collate_text(encoder: TextEncoder, columns: Mapping[str, Any]) -> Batch:
-    """:meth:`TextEncoder.collate`."""
-    return encoder.collate(columns)
 
 
 def join_tokens(batches: Sequence[TokenBatch]) -> TokenBatch:

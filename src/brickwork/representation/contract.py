@@ -112,8 +112,6 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
     """
     module = registry.load(slug, "system")
     seed_everything(seed)
-    if hasattr(module, "build"):
-        return module.build(config, data, assets)
     cls = _class(module, config)
     check_data(slug, cls.reads, data)
     if hasattr(cls, "build"):
@@ -134,8 +132,6 @@ def restore_system(slug: str, architecture: Mapping[str, Any], tokenizer_json: s
         ArtifactError, ConfigError, KeyError, TypeError: the description does not fit this version.
     """
     module = registry.load(slug, "system")
-    if hasattr(module, "restore"):
-        return module.restore(architecture, tokenizer_json)
     if hasattr(module.System, "restore"):
         return _noted(module.System.restore(architecture, tokenizer_json), slug)
     config = from_dict(module.Config, architecture["config"])

@@ -36,7 +36,7 @@ def test_list_has_the_keys_that_others_rely_on(brickwork, recorded):
     entries = brickwork("list", "--json").json
     assert [entry["slug"] for entry in entries] == registry.slugs()
     for entry in entries:
-        assert set(entry) == {"slug", "title", "arxiv", "group", "capabilities", "claims"}
+        assert set(entry) == {"slug", "title", "arxiv", "group", "capabilities", "jobs", "claims"}
         assert isinstance(entry["capabilities"], list)
         assert entry["arxiv"] == registry.card(entry["slug"]).arxiv
         assert entry["claims"]
@@ -46,13 +46,22 @@ def test_list_has_the_keys_that_others_rely_on(brickwork, recorded):
         assert all(claim["verdicts"] == {} for claim in entry["claims"][1:])
 
 
-def test_list_for_people(brickwork, recorded):
+def test_list_says_what_to_take_for_which_data(brickwork, recorded):
     page = brickwork("list")
+    for slug in registry.slugs():
+        assert registry.card(slug).jobs, f"{slug}: what is it good for?"
+        assert slug in page.out
+    assert {"documents,", "tables", "take"} <= set(page.out.replace("│", " ").replace("┃", " ").split())
+    assert "supported" not in page.out
+    assert "brickwork list --claims" in page.err
+    assert brickwork("list", "--quiet").err == ""
+
+
+def test_claims_for_people(brickwork, recorded):
+    page = brickwork("list", "--claims")
     assert "matryoshka-2d" in page.out
     assert "supported*" in page.out
     assert "* made with older code" in page.err
-    assert "brickwork info" in page.err
-    assert brickwork("list", "--quiet").err == ""
     header = page.out.splitlines()[2]
     assert "small" in header  # a column for each scale at which there is a result
     assert "smoke" not in header
@@ -68,7 +77,7 @@ def test_a_verdict_of_today_has_no_star(brickwork, monkeypatch):
         }
 
     monkeypatch.setattr(claim_records, "load_verdicts", verdicts)
-    page = brickwork("list")
+    page = brickwork("list", "--claims")
     assert "*" not in page.out
     assert "older code" not in page.err
     assert page.out.index("smoke") < page.out.index("gpu")

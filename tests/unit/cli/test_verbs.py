@@ -222,6 +222,8 @@ def test_claims_to_standard_output_to_a_file_and_as_a_table(brickwork, monkeypat
         "effect": 0.5,
         "unit": "points",
         "interval": [0.25, 0.75],
+        "above": 0.0,
+        "below": None,
         "verdict": "supported",
         "note": "",
     }

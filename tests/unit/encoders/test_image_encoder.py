@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.encoders.image import ImageEncoder, ImageEncoderConfig, collate_images
+from brickwork.encoders.image import ImageEncoder, ImageEncoderConfig
 
 SHAPE = (9, 11, 3)
 
@@ -95,6 +95,6 @@ def test_wrong_pictures_are_told(wrong):
 
 def test_collate():
     encoder = build()
-    batch = collate_images(encoder, {"input": images(2), "label": [4, 1]})
+    batch = encoder.collate({"input": images(2), "label": [4, 1]})
     assert torch.equal(batch["input"], encoder.prepare(images(2)))
     assert torch.equal(batch["label"], torch.tensor([4, 1]))

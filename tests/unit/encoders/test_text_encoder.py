@@ -9,7 +9,7 @@ from sample_encoders import build_small
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import TokenBatch
-from brickwork.encoders.text import TextEncoder, collate_text, encode_columns, join_tokens
+from brickwork.encoders.text import TextEncoder, encode_columns, join_tokens
 
 TEXTS = ["return value", "", "The quick brown fox jumps over the lazy dog again and again and again"]
 
@@ -114,7 +114,7 @@ def test_collate(small_encoder):
         "score": [0.5, 1],
         "group": np.array([3, 4], np.int32),
     }
-    batch = collate_text(small_encoder, columns)
+    batch = small_encoder.collate(columns)
     assert isinstance(batch["anchor"], TokenBatch)
     assert torch.equal(batch["anchor"].ids, small_encoder.tokenize(["a", "b c"]).ids)
     assert torch.equal(batch["label"], torch.tensor([1, 0]))

@@ -60,7 +60,9 @@ class Adder(nn.Module):
 @pytest.fixture
 def known(monkeypatch):
     """The catalogue holds the adder alone."""
-    module = SimpleNamespace(restore=lambda architecture, tokenizer: Adder(**architecture))
+    module = SimpleNamespace(
+        System=SimpleNamespace(restore=lambda architecture, tokenizer: Adder(**architecture))
+    )
     monkeypatch.setattr(registry, "slugs", lambda: ["adder"])
     monkeypatch.setattr(registry, "card", lambda slug: CARD)
     monkeypatch.setattr(registry, "load", lambda slug, part: module)
@@ -135,7 +137,9 @@ def test_a_buffer_outside_the_state_is_refused(known, folder, monkeypatch):
         system.register_buffer("lost", torch.ones(1), persistent=False)
         return system
 
-    monkeypatch.setattr(registry, "load", lambda slug, part: SimpleNamespace(restore=restore))
+    monkeypatch.setattr(
+        registry, "load", lambda slug, part: SimpleNamespace(System=SimpleNamespace(restore=restore))
+    )
     with pytest.raises(ArtifactError, match="'lost' is not among the weights"):
         brickwork.load(folder)
 

@@ -12,4 +12,10 @@ CARD = SystemCard(
     summary="Two encoders, of pictures and of texts, trained with a contrastive loss on pairs that are cleaned by "
     "frequency rules alone: search pictures by text, by picture and by both, classify them by names.",
     capabilities=("encodes", "text", "image"),
+    jobs=(
+        (
+            "images with captions or alt texts",
+            "images found by words, by example or by both; classes by their names alone",
+        ),
+    ),
 )

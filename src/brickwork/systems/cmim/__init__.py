@@ -12,4 +12,10 @@ CARD = SystemCard(
     summary="AE, VAE, MIM, cMIM, InfoNCE and their sums as one objective on an encoder and a decoder, for images and "
     "molecules: embeddings from the encoder or from the decoder's states, reconstruction, generation.",
     capabilities=("encodes", "evaluates", "predicts", "images", "molecules"),
+    jobs=(
+        (
+            "images or molecules without labels",
+            "vectors of them, with a decoder that draws or writes them back",
+        ),
+    ),
 )

@@ -12,4 +12,10 @@ CARD = SystemCard(
     summary="Trains one pair of low-rank matrices per layer of a frozen backbone with a random rank each step, so that "
     "every rank works after one training; picks the smallest that is good enough and writes it as a PEFT adapter.",
     capabilities=("predicts", "evaluates", "traces", "adapters", "text", "images", "elastic rank"),
+    jobs=(
+        (
+            "labelled texts and a pretrained transformer",
+            "one adapter that works at every rank, exported to PEFT",
+        ),
+    ),
 )

@@ -12,4 +12,10 @@ CARD = SystemCard(
     summary="A small recurrent controller opens and closes gates, so that operators change one shared vector in turn: "
     "addition becomes load, increment b times, output. The same vector aligns several domains and translates between them.",
     capabilities=("predicts", "evaluates", "traces", "chaining", "translates between domains"),
+    jobs=(
+        (
+            "vectors of several domains, few of them paired",
+            "translation between the domains through one shared space",
+        ),
+    ),
 )

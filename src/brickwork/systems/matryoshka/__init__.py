@@ -12,4 +12,8 @@ CARD = SystemCard(
     summary="Applies the training loss to several prefixes of one embedding at once, so that it can be cut short "
     "afterwards; spends dimensions adaptively in classification (cascade) and retrieval (shortlist and rerank).",
     capabilities=("encodes", "text", "images", "elastic dims"),
+    jobs=(
+        ("documents, or pairs of texts", "search with vectors that can be cut to any trained length"),
+        ("labelled texts or images", "a classifier that reads more dimensions only where it must"),
+    ),
 )

@@ -12,4 +12,5 @@ CARD = SystemCard(
     summary="Trains a sentence encoder so that the pooled embedding after any layer, cut to any prefix, is good. "
     "Five published variants: 2DMSE, its weighted form, ESE, AdaptiveLayer/Matryoshka2d, Starbucks.",
     capabilities=("encodes", "text", "elastic dims", "elastic layers"),
+    jobs=(("documents, or pairs of texts", "the same, and an encoder that can stop after fewer layers"),),
 )

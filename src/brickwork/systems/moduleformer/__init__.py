@@ -11,4 +11,5 @@ CARD = SystemCard(
     group="modular transformers",
     summary="A language model in which every token picks its attention and feed-forward modules; add and prune modules.",
     capabilities=("generates", "evaluates", "traces", "text"),
+    jobs=(("plain texts or code", "a language model whose modules can be watched, added and pruned"),),
 )

@@ -22,6 +22,12 @@ CARD = SystemCard(
     summary="A state vector passes one encoder a modality, skipping those that are missing; every task's decoder reads it "
     "after each, so that each modality's contribution is seen. Tables, series, texts and images; several tasks at once.",
     capabilities=("predicts", "evaluates", "traces", "tables", "series", "images", "missing modalities"),
+    jobs=(
+        (
+            "tables with columns of any kind, some missing",
+            "scikit-learn estimators that predict from what is there",
+        ),
+    ),
 )
 
 

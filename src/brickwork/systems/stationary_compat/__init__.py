@@ -12,4 +12,5 @@ CARD = SystemCard(
     group="learning objectives",
     summary="A fixed simplex classifier and a loss towards the old model: new queries search the old index.",
     capabilities=("encodes", "succeeds", "text", "image"),
+    jobs=(("an index that an older model made", "a better model, with which the old index keeps working"),),
 )
