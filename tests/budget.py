@@ -15,6 +15,7 @@ PROPERTY = "cpu_seconds_of_system"
 # Fixtures of the session that all systems share: whoever comes first does not pay for them.
 SHARED = {"plain_process"}
 _BEGAN = pytest.StashKey[float]()
+_LAST_CALL = pytest.StashKey[float]()
 
 
 def cpu_seconds() -> float:
@@ -36,9 +37,11 @@ class Budget:
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self.seconds: dict[str, float] = {}
+        self.last = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item):
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None):
+        self.last = nextitem is None
         if system_of(item.nodeid):
             item.stash[_BEGAN] = cpu_seconds()
         return (yield)
@@ -55,10 +58,12 @@ class Budget:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
         report = yield
-        if report.when == "teardown" and _BEGAN in item.stash:
-            report.user_properties.append(
-                (PROPERTY, (system_of(item.nodeid), cpu_seconds() - item.stash[_BEGAN]))
-            )
+        if _BEGAN in item.stash and report.when != "teardown" and self.last:
+            item.stash[_LAST_CALL] = cpu_seconds()
+        if _BEGAN in item.stash and report.when == "teardown":
+            # The teardown of the last test ends the session for all: nothing of it is this system's.
+            ended = item.stash[_LAST_CALL] if self.last else cpu_seconds()
+            report.user_properties.append((PROPERTY, (system_of(item.nodeid), ended - item.stash[_BEGAN])))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -245,7 +245,7 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     page = (Path(__file__).parents[3] / "docs/how-to/index.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 2
-    monkeypatch.setattr("brickwork.representation.model.load", lambda _: model)
+    monkeypatch.setattr("brickwork.representation.load.load_representation", lambda _: model)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     index.add([Document(id="b", title="", text="word1", source="guide.md", meta={"year": 2020})])

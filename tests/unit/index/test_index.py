@@ -110,7 +110,9 @@ def test_opened_again_in_another_place(tmp_path, model, documents):
 def test_the_model_comes_from_the_index_when_none_is_given(tmp_path, model, documents, monkeypatch):
     build_index(model, documents, tmp_path / "index")
     asked = []
-    monkeypatch.setattr("brickwork.representation.model.load", lambda folder: asked.append(folder) or model)
+    monkeypatch.setattr(
+        "brickwork.representation.load.load_representation", lambda folder: asked.append(folder) or model
+    )
     index = open_index(tmp_path / "index")
     assert asked == []  # nothing is loaded before the first query
     assert index.search("word3")[0]

@@ -29,7 +29,7 @@ def folder(tmp_path, model, documents, monkeypatch):
     index = build_index(model, documents[:100], tmp_path / "index", kind="int8")
     index.add(documents[100:110])
     index.remove("d0")
-    monkeypatch.setattr("brickwork.representation.model.load", lambda _: model)
+    monkeypatch.setattr("brickwork.representation.load.load_representation", lambda _: model)
     return tmp_path / "index"
 
 
@@ -85,7 +85,7 @@ def test_documents_whose_file_was_cut_are_counted(tmp_path, model, documents, mo
     """Two batches are written of 600 documents; the second and the end of the file are cut off."""
     from dataclasses import replace
 
-    monkeypatch.setattr("brickwork.representation.model.load", lambda _: model)
+    monkeypatch.setattr("brickwork.representation.load.load_representation", lambda _: model)
     many = [replace(documents[n % 150], id=f"n{n}") for n in range(600)]
     build_index(model, many, tmp_path / "index")
     (path,) = (tmp_path / "index").glob("segments/*/documents.arrow")

@@ -265,7 +265,7 @@ def test_an_index_of_format_2_is_read_and_brought_forward(index, model, successo
 
 def test_another_process_that_writes_takes_up_the_new_model(index, model, successor, monkeypatch):
     """An index that was open all the time encodes with the model that took over meanwhile."""
-    monkeypatch.setattr("brickwork.representation.model.load", lambda folder: successor)
+    monkeypatch.setattr("brickwork.representation.load.load_representation", lambda folder: successor)
     old = open_index(index.folder, model)
     open_index(index.folder, successor).replace_model()
     old.add([Document(id="new", title="", text="word5", source="s")])
