@@ -218,7 +218,7 @@ def skipping_samples_collapses(lab: Lab) -> ClaimResult:
         _moved(at, arm),
         every and all(gap.mean < -10 for gap in _gaps(at, arm)),
         above=None,
-        below=0.0,
+        below=-10.0,
         unit=_FLIPPED,
         costs={arm: trained[arm]},
         table=at.where(arm=arm).rows("arm", "set", "rate", "seed"),
