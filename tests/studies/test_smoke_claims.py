@@ -3,56 +3,34 @@
 Trainings are cut to two steps: the numbers mean nothing, the way to them is walked.
 """
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from brickwork.core import registry
 from brickwork.core.errors import DataError
 from brickwork.studies.bench import Bench
-from brickwork.studies.old import Workbench
 from brickwork.studies.records import claims_of, load_records
 from brickwork.studies.study import Claim
-from brickwork.training.config import shortened
-
-
-class QuickBench(Workbench):
-    """Every training has two steps, or one of each stage."""
-
-    def train(self, run):
-        config, stages = shortened(run.train, run.stages, 2)
-        return super().train(replace(run, train=config, stages=stages))
-
-    def fit(self, system, data, config, seed, stages=(), variants=None):
-        config, stages = shortened(config, stages, 2)
-        return super().fit(system, data, config, seed, stages, variants)
-
-    def train_many(self, runs):
-        return super().train_many([replace(run, train=replace(run.train, steps=2)) for run in runs])
 
 
 @pytest.fixture(scope="module")
-def benches():
-    """That of the frame, and that of the studies which do not stand on it yet."""
-    return {True: Bench(max_steps=2), False: QuickBench()}
+def bench():
+    return Bench(max_steps=2)
 
 
-def smoke_claims(slug: str) -> list[Any]:
+def smoke_claims(slug: str) -> list[Claim]:
     """The claims of a system at scale smoke: first what its records say took the fewest trainings, and of several such the
     last, as papers begin with their largest comparison."""
     records = load_records(slug).get("smoke", {})
 
-    def trainings(claim: Any) -> float:
+    def trainings(claim: Claim) -> float:
         arms = records.get(claim.id, {}).get("arms", ())
         return sum(arm["trainings"] for arm in arms) or float("inf")
 
     return sorted((claim for claim in reversed(claims_of(slug)) if "smoke" in claim.scales), key=trainings)
 
 
-def walk(slug: str, claim: Any, benches: dict[bool, Any]) -> None:
+def walk(slug: str, claim: Claim, bench: Bench) -> None:
     """Runs a claim with one seed and looks at what every result holds; skips where its data is not on this machine."""
-    bench = benches[isinstance(claim, Claim)]
     bench.systems = {slug}
     try:
         result = claim.run("smoke", [0], bench)
@@ -71,12 +49,12 @@ def walk(slug: str, claim: Any, benches: dict[bool, Any]) -> None:
 
 
 @pytest.mark.parametrize("slug", registry.slugs())
-def test_one_claim_runs(slug, benches):
+def test_one_claim_runs(slug, bench):
     """The cheapest whose data is here."""
     reasons = []
     for claim in smoke_claims(slug):
         try:
-            return walk(slug, claim, benches)
+            return walk(slug, claim, bench)
         except pytest.skip.Exception as absent:
             reasons.append(f"{claim.id}: {absent}")
     pytest.skip("; ".join(reasons) or f"{slug} has no claim at scale smoke")
@@ -84,7 +62,7 @@ def test_one_claim_runs(slug, benches):
 
 @pytest.mark.claims
 @pytest.mark.parametrize("slug", registry.slugs())
-def test_every_claim_runs(slug, benches, subtests):
+def test_every_claim_runs(slug, bench, subtests):
     for claim in smoke_claims(slug):
         with subtests.test(claim.id):
-            walk(slug, claim, benches)
+            walk(slug, claim, bench)

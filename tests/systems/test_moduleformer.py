@@ -13,7 +13,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.data.types import Examples
 from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
-from brickwork.studies.moduleformer.setups import nats_at, trainable, with_low_rank, without_hidden
+from brickwork.studies.moduleformer.surgery import nats_at, trainable, with_low_rank, without_hidden
 from brickwork.systems.moduleformer.growth import add_modules, unfreeze
 from brickwork.systems.moduleformer.pruning import prune_modules
 from brickwork.systems.moduleformer.system import load_data, module_use, token_nats

@@ -59,7 +59,7 @@ def run_claims(
     folder = folder or results_folder()
     path = folder / f"{slug}-{scale}.json" if folder else None
     known = read_records(path) if path else {}
-    bench = bench or _bench(claims, say)
+    bench = bench or Bench(progress=say)
     records = []
     for number, claim in enumerate(claims, 1):
         title = f"{slug} {claim.id} ({number}/{len(claims)})"
@@ -116,24 +116,17 @@ def _record(
     }
 
 
-def _bench(claims: Sequence[Any], say: Callable[[str], None]) -> Any:
-    """Until all studies stand on the new frame: the bench of the old one for those that do not."""
-    from brickwork.studies.old import Workbench
-
-    return Bench(progress=say) if isinstance(claims[0], Claim) else Workbench(progress=say)
-
-
 def stale(slug: str, record: Record) -> bool:
     """Whether the study, its recipes or the golden losses of its systems have changed since a record was made."""
     return record["fingerprint"] != study_fingerprint(slug, record["systems"])
 
 
-def claims_of(slug: str) -> tuple[Any, ...]:
+def claims_of(slug: str) -> tuple[Claim, ...]:
     """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now."""
     study = importlib.import_module(f"brickwork.studies.{slug.replace('-', '_')}")
     if hasattr(study, "__path__"):
         study = importlib.import_module(f"{study.__name__}.claims")
-    return getattr(study, "CLAIMS", None) or claims_in(study)
+    return claims_in(study)
 
 
 def read_records(path: Path) -> dict[str, Record]:

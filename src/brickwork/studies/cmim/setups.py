@@ -5,12 +5,11 @@ from the same three, on validation data (nearest neighbours of μ), for each obj
 is meant literally: only ``info_nce_views`` ever sees a changed image.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from brickwork.studies.old import Scale, Trained, Workbench
-from brickwork.studies.tuning import tuned
+from brickwork.studies.bench import PILOT_SEED, Trained
+from brickwork.studies.study import Lab, Scale
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
 TEMPERATURES = (0.1, 0.5, 1.0)
+READ_OUTS = ("5-NN cosine", "5-NN Euclidean", "linear", "SVM")
 BATCH = 64
 _PROBED = 3000
 
 
 def images(scale: Scale) -> "RunConfig":
-    """MNIST (10,000 images, perceptrons 784-256-256, 64 numbers, 3 epochs); at smoke, the digits of scikit-learn."""
+    """MNIST (10,000 images, MLPs 784-256-256, 64 dimensions, 3 epochs); at smoke, the digits of scikit-learn."""
     from brickwork.systems.cmim.recipes import small, smoke
 
     if scale == "smoke":
@@ -48,7 +48,7 @@ def images(scale: Scale) -> "RunConfig":
 
 
 def molecules(scale: Scale) -> "RunConfig":
-    """The SMILES of ESOL without labels: one layer of width 64 reads, a recurrent network of 64 writes, 32 numbers."""
+    """The SMILES of ESOL without labels: one layer of width 64 reads, a recurrent network of 64 writes, 32 dimensions."""
     from brickwork.systems.cmim.recipes import molecules as recipe
 
     run = recipe()
@@ -82,35 +82,28 @@ def with_batch(run: "RunConfig", batch: int) -> "RunConfig":
     return replace(run, train=replace(run.train, steps=examples // batch, batch_size=batch))
 
 
-def train_arm(bench: Workbench, run: "RunConfig", seed: int) -> Trained:
-    """The run at the rate that suits it."""
-    return bench.train(replace(tuned(bench, run, validation_score), seed=seed))
-
-
-def train_objective(
-    bench: Workbench, run: "RunConfig", seeds: Sequence[int], terms: str, temperature: float | None = None
-) -> list[Trained]:
-    """One objective, all seeds."""
-    return [train_arm(bench, objective(run, terms, temperature), seed) for seed in seeds]
-
-
 def validation_score(trained: Trained) -> float:
     """Leave-one-out nearest neighbours of μ where there are labels, else how well validation data is known."""
     import numpy as np
 
     from brickwork.evaluation.codes import leave_one_out_accuracy
 
-    found = trained.data.validation
-    if "label" not in found.columns:
-        return -trained.system.evaluate(found)["nll"]
-    codes = embed(trained, found.columns["input"])
-    return leave_one_out_accuracy(codes, np.asarray(found.columns["label"]))
+    part = trained.data.validation
+    if "label" not in part.columns:
+        return -trained.system.evaluate(part)["nll"]
+    codes = embed(trained, part.columns["input"])
+    return leave_one_out_accuracy(codes, np.asarray(part.columns["label"]))
 
 
-def best_temperature(bench: Workbench, run: "RunConfig", terms: str) -> float:
-    """Of :data:`TEMPERATURES`, the one whose pilot (seed 0) scores best on validation data."""
-    scores = {t: validation_score(train_arm(bench, objective(run, terms, t), 0)) for t in TEMPERATURES}
-    return max(TEMPERATURES, key=scores.__getitem__)
+def best_temperature(lab: Lab) -> float:
+    """Of :data:`TEMPERATURES`, the one whose pilot (seed 0, at the rate that suits it) scores best on validation images."""
+    run, bench = images(lab.scale), lab.bench
+
+    def score(temperature: float) -> float:
+        tuned = bench.tuned(objective(run, "cmim", temperature), validation_score)
+        return validation_score(bench.train(replace(tuned, seed=PILOT_SEED)))
+
+    return bench.best(("temperature", run.recipe), TEMPERATURES, score)
 
 
 def embed(trained: Trained, inputs: Any, kind: str = "mean") -> "np.ndarray":
@@ -120,7 +113,7 @@ def embed(trained: Trained, inputs: Any, kind: str = "mean") -> "np.ndarray":
     return trained.system.encode(inputs, normalize=False, precision="fp32")
 
 
-def rows_of(part: "Examples", rows: int = _PROBED) -> tuple[Any, "np.ndarray"]:
+def first_rows(part: "Examples", rows: int = _PROBED) -> tuple[Any, "np.ndarray"]:
     """Inputs and labels of the first ``rows`` examples (sets are shuffled or drawn at random)."""
     import numpy as np
 
@@ -148,34 +141,9 @@ def read_outs(
     }
 
 
-def scores_of(bench: Workbench, trained: Trained) -> dict[str, float]:
-    """The read-outs of μ on the test part, and its numbers of the test part, computed once for each model."""
-
-    def measure() -> dict[str, float]:
-        left, labels = rows_of(trained.data.train)
-        right, wanted = rows_of(trained.data.test)
-        found = read_outs(embed(trained, left), labels, embed(trained, right), wanted)
-        return found | trained.system.evaluate(trained.data.test.select(range(len(wanted))))
-
-    return bench.memo(("scores", id(trained)), measure)
-
-
-def principal(train: "np.ndarray", dim: int) -> Any:
-    """A function that brings vectors to ``dim`` numbers: the principal components of ``train``."""
-    from sklearn.decomposition import PCA
-
-    fitted = PCA(min(dim, *train.shape), random_state=0).fit(train)
-    return fitted.transform
-
-
-def ridge_rmse(vectors: "np.ndarray", values: "np.ndarray", seed: int) -> float:
-    """Root mean square error of ridge regression on standardised vectors, 5-fold, strength chosen inside each fold."""
-    import numpy as np
-    from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import KFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
-    folds = KFold(5, shuffle=True, random_state=seed)
-    return float(np.sqrt(np.square(cross_val_predict(model, vectors, values, cv=folds) - values).mean()))
+def scores(trained: Trained) -> dict[str, float]:
+    """The read-outs of μ on the test part, and what the system says of the test part itself (nll, kl, rank, …)."""
+    left, labels = first_rows(trained.data.train)
+    right, wanted = first_rows(trained.data.test)
+    accuracies = read_outs(embed(trained, left), labels, embed(trained, right), wanted)
+    return accuracies | trained.system.evaluate(trained.data.test.select(range(len(wanted))))

@@ -1,8 +1,9 @@
-"""Latent-variable models of points: a mixture of Gaussians, perceptrons, Gaussian decoder. For the claim on collapse.
+"""Latent-variable models of points: a mixture of Gaussians, MLPs, Gaussian decoder. For the claim on collapse.
 
 The one place where MIM's symmetric form is trained: half of its samples come from the decoder, through which gradients flow.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from brickwork.modules.latent import posterior
+from brickwork.studies.bench import Bench, Trained
 from brickwork.systems.cmim.objective import (
     asymmetric_mim,
     expected_log_posterior,
@@ -22,6 +24,7 @@ from brickwork.systems.cmim.objective import (
 Kind = Literal["MIM", "A-MIM", "VAE", "AE"]
 _FLOOR = -3.0  # log σ of code and point
 _WIDTH, _BATCH, _RATE = 64, 128, 2e-3
+_TRAIN_ROWS = 2000
 
 
 def mixture(
@@ -34,19 +37,19 @@ def mixture(
     return centres[part] + 0.5 * torch.randn(rows, dims, generator=generator), part.numpy()
 
 
-def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
+def _mlp(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, _WIDTH), nn.Tanh(), nn.Linear(_WIDTH, _WIDTH), nn.Tanh(), nn.Linear(_WIDTH, outputs)
     )
 
 
 class PointModel(nn.Module):
-    """q(z|x) and p(x|z), both Gaussian with a spread for each number."""
+    """q(z|x) and p(x|z), both Gaussian with a spread for each dimension."""
 
     def __init__(self, dims: int, latent_dim: int):
         super().__init__()
         self.latent_dim = latent_dim
-        self.encoder, self.decoder = _perceptron(dims, 2 * latent_dim), _perceptron(latent_dim, 2 * dims)
+        self.encoder, self.decoder = _mlp(dims, 2 * latent_dim), _mlp(latent_dim, 2 * dims)
 
     def nll(self, z: Float[Tensor, "batch dim"], x: Float[Tensor, "batch dims"]) -> Float[Tensor, " batch"]:
         """−log p(x|z)."""
@@ -98,3 +101,36 @@ def codes_of(model: PointModel, points: Float[Tensor, "rows dims"], seed: int) -
     q = posterior(model.encoder(points), _FLOOR)
     noise = torch.randn(q.mean.shape, generator=torch.Generator().manual_seed(seed))
     return q.at(noise).numpy()
+
+
+# ---- an arm of the claim on collapse ---------------------------------------------------------------------------
+
+
+def points(bench: Bench, kind: Kind, latent_dim: int, steps: int) -> Callable[[int], Trained]:
+    """Seed → a model of 2000 points, trained on the bench."""
+
+    def train(seed: int) -> Trained:
+        train_points, _ = mixture(_TRAIN_ROWS, seed)
+        return bench.own_loop(
+            ("points", kind, latent_dim),
+            lambda taken: fit_points(train_points, kind, latent_dim, steps=taken, seed=seed),
+            steps=steps,
+            batch_size=_BATCH,
+            seed=seed,
+        )
+
+    return train
+
+
+def point_scores(trained: Trained) -> dict[str, float]:
+    """Of 1000 unseen points: KSG information between point and sampled code, and 5-NN accuracy of codes in percent."""
+    from brickwork.evaluation.codes import ksg_information
+    from brickwork.evaluation.probes import knn_probe
+
+    train, labels = mixture(_TRAIN_ROWS, trained.seed)
+    test, wanted = mixture(1000, trained.seed + 100)
+    known, codes = (codes_of(trained.system, part, trained.seed) for part in (train, test))
+    return {
+        "I(x; z)": ksg_information(test.numpy(), codes),
+        "5-NN": 100 * knn_probe(known, labels, codes, wanted, k=5).accuracy,
+    }

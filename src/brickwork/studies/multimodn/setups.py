@@ -7,15 +7,15 @@ ours; at ``smoke`` 8 epochs of at most 500 rows at 1e-3.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from brickwork.core.errors import BrickworkWarning
-from brickwork.studies.old import Scale, Trained, Workbench
-from brickwork.studies.tuning import tuned
+from brickwork.studies.bench import Trained
+from brickwork.studies.study import Lab, Scale
 
 if TYPE_CHECKING:
     from brickwork.data.types import Examples
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROWS = {"digits_quadrants": 1797, "digits_and_noise": 1797, "breast_cancer": 569, "student_performance": 649}
 MNAR = {"digits_quadrants": ("odd", "top_right"), "breast_cancer": ("tumour", "error")}
 """For claim C5: the task, and the modality that is deleted (the spec sheet's)."""
+TASKS = ("odd", "large", "digit")
+"""Of the digits."""
 BATCH = 16
 
 
@@ -66,25 +68,26 @@ def variant(run: "RunConfig", name: str) -> "RunConfig":
     return replace(run, model=model)
 
 
-def train_arm(
-    bench: Workbench, scale: Scale, run: "RunConfig", seed: int, like: "RunConfig | None" = None
-) -> Trained:
-    """The run at the rate that suits it (or that suits ``like``): chosen without simulated missing values, and at ``smoke``
-    not chosen at all."""
-    rate = run.train.learning_rate
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BrickworkWarning)  # of missing values that the claim itself made
-        if scale != "smoke":
-            whole = like or run
-            whole = replace(whole, data=replace(run.data, table=replace(run.data.table, missing=_nothing())))
-            rate = tuned(bench, whole, validation_score).train.learning_rate
-        return bench.train(replace(run, seed=seed, train=replace(run.train, learning_rate=rate)))
-
-
-def _nothing() -> Any:
+def at_its_rate(lab: Lab, run: "RunConfig", *, like: "RunConfig | None" = None) -> Callable[[int], Trained]:
+    """Seed → the run at the rate that suits it (or that suits ``like``): chosen without simulated missing values, and at
+    ``smoke`` not chosen at all."""
     from brickwork.systems.multimodn.data import MissingConfig
 
-    return MissingConfig()
+    whole = like or run
+    whole = replace(whole, data=replace(run.data, table=replace(run.data.table, missing=MissingConfig())))
+
+    def train(seed: int) -> Trained:
+        rate = run.train.learning_rate
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BrickworkWarning)  # of missing values that the claim itself made
+            if not lab.smoke:
+                rate = lab.bench.tuned(whole, validation_score).train.learning_rate
+            return lab.bench.train(replace(run, seed=seed, train=replace(run.train, learning_rate=rate)))
+
+    return train
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------
 
 
 def validation_score(trained: Trained) -> float:
@@ -99,40 +102,103 @@ def scores(trained: Trained, examples: "Examples", target: str, skip: str = "sam
 
     from brickwork.evaluation.classification import auroc, balanced_accuracy
 
-    said = trained.system.stages(examples, skip=skip, batch_rows=BATCH if skip == "batch" else 1024)[target][
-        -1
-    ]
+    rows = BATCH if skip == "batch" else 1024
+    last = trained.system.stages(examples, skip=skip, batch_rows=rows)[target][-1]
     truth = np.asarray(examples.columns[f"target.{target}"])
-    return 100 * auroc(truth, said), 100 * balanced_accuracy(truth, said.argmax(1))
+    return 100 * auroc(truth, last), 100 * balanced_accuracy(truth, last.argmax(1))
 
 
-def area(trained: Trained, target: str) -> float:
-    """AUROC in percent on the test part."""
-    return scores(trained, trained.data.test, target)[0]
+def areas(trained: Trained, tasks: Sequence[str]) -> dict[str, float]:
+    """Task → AUROC in percent on the test part, to the two digits of the table."""
+    return {task: round(scores(trained, trained.data.test, task)[0], 2) for task in tasks}
 
 
-def three_tests(trained: Trained, source: str, rate: float, seed: int, skip: str) -> dict[str, float]:
-    """AUROC and BAC (percent) with a ``full`` test, with the ``same`` missing values as in training, and ``flip``: with
-    those of the other class."""
+def estimates(trained: Trained, target: str) -> dict[str, float]:
+    """AUROC in percent on the test part with its bootstrap interval, and balanced accuracy, all to two digits."""
+    import numpy as np
+
+    from brickwork.evaluation.classification import auroc_interval
+
+    test = trained.data.test
+    last = trained.system.stages(test)[target][-1]
+    area = auroc_interval(np.asarray(test.columns[f"target.{target}"]), last)
+    numbers = {"AUROC": 100 * area.value, "low": 100 * (area.low or 0.0), "high": 100 * (area.high or 0.0)}
+    numbers["BAC"] = scores(trained, test, target)[1]
+    return {name: round(value, 2) for name, value in numbers.items()}
+
+
+def worth(trained: Trained) -> dict[tuple[str, str, str], float]:
+    """(task, modality, number): how far a modality moves the prediction, and what is lost without it."""
+    from brickwork.systems.multimodn.step_outputs import importance
+
+    test, names = trained.data.test, trained.system.layout.names
+    numbers: dict[tuple[str, str, str], float] = {}
+    for task in TASKS:
+        everything, moved = scores(trained, test, task)[0], importance(trained.system, test, task)
+        contributions = trained.system.contributions(test, task)
+        for place, name in enumerate(names):
+            numbers[task, name, "importance"], numbers[task, name, "loss decrease"] = moved[name]
+            numbers[task, name, "mean contribution"] = float(contributions[:, place].mean())
+            without = scores(trained, only(test, [name], ()), task)[0]
+            numbers[task, name, "AUROC lost without"] = everything - without
+    return numbers
+
+
+def rank_agreement(trained: Trained) -> float:
+    """Spearman's ρ over modalities of importance and the AUROC lost without, mean over tasks."""
+    from scipy.stats import spearmanr
+
+    numbers, names = trained.measured(worth), trained.system.layout.names
+    return fmean(
+        float(
+            spearmanr(
+                *(
+                    [numbers[task, name, what] for name in names]
+                    for what in ("importance", "AUROC lost without")
+                )
+            ).statistic
+        )
+        for task in TASKS
+    )
+
+
+def subset_areas(trained: Trained) -> dict[tuple[int, str, str], float]:
+    """(number of modalities, their names, task) → AUROC in percent from every subset, to two digits."""
+    names = trained.system.layout.names
+    subsets = [kept for size in range(len(names) + 1) for kept in combinations(names, size)]
+    parts = {kept: only(trained.data.test, names, kept) for kept in subsets}
+    return {
+        (len(kept), " ".join(kept), task): round(scores(trained, part, task)[0], 2)
+        for kept, part in parts.items()
+        for task in TASKS
+    }
+
+
+def three_tests(trained: Trained, source: str, rate: float) -> dict[tuple[str, float, str], float]:
+    """(set, rate, test) → AUROC and BAC in percent, to two digits, with a ``full`` test, with the ``same`` missing values as
+    in training, and ``flip``: with those of the other class."""
     from brickwork.systems.multimodn.data import MissingConfig
     from brickwork.systems.multimodn.missingness import simulate
 
     target, modality = MNAR[source]
-    layout = trained.data.details
-    assert layout is not None, "a set with modalities has a layout"
-    found = {}
+    skip = trained.system.skip
+    numbers = {}
     for name, label in (("full", None), ("same", 1), ("flip", 0)):
         test = trained.data.test
         if label is not None:
             missing = MissingConfig(modality=modality, mechanism="mnar", rate=rate, label=label)
-            test = simulate(test, layout, missing, 1000 + seed)
-        found[name], found[f"{name} BAC"] = scores(trained, test, target, skip)
-    return found
+            test = simulate(test, trained.data.details, missing, 1000 + trained.seed)
+        area, balanced = scores(trained, test, target, skip)
+        numbers[source, rate, name] = round(area, 2)
+        numbers[source, rate, f"{name} BAC"] = round(balanced, 2)
+    return numbers
 
 
-def subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """All subsets, from none to all."""
-    return [chosen for size in range(len(names) + 1) for chosen in combinations(names, size)]
+def warned(trained: Trained) -> bool:
+    """Whether the tool warns of the missing values that this model was trained with."""
+    from brickwork.systems.multimodn.missingness import find_dependence
+
+    return bool(find_dependence(trained.data.train, trained.system.layout))
 
 
 def only(examples: "Examples", names: Sequence[str], kept: Sequence[str]) -> "Examples":

@@ -1,0 +1,224 @@
+"""Training that goes on with modules added or before modules are pruned, and what is measured of it (C2 and C3)."""
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from brickwork.data.types import Examples
+from brickwork.studies.bench import Trained
+from brickwork.studies.moduleformer.setups import CODE, DENSE_WIDTHS, base, dense, mean_nats, of_domain
+from brickwork.studies.study import Lab
+from brickwork.systems.moduleformer.growth import add_modules, concentrating, unfreeze
+from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
+
+MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 200, "gpu": 1000}
+"""Of training that goes on."""
+SHARES = (0.25, 0.5, 0.75)
+"""Of the modules, pruned."""
+
+Curve = Sequence[tuple[int, float, float]]
+"""(step, nats on old, nats on new texts)."""
+
+
+def go_on(
+    lab: Lab, system: Any, new: Examples, seed: int, validate: Callable[[Any], dict[str, float]] | None = None
+) -> Trained:
+    """A copy of ``system`` trained on ``new``, looked at by ``validate`` eight times on the way."""
+    steps = lab.bench.steps(MORE_STEPS[lab.scale])
+    config = replace(base(lab.scale).train, steps=steps, validate_every=max(1, steps // 8) if validate else 0)
+    return lab.bench.fit(copy.deepcopy(system), new, config, seed, validate)
+
+
+# ---- new modules (C2) ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A model and its losses on held-out old and new texts while it was trained."""
+
+    model: Any
+    curve: Curve
+
+
+def prose_then_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
+    """Seed → a model of prose (one for all arms) that goes on with code: all weights, adapters, or new modules."""
+
+    def train(seed: int) -> Trained:
+        prose = replace(base(lab.scale, also=()), seed=seed)
+        start = lab.bench.train(prose)
+        mixed = lab.bench.data(replace(base(lab.scale), seed=seed))
+        old_test, new_test = start.data.validation, of_domain(mixed.validation, CODE)
+        systems = lab.bench.memo(("prose, then code", lab.scale, seed), lambda: _ways_to_go_on(start.system))
+        losses: list[tuple[float, float]] = []
+
+        def watch(watched: Any) -> dict[str, float]:
+            losses.append((mean_nats(watched, old_test), mean_nats(watched, new_test)))
+            return dict(zip(("old", "new"), losses[-1]))
+
+        trained = go_on(lab, systems[arm], of_domain(mixed.train, CODE), seed, watch)
+        steps = lab.bench.steps(MORE_STEPS[lab.scale])
+        every = max(1, steps // 8)
+        curve = [(min(place * every, steps), *both) for place, both in enumerate(losses)]
+        return replace(trained, system=Watched(trained.system, curve))
+
+    return train
+
+
+def _ways_to_go_on(start: Any) -> dict[str, Any]:
+    grown = add_modules(start, attention=2, feed_forward=4)
+    # The rank whose adapters come closest to as many trained parameters.
+    rank = min(range(1, 17), key=lambda r: abs(trainable(with_low_rank(start, r)) - trainable(grown)))
+    return {"all weights": start, "adapters": with_low_rank(start, rank), "new modules": grown}
+
+
+def forgetting(models: Mapping[str, Trained]) -> dict[tuple[str, str], float]:
+    """(arm, number): all arms compared at the loss on code that the weakest of them reaches."""
+    curves = {arm: trained.system.curve for arm, trained in models.items()}
+    level = max(min(new for _, _, new in curve) for curve in curves.values())
+    _, before, _ = curves["all weights"][0]
+    numbers: dict[tuple[str, str], float] = {}
+    for arm, curve in curves.items():
+        numbers[arm, "trained parameters"] = trainable(models[arm].system.model)
+        numbers[arm, "forgetting at equal code loss"] = nats_at(curve, level) - before
+        numbers[arm, "code loss compared"] = level
+        numbers[arm, "code loss at the end"] = curve[-1][2]
+    return numbers
+
+
+def nats_at(curve: Sequence[tuple[int, float, float]], new: float) -> float:
+    """Nats on old texts where training first reached ``new`` nats on the new ones, between measurements linearly.
+
+    A curve that never gets there gives its last value.
+    """
+    for (_, old_a, new_a), (_, old_b, new_b) in itertools.pairwise(curve):
+        if new_b <= new:
+            share = (new_a - new) / (new_a - new_b) if new_a > new_b else 1.0
+            return old_a + min(max(share, 0.0), 1.0) * (old_b - old_a)
+    return curve[-1][1]
+
+
+def trainable(system: nn.Module) -> int:
+    """Parameters that are trained; of a map with frozen modules, only the new ones."""
+    total = 0
+    for part in system.modules():
+        for parameter in part.parameters(recurse=False):
+            if parameter.requires_grad:
+                total += parameter.numel() - getattr(part, "frozen", 0) * parameter[:1].numel()
+    return total
+
+
+class LowRankExperts(nn.Module):
+    """W_m + A_m B_m for every module of an expert map, W_m frozen, A ~ N(0, 1/inputs), B = 0 (LoRA, arXiv 2106.09685).
+
+    The baseline of C2: adapters of modules, which adapters of ``nn.Linear`` do not cover.
+    """
+
+    def __init__(self, inner: nn.Module, rank: int):
+        super().__init__()
+        weight: torch.Tensor = inner.weight  # type: ignore[assignment]
+        modules, inputs, outputs = weight.shape
+        self.inner = inner
+        self.a = nn.Parameter(torch.randn(modules, inputs, rank) * inputs**-0.5)
+        self.b = nn.Parameter(torch.zeros(modules, rank, outputs))
+
+    @property
+    def num_modules(self) -> int:
+        return self.a.shape[0]
+
+    def forward(
+        self, x: Float[torch.Tensor, "slots inputs"], counts: torch.Tensor
+    ) -> Float[torch.Tensor, "slots outputs"]:
+        from brickwork.modules.experts import grouped_linear
+
+        return self.inner(x, counts) + grouped_linear(grouped_linear(x, self.a, counts), self.b, counts)
+
+
+def with_low_rank(system: Any, rank: int) -> Any:
+    """A copy whose modules have adapters, which alone are trained."""
+    adapted = copy.deepcopy(system).requires_grad_(False)
+    for block in adapted.decoder.blocks:
+        attention, feed = block.attention, block.feed_forward
+        for name in ("query", "out"):
+            setattr(attention, name, LowRankExperts(getattr(attention, name), rank))
+        for name in ("up", "down"):
+            setattr(feed.experts, name, LowRankExperts(getattr(feed.experts, name), rank))
+    return adapted
+
+
+# ---- pruning (C3) ----------------------------------------------------------------------------------------------
+
+
+def tuned_on_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
+    """Seed → a model of prose and code that goes on with code: plain, with load concentration, or a dense one."""
+
+    def train(seed: int) -> Trained:
+        model = dense(DENSE_WIDTHS[-1]) if arm == "dense" else {}
+        start = lab.bench.train(replace(base(lab.scale, **model), seed=seed))
+        system = start.system
+        if arm == "concentrated":
+            system = concentrating(system, 0.05)
+        elif arm == "plain":
+            system = unfreeze(copy.deepcopy(system))
+        return replace(go_on(lab, system, of_domain(start.data.train, CODE), seed), data=start.data)
+
+    return train
+
+
+def rises(trained: Trained) -> dict[tuple[float, str], float]:
+    """(share pruned, number) of a mixture: what pruning by use and pruning at random cost, in nats per byte of code."""
+    system = trained.system
+    test, held = of_domain(trained.data.test, CODE), of_domain(trained.data.validation, CODE)
+    before, use = mean_nats(system, test), shares_of_use(system, held)
+    numbers: dict[tuple[float, str], float] = {}
+    for share in SHARES:
+        smaller, _ = pruned_copy(system, use, share)
+        controls = [
+            mean_nats(pruned_copy(system, drawn, share)[0], test) - before
+            for drawn in at_random(use, trained.seed)
+        ]
+        left, whole = (sum(p.numel() for p in model.parameters()) for model in (smaller, system))
+        numbers[share, "nats before"] = before
+        numbers[share, "rise"] = mean_nats(smaller, test) - before
+        numbers[share, "rise at random"] = fmean(controls)
+        numbers[share, "parameters left"] = left / whole
+    return numbers
+
+
+def dense_rises(trained: Trained) -> dict[tuple[float, str], float]:
+    """The same of a dense model without its smallest hidden units."""
+    test = of_domain(trained.data.test, CODE)
+    before = mean_nats(trained.system, test)
+    numbers: dict[tuple[float, str], float] = {}
+    for share in SHARES:
+        numbers[share, "nats before"] = before
+        numbers[share, "rise"] = mean_nats(without_hidden(trained.system, share), test) - before
+    return numbers
+
+
+def at_random(
+    use: Mapping[str, Float[np.ndarray, " _"]], seed: int
+) -> list[dict[str, Float[np.ndarray, " _"]]]:
+    """Three draws of made-up use, to prune at random by."""
+    rng = np.random.default_rng(seed)
+    return [{name: rng.random(len(shares)) / len(shares) for name, shares in use.items()} for _ in range(3)]
+
+
+def without_hidden(system: Any, share: float) -> Any:
+    """A copy of a dense model without ``share`` of its hidden feed-forward units, those of the smallest weights."""
+    smaller = copy.deepcopy(system)
+    for block in smaller.decoder.blocks:
+        mlp = block.feed_forward
+        size = mlp.up.weight.data.norm(dim=1) * mlp.down.weight.data.norm(dim=0)
+        keep = size.argsort(descending=True)[: max(1, round((1 - share) * len(size)))].sort().values
+        mlp.up.weight = nn.Parameter(mlp.up.weight.data[keep])
+        mlp.up.bias = nn.Parameter(mlp.up.bias.data[keep])
+        mlp.down.weight = nn.Parameter(mlp.down.weight.data[:, keep])
+    return smaller
