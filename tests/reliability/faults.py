@@ -5,6 +5,7 @@ Importing torch takes seconds and forking none, so what has to happen in a proce
 
 import builtins
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -122,6 +123,7 @@ def in_child(
     ``memory``: MB of address space that it may take beyond what this process has; ``tight``: what earlier tests have left
     free in it is used up before, so that even 0 is a limit.
     """
+    gc.collect()
     receive, send = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -129,6 +131,7 @@ def in_child(
         )  # Python 3.12 on: the fork of a process with threads
         child = os.fork()
     if child == 0:
+        gc.freeze()  # what the parent has is not the child's to end: engines of other tests have threads that a fork lacks
         os.close(receive)
         code, answer = 1, {"value": None, "error": "", "grown": 0.0}
         try:
