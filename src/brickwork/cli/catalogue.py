@@ -11,7 +11,6 @@ from brickwork.cli.options import AsJson, Quiet, Slug, add
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from brickwork.core.registry import SystemCard
 
 _MARKS = {
     "supported": "green",
@@ -112,6 +111,7 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
     from brickwork.api import train as api
     from brickwork.core import registry
     from brickwork.core.flow import flow
+    from brickwork.representation.card import bibtex
 
     card = registry.card(slug)
     with output.results_only(as_json):
@@ -164,23 +164,6 @@ def entry(slug: str) -> dict[str, Any]:
         "jobs": [{"have": have, "want": want} for have, want in card.jobs],
         "claims": claims,
     }
-
-
-def bibtex(card: "SystemCard") -> str:
-    """The citation of the paper."""
-    key = f"{card.slug.replace('-', '')}{card.year}"
-    authors = card.authors if " and " in card.authors else card.authors.replace(", ", " and ")
-    return "\n".join(
-        [
-            f"@misc{{{key},",
-            f"  title = {{{card.title}}},",
-            f"  author = {{{authors}}},",
-            f"  year = {{{card.year}}},",
-            f"  eprint = {{{card.arxiv}}},",
-            "  archivePrefix = {arXiv},",
-            "}",
-        ]
-    )
 
 
 def flow_diagram(flow: tuple[tuple[str, str], ...], width: int) -> str:

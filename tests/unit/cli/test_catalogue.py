@@ -10,6 +10,7 @@ from brickwork.cli import catalogue
 from brickwork.core import registry
 from brickwork.core.flow import flow
 from brickwork.core.registry import SystemCard
+from brickwork.representation.card import bibtex
 from brickwork.studies import records as claim_records
 
 VERDICT = {
@@ -154,7 +155,7 @@ def test_bibtex_names_all_authors():
         slug="a-b", title="T", authors="Li, Wu", year=2024, arxiv="2402.1", group="g", summary="s",
         capabilities=(),
     )  # fmt: skip
-    text = catalogue.bibtex(card)
+    text = bibtex(card)
     assert text.startswith("@misc{ab2024,")
     assert "author = {Li and Wu}" in text
     assert text.count("{") == text.count("}")

@@ -133,7 +133,7 @@ def recoloured(trained: Trained, questions: int) -> dict[str, float]:
     choices, _ = vectors(trained, gallery, ["a"])
     queries = (("picture + word", x + words), ("picture", x), ("word", words))
     right = {name: 100 * float(((q @ choices.T).argmax(1) == answers).mean()) for name, q in queries}
-    return {"to choose from": len(gallery), **right}
+    return {"to choose from": float(len(gallery)), **right}
 
 
 # ---- canonical correlations, the classical way to one space ----------------------------------------------------

@@ -86,7 +86,7 @@ def forgetting(models: Mapping[str, Trained]) -> dict[tuple[str, str], float]:
     _, before, _ = curves["all weights"][0]
     numbers: dict[tuple[str, str], float] = {}
     for arm, curve in curves.items():
-        numbers[arm, "trained parameters"] = trainable(models[arm].system.model)
+        numbers[arm, "trained parameters"] = float(trainable(models[arm].system.model))
         numbers[arm, "forgetting at equal code loss"] = nats_at(curve, level) - before
         numbers[arm, "code loss compared"] = level
         numbers[arm, "code loss at the end"] = curve[-1][2]

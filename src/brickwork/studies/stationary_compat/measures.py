@@ -61,7 +61,7 @@ def after_replacements(trained: Trained) -> dict[str, float]:
         "cross": 100 * fmean(cross),
         "left": 100 * fmean(new / old for new, old in zip(cross, own)),
         "improved": 100 * fmean(new >= old for new, old in zip(cross, own)),
-        "chance": 100 * (matrix.chance or 0),
+        "chance": 100 * (matrix.chance or 0.0),
     }
 
 
