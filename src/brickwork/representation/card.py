@@ -120,7 +120,7 @@ def bibtex(system: registry.SystemCard) -> str:
         "archivePrefix": "arXiv",
     }
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
-    return f"@article{{{system.slug.replace('-', '')}{system.year},\n{lines}\n}}"
+    return f"@misc{{{system.slug.replace('-', '')}{system.year},\n{lines}\n}}"
 
 
 def _system(representation: Described) -> registry.SystemCard | None:
