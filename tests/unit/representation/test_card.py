@@ -39,7 +39,7 @@ def test_everything_that_is_known_is_on_the_card(model):
     # 32 float32 numbers are 128 bytes, 64 as float16, and 128 MB for a million.
     assert "| 32 | 128 | 64 | 128 |" in text
     assert "2402.14776" in text  # the paper of matryoshka-2d
-    assert "@article{matryoshka2d" in text
+    assert "@misc{matryoshka2d" in text
     assert 'encode(["a text", "another"], dim=16, layers=2)' in text
 
 

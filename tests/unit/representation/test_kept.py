@@ -100,7 +100,7 @@ def test_the_card_says_how_to_use_it_and_how_good_it_is(folder):
         "brickwork predict",
         "model.predict(columns)",
         "| error | 0.25 |",
-        "@article",
+        "@misc",
     ):
         assert words in text
     assert "generate" not in text
