@@ -187,7 +187,7 @@ def test_route_regularisation_has_the_gradient_of_its_definition(made):
         ).aux["route"]
 
     values = [(p.detach() + 0.1).requires_grad_() for p in router.scorer.parameters()]
-    assert torch.autograd.gradcheck(of, values, atol=1e-7)
+    assert torch.autograd.gradcheck(of, values, atol=1e-7, fast_mode=True)
 
 
 @pytest.mark.parametrize("train", ["new", "router", "all"])
@@ -206,6 +206,8 @@ def test_route_regularisation_holds_routers(run, made, folder, tmp_path, train):
         fit(system, data.train, grown_run.train, tmp_path / str(weight), seed=0)
         ends.append(system.loss(system.collate(data.test.take(range(32)))).terms["route"].item())
     assert ends[1] < 0.5 * ends[0]
+    if train != "all":
+        return  # what is kept does not depend on what was trained
     loaded = brickwork.load(save_system(system.eval(), tmp_path / "kept"))
     few = data.test.select(range(8))
     assert loaded.evaluate(few) == pytest.approx(system.evaluate(few), rel=1e-5)
