@@ -7,8 +7,6 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_
 
 # Tests of one system, or of one heavy engine, stay on one worker; tests/scheduling.py makes the groups and orders them.
 WORKERS := -n 2 --dist loadgroup
-# CPU-seconds that the tests of one system may take.
-BUDGET ?= 25
 
 .PHONY: help setup setup-dev demo test reliability lint docs claims claims-smoke bench clean
 
@@ -41,7 +39,7 @@ test: setup-dev  ## all tests and the linters, on 2 cores in under 12 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) -q -o system_budget=$(BUDGET)
+	$(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) -q
 
 reliability: setup-dev  ## many more faults injected, counted in docs/reliability.md (about 25 minutes on 2 idle cores)
 	@mkdir -p build && rm -f build/tally.jsonl && date +%s > build/tally.began
