@@ -44,7 +44,7 @@ def make(data, **options):
 def batch_of(system, data, rows=range(ROWS)):
     batch = system.collate(data.train.take(list(rows)))
     batch["text_group"][1] = batch["text_group"][0]  # a text and a picture that are there twice
-    batch["picture"][3] = batch["picture"][2]
+    batch["image_group"][3] = batch["image_group"][2]
     return {**batch, "step": 0}
 
 
@@ -76,7 +76,7 @@ def test_duplicates_share_the_target(data):
             target[row, list(pair)] = 0.5
     by_hand = sum(F.cross_entropy(one, target) for one in (logits, logits.T))
     # Other pairs of the batch may be equal by chance; there are none among these scenes.
-    assert len(set(batch["text_group"].tolist())) == len(set(batch["picture"].tolist())) == ROWS - 1
+    assert len(set(batch["text_group"].tolist())) == len(set(batch["image_group"].tolist())) == ROWS - 1
     torch.testing.assert_close(system.loss(batch).total, by_hand)
 
 

@@ -13,7 +13,7 @@ import pytest
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.config import ColumnNames
-from brickwork.data.readers.cells import is_missing, number_of, numbers, picture, series
+from brickwork.data.readers.cells import is_missing, number_of, numbers, read_image, series
 from brickwork.data.readers.files import ReadReport
 from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups
@@ -205,10 +205,10 @@ def test_strange_classes_and_series_are_told():
 def test_pictures_that_cannot_be_read_are_missing(tmp_path):
     report = ReadReport()
     (tmp_path / "text.png").write_text("no picture")
-    assert picture("text.png", 8, tmp_path, report, "row 0") is None
-    assert picture("absent.png", 8, tmp_path, report, "row 1") is None
-    assert picture(b"", 8, tmp_path, report, "row 2") is None
-    assert picture({"bytes": b"junk"}, 8, tmp_path, report, "row 3") is None
+    assert read_image("text.png", 8, tmp_path, report, "row 0") is None
+    assert read_image("absent.png", 8, tmp_path, report, "row 1") is None
+    assert read_image(b"", 8, tmp_path, report, "row 2") is None
+    assert read_image({"bytes": b"junk"}, 8, tmp_path, report, "row 3") is None
     assert sum(report.skipped.values()) == 4
     assert "row 0 text.png" in report.messages()[0]
 
@@ -226,7 +226,7 @@ def test_a_picture_made_to_fill_the_memory_is_not_decoded(tmp_path):
     report = ReadReport()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert picture(bytes(raw), 8, tmp_path, report, "row 0") is None
+        assert read_image(bytes(raw), 8, tmp_path, report, "row 0") is None
     assert report.skipped
 
 

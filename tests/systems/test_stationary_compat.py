@@ -102,16 +102,14 @@ def test_the_anchor_never_drops_out(labelled_texts, tiny_text, tmp_path):
 def test_a_successor_starts_as_its_predecessor_or_fresh(images, tmp_path):
     first = build(config(), images)
     folder = kept(first, tmp_path / "v1")
-    pictures = images.train.columns["input"][:5]
+    inputs = images.train.columns["input"][:5]
     warm, fresh = (
         build(config(previous=folder), images),
         build(config(previous=folder, warm_start=False), images, seed=1),
     )
-    np.testing.assert_allclose(
-        warm.encode(pictures, precision="fp32"), first.encode(pictures, precision="fp32")
-    )
+    np.testing.assert_allclose(warm.encode(inputs, precision="fp32"), first.encode(inputs, precision="fp32"))
     assert not np.allclose(
-        fresh.encode(pictures, precision="fp32"), first.encode(pictures, precision="fp32"), atol=0.1
+        fresh.encode(inputs, precision="fp32"), first.encode(inputs, precision="fp32"), atol=0.1
     )
     alone = build(config(previous=folder, ce_weight=1.0), images)
     assert alone.anchor is None
@@ -124,9 +122,9 @@ def test_a_server_model_is_base_and_the_deployed_one_stays_the_predecessor(image
     client = build(config(slots_from="back"), images)
     paths = {"previous": kept(client, tmp_path / "client"), "base": kept(server, tmp_path / "server")}
     system = build(config(**paths, slots_from="back"), images)
-    pictures = images.train.columns["input"][:5]
+    inputs = images.train.columns["input"][:5]
     np.testing.assert_allclose(
-        system.encode(pictures, precision="fp32"), server.encode(pictures, precision="fp32")
+        system.encode(inputs, precision="fp32"), server.encode(inputs, precision="fp32")
     )
     assert system.registry.taken == {"a": 7, "b": 6, "c": 5, "x": 0, "y": 1, "z": 2}
     assert system.representation().lineage["replaces"] == [

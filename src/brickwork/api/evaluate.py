@@ -47,13 +47,13 @@ def evaluate(
     from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
 
-    found: Any = load(model) if isinstance(model, str | Path) else model
+    loaded: Any = load(model) if isinstance(model, str | Path) else model
     config, seed = _as_trained(model, data, columns, limit, seed)
-    slug = getattr(found, "slug", None) or found.lineage.get("system")
+    slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
     task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
-    if hasattr(found, "evaluate"):
-        return {"data": describe(task), "retrieval": [], "scores": dict(found.evaluate(task.test))}
-    representation = as_representation(found)
+    if hasattr(loaded, "evaluate"):
+        return {"data": describe(task), "retrieval": [], "scores": dict(loaded.evaluate(task.test))}
+    representation = as_representation(loaded)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()
     if baselines:
         for entry in summary["retrieval"]:
@@ -92,8 +92,8 @@ def compatibility(
     task = load_task(*_as_trained(models[-1] if models else None, data, columns, limit, seed))
     loaded = [as_representation(model) for model in models]
     names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
-    found = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
-    return {"data": describe(task), "matrices": [matrix.summary() for matrix in found]}
+    matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
+    return {"data": describe(task), "matrices": [matrix.summary() for matrix in matrices]}
 
 
 def _as_trained(

@@ -112,13 +112,13 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> bool:
-    if asked:
+def _version(wanted: bool) -> bool:
+    if wanted:
         import brickwork
 
         print(f"brickwork {brickwork.__version__}")
         raise typer.Exit
-    return asked
+    return wanted
 
 
 @app.callback()

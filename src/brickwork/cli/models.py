@@ -244,6 +244,6 @@ def _size_table(cells: dict[tuple[int, int], float]) -> Any:
         table.add_column(f"{dim} dims", justify="right")
     for layers in sorted({depth for depth, _ in cells}, reverse=True):
         row = [cells.get((layers, dim)) for dim in dims]
-        shown = ["" if v is None else f"[bold]{v:.3f}[/bold]" if v == best else f"{v:.3f}" for v in row]
-        table.add_row(str(layers), *shown)
+        printed = ["" if v is None else f"[bold]{v:.3f}[/bold]" if v == best else f"{v:.3f}" for v in row]
+        table.add_row(str(layers), *printed)
     return table

@@ -21,7 +21,7 @@ Columns = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N documents or rows.")]
-Dim = Annotated[int | None, typer.Option(help="Numbers of each vector to use (default: all).")]
+Dim = Annotated[int | None, typer.Option(help="Dimensions of each vector to use (default: all).")]
 Layers = Annotated[int | None, typer.Option(help="Layers of the encoder to run (default: all).")]
 Slug = Annotated[str, typer.Argument(help="A system of `brickwork list`.", show_default=False)]
 Model = Annotated[

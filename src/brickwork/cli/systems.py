@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def classify(
     model: Run,
-    pictures: Annotated[str, typer.Argument(help="A folder of pictures, or one.", show_default=False)],
+    images: Annotated[str, typer.Argument(help="A folder of images, or one.", show_default=False)],
     names: Annotated[str, typer.Option(help="The classes, with commas between.", show_default=False)],
     prompt: Annotated[
         list[str] | None,
@@ -55,12 +55,12 @@ def classify(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sort pictures by names that the model was not trained on, with a model of pictures and texts."""
+    """Sort images by names that the model was not trained on, with a model of images and texts."""
     from brickwork.api import predict as using
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     with output.results_only(as_json):
-        answers = using.classify(model, pictures, wanted, out, prompts=prompt, limit=limit)
+        answers = using.classify(model, images, wanted, out, prompts=prompt, limit=limit)
     _tell(answers, out, as_json, quiet)
 
 

@@ -161,9 +161,9 @@ def demo(
     """The main job on the documentation of your Python packages: train, measure, index, search."""
     from brickwork.api.demo import run_demo
 
-    shown = output.console()
-    shown.quiet = quiet
-    run_demo(out, settings=tuple(settings or ()), seed=seed, console=shown, progress=_progress(quiet))
+    console = output.console()
+    console.quiet = quiet
+    run_demo(out, settings=tuple(settings or ()), seed=seed, console=console, progress=_progress(quiet))
 
 
 def _progress(quiet: bool) -> "Progress | None":
@@ -212,8 +212,8 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
 
     run = read_json(folder / "config.json")
     commands = {}
-    pictures = getattr(summary.system, "input_kind", "columns") == "images"
-    kind, new = ("images", "your-images.npy") if pictures else ("rows", "your-rows.csv")
+    images = getattr(summary.system, "input_kind", "columns") == "images"
+    kind, new = ("images", "your-images.npy") if images else ("rows", "your-rows.csv")
     for method, what, command in (
         ("predict", f"predict for new {kind}", f"predict {{}} {new}"),
         ("generate", "let it write", 'generate {} "a beginning"'),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import brickwork
+import brickwork.studies
 import brickwork.systems
 from brickwork.api import predict as using
 from brickwork.api import train as api
@@ -18,6 +19,8 @@ from brickwork.core import registry
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.flow import flow
 from brickwork.representation.load import load_system
+from brickwork.studies.bench import Bench
+from brickwork.studies.records import claims_of
 
 ROOT = Path(__file__).parents[3]
 TOYS = ROOT / "tests" / "toy_systems"
@@ -82,6 +85,21 @@ def test_the_house_says_what_does_not_fit(added):
         "model.noise is -1.0; it must be at least 0",
         "model.temperature is 0.0; it must be above 0",
     ]
+
+
+def test_its_claim_runs(added, monkeypatch):
+    """Cut short: the way to a verdict is walked, with both arms and both seeds."""
+    monkeypatch.setattr(
+        brickwork.studies, "__path__", [*brickwork.studies.__path__, str(added.parent / "studies")]
+    )
+    (claim,) = claims_of("noisy-pairs")
+    bench = Bench(max_steps=2)
+    result = claim.run("smoke", [0, 1], bench)
+    sys.modules.pop("brickwork.studies.noisy_pairs")
+    assert len(result.effects) == 2
+    assert [(arm.name, arm.trainings) for arm in result.arms] == [("noise", 2), ("none", 2)]
+    assert [row["arm"] for row in result.table] == ["noise", "none"]
+    assert bench.systems == {"noisy-pairs"}
 
 
 def battery(systems):

@@ -63,10 +63,10 @@ def test_costs_add_encoding_and_scanning():
 
 
 def test_the_finding_names_both_sizes_and_the_paired_change():
-    found = finding(BEFORE, AFTER, 4, 1)
-    assert "4 of 8 numbers and 1 of 2 layers" in found.sentence
-    assert "0.500 after training and 0.100 before; uncut, 0.600 and 0.500" in found.sentence
-    assert found.effect == pytest.approx(0.4)
+    results = finding(BEFORE, AFTER, 4, 1)
+    assert "4 of 8 numbers and 1 of 2 layers" in results.sentence
+    assert "0.500 after training and 0.100 before; uncut, 0.600 and 0.500" in results.sentence
+    assert results.effect == pytest.approx(0.4)
 
 
 def scored(kind, num_classes):

@@ -170,8 +170,8 @@ def test_filters_on_text_that_cannot_be_there(backend):
 
 def test_lone_surrogates_are_replaced_as_in_the_local_index(backend):
     backend.add([Document(id="s\ud800", title="", text="a\udfff", source="")], vectors_of([1]))
-    (found,) = backend.get(["s\ud800"])
-    assert (found.id, found.text) == ("s\ufffd", "a\ufffd")
+    (results,) = backend.get(["s\ud800"])
+    assert (results.id, results.text) == ("s\ufffd", "a\ufffd")
 
 
 # --- graphs -------------------------------------------------------------------------------------------------
@@ -255,9 +255,9 @@ def test_writers_wait_for_each_other(backend):
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        (found,) = backend.search(vectors_of([1])[1], Plan(stages=((16, 100),)), layers=1)
-        assert len(found) == 10
-        assert len({one.document.meta["writer"] for one in found}) == 1
+        (results,) = backend.search(vectors_of([1])[1], Plan(stages=((16, 100),)), layers=1)
+        assert len(results) == 10
+        assert len({one.document.meta["writer"] for one in results}) == 1
     for thread in threads:
         thread.join()
     assert errors == []

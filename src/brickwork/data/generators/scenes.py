@@ -1,4 +1,4 @@
-"""Made-up pictures with texts: one coloured shape somewhere on a ground, and what somebody might write below it.
+"""Made-up images with texts: one coloured shape somewhere on a ground, and what somebody might write below it.
 
 Drawn with Pillow; the same seed draws the same scenes on every machine. The texts come from a small grammar with synonyms
 and dropped words, and can be spoilt as texts of the web are: pairs that do not belong together, boilerplate, rare
@@ -56,8 +56,8 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Shares of the pairs that are spoilt, each in one way: texts of another picture (``mismatched``), boilerplate that many
-    pictures share, a ``rare`` token put in, and texts that are too short or too long (``length``)."""
+    """Shares of the pairs that are spoilt, each in one way: texts of another image (``mismatched``), boilerplate that many
+    images share, a ``rare`` token put in, and texts that are too short or too long (``length``)."""
 
     mismatched: float = 0.0
     boilerplate: float = 0.0
@@ -86,7 +86,7 @@ def make_scenes(count: int, seed: int) -> list[Scene]:
 
 
 def draw(scene: Scene, jitter: tuple[int, int] = (0, 0)) -> UInt8[np.ndarray, "32 32 3"]:
-    """The picture of a scene, moved by ``jitter`` pixels; drawn at four times the size, so that edges are smooth."""
+    """The image of a scene, moved by ``jitter`` pixels; drawn at four times the size, so that edges are smooth."""
     from PIL import Image, ImageDraw
 
     scale = 4
@@ -151,7 +151,7 @@ def describe(scene: Scene, rng: np.random.Generator, missing: float = 0.2) -> st
 def scene_pairs(
     count: int, seed: int, noise: Noise | None = None, missing: float = 0.2
 ) -> tuple[UInt8[np.ndarray, "n 32 32 3"], list[str], list[Scene], list[str]]:
-    """Pictures, texts, what was drawn, and for each pair ``good`` or the way in which it is spoilt."""
+    """Images, texts, what was drawn, and for each pair ``good`` or the way in which it is spoilt."""
     noise = noise or Noise()
     scenes = make_scenes(count, seed)
     rng = np.random.default_rng([seed, 2])

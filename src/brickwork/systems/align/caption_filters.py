@@ -80,7 +80,7 @@ def words(text: str) -> list[str]:
 
 def filter_captions(
     texts: Sequence[str],
-    picture_of: Sequence[int],
+    image_of: Sequence[int],
     rules: CaptionFilter,
     sizes: Mapping[int, tuple[int, int]] | None = None,
 ) -> tuple[list[int], Audit]:
@@ -91,13 +91,13 @@ def filter_captions(
         return list(range(len(texts))), audit
     compared = [normalised(text) for text in texts]
     pictures_of: dict[str, set[int]] = {}
-    for text, picture in zip(compared, picture_of):
+    for text, picture in zip(compared, image_of):
         pictures_of.setdefault(text, set()).add(picture)
-    texts_of = Counter(picture_of)
+    texts_of = Counter(image_of)
     grams = [_grams(_WORD.findall(text), rules.ngrams) for text in compared]
     count = Counter(gram for found in grams for gram in found)
     kept = []
-    for row, (text, picture) in enumerate(zip(compared, picture_of)):
+    for row, (text, picture) in enumerate(zip(compared, image_of)):
         number = len(_WORD.findall(text))
         width, height = (sizes or {}).get(picture, (rules.min_side, rules.min_side))
         broken = {

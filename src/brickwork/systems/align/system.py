@@ -116,7 +116,7 @@ class System(nn.Module):
         sides = [
             embeddings["image"],
             embeddings["text"],
-            torch.stack([batch["text_group"], batch["picture"]], 1),
+            torch.stack([batch["text_group"], batch["image_group"]], 1),
         ]
         size = self.config.negatives or len(sides[0])
         parts = list(zip(*(side.split(size) for side in sides)))

@@ -154,7 +154,7 @@ def column_kind(values: Any) -> str:
     if any(isinstance(v, list | tuple | dict | bytes) for v in cells):
         return "nested"
     texts = [table_cells.text_of(v) for v in cells]
-    if all(text.lower().endswith(table_cells.PICTURE_ENDINGS) for text in texts):
+    if all(text.lower().endswith(table_cells.IMAGE_ENDINGS) for text in texts):
         return "image"
     distinct = len(set(texts))
     if distinct == 1 and len(cells) == len(values[:_SAMPLE]):

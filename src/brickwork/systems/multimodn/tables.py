@@ -270,7 +270,7 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
         cells = table_cells.as_list(raw[column])
         return {
             name: [
-                table_cells.picture(value, size, folder, report, f"'{column}' row {row}")
+                table_cells.read_image(value, size, folder, report, f"'{column}' row {row}")
                 for row, value in enumerate(cells)
             ]
         }
