@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 import brickwork
-from brickwork.api import predict as using
+from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
@@ -297,13 +297,13 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
     less = tmp_path / "less.csv"  # only one modality is there
     less.write_text("vitals_pulse,vitals_pressure,vitals_oxygen,other\n1,2,0.5,x\n,,,y\n")
     with pytest.warns(BrickworkWarning, match=r"none of the columns of modalities 'person'.*know: other"):
-        answers = using.predict(tmp_path / "run", less, tmp_path / "answers.csv")
+        answers = predict_api.predict(tmp_path / "run", less, tmp_path / "answers.csv")
     assert set(answers) == {"id", "sick", "sick=no", "sick=yes", "days"}
     np.testing.assert_allclose(answers["sick=no"] + answers["sick=yes"], 1, atol=1e-6)
     assert (tmp_path / "answers.csv").read_text().count("\n") == 3
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BrickworkWarning)
-        page = using.inspect(tmp_path / "run").read_text()
+        page = predict_api.inspect(tmp_path / "run").read_text()
         measured = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), str(table), "--json"])
     assert "change of P(yes)" in page
     assert "vitals" in page

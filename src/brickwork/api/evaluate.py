@@ -1,4 +1,4 @@
-"""How good a model is on held-out data: the verb ``evaluate``, and the compatibility matrix of several models.
+"""How good a model is on held-out data: the command ``evaluate``, and the compatibility matrix of several models.
 
 import brickwork
 brickwork.evaluate("runs/docs", "docs/", dims=[48, 384])["retrieval"]
@@ -41,6 +41,7 @@ def evaluate(
         ArtifactError: the model cannot be loaded.
         DataError: the data cannot be read as the run reads its own.
     """
+    from brickwork.core.types import Evaluates
     from brickwork.data.load import load_task
     from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
@@ -51,7 +52,7 @@ def evaluate(
     config, seed = _as_trained(model, data, columns, limit, seed)
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
     task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
-    if hasattr(loaded, "evaluate"):
+    if isinstance(loaded, Evaluates):
         return {"data": describe(task), "retrieval": [], "scores": dict(loaded.evaluate(task.test))}
     representation = as_representation(loaded)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()

@@ -1,4 +1,4 @@
-"""Documents as vectors, on disk or in an index: the verbs ``encode``, ``index`` and ``update``.
+"""Documents as vectors, on disk or in an index: the commands ``encode``, ``index`` and ``update``.
 
 import brickwork
 brickwork.build_index("runs/docs", "docs/", "runs/docs-index")

@@ -213,9 +213,9 @@ def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any
     return system.export_peft(folder, **options)
 
 
-def _check_options(model: "Path | str | Any", verb: Any, options: Mapping[str, Any]) -> None:
-    """Refuses options that a system's own verb does not take: it takes its parameters that have a default."""
-    takes = [name for name, p in signature(verb).parameters.items() if p.default is not p.empty]
+def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> None:
+    """Refuses options that a system's own method does not take: it takes its parameters that have a default."""
+    takes = [name for name, p in signature(method).parameters.items() if p.default is not p.empty]
     for name, value in options.items():
         if name not in takes:
             instead = nearest(name, takes) if takes else "it takes none"

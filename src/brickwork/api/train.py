@@ -1,6 +1,6 @@
-"""The Python interface behind the command line: trainings, each verb one call.
+"""The Python interface behind the command line: trainings, each command one call.
 
-The verbs of what was trained: :mod:`brickwork.api.evaluate`, :mod:`brickwork.api.index` and :mod:`brickwork.api.predict`.
+The commands of what was trained: :mod:`brickwork.api.evaluate`, :mod:`brickwork.api.index` and :mod:`brickwork.api.predict`.
 
 import brickwork
 run = brickwork.override(brickwork.recipe("matryoshka-2d"), ["data.source=docs/", "train.steps=300"])

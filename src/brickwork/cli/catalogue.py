@@ -22,7 +22,7 @@ _MARKS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(
         app,
         list_systems,

@@ -1,4 +1,4 @@
-"""Verbs that make an index, keep it in order, and search it."""
+"""Commands that make an index, keep it in order, and search it."""
 
 import shlex
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(
         app,
         index,

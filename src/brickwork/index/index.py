@@ -16,7 +16,6 @@ from jaxtyping import Float
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.index.answers import Answer, Hit
 from brickwork.index.contract import Backend
 from brickwork.index.encoding import (
     Query,
@@ -30,6 +29,7 @@ from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.plans import choose_plan
 from brickwork.index.replacement import check_successor
+from brickwork.index.results import Answer, Hit
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics

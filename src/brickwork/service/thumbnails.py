@@ -15,7 +15,7 @@ from brickwork.service.errors import ApiError
 from brickwork.service.state import Service
 
 if TYPE_CHECKING:
-    from brickwork.index.answers import Hit
+    from brickwork.index.results import Hit
 
 PATH = "/v1/thumbnail"
 

@@ -13,7 +13,7 @@ import pytest
 import brickwork
 import brickwork.studies
 import brickwork.systems
-from brickwork.api import predict as using
+from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
@@ -159,19 +159,19 @@ def test_a_system_that_counts_leaves_a_run_like_any_other(counting):
 def test_it_recommends_and_analyses(counting):
     loaded = brickwork.load(counting.folder)
     images = loaded.means.reshape(10, 8, 8, 1).numpy() * 255
-    answers = using.recommend(counting.folder, list(images), count=3)
+    answers = predict_api.recommend(counting.folder, list(images), count=3)
     assert {name: len(column) for name, column in answers.items()} == dict.fromkeys(
         ("user", "rank", "item", "score"), 30
     )
     best = [item for item, rank in zip(answers["item"], answers["rank"]) if rank == 1]
     assert best == list(loaded.classes), "each mean is nearest to itself"
-    table = using.analyse(counting.folder, limit=20)["neighbours"]
+    table = predict_api.analyse(counting.folder, limit=20)["neighbours"]
     second = [item for item, rank in zip(answers["item"], answers["rank"]) if rank == 2]
     assert table["nearest"] == second
     with pytest.raises(ConfigError, match="count=0"):
-        using.recommend(counting.folder, list(images), count=0)
+        predict_api.recommend(counting.folder, list(images), count=0)
     with pytest.raises(ArtifactError, match=r"does not do this \(generates\)"):
-        using.generate(counting.folder, ["a"])
+        predict_api.generate(counting.folder, ["a"])
 
 
 def test_a_dry_run_says_how_it_learns(counting):

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from brickwork.api import index as indexing
-from brickwork.api import predict as using
+from brickwork.api import predict as predict_api
 from brickwork.cli.main import app
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.readers import captions
@@ -141,7 +141,9 @@ def test_wrong_searches_say_what_is_wrong(place, monkeypatch, arguments, message
 
 def test_classify(place, model, read, tmp_path):
     names, images = read
-    results = using.classify(place / "model", place / "photos", ["red", "blue"], prompts=["a {}", "{} thing"])
+    results = predict_api.classify(
+        place / "model", place / "photos", ["red", "blue"], prompts=["a {}", "{} thing"]
+    )
     vectors = model.encode(images)
     means = [model.encode([f"a {name}", f"{name} thing"]).mean(0) for name in ("red", "blue")]
     scores = vectors @ np.stack([mean / np.linalg.norm(mean) for mean in means]).T
@@ -162,15 +164,15 @@ def test_wrong_classes_say_what_is_wrong(place, tmp_path):
     photos = place / "photos"
     for names in (["one"], ["same", "same"], []):
         with pytest.raises(ConfigError, match="two or more different names"):
-            using.classify(place / "model", photos, names)
+            predict_api.classify(place / "model", photos, names)
     with pytest.raises(ConfigError, match=r"'a photo' has no \{\} for the name"):
-        using.classify(place / "model", photos, ["a", "b"], prompts=["a photo"])
+        predict_api.classify(place / "model", photos, ["a", "b"], prompts=["a photo"])
     with pytest.raises(ConfigError, match="encodes texts only; classes by name need"):
-        using.classify(tmp_path / "texts", photos, ["a", "b"])
+        predict_api.classify(tmp_path / "texts", photos, ["a", "b"])
     with pytest.raises(DataError, match="does not exist"):
-        using.classify(place / "model", photos / "no", ["a", "b"])
+        predict_api.classify(place / "model", photos / "no", ["a", "b"])
     with pytest.raises(ConfigError):
-        using.classify(place / "model", photos, ["a", "b"], tmp_path / "classes.doc")
+        predict_api.classify(place / "model", photos, ["a", "b"], tmp_path / "classes.doc")
 
 
 def test_a_text_index_refuses_a_model_of_images_only_with_a_text(model):

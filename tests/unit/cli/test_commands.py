@@ -1,4 +1,4 @@
-"""Each verb is a thin call of the Python interface; here a stand-in notes how it was called."""
+"""Each command is a thin call of the Python interface; here a stand-in notes how it was called."""
 
 import json
 import re
