@@ -44,7 +44,7 @@ def make(data, **options):
 def batch_of(system, data, rows=range(ROWS)):
     batch = system.collate(data.train.take(list(rows)))
     batch["text_group"][1] = batch["text_group"][0]  # a text and an image that are there twice
-    batch["picture"][3] = batch["picture"][2]
+    batch["image_group"][3] = batch["image_group"][2]
     return {**batch, "step": 0}
 
 
