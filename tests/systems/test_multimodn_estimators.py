@@ -2,6 +2,7 @@
 
 import warnings
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -131,15 +132,24 @@ def test_errors_are_value_errors(ward):
 
 
 def test_it_warns_and_draws(ward, tmp_path):
-    """The warning of missingness by label through ``fit``; the picture is a PNG of some size; in a pipeline it works."""
+    """The warning of missingness by label through ``fit``; in a pipeline it works. Of several rows the drawing has a dot for
+    each row and modality and a line at each mean, of one row a bar for each modality."""
     frame, _, sick, _ = ward
     gone = frame.copy()
     gone.loc[sick == "yes", ["vitals_pulse", "vitals_pressure", "vitals_oxygen"]] = np.nan
     with pytest.warns(BrickworkWarning, match="'vitals' is missing depends on 'y'"):
         model = make_pipeline(FunctionTransformer(), MultiModNClassifier(max_iter=1, **QUICK)).fit(gone, sick)
-    model[-1].plot_contributions(frame).savefig(tmp_path / "many.png")
-    model[-1].plot_contributions(frame.iloc[:1]).savefig(tmp_path / "one.png")
-    assert min((tmp_path / name).stat().st_size for name in ("many.png", "one.png")) > 5000
+    modalities = len(model[-1].modalities_)
+    for rows, shapes in (
+        (frame, {"circle": len(frame) * modalities, "line[@class='mean']": modalities}),
+        (frame.iloc[:1], {"rect": modalities, "circle": 0}),
+    ):
+        file = model[-1].plot_contributions(rows).save(tmp_path / "contributions.svg")
+        drawing = ElementTree.parse(file)
+        counts = {shape: len(drawing.findall(f".//{{*}}{shape}")) for shape in shapes}
+        assert counts == shapes
+        names = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+        assert set(model[-1].modalities_) <= set(names)
 
 
 def test_the_random_numbers_of_the_caller_are_left_alone():

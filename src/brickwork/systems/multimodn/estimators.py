@@ -38,7 +38,7 @@ from brickwork.systems.multimodn.step_outputs import importance, moves, path, un
 from brickwork.systems.multimodn.tables import multitask, typed_examples
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from brickwork.systems.multimodn.contributions import ContributionPlot
 
 _WHOLE = "features"  # the one modality of an array without groups
 
@@ -210,14 +210,14 @@ class _MultiModN(BaseEstimator):
             found = importance(self.system_, self._examples(self._checked(X, reset=False)), layout.name)
             return {name: change for name, (change, _) in found.items()}
 
-    def plot_contributions(self, X: Any, target: str | None = None) -> "Figure":
-        """A picture of :meth:`contributions`: of one row a waterfall, of more a dot a row. ``figure.savefig(path)``."""
-        from brickwork.systems.multimodn.contributions import contribution_figure
+    def plot_contributions(self, X: Any, target: str | None = None) -> "ContributionPlot":
+        """A drawing of :meth:`contributions`: the steps of one row, a dot for each of several; ``.save(path)`` keeps it."""
+        from brickwork.systems.multimodn.contributions import contribution_plot
 
         moved = self.contributions(X, target)
         layout = self._target(target)
         start = float(path(layout, self._stages(X)[layout.name])[0, 0])
-        return contribution_figure(
+        return contribution_plot(
             moved, self.modalities_, title=layout.name, unit=unit_of(layout), start=start
         )
 
