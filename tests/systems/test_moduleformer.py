@@ -1,4 +1,4 @@
-"""What is special to ModuleFormer: modules added and pruned, texts predicted as said, options refused."""
+"""What is special to ModuleFormer: modules added and pruned, texts predicted by their definition, options refused."""
 
 from dataclasses import replace
 
@@ -262,16 +262,16 @@ def test_the_sink_is_learnt_and_changes_what_is_predicted(run, made, tmp_path, m
 
 def test_pruned_models_are_smaller_and_kept(made, tmp_path):
     system, data = made
-    found = prune_modules(system, data.test, 0.5)
-    sizes = found.system.sizes()
+    result = prune_modules(system, data.test, 0.5)
+    sizes = result.system.sizes()
     assert sum(a + f for a, f in sizes) == 10  # of 2 × (4 + 6)
     assert all(a >= 2 and f >= 2 for a, f in sizes)
-    assert found.parameters[1] < found.parameters[0]
-    assert found.after["nats_per_token"] > 0
-    assert found.before["nats_per_token"] == pytest.approx(system.evaluate(data.test)["nats_per_token"])
-    loaded = brickwork.load(save_system(found.system, tmp_path / "small"))
+    assert result.parameters[1] < result.parameters[0]
+    assert result.after["nats_per_token"] > 0
+    assert result.before["nats_per_token"] == pytest.approx(system.evaluate(data.test)["nats_per_token"])
+    loaded = brickwork.load(save_system(result.system, tmp_path / "small"))
     assert loaded.evaluate(data.test)["nats_per_token"] == pytest.approx(
-        found.after["nats_per_token"], rel=1e-5
+        result.after["nats_per_token"], rel=1e-5
     )
 
 
@@ -282,15 +282,15 @@ def test_unused_modules_can_go_without_any_change(made):
     for half in system.decoder.mixtures().values():
         if half.router.num_modules == 7:
             half.router.scorer.offset[6] = -1e4
-    found = prune_modules(system, data.test, 2 / 22)
-    assert found.system.sizes() == [(4, 6), (4, 6)]
-    assert found.after["nats_per_token"] == pytest.approx(found.before["nats_per_token"], rel=1e-6)
+    result = prune_modules(system, data.test, 2 / 22)
+    assert result.system.sizes() == [(4, 6), (4, 6)]
+    assert result.after["nats_per_token"] == pytest.approx(result.before["nats_per_token"], rel=1e-6)
 
 
 def test_pruning_nothing_is_the_identity(made):
     system, data = made
-    found = prune_modules(system, data.test, 0.0)
-    state = found.system.state_dict()
+    result = prune_modules(system, data.test, 0.0)
+    state = result.system.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in system.state_dict().items())
 
 
@@ -386,7 +386,7 @@ def test_pairs_are_refused(run, made):
         build(run.model, replace(made[1], kind="pairs"))
 
 
-def test_domains_are_told(run):
+def test_texts_have_domains(run):
     data = load_data(run.data, 0)
     assert data.class_names == ("questions", "statements")
     assert set(data.train.columns["domain"]) == {"questions", "statements"}

@@ -26,7 +26,7 @@ EPOCHS = {"MultiModNClassifier": 4, "MultiModNRegressor": 2}
 
 
 def results_of_all_checks(name: str) -> dict[str, Any]:
-    """What scikit-learn's ``check_estimator`` says: a list of [check, status, error]."""
+    """The results of scikit-learn's ``check_estimator``: a list of [check, status, error]."""
     estimator = getattr(multimodn, name)(max_iter=EPOCHS[name], **QUICK)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
