@@ -21,20 +21,23 @@ from brickwork.systems.multimodn.sets import toy_columns
 NOT_APPLICABLE = {"check_array_api_input": "skips itself where SCIPY_ARRAY_API is not set"}
 QUICK = {"hidden": (16,), "state_dim": 16, "dropout": 0.0, "learning_rate": 0.01, "random_state": 0}
 
-# As few epochs as the checks allow: one of them wants a model to be right.
-EPOCHS = {"MultiModNClassifier": 4, "MultiModNRegressor": 2}
+# As little training as the checks allow: one of them wants a model to be right.
+TRAINING = {
+    "MultiModNClassifier": {"max_iter": 4, "batch_size": 32},
+    "MultiModNRegressor": {"max_iter": 2, "batch_size": 16},
+}
 
 
 def results_of_all_checks(name: str) -> dict[str, Any]:
     """The results of scikit-learn's ``check_estimator``: a list of [check, status, error]."""
-    estimator = getattr(multimodn, name)(max_iter=EPOCHS[name], **QUICK)
+    estimator = getattr(multimodn, name)(**QUICK, **TRAINING[name])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = check_estimator(estimator, on_fail=None)
     return {"checks": [[r["check_name"], r["status"], repr(r["exception"])] for r in results]}
 
 
-@pytest.mark.parametrize("name", EPOCHS)
+@pytest.mark.parametrize("name", TRAINING)
 def test_scikit_learns_checks(plain_process, name):
     """``check_estimator``: every check passes, but for those that do not apply.
 

@@ -112,7 +112,7 @@ def _breast_cancer() -> MultimodalSet:
 
 def _student_performance() -> MultimodalSet:
     """649 pupils: will they pass, and with which final grade? Earlier grades are a modality that may be missing."""
-    table = _parquet("student_por")
+    table = _parquet("student_performance", "student_por")
     groups = {
         "school": (("age",), ("school", "sex", "address", "reason", "schoolsup", "nursery", "internet")),
         "family": (
@@ -148,7 +148,7 @@ def _student_performance() -> MultimodalSet:
 
 def _beijing_air_quality() -> MultimodalSet:
     """Twelve stations, day by day: from the last 24 hours of several instruments, will tomorrow be polluted?"""
-    table = _parquet("beijing_air_quality")
+    table = _parquet("beijing_air_quality", "beijing_air_quality")
     stations = np.asarray(table["station"])
     groups = {
         "particles": ("PM2.5", "PM10"),
@@ -203,16 +203,12 @@ def _beijing_air_quality() -> MultimodalSet:
     )
 
 
-def _parquet(name: str) -> dict[str, Any]:
+def _parquet(known_set: str, file: str) -> dict[str, Any]:
+    """The columns of a table of a known set as arrays."""
     import pyarrow.parquet
 
-    file = (
-        locate({"student_por": "student_performance"}.get(name, name))
-        / "tabular_timeseries"
-        / f"{name}.parquet"
-    )
-    table = pyarrow.parquet.read_table(file)
-    return {column: table[column].to_pylist() for column in table.column_names}
+    table = pyarrow.parquet.read_table(locate(known_set) / "tabular_timeseries" / f"{file}.parquet")
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def _cifar10_described() -> MultimodalSet:
