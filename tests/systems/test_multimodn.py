@@ -289,7 +289,7 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
             "data.table.modalities=vitals=vitals_*,person=person_*,note=note,scan=scan", "model.image.depth=1",
         ],
     )  # fmt: skip
-    with pytest.warns(BrickworkWarning, match=r"1 skipped: pictures cannot be read.*scan2.png"):
+    with pytest.warns(BrickworkWarning, match=r"1 skipped: images cannot be read.*scan2.png"):
         summary = api.train(run, tmp_path / "run")
     assert {"sick/auroc", "sick/balanced_accuracy", "days/r2", "days/mae"} == set(summary.scores)
     model = brickwork.load(tmp_path / "run")

@@ -205,10 +205,10 @@ def test_strange_classes_and_series_are_refused_or_counted():
 def test_images_that_cannot_be_read_are_missing(tmp_path):
     report = ReadReport()
     (tmp_path / "text.png").write_text("no image")
-    assert picture("text.png", 8, tmp_path, report, "row 0") is None
-    assert picture("absent.png", 8, tmp_path, report, "row 1") is None
-    assert picture(b"", 8, tmp_path, report, "row 2") is None
-    assert picture({"bytes": b"junk"}, 8, tmp_path, report, "row 3") is None
+    assert read_image("text.png", 8, tmp_path, report, "row 0") is None
+    assert read_image("absent.png", 8, tmp_path, report, "row 1") is None
+    assert read_image(b"", 8, tmp_path, report, "row 2") is None
+    assert read_image({"bytes": b"junk"}, 8, tmp_path, report, "row 3") is None
     assert sum(report.skipped.values()) == 4
     assert "row 0 text.png" in report.messages()[0]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from brickwork.core.files import write_text
 from brickwork.inspection.report_data import Number
-from brickwork.inspection.svg import Frame, Scale, element, label, nice_ticks, picture, spread
+from brickwork.inspection.svg import Frame, Scale, element, figure, label, nice_ticks, spread
 
 _MAX_DOTS = 2000
 _WIDTH, _ROW_HEIGHT, _TOP, _BOTTOM = 760, 44, 44, 48
@@ -75,7 +75,7 @@ def contribution_plot(
         ),
         *(_steps(frame, contributions[0], start) if single else _dots(frame, contributions)),
     ]
-    return ContributionPlot(picture(_WIDTH, height, f"How far each modality moved {title}", *parts))
+    return ContributionPlot(figure(_WIDTH, height, f"How far each modality moved {title}", *parts))
 
 
 def _steps(frame: Frame, moved: Float[np.ndarray, " modalities"], start: float) -> list[str]:
