@@ -75,7 +75,7 @@ def test_widths_must_agree(model):
     wide = ImageEncoder(
         ImageEncoderConfig(architecture="mlp", embedding_dim=WIDTH + 1, width=4, depth=1), (8, 8, 3)
     )
-    with pytest.raises(ConfigError, match=f"gives {WIDTH + 1} numbers and the text encoder {WIDTH}"):
+    with pytest.raises(ConfigError, match=f"gives {WIDTH + 1} dimensions and the text encoder {WIDTH}"):
         ImageTextEncoder.of(wide, model.encoder)
 
 

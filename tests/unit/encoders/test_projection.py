@@ -15,7 +15,7 @@ SHORT = [text[:30] for text in TEXTS]
 
 @pytest.fixture(params=["scratch", "static"])
 def pair(request):
-    """An encoder, and the same one with a projection to 7 numbers."""
+    """An encoder, and the same one with a projection to 7 dimensions."""
     shape = {} if request.param == "scratch" else {"num_heads": None, "num_layers": None}
     plain = build_small(backbone=request.param, **shape)
     projected = build_small(backbone=request.param, projection=7, **shape)

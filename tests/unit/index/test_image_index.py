@@ -267,7 +267,7 @@ def test_a_repair_keeps_thumbnails_and_invents_no_vectors(tmp_path, model):
     report = repair_index(tmp_path / "index")
     assert report.documents == 0
     assert report.lost == (
-        f"{PICTURES - 1} images, of which an index keeps no more than a thumbnail: bring it up to date with --update",
+        f"{IMAGES - 1} images, of which an index keeps no more than a thumbnail: bring it up to date with --update",
     )
     index, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     assert (report.added, len(index)) == (IMAGES, IMAGES)

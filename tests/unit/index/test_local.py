@@ -295,7 +295,7 @@ def test_unknown_ids_fields_depths_and_widths_say_what_there_is(backend):
         results(backend, query(), where="year>2000")
     with pytest.raises(ConfigError, match=r"layers=1 is not in this index, which holds \[2\]"):
         backend.search(query(), FULL, layers=1)
-    with pytest.raises(ConfigError, match="queries of 8 numbers"):
+    with pytest.raises(ConfigError, match="queries of 8 dimensions"):
         backend.search(query()[:, :8], FULL, layers=2)
     assert len(results(backend, query(), Plan(stages=((4, 50), (16, 50))))) == 3
 

@@ -222,7 +222,7 @@ def test_a_graph_is_walked_once_it_is_built(kind):
 def test_builds_that_make_no_sense_are_refused(backend):
     for arguments, message in (
         (("ivf", 16), "no 'ivf' graph"),
-        (("hnsw", 17), "17 numbers"),
+        (("hnsw", 17), "17 dimensions"),
         (("hnsw", 4, 2), "after 2"),
     ):
         with pytest.raises(ConfigError, match=message):

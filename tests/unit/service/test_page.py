@@ -164,7 +164,7 @@ def test_full_size_stands_beside_it_and_what_moved_is_marked(page):
     page.until(lambda: not page.ids("full"))
     assert page.settled().ids() == small
     assert page.state()["compare"] == ["0"]
-    page.press("\ue010", into="#dim")  # End: all numbers, and all layers are chosen already
+    page.press("\ue010", into="#dim")  # End: all dimensions, and all layers are chosen already
     page.until(lambda: page.texts("#sentence")[0].startswith("Full size"))
     assert page.settled().ids() == full
 
