@@ -3,13 +3,11 @@
 import copy
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from brickwork.studies.bench import Trained
 from brickwork.studies.cmim.setups import embed, first_rows
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def of_images(trained: Trained) -> dict[str, float]:
@@ -29,7 +27,7 @@ def of_images(trained: Trained) -> dict[str, float]:
     random = [fresh.informative(x, normalize=False) for x in (train, test)]
     pixels = [x.reshape(len(x), -1).astype("float32") for x in (train, test)]
 
-    def accuracy(vectors: Sequence["np.ndarray"]) -> float:
+    def accuracy(vectors: Sequence[np.ndarray]) -> float:
         return 100 * linear_probe(vectors[0], labels, vectors[1], test_labels).accuracy
 
     return {
@@ -73,7 +71,7 @@ def token_counts_rmse(seeds: Sequence[int], rows: int | None) -> tuple[float, fl
     return fmean(ridge_rmse(counts, values, seed) for seed in seeds), float(values.std())
 
 
-def solubility(rows: int | None) -> tuple[list[str], "np.ndarray"]:
+def solubility(rows: int | None) -> tuple[list[str], np.ndarray]:
     """The (first ``rows``) molecules of ESOL and their property."""
     from brickwork.systems.cmim.smiles import load_property
 
@@ -81,7 +79,7 @@ def solubility(rows: int | None) -> tuple[list[str], "np.ndarray"]:
     return smiles[:rows], values[:rows]
 
 
-def principal(vectors: Sequence["np.ndarray"], dim: int) -> list["np.ndarray"]:
+def principal(vectors: Sequence[np.ndarray], dim: int) -> list[np.ndarray]:
     """The vectors brought to ``dim`` dimensions: the principal components of the first array."""
     from sklearn.decomposition import PCA
 
@@ -89,9 +87,8 @@ def principal(vectors: Sequence["np.ndarray"], dim: int) -> list["np.ndarray"]:
     return [components.transform(array) for array in vectors]
 
 
-def ridge_rmse(vectors: "np.ndarray", values: "np.ndarray", seed: int) -> float:
+def ridge_rmse(vectors: np.ndarray, values: np.ndarray, seed: int) -> float:
     """Root mean square error of ridge regression on standardised vectors, 5-fold, strength chosen inside each fold."""
-    import numpy as np
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import KFold, cross_val_predict
     from sklearn.pipeline import make_pipeline

@@ -8,12 +8,12 @@ is meant literally: only ``info_nce_views`` ever sees a changed image.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brickwork.studies.bench import PILOT_SEED, Trained
 from brickwork.studies.study import Lab, Scale
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from brickwork.data.types import Examples
     from brickwork.training.run import RunConfig
 
@@ -67,8 +67,6 @@ def with_batch(run: "RunConfig", batch: int) -> "RunConfig":
 
 def validation_score(trained: Trained) -> float:
     """Leave-one-out nearest neighbours of μ where there are labels, else minus the nats of validation data."""
-    import numpy as np
-
     from brickwork.evaluation.codes import leave_one_out_accuracy
 
     part = trained.data.validation
@@ -90,15 +88,13 @@ def best_temperature(lab: Lab) -> float:
     return bench.best(("temperature", run.recipe), TEMPERATURES, score)
 
 
-def embed(trained: Trained, inputs: Any) -> "np.ndarray":
+def embed(trained: Trained, inputs: Any) -> np.ndarray:
     """μ as it is, not normalised."""
     return trained.system.encode(inputs, normalize=False, precision="fp32")
 
 
-def first_rows(part: "Examples") -> tuple[Any, "np.ndarray"]:
+def first_rows(part: "Examples") -> tuple[Any, np.ndarray]:
     """Inputs and labels of the first 3000 examples (sets are shuffled or drawn at random)."""
-    import numpy as np
-
     return part.columns["input"][:_PROBED], np.asarray(part.columns["label"])[:_PROBED]
 
 
