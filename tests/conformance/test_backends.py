@@ -385,7 +385,11 @@ REFUSED = {
     "get NUL": (lambda b: b.get(["a\0b"]), DataError, "not in"),
     "remove NUL": (lambda b: b.remove(["a\0b"]), DataError, "not in"),
     "other depth": (lambda b: b.search(vectors_of([1])[1], FULL, layers=2), ConfigError, r"layers=2"),
-    "other query": (lambda b: b.search(vectors_of([1])[1][:, :8], FULL, layers=1), ConfigError, "8 dimensions"),
+    "other query": (
+        lambda b: b.search(vectors_of([1])[1][:, :8], FULL, layers=1),
+        ConfigError,
+        "8 dimensions",
+    ),
     "unknown field": (
         lambda b: b.search(vectors_of([1])[1], FULL, layers=1, where=parse_filter("nix=1")),
         ConfigError,

@@ -88,7 +88,9 @@ def test_one_number_a_size_is_a_part_of_the_report():
     assert [(c.dim, c.after, c.before) for c in part.cells] == [(4, 0.25, None), (8, 0.5, None)]
     assert part.weak_below == 5  # six classes: a linear classifier of five dimensions
     assert part.sample.startswith("7 held-out examples")
-    assert score_part("knn_accuracy", sizes, scored("labelled", 5)).weak_below is None  # 4 dimensions are enough
+    assert (
+        score_part("knn_accuracy", sizes, scored("labelled", 5)).weak_below is None
+    )  # 4 dimensions are enough
     assert score_part("spearman", sizes, scored("scored", None)).metric == "Spearman correlation"
     assert in_words(scored("scored", None)) == "scored pairs"
     assert in_words(scored("labelled", 6)) == "labelled texts"
