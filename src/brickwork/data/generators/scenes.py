@@ -1,4 +1,4 @@
-"""Made-up pictures with texts: one coloured shape somewhere on a ground, and what somebody might write below it.
+"""Made-up images with texts: one coloured shape somewhere on a ground, and what somebody might write below it.
 
 Drawn with Pillow; the same seed draws the same scenes on every machine. The texts come from a small grammar with synonyms
 and dropped words, and can be spoilt as texts of the web are: pairs that do not belong together, boilerplate, rare
@@ -7,9 +7,15 @@ tokens, texts of the wrong length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
+
+from brickwork.data.generators.drawing import smooth_image
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring", "star", "bar")
 COLOURS = {
@@ -56,8 +62,8 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Shares of the pairs that are spoilt, each in one way: texts of another picture (``mismatched``), boilerplate that many
-    pictures share, a ``rare`` token put in, and texts that are too short or too long (``length``)."""
+    """Shares of the pairs that are spoilt, each in one way: texts of another image (``mismatched``), boilerplate that many
+    images share, a ``rare`` token put in, and texts that are too short or too long (``length``)."""
 
     mismatched: float = 0.0
     boilerplate: float = 0.0
@@ -86,12 +92,8 @@ def make_scenes(count: int, seed: int) -> list[Scene]:
 
 
 def draw(scene: Scene, jitter: tuple[int, int] = (0, 0)) -> UInt8[np.ndarray, "32 32 3"]:
-    """The picture of a scene, moved by ``jitter`` pixels; drawn at four times the size, so that edges are smooth."""
-    from PIL import Image, ImageDraw
-
+    """The image of a scene, moved by ``jitter`` pixels; drawn at four times the size, so that edges are smooth."""
     scale = 4
-    image = Image.new("RGB", (SIDE * scale, SIDE * scale), GROUNDS[scene.ground])
-    pen = ImageDraw.Draw(image)
     x, y = {"middle": (16, 16)}.get(scene.place) or (
         10 if "left" in scene.place else 22,
         10 if "top" in scene.place else 22,
@@ -99,21 +101,24 @@ def draw(scene: Scene, jitter: tuple[int, int] = (0, 0)) -> UInt8[np.ndarray, "3
     x, y = (x + jitter[0]) * scale, (y + jitter[1]) * scale
     r = (9 if scene.size == "large" else 5) * scale
     colour = COLOURS[scene.colour]
-    box = (x - r, y - r, x + r, y + r)
-    if scene.shape == "circle":
-        pen.ellipse(box, fill=colour)
-    elif scene.shape == "ring":
-        pen.ellipse(box, outline=colour, width=max(3, r // 3))
-    elif scene.shape == "square":
-        pen.rectangle((x - 0.85 * r, y - 0.85 * r, x + 0.85 * r, y + 0.85 * r), fill=colour)
-    elif scene.shape == "bar":
-        pen.rectangle((x - r, y - r // 3, x + r, y + r // 3), fill=colour)
-    elif scene.shape == "cross":
-        pen.rectangle((x - r, y - r // 4, x + r, y + r // 4), fill=colour)
-        pen.rectangle((x - r // 4, y - r, x + r // 4, y + r), fill=colour)
-    else:
-        pen.polygon([(x + dx * r, y + dy * r) for dx, dy in _corners(scene.shape)], fill=colour)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+    def paint(pen: "ImageDraw") -> None:
+        box = (x - r, y - r, x + r, y + r)
+        if scene.shape == "circle":
+            pen.ellipse(box, fill=colour)
+        elif scene.shape == "ring":
+            pen.ellipse(box, outline=colour, width=max(3, r // 3))
+        elif scene.shape == "square":
+            pen.rectangle((x - 0.85 * r, y - 0.85 * r, x + 0.85 * r, y + 0.85 * r), fill=colour)
+        elif scene.shape == "bar":
+            pen.rectangle((x - r, y - r // 3, x + r, y + r // 3), fill=colour)
+        elif scene.shape == "cross":
+            pen.rectangle((x - r, y - r // 4, x + r, y + r // 4), fill=colour)
+            pen.rectangle((x - r // 4, y - r, x + r // 4, y + r), fill=colour)
+        else:
+            pen.polygon([(x + dx * r, y + dy * r) for dx, dy in _corners(scene.shape)], fill=colour)
+
+    return smooth_image(SIDE, paint, scale=scale, ground=GROUNDS[scene.ground])
 
 
 def _corners(shape: str) -> list[tuple[float, float]]:
@@ -151,7 +156,7 @@ def describe(scene: Scene, rng: np.random.Generator, missing: float = 0.2) -> st
 def scene_pairs(
     count: int, seed: int, noise: Noise | None = None, missing: float = 0.2
 ) -> tuple[UInt8[np.ndarray, "n 32 32 3"], list[str], list[Scene], list[str]]:
-    """Pictures, texts, what was drawn, and for each pair ``good`` or the way in which it is spoilt."""
+    """Images, texts, what was drawn, and for each pair ``good`` or the way in which it is spoilt."""
     noise = noise or Noise()
     scenes = make_scenes(count, seed)
     rng = np.random.default_rng([seed, 2])
