@@ -29,6 +29,8 @@ UNSEEN = "unseen pairs"
 SEEN = "seen pairs"
 UNSEEN_OLD_SUM = "unseen pairs, sum seen"
 ROUTE = "exact route: unseen pairs"
+SCORES = (SEEN, UNSEEN, UNSEEN_OLD_SUM, ROUTE)
+"""Not those of unseen sums: whether a random split has any depends on its seed."""
 _UNSAVED = {"save_every": 0, "validate_every": 0}
 
 # Full size, and the largest below the workspace's 5,603 parameters (19 sums).
@@ -128,9 +130,10 @@ def alignment(scale: Scale) -> dict[str, RunConfig]:
 
 
 def scored(trained: Trained) -> dict[str, float]:
-    """The scores of :meth:`evaluate` on the test part, in percent; a part without rows has none."""
+    """:data:`SCORES` of :meth:`evaluate` on the test part, in percent; a part without rows has none."""
     scores = trained.system.evaluate(trained.data.test)
-    return {name.removeprefix("accuracy: "): 100 * value for name, value in scores.items()}
+    percent = {name.removeprefix("accuracy: "): 100 * value for name, value in scores.items()}
+    return {name: percent[name] for name in SCORES if name in percent}
 
 
 def held(trained: Trained, steps: Sequence[int]) -> dict[tuple[str, int, str], float]:
@@ -156,6 +159,6 @@ def parameters(trained: Trained) -> int:
 
 def row(at: Measured, arms: Arms, arm: str, task: str, name: str, setting: str = "") -> dict[str, Any]:
     """One row of a claim's table; a split without such pairs has no score."""
-    columns = (SEEN, UNSEEN, UNSEEN_OLD_SUM, *((ROUTE,) if (arm, ROUTE) in at else ()))
+    columns = SCORES if (arm, ROUTE) in at else SCORES[:-1]  # a baseline has no route
     scores = {column: round(at[arm, column].mean, 1) if (arm, column) in at else None for column in columns}
     return {"task": task, "arm": name, "parameters": parameters(arms[arm][0]), **scores, "setting": setting}
