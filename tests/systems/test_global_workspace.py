@@ -13,8 +13,9 @@ from torch import nn
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.representation.contract import build_system, restore_system
-from brickwork.studies.bench import Bench
+from brickwork.studies.bench import Bench, Trained
 from brickwork.studies.global_workspace.baselines import BaselineConfig
+from brickwork.studies.global_workspace.setups import SCORES, scored
 from brickwork.systems.global_workspace.align import r_squared
 from brickwork.systems.global_workspace.config import (
     AlignConfig,
@@ -85,6 +86,19 @@ def test_size_of_the_chain(code, parameters):
 def test_size_of_the_baselines(task, parameters):
     _, data = built("addition")
     assert count(task.build(data)) == parameters
+
+
+def test_every_seed_of_a_split_has_the_same_scores():
+    """Random splits too, of which some have a sum that no training pair has: a study compares the seeds."""
+    names, new_sums = [], []
+    for seed in range(3):
+        run = api.recipe("global-workspace", "addition")
+        run = replace(run, seed=seed, data=replace(run.data, addition=Addition(held_out="interp")))
+        system, data = api.build(run)
+        names.append(list(scored(Trained(system.eval(), data, seed, examples=0, seconds=0.0))))
+        new_sums.append(bool((data.test.columns["new_sum"] * data.test.columns["held_out"]).any()))
+    assert set(new_sums) == {True, False}
+    assert names == [list(SCORES)] * 3
 
 
 # ---- learning -----------------------------------------------------------------------------------------------------
