@@ -11,7 +11,7 @@ from torch import nn
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.data.config import DataConfig
-from brickwork.studies.bench import FACTORS, Bench, Trained
+from brickwork.studies.bench import FACTORS, Bench, Trained, changed
 from brickwork.training.config import TrainConfig
 
 
@@ -187,3 +187,20 @@ def test_the_best_rate_wins(best):
 def test_at_a_tie_the_given_rate_stands():
     run = registry.load("matryoshka", "recipes").smoke()
     assert CountingBench().tuned(run, lambda trained: 1.0) == run
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: TrainConfig = field(default_factory=TrainConfig)
+    name: str = "before"
+
+
+def test_a_dictionary_changes_a_part_and_leaves_the_rest():
+    before = Outer(TrainConfig(steps=7, batch_size=3))
+    assert changed(before, name="after", inner={"steps": 9}) == Outer(
+        TrainConfig(steps=9, batch_size=3), "after"
+    )
+    assert before.inner.steps == 7
+    assert changed(before, inner=TrainConfig()) == Outer()
+    with pytest.raises(TypeError, match="stepz"):
+        changed(before, inner={"stepz": 9})

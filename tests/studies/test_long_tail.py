@@ -1,4 +1,4 @@
-"""Long-tail few-shot accuracy against cases with known answers."""
+"""Long-tail few-shot accuracy against cases worked out by hand."""
 
 import numpy as np
 import pytest

@@ -62,8 +62,8 @@ SHIMMER = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_members_are_shimmers(name, space, x):
-    found = LOSSES[name](space, x)
-    assert {member: value.item() for member, value in found.items()} == pytest.approx(
+    members = LOSSES[name](space, x)
+    assert {member: value.item() for member, value in members.items()} == pytest.approx(
         SHIMMER[name], rel=1e-12
     )
 
@@ -76,8 +76,8 @@ def test_means_are_shimmers(space, x):
 
 def test_contrastive_is_shimmers(space, x):
     """shimmer's logit scale 2.0 is the temperature exp(−2)."""
-    found = contrastive(space, x, temperature=torch.tensor(-2.0, dtype=torch.float64).exp())
-    assert found["v and t"].item() == pytest.approx(5.967608364795845, rel=1e-9)
+    members = contrastive(space, x, temperature=torch.tensor(-2.0, dtype=torch.float64).exp())
+    assert members["v and t"].item() == pytest.approx(5.967608364795845, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -88,8 +88,8 @@ def test_missing_rows_are_as_if_they_were_not_there(name, space, x):
         "t": torch.tensor([True, False, True, True, True, True]),
     }
     holed = {d: torch.where(there[d][:, None], values, 0.0) for d, values in x.items()}
-    found = LOSSES[name](space, holed, there)
-    for member, value in found.items():
+    members = LOSSES[name](space, holed, there)
+    for member, value in members.items():
         needed = [
             d
             for d in DIMS
@@ -123,17 +123,17 @@ def test_no_pair_gives_zero_and_no_gradient_to_what_needs_one(space, x):
 
 def test_broadcast_takes_weights(space, x):
     """All weight on one domain makes the fusion of both that domain alone."""
-    found = broadcast(
+    members = broadcast(
         space,
         x,
         weights=lambda there: {d: v.double() * (d == "v" or len(there) == 1) for d, v in there.items()},
     )
-    assert found["v+t to t"].item() == pytest.approx(SHIMMER["translation"]["v to t"], rel=1e-12)
+    assert members["v+t to t"].item() == pytest.approx(SHIMMER["translation"]["v to t"], rel=1e-12)
 
 
 def test_an_own_distance(space, x):
-    found = demi_cycle(space, x, distance=lambda a, b: 2 * squared_error(a, b))
-    assert found["v"].item() == pytest.approx(2 * SHIMMER["demi_cycle"]["v"], rel=1e-12)
+    members = demi_cycle(space, x, distance=lambda a, b: 2 * squared_error(a, b))
+    assert members["v"].item() == pytest.approx(2 * SHIMMER["demi_cycle"]["v"], rel=1e-12)
 
 
 def test_perfect_space_loses_nothing(x):

@@ -56,10 +56,10 @@ def test_training_never_shows_what_is_held_out(options):
     for part in (task.train, task.validation, task.test):
         c = part.columns
         assert (c["sum"] == (c["a"] + c["b"]) % modulo).all()
-    shown = set(zip(task.train.columns["a"].tolist(), task.train.columns["b"].tolist()))
+    seen = set(zip(task.train.columns["a"].tolist(), task.train.columns["b"].tolist()))
     sums = set(task.train.columns["sum"].tolist())
     test = task.test.columns
-    hidden = np.array([(a, b) not in shown for a, b in zip(test["a"].tolist(), test["b"].tolist())])
+    hidden = np.array([(a, b) not in seen for a, b in zip(test["a"].tolist(), test["b"].tolist())])
     assert (hidden == (test["held_out"] == 1)).all()
     assert (test["new_sum"] == [s not in sums for s in test["sum"].tolist()]).all()
     assert not task.train.columns["held_out"].any()
@@ -80,11 +80,11 @@ def test_images_show_their_digits():
     """A 1-nearest-neighbour classifier on the drawn images recovers the columns a and b."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    known = {
+    digits = load_digits()
+    digit_of = {
         np.round(i * (255 / 16)).astype(np.uint8).tobytes(): int(t)
-        for i, t in zip(found.images, found.target)
+        for i, t in zip(digits.images, digits.target)
     }
     columns = addition_task(data_of(digits="digits", modulo=10), seed=0).test.take(range(100))
-    assert [known[image.tobytes()] for image in columns["first"]] == columns["a"].tolist()
-    assert [known[image.tobytes()] for image in columns["second"]] == columns["b"].tolist()
+    assert [digit_of[image.tobytes()] for image in columns["first"]] == columns["a"].tolist()
+    assert [digit_of[image.tobytes()] for image in columns["second"]] == columns["b"].tolist()

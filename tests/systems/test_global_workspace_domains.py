@@ -45,15 +45,15 @@ def write(path, columns):
 @pytest.mark.parametrize("ending", ["npz", "parquet", "csv"])
 def test_every_format_gives_the_same_rows(tmp_path, ending):
     columns = vectors()
-    task, found = everything(write(tmp_path / f"pairs.{ending}", columns))
+    task, columns_read = everything(write(tmp_path / f"pairs.{ending}", columns))
     assert task.kind == "domains"
     for name, values in columns.items():
-        np.testing.assert_allclose(np.sort(found[name], 0), np.sort(values, 0), rtol=1e-6)
+        np.testing.assert_allclose(np.sort(columns_read[name], 0), np.sort(values, 0), rtol=1e-6)
     # rows stay together
     match = {
         tuple(image): sound for image, sound in zip(columns["image"].round(5).tolist(), columns["sound"])
     }
-    for image, sound in zip(found["image"].round(5).tolist(), found["sound"]):
+    for image, sound in zip(columns_read["image"].round(5).tolist(), columns_read["sound"]):
         np.testing.assert_allclose(match[tuple(image)], sound, rtol=1e-5)
 
 
@@ -68,10 +68,10 @@ def test_rows_may_lack_a_domain(tmp_path):
     path = tmp_path / "pairs.csv"
     lines = ["a_0,a_1,b", "1,2,3", "4,,5", ",,6", "7,8,", "9,10,11", "12,13,14", ",,"]
     path.write_text("\n".join(lines))
-    task, found = everything(path)
-    known = {name: np.isfinite(values).all(1) for name, values in found.items()}
-    assert (len(found["a"]), known["a"].sum(), known["b"].sum()) == (6, 4, 5)
-    assert np.isnan(found["a"][~known["a"]]).all()  # "4," lacks one number, and so the domain
+    task, columns_read = everything(path)
+    there = {name: np.isfinite(values).all(1) for name, values in columns_read.items()}
+    assert (len(columns_read["a"]), there["a"].sum(), there["b"].sum()) == (6, 4, 5)
+    assert np.isnan(columns_read["a"][~there["a"]]).all()  # "4," lacks one number, and so the domain
     assert any("1 rows without any domain" in note for note in task.notes)
     assert any("3 of 6 rows have two or more" in note for note in task.notes)
 
@@ -79,8 +79,8 @@ def test_rows_may_lack_a_domain(tmp_path):
 def test_texts_are_left_out_and_told(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("name,a,b\n" + "\n".join(f"n{i},{i},{2 * i}" for i in range(20)))
-    task, found = everything(path)
-    assert list(found) == ["a", "b"]
+    task, columns_read = everything(path)
+    assert list(columns_read) == ["a", "b"]
     assert any("left out: name" in note for note in task.notes)
 
 
@@ -129,8 +129,8 @@ def test_few_pairs_of_the_halves():
         "alone": {"paired": 64, "unpaired": False},
     }.items():
         train = domain_task(Data(source="digit-halves", **options), seed=0).train
-        known = np.stack([np.isfinite(values[:, 0]) for values in train.columns.values()]).sum(0)
-        counts[name] = (len(train), int((known == 3).sum()), int((known == 1).sum()))
+        num_domains = np.stack([np.isfinite(values[:, 0]) for values in train.columns.values()]).sum(0)
+        counts[name] = (len(train), int((num_domains == 3).sum()), int((num_domains == 1).sum()))
     whole = counts["all"][0]
     assert counts == {"all": (whole, whole, 0), "few": (whole, 64, whole - 64), "alone": (64, 64, 0)}
     for settings, message in (

@@ -1,4 +1,4 @@
-"""Simple shapes: the same byte for byte, and what is drawn is what attributes and captions say."""
+"""Simple shapes: the same byte for byte, and images, attributes and captions agree."""
 
 import hashlib
 import math
@@ -35,8 +35,8 @@ def test_a_scene_is_the_same_whatever_else_is_drawn():
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_what_is_drawn_is_what_is_said(kind):
-    """Measured in the picture: nothing outside the circle of the size, the colour inside, the mean near the place, and the
+def test_the_image_shows_the_attributes(kind):
+    """Measured in the image: nothing outside the circle of the size, the colour inside, the mean near the place, and the
     far end in the direction of the angle."""
     for angle in (0.0, 1.0, 2.5, 4.0):
         shape = Shape(kind, 14.0, 18.0, 14.0, angle, (200, 40, 90))

@@ -103,10 +103,10 @@ def test_hard_gates_are_exact_with_the_gradient_of_the_soft_max():
     hard = gate(logits, "hard", 0.5)
     assert set(hard.detach().flatten().tolist()) == {0.0, 1.0}
     (hard * target).sum().backward()
-    found = logits.grad.clone()
+    gradient = logits.grad.clone()
     logits.grad = None
     ((logits / 0.5).softmax(-1) * target).sum().backward()
-    torch.testing.assert_close(found, logits.grad)
+    torch.testing.assert_close(gradient, logits.grad)
 
 
 def test_other_operators_under_frozen_gates():
@@ -250,7 +250,7 @@ def wave(rows, cols, phase):
 
 
 def attention(num_steps, names=("v", "t")):
-    """The weights that shimmer's attention was given when the numbers below were made."""
+    """The weights with which shimmer's attention gave the numbers below."""
     made = QueryAttention(names, 4, head=2, num_steps=num_steps).double()
     with torch.no_grad():
         made.query.weight.copy_(wave(2, 4, 1.0))
@@ -276,9 +276,9 @@ Z = {"v": wave(3, 4, 20.0), "t": wave(3, 4, 21.0)}
 )
 def test_attention_is_shimmers(num_steps, shares):
     """ruflab/shimmer at d729e5e, ``DynamicQueryAttention`` on these weights, run once; numbers stored."""
-    found = attention(num_steps)(Z)
-    assert found["v"].tolist() == pytest.approx(shares, rel=1e-12)
-    assert (found["v"] + found["t"]).tolist() == pytest.approx([1.0] * 3)
+    weights = attention(num_steps)(Z)
+    assert weights["v"].tolist() == pytest.approx(shares, rel=1e-12)
+    assert (weights["v"] + weights["t"]).tolist() == pytest.approx([1.0] * 3)
 
 
 def test_attention_takes_one_row_any_order_and_some_domains():

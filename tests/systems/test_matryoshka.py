@@ -123,8 +123,8 @@ def test_sizes_in_between_are_as_good_as_their_neighbours():
     dims = [4, 5, 6, 8, 10, 12, 16, 20, 24, 32]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BrickworkWarning)  # sizes that were not trained
-        found = measure(system.eval().representation(), data, dims, time_queries=False)
-    accuracy = {size.dim: size.value for size in found.scores["knn_accuracy"]}
+        result = measure(system.eval().representation(), data, dims, time_queries=False)
+    accuracy = {size.dim: size.value for size in result.scores["knn_accuracy"]}
     for below, above in pairwise(run.model.dims):
         for m in dims:
             if below < m < above:

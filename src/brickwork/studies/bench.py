@@ -6,7 +6,7 @@ Every training of a study goes through :class:`Bench`: it is counted, timed, kep
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from brickwork.core.errors import Interrupted
 
@@ -192,6 +192,18 @@ class Bench:
             save_tensors(kept / "model.safetensors", system.state_dict())
             write_json(kept / "cost.json", {"examples": trained.examples, "seconds": trained.seconds})
         return trained
+
+
+def changed(config: T, **values: Any) -> T:
+    """A copy of a configuration with other values; a dictionary changes a part of it in the same way.
+
+    ``changed(run, recipe="claims: wide", model={"encoder": {"width": 512}}, train={"steps": 300})``
+    """
+    new = {
+        name: changed(getattr(config, name), **value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    return cast(T, replace(cast(Any, config), **new))
 
 
 def built(run: "RunConfig", data: "TaskData") -> Any:

@@ -7,9 +7,15 @@ tokens, texts of the wrong length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
+
+from brickwork.data.generators.drawing import smooth_image
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring", "star", "bar")
 COLOURS = {
@@ -87,11 +93,7 @@ def make_scenes(count: int, seed: int) -> list[Scene]:
 
 def draw(scene: Scene, jitter: tuple[int, int] = (0, 0)) -> UInt8[np.ndarray, "32 32 3"]:
     """The image of a scene, moved by ``jitter`` pixels; drawn at four times the size, so that edges are smooth."""
-    from PIL import Image, ImageDraw
-
     scale = 4
-    image = Image.new("RGB", (SIDE * scale, SIDE * scale), GROUNDS[scene.ground])
-    pen = ImageDraw.Draw(image)
     x, y = {"middle": (16, 16)}.get(scene.place) or (
         10 if "left" in scene.place else 22,
         10 if "top" in scene.place else 22,
@@ -99,21 +101,24 @@ def draw(scene: Scene, jitter: tuple[int, int] = (0, 0)) -> UInt8[np.ndarray, "3
     x, y = (x + jitter[0]) * scale, (y + jitter[1]) * scale
     r = (9 if scene.size == "large" else 5) * scale
     colour = COLOURS[scene.colour]
-    box = (x - r, y - r, x + r, y + r)
-    if scene.shape == "circle":
-        pen.ellipse(box, fill=colour)
-    elif scene.shape == "ring":
-        pen.ellipse(box, outline=colour, width=max(3, r // 3))
-    elif scene.shape == "square":
-        pen.rectangle((x - 0.85 * r, y - 0.85 * r, x + 0.85 * r, y + 0.85 * r), fill=colour)
-    elif scene.shape == "bar":
-        pen.rectangle((x - r, y - r // 3, x + r, y + r // 3), fill=colour)
-    elif scene.shape == "cross":
-        pen.rectangle((x - r, y - r // 4, x + r, y + r // 4), fill=colour)
-        pen.rectangle((x - r // 4, y - r, x + r // 4, y + r), fill=colour)
-    else:
-        pen.polygon([(x + dx * r, y + dy * r) for dx, dy in _corners(scene.shape)], fill=colour)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+    def paint(pen: "ImageDraw") -> None:
+        box = (x - r, y - r, x + r, y + r)
+        if scene.shape == "circle":
+            pen.ellipse(box, fill=colour)
+        elif scene.shape == "ring":
+            pen.ellipse(box, outline=colour, width=max(3, r // 3))
+        elif scene.shape == "square":
+            pen.rectangle((x - 0.85 * r, y - 0.85 * r, x + 0.85 * r, y + 0.85 * r), fill=colour)
+        elif scene.shape == "bar":
+            pen.rectangle((x - r, y - r // 3, x + r, y + r // 3), fill=colour)
+        elif scene.shape == "cross":
+            pen.rectangle((x - r, y - r // 4, x + r, y + r // 4), fill=colour)
+            pen.rectangle((x - r // 4, y - r, x + r // 4, y + r), fill=colour)
+        else:
+            pen.polygon([(x + dx * r, y + dy * r) for dx, dy in _corners(scene.shape)], fill=colour)
+
+    return smooth_image(SIDE, paint, scale=scale, ground=GROUNDS[scene.ground])
 
 
 def _corners(shape: str) -> list[tuple[float, float]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.core.config import at_least
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.global_workspace.config import ReaderConfig
 from brickwork.systems.global_workspace.data import NUM_VALUES
 from brickwork.systems.global_workspace.modules import DigitReader
-from brickwork.systems.global_workspace.sums import collate_sums, one_hot, scores_of_rows, split_accuracy
-from brickwork.systems.global_workspace.system import sum_facts
+from brickwork.systems.global_workspace.sums import collate_sums, scores_of_rows, split_accuracy, sum_facts
 
 
 class TwoTokenLstm(nn.Module):
-    """Reads a, then b, each in its own half of the input (so that they are told apart); the last state is the answer."""
+    """Reads a, then b, each in its own half of the input (so that they differ); the last state is the answer."""
 
     def __init__(self, num_inputs: int, width: int, num_layers: int):
         super().__init__()
@@ -72,44 +72,36 @@ class BaselineConfig:
     """
 
     network: Literal["lstm", "transformer", "universal"] = "lstm"
-    width: int = 64
-    num_layers: int = 1
-    num_heads: int | None = None
+    width: Annotated[int, at_least(1)] = 64
+    num_layers: Annotated[int, at_least(1)] = 1
+    num_heads: Annotated[int, at_least(1)] | None = None
     reader: ReaderConfig | None = None
 
     def validate(self) -> list[str]:
-        errors = [
-            f"{n}={getattr(self, n)} must be at least 1"
-            for n in ("width", "num_layers")
-            if getattr(self, n) < 1
-        ]
         if (self.network == "lstm") != (self.num_heads is None):
-            errors.append("num_heads is needed for transformer and universal, and is not for lstm")
-        elif self.num_heads is not None and (self.num_heads < 1 or self.width % self.num_heads):
-            errors.append(f"width={self.width} is not divisible by num_heads={self.num_heads}")
-        return errors
+            return ["num_heads is needed for transformer and universal, and is not for lstm"]
+        if self.num_heads is not None and self.width % self.num_heads:
+            return [f"width={self.width} is not divisible by num_heads={self.num_heads}"]
+        return []
 
     def build(self, data: TaskData) -> "BaselineSystem":
         """The untrained network for the sums of ``data``."""
         facts = sum_facts(self, data)
-        return BaselineSystem(self, num_sums=facts["num_sums"], image_shape=facts["image_shape"])
+        return BaselineSystem(self, facts["num_sums"], facts["image_shape"])
 
 
 class BaselineSystem(nn.Module):
     """``network`` on one-hot digits, or on the latents of an encoder of images that learns first, and a linear readout."""
 
-    def __init__(self, config: BaselineConfig, *, num_sums: int, image_shape: Sequence[int] | None):
+    def __init__(self, config: BaselineConfig, num_sums: int, image_shape: Sequence[int] | None):
         super().__init__()
         self.num_sums = num_sums
         self.image_shape = image_shape
         self.reader: DigitReader | None = None
         num_inputs = NUM_VALUES
         if config.reader is not None and image_shape is not None:
-            reader = config.reader
-            num_inputs = reader.width
-            self.reader = DigitReader(
-                image_shape, network=reader.network, hidden=reader.hidden, width=num_inputs
-            )
+            self.reader = DigitReader(image_shape, **vars(config.reader))
+            num_inputs = config.reader.width
         if config.network == "lstm":
             self.network: nn.Module = TwoTokenLstm(num_inputs, config.width, config.num_layers)
         else:
@@ -126,7 +118,7 @@ class BaselineSystem(nn.Module):
     def scores(self, batch: Batch) -> Float[Tensor, "batch sums"]:
         """Logits of the sums."""
         if self.reader is None:
-            a, b = one_hot(batch["a"], NUM_VALUES), one_hot(batch["b"], NUM_VALUES)
+            a, b = (F.one_hot(batch[name], NUM_VALUES).float() for name in ("a", "b"))
         else:
             with torch.no_grad():
                 a, b = self.reader.body(batch["first"]), self.reader.body(batch["second"])

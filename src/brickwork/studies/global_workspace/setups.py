@@ -9,22 +9,18 @@ ten times the steps, sweep included. Matched baselines have no more parameters t
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
 from brickwork.core.config import fingerprint
-from brickwork.studies.bench import PILOT_SEED, Trained
+from brickwork.studies.bench import PILOT_SEED, Trained, changed
 from brickwork.studies.effects import Measured
 from brickwork.studies.global_workspace.baselines import BaselineConfig
 from brickwork.studies.study import Arms, Lab, Scale
 from brickwork.systems.global_workspace import recipes
-from brickwork.systems.global_workspace.config import AlignConfig
-from brickwork.systems.global_workspace.data import Addition
 from brickwork.training.config import Stage
-
-if TYPE_CHECKING:
-    from brickwork.training.run import RunConfig
+from brickwork.training.run import RunConfig
 
 RATES = (1e-3, 3e-3, 1e-2)
 DECAYS = (0.0, 1e-2, 1.0)
@@ -33,6 +29,9 @@ UNSEEN = "unseen pairs"
 SEEN = "seen pairs"
 UNSEEN_OLD_SUM = "unseen pairs, sum seen"
 ROUTE = "exact route: unseen pairs"
+SCORES = (SEEN, UNSEEN, UNSEEN_OLD_SUM, ROUTE)
+"""Not those of unseen sums: whether a random split has any depends on its seed."""
+_UNSAVED = {"save_every": 0, "validate_every": 0}
 
 # Full size, and the largest below the workspace's 5,603 parameters (19 sums).
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -43,67 +42,58 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "tied Transformer, matched": {"network": "universal", "width": 20, "num_layers": 12, "num_heads": 4},
 }
 
-# ---- numbers ----------------------------------------------------------------------------------------------------
+# ---- digits as numbers -------------------------------------------------------------------------------------------
 
 
-def addition(lab: Lab, task: str, steps: int = STEPS, **options: Any) -> "RunConfig":
+def addition(lab: Lab, task: str, steps: int = STEPS, **options: Any) -> RunConfig:
     """Addition of numbers, split as ``task`` says (``corner``, ``mod10/corner``); every step sees all seen pairs."""
-    run = recipes.addition()
     *modulo, split = task.split("/")
-    sums = Addition(modulo=10 if modulo else 0, held_out=cast("Any", split))
-    run = replace(
-        run,
+    run = changed(
+        recipes.addition(),
         recipe=f"claims: {task}",
-        model=replace(run.model, task=replace(run.model.task, **options)),
-        data=replace(run.data, addition=sums),
+        model={"task": options},
+        data={"addition": {"modulo": 10 if modulo else 0, "held_out": split}},
+        train={"steps": steps, **_UNSAVED},
     )
-    pairs = len(lab.bench.data(run).train)
-    train = replace(run.train, steps=steps, batch_size=pairs, save_every=0, validate_every=0)
-    return replace(run, train=train)
+    return changed(run, train={"batch_size": len(lab.bench.data(run).train)})
 
 
-def tuned_baseline(lab: Lab, task: str, network: str, steps: int = STEPS) -> "tuple[RunConfig, str]":
+def tuned_baseline(lab: Lab, task: str, network: str, steps: int = STEPS) -> tuple[RunConfig, str]:
     """A network with the rate and decay that suit it, swept with one seed, and what they are."""
-    run = addition(lab, task, steps)
-    run = replace(run, model=BaselineConfig(**NETWORKS[network]))
+    run = replace(addition(lab, task, steps), model=BaselineConfig(**NETWORKS[network]))
 
-    def at(cell: tuple[float, float]) -> "RunConfig":
-        return replace(run, train=replace(run.train, learning_rate=cell[0], weight_decay=cell[1]))
+    def at(cell: tuple[float, float]) -> RunConfig:
+        return changed(run, train={"learning_rate": cell[0], "weight_decay": cell[1]})
 
     def score(cell: tuple[float, float]) -> tuple[float, float]:
-        numbers = scored(lab.bench.train(replace(at(cell), seed=PILOT_SEED)))
-        return numbers[UNSEEN], numbers[SEEN]
+        scores = scored(lab.bench.train(replace(at(cell), seed=PILOT_SEED)))
+        return scores[UNSEEN], scores[SEEN]
 
     rate, decay = lab.bench.best(("sweep", fingerprint(run)), list(product(RATES, DECAYS)), score)
     return at((rate, decay)), f"rate {rate:g}, decay {decay:g}"
 
 
-# ---- images -----------------------------------------------------------------------------------------------------
+# ---- digits as images --------------------------------------------------------------------------------------------
 
 
-def images(scale: Scale) -> "RunConfig":
+def images(scale: Scale) -> RunConfig:
     """Two-phase addition of images modulo 10: of scikit-learn's digits at smoke, of MNIST at small."""
     run = recipes.digits() if scale == "smoke" else recipes.mnist()
-    steps, stages = run.train.steps, run.stages
     if scale == "smoke":
-        steps, stages = 800, tuple(replace(s, steps=n) for s, n in zip(stages, (250, 300, None)))
-    return replace(
-        run,
-        recipe="claims: images",
-        stages=stages,
-        train=replace(run.train, steps=steps, save_every=0, validate_every=0),
-    )
+        stages = tuple(replace(stage, steps=n) for stage, n in zip(run.stages, (250, 300, None)))
+        run = changed(run, stages=stages, train={"steps": 800})
+    return changed(run, recipe="claims: images", train=_UNSAVED)
 
 
-def image_lstm(scale: Scale, rate: float) -> "RunConfig":
+def image_lstm(scale: Scale, rate: float) -> RunConfig:
     """The LSTM on the same frozen features (trained in the same first steps), the same steps in all."""
     run = images(scale)
-    return replace(
+    return changed(
         run,
         recipe="claims: LSTM",
         model=BaselineConfig(network="lstm", width=64, reader=run.model.task.reader),
         stages=(run.stages[0], Stage(name="answer", trains=("network.*", "readout.*"))),
-        train=replace(run.train, learning_rate=rate),
+        train={"learning_rate": rate},
     )
 
 
@@ -120,48 +110,41 @@ def tuned_image_lstm(lab: Lab) -> float:
 # ---- alignment --------------------------------------------------------------------------------------------------
 
 
-def alignment(scale: Scale) -> "dict[str, RunConfig]":
+def alignment(scale: Scale) -> dict[str, RunConfig]:
     """Halves of digits, 64 of them paired, under more and more losses."""
-    run = recipes.small()
-    train = replace(run.train, steps=100 if scale == "smoke" else 600, save_every=0, validate_every=0)
-    only = AlignConfig(cycle=0.0, demi_cycle=0.0, contrastive=0.0, broadcast=0.0)
-    cycles = AlignConfig(contrastive=0.0, broadcast=0.0)
-
-    def under(name: str, losses: AlignConfig, unpaired: bool = True) -> "RunConfig":
-        return replace(
-            run,
-            recipe=f"claims: {name}",
-            model=replace(run.model, task=losses),
-            data=replace(run.data, paired=64, unpaired=unpaired),
-            train=train,
-        )
-
-    return {
-        "translation, pairs alone": under("translation, pairs alone", only, unpaired=False),
-        "translation": under("translation", only),
-        "translation and cycles": under("translation and cycles", cycles),
-        "all losses": under("all losses", AlignConfig()),
+    steps = 100 if scale == "smoke" else 600
+    run = changed(recipes.small(), data={"paired": 64}, train={"steps": steps, **_UNSAVED})
+    run = changed(
+        run, model={"task": {"cycle": 0.0, "demi_cycle": 0.0, "contrastive": 0.0, "broadcast": 0.0}}
+    )
+    arms = {
+        "translation, pairs alone": changed(run, data={"unpaired": False}),
+        "translation": run,
+        "translation and cycles": changed(run, model={"task": {"cycle": 1.0, "demi_cycle": 1.0}}),
+        "all losses": changed(run, model=recipes.small().model),
     }
+    return {name: replace(arm, recipe=f"claims: {name}") for name, arm in arms.items()}
 
 
 # ---- what is measured -------------------------------------------------------------------------------------------
 
 
 def scored(trained: Trained) -> dict[str, float]:
-    """The numbers of :meth:`evaluate` on the test part, in percent; a part without rows has none."""
-    numbers = trained.system.evaluate(trained.data.test)
-    return {name.removeprefix("accuracy: "): 100 * value for name, value in numbers.items()}
+    """:data:`SCORES` of :meth:`evaluate` on the test part, in percent; a part without rows has none."""
+    scores = trained.system.evaluate(trained.data.test)
+    percent = {name.removeprefix("accuracy: "): 100 * value for name, value in scores.items()}
+    return {name: percent[name] for name in SCORES if name in percent}
 
 
 def held(trained: Trained, steps: Sequence[int]) -> dict[tuple[str, int, str], float]:
     """(gates, steps, "accuracy") → accuracy on all test pairs when the loop runs for so many steps."""
     columns = trained.data.test.columns
-    right = {}
-    for n in steps:
-        for gates in ("soft", "hard"):
-            scores = trained.system.answers(columns, routing=gates, num_steps=n)
-            right[gates, n, "accuracy"] = float(100 * (scores.argmax(1) == np.asarray(columns["sum"])).mean())
-    return right
+    truth = np.asarray(columns["sum"])
+    accuracy = {}
+    for n, gates in product(steps, ("soft", "hard")):
+        scores = trained.system.answers(columns, routing=gates, num_steps=n)
+        accuracy[gates, n, "accuracy"] = float(100 * (scores.argmax(1) == truth).mean())
+    return accuracy
 
 
 def translation(trained: Trained) -> dict[str, float]:
@@ -175,10 +158,7 @@ def parameters(trained: Trained) -> int:
 
 
 def row(at: Measured, arms: Arms, arm: str, task: str, name: str, setting: str = "") -> dict[str, Any]:
-    """One row of a claim's table; a split without such pairs has no number."""
-    numbers = {
-        number: round(at[arm, number].mean, 1) if (arm, number) in at else None
-        for number in (SEEN, UNSEEN, UNSEEN_OLD_SUM, ROUTE)
-        if number != ROUTE or (arm, ROUTE) in at
-    }
-    return {"task": task, "arm": name, "parameters": parameters(arms[arm][0]), **numbers, "setting": setting}
+    """One row of a claim's table; a split without such pairs has no score."""
+    columns = SCORES if (arm, ROUTE) in at else SCORES[:-1]  # a baseline has no route
+    scores = {column: round(at[arm, column].mean, 1) if (arm, column) in at else None for column in columns}
+    return {"task": task, "arm": name, "parameters": parameters(arms[arm][0]), **scores, "setting": setting}

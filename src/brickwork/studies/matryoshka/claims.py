@@ -7,7 +7,7 @@ The arms and measures are those of :mod:`brickwork.studies.matryoshka.setups`.
 * truncation, SVD, random features: of the ordinary model.
 """
 
-from brickwork.studies.effects import Effect, average
+from brickwork.studies.effects import Effect, Measured, average
 from brickwork.studies.matryoshka.setups import (
     cascaded,
     cifar10,
@@ -39,15 +39,11 @@ def accuracy_of_prefixes(lab: Lab) -> ClaimResult:
     run = digits() if lab.smoke else cifar10()
     dims, fixed = run.model.dims, fixed_features(run)
     arms = lab.arms(run, {"MRL": {}, **fixed, "MRL-E": {"head": "tied"}}, tuned_by=validation_score)
-    at = arms.only("MRL").measure(linear, dims, key="dim").named("linear MRL")
-    for m, arm in zip(dims, fixed):
-        at |= arms.only(arm).measure(linear, (m,), key="dim").named("linear FF")
-    at |= arms.only("MRL-E").measure(linear, dims, key="dim").named("linear MRL-E")
-    at |= arms.only("MRL").measure(nearest, dims, key="dim").named("1-NN MRL")
-    for m, arm in zip(dims, fixed):
-        at |= arms.only(arm).measure(nearest, (m,), key="dim").named("1-NN FF")
+    at = _one_ff(arms.measure(linear, key="dim"), "linear ")
+    at |= _one_ff(arms.only("MRL", *fixed).measure(nearest, key="dim"), "1-NN ")
     for control in ("truncation", "SVD", "random"):
-        at |= arms.only(arm).measure(nearest, dims, control, key="dim").named(f"1-NN {control}")
+        ordinary = arms.only(f"FF-{dims[-1]}").measure(nearest, control, dims, key="dim")
+        at |= ordinary.named(f"1-NN {control}")
     enough = (arms["MRL"][0].data.num_classes or 0) - 1
     gap = average(at["linear MRL", m] - at["linear FF", m] for m in dims if m >= enough)
     cut = at["1-NN MRL", dims[0]] - at["1-NN truncation", dims[0]]
@@ -73,7 +69,7 @@ def accuracy_of_prefixes(lab: Lab) -> ClaimResult:
     "0.5 points of the better full-size model, on held-out examples",
 )
 def cascade(lab: Lab) -> ClaimResult:
-    """As in the authors' cascade, logits of photos are the mean over the image and its mirror image, for every arm."""
+    """As in the authors' cascade, logits of images are the mean over the image and its mirror image, for every arm."""
     run = digits() if lab.smoke else tiny_imagenet()
     arms = lab.arms(run, {"MRL": {}, **fixed_features(run)}, tuned_by=validation_score)
     at = arms.each(cascaded, not lab.smoke, key="number")  # a mirrored digit is none
@@ -104,15 +100,13 @@ def cascade(lab: Lab) -> ClaimResult:
 def shortlist_and_rerank(lab: Lab) -> ClaimResult:
     at = lab.arms(mnist(lab.scale), MRL={}).measure(searches, key=("search", "number"))
 
-    def of(number: str) -> tuple[Effect, Effect]:
+    def scan_and_ours(number: str) -> tuple[Effect, Effect]:
         return at["MRL", "single shot", number], at["MRL", "shortlist + rerank", number]
 
-    scan, ours = of("milliseconds")
-    all_flops, our_flops = of("MFLOPs")
-    flops = (all_flops / our_flops).mean
-    quality, our_quality = of("mAP@10")
+    (scan, ours), (all_flops, our_flops) = scan_and_ours("milliseconds"), scan_and_ours("MFLOPs")
+    quality, our_quality = scan_and_ours("mAP@10")
+    speedup, flops = scan / ours, (all_flops / our_flops).mean
     drop = (our_quality - quality).mean
-    speedup = scan / ours
     return lab.verdict(
         speedup,
         flops >= 5 and speedup.mean >= 2 and drop >= -0.5,
@@ -132,22 +126,18 @@ def shortlist_and_rerank(lab: Lab) -> ClaimResult:
     criterion="the 95 % interval over seeds of the gain on tail classes (at smoke: with 1 and 5 shots) lies at or above 0",
 )
 def long_tail(lab: Lab) -> ClaimResult:
-    """Nearest class mean on novel classes, MRL − FF: the tail (fewer than 5 of 20 … 1 shots) of 40 classes of photos; at
+    """Nearest class mean on novel classes, MRL − FF: the tail (fewer than 5 of 20 … 1 shots) of 40 classes of images; at
     smoke 20 classes of characters with 1 and 5 shots."""
     run = omniglot() if lab.smoke else tiny_imagenet()
-    dims, fixed, source = run.model.dims, fixed_features(run), run.data.source
+    dims, fixed = run.model.dims, fixed_features(run)
     arms = lab.arms(run, {"MRL": {}, **fixed}, tuned_by=validation_score)
-    at = arms.only("MRL").measure(few_shots, dims, source, key=("dim", "part"), arm="model")
-    for m, arm in zip(dims, fixed):
-        ours = arms.only(arm).measure(few_shots, (m,), source, key=("dim", "part"), arm="model")
-        at |= ours.named("FF")
+    at = _one_ff(arms.measure(few_shots, run.data.source, key=("dim", "part"), arm="model"))
     parts = [part for part in at.labels("part") if part != "head"]
     gain = average(average(at["MRL", m, part] - at["FF", m, part] for part in parts) for m in dims)
-    what = "1 and 5 shots" if lab.smoke else "tail classes"
     return lab.verdict(
         gain,
         gain.mean >= 0,
-        unit=f"points on {what}, MRL − FF, mean over dims",
+        unit=f"points on {'1 and 5 shots' if lab.smoke else 'tail classes'}, MRL − FF, mean over dims",
         table=at.rows("seed", "dim", "model"),
         note="The interval decides: if it contains 0, the claim is not confirmed here.",
     )
@@ -181,16 +171,16 @@ def robustness(lab: Lab) -> ClaimResult:
     "C6",
     "Works for text: a contrastive dual encoder keeps its quality on prefixes",
     paper="JFT ViT, ALIGN, BERT: within about 0.5 % at full size",
-    criterion="recall@10 at an eighth of the numbers at least 90 % of that at full size, and at least 10 points above "
+    criterion="recall@10 at an eighth of the dimensions at least 90 % of that at full size, and at least 10 points above "
     "truncating the ordinary model",
 )
 def text_pairs(lab: Lab) -> ClaimResult:
     run = text(lab.scale)
-    dims, full = run.model.dims, run.model.dims[-1]
+    dims = run.model.dims
+    full, small = dims[-1], dims[-1] // 8
     arms = lab.arms(run, MRL={}, ordinary={"dims": dims[-1:]}, tuned_by=validation_score)
-    at = arms.only("MRL").measure(recalls, dims, key="dim")
-    at |= arms.only("ordinary").measure(recalls, dims, key="dim").named("truncation")
-    small = full // 8
+    at = arms.only("MRL").measure(recalls, key="dim")
+    at |= arms.only("ordinary").measure(recalls, "test", dims, key="dim").named("truncation")
     gain, kept = at["MRL", small] - at["truncation", small], at["MRL", small] / at["MRL", full]
     return lab.verdict(
         gain,
@@ -199,3 +189,12 @@ def text_pairs(lab: Lab) -> ClaimResult:
         table=at.rows("seed", "dim"),
         note=f"At {small} dimensions MRL keeps {100 * kept.mean:.1f} % of its recall at {full}.",
     )
+
+
+def _one_ff(at: Measured, prefix: str = "") -> Measured:
+    """All FF-m as one arm, as each was measured at its own m; ``prefix`` comes before the names of the arms."""
+    effects = {
+        (prefix + ("FF" if arm.startswith("FF-") else arm), *key): effect
+        for (arm, *key), effect in at.effects.items()
+    }
+    return Measured(at.seeds, at.names, effects)

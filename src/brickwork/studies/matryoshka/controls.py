@@ -1,4 +1,4 @@
-"""What a shortened vector must beat: other ways to get ``dim`` numbers out of a full-width embedding.
+"""What a shortened vector must beat: other ways to get ``dim`` dimensions out of a full-width embedding.
 
 All take and return plain features; cut first, normalise afterwards. The *fixed-feature* control of the
 Matryoshka paper (a model trained with the loss on its first m features only) is a training, not a transform:
@@ -26,7 +26,7 @@ def random_features(width: int, dim: int, seed: int) -> Reducer:
 
 
 def random_projection(width: int, dim: int, seed: int) -> Reducer:
-    """A Gaussian projection onto ``dim`` numbers (Johnson–Lindenstrauss): keeps inner products on average."""
+    """A Gaussian projection onto ``dim`` dimensions (Johnson–Lindenstrauss): keeps inner products on average."""
     matrix = np.random.default_rng(seed).standard_normal((width, dim)) / np.sqrt(dim)
     return lambda features: features @ matrix.astype(features.dtype)
 

@@ -1,4 +1,4 @@
-"""Domains that share a workspace: trained by translation, cycles and contrast, used to say in one what another says."""
+"""Domains that share a workspace: trained by translation, cycles and contrast, used to translate from one to another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +36,7 @@ from brickwork.systems.global_workspace.objective import (
 
 
 class Scaling(nn.Module):
-    """Mean and standard deviation of each number of a domain over the training rows, kept with the weights."""
+    """Mean and standard deviation of each dimension of a domain over the training rows, kept with the weights."""
 
     mean: Tensor
     deviation: Tensor
@@ -47,7 +47,7 @@ class Scaling(nn.Module):
         self.register_buffer("deviation", torch.ones(width))
 
     def fit(self, values: Float[np.ndarray, "rows dim"]) -> None:
-        """From the rows that are there; a number that never changes is only centred."""
+        """From the rows that are there; a dimension that never changes is only centred."""
         there = values[np.isfinite(values[:, 0])].astype(np.float64)
         spread = there.std(0)
         self.mean.copy_(torch.from_numpy(there.mean(0)))
@@ -121,7 +121,7 @@ class Alignment(nn.Module):
                 continue
             if values.shape[1] != width:
                 raise DataError(
-                    f"the domain '{name}' has {values.shape[1]} numbers a row; this model was made for {width}"
+                    f"the domain '{name}' has {values.shape[1]} dimensions; this model was made for {width}"
                 )
             there = np.isfinite(values[:, 0])
             batch[f"x/{name}"] = torch.from_numpy(np.where(there[:, None], values, 0).astype(np.float32))
@@ -159,7 +159,7 @@ class Alignment(nn.Module):
         return LossOutput.of(terms, self.weights)
 
     def _shares(self, x: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """α as it is in use: what attention finds, or equal."""
+        """α as it is in use: that of attention, or equal."""
         if self.attention is None:
             return equal_weights(present)
         return self.attention(self.space.encode(x), present)
@@ -178,23 +178,23 @@ class Alignment(nn.Module):
 
     @torch.no_grad()
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """For each domain what the *other* domains of a row say, (N, D) in its own units; NaN where a row has no other.
+        """Each domain, translated from the *other* domains of a row, (N, D) in its own units; NaN where a row has no other.
 
         Give the columns of one domain to have it translated into all others.
         """
         x, there = self._latents(self._batch(columns))
         z = self.space.encode(x)
-        found = {}
+        translated = {}
         for name, scaling in zip(self.widths, self.scalings):
             others = {other: t for other, t in there.items() if other != name}
             if not others:
                 continue
             shares = self._shares({o: x[o] for o in others}, others)
             w = self.space.fuse({o: z[o] for o in others}, shares)
-            said = scaling.back(self.space.decode(w, [name])[name])  # type: ignore[operator]
+            values = scaling.back(self.space.decode(w, [name])[name])  # type: ignore[operator]
             some = torch.stack(list(others.values())).any(0)
-            found[name] = torch.where(some[:, None], said, torch.nan).cpu().numpy()
-        return found
+            translated[name] = torch.where(some[:, None], values, torch.nan).cpu().numpy()
+        return translated
 
     @torch.no_grad()
     def evaluate(self, examples: Examples) -> dict[str, float]:
@@ -203,21 +203,21 @@ class Alignment(nn.Module):
         """
         x, there = self._latents(self._batch(examples.columns))
         z = self.space.encode(x)
-        found: dict[str, float] = {}
+        scores: dict[str, float] = {}
         for i in x:
             for j in x:
                 rows = there[i] & there[j]
                 if i == j or int(rows.sum()) < 2:
                     continue
-                said = self.space.translate({i: x[i][rows]}, j)
+                translated = self.space.translate({i: x[i][rows]}, j)
                 left, right = (z[d][rows].cpu().numpy() for d in (i, j))
                 nearest = top_k(_unit(left), _unit(right), 1)[1][:, 0]
-                found[f"R²: {i} to {j}"] = r_squared(said, x[j][rows])
-                found[f"recall@1: {i} to {j}"] = float((nearest == np.arange(len(left))).mean())
-        if found:
-            own = [value for name, value in found.items() if name.startswith("R²")]
-            found = {"R²: mean": float(np.mean(own)), **found}
-        return found
+                scores[f"R²: {i} to {j}"] = r_squared(translated, x[j][rows])
+                scores[f"recall@1: {i} to {j}"] = float((nearest == np.arange(len(left))).mean())
+        if scores:
+            own = [value for name, value in scores.items() if name.startswith("R²")]
+            scores = {"R²: mean": float(np.mean(own)), **scores}
+        return scores
 
     @torch.no_grad()
     def trace(self, examples: Examples) -> list[Trace]:
@@ -228,9 +228,9 @@ class Alignment(nn.Module):
         return [Trace(name="domains in the workspace", modules=tuple(x), usage=shares)]
 
 
-def r_squared(said: Float[Tensor, "batch dim"], truth: Float[Tensor, "batch dim"]) -> float:
-    """1 − Σ(truth − said)² / Σ(truth − mean of truth)², over all numbers together."""
-    residual = (truth - said).square().sum()
+def r_squared(predicted: Float[Tensor, "batch dim"], truth: Float[Tensor, "batch dim"]) -> float:
+    """1 − Σ(truth − predicted)² / Σ(truth − mean of truth)², over all dimensions together."""
+    residual = (truth - predicted).square().sum()
     return float(1 - residual / (truth - truth.mean(0)).square().sum().clamp(min=1e-12))
 
 

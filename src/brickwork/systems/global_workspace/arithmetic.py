@@ -77,14 +77,14 @@ def addition_task(config: Data, seed: int) -> TaskData:
 def _numbered(pairs: np.ndarray, hidden: np.ndarray, modulo: int) -> dict[str, np.ndarray]:
     a, b = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
     seen = np.argwhere(~hidden)
-    known = np.unique(sums(seen[:, 0], seen[:, 1], modulo))
+    seen_sums = np.unique(sums(seen[:, 0], seen[:, 1], modulo))
     total = sums(a, b, modulo)
     return {
         "a": a,
         "b": b,
         "sum": total,
         "held_out": hidden[a, b].astype(np.int64),
-        "new_sum": (~np.isin(total, known)).astype(np.int64),
+        "new_sum": (~np.isin(total, seen_sums)).astype(np.int64),
     }
 
 

@@ -25,7 +25,7 @@ class ChainConfig:
     """Addition by a controller that chains Input, Increment and Output (eq. 1 to 4 of ``system.py``).
 
     ``reader`` is of images, where modules are learned; numbers have hand-designed modules. ``increment_hidden``: units of
-    the learned Increment. In which order the parts learn is said by the stages of the run.
+    the learned Increment. The stages of the run are the order in which the parts learn.
     """
 
     kind: Literal["chain"] = "chain"

@@ -2,7 +2,7 @@
 
 A domain is an array of an .npz file, (N, D) or (N,); a column that holds lists of numbers; or several columns of numbers
 with a common name: ``image.0, image.1``, ``image.red, image.blue`` or ``image_0, image_1``. A column of numbers alone is a
-domain of one number. A row may lack a domain (empty, null or NaN): it then trains what needs no pair.
+domain of one dimension. A row may lack a domain (empty, null or NaN): it then trains what needs no pair.
 """
 
 import re
@@ -24,7 +24,7 @@ from brickwork.systems.global_workspace.data import MADE_UP, Data
 from brickwork.systems.global_workspace.simple_shapes import simple_shapes
 
 Layout = Mapping[str, Sequence[str]]
-"""Domain → the columns of the file that are its numbers, or the one column or array that is its vector."""
+"""Domain → the columns of the file that are its dimensions, or the one column or array that is its vector."""
 
 _NUM_SHAPES = 2000
 _PART = re.compile(r"(?P<domain>.+?)(?:\.(?P<name>[^.]+)|_(?P<number>\d+))$")
@@ -48,12 +48,12 @@ def domain_task(config: Data, seed: int) -> TaskData:
         columns = _digit_halves(config.limit)
     else:
         columns, layout, notes = _read(Path(config.source).expanduser(), config, report)
-    known = sum(np.isfinite(values[:, 0]).astype(int) for values in columns.values())
-    kept = np.flatnonzero(known > 0)
+    num_domains = sum(np.isfinite(values[:, 0]).astype(int) for values in columns.values())
+    kept = np.flatnonzero(num_domains > 0)
     if len(kept) < 3:
         raise DataError(f"{config.source} has {len(kept)} rows with a value; training needs at least 3")
-    if len(kept) < len(known):
-        notes.append(f"{len(known) - len(kept)} rows without any domain are left out")
+    if len(kept) < len(num_domains):
+        notes.append(f"{len(num_domains) - len(kept)} rows without any domain are left out")
     examples = Examples(columns).select(kept.tolist())
     parts = splits.split(
         [str(row) for row in range(len(examples))],
@@ -69,9 +69,9 @@ def domain_task(config: Data, seed: int) -> TaskData:
         if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
             raise DataError(
                 f"{config.source}: the domain '{name}' is missing from all {len(train)} training rows, so nothing can be "
-                "learnt of it; leave it out or mend the file"
+                "learnt of it; leave it out or correct the file"
             )
-    paired = int((known[kept] > 1).sum())
+    paired = int((num_domains[kept] > 1).sum())
     if paired == 0:
         raise DataError(
             f"{config.source}: no row has two domains, so nothing says what belongs together; give at least some pairs"
@@ -95,8 +95,8 @@ def group_columns(names: Sequence[str]) -> Layout:
     """Columns by domain, by the rules at the top of this file; a lone ``x_1`` is a domain called ``x_1``."""
     layout: dict[str, list[str]] = {}
     for name in names:
-        found = _PART.match(name)
-        layout.setdefault(found["domain"] if found else name, []).append(name)
+        part = _PART.match(name)
+        layout.setdefault(part["domain"] if part else name, []).append(name)
     return {d if len(c) > 1 or c[0].startswith(f"{d}.") else c[0]: c for d, c in layout.items()}
 
 
@@ -182,8 +182,8 @@ def _read(path: Path, config: Data, report: ReadReport) -> tuple[dict[str, np.nd
 
 def _table(path: Path, limit: int | None, report: ReadReport) -> tuple[dict[str, Any], list[str]]:
     names = column_names(path)
-    found = [row for _, row in islice(rows(path, report), limit)]
-    columns = {name: [row.get(name) for row in found] for name in names}
+    table = [row for _, row in islice(rows(path, report), limit)]
+    columns = {name: [row.get(name) for row in table] for name in names}
     texts = [name for name, values in columns.items() if not _numeric(values)]
     notes = [f"columns without numbers are left out: {', '.join(texts)}"] if texts else []
     return {name: values for name, values in columns.items() if name not in texts}, notes
@@ -215,11 +215,11 @@ def _digit_halves(limit: int | None) -> dict[str, np.ndarray]:
     """scikit-learn's digits: the upper and the lower half of each image, and its class, as three domains."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    kept = splits.pick(len(found.target), limit)
-    pixels = (found.data[kept] / 16).astype(np.float32)
+    digits = load_digits()
+    kept = splits.pick(len(digits.target), limit)
+    pixels = (digits.data[kept] / 16).astype(np.float32)
     return {
         "upper": pixels[:, :32],
         "lower": pixels[:, 32:],
-        "label": np.eye(10, dtype=np.float32)[found.target[kept]],
+        "label": np.eye(10, dtype=np.float32)[digits.target[kept]],
     }

@@ -1,9 +1,8 @@
 """The parts of a global workspace: controller and gates, operators, the reader of digits; domains around one vector.
 
 A workspace is one vector that modules write and read in turn. ``OperatorChain`` in ``system.py`` applies operators (plain
-callables, workspace → workspace) as the gates of a recurrent controller say.
-:class:`DomainWorkspace`: encoders of several domains write to it, decoders read from it, so that what one domain says can be
-said in another.
+callables, workspace → workspace) by the gates of a recurrent controller. :class:`DomainWorkspace`: encoders of several
+domains write to it, decoders read from it, so that one domain can be translated to another.
 
 Shape legend: B batch, D dimensions of the workspace, G gates (the last: output).
 """
@@ -54,11 +53,7 @@ def gate(
     if routing == "soft":
         return logits.softmax(-1)
     soft = (logits / temperature).softmax(-1)
-    # Not the routers' straight-through, an autograd function, and not F.one_hot, which looks at values: neither can be
-    # mapped over stacked weights (training.many).
-    hard = (logits.argmax(-1, keepdim=True) == torch.arange(logits.shape[-1], device=logits.device)).to(
-        soft.dtype
-    )
+    hard = F.one_hot(logits.argmax(-1), logits.shape[-1]).to(soft.dtype)
     return hard + (soft - soft.detach())
 
 
@@ -241,7 +236,7 @@ class DomainWorkspace(nn.Module):
     def decode(
         self, w: Float[Tensor, "batch dim"], domains: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
-        """d_j(w) for the asked domains (default: all)."""
+        """d_j(w) for ``domains`` (default: all)."""
         return {name: self.decoders[name](w) for name in (self.domains if domains is None else domains)}
 
     def translate(self, x: Mapping[str, Tensor], to: str) -> Tensor:

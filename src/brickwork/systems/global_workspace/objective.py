@@ -6,7 +6,7 @@ name, for example ``image to text``; the loss is their mean. A member is the mea
 it needs: demi-cycle and cycle need one domain, so that unpaired rows train them too; the others need pairs. Where no row
 has them, a member is 0.
 
-Shape legend: B rows, D_i numbers of domain i, W numbers of the workspace.
+Shape legend: B rows, D_i dimensions of domain i, W of the workspace.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ class SharedSpace(Protocol):
 def squared_error(
     prediction: Float[Tensor, "batch dim"], truth: Float[Tensor, "batch dim"]
 ) -> Float[Tensor, " batch"]:
-    """The mean over the numbers of a row of their squared differences."""
+    """The squared difference of each row, a mean over dimensions."""
     return (prediction - truth).square().mean(1)
 
 
@@ -54,7 +54,7 @@ def demi_cycle(
     distance: Distance = squared_error,
 ) -> dict[str, Float[Tensor, ""]]:
     """d_i(f(e_i(x_i))) ≈ x_i."""
-    return {i: _said(space, x, present, distance, i, [i])[i] for i in x}
+    return {i: _translation_errors(space, x, present, distance, i, [i])[i] for i in x}
 
 
 def cycle(
@@ -66,10 +66,10 @@ def cycle(
     """x_i → w → x̂_j → w → x̂_i ≈ x_i for each i ≠ j."""
     members = {}
     for i, values in x.items():
-        said = space.decode(space.fuse(space.encode({i: values})))
+        decoded = space.decode(space.fuse(space.encode({i: values})))
         for j in space.domains:
             if j != i:
-                back = space.decode(space.fuse(space.encode({j: said[j]})), [i])[i]
+                back = space.decode(space.fuse(space.encode({j: decoded[j]})), [i])[i]
                 members[f"{i} through {j}"] = _mean(distance(back, values), _rows(present, [i]))
     return members
 
@@ -83,12 +83,12 @@ def translation(
     """d_j(f(e_i(x_i))) ≈ x_j for each i ≠ j; from one domain to one other, on pairs."""
     members: dict[str, Tensor] = {}
     for i in x:
-        said = _said(space, x, present, distance, i, [j for j in x if j != i])
-        members |= {f"{i} to {j}": value for j, value in said.items()}
+        errors = _translation_errors(space, x, present, distance, i, [j for j in x if j != i])
+        members |= {f"{i} to {j}": error for j, error in errors.items()}
     return members
 
 
-def _said(
+def _translation_errors(
     space: SharedSpace,
     x: Mapping[str, Tensor],
     present: Present | None,
@@ -97,8 +97,8 @@ def _said(
     targets: Sequence[str],
 ) -> dict[str, Tensor]:
     """How far d_j(f(e_i(x_i))) is from x_j, for each target j; a demi-cycle is the translation of a domain to itself."""
-    said = space.decode(space.fuse(space.encode({i: x[i]})), targets)
-    return {j: _mean(distance(said[j], x[j]), _rows(present, [i, j])) for j in targets}
+    decoded = space.decode(space.fuse(space.encode({i: x[i]})), targets)
+    return {j: _mean(distance(decoded[j], x[j]), _rows(present, [i, j])) for j in targets}
 
 
 def contrastive(
@@ -143,10 +143,10 @@ def broadcast(
             parts = {i: z[i] for i in subset}
             there = {i: _there(present, i, size, z[i].device) for i in subset}
             w = space.fuse(parts, None if weights is None else weights(there))
-            said = space.decode(w, list(x))
+            decoded = space.decode(w, list(x))
             for j in x:
                 rows = _rows(present, [*subset, j])
-                members[f"{'+'.join(subset)} to {j}"] = _mean(distance(said[j], x[j]), rows)
+                members[f"{'+'.join(subset)} to {j}"] = _mean(distance(decoded[j], x[j]), rows)
     return members
 
 

@@ -1,7 +1,7 @@
 """Made-up scenes of one turned shape, as image, as attributes and as a caption: three domains that say the same.
 
 After the Simple Shapes of ruflab/shimmer-ssd (Devillers, Maytié, VanRullen, arXiv 2306.15711): a diamond, an egg or a
-triangle of some size, place, rotation and colour on black. Drawn with Pillow. Scene ``index`` of a ``seed`` is the same
+triangle of some size, place, rotation and colour on black. Scene ``index`` of a ``seed`` is the same
 whatever else is drawn, byte for byte.
 """
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from brickwork.data.generators.drawing import smooth_image
 
 SHAPES = ("diamond", "egg", "triangle")
 SIDE = 32
@@ -33,7 +35,7 @@ _DIRECTIONS = ("east", "south", "west", "north")
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 _BIGNESS = ("small", "medium", "large")
 WORDS = (*SHAPES, *_COLOURS, *_BIGNESS, *_ROWS, *_COLUMNS, *_DIRECTIONS)
-"""Words of the captions that carry meaning, and so the numbers of :func:`count_words`."""
+"""Words of the captions that carry meaning, and so the dimensions of :func:`count_words`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Shape:
 
 
 def make_shape(seed: int, index: int) -> Shape:
-    """Scene ``index`` of ``seed``: everything evenly drawn, the shape whole within the picture."""
+    """Scene ``index`` of ``seed``: everything evenly drawn, the shape whole within the image."""
     rng = np.random.default_rng([seed, index])
     kind = SHAPES[int(rng.integers(len(SHAPES)))]
     size = float(rng.uniform(*SIZES))
@@ -60,11 +62,8 @@ def make_shape(seed: int, index: int) -> Shape:
 
 
 def draw_shape(shape: Shape) -> UInt8[np.ndarray, "32 32 3"]:
-    """The picture; drawn at eight times the size, so that edges are smooth."""
-    from PIL import Image, ImageDraw
-
+    """The image; drawn at eight times the size, so that edges are smooth."""
     scale = 8
-    image = Image.new("RGB", (SIDE * scale, SIDE * scale))
     cos, sin = math.cos(shape.angle), math.sin(shape.angle)
     corners = [
         (
@@ -73,8 +72,7 @@ def draw_shape(shape: Shape) -> UInt8[np.ndarray, "32 32 3"]:
         )
         for u, v in _outline(shape.kind)
     ]
-    ImageDraw.Draw(image).polygon(corners, fill=shape.colour)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return smooth_image(SIDE, lambda pen: pen.polygon(corners, fill=shape.colour), scale=scale)
 
 
 def _outline(kind: str) -> list[tuple[float, float]]:
@@ -116,8 +114,8 @@ def caption(shape: Shape) -> str:
 
 def count_words(text: str) -> Float[np.ndarray, " words"]:
     """How often each of :data:`WORDS` is in a text."""
-    found = text.replace(",", " ").split()
-    return np.array([found.count(word) for word in WORDS], np.float32)
+    words = text.replace(",", " ").split()
+    return np.array([words.count(word) for word in WORDS], np.float32)
 
 
 def simple_shapes(count: int, seed: int = 0) -> dict[str, Float[np.ndarray, "rows dim"]]:

@@ -1,4 +1,5 @@
-"""Two digits, as numbers or images, and the class of their sum: how they become tensors, and how answers are counted."""
+"""Two digits, as numbers or images, and the class of their sum: how they become tensors, and how answers and routes are
+judged."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,15 +9,44 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch
+from brickwork.data.types import TaskData
 from brickwork.systems.global_workspace.data import NUM_VALUES
 
 _CHUNK = 2000
 
 
+def sum_facts(task: Any, data: TaskData) -> dict[str, Any]:
+    """What a chain must know of its sums.
+
+    Raises:
+        DataError: the data has none.
+        ConfigError: a reader for numbers, or none for images; a sum that is no digit, of images.
+    """
+    if data.kind != "sums":
+        raise DataError(
+            f"task.kind=chain needs sums (data.source=addition); {data.name} holds {data.kind}. For vectors of your own "
+            "domains use --recipe small"
+        )
+    images, modulo = data.modality == "image", 10 if data.num_classes == NUM_VALUES else 0
+    if images != (task.reader is not None):
+        what = (
+            "images, which need task.reader" if images else "numbers, which have none: leave task.reader out"
+        )
+        raise ConfigError(
+            f"task.reader does not fit: {data.name} holds {what}; see the recipes addition and digits"
+        )
+    if images and not modulo:
+        raise ConfigError(
+            f"{data.name}: a learned readout starts from the ten classes of the encoder; use data.addition.modulo=10"
+        )
+    shape = list(map(int, np.asarray(data.train.columns["first"]).shape[1:])) if images else None
+    return {"num_sums": data.num_classes, "modulo": modulo, "image_shape": shape}
+
+
 def inputs_of(columns: Mapping[str, Any], image_shape: Sequence[int] | None) -> dict[str, Any]:
-    """Without what is not given when the answer is asked for."""
+    """The two digits alone: what is given where a sum is to be predicted."""
     names = ("a", "b") if image_shape is None else ("first", "second")
     return {name: columns[name] for name in names if name in columns}
 
@@ -82,9 +112,14 @@ def split_accuracy(right: np.ndarray, columns: Mapping[str, Any], what: str) -> 
     return {f"{what}: {name}": float(right[rows].mean()) for name, rows in parts.items() if rows.any()}
 
 
-def one_hot(values: Int64[Tensor, " batch"], num_values: int) -> Float[Tensor, "batch values"]:
-    """Rows of zeros with a one. A comparison, because ``F.one_hot`` looks at values and so cannot be mapped."""
-    return (values[:, None] == torch.arange(num_values, device=values.device)).float()
+def is_exact(route: np.ndarray, b: int) -> bool:
+    """Whether the most open gates are Input, then b times Increment, then Output at the end; idle steps are free.
+
+    Holding is Output, so Outputs between may stand anywhere; loading again before the first Increment is idle too.
+    """
+    work = [int(k) for k in route if k != 2]
+    loads = len(work) - b
+    return bool(route[-1] == 2) and loads >= 1 and work == [0] * loads + [1] * b
 
 
 def _whole(values: Sequence[Any] | np.ndarray, name: str) -> Int64[Tensor, " batch"]:

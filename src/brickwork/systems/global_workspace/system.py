@@ -40,7 +40,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from brickwork.core.config import from_dict
-from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput, RouterOutput, Trace
 from brickwork.data.types import Examples, TaskData
 from brickwork.representation.contract import complete
@@ -68,9 +67,10 @@ from brickwork.systems.global_workspace.modules import (
 from brickwork.systems.global_workspace.sums import (
     collate_sums,
     inputs_of,
-    one_hot,
+    is_exact,
     scores_of_rows,
     split_accuracy,
+    sum_facts,
 )
 
 Config = GlobalWorkspaceConfig
@@ -82,7 +82,7 @@ def load_data(config: Data, seed: int) -> TaskData:
     """Sums of digits (``addition``), or vectors of domains.
 
     Raises:
-        DataError: the source cannot be read; says what is wrong.
+        DataError: the source cannot be read.
     """
     return addition_task(config, seed) if config.source == "addition" else domain_task(config, seed)
 
@@ -245,9 +245,7 @@ class System(nn.Module):
         increment: Any = self.by_hand["increment"]
         if task.reader is not None and image_shape is not None:
             width = task.reader.width
-            self.reader = DigitReader(
-                image_shape, network=task.reader.network, hidden=task.reader.hidden, width=width
-            )
+            self.reader = DigitReader(image_shape, **vars(task.reader))
             increment = LearnedIncrement(width, task.increment_hidden or 64)
             self.readout = nn.Linear(width, num_sums)
         num_inputs = control_code(task.code, NUM_VALUES, 1).shape[2]
@@ -268,8 +266,8 @@ class System(nn.Module):
     ) -> ChainRun:
         """The chain on a batch. ``by_hand``: hand-designed modules on the true digits, also where there are images."""
         if self.reader is None or by_hand:
-            first = one_hot(batch["a"], self.num_sums)
-            second = one_hot(batch["b"], NUM_VALUES)
+            first = F.one_hot(batch["a"], self.num_sums).float()
+            second = F.one_hot(batch["b"], NUM_VALUES).float()
         else:
             with torch.no_grad():  # the reader learns from its own loss only
                 first = self.reader.body(batch["first"])
@@ -293,7 +291,7 @@ class System(nn.Module):
             return LossOutput.of({"reader": self.reader.loss(batch)})
         if self.reader is None or stage == "controller":
             run = self.run(batch, by_hand=True, temperature=temperature)
-            probability = (run.output * one_hot(batch["sum"], self.num_sums)).sum(1)
+            probability = (run.output * F.one_hot(batch["sum"], self.num_sums).float()).sum(1)
             terms = {"answer": -(probability + 1e-8).log().mean()}  # eq. 4, numbers
         else:
             run = self.run(batch, temperature=temperature)
@@ -394,41 +392,3 @@ class System(nn.Module):
         if isinstance(config.task, AlignConfig):
             return Alignment(config.task, seed=0, **facts)
         return System(config, **facts)
-
-
-def sum_facts(task: Any, data: TaskData) -> dict[str, Any]:
-    """What a chain must know of its sums.
-
-    Raises:
-        DataError: the data has none.
-        ConfigError: a reader for numbers, or none for images; a sum that is no digit, of images.
-    """
-    if data.kind != "sums":
-        raise DataError(
-            f"task.kind=chain needs sums (data.source=addition); {data.name} holds {data.kind}. For vectors of your own "
-            "domains use --recipe small"
-        )
-    images, modulo = data.modality == "image", 10 if data.num_classes == NUM_VALUES else 0
-    if images != (task.reader is not None):
-        what = (
-            "images, which need task.reader" if images else "numbers, which have none: leave task.reader out"
-        )
-        raise ConfigError(
-            f"task.reader does not fit: {data.name} holds {what}; see the recipes addition and digits"
-        )
-    if images and not modulo:
-        raise ConfigError(
-            f"{data.name}: a learned readout starts from the ten classes of the encoder; use data.addition.modulo=10"
-        )
-    shape = list(map(int, np.asarray(data.train.columns["first"]).shape[1:])) if images else None
-    return {"num_sums": data.num_classes, "modulo": modulo, "image_shape": shape}
-
-
-def is_exact(route: np.ndarray, b: int) -> bool:
-    """Whether the most open gates are Input, then b times Increment, then Output at the end; idle steps are free.
-
-    Holding is Output, so Outputs between may stand anywhere; loading again before the first Increment is idle too.
-    """
-    work = [int(k) for k in route if k != 2]
-    loads = len(work) - b
-    return bool(route[-1] == 2) and loads >= 1 and work == [0] * loads + [1] * b

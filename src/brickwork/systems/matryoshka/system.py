@@ -17,7 +17,7 @@ that size would, because the task's loss is applied to every prefix at once.
 | ℓ                  | base                  |            | cross-entropy, InfoNCE, CoSENT or AnglE            |
 
 Flow: data.load → encoders.text | encoders.image → modules.heads.NestedLinear (labels) → objectives.nested →
-training.loop → representation.model → index (shortlist, funnel), modules.cascade.
+training.loop → representation.model → index (shortlist, funnel), cascade.py.
 
 Differences from the paper: see README.md.
 Shape legend: B rows, D width, m prefix, C classes.
