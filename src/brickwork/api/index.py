@@ -32,10 +32,13 @@ def encode_file(
     gpus: float = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Encodes documents into Parquet shards; goes on where an interrupted call stopped.
+    """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
 
     ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
     ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
+
+    Raises:
+        ConfigError: a model of images.
     """
     if ray is not None:
         return _encode_with_ray(
@@ -45,13 +48,18 @@ def encode_file(
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
     from brickwork.data.load import read_documents
+    from brickwork.index.encoding import image_shape
     from brickwork.representation.export_parquet import encode_to_disk
     from brickwork.representation.load import as_representation
 
+    representation = as_representation(model)
+    if image_shape(representation) is not None and representation.encoder.kind == "image":
+        raise ConfigError(
+            "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
+            "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
+        )
     documents = read_documents(data, columns=columns, limit=limit)
-    return encode_to_disk(
-        as_representation(model), documents, Path(out), dim=dim, layers=layers, progress=progress
-    )
+    return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
 def _encode_with_ray(

@@ -232,6 +232,6 @@ def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:
     if not isinstance(system, protocol):
         able = [slug for slug in registry.slugs() if does in registry.card(slug).capabilities]
         raise ArtifactError(
-            f"{model} holds a model that does not do this ({does}); systems that do: {', '.join(able) or 'none'}"
+            f"{model} holds a system without the capability '{does}'; systems with it: {', '.join(able) or 'none'}"
         )
     return system

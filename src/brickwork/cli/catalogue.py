@@ -116,7 +116,7 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
     card = registry.card(slug)
     with output.results_only(as_json):
         module = registry.load(slug, "recipes")
-        recipes = {name: _first_line(getattr(module, name).__doc__) for name in api.recipe_names(slug)}
+        recipes = {name: _first_paragraph(getattr(module, name).__doc__) for name in api.recipe_names(slug)}
         about = entry(slug)
     if as_json:
         more = {"authors": card.authors, "year": card.year, "summary": card.summary}
@@ -194,8 +194,8 @@ def _columns(rows: list[tuple[str, str]]) -> "Table":
     return table
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0].replace("``", "`")
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").strip().partition("\n\n")[0].split()).replace("``", "`")
 
 
 def _scales(entries: list[dict[str, Any]]) -> list[str]:

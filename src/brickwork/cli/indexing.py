@@ -155,7 +155,8 @@ def _build(
     output.hint(_summary(made), quiet)
     if made.reason:
         output.hint(f"searches begin with {made.reason}", quiet)
-    output.next_commands({"search them": f'brickwork search {shlex.quote(str(out))} "your question"'}, quiet)
+    query = "--image FILE" if made.representation.encoder.kind == "image" else '"your question"'
+    output.next_commands({"search them": f"brickwork search {shlex.quote(str(out))} {query}"}, quiet)
 
 
 def _update(
@@ -369,6 +370,8 @@ def _show_hits(hits: list[Any]) -> None:
     from rich.padding import Padding
 
     out = output.console()
+    if not hits:
+        out.print("nothing found")
     for rank, hit in enumerate(hits, 1):
         title = escape(hit.title or hit.id)
         out.print(

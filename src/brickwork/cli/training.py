@@ -235,16 +235,18 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
         measure["see whether it can search what the old one has indexed"] = (
             f"brickwork evaluate {model} {source}{same}{seed} --against {old}"
         )
-    if summary.representation.encoder.kind == "image":  # documents are texts
+    kind = summary.representation.encoder.kind
+    if kind == "image" and not Path(data["source"]).is_dir():  # a known set, not the user's own images
         return measure
+    what, query = ("images", "--image FILE") if kind == "image" else ("documents", '"your question"')
     if previous:
         measure["let it take over an index of the old one"] = (
             f"brickwork index {model} --out {old}-index --update"
         )
     return {
         **measure,
-        "index documents with it": f"brickwork index {model} {source}{''.join(columns)} --out {index}",
-        "search them": f'brickwork search {index} "your question"',
+        f"index {what} with it": f"brickwork index {model} {source}{''.join(columns)} --out {index}",
+        "search them": f"brickwork search {index} {query}",
     }
 
 

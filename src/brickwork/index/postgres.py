@@ -201,7 +201,7 @@ class PostgresBackend(ServerBackend):
         if layers not in self.contents.depths:
             raise ConfigError(
                 f"layers={layers} is not in this index, which holds {list(self.contents.depths)}; "
-                f"search at one of these, or build the index with --layers {layers}"
+                f"search at one of these, or build the index with that depth too (--layers, layers=[…])"
             )
         if queries.shape[1] != self.contents.width:
             raise ConfigError(

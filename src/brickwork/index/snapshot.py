@@ -204,7 +204,7 @@ class Snapshot:
         if layers not in depths:
             raise ConfigError(
                 f"layers={layers} is not in this index, which holds {list(depths)}; "
-                f"search at one of these, or build the index with --layers {layers}"
+                f"search at one of these, or build the index with that depth too (--layers, layers=[…])"
             )
 
     def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:

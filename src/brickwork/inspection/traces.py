@@ -80,9 +80,9 @@ def _over_time(trace: Trace) -> HeatMap:
 
 
 def _sentence(trace: Trace, mean: np.ndarray) -> str:
-    """How even the use is, in words; nothing where numbers are not shares."""
+    """How even the use is, in words; the mean alone where values are not shares."""
     if trace.unit != "share" or len(mean) < 2 or mean.sum() <= 0:
-        what = "share" if trace.unit == "share" else f"size of the {trace.unit}"
+        what = f"size of the {trace.unit}" if (trace.usage < 0).any() else trace.unit
         return f"Mean {what} of each module over {len(trace.usage):,} rows."
     share = mean / mean.sum()
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum() / np.log(len(share)))

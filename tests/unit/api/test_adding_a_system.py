@@ -1,5 +1,6 @@
 """docs/adding-a-system.md, followed literally: the system that it builds trains, is kept, and passes the battery."""
 
+import json
 import os
 import re
 import shutil
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import brickwork
 import brickwork.studies
 import brickwork.systems
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
+from brickwork.cli.main import app
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.flow import flow
@@ -58,6 +61,14 @@ def added(systems, monkeypatch):
 def test_it_is_small(systems):
     """What the page promises: about 60 lines for a text system, with its docstring."""
     assert len((systems / "noisy_pairs" / "system.py").read_text().splitlines()) <= 70
+
+
+def test_it_is_listed(added):
+    done = CliRunner().invoke(app, ["list", "--json"])
+    assert done.exception is None, repr(done.exception)
+    rows = [row for row in json.loads(done.stdout) if "noisy-pairs" in row.values()]
+    assert rows
+    assert "vectors that small changes do not move" in rows[0].values()
 
 
 def test_it_trains_and_is_kept(added, tmp_path):
@@ -170,7 +181,7 @@ def test_it_recommends_and_analyses(counting):
     assert table["nearest"] == second
     with pytest.raises(ConfigError, match="count=0"):
         predict_api.recommend(counting.folder, list(images), count=0)
-    with pytest.raises(ArtifactError, match=r"does not do this \(generates\)"):
+    with pytest.raises(ArtifactError, match=r"without the capability 'generates'"):
         predict_api.generate(counting.folder, ["a"])
 
 

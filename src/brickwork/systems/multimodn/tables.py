@@ -178,9 +178,9 @@ def typed_examples(
             continue
         absent = [name for name in modality.columns if name not in raw]
         if absent and len(absent) < len(modality.columns):
-            hints = f": {nearest(absent[0], unknown)}" if unknown else ""
+            hints = f" (there is {', '.join(map(repr, unknown))})" if unknown else ""
             raise DataError(
-                f"{where} has no column {', '.join(map(repr, absent))} of modality '{modality.name}'{hints} Give all "
+                f"{where} has no column {', '.join(map(repr, absent))} of modality '{modality.name}'{hints}. Give all "
                 f"of its columns ({', '.join(modality.columns)}; empty cells are fine), or none"
             )
         if absent:

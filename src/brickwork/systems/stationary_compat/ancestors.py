@@ -56,7 +56,8 @@ def check_inputs(data: TaskData, kind: str, base: Ancestor | None) -> None:
     for wanted in kinds:
         if data.modality != wanted:
             raise DataError(
-                f"{data.name} holds {data.modality}s, the encoder is for {wanted}s: see the recipes"
+                f"{data.name} holds {data.modality}s, the encoder is for {wanted}s: take --recipe "
+                f"{'images' if data.modality == 'image' else 'small'}"
             )
     if base is not None and kind == "image":
         shape = np.asarray(data.train.columns["input"]).shape[1:]
