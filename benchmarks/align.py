@@ -1,10 +1,10 @@
-"""Training speed of pictures with texts: our align step against a plain PyTorch loop, and what cached gradients cost.
+"""Training speed of images with texts: our align step against a plain PyTorch loop, and what cached gradients cost.
 
 Arms of speed: the same encoders, batches, optimiser and threads; ``brickwork`` is our training loop with ALIGN's loss,
 ``plain`` a loop as one writes it by hand with the loss of transformers' CLIP. open_clip itself needs torchvision, for
 which there is no build beside this torch, so it is not here; its step is that of ``plain`` with the same loss.
 
-Arms of memory: one step of a batch of pictures directly, and with cached gradients in chunks (Gao et al. 2021).
+Arms of memory: one step of a batch of images directly, and with cached gradients in chunks (Gao et al. 2021).
 
 Each arm runs in a process of its own, in turn; ratios compare neighbours of one round, and their median counts.
 

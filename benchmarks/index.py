@@ -1,4 +1,4 @@
-"""The index in a folder: how fast it is written, opened, verified, changed and mended, and what its kinds weigh.
+"""The index in a folder: how fast it is written, opened, verified, changed and repaired, and what its kinds weigh.
 
 Vectors of random directions and texts of random words: sizes and rates do not depend on what they mean. Encoding is
 left out, the vectors are given. Each kind is measured in a process of its own, whose memory is what it needs to

@@ -101,9 +101,9 @@ def main() -> None:
 
     data = multimodal_task(Data(source="digits_quadrants", test_share=0.0, validation_share=0.0), 0)
     columns = data.train.columns
-    xs = [torch.from_numpy(columns[name]).float() for name in data.table.names]
+    xs = [torch.from_numpy(columns[name]).float() for name in data.details.names]
     xs = [(x - x.mean(0)) / x.std(0).clamp_min(1e-6) for x in xs]
-    ys = [torch.from_numpy(columns[target.column]) for target in data.table.targets]
+    ys = [torch.from_numpy(columns[target.column]) for target in data.details.targets]
     train_plain(xs, ys, 50)
     train_ours(data, 50)
     training, prediction = [], []

@@ -33,6 +33,8 @@ from brickwork.index.planning import overlap
 from brickwork.index.search import FlatVectors
 from brickwork.index.shortlists import build_shortlist, run_plan
 from brickwork.index.types import Kind, Plan
+from brickwork.inspection.report_data import Number
+from brickwork.inspection.svg import Frame, element, label, log_ticks, picture, polyline, short
 from common import RESULTS, environment, save
 from search_data import Corpus, grow, local_dimension, real_corpus
 
@@ -231,29 +233,71 @@ def best(result: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
+STYLE = """
+svg { background: #fff; font: 12px system-ui, sans-serif; fill: #22262b; }
+.tick, .note, .axis-title { fill: #6b7280; }
+.grid { stroke: #e5e7eb; }
+.axis { stroke: #6b7280; }
+.line { stroke-width: 1.5; }
+.others { stroke-dasharray: 5 3; }
+"""
+COLOURS = ("#0072b2", "#c85200", "#00805d", "#a3457f", "#8a6a00", "#5a4fcf", "#3f7f9f", "#6b6b6b")
+RECALLS = (0.6, 0.7, 0.8, 0.9, 1.0)
+
+
 def draw(result: dict[str, Any], file: Path) -> None:
-    """Recall against queries per second, alone and in a batch, one line a family."""
-    import matplotlib
+    """Recall against queries per second, alone and in a batch, one line a family: solid ours, dashed the others."""
+    width, height = 560, 420
+    panels = []
+    for place, mode in enumerate(("alone", "batch")):
+        panels.append(
+            element("g", *panel(result, mode, width, height), transform=f"translate({place * width} 24)")
+        )
+    names = [family["name"] for family in result["families"]]
+    for place, name in enumerate(names):
+        x, y = 46 + 280 * (place % 4), height + 44 + 20 * (place // 4)
+        style = line_style(place, name)
+        panels.append(element("line", x1=x, x2=x + 24, y1=y, y2=y, **style))
+        panels.append(label(x + 30, y + 4, name, "note", "start"))
+    title = f"{result['documents']:,} documents of {result['width']} dimensions: recall@10 against queries per second"
+    heading = label(16, 20, title, "title", "start")
+    full = height + 60 + 20 * ((len(names) - 1) // 4)
+    file.write_text(picture(2 * width, full, title, element("style", STYLE), heading, *panels) + "\n")
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)
-    for axis, mode in zip(axes, ("alone", "batch")):
-        for family in result["families"]:
-            line: list[tuple[float, float]] = []
-            for setting in sorted(family["settings"], key=lambda s: s[f"{mode}_ms"]):
-                if not line or setting["recall"] > line[-1][1]:
-                    line.append((1000 / setting[f"{mode}_ms"], setting["recall"]))
-            style = "-o" if family["name"].startswith("brickwork") else "--s"
-            axis.plot(*zip(*line), style, label=family["name"], markersize=3, linewidth=1)
-        axis.set(xscale="log", xlabel=f"queries per second, {mode}")
-        axis.grid(alpha=0.3)
-    axes[0].set(ylabel="recall@10 against exact search", ylim=(0.6, 1.01))
-    axes[1].legend(fontsize=6, loc="lower left")
-    figure.suptitle(f"{result['documents']:,} documents of {result['width']} numbers")
-    figure.tight_layout()
-    figure.savefig(file)
+def panel(result: dict[str, Any], mode: str, width: int, height: int) -> list[str]:
+    """The axes and lines of one mode, in the order of the families."""
+    lines = {family["name"]: frontier(family["settings"], mode) for family in result["families"]}
+    speeds = [speed for line in lines.values() for speed, _ in line]
+    span = min(speeds) / 1.2, max(speeds) * 1.2
+    frame = Frame.fit(span, (RECALLS[0], RECALLS[-1]), (width, height), log=True)
+    speed_ticks = [(t, short(t)) for t in log_ticks(*span)]
+    y_title = "recall@10 against exact search"
+    parts = [
+        frame.axes(speed_ticks, [(t, f"{t:g}") for t in RECALLS], f"queries per second, {mode}", y_title)
+    ]
+    for place, (name, line) in enumerate(lines.items()):
+        points = [(frame.x(speed), frame.y(recall)) for speed, recall in line if recall >= RECALLS[0]]
+        parts.append(polyline(points, **line_style(place, name)))
+        parts += [element("circle", cx=x, cy=y, r=2.5, fill=COLOURS[place % len(COLOURS)]) for x, y in points]
+    return parts
+
+
+def frontier(settings: Sequence[dict[str, Any]], mode: str) -> list[tuple[float, float]]:
+    """(queries per second, recall) of the settings with more recall than every faster one."""
+    line: list[tuple[float, float]] = []
+    for setting in sorted(settings, key=lambda s: s[f"{mode}_ms"]):
+        if not line or setting["recall"] > line[-1][1]:
+            line.append((1000 / setting[f"{mode}_ms"], setting["recall"]))
+    return line
+
+
+def line_style(place: int, name: str) -> dict[str, str | Number | None]:
+    """The colour of a family, dashed unless it is ours."""
+    return {
+        "stroke": COLOURS[place % len(COLOURS)],
+        "class_": "line" if name.startswith("brickwork") else "line others",
+    }
 
 
 def calibration(real: np.ndarray) -> dict[str, Any]:

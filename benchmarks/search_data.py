@@ -53,7 +53,7 @@ def texts(num_queries: int, limit: int | None = None) -> tuple[list[str], list[s
 def real_corpus(model: Path, cache: Path, num_queries: int = 2000, limit: int | None = None) -> Corpus:
     """The real corpus, collected and encoded once: afterwards it is what ``cache`` holds for this model.
 
-    Installing packages would change it; remove the folder in the cache to collect it anew.
+    Installing packages would change it; remove the folder in the cache to collect it again.
     """
     import brickwork
 

@@ -12,9 +12,16 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import hypothesis
 import pytest
 
 import shape_checks
+
+# How long an example takes says something of the machine, and nothing of the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 shape_checks.checks("brickwork")
 pytest_plugins = ["scheduling", "budget"]

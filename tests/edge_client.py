@@ -69,8 +69,8 @@ class EdgeClient(QdrantClient):
         return self.shard.retrieve(ids, with_payload=True, with_vector=False)
 
     def count(self, name: str, count_filter: models.Filter, exact: bool) -> Any:
-        found = self.shard.count(edge.CountRequest(exact=exact, filter=translate(count_filter)))
-        return SimpleNamespace(count=found)
+        results = self.shard.count(edge.CountRequest(exact=exact, filter=translate(count_filter)))
+        return SimpleNamespace(count=results)
 
     def scroll(
         self, name: str, scroll_filter: models.Filter, limit: int, offset: Any, with_payload: list[str]

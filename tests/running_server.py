@@ -37,7 +37,7 @@ MAX_TOKENS = 48
 
 
 def tiny_model(seed: int = 0) -> Representation:
-    """An encoder from scratch with random weights: 32 numbers, 3 layers."""
+    """An encoder from scratch with random weights: 32 dimensions, 3 layers."""
     seed_everything(seed)
     config = TextEncoderConfig(
         backbone="scratch",
@@ -86,8 +86,8 @@ class Running:
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """What was logged so far."""
-        found = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in found if event in (None, line["event"])]
+        results = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in results if event in (None, line["event"])]
 
     def metrics(self) -> dict[str, float]:
         """Each counter and gauge by its name, labels added up."""

@@ -81,12 +81,12 @@ class Page:
 
     def until(self, holds, seconds: float = 20):
         deadline = time.monotonic() + seconds
-        while not (found := holds()):
+        while not (results := holds()):
             assert time.monotonic() < deadline, (
                 f"not within {seconds:g} s; the page says {self.texts('main')}"
             )
             time.sleep(0.02)
-        return found
+        return results
 
     def settled(self):
         """Waits until no search is under way."""

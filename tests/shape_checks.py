@@ -1,6 +1,6 @@
 """Every function of the package checks its arguments and results while tests run: shapes by jaxtyping, types by beartype.
 
-jaxtyping's own import hook wraps every function alike, and wraps a function inside a function anew each time the outer one
+jaxtyping's own import hook wraps every function alike, and wraps a function inside a function again each time the outer one
 runs, which took most of the time of many tests (4 s instead of 0.3 s for a thousand made-up scenes). Here only what has
 arrays in its signature or body gets a scope for its dimensions; other functions of a module or class are checked by
 beartype alone, and other functions inside functions are not checked.

@@ -87,14 +87,14 @@ class NumpyBackend(ServerBackend):
         matching = [
             name for name, (document, _) in self.rows.items() if where is None or where.matches(document)
         ]
-        found = []
+        results = []
         for query in queries:
             kept = matching
             for dim, keep in plan.stages:
                 scores = {name: self.cosine(query, name, layers, dim) for name in kept}
                 kept = sorted(kept, key=lambda name, scores=scores: -scores[name])[:keep]
-            found.append([Found(self.rows[name][0], scores[name]) for name in kept])
-        return found
+            results.append([Found(self.rows[name][0], scores[name]) for name in kept])
+        return results
 
     def cosine(self, query: np.ndarray, name: str, layers: int, dim: int) -> float:
         left, right = (np.asarray(v, np.float64)[:dim] for v in (query, self.rows[name][1][layers]))
@@ -116,14 +116,14 @@ def document(name: str, **meta: object) -> Document:
 
 def vectors_of(seeds: Sequence[int], contents: Contents = CONTENTS) -> dict[int, np.ndarray]:
     """Unit vectors at each depth; equal seeds give equal vectors, and a negative seed zeros."""
-    found = {}
+    results = {}
     for depth in contents.depths:
         rows = [np.random.default_rng([depth, abs(s)]).standard_normal(contents.width) for s in seeds]
         matrix = np.array(rows, dtype=np.float32).reshape(-1, contents.width)
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
         matrix[np.array(seeds, dtype=int) < 0] = 0
-        found[depth] = matrix
-    return found
+        results[depth] = matrix
+    return results
 
 
 def assert_same_answer(

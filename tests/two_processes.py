@@ -23,8 +23,8 @@ def in_two_processes(function: Callable[[int], Any]) -> list[Any]:
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    found = dict(queue.get() for _ in workers)
-    return [found[rank] for rank in range(2)]
+    results = dict(queue.get() for _ in workers)
+    return [results[rank] for rank in range(2)]
 
 
 def _work(function: Callable[[int], Any], rank: int, port: int, queue: Any) -> None:

@@ -83,23 +83,23 @@ class Case:
 
         Floating-point numbers stay numbers; all else is compared as text.
         """
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         examples = self.data.train.select(list(rows))
         if self.does("encodes"):
-            found["vectors"] = system.encode(self.inputs(rows), precision="fp32")
+            results["vectors"] = system.encode(self.inputs(rows), precision="fp32")
         if self.does("predicts"):
-            found |= system.predict(examples.columns)
+            results |= system.predict(examples.columns)
         if self.does("generates"):
             prompts = [text[:20] for text in self.inputs(rows)]
-            found["texts"] = system.generate(prompts, max_tokens=4, temperature=1.0, top_k=0, seed=0)
+            results["texts"] = system.generate(prompts, max_tokens=4, temperature=1.0, top_k=0, seed=0)
         if self.does("recommends"):
-            found |= system.recommend(list(self.inputs(rows)), count=2)
+            results |= system.recommend(list(self.inputs(rows)), count=2)
         if self.does("analyses"):
             tables = system.analyse(examples)
-            found |= {f"{name}/{column}": v for name, t in tables.items() for column, v in t.items()}
+            results |= {f"{name}/{column}": v for name, t in tables.items() for column, v in t.items()}
         if self.does("evaluates"):
-            found |= {name: [value] for name, value in system.evaluate(examples).items()}
-        arrays = {name: np.asarray(value) for name, value in found.items()}
+            results |= {name: [value] for name, value in system.evaluate(examples).items()}
+        arrays = {name: np.asarray(value) for name, value in results.items()}
         return {name: a if a.dtype.kind == "f" else a.astype(str) for name, a in arrays.items()}
 
 

@@ -289,11 +289,11 @@ def test_search_agrees_with_numpy(backend, plan, layers):
 def test_statistics(backend):
     oracle = filled(backend)
     backend.remove(["d0", "d3"])
-    found = backend.statistics()
-    assert found.documents == 10
-    assert "flat" in found.kinds
-    assert set(found.fields) == oracle.fields()
-    assert sum(found.bytes.values()) >= 10 * 2 * 16 * 4  # the vectors at least
+    results = backend.statistics()
+    assert results.documents == 10
+    assert "flat" in results.kinds
+    assert set(results.fields) == oracle.fields()
+    assert sum(results.bytes.values()) >= 10 * 2 * 16 * 4  # the vectors at least
 
 
 def test_documents_come_back_as_they_were(place, backend):
@@ -385,7 +385,11 @@ REFUSED = {
     "get NUL": (lambda b: b.get(["a\0b"]), DataError, "not in"),
     "remove NUL": (lambda b: b.remove(["a\0b"]), DataError, "not in"),
     "other depth": (lambda b: b.search(vectors_of([1])[1], FULL, layers=2), ConfigError, r"layers=2"),
-    "other query": (lambda b: b.search(vectors_of([1])[1][:, :8], FULL, layers=1), ConfigError, "8 numbers"),
+    "other query": (
+        lambda b: b.search(vectors_of([1])[1][:, :8], FULL, layers=1),
+        ConfigError,
+        "8 dimensions",
+    ),
     "unknown field": (
         lambda b: b.search(vectors_of([1])[1], FULL, layers=1, where=parse_filter("nix=1")),
         ConfigError,
@@ -407,8 +411,8 @@ def test_a_field_vanishes_with_its_last_document(backend):
     filled(backend, 4)
     backend.upsert([document("d0", rare=1)], vectors_of([5]))
     where = parse_filter("rare=1")
-    (found,) = backend.search(vectors_of([5])[1], FULL, layers=1, where=where)
-    assert [one.document.id for one in found] == ["d0"]
+    (results,) = backend.search(vectors_of([5])[1], FULL, layers=1, where=where)
+    assert [one.document.id for one in results] == ["d0"]
     backend.remove(["d0"])
     with pytest.raises(ConfigError, match="rare"):
         backend.search(vectors_of([5])[1], FULL, layers=1, where=where)
@@ -429,8 +433,8 @@ def test_every_kind_is_near_the_exact_search(kind, place):
     backend.add(documents[500:], {d: v[500:] for d, v in vectors.items()})
     queries = middles[:20].astype(np.float32)
     plan = Plan(stages=((16, 100), (16, 10)), kind=kind)
-    found = backend.search(queries, plan, layers=1)
-    right = sum(int(one.document.id[1:]) // 10 == group for group, hits in enumerate(found) for one in hits)
+    results = backend.search(queries, plan, layers=1)
+    right = sum(int(one.document.id[1:]) // 10 == group for group, hits in enumerate(results) for one in hits)
     assert right >= 0.95 * 200
     where = parse_filter("odd=true")
     for hits in backend.search(queries, plan, layers=1, where=where):
@@ -502,9 +506,9 @@ def test_every_operator_with_every_kind_of_value(backend):
     for wanted in [*POOL, float("inf"), float("-inf"), float("nan")]:
         for sign in ("eq", "ne", "lt", "lte", "gt", "gte", "in"):
             where = as_filter([("x", sign, (wanted, "9") if sign == "in" else wanted)])
-            (found,) = backend.search(vectors_of([1])[1], Plan(stages=((4, 100),)), layers=1, where=where)
+            (results,) = backend.search(vectors_of([1])[1], Plan(stages=((4, 100),)), layers=1, where=where)
             matching = {one.id for one in documents if where.matches(one)}
-            assert {one.document.id for one in found} == matching, where
+            assert {one.document.id for one in results} == matching, where
 
 
 @given(data=st.data())

@@ -27,7 +27,7 @@ def folder(slug: str) -> Path:
 
 def shared_parts(file: Path) -> set[str]:
     """Modules of the shared folders that a file imports, like ``objectives.nested``; types and configurations excepted."""
-    found = set()
+    results = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("brickwork."):
             name = node.module.removeprefix("brickwork.")
@@ -37,8 +37,8 @@ def shared_parts(file: Path) -> set[str]:
                 "build",
                 "contract",
             ):
-                found.add(name)
-    return found
+                results.add(name)
+    return results
 
 
 def test_readme_has_its_sections(slug):

@@ -56,15 +56,15 @@ def test_encode_survives_saving_and_another_process(case, trained, plain_process
     np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), expected, atol=1e-6)
 
 
-def assert_same_answers(found, expected, tolerance=1e-5):
+def assert_same_answers(results, expected, tolerance=1e-5):
     """Every answer as expected, numbers within ``tolerance``."""
-    assert found.keys() == expected.keys()
+    assert results.keys() == expected.keys()
     assert expected, "a system that answers nothing cannot be compared"
     for name, values in expected.items():
         if values.dtype.kind == "f":
-            np.testing.assert_allclose(found[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(results[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
         else:
-            assert (found[name] == values).all(), name
+            assert (results[name] == values).all(), name
 
 
 def keep(system, folder):
@@ -113,8 +113,8 @@ def test_every_trained_size_can_be_asked_for(case, trained):
         full = model.encode(inputs, layers=layers, normalize=False, precision="fp32")
         for dim in model.axes.dims:
             cut = full[:, :dim] / np.linalg.norm(full[:, :dim], axis=1, keepdims=True)
-            found = model.encode(inputs, dim=dim, layers=layers, precision="fp32")
-            np.testing.assert_allclose(found, cut, atol=1e-5)
+            results = model.encode(inputs, dim=dim, layers=layers, precision="fp32")
+            np.testing.assert_allclose(results, cut, atol=1e-5)
 
 
 def test_seed_decides_and_losses_are_golden(case, trained, tmp_path):

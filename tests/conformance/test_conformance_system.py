@@ -127,11 +127,11 @@ def test_rows_do_not_depend_on_their_place(case):
     if case.does("predicts"):
         answers = [system.predict(case.data.train.take(list(rows))) for rows in (ROWS, order)]
         for name, values in answers[0].items():
-            expected, found = np.asarray(values)[order], np.asarray(answers[1][name])
+            expected, results = np.asarray(values)[order], np.asarray(answers[1][name])
             same = (
-                np.allclose(found, expected, atol=1e-5)
+                np.allclose(results, expected, atol=1e-5)
                 if expected.dtype.kind == "f"
-                else (found == expected).all()
+                else (results == expected).all()
             )
             assert same, name
     if not isinstance(system, Trainable):

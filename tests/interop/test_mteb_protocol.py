@@ -68,9 +68,9 @@ def test_mteb_evaluates_a_cut_representation():
     encoder = MtebEncoder(model, dim=8, layers=2, name="home/tiny")
     assert isinstance(encoder, EncoderProtocol)
     result = mteb.evaluate(encoder, [HomeMadeSTS()], cache=None, show_progress_bar=False)
-    found = result.task_results[0].scores["test"][0]["cosine_spearman"]
+    results = result.task_results[0].scores["test"][0]["cosine_spearman"]
     left, right = (model.encode(texts, dim=8, layers=2).astype(np.float64) for texts in (LEFT, RIGHT))
-    assert found == pytest.approx(spearmanr((left * right).sum(1), SCORES).statistic, abs=1e-6)
+    assert results == pytest.approx(spearmanr((left * right).sum(1), SCORES).statistic, abs=1e-6)
     assert result.model_name == "home/tiny"
     assert result.model_revision == f"{model.fingerprint}-dim=8,layers=2"
 

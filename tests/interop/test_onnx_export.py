@@ -39,9 +39,9 @@ def test_minilm_in_a_folder_in_8_bits(minilm, tmp_path):
     file = export_onnx(minilm, tmp_path / "out", dim=96, layers=1, int8=True)
     assert sorted(item.name for item in file.parent.iterdir()) == ["model.onnx", "tokenizer.json"]
     expected = minilm.encode(TEXTS, dim=96, layers=1, precision="fp32")
-    found = run(file, minilm.encoder, TEXTS)
-    assert (found * expected).sum(1).min() > 0.97
-    assert np.abs(found - expected).max() > 1e-5  # it is in 8 bits
+    results = run(file, minilm.encoder, TEXTS)
+    assert (results * expected).sum(1).min() > 0.97
+    assert np.abs(results - expected).max() > 1e-5  # it is in 8 bits
     # 12.1 million weights of the embeddings and one layer: 4 bytes each would be 54 MB.
     assert file.stat().st_size < 20e6
 

@@ -49,11 +49,11 @@ def test_vectors_are_those_of_the_representation(client, model, encoding, option
     chosen = {"encoding_format": encoding} if encoding else {}
     answer = client.embeddings.create(model="tiny", input=texts, **options, **chosen)
     if encoding == "base64":
-        found = [np.frombuffer(base64.b64decode(entry.embedding), "<f4") for entry in answer.data]
+        results = [np.frombuffer(base64.b64decode(entry.embedding), "<f4") for entry in answer.data]
     else:
-        found = [entry.embedding for entry in answer.data]
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+        results = [entry.embedding for entry in answer.data]
+    np.testing.assert_allclose(results, wanted, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(results, axis=1), 1, atol=1e-6)
     assert [entry.index for entry in answer.data] == list(range(12))
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == len(model.encoder.tokenize(texts).ids)
 
@@ -129,8 +129,8 @@ def test_a_full_server_is_a_rate_limit_error_and_the_clients_own_retries_get_thr
         OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0) as once,
         ThreadPoolExecutor(40) as pool,
     ):
-        found = list(pool.map(ask, [once] * 40))
-    refused = [error for error in found if isinstance(error, openai.RateLimitError)]
+        results = list(pool.map(ask, [once] * 40))
+    refused = [error for error in results if isinstance(error, openai.RateLimitError)]
     assert 1 <= len(refused) <= 32
     assert all(error.code == "rate_limit_exceeded" for error in refused)
     assert all(int(error.response.headers["retry-after"]) >= 1 for error in refused)

@@ -59,9 +59,9 @@ def test_peft_computes_the_same_at_every_rank(build, scaling, tmp_path):
         theirs = peft.PeftModel.from_pretrained(backbone, tmp_path / f"rank{b}").eval()
         with torch.no_grad(), adapters.rank(b):
             ours = model(input_ids=ids).last_hidden_state
-        found = theirs(input_ids=ids).last_hidden_state
+        results = theirs(input_ids=ids).last_hidden_state
         assert (ours - plain).abs().max() > 1e-2
-        torch.testing.assert_close(found, ours, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(results, ours, rtol=1e-5, atol=1e-6)
         merged = theirs.merge_and_unload()(input_ids=ids).last_hidden_state
         torch.testing.assert_close(merged, ours, rtol=1e-4, atol=1e-5)
 

@@ -83,8 +83,8 @@ def test_import_of_a_folder_that_sentence_transformers_wrote(tmp_path):
     source = export_sentence_transformers(tiny(), tmp_path / "ours")
     model = sentence_transformers.SentenceTransformer(str(source), device="cpu", local_files_only=True)
     model.save(str(tmp_path / "theirs"), create_model_card=False)
-    found = load_representation(tmp_path / "theirs").encode(TEXTS, precision="fp32")
-    assert_allclose(found, model.encode(TEXTS, show_progress_bar=False), atol=1e-5)
+    results = load_representation(tmp_path / "theirs").encode(TEXTS, precision="fp32")
+    assert_allclose(results, model.encode(TEXTS, show_progress_bar=False), atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", [True, False])

@@ -55,7 +55,7 @@ def documents(count: int, first: int = 0) -> list[Document]:
 
 @functools.cache
 def model(seed: int = 0, **options) -> Representation:
-    """An encoder from scratch with random weights: 16 numbers, 2 layers."""
+    """An encoder from scratch with random weights: 16 dimensions, 2 layers."""
     arguments = {
         "backbone": "scratch",
         "width": 16,

@@ -105,13 +105,18 @@ class Child:
 
 
 def _used_up() -> list[bytearray]:
-    """Takes what earlier work has left free in this process, so that a limit on its memory is one on new work."""
+    """Takes what earlier work has left free in this process, so that a limit on its memory is one on new work.
+
+    A quarter of a megabyte is given back: without it not even an error can be raised.
+    """
     size = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
     ballast = []
-    with contextlib.suppress(MemoryError):
-        while True:
-            ballast.append(bytearray(1 << 20))
+    for piece in (1 << 20, 1 << 16, 1 << 13):  # earlier work leaves holes of all sizes
+        with contextlib.suppress(MemoryError):
+            while True:
+                ballast.append(bytearray(piece))
+    del ballast[-32:]
     return ballast
 
 
@@ -135,8 +140,8 @@ def in_child(
         os.close(receive)
         code, answer = 1, {"value": None, "error": "", "grown": 0.0}
         try:
-            ballast = _used_up() if tight else []
             start = psutil.Process().memory_info()
+            ballast = _used_up() if tight else []
             if memory is not None:
                 limit = start.vms + int(memory * MEGABYTE)
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -18,13 +18,13 @@ from brickwork.representation.encode_ray import _cluster, _import_ray, encode_wi
 
 def workers():
     """The processes that hold a model."""
-    found = []
+    results = []
     for process in psutil.Process().children(recursive=True):
         try:
-            found += [process] if "::MapWorker" in " ".join(process.cmdline()) else []
+            results += [process] if "::MapWorker" in " ".join(process.cmdline()) else []
         except psutil.NoSuchProcess:
             continue
-    return found
+    return results
 
 
 def kill_workers(out, count, killed):

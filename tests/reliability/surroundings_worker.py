@@ -61,7 +61,7 @@ def main(folder: Path) -> dict:
         "steps": [summary.result.step, again.result.step],
         "vectors": vectors.tolist(),
         "weights": [float(weights.sum()), float(weights.abs().max())],
-        "hits": [[hit.id for hit in found] for found in hits],
+        "hits": [[hit.id for hit in results] for results in hits],
         "documents": documents,
         "kinds": kinds,
     }

@@ -41,12 +41,12 @@ ROWS = {
 
 def collect(lines: Iterable[str]) -> list[dict[str, Any]]:
     """The lines of a tally as one entry for each thing that was done: counts added up, measurements at their largest."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    results: dict[tuple[str, str], dict[str, Any]] = {}
     for line in lines:
         entry = json.loads(line)
         if entry["row"] not in ROWS:
             raise SystemExit(f"{entry['test']} counts for {entry['row']}, which is no row of the table")
-        known = found.setdefault((entry["row"], entry["what"]), entry)
+        known = results.setdefault((entry["row"], entry["what"]), entry)
         if known is entry:
             continue
         if "missing" in entry or "missing" in known:
@@ -58,7 +58,7 @@ def collect(lines: Iterable[str]) -> list[dict[str, Any]]:
         if entry["test"] not in known["test"]:
             known["test"] += f", {entry['test']}"
     return sorted(
-        found.values(),
+        results.values(),
         key=lambda e: (int(e["row"][1:]), e["limit"] is not None if "limit" in e else True, e["what"]),
     )
 

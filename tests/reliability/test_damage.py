@@ -53,12 +53,12 @@ def outcomes(artifact, folder, states, damages):
         what, names = damage()
         began = time.perf_counter()
         try:
-            found = artifact.read(folder)
+            results = artifact.read(folder)
         except BrickworkError as error:
             met["named" if any(name in str(error) for name in names) else "refused"] += 1
         else:
-            assert found in states, f"{what}: neither refused nor what was saved"
-            met["harmless" if found == last else "older"] += 1
+            assert results in states, f"{what}: neither refused nor what was saved"
+            met["harmless" if results == last else "older"] += 1
         slowest = max(slowest, time.perf_counter() - began)
         for path in set(files_below(folder)) - set(contents):
             path.unlink()

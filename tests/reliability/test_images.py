@@ -1,4 +1,4 @@
-"""Pictures that are bombs, cut off, of strange modes or mutated: limited before decoding, left out with a reason (R8)."""
+"""Images that are bombs, cut off, of strange modes or mutated: limited before decoding, left out with a reason (R8)."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from PIL import Image
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.readers.files import ReadReport
-from brickwork.data.readers.images import decode, read_pictures
+from brickwork.data.readers.images import decode, read_images
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.representation.model import Representation
@@ -46,7 +46,7 @@ def png(width, height, content):
 
 
 def good():
-    """Every kind of picture that is read, by what it is."""
+    """Every kind of image that is read, by what it is."""
     frames = [noise(), Image.new("RGB", (40, 30), "red")]
     sixteen = Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50)
     return {
@@ -86,42 +86,42 @@ def hostile():
         "bomb.png": (tall, "pixels"),
         "bomb of a header.png": (png(2**31 - 1, 2**31 - 1, b""), "pixels"),
         "just over.png": (png(10_000, 5_001, b""), "pixels"),
-        "bomb.gif": (b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b";", "damaged|pixels|no picture"),
+        "bomb.gif": (b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b";", "damaged|pixels|no image"),
         "bomb.ppm": (b"P6 99999999 99999999 255 ", "pixels"),
         "header without pixels.png": (png(100, 100, b""), "damaged"),
         "fewer pixels.png": (png(100, 100, zlib.compress(bytes(50))), "damaged"),
-        "none.png": (png(0, 0, b""), "damaged|no picture"),
+        "none.png": (png(0, 0, b""), "damaged|no image"),
         "cut.jpg": (whole[: len(whole) // 2], "damaged"),
-        "cut at once.jpg": (whole[:20], "damaged|no picture"),
-        "cut.tif": (bytes(tiff[: len(tiff) // 2]), "damaged|no picture"),
-        "empty.png": (b"", "no picture"),
-        "text.png": (b"hello", "no picture"),
-        "zip.png": (b"PK\x03\x04" + bytes(100), "no picture"),
-        "pickle.png": (b"\x80\x04cos\nsystem\n(S'touch canary'\ntR.", "no picture"),
-        "postscript.png": (postscript, "no picture"),
-        "svg.png": (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', "no picture"),
+        "cut at once.jpg": (whole[:20], "damaged|no image"),
+        "cut.tif": (bytes(tiff[: len(tiff) // 2]), "damaged|no image"),
+        "empty.png": (b"", "no image"),
+        "text.png": (b"hello", "no image"),
+        "zip.png": (b"PK\x03\x04" + bytes(100), "no image"),
+        "pickle.png": (b"\x80\x04cos\nsystem\n(S'touch canary'\ntR.", "no image"),
+        "postscript.png": (postscript, "no image"),
+        "svg.png": (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', "no image"),
         "floating.tif": (floating, "floating-point"),
     }  # fmt: skip
 
 
-def test_pictures_of_every_kind_are_read_and_encoded(tmp_path, tally):
+def test_images_of_every_kind_are_read_and_encoded(tmp_path, tally):
     for name, content in good().items():
         (tmp_path / name).write_bytes(content)
-    names, images = read_pictures(tmp_path, SHAPE)
+    names, images = read_images(tmp_path, SHAPE)
     assert names == sorted(good())
     assert images.shape == (len(names), *SHAPE)
     encoder = ImageEncoder(ImageEncoderConfig(embedding_dim=8, width=4, depth=1), SHAPE)
     model = Representation(encoder.eval(), ElasticAxes(dims=(8,), layers=(1,)))
     assert np.isfinite(model.encode(images)).all()
     for name in ("cmyk.jpg", "cmyk.tif", "animated.gif", "pages.tif", "png called.jpg", "palette.png"):
-        # Not grey or white, as a wrong conversion would make them: near the picture that was drawn.
+        # Not grey or white, as a wrong conversion would make them: near the image that was drawn.
         expected = decode(io.BytesIO(good()["rgb.png"]), SHAPE).astype(int)
         difference = np.abs(images[names.index(name)].astype(int) - expected).mean()
         assert difference < 25, name
     tally("R8", "images of 1 × 1, CMYK, palettes, 16 bits, animations, wrong endings: read", len(names))
 
 
-def test_pictures_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, tally):
+def test_images_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, tally):
     cases = hostile()
     for name, (content, _) in cases.items():
         (tmp_path / name).write_bytes(content)
@@ -135,7 +135,7 @@ def test_pictures_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, tal
     report = ReadReport()
 
     def read():
-        names, _ = read_pictures(tmp_path, SHAPE, report=report)
+        names, _ = read_images(tmp_path, SHAPE, report=report)
         return {"names": names, "skipped": sum(report.skipped.values())}
 
     def told():
@@ -154,7 +154,7 @@ def test_pictures_that_cannot_be_used_are_left_out_with_the_reason(tmp_path, tal
     tally("R8", "MB that a folder of bombs took", round(child.grown), limit=MEGABYTES)
 
 
-def test_mutated_pictures(tally, long):
+def test_mutated_images(tally, long):
     """Read, or refused: no other error, no long time, no memory."""
     count = 5000 if long else 200
     contents = list(good().values())

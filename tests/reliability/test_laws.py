@@ -106,11 +106,11 @@ def test_models_come_back(law):
             for parameter in base.encoder.parameters():
                 parameter.mul_(scale)
         folder = Representation(base.encoder, axes, lineage, card).save(place / "model")
-        found = load_representation(folder)
-        assert (found.axes, found.lineage, found.card) == (axes, lineage, card)
-        assert found.fingerprint == base.fingerprint
+        results = load_representation(folder)
+        assert (results.axes, results.lineage, results.card) == (axes, lineage, card)
+        assert results.fingerprint == base.fingerprint
         for name, tensor in base.encoder.state_dict().items():
-            assert torch.equal(found.encoder.state_dict()[name], tensor)
+            assert torch.equal(results.encoder.state_dict()[name], tensor)
         with torch.no_grad():
             for parameter in base.encoder.parameters():
                 parameter.div_(scale)
@@ -147,12 +147,12 @@ def test_tensors_come_back(law):
             )
             given[name] = (bits[..., 0] > 127) if kind == torch.bool else bits.view(kind)[..., 0]
         save_tensors(place / "t.safetensors", given)
-        found = load_tensors(place / "t.safetensors")
-        assert found.keys() == given.keys()
+        results = load_tensors(place / "t.safetensors")
+        assert results.keys() == given.keys()
         for name, tensor in given.items():
-            assert found[name].dtype == tensor.dtype
-            assert found[name].shape == tensor.shape
-            same = [t.contiguous().flatten().view(torch.uint8) for t in (found[name], tensor)]
+            assert results[name].dtype == tensor.dtype
+            assert results[name].shape == tensor.shape
+            same = [t.contiguous().flatten().view(torch.uint8) for t in (results[name], tensor)]
             assert torch.equal(*same)
 
     try:
@@ -191,10 +191,10 @@ def test_shortlists_find_what_is_there(law):
         queries = truncate(rng.standard_normal((2, 16)).astype(np.float32), 16)
         allowed = None if share is None else rng.random(rows) < share
         shortlist = build_shortlist(kind, vectors, dim)
-        found = shortlist.search(queries, keep, allowed=allowed)
-        assert found.shape == (2, keep)
+        results = shortlist.search(queries, keep, allowed=allowed)
+        assert results.shape == (2, keep)
         possible = set(range(rows)) if allowed is None else set(np.flatnonzero(allowed).tolist())
-        for one in found.tolist():
+        for one in results.tolist():
             there = [row for row in one if row >= 0]
             assert len(there) == min(keep, len(possible))
             assert set(there) <= possible
@@ -204,11 +204,11 @@ def test_shortlists_find_what_is_there(law):
             cosines = truncate(queries, dim) @ truncate(vectors, dim).T
             best = np.sort(np.where(allowed if allowed is not None else True, cosines, -np.inf))[:, ::-1]
             top = min(keep, len(possible))
-            got = np.take_along_axis(cosines, np.maximum(found, 0), axis=1)[:, :top]
+            got = np.take_along_axis(cosines, np.maximum(results, 0), axis=1)[:, :top]
             np.testing.assert_allclose(got, best[:, :top], atol=1e-6)
         shortlist.save(place / "s.safetensors")
         again = load_shortlist(place / "s.safetensors", vectors)
-        np.testing.assert_array_equal(again.search(queries, keep, allowed=allowed), found)
+        np.testing.assert_array_equal(again.search(queries, keep, allowed=allowed), results)
 
     values = st.tuples(
         st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 16), st.integers(1, 70),
@@ -315,8 +315,8 @@ def test_sizes(law):
         assert sizes[-1] == width
         axes = ElasticAxes(dims=sizes, layers=(1,))
         if 1 <= dim <= width:
-            found, _, notes = axes.resolve(dim, None)
-            assert found == dim
+            results, _, notes = axes.resolve(dim, None)
+            assert results == dim
             assert bool(notes) == (dim not in sizes)
         else:
             with pytest.raises(ConfigError):

@@ -145,8 +145,8 @@ def test_changes_with_too_little_memory(artifact, tmp_path, tally, long):
         failed += child.value is not None or child.status != 0
         if child.status == 0 and child.value is None:
             break
-        found = artifact.read(folder)
-        states.append(found)
+        results = artifact.read(folder)
+        states.append(results)
     artifact.change(folder)
     last = artifact.read(folder)
     assert set(states) <= {states[0], last}

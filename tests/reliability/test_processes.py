@@ -72,14 +72,14 @@ def test_two_trainings_at_once_leave_one_whole_run(tmp_path, tally, long):
         refused = [child for child in results if child.status != 0]
         assert len(trained) == 1, [child.error for child in results]
         assert all("is in use" in c.error or "already holds a run" in c.error for c in refused)
-        found = Toy(seed=1)
-        found.load_state_dict(load_tensors(folder / "checkpoints" / "step-00000004" / "model.safetensors"))
-        assert all(value.equal(expected.state_dict()[name]) for name, value in found.state_dict().items())
+        got = Toy(seed=1)
+        got.load_state_dict(load_tensors(folder / "checkpoints" / "step-00000004" / "model.safetensors"))
+        assert all(value.equal(expected.state_dict()[name]) for name, value in got.state_dict().items())
     tally("R12", "pairs of trainings started at once in one folder: one trains, one is told", rounds)
 
 
 def test_readers_during_changes_see_whole_states(tmp_path, tally, long):
-    """A writer adds, replaces and removes and merges; readers open anew and refresh, and always find whole states.
+    """A writer adds, replaces and removes and merges; readers open again and refresh, and always find whole states.
 
     The documents of generation g are d0 … d(9 + g): each state is told by its number of documents, and every
     document must be there, found by its own text, with its own metadata.

@@ -128,14 +128,14 @@ def test_a_job_that_is_killed_goes_on_with_the_shards_that_are_there(work, tally
         for member in family:
             os.kill(member.pid, signal.SIGKILL)
         process.communicate()
-        found = {path.name: path.stat().st_mtime_ns for path in out.glob("vectors-*.parquet")}
-        seen = len(found)
+        results = {path.name: path.stat().st_mtime_ns for path in out.glob("vectors-*.parquet")}
+        seen = len(results)
     process = start(folder, 0, long=False)
     text, err = process.communicate(timeout=600)
     assert process.returncode == 0, err[-3000:]
     report = json.loads(text)
     assert 0 < report["first"]["reused"] < len(expected)
-    assert all((out / name).stat().st_mtime_ns == written for name, written in found.items())
+    assert all((out / name).stat().st_mtime_ns == written for name, written in results.items())
     check(folder, model, expected)
     for name in leftovers() - before:  # who is killed cannot clean up
         shutil.rmtree(Path("/tmp") / name, ignore_errors=True)

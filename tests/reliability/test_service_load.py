@@ -49,7 +49,7 @@ def body(texts):
 
 async def flood(url, clients, each, texts_of, on_answer):
     """``clients`` at a time, each asking ``each`` times without a pause: the answer or error of all."""
-    found = []
+    results = []
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
 
@@ -58,13 +58,13 @@ async def flood(url, clients, each, texts_of, on_answer):
                 try:
                     answer = await client.post("/v1/embeddings", json=body(texts_of(number)))
                 except httpx.TransportError as error:
-                    found.append(error)
+                    results.append(error)
                     return
-                found.append(answer)
+                results.append(answer)
                 on_answer(turn)
 
         await asyncio.gather(*(one(number) for number in range(clients)))
-    return found
+    return results
 
 
 async def offer(url, per_second, seconds, texts_of):
@@ -95,12 +95,12 @@ def test_ten_times_too_much_loses_nothing_that_was_accepted(folder, model, log, 
     tokens = np.mean([len(model.encoder.tokenize(texts_of(number)).ids) for number in range(180)])
     seconds = 30.0 if long else 4.0
     with running(ServiceConfig(target=str(folder), limits=limits), log, tokens_per_second=speed) as server:
-        found = asyncio.run(offer(server.url, 10 * speed / tokens, seconds, texts_of))
-        statuses = Counter((len(texts_of(n)), answer.status_code) for n, answer in enumerate(found))
+        results = asyncio.run(offer(server.url, 10 * speed / tokens, seconds, texts_of))
+        statuses = Counter((len(texts_of(n)), answer.status_code) for n, answer in enumerate(results))
         # One text and eight: both are taken and both are refused, and nothing else happens.
         assert set(statuses) == {(1, 200), (1, 429), (8, 200), (8, 429)}
-        assert statuses[1, 429] + statuses[8, 429] > 0.5 * len(found), "this was no overload"
-        for number, answer in enumerate(found):
+        assert statuses[1, 429] + statuses[8, 429] > 0.5 * len(results), "this was no overload"
+        for number, answer in enumerate(results):
             if answer.status_code == 200:
                 assert len(answer.json()["data"]) == len(texts_of(number))
             else:
@@ -110,7 +110,7 @@ def test_ten_times_too_much_loses_nothing_that_was_accepted(folder, model, log, 
         assert len(accepted) == statuses[1, 200] + statuses[8, 200]
         done = server.metrics()
         measured = done["brickwork_tokens_total"] / done["brickwork_busy_seconds_total"]
-        tally("R11", "requests at ten times the capacity, each answered by 200 or 429", len(found))
+        tally("R11", "requests at ten times the capacity, each answered by 200 or 429", len(results))
         tally(
             "R11",
             "seconds until 99 % of accepted requests were answered under overload",
@@ -173,12 +173,12 @@ def test_stopping_under_load_loses_nothing_that_was_accepted(folder, log, tally,
                     stopping["at"] = time.perf_counter()
                     os.kill(server.process.pid, signal.SIGTERM)
 
-            found = asyncio.run(flood(server.url, 40, 30, lambda number: TEXTS[number : number + 5], stop))
+            results = asyncio.run(flood(server.url, 40, 30, lambda number: TEXTS[number : number + 5], stop))
             assert server.wait() == 143
-            good = [answer for answer in found if isinstance(answer, httpx.Response)]
+            good = [answer for answer in results if isinstance(answer, httpx.Response)]
             assert {answer.status_code for answer in good} <= {200, 429}
             assert all(len(answer.json()["data"]) == 5 for answer in good if answer.status_code == 200)
-            assert len(good) < len(found), "it stopped in the middle"
+            assert len(good) < len(results), "it stopped in the middle"
             ends = Counter(line["status"] for line in server.lines("request"))
             # Every request that the server took up was answered to a client that got the answer.
             assert ends[200] == sum(answer.status_code == 200 for answer in good)
@@ -188,7 +188,7 @@ def test_stopping_under_load_loses_nothing_that_was_accepted(folder, log, tally,
 
 
 def test_changing_model_and_index_under_load_loses_nothing(tmp_path, log, model, tally, long):
-    """The index gets documents, and the folder is loaded anew, while six clients ask."""
+    """The index gets documents, and the folder is loaded again, while six clients ask."""
     folder = tiny_index(tmp_path / "index", model, count=50)
     config = ServiceConfig(target=str(folder), keys=(digest(KEY),), reload_seconds=0.05, quiet=True)
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -206,8 +206,8 @@ def test_changing_model_and_index_under_load_loses_nothing(tmp_path, log, model,
                         statuses[answer.status_code, len(answer.json()["results"][0])] += 1
                     else:
                         answer = client.post("/v1/embeddings", json=body(TEXTS[number : number + 3]))
-                        found = [entry["embedding"] for entry in answer.json()["data"]]
-                        np.testing.assert_allclose(found, wanted[number], atol=1e-6)
+                        results = [entry["embedding"] for entry in answer.json()["data"]]
+                        np.testing.assert_allclose(results, wanted[number], atol=1e-6)
                         statuses[answer.status_code, 3] += 1
             return statuses
 

@@ -76,16 +76,16 @@ def test_the_same_in_all_surroundings(tmp_path, request, tally, long):
             options["arguments"] += variant.pop("arguments", [])
             options["python"] += variant.pop("python", [])
             options.update(variant)
-        found = work(tmp_path / title / folder, **options)
+        results = work(tmp_path / title / folder, **options)
         for key in ("documents", "steps", "kinds"):
-            assert found[key] == usual[key], f"{title}: {key}"
+            assert results[key] == usual[key], f"{title}: {key}"
         exact = "an old processor" not in names
         for key in ("losses", "vectors", "weights"):
             tolerance = 0 if exact else 2e-3
             np.testing.assert_allclose(
-                found[key], usual[key], rtol=0, atol=tolerance, err_msg=f"{title}: {key}"
+                results[key], usual[key], rtol=0, atol=tolerance, err_msg=f"{title}: {key}"
             )
-        for one, other in zip(found["hits"], usual["hits"], strict=True):
+        for one, other in zip(results["hits"], usual["hits"], strict=True):
             # Another processor rounds differently: documents that are nearly equally near may change places.
             assert one == other if exact else len(set(one) & set(other)) >= 4, title
         tally("R17", "surroundings in which train, encode, index and search give the same", len(names))

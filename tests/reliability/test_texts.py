@@ -1,4 +1,4 @@
-"""Texts, tables and pictures as they should not be: through reading, encoding, indexing and searching (R7, R8, R14)."""
+"""Texts, tables and images as they should not be: through reading, encoding, indexing and searching (R7, R8, R14)."""
 
 import csv
 import json

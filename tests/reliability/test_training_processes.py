@@ -50,8 +50,8 @@ def test_losses_and_weights_are_those_of_one_process(tmp_path, start, devices, s
         torch.testing.assert_close(
             torch.tensor(report["losses"]), torch.tensor(alone.losses), rtol=0, atol=1e-6
         )
-        found = torch.tensor(report["weights"], dtype=torch.float64)
-        torch.testing.assert_close(found, weights, rtol=1e-4, atol=1e-5)
+        results = torch.tensor(report["weights"], dtype=torch.float64)
+        torch.testing.assert_close(results, weights, rtol=1e-4, atol=1e-5)
         reason = "already holds a run" if rank == 0 else "stopped because the first process did"
         assert reason in report["refused"], "a second training in the folder"
         assert (tmp_path / "two" / f"left-{rank}").read_text() == "True", "its threads may outlive Python"

@@ -65,12 +65,12 @@ def reports(folder):
     return [json.loads((folder / f"process-{rank}.json").read_text()) for rank in range(2)]
 
 
-def same(found, expected, *, first=0, rtol=0.0, atol=1e-6):
+def same(results, expected, *, first=0, rtol=0.0, atol=1e-6):
     """Losses from step ``first`` on, and weights."""
     losses = torch.tensor(expected["losses"][first:])
-    torch.testing.assert_close(torch.tensor(found["losses"]), losses, rtol=rtol, atol=atol)
+    torch.testing.assert_close(torch.tensor(results["losses"]), losses, rtol=rtol, atol=atol)
     torch.testing.assert_close(
-        torch.tensor(found["weights"]), torch.tensor(expected["weights"]), rtol=1e-4, atol=1e-5
+        torch.tensor(results["weights"]), torch.tensor(expected["weights"]), rtol=1e-4, atol=1e-5
     )
 
 

@@ -36,18 +36,18 @@ def prepared(request, tmp_path_factory):
 
 def try_again(artifact, folder, states, what):
     """The state after a fault is one of the two; the same change then succeeds and leaves nothing behind."""
-    found = artifact.read(folder)
-    assert found in states, what
+    results = artifact.read(folder)
+    assert results in states, what
     artifact.change(folder)
     assert artifact.read(folder) == states[1], what
     assert leftovers(folder.parent) == [], what
-    return found
+    return results
 
 
 def test_killed_at_every_call(prepared, tmp_path, tally, long):
     """SIGKILL in a process of its own: nothing of ours runs after it. In short tests at five of them."""
     artifact, first, states, calls = prepared
-    found = []
+    results = []
     points = [*range(1, calls, 1 if long else calls // 4), calls]
     for at in points:
         folder = tmp_path / str(at) / "it"
@@ -59,10 +59,10 @@ def test_killed_at_every_call(prepared, tmp_path, tally, long):
                 artifact.change(folder)
 
         assert in_child(killed).status == -signal.SIGKILL
-        found.append(try_again(artifact, folder, states, f"{artifact.name}, killed at call {at}"))
+        results.append(try_again(artifact, folder, states, f"{artifact.name}, killed at call {at}"))
         shutil.rmtree(folder.parent)
-    assert found == sorted(found, key=states.index), "from the old state to the new one at one moment"
-    assert set(found) == set(states)
+    assert results == sorted(results, key=states.index), "from the old state to the new one at one moment"
+    assert set(results) == set(states)
     tally(
         "R1",
         f"SIGKILL at each call in turn that {artifact.verb}: the old state or the new one, whole",

@@ -81,22 +81,22 @@ def kills(folder: Path, count: int, seed: int) -> dict:
     began = time.perf_counter()
     assert forked(folder / "whole", steps, resume=False) == 0
     seconds = time.perf_counter() - began
-    killed, found, lost, leftovers = 0, [], [], 0
+    killed, results, lost, leftovers = 0, [], [], 0
     for number in range(count):
         if number < count // 2:
             how = {"kill_at_call": rng.randint(1, 45)}
         else:
             how = {"seconds": rng.uniform(0.02, 0.5) * seconds}
         killed += forked(folder / "killed", steps, resume=True, **how) == -signal.SIGKILL
-        found.append((steps_saved(folder / "killed") or [0])[-1])
-        lost.append(steps_logged(folder / "killed") - found[-1])
+        results.append((steps_saved(folder / "killed") or [0])[-1])
+        lost.append(steps_logged(folder / "killed") - results[-1])
         leftovers += any((folder / "killed").rglob(".partial-*"))
     status = forked(folder / "killed", steps, resume=True)
     return {
         "status": status,
         "steps": steps,
         "killed": killed,
-        "found": found,
+        "found": results,
         "lost": lost,
         "leftovers": leftovers,
     }

@@ -112,9 +112,9 @@ def test_a_defect_in_a_claim_is_not_hidden(system, tmp_path):
 
 def test_verdicts_say_when_they_are_stale(system, tmp_path):
     run_claims("my-system", "small", folder=tmp_path)
-    found = load_verdicts("my-system", tmp_path)["C1"]["small"]
-    assert set(found) == {"verdict", "effect", "interval", "seeds", "date", "stale"}
-    assert (found["effect"], found["interval"], found["stale"]) == (6.0, [5.5, 6.5], False)
+    results = load_verdicts("my-system", tmp_path)["C1"]["small"]
+    assert set(results) == {"verdict", "effect", "interval", "seeds", "date", "stale"}
+    assert (results["effect"], results["interval"], results["stale"]) == (6.0, [5.5, 6.5], False)
     system.code = "2222"
     assert load_verdicts("my-system", tmp_path)["C1"]["small"]["stale"] is True
     assert load_verdicts("unknown", tmp_path) == {}

@@ -42,8 +42,8 @@ def scored(pairs) -> TaskData:
 def images() -> TaskData:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 64)
-    pictures = (rng.random((64, 8, 8, 1)) * 100 + 50 * labels[:, None, None, None]).astype(np.uint8)
-    return _task("labelled", {"input": pictures, "label": labels}, num_classes=3, class_names=("a", "b", "c"))
+    pixels = (rng.random((64, 8, 8, 1)) * 100 + 50 * labels[:, None, None, None]).astype(np.uint8)
+    return _task("labelled", {"input": pixels, "label": labels}, num_classes=3, class_names=("a", "b", "c"))
 
 
 @pytest.fixture(scope="session")

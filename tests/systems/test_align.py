@@ -43,14 +43,14 @@ def make(data, **options):
 
 def batch_of(system, data, rows=range(ROWS)):
     batch = system.collate(data.train.take(list(rows)))
-    batch["text_group"][1] = batch["text_group"][0]  # a text and a picture that are there twice
-    batch["picture"][3] = batch["picture"][2]
+    batch["text_group"][1] = batch["text_group"][0]  # a text and an image that are there twice
+    batch["image_group"][3] = batch["image_group"][2]
     return {**batch, "step": 0}
 
 
 def unit_vectors(system, batch):
-    found = system.embed(batch)
-    return F.normalize(found["image"], dim=1), F.normalize(found["text"], dim=1)
+    vectors = system.embed(batch)
+    return F.normalize(vectors["image"], dim=1), F.normalize(vectors["text"], dim=1)
 
 
 def test_loss_is_that_of_the_paper(data):
@@ -60,9 +60,9 @@ def test_loss_is_that_of_the_paper(data):
     x, y = unit_vectors(system, batch)
     logits, own = x @ y.T / 0.2, torch.arange(ROWS)
     by_hand = sum(F.cross_entropy(one, own, label_smoothing=0.1) for one in (logits, logits.T))
-    found = system.loss(batch)
-    torch.testing.assert_close(found.total, by_hand)
-    assert found.stats["temperature"].item() == pytest.approx(0.2)
+    output = system.loss(batch)
+    torch.testing.assert_close(output.total, by_hand)
+    assert output.stats["temperature"].item() == pytest.approx(0.2)
 
 
 def test_duplicates_share_the_target(data):
@@ -76,7 +76,7 @@ def test_duplicates_share_the_target(data):
             target[row, list(pair)] = 0.5
     by_hand = sum(F.cross_entropy(one, target) for one in (logits, logits.T))
     # Other pairs of the batch may be equal by chance; there are none among these scenes.
-    assert len(set(batch["text_group"].tolist())) == len(set(batch["picture"].tolist())) == ROWS - 1
+    assert len(set(batch["text_group"].tolist())) == len(set(batch["image_group"].tolist())) == ROWS - 1
     torch.testing.assert_close(system.loss(batch).total, by_hand)
 
 
@@ -142,15 +142,15 @@ def test_data_of_another_kind_is_refused(data):
 
 
 def test_it_learns(data, tmp_path):
-    """Loss falls and texts find their pictures far more often than by chance (1 in 100)."""
+    """Loss falls and texts find their images far more often than by chance (1 in 100)."""
     task = load_data(replace(SMOKE.data, limit=600), 0)
     system = make(task)
     config = replace(SMOKE.train, steps=120, validate_every=0, save_every=0)
     fit(system, task.train, config, tmp_path / "run", seed=0)
     columns = task.test.take(list(range(100)))
     model = system.representation()
-    shown, said = model.encode(columns["image"]), model.encode(columns["text"])
-    assert cross_modal_recall(shown, said, range(100), (1,))["text_to_image_recall@1"] > 0.2
+    images, texts = model.encode(columns["image"]), model.encode(columns["text"])
+    assert cross_modal_recall(images, texts, range(100), (1,))["text_to_image_recall@1"] > 0.2
 
 
 def test_evaluate_measures_both_ways(data):
@@ -159,8 +159,8 @@ def test_evaluate_measures_both_ways(data):
     )
     with tempfile.TemporaryDirectory() as folder:
         summary = api.train(run, Path(folder) / "run")
-        found = evaluating.evaluate(Path(folder) / "run", "scenes", limit=200, baselines=False)
-        names = set(found["scores"])
+        results = evaluating.evaluate(Path(folder) / "run", "scenes", limit=200, baselines=False)
+        names = set(results["scores"])
         assert {
             f"{way}_recall@{k}" for way in ("text_to_image", "image_to_text") for k in (1, 5, 10)
         } <= names
@@ -199,7 +199,7 @@ def test_canonical_maps_are_those_of_scikit_learn():
         assert abs(ours) == pytest.approx(abs(theirs), abs=1e-4)
 
 
-def test_questions_of_picture_and_word_have_one_answer():
+def test_questions_of_image_and_word_have_one_answer():
     images, wanted, gallery, answers = arms.recolouring(20, 0)
     scenes = make_scenes(20, 3_000_017)
     assert len(images) == len(wanted) == len(answers) == 20
@@ -226,7 +226,7 @@ def test_the_filter_sees_the_sizes_of_the_files(tmp_path):
     task = load_data(config, 0)
     assert task.train.columns["image"].shape[1:] == (8, 8, 3)
     assert task.train.columns["text"] == ["one two good", "one two fair"]
-    assert any("2 small or long picture (like “one two wide”)" in note for note in task.notes)
+    assert any("2 small or long image (like “one two wide”)" in note for note in task.notes)
 
 
 def test_a_filter_that_leaves_nothing_says_so():

@@ -13,17 +13,17 @@ WORDS = ["a", "red", "blue", "dog", "cat", "house", "tree", "on", "in", "the", "
 
 
 def pool(seed: int, count: int = 300):
-    """Texts with boilerplate, odd lengths, rare tokens, other case; some pictures with many texts."""
+    """Texts with boilerplate, odd lengths, rare tokens, other case; some images with many texts."""
     rng = random.Random(seed)
     texts = [" ".join(rng.choices(WORDS, k=rng.randint(1, 8))) for _ in range(count)]
     for row in rng.sample(range(count), 60):
         texts[row] = rng.choice(["Photo of the day", "photo  of the DAY", f"a dog img{row:05d}", "dog, " * 9])
-    pictures = [rng.choice([row, 7, 11]) if rng.random() < 0.2 else row for row in range(count)]
+    images = [rng.choice([row, 7, 11]) if rng.random() < 0.2 else row for row in range(count)]
     sizes = {row: (rng.choice([10, 100, 200]), rng.choice([40, 100])) for row in range(count)}
-    return texts, pictures, sizes
+    return texts, images, sizes
 
 
-def by_brute_force(texts, pictures, rules, sizes):
+def by_brute_force(texts, images, rules, sizes):
     def same(text):
         return " ".join(text.casefold().split())
 
@@ -33,16 +33,16 @@ def by_brute_force(texts, pictures, rules, sizes):
 
     every = [gram for text in texts for gram in grams(text)]
     kept, dropped = [], {}
-    for row, (text, picture) in enumerate(zip(texts, pictures)):
-        of_text = {p for t, p in zip(texts, pictures) if same(t) == same(text)}
-        small, large = sorted(sizes[picture])
+    for row, (text, image) in enumerate(zip(texts, images)):
+        of_text = {p for t, p in zip(texts, images) if same(t) == same(text)}
+        small, large = sorted(sizes[image])
         length = len(re.findall(r"\w+", text))
         if small < rules.min_side or large > rules.max_aspect * small:
-            rule = "small or long picture"
-        elif pictures.count(picture) > rules.max_texts_per_image:
-            rule = "picture with too many texts"
+            rule = "small or long image"
+        elif images.count(image) > rules.max_texts_per_image:
+            rule = "image with too many texts"
         elif len(of_text) > rules.max_images_per_text:
-            rule = "text of too many pictures"
+            rule = "text of too many images"
         elif length < rules.min_words:
             rule = "text of too few words"
         elif length > rules.max_words:
@@ -68,10 +68,10 @@ def by_brute_force(texts, pictures, rules, sizes):
     ids=str,
 )
 def test_equals_brute_force(seed, options):
-    texts, pictures, sizes = pool(seed)
+    texts, images, sizes = pool(seed)
     rules = CaptionFilter(enabled=True, **options)
-    kept, audit = filter_captions(texts, pictures, rules, sizes)
-    wanted, dropped = by_brute_force(texts, pictures, rules, sizes)
+    kept, audit = filter_captions(texts, images, rules, sizes)
+    wanted, dropped = by_brute_force(texts, images, rules, sizes)
     assert kept == wanted
     assert dict(audit.dropped) == dropped
     assert (audit.total, audit.kept) == (300, len(wanted))
@@ -82,8 +82,8 @@ def test_equals_brute_force(seed, options):
 
 
 def test_off_keeps_all():
-    texts, pictures, _ = pool(0)
-    kept, audit = filter_captions(texts, pictures, CaptionFilter())
+    texts, images, _ = pool(0)
+    kept, audit = filter_captions(texts, images, CaptionFilter())
     assert kept == list(range(300))
     assert audit.note() == "the filter kept 300 of 300 pairs"
 

@@ -70,10 +70,10 @@ def test_the_loss_is_the_papers_formula_by_hand(digits):
     """−log p(x|z) + ℓ_c − ½ [log q(z|x) + log P(z)] at z = μ, from the networks' outputs with Python loops."""
     system = of_images(digits, temperature=0.5).eval()
     batch = batch_of(system, digits, rows=5)
-    numbers = system.encoder(batch["input"], [1])[1].detach()
+    outputs = system.encoder(batch["input"], [1])[1].detach()
     total = 0.0
     for i in range(5):
-        mean, raw = numbers[i, :16], numbers[i, 16:]
+        mean, raw = outputs[i, :16], outputs[i, 16:]
         log_sigma = [-6 + math.log1p(math.exp(min(s + 6, 50))) for s in raw.tolist()]
         pixels = torch.sigmoid(system.decoder(mean[None]))[0].flatten().tolist()
         x = ((batch["input"][i] + 1) / 2).flatten().tolist()
@@ -82,7 +82,7 @@ def test_the_loss_is_the_papers_formula_by_hand(digits):
         log_prior = -0.5 * sum(
             m * m + math.exp(2 * s) + math.log(2 * math.pi) for m, s in zip(mean.tolist(), log_sigma)
         )
-        cosines = [F.cosine_similarity(mean, numbers[j, :16], dim=0).item() for j in range(5) if j != i]
+        cosines = [F.cosine_similarity(mean, outputs[j, :16], dim=0).item() for j in range(5) if j != i]
         contrast = -math.log(math.exp(2) / (math.exp(2) + sum(math.exp(2 * c) for c in cosines) / 4))
         total += (nll + contrast - 0.5 * (log_q + log_prior)) / 5
     assert system.loss(batch).total.item() == pytest.approx(total, rel=1e-5)
@@ -123,7 +123,7 @@ def test_views_are_shifted_images_while_training_and_no_others(digits):
 
 def test_sigma_falls_to_its_floor_and_not_below(digits):
     """Under MIM nothing but the floor holds σ: after training, log σ stands there; a VAE's stays where the data wants it."""
-    found = {}
+    stats = {}
     for objective in ("mim", "vae"):
         system = of_images(digits, objective=objective, log_sigma_floor=-4.0)
         optimiser = torch.optim.Adam(system.parameters(), lr=3e-3)
@@ -132,10 +132,10 @@ def test_sigma_falls_to_its_floor_and_not_below(digits):
             output = system.loss(batch_of(system, digits, rows=32, step=step))
             output.total.backward()
             optimiser.step()
-        found[objective] = output.stats
-    assert found["mim"]["log_sigma"] >= -4
-    assert found["mim"]["at_floor"] > 0.9
-    assert found["vae"]["at_floor"] < 0.1
+        stats[objective] = output.stats
+    assert stats["mim"]["log_sigma"] >= -4
+    assert stats["mim"]["at_floor"] > 0.9
+    assert stats["vae"]["at_floor"] < 0.1
 
 
 def test_mean_and_informative_embeddings(digits):
@@ -162,15 +162,15 @@ def test_images_come_back_and_new_ones_are_drawn(digits):
     assert new.shape == (3, 8, 8, 1)
     assert np.array_equal(new, system.sample(3, seed=1))
     assert not np.array_equal(new, system.sample(3, seed=2))
-    answers = system.predict({"input": images})
-    assert set(answers) == {"kl", "nll"}
+    rows = system.predict({"input": images})
+    assert set(rows) == {"kl", "nll"}
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     expected = F.binary_cross_entropy_with_logits(
         system.decoder(torch.from_numpy(system.encode(images, normalize=False, precision="fp32"))),
         x,
         reduction="none",
     )
-    np.testing.assert_allclose(answers["nll"], expected.sum((1, 2, 3)).detach(), rtol=1e-5)
+    np.testing.assert_allclose(rows["nll"], expected.sum((1, 2, 3)).detach(), rtol=1e-5)
 
 
 def test_without_a_decoder_there_is_nothing_to_reconstruct(digits):
@@ -186,7 +186,7 @@ def test_without_a_decoder_there_is_nothing_to_reconstruct(digits):
 
 
 def test_molecules_are_learnt_written_and_kept(molecules, tmp_path):
-    """A few strings by heart: they come back letter by letter; the folder alone gives the same answers."""
+    """A few strings by heart: they come back letter by letter; the folder alone gives the same results."""
     system = of_molecules(molecules)
     optimiser = torch.optim.Adam(system.parameters(), lr=1e-2)
     rows = len(molecules.train)
@@ -194,23 +194,23 @@ def test_molecules_are_learnt_written_and_kept(molecules, tmp_path):
         optimiser.zero_grad()
         system.loss(batch_of(system, molecules, rows=rows, step=step)).total.backward()
         optimiser.step()
-    known = molecules.train.columns["input"]
+    learnt = molecules.train.columns["input"]
     system.eval()
-    assert system.reconstruct(known) == known
-    assert system.predict({"input": known})["exact"] == [True] * rows
+    assert system.reconstruct(learnt) == learnt
+    assert system.predict({"input": learnt})["exact"] == [True] * rows
     save_system(system, tmp_path / "model")
     loaded = brickwork.load(tmp_path / "model")
-    assert loaded.reconstruct(known) == known
+    assert loaded.reconstruct(learnt) == learnt
     options = {"max_tokens": 20, "temperature": 1.0, "top_k": 0, "seed": 3}
     written = loaded.generate(["", "c1cc"], **options)
     assert written == system.generate(["", "c1cc"], **options)
     assert not any("[UNK]" in text or "[PAD]" in text for text in written)
     assert brickwork.generate(tmp_path / "model", ["CC"], max_tokens=5, seed=1)
-    vectors = loaded.informative(known, normalize=False)
+    vectors = loaded.informative(learnt, normalize=False)
     assert vectors.shape == (rows, 16)
     # The decoder reads the true string: two molecules of one code would still differ.
     with torch.no_grad():
-        x = loaded.collate({"input": known})["input"]
+        x = loaded.collate({"input": learnt})["input"]
         code = loaded.code(x).mean[:1].expand(rows, -1)
         assert not torch.allclose(loaded.decoder.hidden(code, x)[0], loaded.decoder.hidden(code, x)[1])
 
@@ -247,7 +247,7 @@ def test_images_of_ones_own(tmp_path, kind):
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
-    path = tmp_path / {"folder": "pictures", "npz": "own.npz"}.get(kind, "own.npy")
+    path = tmp_path / {"folder": "images", "npz": "own.npz"}.get(kind, "own.npy")
     if kind == "npz":
         np.savez(path, images=images, labels=np.array(["cat", "dog"] * 10))
     elif kind == "folder":
@@ -341,8 +341,8 @@ def test_points_of_a_mixture_are_learnt_by_every_objective():
     assert ksg_information(points.numpy(), codes_of(end, points, 0)) > 0.2
 
 
-@pytest.mark.parametrize(("source", "wanted"), [("digits", "your-images.npy"), (None, "your-rows.csv")])
-def test_what_to_do_next_names_the_kind_of_file(tmp_path, source, wanted):
+@pytest.mark.parametrize(("source", "file_name"), [("digits", "your-images.npy"), (None, "your-rows.csv")])
+def test_what_to_do_next_names_the_kind_of_file(tmp_path, source, file_name):
     file = tmp_path / "molecules.csv"
     file.write_text("smiles\n" + "\n".join(MOLECULES) + "\n")
     recipe = "smoke" if source else "molecules"
@@ -350,4 +350,4 @@ def test_what_to_do_next_names_the_kind_of_file(tmp_path, source, wanted):
     arguments = ["train", "cmim", "--recipe", recipe, "--data", source or str(file), *settings]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
-    assert f"predict {tmp_path / 'run'} {wanted}" in " ".join(result.output.split())
+    assert f"predict {tmp_path / 'run'} {file_name}" in " ".join(result.output.split())

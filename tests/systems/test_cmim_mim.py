@@ -76,8 +76,8 @@ def test_mim_of_a_consistent_gaussian_pair_is_its_entropies(rho):
     log_sigma = torch.full_like(x, 0.5 * math.log(1 - rho**2))
     z = rho * x + log_sigma.exp() * noise
     nll = -log_normal(x, rho * z, log_sigma)
-    found = asymmetric_mim(nll, log_normal(z, rho * x, log_sigma), log_standard_normal(z))
-    assert found.item() == pytest.approx(consistent(rho), abs=0.01)
+    value = asymmetric_mim(nll, log_normal(z, rho * x, log_sigma), log_standard_normal(z))
+    assert value.item() == pytest.approx(consistent(rho), abs=0.01)
 
 
 def test_more_information_is_a_lower_mim_and_no_lower_divergence():
@@ -103,8 +103,8 @@ def test_mim_pays_for_a_narrow_posterior_where_a_vae_charges():
 
 
 def test_sigma_never_falls_below_its_floor_and_keeps_a_gradient():
-    numbers = torch.tensor([[0.0, 0.0, -50.0, 3.0]], requires_grad=True)
-    q = posterior(numbers, floor=-6.0)
+    outputs = torch.tensor([[0.0, 0.0, -50.0, 3.0]], requires_grad=True)
+    q = posterior(outputs, floor=-6.0)
     assert q.log_sigma.min() >= -6
     assert q.log_sigma[0, 1].item() == pytest.approx(3, abs=1e-3)
     near = torch.tensor([[0.0, -10.0]], requires_grad=True)

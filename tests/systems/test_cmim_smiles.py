@@ -60,7 +60,7 @@ def test_an_atom_that_was_never_seen_is_one_unknown_token():
         ("日本", "character 1"),
     ],
 )
-def test_what_is_no_smiles_is_told_why(smiles, reason):
+def test_what_is_no_smiles_has_a_reason(smiles, reason):
     assert reason in problem_of(smiles)
 
 
@@ -89,18 +89,18 @@ def test_tables(tmp_path, kind):
     assert (task.kind, task.modality) == ("inputs", "molecule")
 
 
-def test_bad_rows_are_counted_told_once_and_left_out(tmp_path):
+def test_bad_rows_are_counted_reported_once_and_left_out(tmp_path):
     path = tmp_path / "some.csv"
     path.write_text('smiles\nCCO\nfoo!\nC1CC\nCCO\nqq\nCCN\n""\n')
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BrickworkWarning)
         task = smiles_task(DataConfig(source=str(path), validation_share=0.0, test_share=0.0), 0)
     assert task.train.columns["input"] == ["CCO", "CCN"]
-    told = " ".join(str(w.message) for w in caught)
-    assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 1, 'foo!'" in told
+    warned = " ".join(str(w.message) for w in caught)
+    assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 1, 'foo!'" in warned
     assert (
         "1 skipped: is no well-formed SMILES (first: some.csv row 2, 'C1CC': ring bond 1 is not closed)"
-        in told
+        in warned
     )
     assert any("1 duplicates" in note for note in task.notes)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import brickwork
-from brickwork.api import predict as using
+from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.data.config import ImageDataConfig
@@ -285,7 +285,7 @@ def test_a_table_becomes_a_model_that_predicts(trained, table, tmp_path):
     }
     new = tmp_path / "new.csv"
     new.write_text("what\nthe red cup costs 777 coins\nthe blue hat costs 778 coins\n")
-    answers = using.predict(folder, new, columns=replace(ImageDataConfig().columns, text="what"))
+    answers = predict_api.predict(folder, new, columns=replace(ImageDataConfig().columns, text="what"))
     assert answers["label"] == ["cup", "hat"]
     assert (np.asarray(answers["probability"]) > 0.5).all()
 
@@ -300,7 +300,7 @@ def test_peft_gives_the_same_answers_at_every_rank(trained, backbone, tmp_path):
     system = brickwork.load(trained[0])
     texts = ["the red cup costs 5 coins", "the blue hat", "a cup"]
     for b in (1, 4):
-        folder = using.export_adapter(trained[0], tmp_path / f"rank{b}", rank=b)
+        folder = predict_api.export_adapter(trained[0], tmp_path / f"rank{b}", rank=b)
         model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(backbone), folder).eval()
         head, about = (
             load_tensors(folder / "head.safetensors"),
@@ -324,7 +324,9 @@ def test_a_fixed_simplex_is_a_classifier_too(table, backbone, tmp_path):
     system = brickwork.load(tmp_path / "run")
     assert not list(system.head.parameters())
     texts = ["the red cup costs 5 coins", "the blue hat"]
-    head = load_tensors(using.export_adapter(tmp_path / "run", tmp_path / "out", rank=4) / "head.safetensors")
+    head = load_tensors(
+        predict_api.export_adapter(tmp_path / "run", tmp_path / "out", rank=4) / "head.safetensors"
+    )
     layer = system.encoder.num_layers
     with torch.no_grad(), system.adapters.rank(4):
         vectors = system.encoder(system.collate({"input": texts})["input"], [layer])[layer]
@@ -390,7 +392,7 @@ def test_backbones_that_do_not_fit(turned, table, tmp_path):
     with pytest.raises(DataError, match="columns input and label"):
         build(DyloraConfig(), pairs)
     with pytest.raises(ArtifactError, match=r"does not do this \(adapters\).*dylora"):
-        using.export_adapter(object(), tmp_path / "a")
+        predict_api.export_adapter(object(), tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -447,4 +449,4 @@ def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
             return {}
 
     with pytest.raises(ConfigError, match=r"rank=2 is no option.*takes none"):
-        using.predict(Plain(), tmp_path, rank=2)
+        predict_api.predict(Plain(), tmp_path, rank=2)

@@ -108,7 +108,7 @@ def test_fixed_plans_name_the_sizes_that_they_train(pairs, tiny_text):
     assert ese.axes.layers == (1, 2, 4)  # layer N − 1 is never trained, as the authors' code counts
 
 
-def test_only_the_asked_layers_are_trained(pairs, tiny_text):
+def test_only_the_given_layers_are_trained(pairs, tiny_text):
     def trained(variant, **options):
         system = make(pairs, tiny_text, variant=variant, layers=(2, 4), **options)
         return {layer for step in range(40) for layer in system.plan(step).layers}, system.axes.layers

@@ -96,7 +96,7 @@ def test_without_student_and_alignment_at_full_width_it_is_twice_the_plain_loss(
 
 
 @pytest.mark.parametrize("variant", ["2dmse", "2dmse_weighted", "adaptive_layer", "starbucks"])
-def test_alignment_pulls_the_teacher_only_when_asked(variant):
+def test_alignment_pulls_the_teacher_only_if_it_is_not_detached(variant):
     p = plan(variant)
     for detach in (True, False):
         x = exits()
@@ -139,7 +139,7 @@ def test_which_layers_and_dims_are_sampled():
     assert [plan("2dmse", s) for s in range(9)] != [plan("2dmse", s, seed=1) for s in range(9)]
 
 
-def test_ese_compresses_to_a_sixth_or_as_told():
+def test_ese_compresses_to_a_sixth_or_to_the_given_size():
     assert plan("ese", dims=(8, 16, 32, 64, 128, 256, 512, 768)).pairs[0] == (0, 128)
     assert plan("ese", dims=(24, 48, 96, 192, 384)).pairs[0] == (0, 48)
     assert plan("ese", compression_dim=5).pairs[0] == (0, 5)

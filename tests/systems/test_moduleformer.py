@@ -1,4 +1,4 @@
-"""What is special to ModuleFormer: modules added and pruned, texts predicted as said, options refused."""
+"""What is special to ModuleFormer: modules added and pruned, texts predicted by their definition, options refused."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def folder(made, tmp_path_factory):
 def test_a_text_is_predicted_token_by_token(made):
     """−log p of each next byte in windows of 32, one at a time."""
     system, _ = made
-    text = "who buys a lamp in the forest? the baker, and he buys it every single day."
+    text = "who buys a lamp in the forest? the baker, daily."
     sums, counts = token_nats(system, Examples({"input": [text]}))
     ids = system.tokenizer.encode(text).ids
     assert len(ids) == len(text)
@@ -74,7 +74,7 @@ def test_texts_come_back_as_they_were(made):
 
 def test_a_prompt_is_continued_alike_whatever_stands_beside_it(made):
     system, _ = made
-    options = {"max_tokens": 12, "temperature": 1.0, "top_k": 0, "seed": 3}
+    options = {"max_tokens": 6, "temperature": 1.0, "top_k": 0, "seed": 3}
     alone = system.generate(["who "], **options)
     assert system.generate(["At the", "who ", ""], **options)[1] == alone[0]
     assert system.generate(["who "], **{**options, "seed": 4}) != alone
@@ -199,12 +199,13 @@ def test_route_regularisation_holds_routers(run, made, folder, tmp_path, train):
         grown_run = override(
             run,
             [f"start={folder}", "model.growth.feed_forward=2", f"model.growth.train={train}",
-             f"model.growth.route_reg={weight}", "train.steps=12", "train.batch_size=4", "train.learning_rate=0.1"],
+             f"model.growth.route_reg={weight}", "train.steps=6", "train.batch_size=4", "train.learning_rate=0.2"],
         )  # fmt: skip
         torch.manual_seed(0)
         system = api.build(grown_run)[0]
         fit(system, data.train, grown_run.train, tmp_path / str(weight), seed=0)
-        ends.append(system.loss(system.collate(data.test.take(range(32)))).terms["route"].item())
+        with torch.no_grad():
+            ends.append(system.loss(system.collate(data.test.take(range(32)))).terms["route"].item())
     assert ends[1] < 0.5 * ends[0]
     if train != "all":
         return  # what is kept does not depend on what was trained
@@ -262,17 +263,17 @@ def test_the_sink_is_learnt_and_changes_what_is_predicted(run, made, tmp_path, m
 
 def test_pruned_models_are_smaller_and_kept(made, tmp_path):
     system, data = made
-    found = prune_modules(system, data.test, 0.5)
-    sizes = found.system.sizes()
+    few = data.test.select(range(16))
+    result = prune_modules(system, few, 0.5)
+    sizes = result.system.sizes()
     assert sum(a + f for a, f in sizes) == 10  # of 2 × (4 + 6)
     assert all(a >= 2 and f >= 2 for a, f in sizes)
-    assert found.parameters[1] < found.parameters[0]
-    assert found.after["nats_per_token"] > 0
-    assert found.before["nats_per_token"] == pytest.approx(system.evaluate(data.test)["nats_per_token"])
-    loaded = brickwork.load(save_system(found.system, tmp_path / "small"))
-    assert loaded.evaluate(data.test)["nats_per_token"] == pytest.approx(
-        found.after["nats_per_token"], rel=1e-5
-    )
+    assert result.parameters[1] < result.parameters[0]
+    assert result.after["nats_per_token"] > 0
+    assert result.before["nats_per_token"] == pytest.approx(system.evaluate(few)["nats_per_token"])
+    loaded = brickwork.load(save_system(result.system, tmp_path / "small"))
+    after = loaded.evaluate(few)["nats_per_token"]
+    assert after == pytest.approx(result.after["nats_per_token"], rel=1e-5)
 
 
 def test_unused_modules_can_go_without_any_change(made):
@@ -282,15 +283,15 @@ def test_unused_modules_can_go_without_any_change(made):
     for half in system.decoder.mixtures().values():
         if half.router.num_modules == 7:
             half.router.scorer.offset[6] = -1e4
-    found = prune_modules(system, data.test, 2 / 22)
-    assert found.system.sizes() == [(4, 6), (4, 6)]
-    assert found.after["nats_per_token"] == pytest.approx(found.before["nats_per_token"], rel=1e-6)
+    result = prune_modules(system, data.test.select(range(16)), 2 / 22)
+    assert result.system.sizes() == [(4, 6), (4, 6)]
+    assert result.after["nats_per_token"] == pytest.approx(result.before["nats_per_token"], rel=1e-6)
 
 
 def test_pruning_nothing_is_the_identity(made):
     system, data = made
-    found = prune_modules(system, data.test, 0.0)
-    state = found.system.state_dict()
+    result = prune_modules(system, data.test.select(range(4)), 0.0)
+    state = result.system.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in system.state_dict().items())
 
 
@@ -386,7 +387,7 @@ def test_pairs_are_refused(run, made):
         build(run.model, replace(made[1], kind="pairs"))
 
 
-def test_domains_are_told(run):
+def test_texts_have_domains(run):
     data = load_data(run.data, 0)
     assert data.class_names == ("questions", "statements")
     assert set(data.train.columns["domain"]) == {"questions", "statements"}

@@ -1,4 +1,4 @@
-"""ModuleFormer against its authors' code, which was run once on the same weights; the file of numbers names the commit.
+"""ModuleFormer against its authors' code, which was run once on the same weights; the file of results names the commit.
 
 All weights are a closed form of their number and place, so that both sides had them without a file: the parameter with
 number n (in the authors' order) is 0.8 sin(0.37 i² + n) over its elements i = 1, 2, …, and 1 more for the scale of a norm.
@@ -55,8 +55,8 @@ def theirs(key):
     return torch.tensor(AUTHORS[key], dtype=torch.float64)
 
 
-def same(found, expected, tolerance=1e-10):
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+def same(actual, expected, tolerance=1e-10):
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def test_loss_and_gradients(model, ran):
     same(balance, theirs("aux"), 1e-7)
     names = [name for name, _ in AUTHORS["parameters"]]
     parameters = dict(model.named_parameters())
-    found = torch.autograd.grad(language + 0.1 * balance, [parameters[ours(name)] for name in names])
-    for name, gradient in zip(names, found):
+    gradients = torch.autograd.grad(language + 0.1 * balance, [parameters[ours(name)] for name in names])
+    for name, gradient in zip(names, gradients):
         numbers = torch.stack([gradient.norm(), (gradient * closed(0, gradient.shape)).sum()])
         same(numbers, torch.tensor(AUTHORS["gradients"][name], dtype=torch.float64), 1e-6)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 import brickwork
-from brickwork.api import predict as using
+from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
@@ -32,10 +32,10 @@ from brickwork.systems.multimodn.step_outputs import importance
 AUTHORS = json.loads((Path(__file__).parents[1] / "golden" / "multimodn-authors.json").read_text())
 
 
-def numbers_task(
+def normal_task(
     rows: int, widths: tuple[int, ...], classes: int = 2, tasks: int = 2, seed: int = 0
 ) -> TaskData:
-    """Modalities of standard normal numbers, and tasks that depend on the first number of each."""
+    """Modalities of standard normal numbers, and tasks that depend on the first column of each."""
     rng = np.random.default_rng(seed)
     columns = {f"m{i}": rng.normal(size=(rows, width)) for i, width in enumerate(widths)}
     total = sum(column[:, 0] for column in columns.values())
@@ -78,7 +78,7 @@ def fresh(data: TaskData, **options):
 @pytest.mark.parametrize("outputs", ["logits", "sigmoid"])
 def test_loss_is_the_papers_by_a_loop_over_rows(outputs):
     """L = λ_err ΣL[i,t]/(T(M+1)) + 0.01 λ_chg Σchg/M, a row at a time, a missing modality skipping the row."""
-    data = numbers_task(12, (3, 2, 4))
+    data = normal_task(12, (3, 2, 4))
     data = replace(data, train=delete(delete(data.train, "m1", [0, 5, 6]), "m2", [0, 11]))
     system = fresh(
         data, outputs=outputs, error_weight=0.7, fusion=SequentialFusion(state_dim=5, change_weight=0.3)
@@ -87,7 +87,7 @@ def test_loss_is_the_papers_by_a_loop_over_rows(outputs):
         k: v.double() if v.is_floating_point() else v
         for k, v in system.collate(data.train.take(range(12))).items()
     }
-    found = system.loss(batch)
+    result = system.loss(batch)
     error, change = 0.0, 0.0
     chain = system.fusion
     for row in range(12):
@@ -105,14 +105,14 @@ def test_loss_is_the_papers_by_a_loop_over_rows(outputs):
                 out = out.sigmoid() if outputs == "sigmoid" else out
                 error += -out.log_softmax(0)[batch[f"target.t{t}"][row]] / 12
     expected = 0.7 * error / (2 * 4) + 0.01 * 0.3 * change / 3
-    torch.testing.assert_close(found.total, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(result.total, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_authors_code_on_the_same_weights_gives_the_same():
     """MultiModN of EPFLiGHT/MultiModN (MIMIC encoder, MLP decoder, sigmoid), run on the weights and rows of this file by
     tests/golden/multimodn-authors.json's recipe: loss and every intermediate output, complete and with a modality missing
     from one row of the batch (it skips the whole batch)."""
-    data = numbers_task(8, (3, 2))
+    data = normal_task(8, (3, 2))
     system = authors_system(data)
     for case, wanted in AUTHORS["cases"].items():
         train = delete(data.train, "m1", [2]) if case == "one row lacks m1" else data.train
@@ -151,8 +151,8 @@ def test_sigmoid_loss_has_a_floor():
     from brickwork.systems.multimodn.objective import step_losses
 
     sure = torch.tensor([[[-60.0, 60.0]]])
-    found = step_losses(sure, torch.tensor([1]), torch.ones(1, 1, dtype=torch.bool), outputs_are="sigmoid")
-    assert found.item() == pytest.approx(np.log(1 + np.exp(-1)), rel=1e-6)
+    result = step_losses(sure, torch.tensor([1]), torch.ones(1, 1, dtype=torch.bool), outputs_are="sigmoid")
+    assert result.item() == pytest.approx(np.log(1 + np.exp(-1)), rel=1e-6)
 
 
 def test_unknown_labels_and_skipped_rows_add_nothing():
@@ -160,15 +160,15 @@ def test_unknown_labels_and_skipped_rows_add_nothing():
 
     outputs, taken = torch.randn(2, 4, 3), torch.tensor([[True] * 4, [True, False, True, True]])
     label = torch.tensor([0, 1, -1, 2])
-    found = step_losses(outputs, label, taken)
+    result = step_losses(outputs, label, taken)
     rows = F.cross_entropy(outputs.reshape(8, 3), label.clamp_min(0).repeat(2), reduction="none").reshape(
         2, 4
     )
     expected = torch.stack([rows[0, [0, 1, 3]].sum() / 3, rows[1, [0, 3]].sum() / 3])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
     number = torch.tensor([1.0, float("nan"), 0.0, 2.0])
-    found = step_losses(outputs, number, taken)
-    assert found[0].item() == pytest.approx(
+    result = step_losses(outputs, number, taken)
+    assert result[0].item() == pytest.approx(
         ((outputs[0, [0, 2, 3], 0] - number[[0, 2, 3]]) ** 2).sum().item() / 3
     )
     assert step_losses(outputs, torch.full((4,), -1), taken).tolist() == [0.0, 0.0]
@@ -199,7 +199,7 @@ def test_a_missing_modality_is_a_skipped_link(toy):
 
 def test_what_a_missing_cell_holds_does_not_matter(toy):
     """Not a zero, not a number: the weights of an encoder get no gradient from rows that lack its modality."""
-    data = numbers_task(8, (3, 2))
+    data = normal_task(8, (3, 2))
     system = fresh(data)
     batch = system.collate(delete(data.train, "m1", range(8)).take(range(8)))
     system.loss(batch).total.backward()
@@ -215,9 +215,9 @@ def test_contributions_sum_to_the_change_of_the_answer(toy):
     gone = np.array([scan is None for scan in toy.test.columns["scan"]])
     assert gone.any()
     assert not moved[gone, system.layout.names.index("scan")].any()
-    found = importance(system, toy.test, "days")
-    assert set(found) == set(system.layout.names)
-    assert all(change >= 0 for change, _ in found.values())
+    result = importance(system, toy.test, "days")
+    assert set(result) == set(system.layout.names)
+    assert all(change >= 0 for change, _ in result.values())
 
 
 def test_contributions_need_steps(toy):
@@ -258,7 +258,7 @@ def test_it_warns_where_missingness_depends_on_the_label():
 
 @pytest.fixture
 def table(tmp_path):
-    """A CSV with every kind of column that fits one, and pictures in files, one of them broken."""
+    """A CSV with every kind of column that fits one, and images in files, one of them broken."""
     from PIL import Image
 
     columns = toy_columns(60, 3)
@@ -289,7 +289,7 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
             "data.table.modalities=vitals=vitals_*,person=person_*,note=note,scan=scan", "model.image.depth=1",
         ],
     )  # fmt: skip
-    with pytest.warns(BrickworkWarning, match=r"1 skipped: pictures cannot be read.*scan2.png"):
+    with pytest.warns(BrickworkWarning, match=r"1 skipped: images cannot be read.*scan2.png"):
         summary = api.train(run, tmp_path / "run")
     assert {"sick/auroc", "sick/balanced_accuracy", "days/r2", "days/mae"} == set(summary.scores)
     model = brickwork.load(tmp_path / "run")
@@ -297,17 +297,17 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
     less = tmp_path / "less.csv"  # only one modality is there
     less.write_text("vitals_pulse,vitals_pressure,vitals_oxygen,other\n1,2,0.5,x\n,,,y\n")
     with pytest.warns(BrickworkWarning, match=r"none of the columns of modalities 'person'.*know: other"):
-        answers = using.predict(tmp_path / "run", less, tmp_path / "answers.csv")
+        answers = predict_api.predict(tmp_path / "run", less, tmp_path / "answers.csv")
     assert set(answers) == {"id", "sick", "sick=no", "sick=yes", "days"}
     np.testing.assert_allclose(answers["sick=no"] + answers["sick=yes"], 1, atol=1e-6)
     assert (tmp_path / "answers.csv").read_text().count("\n") == 3
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BrickworkWarning)
-        page = using.inspect(tmp_path / "run").read_text()
+        page = predict_api.inspect(tmp_path / "run").read_text()
         measured = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), str(table), "--json"])
     assert "change of P(yes)" in page
     assert "vitals" in page
-    # Targets, modalities, picture size and split are those of the run, so the held-out rows are the same.
+    # Targets, modalities, image size and split are those of the run, so the held-out rows are the same.
     assert json.loads(measured.stdout)["scores"] == summary.scores
 
 

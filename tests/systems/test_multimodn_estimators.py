@@ -2,6 +2,7 @@
 
 import warnings
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -20,20 +21,23 @@ from brickwork.systems.multimodn.sets import toy_columns
 NOT_APPLICABLE = {"check_array_api_input": "skips itself where SCIPY_ARRAY_API is not set"}
 QUICK = {"hidden": (16,), "state_dim": 16, "dropout": 0.0, "learning_rate": 0.01, "random_state": 0}
 
-# As few epochs as the checks allow: one of them wants a model to be right.
-EPOCHS = {"MultiModNClassifier": 4, "MultiModNRegressor": 2}
+# As little training as the checks allow: one of them wants a model to be right.
+TRAINING = {
+    "MultiModNClassifier": {"max_iter": 4, "batch_size": 32},
+    "MultiModNRegressor": {"max_iter": 2, "batch_size": 16},
+}
 
 
 def results_of_all_checks(name: str) -> dict[str, Any]:
-    """What scikit-learn's ``check_estimator`` says: a list of [check, status, error]."""
-    estimator = getattr(multimodn, name)(max_iter=EPOCHS[name], **QUICK)
+    """The results of scikit-learn's ``check_estimator``: a list of [check, status, error]."""
+    estimator = getattr(multimodn, name)(**QUICK, **TRAINING[name])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = check_estimator(estimator, on_fail=None)
     return {"checks": [[r["check_name"], r["status"], repr(r["exception"])] for r in results]}
 
 
-@pytest.mark.parametrize("name", EPOCHS)
+@pytest.mark.parametrize("name", TRAINING)
 def test_scikit_learns_checks(plain_process, name):
     """``check_estimator``: every check passes, but for those that do not apply.
 
@@ -131,15 +135,24 @@ def test_errors_are_value_errors(ward):
 
 
 def test_it_warns_and_draws(ward, tmp_path):
-    """The warning of missingness by label through ``fit``; the picture is a PNG of some size; in a pipeline it works."""
+    """The warning of missingness by label through ``fit``; in a pipeline it works. Of several rows the drawing has a dot for
+    each row and modality and a line at each mean, of one row a bar for each modality."""
     frame, _, sick, _ = ward
     gone = frame.copy()
     gone.loc[sick == "yes", ["vitals_pulse", "vitals_pressure", "vitals_oxygen"]] = np.nan
     with pytest.warns(BrickworkWarning, match="'vitals' is missing depends on 'y'"):
         model = make_pipeline(FunctionTransformer(), MultiModNClassifier(max_iter=1, **QUICK)).fit(gone, sick)
-    model[-1].plot_contributions(frame).savefig(tmp_path / "many.png")
-    model[-1].plot_contributions(frame.iloc[:1]).savefig(tmp_path / "one.png")
-    assert min((tmp_path / name).stat().st_size for name in ("many.png", "one.png")) > 5000
+    modalities = len(model[-1].modalities_)
+    for rows, shapes in (
+        (frame, {"circle": len(frame) * modalities, "line[@class='mean']": modalities}),
+        (frame.iloc[:1], {"rect": modalities, "circle": 0}),
+    ):
+        file = model[-1].plot_contributions(rows).save(tmp_path / "contributions.svg")
+        drawing = ElementTree.parse(file)
+        counts = {shape: len(drawing.findall(f".//{{*}}{shape}")) for shape in shapes}
+        assert counts == shapes
+        names = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+        assert set(model[-1].modalities_) <= set(names)
 
 
 def test_the_random_numbers_of_the_caller_are_left_alone():

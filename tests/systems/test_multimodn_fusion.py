@@ -21,8 +21,8 @@ def inputs():
 
 
 def test_mlp_is_what_it_says():
-    found = mlp([4, 3, 2], dropout=0.5, relu_at_end=True)
-    assert [type(m).__name__ for m in found] == ["Dropout", "Linear", "ReLU", "Linear", "ReLU"]
+    result = mlp([4, 3, 2], dropout=0.5, relu_at_end=True)
+    assert [type(m).__name__ for m in result] == ["Dropout", "Linear", "ReLU", "Linear", "ReLU"]
     assert [type(m).__name__ for m in mlp([4, 2])] == ["Linear"]
 
 
@@ -61,9 +61,9 @@ def test_order_is_the_order_of_reading(inputs):
 
 def test_parallel_fusion_fills_in(inputs):
     features, present = inputs
-    found = ParallelFusion([3, 2])(features, present)
-    assert found.shape == (6, 5)
-    assert not found[4].any()
+    result = ParallelFusion([3, 2])(features, present)
+    assert result.shape == (6, 5)
+    assert not result[4].any()
     learned = ParallelFusion([3, 2], fill="learned")
     with torch.no_grad():
         learned.fill[1].fill_(7.0)
@@ -74,13 +74,13 @@ def test_parallel_fusion_fills_in(inputs):
 def test_dropped_modalities_are_a_share_of_those_that_were_there():
     torch.manual_seed(0)
     there = torch.arange(20_000) % 2 == 0
-    (found,) = drop_modalities([there], 0.3)
-    assert not (found & ~there).any()
-    assert found[there].float().mean().item() == pytest.approx(0.7, abs=0.02)
+    (result,) = drop_modalities([there], 0.3)
+    assert not (result & ~there).any()
+    assert result[there].float().mean().item() == pytest.approx(0.7, abs=0.02)
 
 
 def test_contributions_are_by_modality_and_sum_up():
     path = torch.tensor([[0.5, 0.2], [0.7, 0.2], [0.6, 0.9]])
-    found = contributions(path, [1, 0])
-    torch.testing.assert_close(found, torch.tensor([[-0.1, 0.2], [0.7, 0.0]]))
-    torch.testing.assert_close(found.sum(1), path[-1] - path[0])
+    result = contributions(path, [1, 0])
+    torch.testing.assert_close(result, torch.tensor([[-0.1, 0.2], [0.7, 0.0]]))
+    torch.testing.assert_close(result.sum(1), path[-1] - path[0])

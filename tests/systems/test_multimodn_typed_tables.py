@@ -13,7 +13,7 @@ import pytest
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.config import ColumnNames
-from brickwork.data.readers.cells import is_missing, number_of, numbers, picture, series
+from brickwork.data.readers.cells import is_missing, number_of, numbers, read_image, series
 from brickwork.data.readers.files import ReadReport
 from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups
@@ -107,7 +107,7 @@ def test_groups_are_chosen_by_names_and_patterns():
 
 @pytest.fixture
 def parquet(tmp_path):
-    """A hundred rows with typed columns, a series, a picture, and gaps."""
+    """A hundred rows with typed columns, a series, an image, and gaps."""
     from io import BytesIO
 
     from PIL import Image
@@ -143,9 +143,9 @@ def test_a_parquet_table_becomes_a_task(parquet):
     assert not task.details.target("cost").is_class
     assert len(task.train) + len(task.validation) + len(task.test) == 100
     row = task.train.columns
-    picture = next(p for p in row["photo"] if p is not None)
-    assert picture.shape == (8, 8, 3)
-    assert picture[0, 0].tolist() == [10, 200, 30]
+    image = next(p for p in row["photo"] if p is not None)
+    assert image.shape == (8, 8, 3)
+    assert image[0, 0].tolist() == [10, 200, 30]
     assert next(w for w in row["wave"] if w is not None).shape == (2, 1)
     assert from_dict(TableLayout, json.loads(json.dumps(to_dict(task.details)))) == task.details
     assert is_present(task.train, "wave").sum() == sum(w is not None for w in row["wave"])
@@ -181,7 +181,7 @@ def test_odd_tables(tmp_path):
         multitask_table(tmp_path / "none.csv", Data(source="x"), 0)
 
 
-def test_rows_without_any_target_are_left_out_and_told(tmp_path):
+def test_rows_without_any_target_are_left_out_and_counted(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,label\n" + "".join(f"{i},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
     with pytest.warns(BrickworkWarning, match=r"2 skipped: no target is known \(first: t.csv row 2\)"):
@@ -189,7 +189,7 @@ def test_rows_without_any_target_are_left_out_and_told(tmp_path):
     assert len(task.train) + len(task.validation) + len(task.test) == 18
 
 
-def test_strange_classes_and_series_are_told():
+def test_strange_classes_and_series_are_refused_or_counted():
     layout = TOY_LAYOUT
     raw = {**toy_columns(8, 0), "sick": ["maybe"] * 8}
     with pytest.raises(DataError, match="class 'maybe', which is none of no, yes"):
@@ -198,22 +198,22 @@ def test_strange_classes_and_series_are_told():
     assert series([[1, "x"], [], 3.0, None, [np.nan]], report, "s") == [None] * 5
     assert report.skipped
     with pytest.warns(BrickworkWarning, match="different lengths within a row"):
-        found = typed_examples(layout, {**toy_columns(8, 0), "wave": [[1.0]] * 8, "flow": [[1.0, 2.0]] * 8})
-    assert found.columns["monitor"] == [None] * 8
+        result = typed_examples(layout, {**toy_columns(8, 0), "wave": [[1.0]] * 8, "flow": [[1.0, 2.0]] * 8})
+    assert result.columns["monitor"] == [None] * 8
 
 
-def test_pictures_that_cannot_be_read_are_missing(tmp_path):
+def test_images_that_cannot_be_read_are_missing(tmp_path):
     report = ReadReport()
-    (tmp_path / "text.png").write_text("no picture")
-    assert picture("text.png", 8, tmp_path, report, "row 0") is None
-    assert picture("absent.png", 8, tmp_path, report, "row 1") is None
-    assert picture(b"", 8, tmp_path, report, "row 2") is None
-    assert picture({"bytes": b"junk"}, 8, tmp_path, report, "row 3") is None
+    (tmp_path / "text.png").write_text("no image")
+    assert read_image("text.png", 8, tmp_path, report, "row 0") is None
+    assert read_image("absent.png", 8, tmp_path, report, "row 1") is None
+    assert read_image(b"", 8, tmp_path, report, "row 2") is None
+    assert read_image({"bytes": b"junk"}, 8, tmp_path, report, "row 3") is None
     assert sum(report.skipped.values()) == 4
     assert "row 0 text.png" in report.messages()[0]
 
 
-def test_a_picture_made_to_fill_the_memory_is_not_decoded(tmp_path):
+def test_an_image_made_to_fill_the_memory_is_not_decoded(tmp_path):
     """A PNG whose header promises 30,000 × 30,000 pixels."""
     from io import BytesIO
 
@@ -226,7 +226,7 @@ def test_a_picture_made_to_fill_the_memory_is_not_decoded(tmp_path):
     report = ReadReport()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert picture(bytes(raw), 8, tmp_path, report, "row 0") is None
+        assert read_image(bytes(raw), 8, tmp_path, report, "row 0") is None
     assert report.skipped
 
 
@@ -246,41 +246,41 @@ def labelled(rows=1000):
 @pytest.mark.parametrize(
     ("mechanism", "expected"), [("mcar", (0.4, 0.4)), ("mnar", (0.0, 0.4)), ("mar", (0.2, 0.2))]
 )
-def test_simulated_missing_values_are_as_many_as_said(mechanism, expected):
+def test_simulated_missing_values_are_as_many_as_chosen(mechanism, expected):
     layout, examples = labelled()
     config = MissingConfig(modality="error", mechanism=mechanism, rate=0.4, label=1, driver="mean")
-    found = simulate(examples, layout, config, 0)
-    y, gone = examples.columns["target.tumour"], ~is_present(found, "error")
+    result = simulate(examples, layout, config, 0)
+    y, gone = examples.columns["target.tumour"], ~is_present(result, "error")
     for label, share in enumerate(expected):
         assert gone[y == label].mean() == pytest.approx(share, abs=0.05 if mechanism != "mnar" else 0.002)
     if mechanism == "mar":
         high = examples.columns["mean"][:, 0] > np.median(examples.columns["mean"][:, 0])
         assert not gone[~high].any()
     assert is_present(examples, "error").all(), "the original is left alone"
-    assert is_present(found, "worst").all()
+    assert is_present(result, "worst").all()
 
 
 def test_deletion_of_every_kind():
     examples = typed_examples(TOY_LAYOUT, toy_columns(20, 0))
     for name in TOY_LAYOUT.names:
-        found = delete(examples, name, [1, 3])
-        assert not is_present(found, name)[[1, 3]].any()
+        result = delete(examples, name, [1, 3])
+        assert not is_present(result, name)[[1, 3]].any()
         others = [row for row in range(20) if row not in (1, 3)]
-        assert (is_present(found, name)[others] == is_present(examples, name)[others]).all()
+        assert (is_present(result, name)[others] == is_present(examples, name)[others]).all()
 
 
 def test_dependence_is_found_where_it_is_and_not_elsewhere():
     """By hand: 50 of 100 against 10 of 100 gives χ² with Yates = 36.2; and 200 random tables give hardly a finding."""
     there = np.r_[np.arange(100) >= 50, np.arange(100) >= 10]
     y = np.r_[np.zeros(100), np.ones(100)].astype(np.int64)
-    (found,) = label_dependence({"m": there}, {"y": y}, {"y": ("a", "b")})
+    (result,) = label_dependence({"m": there}, {"y": y}, {"y": ("a", "b")})
     from scipy.stats import chi2
 
-    assert found.p == pytest.approx(
+    assert result.p == pytest.approx(
         chi2.sf((abs(50 * 90 - 50 * 10) - 100) ** 2 * 200 / (60 * 140 * 100 * 100), 1)
     )
-    assert found.shares == (("a", 0.5), ("b", 0.1))
-    assert "50 % where it is a, 10 % where it is b" in str(found)
+    assert result.shares == (("a", 0.5), ("b", 0.1))
+    assert "50 % where it is a, 10 % where it is b" in str(result)
     rng = np.random.default_rng(0)
     null = sum(
         len(label_dependence({"m": rng.random(100) < 0.7}, {"y": rng.normal(size=100)}, {}))
@@ -296,7 +296,7 @@ def test_dependence_is_found_where_it_is_and_not_elsewhere():
 @pytest.mark.parametrize("name", SETS)
 def test_known_sets_are_what_their_layout_says(name, data_folder):
     if name == "cifar10_described":
-        pytest.skip("reads 50,000 photos; the recipe gpu uses it")
+        pytest.skip("reads 50,000 images; the recipe gpu uses it")
     limit = None if name in ("breast_cancer", "student_performance") else 300
     task = load_data(Data(source=name, limit=limit), 0)
     for modality in task.details.modalities:

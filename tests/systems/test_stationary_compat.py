@@ -102,16 +102,14 @@ def test_the_anchor_never_drops_out(labelled_texts, tiny_text, tmp_path):
 def test_a_successor_starts_as_its_predecessor_or_fresh(images, tmp_path):
     first = build(config(), images)
     folder = kept(first, tmp_path / "v1")
-    pictures = images.train.columns["input"][:5]
+    inputs = images.train.columns["input"][:5]
     warm, fresh = (
         build(config(previous=folder), images),
         build(config(previous=folder, warm_start=False), images, seed=1),
     )
-    np.testing.assert_allclose(
-        warm.encode(pictures, precision="fp32"), first.encode(pictures, precision="fp32")
-    )
+    np.testing.assert_allclose(warm.encode(inputs, precision="fp32"), first.encode(inputs, precision="fp32"))
     assert not np.allclose(
-        fresh.encode(pictures, precision="fp32"), first.encode(pictures, precision="fp32"), atol=0.1
+        fresh.encode(inputs, precision="fp32"), first.encode(inputs, precision="fp32"), atol=0.1
     )
     alone = build(config(previous=folder, ce_weight=1.0), images)
     assert alone.anchor is None
@@ -124,9 +122,9 @@ def test_a_server_model_is_base_and_the_deployed_one_stays_the_predecessor(image
     client = build(config(slots_from="back"), images)
     paths = {"previous": kept(client, tmp_path / "client"), "base": kept(server, tmp_path / "server")}
     system = build(config(**paths, slots_from="back"), images)
-    pictures = images.train.columns["input"][:5]
+    inputs = images.train.columns["input"][:5]
     np.testing.assert_allclose(
-        system.encode(pictures, precision="fp32"), server.encode(pictures, precision="fp32")
+        system.encode(inputs, precision="fp32"), server.encode(inputs, precision="fp32")
     )
     assert system.registry.taken == {"a": 7, "b": 6, "c": 5, "x": 0, "y": 1, "z": 2}
     assert system.representation().lineage["replaces"] == [
@@ -196,7 +194,7 @@ def test_memory_goes_back_through_all_versions(tmp_path):
     assert {slot: slots.count(slot) for slot in set(slots)} == {0: 3, 2: 3}
 
 
-def test_old_data_that_is_gone_is_told_or_refused(images, tmp_path):
+def test_old_data_that_is_gone_gives_a_warning_or_is_refused(images, tmp_path):
     folder = kept(build(config(), images), tmp_path / "v1")
     new = replace(images, class_names=("a", "b", "d"))
     with pytest.warns(BrickworkWarning, match=r"1 old classes.*not rehearsed"):
@@ -314,21 +312,19 @@ def test_the_new_version_searches_the_old_index(versions, tmp_path):
     assert replaced
     for name in ("fruit", "tool", "sky"):
         hits = index.search(" ".join(WORDS[name][2:5]), top=3)[0]
-        assert {hit.source for hit in hits} == {name}, (
-            "the classes of the old index are found by the new model"
-        )
+        assert {hit.source for hit in hits} == {name}, "the new model finds the classes of the old index"
     index.add([Document(id="reef", title="", text="coral reef foam", source="sea")])
     assert index.search("wave salt", top=1)[0][0].id == "reef"
     assert index.statistics().versions == {old.fingerprint: 9, new.fingerprint: 1}
-    # Loaded anew from the folder, with its own copy of the new model.
+    # Loaded again from the folder, with its own copy of the new model.
     assert open_index(tmp_path / "index").search("wave salt", top=1)[0][0].id == "reef"
     with pytest.raises(ArtifactError, match="unless one was trained to replace"):
         indexing.replace_model(old, tmp_path / "index")
 
 
 def test_the_matrix_of_the_series(versions):
-    found = evaluating.compatibility([versions / "v1", versions / "v2"], versions / "v1.jsonl")
-    (matrix,) = found["matrices"]
+    results = evaluating.compatibility([versions / "v1", versions / "v2"], versions / "v1.jsonl")
+    (matrix,) = results["matrices"]
     assert matrix["models"] == [str(versions / "v1"), str(versions / "v2")]
     assert matrix["matrix"][1][0] > 0.8
     with pytest.raises(ConfigError, match="search='x' is unknown"):
@@ -360,6 +356,6 @@ def test_from_the_command_line(versions, tmp_path):
     )
     assert (report["added"], report["encoded"], report["unchanged"]) == (4, 4, 20)
     assert "documents encoded by" in run("index", tmp_path / "idx", "--stats").stdout
-    shown = run("evaluate", versions / "v2", versions / "v1.jsonl", "--against", versions / "v1").stdout
-    assert "cross-tests" in shown
-    assert "AC" in shown
+    output = run("evaluate", versions / "v2", versions / "v1.jsonl", "--against", versions / "v1").stdout
+    assert "cross-tests" in output
+    assert "AC" in output

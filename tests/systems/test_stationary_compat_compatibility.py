@@ -11,7 +11,7 @@ LABEL = torch.tensor([0, 0, 1, 2, 1, 3])
 
 
 def waves(a: float, b: float) -> torch.Tensor:
-    """Six unit vectors of five numbers, without a random generator, as they were given to the authors' code."""
+    """Six unit vectors of five dimensions, without a random generator, as they were given to the authors' code."""
     i, j = torch.arange(6, dtype=torch.float64)[:, None], torch.arange(5, dtype=torch.float64)[None]
     x = torch.sin(a * i * i + b * j + 0.3 * i * j)
     return x / x.norm(dim=1, keepdim=True)
@@ -37,8 +37,8 @@ def test_equals_the_sum_written_out(mask):
             elif mask == "zero":
                 terms.append(1.0)
         total += -10.0 * float(old[i] @ new[i]) + math.log(sum(terms))
-    found = higher_order(old, new, LABEL, mask=mask)
-    assert found.item() == pytest.approx(total / 6, rel=1e-9)
+    loss = higher_order(old, new, LABEL, mask=mask)
+    assert loss.item() == pytest.approx(total / 6, rel=1e-9)
 
 
 def test_lengths_do_not_matter():
@@ -47,7 +47,7 @@ def test_lengths_do_not_matter():
 
 
 def test_one_row_has_only_its_own():
-    """With a single row both forms are known: −μcos + log 1, and 0."""
+    """With a single row both forms are easy: −μcos + log 1, and 0."""
     old, new, label = waves(1.3, 0.7)[:1], waves(1.1, 0.9)[:1], LABEL[:1]
     assert higher_order(old, new, label).item() == pytest.approx(-10 * float(old[0] @ new[0]))
     assert higher_order(old, new, label, mask="exclude").item() == pytest.approx(0.0, abs=1e-12)

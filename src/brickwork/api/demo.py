@@ -133,7 +133,7 @@ def _show_before(console: Console, before: "Measurement", baselines: dict[str, A
         )
         console.print(
             f"  {name}: nDCG@10 {full.mean('ndcg@10'):.3f} at full size, "
-            f"{small.mean('ndcg@10'):.3f} at {SMALL_DIM} numbers and {SMALL_LAYERS} layers; {others}"
+            f"{small.mean('ndcg@10'):.3f} at {SMALL_DIM} dimensions and {SMALL_LAYERS} layers; {others}"
         )
 
 
@@ -155,11 +155,11 @@ def _show_grids(console: Console, before: "Measurement", after: "Measurement") -
     console.print("  * the 95 % interval of the change, paired over queries, leaves out zero")
 
 
-def _cell(found: "Comparison") -> str:
+def _cell(comparison: "Comparison") -> str:
     """``.637 +.035*``: quality, change, and whether the change is clear."""
-    clear = found.difference.low > 0 or found.difference.high < 0
-    change = f"{found.difference.mean:+.3f}".replace("0.", ".")
-    return f"{found.after:.3f} {change}{'*' if clear else ' '}".replace("0.", ".", 1)
+    clear = comparison.difference.low > 0 or comparison.difference.high < 0
+    change = f"{comparison.difference.mean:+.3f}".replace("0.", ".")
+    return f"{comparison.after:.3f} {change}{'*' if clear else ' '}".replace("0.", ".", 1)
 
 
 def _clear(folder: Path) -> None:
@@ -202,7 +202,7 @@ def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
             ),
         )
         sides.append(side)
-        console.print(f"  {label}: {dim} numbers, {layers} layers, {side.milliseconds:.1f} ms")
+        console.print(f"  {label}: {dim} dimensions, {layers} layers, {side.milliseconds:.1f} ms")
         for hit in side.hits:
             line = Text.assemble(
                 f"    {hit.score:.3f}  {hit.title}  ", (" ".join(hit.text.split())[:200], "dim")

@@ -1,4 +1,4 @@
-"""How good a model is on held-out data: the verb ``evaluate``, and the compatibility matrix of several models.
+"""How good a model is on held-out data: the command ``evaluate``, and the compatibility matrix of several models.
 
 import brickwork
 brickwork.evaluate("runs/docs", "docs/", dims=[48, 384])["retrieval"]
@@ -41,19 +41,20 @@ def evaluate(
         ArtifactError: the model cannot be loaded.
         DataError: the data cannot be read as the run reads its own.
     """
+    from brickwork.core.types import Evaluates
     from brickwork.data.load import load_task
     from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
 
-    found: Any = load(model) if isinstance(model, str | Path) else model
+    loaded: Any = load(model) if isinstance(model, str | Path) else model
     config, seed = _as_trained(model, data, columns, limit, seed)
-    slug = getattr(found, "slug", None) or found.lineage.get("system")
+    slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
     task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
-    if hasattr(found, "evaluate"):
-        return {"data": describe(task), "retrieval": [], "scores": dict(found.evaluate(task.test))}
-    representation = as_representation(found)
+    if isinstance(loaded, Evaluates):
+        return {"data": describe(task), "retrieval": [], "scores": dict(loaded.evaluate(task.test))}
+    representation = as_representation(loaded)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()
     if baselines:
         for entry in summary["retrieval"]:
@@ -92,8 +93,8 @@ def compatibility(
     task = load_task(*_as_trained(models[-1] if models else None, data, columns, limit, seed))
     loaded = [as_representation(model) for model in models]
     names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
-    found = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
-    return {"data": describe(task), "matrices": [matrix.summary() for matrix in found]}
+    matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
+    return {"data": describe(task), "matrices": [matrix.summary() for matrix in matrices]}
 
 
 def _as_trained(

@@ -1,4 +1,4 @@
-"""Documents as vectors, on disk or in an index: the verbs ``encode``, ``index`` and ``update``.
+"""Documents as vectors, on disk or in an index: the commands ``encode``, ``index`` and ``update``.
 
 import brickwork
 brickwork.build_index("runs/docs", "docs/", "runs/docs-index")
@@ -154,12 +154,12 @@ def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:
 def _documents(
     representation: "Representation", data: Path | str, columns: "ColumnNames | None", limit: int | None
 ) -> "Iterator[Document]":
-    """The documents in ``data``, as the model reads them: texts, or pictures where it encodes those."""
+    """The documents in ``data``, as the model reads them: texts, or images where it encodes those."""
     from brickwork.data.load import read_documents
-    from brickwork.data.readers.captions import read_picture_documents
+    from brickwork.data.readers.captions import read_image_documents
     from brickwork.index.encoding import image_shape
 
     shape = image_shape(representation)
     if shape is not None:
-        return read_picture_documents(data, shape, columns, limit)
+        return read_image_documents(data, shape, columns, limit)
     return read_documents(data, columns=columns, limit=limit)

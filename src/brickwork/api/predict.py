@@ -56,25 +56,25 @@ def predict(
 
 def classify(
     model: "Path | str | Representation",
-    pictures: Path | str,
+    images: Path | str,
     names: Sequence[str],
     out: Path | str | None = None,
     *,
     prompts: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
-    """Each picture of a folder (or one file) with the name that fits it best, without any training on the names.
+    """Each image of a folder (or one file) with the name that fits it best, without any training on the names.
 
     ``prompts`` are texts with ``{}`` for the name; a class is the mean of them (default: eight). Columns ``id``, ``class``,
     ``score`` (a cosine) and ``margin`` over the second best. ``out``: a .parquet, .csv or .jsonl file to write them to.
 
     Raises:
-        ConfigError: fewer than two names, a prompt without ``{}``, or a model that does not encode pictures and texts.
-        DataError: no picture can be used.
+        ConfigError: fewer than two names, a prompt without ``{}``, or a model that does not encode images and texts.
+        DataError: no image can be used.
     """
     import numpy as np
 
-    from brickwork.data.readers.images import read_pictures
+    from brickwork.data.readers.images import read_images
     from brickwork.data.writers import check_table_path, write_table
     from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
     from brickwork.representation.load import as_representation
@@ -90,14 +90,12 @@ def classify(
     kind = getattr(getattr(representation, "encoder", None), "kind", "system")
     if kind != "image-text":
         is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
-        raise ConfigError(
-            f"{model} {is_now}; classes by name need a model of pictures and texts: train align"
-        )
-    found, images = read_pictures(pictures, representation.encoder.image.image_shape, limit=limit)
-    best, scores = zero_shot(representation, list(names), representation.encode(images), chosen)
+        raise ConfigError(f"{model} {is_now}; classes by name need a model of images and texts: train align")
+    ids, arrays = read_images(images, representation.encoder.image.image_shape, limit=limit)
+    best, scores = zero_shot(representation, list(names), representation.encode(arrays), chosen)
     ranked = np.sort(scores, axis=1)
     answers = {
-        "id": found,
+        "id": ids,
         "class": [names[number] for number in best],
         "score": ranked[:, -1],
         "margin": ranked[:, -1] - ranked[:, -2],
@@ -215,9 +213,9 @@ def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any
     return system.export_peft(folder, **options)
 
 
-def _check_options(model: "Path | str | Any", verb: Any, options: Mapping[str, Any]) -> None:
-    """Refuses options that a system's own verb does not take: it takes its parameters that have a default."""
-    takes = [name for name, p in signature(verb).parameters.items() if p.default is not p.empty]
+def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> None:
+    """Refuses options that a system's own method does not take: it takes its parameters that have a default."""
+    takes = [name for name, p in signature(method).parameters.items() if p.default is not p.empty]
     for name, value in options.items():
         if name not in takes:
             instead = nearest(name, takes) if takes else "it takes none"

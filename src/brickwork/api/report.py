@@ -90,7 +90,7 @@ def retrieval_part(
 def score_part(name: str, sizes: "Sequence[SizeScore]", data: "TaskData") -> QualityPart:
     """One measure of labelled or scored data: a number at every size.
 
-    With labels, prefixes shorter than *classes − 1* are marked: a linear classifier needs that many numbers.
+    With labels, prefixes shorter than *classes − 1* are marked: a linear classifier needs that many dimensions.
     """
     title, metric, sample = SCORES.get(name, (name, name, "{:,} held-out examples."))
     wanted = (data.num_classes or 1) - 1
@@ -135,7 +135,7 @@ def finding(before: "GridResult", after: "GridResult", dim: int, layers: int) ->
     small, full = pairs[dim, layers], pairs[full_dim, full_layers]
     return Finding(
         sentence=(
-            f"Cut to {dim} of {full_dim} numbers and {layers} of {full_layers} layers, the model scores "
+            f"Cut to {dim} of {full_dim} dimensions and {layers} of {full_layers} layers, the model scores "
             f"{small.after:.3f} after training and {small.before:.3f} before; uncut, {full.after:.3f} and "
             f"{full.before:.3f}."
         ),
@@ -229,9 +229,9 @@ def stage_facts(run: "RunConfig") -> dict[str, str]:
 
 
 def in_words(data: "TaskData") -> str:
-    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``, ``pictures with texts``."""
+    """What the examples are: ``pairs``, ``triplets``, ``scored pairs``, ``labelled images``, ``images with texts``."""
     if data.modality == "image-text":
-        return "pictures with texts"
+        return "images with texts"
     words = {
         "scored": "scored pairs",
         "labelled": f"labelled {data.modality}s",

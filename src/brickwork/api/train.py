@@ -1,6 +1,6 @@
-"""The Python interface behind the command line: trainings, each verb one call.
+"""The Python interface behind the command line: trainings, each command one call.
 
-The verbs of what was trained: :mod:`brickwork.api.evaluate`, :mod:`brickwork.api.index` and :mod:`brickwork.api.predict`.
+The commands of what was trained: :mod:`brickwork.api.evaluate`, :mod:`brickwork.api.index` and :mod:`brickwork.api.predict`.
 
 import brickwork
 run = brickwork.override(brickwork.recipe("matryoshka-2d"), ["data.source=docs/", "train.steps=300"])
@@ -110,7 +110,7 @@ def describe(data: "TaskData") -> dict[str, Any]:
     }
 
 
-def told(data: "TaskData") -> list[str]:
+def data_lines(data: "TaskData") -> list[str]:
     """What was read, for a person: how much of what kind, then the notes of whoever read it."""
     from brickwork.api.report import in_words
 
@@ -157,8 +157,8 @@ def train(
 
     def start() -> None:
         """Says what was read and writes what a resume needs, once the folder is ours."""
-        if progress is not None and prepared is None:  # who prepared it has told it
-            for line in told(data):
+        if progress is not None and prepared is None:  # whoever prepared it has printed them
+            for line in data_lines(data):
                 progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
         tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)

@@ -22,7 +22,7 @@ _MARKS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(
         app,
         list_systems,
@@ -213,11 +213,11 @@ def _verdict(record: dict[str, Any] | None) -> str:
 
 def _verdicts(claim: dict[str, Any]) -> str:
     """The verdicts of a claim as rich markup."""
-    shown = []
+    verdicts = []
     for scale, record in claim["verdicts"].items():
         style = _MARKS.get(record["verdict"], "")
         age = " (older code)" if record["stale"] else ""
-        shown.append(
+        verdicts.append(
             f"[{style}]{record['verdict']}[/{style}] [dim]{scale}{age}[/dim]" if style else record["verdict"]
         )
-    return ", ".join(shown) or "[dim]no result yet[/dim]"
+    return ", ".join(verdicts) or "[dim]no result yet[/dim]"

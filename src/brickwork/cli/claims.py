@@ -19,7 +19,7 @@ class Scale(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verb of this module."""
+    """Adds the command of this module."""
     add(
         app,
         claims,

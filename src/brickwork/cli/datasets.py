@@ -15,7 +15,7 @@ _EXAMPLE_ROWS = 100
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verb of this module."""
+    """Adds the command of this module."""
     add(app, data, "Look", "brickwork data", "brickwork data nfcorpus", "brickwork data --json")
 
 

@@ -19,7 +19,7 @@ _BUDGET_SECONDS = 2.0
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verb of this module."""
+    """Adds the command of this module."""
     add(app, doctor, "Look", "brickwork doctor", "brickwork doctor --json > machine.json")
 
 

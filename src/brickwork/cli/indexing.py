@@ -1,4 +1,4 @@
-"""Verbs that make an index, keep it in order, and search it."""
+"""Commands that make an index, keep it in order, and search it."""
 
 import shlex
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(
         app,
         index,
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
         'brickwork search runs/docs-index "how do I resume a run?"',
         'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
         'brickwork search runs/docs-index "resume" --where "source=guide.md"',
-        'brickwork search runs/pictures-index "at night" --image bridge.jpg',
+        'brickwork search runs/photos-index "at night" --image bridge.jpg',
     )
 
 
@@ -78,7 +78,7 @@ def index(
         bool, typer.Option("--verify", help="Check every file of INDEX against its recorded hash.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make what is damaged in INDEX anew from its documents.")
+        bool, typer.Option("--repair", help="Rebuild what is damaged in INDEX from its documents.")
     ] = False,
     good_model: Annotated[
         str | None,
@@ -94,7 +94,7 @@ def index(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Encode documents and store them in a searchable index; bring one up to date, check it, mend it."""
+    """Encode documents and store them in a searchable index; bring one up to date, check it, repair it."""
     care = [name for name, wanted in (("verify", verify), ("repair", repair), ("stats", stats)) if wanted]
     if len(care) > 1 or (care and (data or out or update or store)):
         raise ConfigError(f"--{care[0]} takes the folder of an index and nothing else: index DIR --{care[0]}")
@@ -227,7 +227,7 @@ def _verify(folder: Path, as_json: bool, quiet: bool) -> None:
     if problems:
         raise ArtifactError(
             f"{len(problems)} of the files of {folder} are not as they were written; "
-            f"mend it: brickwork index {shlex.quote(str(folder))} --repair"
+            f"repair it: brickwork index {shlex.quote(str(folder))} --repair"
         )
     output.hint(f"{folder}: every file is as it was written", quiet or as_json)
 
@@ -244,10 +244,10 @@ def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None
         output.emit_json({"folder": str(folder), **asdict(report)})
         return
     for name in report.repaired:
-        print(f"{name}: made anew")
+        print(f"{name}: rebuilt")
     for text in report.lost:
         print(f"lost: {text}")
-    done = "what was damaged is made anew" if report.repaired else "nothing was damaged"
+    done = "what was damaged is rebuilt" if report.repaired else "nothing was damaged"
     count = f"; {report.documents:,} documents" if report.documents else ""
     output.hint(f"{folder}: {done}{count}", quiet)
 
@@ -285,7 +285,7 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)] = "",
     image: Annotated[
         Path | None,
-        typer.Option(help="A picture to look for, alone or with the query.", show_default=False),
+        typer.Option(help="An image to look for, alone or with the query.", show_default=False),
     ] = None,
     text_weight: Annotated[
         float, typer.Option(help="With --image: how much of the query is added; negative takes away.")
@@ -318,7 +318,7 @@ def search(
     """
     if not query.strip() and image is None:
         raise typer.BadParameter(
-            "Missing argument 'QUERY': say what to look for, or give a picture with --image FILE"
+            "Missing argument 'QUERY': say what to look for, or give an image with --image FILE"
         )
     import warnings
 
@@ -335,7 +335,7 @@ def search(
         # Once untimed: the first call also loads the model, which says nothing about the size asked for.
         if image is None and text_weight != 1.0:
             raise ConfigError("--text-weight has an effect only with --image FILE")
-        questions = query if image is None else _with_picture(opened, query, image, text_weight)
+        questions = query if image is None else _with_image(opened, query, image, text_weight)
         opened.answer(questions, top, **options)
         answer = opened.answer(questions, top, **options)
     for text in answer.notes:
@@ -351,17 +351,17 @@ def search(
     output.hint(f"{len(opened):,} documents at {size}: {milliseconds:.1f} ms", quiet)
 
 
-def _with_picture(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
-    """The query of a picture file, in the shape that the model of the index takes."""
-    from brickwork.data.readers.images import read_pictures
+def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
+    """The query of an image file, in the shape that the model of the index takes."""
+    from brickwork.data.readers.images import read_images
     from brickwork.index.encoding import Query, image_shape
 
     shape = image_shape(opened.representation)
     if shape is None:
         raise ConfigError(f"the model of {opened.folder} encodes texts only: leave --image out")
     if image.is_dir():
-        raise ConfigError(f"--image {image} is a folder; give one picture")
-    return Query(text, read_pictures(image, shape)[1][0], text_weight)
+        raise ConfigError(f"--image {image} is a folder; give one image")
+    return Query(text, read_images(image, shape)[1][0], text_weight)
 
 
 def _show_hits(hits: list[Any]) -> None:

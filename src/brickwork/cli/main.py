@@ -1,6 +1,6 @@
-"""The command ``brickwork``: its verbs, and what every verb does with errors, warnings and Ctrl-C.
+"""The command ``brickwork``: its commands, and what every command does with errors, warnings and Ctrl-C.
 
-Nothing here or in the modules of the verbs imports torch before a verb needs it.
+Nothing here or in the modules of the commands imports torch before a command needs it.
 """
 
 import os
@@ -27,8 +27,8 @@ from brickwork.cli.options import write_epilog
 from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted
 
 
-class Verbs(TyperGroup):
-    """The group of verbs: turns errors into one line and an exit code."""
+class Commands(TyperGroup):
+    """The group of commands: turns errors into one line and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Takes ``--debug`` wherever it stands."""
@@ -37,11 +37,11 @@ class Verbs(TyperGroup):
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Lists the verbs by panel."""
+        """Lists the commands by panel."""
         panels: dict[str, list[tuple[str, str]]] = {}
-        for name, verb in self.commands.items():
-            panels.setdefault(getattr(verb, "rich_help_panel", ""), []).append(
-                (name, verb.get_short_help_str(200))
+        for name, command in self.commands.items():
+            panels.setdefault(getattr(command, "rich_help_panel", ""), []).append(
+                (name, command.get_short_help_str(200))
             )
         for panel, rows in panels.items():
             with formatter.section(panel):
@@ -52,7 +52,7 @@ class Verbs(TyperGroup):
         write_epilog(self.epilog, formatter)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the verb.
+        """Runs the command.
 
         A :class:`BrickworkError` becomes ``error: …`` on standard error and its exit code; anything else is
         a defect and shows its traceback. A reader that went away (``brickwork list | head``) is no error.
@@ -100,7 +100,7 @@ def _epilog() -> str:
 
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=Commands,
     name="brickwork",
     # Plain help: rich would take as long to import as everything else together.
     rich_markup_mode=None,
@@ -112,13 +112,13 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> bool:
-    if asked:
+def _version(wanted: bool) -> bool:
+    if wanted:
         import brickwork
 
         print(f"brickwork {brickwork.__version__}")
         raise typer.Exit
-    return asked
+    return wanted
 
 
 @app.callback()

@@ -33,7 +33,7 @@ class ExportFormat(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(
         app,
         evaluate,
@@ -162,11 +162,11 @@ def export(
 ) -> None:
     """Write a model for other tools, whole or cut to a size."""
     if to is ExportFormat.peft:
-        from brickwork.api import predict as using
+        from brickwork.api import predict as predict_api
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
-        print(using.export_adapter(model, out, **({} if rank is None else {"rank": rank})))
+        print(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank})))
         return
     if rank is not None:
         raise ConfigError(
@@ -244,6 +244,6 @@ def _size_table(cells: dict[tuple[int, int], float]) -> Any:
         table.add_column(f"{dim} dims", justify="right")
     for layers in sorted({depth for depth, _ in cells}, reverse=True):
         row = [cells.get((layers, dim)) for dim in dims]
-        shown = ["" if v is None else f"[bold]{v:.3f}[/bold]" if v == best else f"{v:.3f}" for v in row]
-        table.add_row(str(layers), *shown)
+        printed = ["" if v is None else f"[bold]{v:.3f}[/bold]" if v == best else f"{v:.3f}" for v in row]
+        table.add_row(str(layers), *printed)
     return table

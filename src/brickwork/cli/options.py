@@ -1,4 +1,4 @@
-"""What several verbs share: option types, their parsing, and the Example section of a verb's help."""
+"""What several commands share: option types, their parsing, and the Example section of a command's help."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Columns = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N documents or rows.")]
-Dim = Annotated[int | None, typer.Option(help="Numbers of each vector to use (default: all).")]
+Dim = Annotated[int | None, typer.Option(help="Dimensions of each vector to use (default: all).")]
 Layers = Annotated[int | None, typer.Option(help="Layers of the encoder to run (default: all).")]
 Slug = Annotated[str, typer.Argument(help="A system of `brickwork list`.", show_default=False)]
 Model = Annotated[
@@ -35,8 +35,8 @@ Data = Annotated[
 ]
 
 
-class Verb(TyperCommand):
-    """A verb of the command line: its help ends with an Example section, printed as it is written."""
+class Command(TyperCommand):
+    """A command of the command line: its help ends with an Example section, printed as it is written."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Writes the epilog without wrapping its lines."""
@@ -50,11 +50,11 @@ def write_epilog(epilog: str | None, formatter: Any) -> None:
 
 
 def add(
-    app: typer.Typer, verb: Callable[..., None], panel: str, *examples: str, name: str | None = None
+    app: typer.Typer, command: Callable[..., None], panel: str, *examples: str, name: str | None = None
 ) -> None:
-    """Makes ``verb`` a verb, listed under ``panel``, with an Example section in its help."""
+    """Makes ``command`` a command, listed under ``panel``, with an Example section in its help."""
     epilog = "\n".join(["Example:", *(f"  $ {line}" for line in examples)])
-    app.command(name, cls=Verb, rich_help_panel=panel, epilog=epilog)(verb)
+    app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(command)
 
 
 def sizes(text: str | None, option: str) -> list[int] | None:
@@ -110,7 +110,7 @@ def column_names(columns: Sequence[str] | None) -> "ColumnNames | None":
 
 
 def values_of(settings: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` options of a system's own verb, by name: JSON where the value is JSON, else its text.
+    """``name=value`` options of a system's own command, by name: JSON where the value is JSON, else its text.
 
     Raises:
         ConfigError: an option without a value.

@@ -50,7 +50,7 @@ def next_commands(commands: Mapping[str, str], quiet: bool) -> None:
 @contextlib.contextmanager
 def warnings_as_notes() -> Iterator[None]:
     """Shows every warning once, as one line ``note: …`` on standard error."""
-    shown: set[str] = set()
+    printed: set[str] = set()
 
     def show(
         message: Warning | str,
@@ -61,8 +61,8 @@ def warnings_as_notes() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         text = " ".join(str(message).split())
-        if text not in shown:
-            shown.add(text)
+        if text not in printed:
+            printed.add(text)
             print(f"note: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():

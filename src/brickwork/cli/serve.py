@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verb of this module."""
+    """Adds the command of this module."""
     add(
         app,
         serve,
@@ -73,7 +73,7 @@ def serve(
 ) -> None:
     """Serve a model or an index over HTTP: OpenAI-compatible embeddings, search, a page to try it.
 
-    Ctrl-C or SIGTERM finishes what was accepted, then stops. SIGHUP loads the model and index anew.
+    Ctrl-C or SIGTERM finishes what was accepted, then stops. SIGHUP loads the model and the index again.
     """
     from brickwork.service.config import Limits, ServiceConfig
     from brickwork.service.keys import VARIABLE, read_keys

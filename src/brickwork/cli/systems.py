@@ -17,7 +17,7 @@ _SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(app, classify, "Use", 'brickwork classify runs/photos new-photos/ --names "dog,cat,horse"')
     add(
         app,
@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def classify(
     model: Run,
-    pictures: Annotated[str, typer.Argument(help="A folder of pictures, or one.", show_default=False)],
+    images: Annotated[str, typer.Argument(help="A folder of images, or one.", show_default=False)],
     names: Annotated[str, typer.Option(help="The classes, with commas between.", show_default=False)],
     prompt: Annotated[
         list[str] | None,
@@ -55,12 +55,12 @@ def classify(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sort pictures by names that the model was not trained on, with a model of pictures and texts."""
-    from brickwork.api import predict as using
+    """Sort images by names that the model was not trained on, with a model of images and texts."""
+    from brickwork.api import predict as predict_api
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     with output.results_only(as_json):
-        answers = using.classify(model, pictures, wanted, out, prompts=prompt, limit=limit)
+        answers = predict_api.classify(model, images, wanted, out, prompts=prompt, limit=limit)
     _tell(answers, out, as_json, quiet)
 
 
@@ -80,11 +80,11 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """What a trained system says of each row of a file."""
-    from brickwork.api import predict as using
+    from brickwork.api import predict as predict_api
 
     with output.results_only(as_json):
         options = values_of(settings or ())
-        answers = using.predict(model, data, out, columns=column_names(columns), limit=limit, **options)
+        answers = predict_api.predict(model, data, out, columns=column_names(columns), limit=limit, **options)
     _tell(answers, out, as_json, quiet)
 
 
@@ -128,10 +128,10 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """Continue texts with a trained language model."""
-    from brickwork.api import predict as using
+    from brickwork.api import predict as predict_api
 
     with output.results_only(as_json):
-        texts = using.generate(
+        texts = predict_api.generate(
             model, prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed
         )
     if as_json:
@@ -153,8 +153,8 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Write a page of what each module does: use by domain, gates over time, load."""
-    from brickwork.api import predict as using
+    from brickwork.api import predict as predict_api
 
-    page = using.inspect(run, data, out, limit=limit)
+    page = predict_api.inspect(run, data, out, limit=limit)
     print(page)
     output.hint("look at it in a browser", quiet)

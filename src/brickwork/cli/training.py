@@ -41,7 +41,7 @@ Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write Ten
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the verbs of this module."""
+    """Adds the commands of this module."""
     add(
         app,
         train,
@@ -161,9 +161,9 @@ def demo(
     """The main job on the documentation of your Python packages: train, measure, index, search."""
     from brickwork.api.demo import run_demo
 
-    shown = output.console()
-    shown.quiet = quiet
-    run_demo(out, settings=tuple(settings or ()), seed=seed, console=shown, progress=_progress(quiet))
+    console = output.console()
+    console.quiet = quiet
+    run_demo(out, settings=tuple(settings or ()), seed=seed, console=console, progress=_progress(quiet))
 
 
 def _progress(quiet: bool) -> "Progress | None":
@@ -209,17 +209,18 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
 def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     """What to do with a trained model, on the data and with the split that it was trained with."""
     from brickwork.core.files import read_json
+    from brickwork.core.types import Generates, Predicts, Traces
 
     run = read_json(folder / "config.json")
     commands = {}
-    pictures = getattr(summary.system, "input_kind", "columns") == "images"
-    kind, new = ("images", "your-images.npy") if pictures else ("rows", "your-rows.csv")
-    for method, what, command in (
-        ("predict", f"predict for new {kind}", f"predict {{}} {new}"),
-        ("generate", "let it write", 'generate {} "a beginning"'),
-        ("trace", "look at its modules at work", "inspect {}"),
+    images = getattr(summary.system, "input_kind", "columns") == "images"
+    kind, new = ("images", "your-images.npy") if images else ("rows", "your-rows.csv")
+    for can, what, command in (
+        (Predicts, f"predict for new {kind}", f"predict {{}} {new}"),
+        (Generates, "let it write", 'generate {} "a beginning"'),
+        (Traces, "look at its modules at work", "inspect {}"),
     ):
-        if hasattr(summary.system, method):
+        if isinstance(summary.system, can):
             commands[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
     if summary.representation is None:
         return commands

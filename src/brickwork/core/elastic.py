@@ -57,12 +57,12 @@ class ElasticAxes:
 
 
 def nested_sizes(width: int, given: Sequence[int] = (), *, smallest: int = 8) -> tuple[int, ...]:
-    """The prefix lengths to train: ``asked``, or ``width`` halved for as long as ``smallest`` is not undercut.
+    """The prefix lengths to train: ``given``, or ``width`` halved for as long as ``smallest`` is not undercut.
 
     Halving gives 8, 16 … 2048 and 12, 24 … 768, the sizes of the Matryoshka paper.
 
     Raises:
-        ConfigError: ``asked`` is not ascending, or does not end at ``width``.
+        ConfigError: ``given`` is not ascending, or does not end at ``width``.
     """
     if not given:
         sizes = [width]

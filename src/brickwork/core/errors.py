@@ -6,7 +6,7 @@ a defect of ours and shows a traceback.
 
 
 class BrickworkError(Exception):
-    """Something the user can mend. ``exit_code`` is what the command line returns."""
+    """Something the user can put right. ``exit_code`` is what the command line returns."""
 
     exit_code = 1
 

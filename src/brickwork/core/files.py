@@ -156,7 +156,7 @@ def read_json(path: Path | str, *, max_bytes: int = 64 * 1024 * 1024) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise ArtifactError(f"{path} is missing; check the path, or make the folder anew")
+        raise ArtifactError(f"{path} is missing; check the path, or make the folder again")
     if path.stat().st_size > max_bytes:
         raise ArtifactError(
             f"{path} has {path.stat().st_size} bytes, more than the {max_bytes} that fit here"
@@ -217,10 +217,10 @@ def check_tensor_file(path: Path | str) -> dict[str, Any]:
     path = Path(path)
 
     def refuse(reason: str) -> ArtifactError:
-        return ArtifactError(f"{path} was refused: {reason}. Use a good copy of the file or make it anew")
+        return ArtifactError(f"{path} was refused: {reason}. Use a good copy of the file or make it again")
 
     if not path.is_file():
-        raise ArtifactError(f"{path} is missing; check the path, or make the folder anew")
+        raise ArtifactError(f"{path} is missing; check the path, or make the folder again")
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)

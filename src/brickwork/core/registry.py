@@ -18,7 +18,7 @@ from brickwork.core.errors import ConfigError
 class SystemCard:
     """What a system is, for the catalogue.
 
-    ``jobs``: what it is good for, as pairs (what a user has, what it makes of that); ``capabilities``: the verbs of the
+    ``jobs``: what it is good for, as pairs (what a user has, what it makes of that); ``capabilities``: the commands of the
     command line that it knows, and what it reads.
     """
 

@@ -31,8 +31,8 @@ def image_text_task(
     noise: Noise | None = None,
     choose: Choose | None = None,
 ) -> TaskData:
-    """Pairs of images and texts: columns ``image`` (uint8) and ``text``, and numbers ``picture`` and ``text_group``, which
-    are equal for equal pixels and equal texts.
+    """Pairs of images and texts: columns ``image`` (uint8) and ``text``; ``image_group`` and ``text_group`` are
+    numbers that are equal for equal pixels and equal texts.
 
     ``source``: a folder or table of :func:`read_captions`; ``emoji``; or ``scenes``, made-up images, of which ``noise``
     spoils some (what is held out is clean). ``image_size``: the side of squares of all but the scenes. An image or a text is
@@ -63,11 +63,11 @@ def _scenes(config: DataConfig, noise: Noise, seed: int, choose: Choose | None) 
     count = config.limit or _SCENES
     images, texts, _, _ = scene_pairs(count, seed, noise)
     held_out = 2 * _HELD_OUT_SCENES
-    clean, said, _, _ = scene_pairs(held_out, seed + 1_000_003, missing=0.0)
+    clean, clean_texts, _, _ = scene_pairs(held_out, seed + 1_000_003, missing=0.0)
     every = Captioned(
         [f"scene {n}" for n in range(count + held_out)],
         np.concatenate([images, clean]),
-        [*texts, *said],
+        [*texts, *clean_texts],
         list(range(count + held_out)),
     )
     middle = count + _HELD_OUT_SCENES
@@ -78,27 +78,27 @@ def _scenes(config: DataConfig, noise: Noise, seed: int, choose: Choose | None) 
 
 
 def _emoji(part: str, config: DataConfig, shape: tuple[int, int, int]) -> Captioned:
-    """Pictures of emoji, each with its name and its aliases as texts."""
+    """Images of emoji, each with its name and its aliases as texts."""
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(locate("emoji") / "emoji" / "emoji64.parquet").to_pylist()
     rows = [row for row in table if row["split"] == part]
     rows = [rows[number] for number in splits.pick(len(rows), config.limit)]
     images = np.stack([decode(io.BytesIO(row["image"]), shape) for row in rows])
-    found = Captioned([], images, [], [])
+    captioned = Captioned([], images, [], [])
     for number, row in enumerate(rows):
-        found.names.append(row["description"])
+        captioned.names.append(row["description"])
         aliases = [alias.replace("_", " ") for alias in row["aliases"]] if part == "train" else []
         for text in dict.fromkeys([row["description"], *aliases]):
-            found.texts.append(text)
-            found.picture_of.append(number)
-    return found
+            captioned.texts.append(text)
+            captioned.image_of.append(number)
+    return captioned
 
 
 def _split(captioned: Captioned, config: DataConfig, seed: int, *, test: bool) -> splits.Parts:
-    seen = [fingerprint(image) for image in captioned.images]  # a picture may be there under two names
-    pictures = [seen[number] for number in captioned.picture_of]
-    groups = splits.connect(pictures, captioned.texts)
+    seen = [fingerprint(image) for image in captioned.images]  # an image may be there under two names
+    groups_of_images = [seen[number] for number in captioned.image_of]
+    groups = splits.connect(groups_of_images, captioned.texts)
     return splits.split(
         [str(group) for group in groups],
         validation_share=config.validation_share,
@@ -117,7 +117,7 @@ def _task(
 ) -> TaskData:
     train, notes = parts.train, list(captioned.notes)
     if choose is not None:
-        texts, numbers = [captioned.texts[row] for row in train], [captioned.picture_of[row] for row in train]
+        texts, numbers = [captioned.texts[row] for row in train], [captioned.image_of[row] for row in train]
         kept, note = choose(texts, numbers, dict(enumerate(captioned.sizes)))
         train, notes = [train[row] for row in kept], [*notes, note]
     if len(train) < 2:
@@ -139,14 +139,14 @@ def _task(
 
 
 def _examples(captioned: Captioned, rows: list[int]) -> Examples:
-    numbers = [captioned.picture_of[row] for row in rows]
+    numbers = [captioned.image_of[row] for row in rows]
     seen = {number: fingerprint(captioned.images[number]) for number in dict.fromkeys(numbers)}
     texts = [captioned.texts[row] for row in rows]
     return Examples(
         {
             "image": captioned.images[numbers],
             "text": texts,
-            "picture": splits.group_numbers(seen[number] for number in numbers),
+            "image_group": splits.group_numbers(seen[number] for number in numbers),
             "text_group": splits.group_numbers(map(splits.normalised, texts)),
         }
     )

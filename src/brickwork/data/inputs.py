@@ -22,7 +22,7 @@ def read_inputs(
 
     ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
     as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``;
-    paths of pictures are looked for beside the table. The arrays of an .npz file are columns too.
+    paths of images are looked for beside the table. The arrays of an .npz file are columns too.
 
     Raises:
         DataError: the source does not exist, is of another kind or holds nothing.

@@ -18,7 +18,7 @@ from brickwork.data.readers.files import (
     text_value,
 )
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
-from brickwork.data.readers.image_classes import is_picture_folder, picture_task
+from brickwork.data.readers.image_classes import image_class_task, is_class_folder
 from brickwork.data.readers.pairs import plain_pairs
 from brickwork.data.readers.tables import plain_task, table_task
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
@@ -37,9 +37,9 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         ConfigError: ``image_size`` for a source whose images are not scaled.
     """
     path = Path(config.source).expanduser()
-    if not _is_known(config.source) and path.is_dir() and is_picture_folder(path, MARKUP + PLAIN):
+    if not _is_known(config.source) and path.is_dir() and is_class_folder(path, MARKUP + PLAIN):
         side = config.image_size if isinstance(config, ImageDataConfig) else None
-        return picture_task(path, config, seed, side)
+        return image_class_task(path, config, seed, side)
     refuse_image_size(config)
     if _is_known(config.source):
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
@@ -79,10 +79,10 @@ def read_documents(
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty; give a file with at least one row")
         roles = document_columns(column_names(path), columns or ColumnNames(), str(path))
-        found = _table_documents(path, roles, report)
+        documents = _table_documents(path, roles, report)
     else:
-        found = _passage_documents(path, report, max_passage_words)
-    return _told(islice(found, limit), path, report)
+        documents = _passage_documents(path, report, max_passage_words)
+    return _reported(islice(documents, limit), path, report)
 
 
 def _is_known(name: str) -> bool:
@@ -156,9 +156,9 @@ def _passage_documents(path: Path, report: ReadReport, max_words: int) -> Iterat
         yield Document(id=f"{name}#{number}", title=passage.title, text=passage.text, source=name)
 
 
-def _told(found: Iterator[Document], path: Path, report: ReadReport) -> Iterator[Document]:
+def _reported(documents: Iterator[Document], path: Path, report: ReadReport) -> Iterator[Document]:
     count = 0
-    for document in found:
+    for document in documents:
         count += 1
         yield document
     if count == 0:
@@ -177,10 +177,10 @@ def _known_documents(name: str, limit: int | None) -> Iterator[Document]:
     if task.modality != "text":
         raise DataError(f"'{name}' holds {task.modality}s; documents are texts")
     if task.retrieval:
-        for found in task.retrieval.values():
-            titles = found.titles or [""] * len(found.documents)
-            for number, (title, text) in enumerate(zip(titles, found.documents)):
-                yield Document(id=f"{found.name}#{number}", title=title, text=text, source=name)
+        for search in task.retrieval.values():
+            titles = search.titles or [""] * len(search.documents)
+            for number, (title, text) in enumerate(zip(titles, search.documents)):
+                yield Document(id=f"{search.name}#{number}", title=title, text=text, source=name)
         return
     column = "input" if task.kind == "labelled" else "anchor"
     for number, text in enumerate(task.test.columns[column]):

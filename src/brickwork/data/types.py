@@ -19,9 +19,9 @@ class Document:
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     image: np.ndarray | None = field(default=None, compare=False, repr=False)
-    """The picture (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
+    """The image (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
     thumbnail: bytes = field(default=b"", compare=False, repr=False)
-    """A small JPEG of the picture, to be shown; stored in folders, not in servers of other makers."""
+    """A small JPEG of the image, to be shown; stored in folders, not in servers of other makers."""
 
 
 class Examples:

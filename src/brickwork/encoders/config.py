@@ -18,7 +18,7 @@ class TextEncoderConfig:
     ``max_tokens``: longer texts are cut.
     ``pooling``: None = what the backbone's folder says, else ``mean``.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
-    ``projection``: a matrix after the pooling, to vectors of this many numbers; None = the backbone's own width.
+    ``projection``: a matrix after the pooling, to vectors of this many dimensions; None = the backbone's own width.
     The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
     ``width`` 128, ``num_heads`` width / 32, ``mlp_width`` 4 × width, ``vocab_size`` 8000, ``norm`` ``post``
     (as BERT), ``exit_norm`` (what every exit passes) ``none`` for post-norm and ``shared`` for pre-norm.
@@ -76,7 +76,7 @@ class ImageEncoderConfig:
 
     ``architecture``: ``conv`` (a small residual network) or ``mlp`` (on the flattened pixels).
     ``width``: channels of the first stage, or units of the hidden layers. ``depth``: residual stages (each
-    after the first halves the picture and doubles the channels), or hidden layers.
+    after the first halves the image and doubles the channels), or hidden layers.
     ``shrink``: squares of this many pixels a side are averaged first, to save time.
     """
 

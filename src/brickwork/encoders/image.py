@@ -1,6 +1,6 @@
 """Images to vectors: a small residual network, or a perceptron on the pixels.
 
-Group norm, not batch norm: a picture's vector never depends on what else is in the batch, not in training.
+Group norm, not batch norm: an image's vector never depends on what else is in the batch, not in training.
 Shape legend: N images, C channels, H × W pixels, D embedding_dim.
 """
 

@@ -36,7 +36,7 @@ class ImageTextEncoder(TextEncoder):
         super().__init__(body, tokenizer, pooling=pooling, max_tokens=max_tokens, projection=projection)
         if image.embedding_dim != self.embedding_dim:
             raise ConfigError(
-                f"the image encoder gives {image.embedding_dim} numbers and the text encoder {self.embedding_dim}; "
+                f"the image encoder gives {image.embedding_dim} dimensions and the text encoder {self.embedding_dim}; "
                 "make them equal"
             )
         self.image = image

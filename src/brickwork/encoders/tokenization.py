@@ -43,7 +43,7 @@ def read_tokenizer(text: str, source: str) -> Tokenizer:
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer in a file."""
     if not path.is_file():
-        raise ArtifactError(f"{path} is missing; check the path, or make the folder anew")
+        raise ArtifactError(f"{path} is missing; check the path, or make the folder again")
     try:
         return read_tokenizer(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
@@ -158,11 +158,11 @@ class Notation:
             place, written = 0, text.strip()
             while place < len(written) and (match := token.match(written, place)) and match[0]:
                 place = match.end()
-            shown = repr(written if len(written) <= 60 else written[:57] + "…")
+            excerpt = repr(written if len(written) <= 60 else written[:57] + "…")
             if place < len(written):
                 raise DataError(
-                    f"row {row}: {shown} is no {self.name}: character {place + 1}, {written[place]!r}, is none of the "
-                    "notation; mend it or leave it out"
+                    f"row {row}: {excerpt} is no {self.name}: character {place + 1}, {written[place]!r}, is none of the "
+                    "notation; correct it or leave it out"
                 )
             if not written:
                 raise DataError(f"row {row}: an empty string is no {self.name}; leave it out")

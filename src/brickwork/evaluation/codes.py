@@ -1,6 +1,6 @@
 """How codes lie: their angles, how many directions they use, their neighbours, what they say of each other.
 
-Shape legend: N rows, D numbers.
+Shape legend: N rows, D dimensions.
 """
 
 import numpy as np

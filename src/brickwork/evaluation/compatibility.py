@@ -3,7 +3,7 @@
 Entry (i, j) is the quality of a search with queries by model i in a gallery by model j ≤ i: on the diagonal a model
 with itself ("self-test"), below it a newer model against an older one's gallery ("cross-test").
 Shen et al., CVPR 2020 (the criterion); Biondi et al., arXiv 2405.02581, section 4 (AC and AA).
-Shape legend: T models, Q queries, N gallery rows, D numbers.
+Shape legend: T models, Q queries, N gallery rows, D dimensions.
 """
 
 from collections.abc import Sequence

@@ -109,14 +109,14 @@ def measure(
 def _cross_modal(
     representation: "Representation", data: "TaskData", dims: Sequence[int] | None
 ) -> dict[str, tuple[SizeScore, ...]]:
-    """Recall from texts to pictures and back among the held-out pairs."""
+    """Recall from texts to images and back among the held-out pairs."""
     columns: dict[str, Any] = data.test.columns
-    number = {picture: place for place, picture in enumerate(dict.fromkeys(columns["picture"]))}
-    first = [columns["picture"].index(picture) for picture in number]
+    number = {group: place for place, group in enumerate(dict.fromkeys(columns["image_group"]))}
+    first = [columns["image_group"].index(group) for group in number]
     if not first:
         return {}
     images, texts = representation.encode(columns["image"][first]), representation.encode(columns["text"])
-    of = [number[picture] for picture in columns["picture"]]
+    of = [number[group] for group in columns["image_group"]]
     depth = representation.axes.num_layers
     scores: dict[str, list[SizeScore]] = {}
     for dim in dims or representation.axes.dims:

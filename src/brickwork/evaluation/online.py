@@ -38,8 +38,8 @@ def make_validator(
     """A function from a system to its quality on validation data, full size first, then a small size.
 
     Pairs and triplets give ``ndcg@10``, scored pairs ``spearman``, labelled inputs ``accuracy`` (nearest
-    neighbour among training inputs), pictures with texts ``text_to_image_recall@1`` and back. The small size (an
-    eighth of the numbers, half of the layers, or the
+    neighbour among training inputs), images with texts ``text_to_image_recall@1`` and back. The small size (an
+    eighth of the dimensions, half of the layers, or the
     trained sizes nearest to that) has a name like ``ndcg@10/48x3``. Fewer than two rows give no number.
     """
     rng = np.random.default_rng(seed)
@@ -124,9 +124,9 @@ def _pairs(examples: "Examples", rng: np.random.Generator, max_queries: int, max
 
 def _image_text(examples: "Examples", rng: np.random.Generator, max_queries: int) -> Validator:
     columns = examples.take(rng.permutation(len(examples))[:max_queries].tolist())
-    number = {picture: place for place, picture in enumerate(dict.fromkeys(columns["picture"]))}
-    first = [columns["picture"].index(picture) for picture in number]
-    of = [number[picture] for picture in columns["picture"]]
+    number = {group: place for place, group in enumerate(dict.fromkeys(columns["image_group"]))}
+    first = [columns["image_group"].index(group) for group in number]
+    of = [number[group] for group in columns["image_group"]]
     images, texts = columns["image"][first], _clip(columns["text"])
 
     def measure(system: Any) -> dict[str, float]:

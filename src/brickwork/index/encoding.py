@@ -24,10 +24,10 @@ ROWS_PER_BATCH = 512
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for: a text, a picture (uint8, H × W × C, of the model's shape), or both.
+    """What to look for: a text, an image (uint8, H × W × C, of the model's shape), or both.
 
     Both are added as unit vectors, the text ``text_weight`` times (negative: away from it), as ALIGN does (Jia et al.
-    2021, section 4.3): a picture and "at night" find the same thing at night.
+    2021, section 4.3): an image and "at night" find the same thing at night.
     """
 
     text: str = ""
@@ -62,7 +62,7 @@ def encode_documents(
 ) -> dict[int, np.ndarray]:
     """Unit vectors of full width by depth; several depths come out of one pass. Raises as above.
 
-    Documents that have a picture are encoded by it, all the others by title and text.
+    Documents that have an image are encoded by it, all the others by title and text.
     """
     vectors = _vectors(representation, documents, depths)
     for matrix in vectors.values():
@@ -94,9 +94,9 @@ def encode_queries(
     """Unit vectors of full width, and a note where a query was longer than the model reads.
 
     Raises:
-        ConfigError: a picture for a model that encodes none, or a text for one of pictures only; a weight that is no
+        ConfigError: an image for a model that encodes none, or a text for one of images only; a weight that is no
             number.
-        DataError: a picture of another shape than the model's.
+        DataError: an image of another shape than the model's.
     """
     before = getattr(representation.encoder, "truncated", 0)
     texts = [query if isinstance(query, str) else query.text for query in queries]
@@ -105,7 +105,7 @@ def encode_queries(
     with_text = [row for row, text in enumerate(texts) if text.strip()]
     if with_text:
         if getattr(representation.encoder, "kind", "text") == "image":
-            raise ConfigError("this model encodes pictures only: search with a picture (--image FILE)")
+            raise ConfigError("this model encodes images only: search with an image (--image FILE)")
         vectors[with_text] = representation.encode([texts[row] for row in with_text], layers=layers)
     if images:
         shape = image_shape(representation)
@@ -113,9 +113,7 @@ def encode_queries(
             raise ConfigError("this model encodes texts only: search with a text")
         for image in images.values():
             if image.shape != shape:
-                raise DataError(
-                    f"the picture of a query has the shape {image.shape}; the model takes {shape}"
-                )
+                raise DataError(f"the image of a query has the shape {image.shape}; the model takes {shape}")
         weights = {row: query.text_weight for row, query in enumerate(queries) if isinstance(query, Query)}
         if not all(map(math.isfinite, weights.values())):
             raise ConfigError(
@@ -133,7 +131,7 @@ def encode_queries(
 
 
 def image_shape(representation: "Representation") -> tuple[int, int, int] | None:
-    """Height, width and channels of the pictures that a model encodes; ``None`` for one of texts only."""
+    """Height, width and channels of the images that a model encodes; ``None`` for one of texts only."""
     encoder = representation.encoder
     return getattr(getattr(encoder, "image", encoder), "image_shape", None)
 

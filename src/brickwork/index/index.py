@@ -16,7 +16,6 @@ from jaxtyping import Float
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.index.answers import Answer, Hit
 from brickwork.index.contract import Backend
 from brickwork.index.encoding import (
     Query,
@@ -30,6 +29,7 @@ from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.plans import choose_plan
 from brickwork.index.replacement import check_successor
+from brickwork.index.results import Answer, Hit
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
@@ -113,7 +113,7 @@ class Index:
         budget_ms: float | None = None,
     ) -> Answer:
         """The best ``top`` documents of each query (all where there are fewer), with cost and notes. A query is a
-        text, or a :class:`Query` of a picture, or of both, where the model encodes pictures.
+        text, or a :class:`Query` of an image, or of both, where the model encodes images.
 
         ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a short
         prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained
@@ -316,6 +316,6 @@ def open_index(
     if backend.contents != manifest.contents:
         raise ArtifactError(
             f"{manifest.store} holds vectors of model {backend.contents.model}, {folder} is of "
-            f"{manifest.contents.model}: they do not belong together; build the index anew"
+            f"{manifest.contents.model}: they do not belong together; build the index again"
         )
     return Index(folder, backend, representation, successor=successor)

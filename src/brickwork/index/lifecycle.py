@@ -1,4 +1,4 @@
-"""Looking after an index in a folder: is every file as it was written, and if not, what can be made anew.
+"""Looking after an index in a folder: is every file as it was written, and if not, what can be rebuilt.
 
 Vectors, shortlists and measurements are made from the documents again. Of damaged documents those rows are kept
 whose own hash is right; the others are named. A damaged manifest is taken from its copy.
@@ -55,7 +55,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class RepairReport:
-    """Files that were made anew, in words what could not be saved, and the ``documents`` that are there now.
+    """Files that were rebuilt, in words what could not be saved, and the ``documents`` that are there now.
 
     Documents in another store are not looked at, and counted as 0.
     """
@@ -97,7 +97,7 @@ def verify_index(folder: Path | str) -> list[Problem]:
 
 
 def repair_index(folder: Path | str, representation: "Representation | None" = None) -> RepairReport:
-    """Makes what is damaged anew from what is not, in one step; harmless where nothing is damaged.
+    """Rebuilds what is damaged from what is not, in one step; harmless where nothing is damaged.
 
     ``representation``: a good copy of the model, where that in the folder is damaged.
 
@@ -117,10 +117,10 @@ def repair_index(folder: Path | str, representation: "Representation | None" = N
             if repaired:
                 write_manifest(folder, manifest)
             return RepairReport(documents=_documents(manifest, folder), repaired=tuple(repaired), lost=())
-        mended, lost = _Repair(folder, manifest, bad, representation).run()
-        write_manifest(folder, mended)
-        remove_unnamed(folder, mended)
-        if mended.store:
+        whole, lost = _Repair(folder, manifest, bad, representation).run()
+        write_manifest(folder, whole)
+        remove_unnamed(folder, whole)
+        if whole.store:
             return RepairReport(documents=0, repaired=(*repaired, *sorted(bad)), lost=())
         backend = LocalBackend.open(folder)
         backend.maintain()
@@ -175,7 +175,7 @@ class _Repair:
         self.removed: list[Bool[np.ndarray, " rows"]] = []
 
     def run(self) -> tuple[Manifest, list[str]]:
-        """The mended manifest, and what was lost."""
+        """The repaired manifest, and what was lost."""
         model = self._model()
         marks = self._marks()
         start = 0
@@ -204,7 +204,7 @@ class _Repair:
         wanted = self.manifest.model_now
         if self.given is None or self.given.fingerprint != wanted:
             raise ArtifactError(
-                f"the model in {self.folder / old} is damaged and cannot be made anew; give a good copy of it, "
+                f"the model in {self.folder / old} is damaged and cannot be rebuilt; give a good copy of it, "
                 f"fingerprint {wanted}: brickwork index {self.folder} --repair --model MODEL"
             )
         new = f"{MODEL}-{self.manifest.generation + 1}"
@@ -239,14 +239,14 @@ class _Repair:
         return marks
 
     def _segment(self, number: int, entry: SegmentEntry, marks: Bool[np.ndarray, " rows"]) -> None:
-        """Keeps a good segment; writes a damaged one anew."""
+        """Keeps a good segment; rewrites a damaged one."""
         if not any(name in self.bad for name in segment_files(entry)):
             self.segments.append(entry)
             self.removed.append(marks)
             return
         rows, documents = self._rows(entry)
         if any(name in self.bad for names in entry.vectors.values() for name in names):
-            rows, documents = self._without_pictures(rows, documents)
+            rows, documents = self._without_images(rows, documents)
         name = f"{self.manifest.generation + 1:08d}-{number:04d}"
         made = write_segment(self.folder, name, self.manifest, self._batches(entry, rows, documents))
         if made is not None:
@@ -256,7 +256,7 @@ class _Repair:
             self.files |= file_entries(self.folder, segment_files(made))
 
     def _versions(self, entry: SegmentEntry, rows: np.ndarray) -> tuple[tuple[int, ...], ...]:
-        """The stretches of a segment that is written anew: vectors that were lost are made by the model of now."""
+        """The stretches of a segment that is rewritten: vectors that were lost are made by the model of now."""
         made_by = version_of_rows(entry.versions, entry.rows)[rows]
         if any(name in self.bad for names in entry.vectors.values() for name in names):
             made_by = np.full(len(rows), len(self.manifest.versions), dtype=np.int64)
@@ -271,16 +271,16 @@ class _Repair:
         self.lost += lost
         return np.array(sorted(readable), dtype=np.int64), [readable[row] for row in sorted(readable)]
 
-    def _without_pictures(
+    def _without_images(
         self, rows: np.ndarray, documents: list[Document]
     ) -> tuple[np.ndarray, list[Document]]:
-        """Of documents whose vectors are lost, those that can be encoded again: the pictures of others are not here."""
+        """Of documents whose vectors are lost, those that can be encoded again: the images of others are not here."""
         if image_shape(self._representation()) is None:
             return rows, documents
         kept = np.array(["picture" not in document.meta for document in documents], dtype=bool)
         if not kept.all():
             self.lost.append(
-                f"{np.sum(~kept):,} pictures, of which an index keeps no more than a thumbnail: bring it up to date with "
+                f"{np.sum(~kept):,} images, of which an index keeps no more than a thumbnail: bring it up to date with "
                 "--update"
             )
         return rows[kept], [documents[place] for place in np.flatnonzero(kept)]

@@ -176,7 +176,7 @@ class LocalBackend:
         snapshot.check_depth(layers)
         if queries.shape[1] != self.contents.width:
             raise ConfigError(
-                f"queries of {queries.shape[1]} numbers cannot be compared with vectors of {self.contents.width}: "
+                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.contents.width}: "
                 "encode them with the model of the index, at full size"
             )
         allowed = snapshot.allowed(where)
@@ -303,7 +303,7 @@ class LocalBackend:
                 self.maintain()
 
     def compact(self) -> None:
-        """Writes all documents into one segment without the removed ones, and the shortlists anew."""
+        """Writes all documents into one segment without the removed ones, and rebuilds the shortlists."""
         with self.writing("compacting"):
             self._merge(0)
             self._shortlists()

@@ -173,7 +173,7 @@ def check_free(folder: Path) -> None:
 
 
 def emptied(manifest: Manifest, contents: Contents, kind: str) -> Manifest:
-    """The manifest of an index that is built anew in the same place: nothing of what was there counts."""
+    """The manifest of an index that is built again in the same place: nothing of what was there counts."""
     gone: dict[str, Any] = {"reason": "", "segments": (), "shortlists": (), "versions": ()}
     return replace(manifest, contents=contents, kind=kind, **gone)
 

@@ -62,7 +62,7 @@ class SegmentEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ShortlistEntry:
-    """A first stage over the first ``rows`` rows, on ``dim`` numbers of the vectors after ``depth`` layers."""
+    """A first stage over the first ``rows`` rows, on ``dim`` dimensions of the vectors after ``depth`` layers."""
 
     kind: Kind
     dim: int
@@ -137,7 +137,7 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
     if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise ArtifactError(
             f"{folder} has index format {version}; this version reads formats up to {FORMAT}: "
-            "update Brickwork (pip install --upgrade brickwork), or build the index anew"
+            "update Brickwork (pip install --upgrade brickwork), or build the index again"
         )
     try:
         if version > 1 and values.pop("checksum", None) != _checksum(values):

@@ -129,7 +129,7 @@ def _time_exact(vectors: FlatVectors, queries: Float[np.ndarray, "queries width"
 
 
 def _without(
-    rows: Int[np.ndarray, "queries found"], own: Int[np.ndarray, " queries"] | None, top: int
+    rows: Int[np.ndarray, "queries hits"], own: Int[np.ndarray, " queries"] | None, top: int
 ) -> Int[np.ndarray, "queries top"]:
     """The first ``top`` of each row, the query's own row left out."""
     if own is None:
@@ -138,8 +138,8 @@ def _without(
     return np.take_along_axis(rows, others, axis=1)[:, : min(top, rows.shape[1] - 1)]
 
 
-def overlap(rows: Int[np.ndarray, "queries found"], truth: Int[np.ndarray, "queries top"]) -> float:
-    """The share of ``truth`` that is in ``found``, a mean over queries: recall@top. 1 where nothing can be found."""
+def overlap(rows: Int[np.ndarray, "queries hits"], truth: Int[np.ndarray, "queries top"]) -> float:
+    """The share of ``truth`` that is in ``rows``, a mean over queries: recall@top. 1 where nothing can be found."""
     if not truth.size:
         return 1.0
     return float((truth[:, :, None] == rows[:, None, :]).any(axis=2).mean())
@@ -208,7 +208,7 @@ def stage_dim(kind: Kind, dims: Sequence[int]) -> int:
     """The prefix that a kind searches by default: the smallest trained one that holds enough for its accuracy.
 
     Kinds that read whole numbers gain from short prefixes and take a quarter of the width. Lists and signs keep few
-    bits of each number and take all: lists of codes of 48 bytes found more when those described 384 numbers than 192.
+    bits of each number and take all: lists of codes of 48 bytes found more when those described 384 dimensions than 192.
     """
     share = {"flat": 4, "int8": 4, "hnsw": 4, "ivf": 1, "binary": 1}[kind]
     return min(dim for dim in dims if dim * share >= dims[-1])
@@ -226,7 +226,7 @@ def choose_kind(
     ``expected_queries``: how many will be asked before the index is built again, if that is known.
     """
     exact_ms = num_vectors * width * 4 / 1e6 * _EXACT_MS_PER_MEGABYTE
-    size = f"{num_vectors:,} vectors of {width} numbers"
+    size = f"{num_vectors:,} vectors of {width} dimensions"
     if exact_ms <= _FAST_ENOUGH_MS:
         return (
             "flat",
@@ -239,6 +239,6 @@ def choose_kind(
         )
     return "ivf", (
         f"ivf: an exact scan of {size} takes about {exact_ms:.0f} ms a query; lists over the first "
-        f"{stage_dim('ivf', dims)} numbers with exact reranking were the fastest kind at recall 0.99 where this was "
+        f"{stage_dim('ivf', dims)} dimensions with exact reranking were the fastest kind at recall 0.99 where this was "
         "measured"
     )

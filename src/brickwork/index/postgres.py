@@ -205,7 +205,7 @@ class PostgresBackend(ServerBackend):
             )
         if queries.shape[1] != self.contents.width:
             raise ConfigError(
-                f"queries of {queries.shape[1]} numbers cannot be compared with vectors of {self.contents.width}: "
+                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.contents.width}: "
                 "encode them with the model of the index, at full size"
             )
         condition, parameters = where_clause(where)
@@ -241,7 +241,7 @@ class PostgresBackend(ServerBackend):
             raise ConfigError(f"PostgreSQL has no '{kind}' graph; build one of {', '.join(INDEXED)}, or none")
         if depth not in self.contents.depths or not 1 <= dim <= self.contents.width:
             raise ConfigError(
-                f"no vectors of {dim} numbers after {depth} layers in this index; it holds up to "
+                f"no vectors of {dim} dimensions after {depth} layers in this index; it holds up to "
                 f"{self.contents.width} after {list(self.contents.depths)}"
             )
         with self._changing() as run:

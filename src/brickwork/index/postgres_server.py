@@ -107,7 +107,7 @@ def server_errors(place: Place, consequence: str) -> Iterator[None]:
         ) from error
     except psycopg.errors.UndefinedTable as error:
         raise ArtifactError(
-            f"the table '{place.table}' is gone from {place.server}; build the index anew"
+            f"the table '{place.table}' is gone from {place.server}; build the index again"
         ) from error
 
 

@@ -178,7 +178,7 @@ class QdrantBackend(ServerBackend):
             )
         if queries.shape[1] != self.contents.width:
             raise ConfigError(
-                f"queries of {queries.shape[1]} numbers cannot be compared with vectors of {self.contents.width}: "
+                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.contents.width}: "
                 "encode them with the model of the index, at full size"
             )
         for dim, _ in plan.stages:

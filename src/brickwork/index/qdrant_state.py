@@ -61,7 +61,7 @@ class State:
             self.collection, [RECORD], consistency=models.ReadConsistencyType.MAJORITY
         )
         if not points:
-            raise ArtifactError(f"the index in collection '{self.collection}' is gone; build it anew")
+            raise ArtifactError(f"the index in collection '{self.collection}' is gone; build it again")
         return points[0].payload or {}
 
     def count(self, which: models.Filter) -> int:

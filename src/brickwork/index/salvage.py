@@ -26,7 +26,7 @@ def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]
     for start, batch in _batches(path, rows):
         if ROW_HASH not in batch.schema.names:
             raise ArtifactError(
-                f"{path} is damaged, and format 1 cannot tell which documents are; build the index anew"
+                f"{path} is damaged, and format 1 cannot tell which documents are; build the index again"
             )
         columns = [batch.column(name).to_pylist() for name in (*COLUMNS, ROW_HASH)]
         has_thumbnails = THUMBNAIL in batch.schema.names

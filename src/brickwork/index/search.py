@@ -1,7 +1,7 @@
-"""Elastic search over unit vectors: scan a prefix, then look again at fewer documents with more numbers.
+"""Elastic search over unit vectors: scan a prefix, then look again at fewer documents with more dimensions.
 
 A search is a list of stages ``(dim, keep)``: the first compares the query with every document on a prefix of
-``dim`` numbers, each further one reorders the survivors of the stage before. One stage is the plain search,
+``dim`` dimensions, each further one reorders the survivors of the stage before. One stage is the plain search,
 two are shortlist and rerank, more are the funnel of Matryoshka (arXiv 2205.13147, section 4.3).
 """
 
@@ -30,7 +30,7 @@ class FlatVectors:
     """Exact search over one matrix of unit vectors and its prefixes.
 
     A prefix that is scanned gets a contiguous matrix of its own, made when first needed: a scan reads then
-    ``dim`` numbers a document and not whole rows.
+    ``dim`` dimensions a document and not whole rows.
     """
 
     def __init__(self, vectors: Float[np.ndarray, "documents width"]):
@@ -41,7 +41,7 @@ class FlatVectors:
         return len(self.vectors)
 
     def prefix(self, dim: int) -> Float[np.ndarray, "documents dim"]:
-        """The documents' prefixes of ``dim`` numbers at unit length."""
+        """The documents' prefixes of ``dim`` dimensions at unit length."""
         if dim not in self._prefixes:
             self._prefixes[dim] = truncate(self.vectors, dim)
         return self._prefixes[dim]
@@ -59,7 +59,7 @@ class FlatVectors:
         dim: int,
         keep: int,
     ) -> tuple[Float[np.ndarray, "queries keep"], Int[np.ndarray, "queries keep"]]:
-        """The best ``keep`` of each query's candidate rows on a prefix of ``dim`` numbers."""
+        """The best ``keep`` of each query's candidate rows on a prefix of ``dim`` dimensions."""
         # Few rows: cutting them here is cheaper than a prefix matrix of all documents.
         candidates = truncate(self.vectors[rows.reshape(-1)], dim).reshape(*rows.shape, dim)
         scores = np.einsum("qd,qkd->qk", truncate(queries, dim), candidates)

@@ -57,7 +57,7 @@ class Snapshot:
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
 
     def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
-        """What tells segments apart, those of an index built anew in the same place included."""
+        """What tells segments apart, those of an index built again in the same place included."""
         return (entry.rows, *((name, self.manifest.files[name].sha256) for name in segment_files(entry)))
 
     def _read_removed(self, verify: bool) -> Bool[np.ndarray, " rows"] | None:
@@ -221,7 +221,7 @@ class Snapshot:
             for number in np.flatnonzero(known[places] == hashes.view("S16")).tolist():
                 row = order[places[number]]
                 if made_by[row] < len(self.manifest.versions):
-                    continue  # what is written anew is encoded by the model of now
+                    continue  # what is rewritten is encoded by the model of now
                 vectors[number] = {
                     depth: segment.flat(depth).vectors[row] for depth in self.manifest.contents.depths
                 }

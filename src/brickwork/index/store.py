@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "title", "text", "source", "meta")
 TEXT_HASH = "text_hash"
 ROW_HASH = "row_hash"
-# Of pictures; indexes from before there were any have no such column.
+# Of images; indexes from before there were any have no such column.
 THUMBNAIL = "thumbnail"
 HASH_BYTES = 16
 # Room for the header of a vector file, which is written when the number of rows is known; the rows begin at a
@@ -154,7 +154,7 @@ def mapped_vectors(path: Path, data: mmap.mmap, width: int) -> Float[np.ndarray,
     """
     entry = check_tensor_file(path).get("vectors")
     if entry is None or entry["dtype"] != "F32" or len(entry["shape"]) != 2 or entry["shape"][1] != width:
-        raise ArtifactError(f"{path} does not hold vectors of width {width}; build the index anew")
+        raise ArtifactError(f"{path} does not hold vectors of width {width}; build the index again")
     start = 8 + int.from_bytes(data[:8], "little") + entry["data_offsets"][0]
     rows = entry["shape"][0]
     return np.frombuffer(data, dtype="<f4", count=rows * width, offset=start).reshape(rows, width)
@@ -180,13 +180,13 @@ class DocumentStore:
                 batch.validate(full=check)
             self.table = pa.Table.from_batches(parts, schema=reader.schema)
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise ArtifactError(f"{path} cannot be read ({error}); build the index anew") from error
+            raise ArtifactError(f"{path} cannot be read ({error}); build the index again") from error
         self.path = path
         names = self.table.schema.names
         wanted = [pa.field(name, pa.large_string()) for name in COLUMNS]
         if list(self.table.schema)[: len(COLUMNS)] != wanted or any(c.null_count for c in self.table.columns):
             raise ArtifactError(
-                f"{path} has columns {names}, not {list(COLUMNS)} of texts; build the index anew"
+                f"{path} has columns {names}, not {list(COLUMNS)} of texts; build the index again"
             )
 
     def __len__(self) -> int:
@@ -231,5 +231,5 @@ def read_meta(text: str, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise ArtifactError(f"{path} holds metadata that is not a JSON object; build the index anew")
+        raise ArtifactError(f"{path} holds metadata that is not a JSON object; build the index again")
     return values

@@ -34,7 +34,7 @@ def sync(
 ) -> SyncReport:
     """Makes the index hold exactly ``documents``: adds, replaces and removes by id.
 
-    A document is unchanged if id, title, text, source and metadata are, and a picture has its thumbnail. Each step
+    A document is unchanged if id, title, text, source and metadata are, and an image has its thumbnail. Each step
     of 8,192 documents is written at once, removals come last: after a failure the steps that were done stay, and
     the next call goes on. ``encode`` gives the vectors of documents by depth; ``progress`` is told the
     number of documents that are done.
@@ -45,7 +45,7 @@ def sync(
     known = set(backend.ids())
     seen: set[str] = set()
     added = updated = encoded = 0
-    pictured = backend.keeps_thumbnails
+    with_images = backend.keeps_thumbnails
     for batch in batches(documents, ROWS_PER_STEP):
         for document in batch:
             name = clean_text(document.id)
@@ -56,7 +56,7 @@ def sync(
                 )
             seen.add(name)
         old = {d.id: d for d in backend.get([d.id for d in batch if clean_text(d.id) in known])}
-        changed = [d for d in batch if not _is_kept(d, old.get(clean_text(d.id)), pictured=pictured)]
+        changed = [d for d in batch if not _is_kept(d, old.get(clean_text(d.id)), with_images=with_images)]
         if changed:
             encoded += _write(backend, changed, encode)
         updated += sum(clean_text(d.id) in known for d in changed)
@@ -76,9 +76,9 @@ def sync(
     )
 
 
-def _is_kept(document: Document, old: Document | None, *, pictured: bool) -> bool:
-    """Whether the index needs no change for a document; ``pictured``: whether it can hold thumbnails."""
-    bare = pictured and old is not None and bool(document.thumbnail) and not old.thumbnail
+def _is_kept(document: Document, old: Document | None, *, with_images: bool) -> bool:
+    """Whether the index needs no change for a document; ``with_images``: whether it can hold thumbnails."""
+    bare = with_images and old is not None and bool(document.thumbnail) and not old.thumbnail
     return stored_form(document) == old and not bare
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from brickwork.data.types import Document
 
 Stage = tuple[int, int]
-"""(dim, keep): compare on a prefix of ``dim`` numbers and keep the best ``keep``."""
+"""(dim, keep): compare on a prefix of ``dim`` dimensions and keep the best ``keep``."""
 
 Kind = Literal["flat", "int8", "binary", "hnsw", "ivf"]
 """How the first stage finds its candidates; every kind is followed by exact stages where more than one is asked for."""
@@ -55,7 +55,7 @@ class Contents:
 
     @property
     def width(self) -> int:
-        """Numbers in a full vector."""
+        """Dimensions of a full vector."""
         return self.dims[-1]
 
 

@@ -16,10 +16,10 @@ from brickwork.inspection.svg import (
     Frame,
     Scale,
     element,
+    figure,
     label,
     log_ticks,
     nice_ticks,
-    picture,
     place_labels,
     polyline,
     short,
@@ -107,7 +107,7 @@ def quality_lines(part: QualityPart, width: int) -> str:
         parts.append(label(width - right + 6, y + 4, words, class_, "start", style=style))
     compared = ", before and after training" if any(c.before is not None for c in part.cells) else ""
     what = f"{part.name}: {part.metric} against dims, one line per depth{compared}"
-    return picture(width, height, what, *parts)
+    return figure(width, height, what, *parts)
 
 
 def pareto(points: Sequence[CostPoint], cost: Callable[[CostPoint], Number]) -> list[CostPoint]:
@@ -159,7 +159,7 @@ def frontier(costs: Costs, cost: Callable[[CostPoint], Number | None], title: st
         parts.append(
             element("g", spot, class_="series", style=colours[point.layers], data_depth=point.layers)
         )
-    return picture(width, height, f"{costs.name}: {costs.metric} against {title}", *parts)
+    return figure(width, height, f"{costs.name}: {costs.metric} against {title}", *parts)
 
 
 def curves(panel: Sequence[Curve], width: int) -> str:
@@ -183,7 +183,7 @@ def curves(panel: Sequence[Curve], width: int) -> str:
                 element("circle", tip(words), cx=frame.x(step), cy=frame.y(value), r=3.0, class_="dot")
             )
         parts.append(element("g", *drawn, class_=f"series hue-{i % 8}"))
-    return picture(width, height, f"{', '.join(c.name for c in panel)} over training steps", *parts)
+    return figure(width, height, f"{', '.join(c.name for c in panel)} over training steps", *parts)
 
 
 def scatter(corpus: CorpusMap, width: int) -> str:
@@ -210,7 +210,7 @@ def scatter(corpus: CorpusMap, width: int) -> str:
         for i, (text, (middle, _), place) in enumerate(zip(words, wanted, heights))
     ]
     title = f"Map of {len(corpus.points)} documents in {len(corpus.clusters)} groups ({corpus.method})"
-    return picture(width, height, title, element("g", *dots), element("g", *names, class_="names"))
+    return figure(width, height, title, element("g", *dots), element("g", *names, class_="names"))
 
 
 def interval_strip(finding: Finding) -> str:
@@ -228,4 +228,4 @@ def interval_strip(finding: Finding) -> str:
     parts.append(element("rect", x=x(finding.low), y=10, width=wide, height=12, rx=6, class_="interval"))
     parts.append(element("circle", cx=x(finding.effect), cy=16, r=6, class_="effect"))
     words = f"{finding.metric} {finding.effect:+.3f}, 95% interval {finding.low:+.3f} to {finding.high:+.3f}"
-    return picture(width, height, words, *parts)
+    return figure(width, height, words, *parts)

@@ -13,7 +13,7 @@ Number = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The one sentence that the reader should remember, for example "3 of 6 layers and 48 of 384 numbers find
+    """The one sentence that the reader should remember, for example "3 of 6 layers and 48 of 384 dimensions find
     as much as the whole untrained model".
 
     ``effect`` with its interval [``low``, ``high``] (95 %) is shown beside it, in the unit of ``metric``.

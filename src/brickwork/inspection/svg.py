@@ -46,7 +46,7 @@ def polyline(points: Iterable[tuple[Number, Number]], **attributes: str | Number
     return element("polyline", points=place, fill="none", **attributes)
 
 
-def picture(width: int, height: int, title: str, *children: str, class_: str = "") -> str:
+def figure(width: int, height: int, title: str, *children: str, class_: str = "") -> str:
     """The whole drawing; ``title`` is what a screen reader says."""
     return element(
         "svg",
@@ -166,7 +166,7 @@ class Frame:
         right_margin: int = 8,
         log: bool = False,
     ) -> "Frame":
-        """A frame in a picture of ``size`` (width, height), with room for ticks and titles."""
+        """A frame in an image of ``size`` (width, height), with room for ticks and titles."""
         left, right = 46.0, float(size[0] - right_margin)
         x = Scale(x_span[0], x_span[1], left + 12, right - 12, log)
         return cls(left, right, x, Scale(y_span[0], y_span[1], size[1] - 48.0, 30.0))

@@ -30,8 +30,8 @@ def classifier(width: int, num_classes: int, kind: HeadKind = "linear") -> nn.Mo
         return nn.Linear(width, num_classes)
     if width < num_classes - 1:
         raise ConfigError(
-            f"a simplex of {num_classes} classes needs features of {num_classes - 1} numbers or more; these have {width}. "
-            "Use the linear classifier, or wider features"
+            f"a simplex of {num_classes} classes needs features of {num_classes - 1} dimensions or more; these have "
+            f"{width}. Use the linear classifier, or wider features"
         )
     return SimplexHead(num_classes, scale=_SCALE)
 

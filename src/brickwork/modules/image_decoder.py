@@ -1,6 +1,6 @@
 """From a code to the distribution of an image: Bernoulli or Gaussian pixels.
 
-Shape legend: B rows, D latent numbers, C channels, H × W pixels.
+Shape legend: B rows, D latent dimensions, C channels, H × W pixels.
 """
 
 import math
@@ -52,7 +52,7 @@ class _Upsample(nn.Module):
         self.size = (height, width)
 
     def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h2 w2"]:
-        """The same picture, larger."""
+        """The same image, larger."""
         return F.interpolate(x, size=self.size)
 
 

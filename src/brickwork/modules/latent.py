@@ -1,6 +1,6 @@
 """The parts between an encoder and a decoder: a Gaussian code with a floor under its spread, and what a decoder knows.
 
-Shape legend: B rows, D latent numbers, T positions, H hidden units.
+Shape legend: B rows, D latent dimensions, T positions, H hidden units.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Gaussian:
 
 
 def posterior(numbers: Float[Tensor, "batch two_dim"], floor: float) -> Gaussian:
-    """The code that an encoder's 2·D numbers stand for: the first half is μ, the second gives σ.
+    """The code that an encoder's 2·D dimensions stand for: the first half is μ, the second gives σ.
 
     Maths: log σ = floor + softplus(s − floor): about s where that is well above the floor, and never below it. Without a
     floor the losses of the MIM family have no lower bound; a plain clamp would leave a σ at the floor without a gradient.

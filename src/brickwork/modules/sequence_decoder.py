@@ -1,6 +1,6 @@
 """From a code to the distribution of a text, token by token: a recurrent network that sees the code at every step.
 
-Shape legend: B rows, D latent numbers, L positions, V vocabulary, W width.
+Shape legend: B rows, D latent dimensions, L positions, V vocabulary, W width.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@
 Biondi, Pernici, Ricci, Del Bimbo: Stationary Representations, CVPR 2024, arXiv 2405.02581, section 3; as a fixed
 "equiangular tight frame" for any classifier: Pernici et al., arXiv 1902.10441. Nothing is drawn at random, so two
 parties that agree on the number of corners have the same classifier without exchanging it.
-Shape legend: K slots, D numbers of a feature.
+Shape legend: K slots, D dimensions of a feature.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ End = Literal["front", "back"]
 
 
 def simplex(slots: int) -> Float[Tensor, "slots dim"]:
-    """The ``slots`` corners of a regular simplex as unit vectors of ``slots - 1`` numbers, in float64.
+    """The ``slots`` corners of a regular simplex as unit vectors of ``slots - 1`` dimensions, in float64.
 
     Maths: the unit vectors e_1 … e_d, d = K − 1, and the point with all coordinates (1 − √(1 + d))/d, moved so
     that their mean is 0 and scaled to length 1. Their cosines are −1/(K−1), the least that K vectors can all have.
@@ -42,7 +42,7 @@ def simplex(slots: int) -> Float[Tensor, "slots dim"]:
 class SimplexHead(nn.Module):
     """Logits of ``slots`` classes from a frozen simplex: nothing to train, no bias.
 
-    Reads the first ``slots - 1`` numbers of a feature, so it also fits features that are wider. The corners are
+    Reads the first ``slots - 1`` dimensions of a feature, so it also fits features that are wider. The corners are
     computed, not stored: a checkpoint neither holds nor can damage them.
     """
 
@@ -63,7 +63,7 @@ class SimplexHead(nn.Module):
         """
         if z.shape[-1] < self.dim:
             raise ConfigError(
-                f"{self.slots} slots need features of {self.dim} numbers or more; these have {z.shape[-1]}"
+                f"{self.slots} slots need features of {self.dim} dimensions or more; these have {z.shape[-1]}"
             )
         return self.scale * z[..., : self.dim] @ self.corners.to(z.dtype).T
 
@@ -99,8 +99,8 @@ class SlotRegistry:
             if slot is None:
                 raise ConfigError(
                     f"all {self.slots} slots are taken and '{name}' is a new class: slots are chosen once, with the "
-                    "first model of a series (model.slots; a vector has slots - 1 numbers). Leave classes out, or "
-                    "begin a new series and index everything anew"
+                    "first model of a series (model.slots; a vector has slots - 1 dimensions). Leave classes out, or "
+                    "begin a new series and index everything again"
                 )
             taken[name] = slot
         return SlotRegistry(self.slots, taken)

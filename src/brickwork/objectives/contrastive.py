@@ -4,7 +4,7 @@ All compare directions only, so lengths do not matter.
 
 They compute in float32 at least: at temperature 0.05 an error of bfloat16's size in a cosine (0.4 %) is
 multiplied by twenty.
-Shape legend: B pairs, N explicit negatives, D numbers.
+Shape legend: B pairs, N explicit negatives, D dimensions.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Losses on prefixes of a vector: one embedding whose first numbers are an embedding too.
+"""Losses on prefixes of a vector: one embedding whose first dimensions are an embedding too.
 
 Matryoshka Representation Learning (Kusupati et al. 2022, arXiv 2205.13147). A prefix is always cut from the
 full, unnormalised vector and normalised afterwards. Depth and width together: objectives/depth_width.py.
@@ -26,7 +26,7 @@ def nested_prefixes(
         ValueError: a prefix is longer than the vector.
     """
     if not dims or min(dims) < 1 or max(dims) > z.shape[-1]:
-        raise ValueError(f"prefixes {list(dims)} of a vector of {z.shape[-1]} numbers")
+        raise ValueError(f"prefixes {list(dims)} of a vector of {z.shape[-1]} dimensions")
     return {m: F.normalize(z[..., :m], dim=-1) if normalize else z[..., :m] for m in dims}
 
 
@@ -49,7 +49,7 @@ def nested_loss(
         raise ValueError(f"{len(weights)} weights for {len(dims)} prefixes")
     for z in embeddings:
         if z is not None and max(dims) > z.shape[-1]:
-            raise ValueError(f"prefixes {list(dims)} of a vector of {z.shape[-1]} numbers")
+            raise ValueError(f"prefixes {list(dims)} of a vector of {z.shape[-1]} dimensions")
     share = 1.0 if reduction == "sum" else 1.0 / len(dims)
     terms = {f"dim_{m}": base(*(cut(z, m) for z in embeddings)) for m in dims}
     factors = weights if weights is not None else [1.0] * len(dims)
@@ -57,5 +57,5 @@ def nested_loss(
 
 
 def cut(z: Any, dim: int) -> Any:
-    """The first ``dim`` numbers of each vector; None stays None."""
+    """The first ``dim`` dimensions of each vector; None stays None."""
     return None if z is None else z[..., :dim]

@@ -155,7 +155,7 @@ def _yaml(card: Mapping[str, Any], task: str | None, tags: list[str]) -> str:
 def _summary(representation: Described) -> str:
     axes = representation.axes
     what = {"text": "texts", "image": "images"}.get(representation.encoder.kind, "texts and images")
-    text = f"An encoder of {what}: vectors of {axes.full_dim} numbers that can be cut to " + (
+    text = f"An encoder of {what}: vectors of {axes.full_dim} dimensions that can be cut to " + (
         f"the first {_list(axes.dims[:-1])}" if len(axes.dims) > 1 else "no trained shorter length"
     )
     if len(axes.layers) > 1:
@@ -180,9 +180,9 @@ def _usage(representation: Described) -> str:
             "```python\nimport brickwork\n\n"
             'model = brickwork.load("path/to/this/folder")\n'
             'texts = model.encode(["a text", "another"])\n'
-            f"pictures = model.encode(images)  # uint8, N × {shape}\n"
-            "scores = model.similarity(texts, pictures)\n```\n\n"
-            "```bash\nbrickwork index path/to/this/folder my-pictures/ --out my-index\n"
+            f"images = model.encode(images)  # uint8, N × {shape}\n"
+            "scores = model.similarity(texts, images)\n```\n\n"
+            "```bash\nbrickwork index path/to/this/folder my-images/ --out my-index\n"
             'brickwork search my-index "what it shows"\n'
             "brickwork search my-index --image like-this.png\n```"
         )

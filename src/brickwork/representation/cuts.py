@@ -18,21 +18,21 @@ def counting_cuts(representation: Any) -> Iterator[Callable[[int], None]]:
     a representation is silent about it.
     """
     encoder = representation.encoder
-    told: set[str] = getattr(representation, "told", set())
-    before, texts, is_first = getattr(encoder, "truncated", 0), 0, KIND not in told
+    given: set[str] = getattr(representation, "notes_given", set())
+    before, texts, is_first = getattr(encoder, "truncated", 0), 0, KIND not in given
 
     def count(more: int) -> None:
         nonlocal texts
         texts += more
 
-    told.add(KIND)
+    given.add(KIND)
     cut = 0
     try:
         yield count
         cut = getattr(encoder, "truncated", 0) - before
     finally:
         if is_first and not cut:
-            told.discard(KIND)
+            given.discard(KIND)
     if is_first and cut:
         tell(
             f"{cut:,} of {texts:,} texts are longer than {encoder.max_tokens} tokens and were cut there; "

@@ -30,7 +30,7 @@ def encode(
     precision: Precision = "auto",
     token_budget: int | None = None,
 ) -> Float32[np.ndarray, "n dim"]:
-    """One vector per input after ``layers`` layers, cut to ``dim`` numbers, then normalised; in input order.
+    """One vector per input after ``layers`` layers, cut to ``dim`` dimensions, then normalised; in input order.
 
     Raises:
         DataError: an input is not a text (or the images are not of the model's shape).
@@ -41,8 +41,8 @@ def encode(
     vectors = np.empty((len(inputs), dim), dtype=np.float32)
     options: dict[str, Any] = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
     with _progress(len(inputs), progress) as advance:
-        for rows, found in pooled_batches(encoder, inputs, (layers,), **options):
-            vectors[rows] = truncate(found[layers].numpy(), dim, normalize)
+        for rows, pooled in pooled_batches(encoder, inputs, (layers,), **options):
+            vectors[rows] = truncate(pooled[layers].numpy(), dim, normalize)
             advance(len(rows))
     return vectors
 
@@ -71,9 +71,9 @@ def encode_exits(
         return {}
     options: dict[str, Any] = {"batch_size": batch_size, "token_budget": token_budget, "precision": precision}
     with _progress(len(inputs), progress) as advance:
-        for rows, found in pooled_batches(encoder, inputs, tuple(vectors), **options):
+        for rows, pooled in pooled_batches(encoder, inputs, tuple(vectors), **options):
             for layer, array in vectors.items():
-                array[rows] = found[layer].numpy()
+                array[rows] = pooled[layer].numpy()
             advance(len(rows))
     return vectors
 

@@ -44,7 +44,7 @@ from brickwork.representation.export_parquet import (
     open_folder,
 )
 from brickwork.representation.inference import Precision
-from brickwork.representation.parts import Part, parts_task, raise_told, table_files
+from brickwork.representation.parts import Part, parts_task, raise_collected, table_files
 from brickwork.representation.ray_worker import Job, Worker
 
 _SHARDS = "vectors-*.parquet"
@@ -185,7 +185,7 @@ def _survey(ray: Any, data: Path, names: list[str], columns: ColumnNames, shard_
     survey = ray.data.from_items(items, override_num_blocks=blocks).map(
         parts_task, fn_kwargs=options, num_cpus=1
     )
-    lists = [raise_told(json.loads(row["result"]))["parts"] for row in survey.iter_rows()]
+    lists = [raise_collected(json.loads(row["result"]))["parts"] for row in survey.iter_rows()]
     parts = [Part(**values) for values in itertools.chain.from_iterable(lists)]
     return sorted(parts, key=lambda part: (part.number, part.first))
 
@@ -227,7 +227,7 @@ def _encode(
     done_parts, shards, saved = [], {}, time.monotonic()
     try:
         for row in results.iter_rows():
-            made = raise_told(json.loads(row["result"]))
+            made = raise_collected(json.loads(row["result"]))
             reused = False
             if made["shard"] is not None:
                 name = made["shard"]["file"]

@@ -162,8 +162,8 @@ def read_vectors(folder: Path | str) -> Iterator[tuple[list[str], np.ndarray]]:
             ids, vectors = table["id"].to_pylist(), flat.reshape(table.num_rows, manifest["dim"])
         except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
             raise ArtifactError(
-                f"{folder / shard['file']} does not hold vectors of {manifest['dim']!r:.20} numbers ({error!r:.200}); "
-                "encode anew"
+                f"{folder / shard['file']} does not hold vectors of {manifest['dim']!r:.20} dimensions ({error!r:.200}); "
+                "encode again"
             ) from error
         yield ids, vectors
 
@@ -197,10 +197,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ArtifactError(
             f"{folder / MANIFEST} has format version {version!r}; this Brickwork reads {FORMAT_VERSION}. "
-            "Encode anew, or use the version that wrote it"
+            "Encode again, or use the version that wrote it"
         )
     if manifest.pop("checksum", checksum(manifest)) != checksum(manifest):
-        raise ArtifactError(f"{folder / MANIFEST} is damaged (its checksum differs); encode anew")
+        raise ArtifactError(f"{folder / MANIFEST} is damaged (its checksum differs); encode again")
     try:
         for number, shard in enumerate(manifest["shards"]):
             names = (manifest[name] for name in (*SETTINGS, "complete"))
@@ -211,14 +211,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             if shard["file"] != f"vectors-{number:05d}.parquet" and not OF_PART.fullmatch(shard["file"]):
                 raise ValueError(f"shard {number} is called {shard['file']!r}")
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} is damaged ({error!r}); encode anew") from error
+        raise ArtifactError(f"{folder / MANIFEST} is damaged ({error!r}); encode again") from error
     return manifest
 
 
 def _check_file(folder: Path, shard: dict[str, Any]) -> None:
     path = folder / shard["file"]
     if not path.is_file() or sha256_file(path) != shard["sha256"]:
-        raise ArtifactError(f"{path} is missing or not what was written (its SHA-256 differs); encode anew")
+        raise ArtifactError(f"{path} is missing or not what was written (its SHA-256 differs); encode again")
 
 
 def _check_unchanged(folder: Path, shard: dict[str, Any], number: int, rows: Sequence[Document]) -> None:

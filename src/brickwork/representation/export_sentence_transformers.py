@@ -1,7 +1,7 @@
 """A folder that ``sentence_transformers.SentenceTransformer(folder)`` opens, with the same vectors.
 
 Written file by file from that library's format, so it need not be installed. A cut in ``dim`` becomes a Dense
-module that keeps the first numbers, before Normalize: the library's own ``truncate_dim`` would cut after it
+module that keeps the first dimensions, before Normalize: the library's own ``truncate_dim`` would cut after it
 and leave vectors that are not of length 1.
 """
 
@@ -132,7 +132,7 @@ def _hub_model(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dic
 
 
 def _write_dense(folder: Path, weight: torch.Tensor) -> tuple[str, str]:
-    """A Dense module with this matrix (dim, width): a projection, or the first numbers of the vector."""
+    """A Dense module with this matrix (dim, width): a projection, or the first dimensions of the vector."""
     name = _folder(folder, "2_Dense")
     dim, width = weight.shape
     settings = {

@@ -196,7 +196,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ArtifactError(
             f"{path} has format version {version!r}; this Brickwork ({brickwork.__version__}) reads "
-            f"{FORMAT_VERSION}. Install a newer Brickwork, or make the folder anew"
+            f"{FORMAT_VERSION}. Install a newer Brickwork, or make the folder again"
         )
     if manifest.get("checksum", checksum(manifest)) != checksum(manifest):
         raise ArtifactError(f"{path} is damaged (its checksum differs); use a good copy, or save again")

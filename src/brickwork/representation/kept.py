@@ -95,21 +95,21 @@ def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn
 
 def _check_counts(value: Any, num_tensors: int) -> None:
     """A number of layers or modules beyond the tensors there are would only cost time and memory."""
-    for name, found in _items(value):
-        if name in ("num_layers", "depth") and isinstance(found, int) and found > num_tensors:
-            raise ValueError(f"{name}={found} with {num_tensors} tensors")
+    for name, item in _items(value):
+        if name in ("num_layers", "depth") and isinstance(item, int) and item > num_tensors:
+            raise ValueError(f"{name}={item} with {num_tensors} tensors")
 
 
 def _bodies(value: Any) -> set[Any]:
-    return {found for name, found in _items(value) if name == "body" and isinstance(found, str)}
+    return {item for name, item in _items(value) if name == "body" and isinstance(item, str)}
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     """Every name with its value, at any depth."""
     if isinstance(value, Mapping):
-        for name, found in value.items():
-            yield name, found
-            yield from _items(found)
+        for name, item in value.items():
+            yield name, item
+            yield from _items(item)
     elif isinstance(value, list):
-        for found in value:
-            yield from _items(found)
+        for item in value:
+            yield from _items(item)

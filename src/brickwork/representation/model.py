@@ -44,11 +44,11 @@ class Representation:
         self.axes = axes
         self.lineage = dict(lineage or {})
         self.card = dict(card or {})
-        self.told: set[str] = set()  # kinds of notes, each told once
+        self.notes_given: set[str] = set()  # kinds of notes, each given once
         if axes.full_dim > self.encoder.embedding_dim or axes.num_layers > self.encoder.num_layers:
             raise ConfigError(
                 f"axes dims {list(axes.dims)}, layers {list(axes.layers)} go beyond the encoder, which has "
-                f"{self.encoder.embedding_dim} numbers and {self.encoder.num_layers} layers"
+                f"{self.encoder.embedding_dim} dimensions and {self.encoder.num_layers} layers"
             )
 
     def size(self, dim: int | None = None, layers: int | None = None) -> tuple[int, int]:
@@ -109,7 +109,9 @@ class Representation:
         """Cosines between all of ``a`` and all of ``b``; each is texts, one text, or vectors."""
         left, right = self._unit(a), self._unit(b)
         if left.shape[1] != right.shape[1]:
-            raise ConfigError(f"vectors of {left.shape[1]} and {right.shape[1]} numbers cannot be compared")
+            raise ConfigError(
+                f"vectors of {left.shape[1]} and {right.shape[1]} dimensions cannot be compared"
+            )
         return left @ right.T
 
     def _unit(self, given: Any) -> Float32[np.ndarray, "n dim"]:
@@ -165,6 +167,6 @@ class Representation:
 
     def _tell(self, key: str, message: str) -> None:
         """A warning, once for each ``key`` in the life of this object."""
-        if key not in self.told:
-            self.told.add(key)
+        if key not in self.notes_given:
+            self.notes_given.add(key)
             warnings.warn(message, BrickworkWarning, stacklevel=4)

@@ -1,6 +1,6 @@
 """Linear layers for bf16 inference on a CPU: weights laid out once, bias and GELU in the pass of the product.
 
-torch's own ``nn.Linear`` arranges the weights anew in each call, writes the bias before the product and
+torch's own ``nn.Linear`` arranges the weights again in each call, writes the bias before the product and
 leaves GELU to a pass of its own, which together cost as much as the product. The operators used here are
 those that torch's compiler emits; where a torch build lacks them, plain layers do.
 """

@@ -107,27 +107,27 @@ def parts_of(data: Path, number: int, name: str, columns: ColumnNames, shard_siz
 
 def parts_task(row: dict[str, Any], data: Path, columns: ColumnNames, shard_size: int) -> dict[str, Any]:
     """:func:`parts_of` as a worker runs it: plain values in (``number``, ``name``), and JSON out."""
-    with told_errors() as told:
+    with collected_errors() as answer:
         parts = parts_of(data, int(row["number"]), row["name"], columns, shard_size)
-        told["parts"] = [asdict(part) for part in parts]
-    return {"result": json.dumps(told)}
+        answer["parts"] = [asdict(part) for part in parts]
+    return {"result": json.dumps(answer)}
 
 
 @contextlib.contextmanager
-def told_errors() -> Iterator[dict[str, Any]]:
-    """A dictionary for results, in which an error that the user can mend leaves its class and message."""
-    told: dict[str, Any] = {}
+def collected_errors() -> Iterator[dict[str, Any]]:
+    """A dictionary for results, in which an error that the user can put right leaves its class and message."""
+    answer: dict[str, Any] = {}
     try:
-        yield told
+        yield answer
     except BrickworkError as error:
-        told.update(error=type(error).__name__, message=str(error))
+        answer.update(error=type(error).__name__, message=str(error))
 
 
-def raise_told(told: dict[str, Any]) -> dict[str, Any]:
-    """What :func:`told_errors` collected, or its error."""
-    if "error" in told:
-        raise getattr(errors, told["error"])(told["message"])
-    return told
+def raise_collected(answer: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`collected_errors` collected, or its error."""
+    if "error" in answer:
+        raise getattr(errors, answer["error"])(answer["message"])
+    return answer
 
 
 def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
@@ -157,8 +157,8 @@ def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
 
 
 def _key(roles: dict[str, str], place: dict[str, int], digest: bytes) -> str:
-    told = json.dumps([sorted(roles.items()), sorted(place.items())])
-    return hashlib.sha256(told.encode() + digest).hexdigest()[:16]
+    answer = json.dumps([sorted(roles.items()), sorted(place.items())])
+    return hashlib.sha256(answer.encode() + digest).hexdigest()[:16]
 
 
 def _jsonl_ranges(path: Path, columns: list[str], shard_size: int) -> Iterator[tuple[dict[str, int], bytes]]:

@@ -1,6 +1,6 @@
 """What a worker of ``encode_ray`` does: one part of the input to one shard. Nothing here knows of Ray.
 
-Results and errors travel as plain values; an error that the user can mend is raised again where the job began.
+Results and errors travel as plain values; an error that the user can put right is raised again where the job began.
 """
 
 import json
@@ -15,7 +15,7 @@ from brickwork.core.files import os_errors, sha256_file
 from brickwork.data.readers.files import ReadReport
 from brickwork.representation.export_parquet import MANIFEST, document_text, documents_digest, write_shard
 from brickwork.representation.inference import Precision
-from brickwork.representation.parts import Part, read_part, told_errors
+from brickwork.representation.parts import Part, collected_errors, read_part
 
 _NOTES = "brickwork"  # the name, in a shard's header, of what a later call wants to know of it
 _ATTEMPTS = 3
@@ -46,12 +46,12 @@ class Worker:
         self.model: Any = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """One part (as JSON) to what was made of it (as JSON); an error that the user can mend is a result."""
+        """One part (as JSON) to what was made of it (as JSON); an error that the user can put right is a result."""
         task = json.loads(row["task"])
-        with told_errors() as told:
+        with collected_errors() as answer:
             part = Part(**task["part"])
-            told.update(self._shard(part, task["sha256"]), place=[part.number, part.first], rows=part.rows)
-        return {"result": json.dumps(told)}
+            answer.update(self._shard(part, task["sha256"]), place=[part.number, part.first], rows=part.rows)
+        return {"result": json.dumps(answer)}
 
     def _shard(self, part: Part, sha256: str | None) -> dict[str, Any]:
         """What the manifest will say of the shard, and its notes."""

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32
 def truncate(
     vectors: Float[np.ndarray, "n width"], dim: int, normalize: bool = True
 ) -> Float32[np.ndarray, "n dim"]:
-    """The first ``dim`` numbers of each vector, scaled to length 1 unless ``normalize`` is False.
+    """The first ``dim`` dimensions of each vector, scaled to length 1 unless ``normalize`` is False.
 
     A vector of zeros stays zeros.
 

@@ -268,7 +268,7 @@ def _add_pages(app: FastAPI) -> None:
 
 
 def _size(served: Served, name: str, dim: int | None, layers: int | None) -> tuple[int, int]:
-    """The size asked for, in numbers and layers.
+    """The size asked for, in dimensions and layers.
 
     Raises:
         ApiError: 400, if the model does not have it; ``name`` is what the request calls ``dim``.
@@ -286,10 +286,10 @@ def _size(served: Served, name: str, dim: int | None, layers: int | None) -> tup
 
 
 async def _queries(service: Service, served: Served, body: schemas.SearchRequest) -> "list[str | Query]":
-    """What to look for: each query, with the picture where there is one.
+    """What to look for: each query, with the image where there is one.
 
     Raises:
-        ApiError: 400, for neither, for a picture that cannot be used, or a weight that has no effect.
+        ApiError: 400, for neither, for an image that cannot be used, or a weight that has no effect.
     """
     from brickwork.index.encoding import Query
 
@@ -302,7 +302,7 @@ async def _queries(service: Service, served: Served, body: schemas.SearchRequest
     if body.image is None:
         return list(texts)
     try:
-        image = await service.aside(served.picture, body.image)
+        image = await service.aside(served.decoded_image, body.image)
     except BrickworkError as error:
         raise ApiError(400, f"'image': {error}.", param="image", code="invalid_value") from error
     weight = 1.0 if body.text_weight is None else body.text_weight

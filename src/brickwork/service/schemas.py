@@ -90,7 +90,7 @@ class EmbeddingRequest(BaseModel):
     ]
     input: Annotated[Texts, Field(description="A text or a list of texts; token ids are refused.")]
     dimensions: Annotated[
-        Size | None, Field(description="Numbers of each vector: cut there, then scaled to length 1.")
+        Size | None, Field(description="Dimensions of each vector: cut there, then scaled to length 1.")
     ] = None
     layers: Annotated[Size | None, Field(description="Layers of the encoder to run: fewer are faster.")] = (
         None
@@ -135,7 +135,7 @@ class SearchRequest(BaseModel):
         str | None,
         Field(
             min_length=1,
-            description="A picture file (PNG, JPEG, WebP …) in base64 to look for, alone or together with each query; "
+            description="An image file (PNG, JPEG, WebP …) in base64 to look for, alone or together with each query; "
             "for models with an image_shape.",
         ),
     ] = None
@@ -147,7 +147,7 @@ class SearchRequest(BaseModel):
         BeforeValidator(_finite),
     ] = None
     top: Annotated[int, Field(ge=1, le=MAX_TOP, strict=True, description="Results for each query.")] = 10
-    dim: Annotated[Size | None, Field(description="Numbers of each vector to compare.")] = None
+    dim: Annotated[Size | None, Field(description="Dimensions of each vector to compare.")] = None
     layers: Annotated[
         Size | None, Field(description="Layers of the encoder to run; one of the model's depths.")
     ] = None
@@ -180,7 +180,7 @@ class SearchHit(BaseModel):
     source: str
     meta: dict[str, Any]
     thumbnail: Annotated[
-        str | None, Field(description="Of a picture: where on this server a small JPEG of it is.")
+        str | None, Field(description="Of an image: where on this server a small JPEG of it is.")
     ] = None
 
 
@@ -215,7 +215,7 @@ class SearchResponse(BaseModel):
 
 class Model(BaseModel):
     """OpenAI's entry, and the sizes; ``depths`` and ``fields`` are those that a search can ask for. ``image_shape``: height,
-    width and channels that pictures are scaled to, where the model encodes any."""
+    width and channels that images are scaled to, where the model encodes any."""
 
     id: str
     object: Literal["model"]

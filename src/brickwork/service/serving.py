@@ -78,12 +78,12 @@ class Served:
                     )
         return tokens
 
-    def picture(self, encoded: str) -> UInt8[np.ndarray, "height width channels"]:
-        """A picture file in base64 as the model takes it.
+    def decoded_image(self, encoded: str) -> UInt8[np.ndarray, "height width channels"]:
+        """An image file in base64 as the model takes it.
 
         Raises:
-            ConfigError: the model encodes no pictures.
-            DataError: no base64, no picture, a damaged one, or one of too many pixels.
+            ConfigError: the model encodes no images.
+            DataError: no base64, no image, a damaged one, or one of too many pixels.
         """
         from brickwork.data.readers.images import decode
         from brickwork.index.encoding import image_shape

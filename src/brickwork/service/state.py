@@ -199,7 +199,7 @@ class Service:
             await self.reload()
 
     async def _watch_index(self) -> None:
-        """Takes up each newer state of the index, and the whole folder anew where that is not enough."""
+        """Takes up each newer state of the index, and the whole folder again where that is not enough."""
         while True:
             await asyncio.sleep(self.config.reload_seconds)
             try:

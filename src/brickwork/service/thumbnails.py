@@ -1,4 +1,4 @@
-"""Thumbnails of the pictures of an index: how a hit names its own, and the address that answers with it.
+"""Thumbnails of the images of an index: how a hit names its own, and the address that answers with it.
 
 Only what the index itself holds is sent; no file is read by a name that a client gives.
 """
@@ -15,13 +15,13 @@ from brickwork.service.errors import ApiError
 from brickwork.service.state import Service
 
 if TYPE_CHECKING:
-    from brickwork.index.answers import Hit
+    from brickwork.index.results import Hit
 
 PATH = "/v1/thumbnail"
 
 
 def as_json(hit: "Hit") -> dict[str, Any]:
-    """A hit as the search answers it; that of a picture with the address of its thumbnail.
+    """A hit as the search answers it; that of an image with the address of its thumbnail.
 
     ``v`` changes with the thumbnail, so that a browser may keep what it has under one address.
     """
@@ -33,11 +33,11 @@ def as_json(hit: "Hit") -> dict[str, Any]:
 
 def add_thumbnails(app: FastAPI, service: Service, errors: dict[int | str, dict[str, Any]]) -> None:
     """Adds :data:`PATH`, behind the API key like the search."""
-    picture = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+    jpeg = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 
     @app.get(
         PATH,
-        responses={200: picture, **errors},
+        responses={200: jpeg, **errors},
         response_class=Response,
         tags=["API"],
         dependencies=[Security(HTTPBearer(auto_error=False))] if service.config.keys else [],
@@ -47,7 +47,7 @@ def add_thumbnails(app: FastAPI, service: Service, errors: dict[int | str, dict[
         id: Annotated[str, Query(description="The id of a hit.", min_length=1, max_length=4096)],
         v: Annotated[str | None, Query(description="As the hit gives it: with it, caches keep it.")] = None,
     ) -> Response:
-        """A small JPEG of a picture in the index; hits give its address."""
+        """A small JPEG of an image in the index; hits give its address."""
         with service.using(None) as served:
             index = served.index
             if index is None:

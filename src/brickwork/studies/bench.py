@@ -173,8 +173,10 @@ class Bench:
 
         data = self.data(run)
         system = built(run, data)
-        name = f"{run.system}-{fingerprint(run)}-{study_fingerprint(run.system, [run.system])}"
-        kept = self.folder / name if self.folder else None
+        kept = None
+        if self.folder is not None:
+            code = study_fingerprint(run.system, [run.system])
+            kept = self.folder / f"{run.system}-{fingerprint(run)}-{code}"
         if kept is not None and (kept / "cost.json").is_file():
             system.load_state_dict(load_tensors(kept / "model.safetensors"))
             cost = read_json(kept / "cost.json")

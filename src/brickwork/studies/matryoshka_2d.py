@@ -10,15 +10,14 @@ three, on validation data, by the sizes that the arm was trained for:
 The first two and the last are the system ``matryoshka``. The measure is recall@1 among 500 held-out pairs, in percent.
 """
 
-import math
-import time
 from dataclasses import replace
 from statistics import fmean
+from timeit import timeit
 from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.studies.bench import Trained
-from brickwork.studies.effects import average
+from brickwork.studies.effects import Effect, Measured, average
 from brickwork.studies.study import ClaimResult, Lab, Scale, claim
 
 if TYPE_CHECKING:
@@ -50,11 +49,10 @@ def elastic_in_depth(lab: Lab) -> ClaimResult:
         "Starbucks": {"variant": "starbucks"},
         "ESE": {"variant": "ese", "dims": ()},  # it trains one prefix and has no list of them
     }
-    arms = lab.arms(text(lab.scale), models, tuned_by=validation_score)
-    at = arms.measure(grid, dims, key=("layers", "dim"))
+    at = _grids(lab, models)
     half, quarter = layers // 2, dims[-1] // 4
     gap = at["2DMSE", half, quarter] - at["ordinary", half, quarter]
-    below = {arm: at.over(arm=arm, layers=range(1, layers)) for arm in arms}
+    below = _below_full_depth(at)
     over_1d = below["2DMSE"] - below["1-D Matryoshka"]
     means = ", ".join(f"{arm} {effect.mean:.1f}" for arm, effect in below.items())
     return lab.verdict(
@@ -74,30 +72,20 @@ def elastic_in_depth(lab: Lab) -> ClaimResult:
     scales=("small",),
 )
 def beats_separate(lab: Lab) -> ClaimResult:
-    num_layers, dims = sizes(lab.scale)
-    full = dims[-1]
-    cells = [(n, d) for n in (2, 4) if n < num_layers for d in (full // 4, full)]
-    separate = {
-        f"separate {n}×{d}": last_layer(
-            lab.scale, n, **({"dims": (d, full), "weights": (1.0, 0.0)} if d < full else {"dims": (full,)})
-        )
-        for n, d in cells
-    }
-    arms = lab.arms(text(lab.scale), {"2DMSE": {}, **separate}, tuned_by=validation_score)
-    at = arms.measure(grid, dims, key=("layers", "dim"))
-    gap = average(at["2DMSE", n, d] - at[f"separate {n}×{d}", n, d] for n, d in cells)
-    table = [
-        {"seed": seed, "layers": n, "dim": d, "2DMSE": round(ours, 2), "separate": round(theirs, 2)}
-        for i, seed in enumerate(lab.seeds)
-        for n, d in cells
-        for ours, theirs in [(at["2DMSE", n, d].values[i], at[f"separate {n}×{d}", n, d].values[i])]
-    ]
+    full = sizes(lab.scale)[1][-1]
+    cells = [(n, d) for n in (2, 4) for d in (full // 4, full)]
+    separate = {f"separate {n}×{d}": one_size(lab.scale, n, d) for n, d in cells}
+    every = _grids(lab, {"2DMSE": {}, **separate})
+    at = every.where(arm="2DMSE", layers=(2, 4), dim=(full // 4, full))
+    for n, d in cells:
+        at |= every.where(arm=f"separate {n}×{d}", layers=n, dim=d).named("separate")
+    gap = average(at["2DMSE", n, d] - at["separate", n, d] for n, d in cells)
     within = "within" if gap.mean >= -6 else "not within"
     return lab.verdict(
         gap,
         gap.mean > 0,
         unit=f"{_POINTS}, 2DMSE − separately trained, mean over 4 sizes",
-        table=table,
+        table=at.rows("seed", "layers", "dim"),
         note=f"Two independent replications found the opposite of the paper. 2DMSE is {within} 6 points of separate models, "
         "which cost one training for each size.",
     )
@@ -113,16 +101,12 @@ def beats_separate(lab: Lab) -> ClaimResult:
 def linear_in_layers(lab: Lab) -> ClaimResult:
     """One thread, on the wall; the best of rounds in turn, so that little of what else runs on the machine is in it."""
     layers, _ = sizes(lab.scale)
-    at = lab.arms(text(lab.scale), {"2DMSE": {}}, tuned_by=validation_score).measure(
-        encoding_times, key=("layers", "time")
-    )
-    speedup, expected = at.where(time="speed-up"), at.where(time="expected")
-    linear = all(
-        abs(ratio - 1) <= 0.25
-        for (arm, n, _), effect in speedup.effects.items()
-        for ratio in (effect / expected[arm, n, "expected"]).values
-    )
-    at_half = speedup["2DMSE", layers // 2, "speed-up"]
+    arms = lab.arms(text(lab.scale), {"2DMSE": {}}, tuned_by=validation_score)
+    at = arms.measure(encoding_times, key=("layers", "time"))
+    speedup = {n: at["2DMSE", n, "speed-up"] for n in range(1, layers + 1)}
+    ratios = [speedup[n] / at["2DMSE", n, "expected"] for n in speedup]
+    linear = all(abs(ratio - 1) <= 0.25 for effect in ratios for ratio in effect.values)
+    at_half = speedup[layers // 2]
     return lab.verdict(
         at_half,
         linear and at_half.mean >= 1.7,
@@ -141,18 +125,11 @@ def linear_in_layers(lab: Lab) -> ClaimResult:
 )
 def keeps_full_size(lab: Lab) -> ClaimResult:
     layers, dims = sizes(lab.scale)
-    models: dict[str, Any] = {"ordinary": last_layer(lab.scale, dims=dims[-1:]), "2DMSE": {}}
-    at = lab.arms(text(lab.scale), models, tuned_by=validation_score).measure(
-        grid, dims, key=("layers", "dim")
-    )
+    at = _grids(lab, {"ordinary": last_layer(lab.scale, dims=dims[-1:]), "2DMSE": {}})
+    at = at.where(layers=layers, dim=dims[-1])
     gap = at["2DMSE", layers, dims[-1]] - at["ordinary", layers, dims[-1]]
-    return lab.verdict(
-        gap,
-        gap.mean >= -2,
-        above=-2.0,
-        unit=f"{_POINTS} at full size, 2DMSE − ordinary",
-        table=at.where(layers=layers, dim=dims[-1]).rows("layers", "dim"),
-    )
+    unit = f"{_POINTS} at full size, 2DMSE − ordinary"
+    return lab.verdict(gap, gap.mean >= -2, above=-2.0, unit=unit, table=at.rows("layers", "dim"))
 
 
 @claim(
@@ -162,7 +139,6 @@ def keeps_full_size(lab: Lab) -> ClaimResult:
     criterion="uniform at least as good as log and linear below full depth; no effect (detaching included) above 2 points",
 )
 def weighting_and_detaching(lab: Lab) -> ClaimResult:
-    layers, dims = sizes(lab.scale)
     models: dict[str, dict[str, Any]] = {
         "uniform": {"variant": "adaptive_layer"},
         "log": {"variant": "adaptive_layer", "layer_weighting": "log"},
@@ -171,9 +147,8 @@ def weighting_and_detaching(lab: Lab) -> ClaimResult:
         "2DMSE": {},
         "2DMSE, teacher not detached": {"detach_teacher": False},
     }
-    arms = lab.arms(text(lab.scale), models, tuned_by=validation_score)
-    at = arms.measure(grid, dims, key=("layers", "dim"))
-    below = {arm: at.over(arm=arm, layers=range(1, layers)) for arm in arms}
+    at = _grids(lab, models)
+    below = _below_full_depth(at)
     log, linear = below["uniform"] - below["log"], below["uniform"] - below["linear"]
     detached = below["2DMSE"] - below["2DMSE, teacher not detached"]
     return lab.verdict(
@@ -187,6 +162,18 @@ def weighting_and_detaching(lab: Lab) -> ClaimResult:
     )
 
 
+def _grids(lab: Lab, models: dict[str, Any]) -> Measured:
+    """arm × layers × dim → recall@1 in percent."""
+    arms = lab.arms(text(lab.scale), models, tuned_by=validation_score)
+    return arms.measure(grid, sizes(lab.scale)[1], key=("layers", "dim"))
+
+
+def _below_full_depth(at: Measured) -> dict[str, Effect]:
+    """The mean of each arm over all sizes of fewer than N layers."""
+    shallow = range(1, max(at.labels("layers")))
+    return {arm: at.over(arm=arm, layers=shallow) for arm in at.labels("arm")}
+
+
 # ---- the arms ---------------------------------------------------------------------------------------------------
 
 
@@ -196,36 +183,36 @@ def text(scale: Scale) -> "RunConfig":
     """
     from brickwork.systems.matryoshka_2d import recipes
 
-    run = recipes.small() if scale != "smoke" else recipes.scratch()
     if scale == "smoke":
-        encoder = replace(
-            run.model.encoder,
-            num_layers=4,
-            width=64,
-            num_heads=4,
-            mlp_width=128,
-            vocab_size=500,
-            max_tokens=24,
-        )
-        model = replace(run.model, encoder=encoder, dims=(8, 16, 32, 64))
-        data = replace(run.data, source="toy", limit=5000)
-        train = replace(run.train, steps=60, learning_rate=1e-3, precision="fp32")
+        run, data = recipes.scratch(), {"source": "toy", "limit": 5000}
+        shape = {"num_layers": 4, "width": 64, "num_heads": 4, "mlp_width": 128, "vocab_size": 500}
+        run = replace(run, model=replace(run.model, dims=(8, 16, 32, 64)))
+        train = replace(run.train, learning_rate=1e-3, precision="fp32")
     else:
-        model = replace(run.model, encoder=replace(run.model.encoder, num_layers=6, max_tokens=24))
-        data = replace(run.data, limit=4000)
-        train = replace(run.train, steps=60, learning_rate=1e-4)
-    train = replace(train, batch_size=32, save_every=0, validate_every=0)
-    return replace(run, recipe="claims: text", model=model, data=data, train=train)
+        run, data, shape = recipes.small(), {"limit": 4000}, {"num_layers": 6}
+        train = replace(run.train, learning_rate=1e-4)
+    return replace(
+        run,
+        recipe="claims: text",
+        model=replace(run.model, encoder=replace(run.model.encoder, max_tokens=24, **shape)),
+        data=replace(run.data, **data),
+        train=replace(train, steps=60, batch_size=32, save_every=0, validate_every=0),
+    )
 
 
 def last_layer(scale: Scale, layers: int | None = None, **model: Any) -> "RunConfig":
     """An arm without depth: the system ``matryoshka`` on the same encoder (of ``layers`` layers), data and training."""
     run = text(scale)
     encoder = run.model.encoder if layers is None else replace(run.model.encoder, num_layers=layers)
-    config = registry.load("matryoshka", "system").Config(
-        encoder=encoder, temperature=run.model.temperature, **model
-    )
-    return replace(run, system="matryoshka", model=config)
+    config = registry.load("matryoshka", "system").Config
+    model = config(encoder=encoder, temperature=run.model.temperature, **model)
+    return replace(run, system="matryoshka", model=model)
+
+
+def one_size(scale: Scale, layers: int, dim: int) -> "RunConfig":
+    """An encoder of ``layers`` layers, the loss on its prefix of ``dim`` dimensions only."""
+    dims = sorted({dim, sizes(scale)[1][-1]})
+    return last_layer(scale, layers, dims=tuple(dims), weights=tuple(float(d == dim) for d in dims))
 
 
 def sizes(scale: Scale) -> tuple[int, tuple[int, ...]]:
@@ -239,28 +226,21 @@ def sizes(scale: Scale) -> tuple[int, tuple[int, ...]]:
 
 def pool(part: "Examples") -> "RetrievalSet":
     """The first 500 pairs of different groups: each anchor looks for its positive among all positives."""
-    from brickwork.data.types import RetrievalSet
+    import numpy as np
 
-    columns = part.columns
-    groups = columns.get("group", range(len(part)))
-    first = {int(group): row for row, group in reversed(list(enumerate(groups)))}
-    rows = sorted(first.values())[:_POOL]
-    return RetrievalSet(
-        name="held-out pairs",
-        queries=[columns["anchor"][row] for row in rows],
-        documents=[columns["positive"][row] for row in rows],
-        relevant=[{place: 1} for place in range(len(rows))],
-    )
+    from brickwork.data.retrieval import retrieval_from_pairs
+
+    _, first = np.unique(part.columns.get("group", range(len(part))), return_index=True)
+    return retrieval_from_pairs("held-out pairs", part.select(sorted(first.tolist())[:_POOL]))
 
 
 def _recalls(trained: Trained, part: "Examples", dims: Any, layers: Any) -> dict[tuple[int, int], float]:
     """(layers, dim) → recall@1."""
     from brickwork.evaluation.grid import evaluate_grid
 
-    cells = evaluate_grid(
-        trained.system.representation(), pool(part), dims, layers, metrics=(_METRIC,), measure=False
-    ).cells
-    return {(cell.layers, cell.dim): cell.mean(_METRIC) for cell in cells}
+    encoder = trained.system.representation()
+    results = evaluate_grid(encoder, pool(part), dims, layers, metrics=(_METRIC,), measure=False)
+    return {(cell.layers, cell.dim): cell.mean(_METRIC) for cell in results.cells}
 
 
 def grid(trained: Trained, dims: tuple[int, ...]) -> dict[tuple[int, int], float]:
@@ -272,50 +252,36 @@ def grid(trained: Trained, dims: tuple[int, ...]) -> dict[tuple[int, int], float
 def validation_score(trained: Trained) -> float:
     """Mean recall@1 on validation data over the sizes that the arm was trained for."""
     system = trained.system
-    if hasattr(system, "trained"):  # the system matryoshka: prefixes of the last layer
-        layers, dims = [system.encoder.num_layers], list(system.trained)
-    else:
-        layers, dims = list(system.axes.layers), list(system.axes.dims)
-    return fmean(_recalls(trained, trained.data.validation, dims, layers).values())
+    dims = getattr(system, "trained", system.axes.dims)  # not all of the system matryoshka need have a loss
+    return fmean(_recalls(trained, trained.data.validation, list(dims), system.axes.layers).values())
 
 
 def encoding_times(trained: Trained) -> dict[tuple[int, str], float]:
-    """By layers: milliseconds of 200 texts, speed-up over all layers, and the speed-up that the cost in layers predicts."""
+    """By layers: milliseconds of 200 texts, speed-up over all layers, and the speed-up that the cost in layers predicts.
+
+    The milliseconds are the best of 7 rounds over all depths in turn; depth 0 is the embedding.
+    """
     import torch
+
+    encoder, last = trained.system.encoder, trained.system.encoder.num_layers
+    texts = list(trained.data.test.columns["positive"][:200])
+    batches = [encoder.tokenize(texts[start : start + 50]) for start in range(0, len(texts), 50)]
+
+    def seconds(depth: int) -> float:
+        return timeit(lambda: [encoder(tokens, [depth]) for tokens in batches], number=1)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        times = _encoding_seconds(trained)
+        with torch.inference_mode():
+            encoder(batches[0], [last])
+            rounds = [[seconds(depth) for depth in range(last + 1)] for _ in range(7)]
     finally:
         torch.set_num_threads(threads)
-    last = max(times)
+    times = [min(column) for column in zip(*rounds)]
     c = times[0] / ((times[last] - times[0]) / last)
-    return {
-        key: value
-        for n in range(1, last + 1)
-        for key, value in (
-            ((n, "milliseconds"), 1000 * times[n]),
-            ((n, "speed-up"), times[last] / times[n]),
-            ((n, "expected"), (last + c) / (n + c)),
-        )
-    }
-
-
-def _encoding_seconds(trained: Trained) -> dict[int, float]:
-    """Seconds to encode 200 texts up to each layer (0: the embedding): best of 7 rounds over all depths in turn."""
-    import torch
-
-    encoder = trained.system.encoder
-    texts = list(trained.data.test.columns["positive"][:200])
-    batches = [encoder.tokenize(texts[start : start + 50]) for start in range(0, len(texts), 50)]
-    times: dict[int, float] = {}
-    with torch.inference_mode():
-        encoder(batches[0], [encoder.num_layers])
-        for _ in range(7):
-            for n in range(encoder.num_layers + 1):
-                start = time.perf_counter()
-                for tokens in batches:
-                    encoder(tokens, [n])
-                times[n] = min(times.get(n, math.inf), time.perf_counter() - start)
-    return times
+    results: dict[tuple[int, str], float] = {}
+    for n in range(1, last + 1):
+        results |= {(n, "milliseconds"): 1000 * times[n], (n, "speed-up"): times[last] / times[n]}
+        results[n, "expected"] = (last + c) / (n + c)
+    return results

@@ -136,7 +136,7 @@ def read_records(path: Path) -> dict[str, Record]:
     stored = read_json(path)
     if stored.get("format") != _FORMAT:
         raise ConfigError(
-            f"{path} has format {stored.get('format')}, this version reads {_FORMAT}; run the claims anew"
+            f"{path} has format {stored.get('format')}, this version reads {_FORMAT}; run the claims again"
         )
     return {record["id"]: record for record in stored["records"]}
 
@@ -146,8 +146,8 @@ def load_records(slug: str, folder: Path | None = None) -> dict[str, dict[str, R
     folder = folder or results_folder()
     if folder is None:
         return {}
-    found = {scale: read_records(folder / f"{slug}-{scale}.json") for scale in SCALES}
-    return {scale: records for scale, records in found.items() if records}
+    recorded = {scale: read_records(folder / f"{slug}-{scale}.json") for scale in SCALES}
+    return {scale: records for scale, records in recorded.items() if records}
 
 
 def load_verdicts(slug: str, folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
@@ -155,9 +155,9 @@ def load_verdicts(slug: str, folder: Path | None = None) -> dict[str, dict[str, 
     verdicts: dict[str, dict[str, dict[str, Any]]] = {}
     for scale, records in load_records(slug, folder).items():
         for claim, record in records.items():
-            shown = {key: record[key] for key in ("verdict", "effect", "interval", "seeds", "date")}
+            fields = {key: record[key] for key in ("verdict", "effect", "interval", "seeds", "date")}
             verdicts.setdefault(claim, {})[scale] = {
-                **shown,
+                **fields,
                 "stale": stale(slug, record),
             }
     return verdicts
@@ -172,10 +172,10 @@ def machine() -> dict[str, Any]:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         name = names[0] if names else name
-    found: dict[str, Any] = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    facts: dict[str, Any] = {"cpu": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return {**found, "python": platform.python_version()}
+        facts["gpu"] = torch.cuda.get_device_name()
+    return {**facts, "python": platform.python_version()}
 
 
 def _version(package: str) -> str | None:

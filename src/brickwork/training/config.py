@@ -93,21 +93,21 @@ def stage_lengths(config: TrainConfig, stages: Sequence[Stage]) -> list[int]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"stages: '{twice[0]}' is the name of two stages; give each its own")
-    said = sum(stage.steps or 0 for stage in stages)
+    fixed = sum(stage.steps or 0 for stage in stages)
     open_ended = [stage.name for stage in stages if stage.steps is None]
     if len(open_ended) > 1:
         raise ConfigError(
             f"stages: {' and '.join(open_ended)} do not say their steps; only one can have what the others leave"
         )
-    left = config.steps - said
+    left = config.steps - fixed
     if open_ended and left < 1:
         raise ConfigError(
-            f"train.steps={config.steps} leaves nothing for stage '{open_ended[0]}': the other stages have {said} steps; "
-            f"set train.steps to more than {said}, or shorten them"
+            f"train.steps={config.steps} leaves nothing for stage '{open_ended[0]}': the other stages have {fixed} steps; "
+            f"set train.steps to more than {fixed}, or shorten them"
         )
     if not open_ended and left:
         raise ConfigError(
-            f"train.steps={config.steps}, but the stages have {said} steps together; set train.steps={said}, or leave "
+            f"train.steps={config.steps}, but the stages have {fixed} steps together; set train.steps={fixed}, or leave "
             "out the steps of one stage, which then gets the rest"
         )
     return [left if stage.steps is None else stage.steps for stage in stages]

@@ -1,7 +1,7 @@
 """The training loop: one file, one function, from the devices to the last checkpoint.
 
 Everything that happens in a step is a pure function of (weights, optimiser state, seed, stage, step, process): the
-rows, the learning rate, and every random number, since all generators are seeded anew for each step, and the step says
+rows, the learning rate, and every random number, since all generators are seeded again for each step, and the step says
 which stage it is in. So a checkpoint is weights, optimiser state and a step; validating draws nothing from what training
 draws; and a resumed run ends with the same bits as one that was never stopped.
 """
@@ -118,7 +118,7 @@ def fit(
     if config.threads:
         torch.set_num_threads(config.threads)
     fabric, reason = launch(config, devices, strategy)
-    shown = progress if fabric.global_rank == 0 else None
+    display = progress if fabric.global_rank == 0 else None
 
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(_determinism(config.deterministic))
@@ -143,11 +143,11 @@ def fit(
         if records is not None:
             cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
-        if shown is not None:
+        if display is not None:
             processes = "1 process" if fabric.world_size == 1 else f"{fabric.world_size} processes"
-            shown.message(f"{fabric.device.type}, {processes}; {reason}")
-            shown.start(config.steps, start)
-            cleanup.callback(shown.close)
+            display.message(f"{fabric.device.type}, {processes}; {reason}")
+            display.start(config.steps, start)
+            cleanup.callback(display.close)
 
         def save(step: int) -> None:
             tensors = whole_tensors(trained, stage.optimizer)
@@ -160,10 +160,10 @@ def fit(
         def measure(step: int) -> None:
             if validate is not None:
                 with whole_system(fabric, system, trained):
-                    found = on_first(fabric, lambda: _evaluated(system, validate))
-                log(step, {"validation": found})
-                if shown is not None:
-                    shown.validated(step, found or {})
+                    scores = on_first(fabric, lambda: _evaluated(system, validate))
+                log(step, {"validation": scores})
+                if display is not None:
+                    display.validated(step, scores or {})
 
         began, spent, losses = time.perf_counter(), 0.0, []
         if start == 0:
@@ -175,8 +175,8 @@ def fit(
                 stage.close()
                 announce(trained, plan, seed)
                 stage = RunningStage(plan, trained, fabric, seed)
-            if shown is not None:
-                shown.stage(plan.name)
+            if display is not None:
+                display.stage(plan.name)
             for step in range(max(start, plan.first), plan.stop):
                 mark = time.perf_counter()
                 drawn = generator_for(seed, step, f"step in process {fabric.global_rank}")
@@ -213,8 +213,8 @@ def fit(
                 speed = len(losses) * rows / spent
 
                 # log, validate, save
-                if shown is not None:
-                    shown.update(done, value.total, speed)
+                if display is not None:
+                    display.update(done, value.total, speed)
                 last, stopped = done == plan.stop, interrupt or terminate
                 if done in (1, plan.first + 1) or done % config.log_every == 0 or last:
                     log(done, {
@@ -263,13 +263,13 @@ def take_folder(
         raise ConfigError(f"{folder} is a file; name a folder for the run")
     cleanup.enter_context(FolderLock(folder, "training"))
     remove_leftovers(folder)
-    found = [
+    present = [
         name for name in ("config.json", "metrics.jsonl", "model.safetensors") if (folder / name).exists()
     ]
-    found += ["checkpoints"] if steps_saved(folder) else []
-    if found and not resume:
+    present += ["checkpoints"] if steps_saved(folder) else []
+    if present and not resume:
         raise ConfigError(
-            f"{folder} already holds a run ({', '.join(found)}). Go on with it: brickwork resume {folder}; "
+            f"{folder} already holds a run ({', '.join(present)}). Go on with it: brickwork resume {folder}; "
             "or choose another folder with --out"
         )
     (folder / "nonfinite.json").unlink(missing_ok=True)

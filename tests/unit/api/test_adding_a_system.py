@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 import brickwork
+import brickwork.studies
 import brickwork.systems
-from brickwork.api import predict as using
+from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.flow import flow
 from brickwork.representation.load import load_system
+from brickwork.studies.bench import Bench
+from brickwork.studies.records import claims_of
 
 ROOT = Path(__file__).parents[3]
 TOYS = ROOT / "tests" / "toy_systems"
@@ -84,6 +87,21 @@ def test_the_house_says_what_does_not_fit(added):
     ]
 
 
+def test_its_claim_runs(added, monkeypatch):
+    """Cut short: the way to a verdict is walked, with both arms and both seeds."""
+    monkeypatch.setattr(
+        brickwork.studies, "__path__", [*brickwork.studies.__path__, str(added.parent / "studies")]
+    )
+    (claim,) = claims_of("noisy-pairs")
+    bench = Bench(max_steps=2)
+    result = claim.run("smoke", [0, 1], bench)
+    sys.modules.pop("brickwork.studies.noisy_pairs")
+    assert len(result.effects) == 2
+    assert [(arm.name, arm.trainings) for arm in result.arms] == [("noise", 2), ("none", 2)]
+    assert [row["arm"] for row in result.table] == ["noise", "none"]
+    assert bench.systems == {"noisy-pairs"}
+
+
 def battery(systems):
     """Runs the battery on the systems of a folder, in another process; how many tests passed."""
     files = [f"tests/conformance/test_conformance_{name}.py" for name in ("config", "runs", "system")]
@@ -141,19 +159,19 @@ def test_a_system_that_counts_leaves_a_run_like_any_other(counting):
 def test_it_recommends_and_analyses(counting):
     loaded = brickwork.load(counting.folder)
     images = loaded.means.reshape(10, 8, 8, 1).numpy() * 255
-    answers = using.recommend(counting.folder, list(images), count=3)
+    answers = predict_api.recommend(counting.folder, list(images), count=3)
     assert {name: len(column) for name, column in answers.items()} == dict.fromkeys(
         ("user", "rank", "item", "score"), 30
     )
     best = [item for item, rank in zip(answers["item"], answers["rank"]) if rank == 1]
     assert best == list(loaded.classes), "each mean is nearest to itself"
-    table = using.analyse(counting.folder, limit=20)["neighbours"]
+    table = predict_api.analyse(counting.folder, limit=20)["neighbours"]
     second = [item for item, rank in zip(answers["item"], answers["rank"]) if rank == 2]
     assert table["nearest"] == second
     with pytest.raises(ConfigError, match="count=0"):
-        using.recommend(counting.folder, list(images), count=0)
+        predict_api.recommend(counting.folder, list(images), count=0)
     with pytest.raises(ArtifactError, match=r"does not do this \(generates\)"):
-        using.generate(counting.folder, ["a"])
+        predict_api.generate(counting.folder, ["a"])
 
 
 def test_a_dry_run_says_how_it_learns(counting):

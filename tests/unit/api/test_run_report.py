@@ -63,10 +63,10 @@ def test_costs_add_encoding_and_scanning():
 
 
 def test_the_finding_names_both_sizes_and_the_paired_change():
-    found = finding(BEFORE, AFTER, 4, 1)
-    assert "4 of 8 numbers and 1 of 2 layers" in found.sentence
-    assert "0.500 after training and 0.100 before; uncut, 0.600 and 0.500" in found.sentence
-    assert found.effect == pytest.approx(0.4)
+    results = finding(BEFORE, AFTER, 4, 1)
+    assert "4 of 8 dimensions and 1 of 2 layers" in results.sentence
+    assert "0.500 after training and 0.100 before; uncut, 0.600 and 0.500" in results.sentence
+    assert results.effect == pytest.approx(0.4)
 
 
 def scored(kind, num_classes):
@@ -86,9 +86,11 @@ def test_one_number_a_size_is_a_part_of_the_report():
     sizes = [SizeScore(dim=4, layers=1, value=0.25), SizeScore(dim=8, layers=1, value=0.5)]
     part = score_part("knn_accuracy", sizes, scored("labelled", 6))
     assert [(c.dim, c.after, c.before) for c in part.cells] == [(4, 0.25, None), (8, 0.5, None)]
-    assert part.weak_below == 5  # six classes: a linear classifier of five numbers
+    assert part.weak_below == 5  # six classes: a linear classifier of five dimensions
     assert part.sample.startswith("7 held-out examples")
-    assert score_part("knn_accuracy", sizes, scored("labelled", 5)).weak_below is None  # 4 numbers are enough
+    assert (
+        score_part("knn_accuracy", sizes, scored("labelled", 5)).weak_below is None
+    )  # 4 dimensions are enough
     assert score_part("spearman", sizes, scored("scored", None)).metric == "Spearman correlation"
     assert in_words(scored("scored", None)) == "scored pairs"
     assert in_words(scored("labelled", 6)) == "labelled texts"

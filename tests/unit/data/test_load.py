@@ -50,10 +50,10 @@ def test_pairs_from_csv(tmp_path):
     assert (task.name, task.kind, task.modality) == ("faq.csv", "pairs", "text")
     assert (len(task.train), len(task.validation), len(task.test)) == (170, 10, 20)
     assert sorted((a, p) for a, p, _ in all_rows(task)) == sorted((f"q {n}", f"a {n}") for n in range(200))
-    found = task.retrieval["faq"]
-    assert (len(found.queries), len(found.documents)) == (20, 20)
-    for query, relevant in zip(found.queries, found.relevant):
-        assert [found.documents[row] for row in relevant] == [query.replace("q", "a")]
+    results = task.retrieval["faq"]
+    assert (len(results.queries), len(results.documents)) == (20, 20)
+    for query, relevant in zip(results.queries, results.relevant):
+        assert [results.documents[row] for row in relevant] == [query.replace("q", "a")]
     assert task.notes[0].startswith("read as pairs: anchor = 'question', positive = 'answer'")
 
 
@@ -95,8 +95,8 @@ def test_triplets_and_scored_pairs(tmp_path):
     rows = [(f"q {n}", f"p {n}", f"n {n}") for n in range(50)]
     task = load(write(tmp_path / "t.csv", ["anchor", "positive", "negative"], rows))
     assert task.kind == "triplets"
-    found = task.retrieval["t"]
-    assert len(found.documents) == 2 * len(task.test) == 10
+    results = task.retrieval["t"]
+    assert len(results.documents) == 2 * len(task.test) == 10
     rows = [(f"q {n}", f"p {n}", n / 10) for n in range(51)]
     task = load(write(tmp_path / "s.csv", ["sentence1", "sentence2", "score"], rows))
     assert (task.kind, task.retrieval) == ("scored", {})
@@ -168,7 +168,7 @@ def make_folder(root):
     (root / ".git").mkdir()
     (root / ".git" / "config.md").write_text("hidden")
     (root / ".hidden.md").write_text("hidden")
-    (root / "picture.png").write_bytes(b"\x89PNG")
+    (root / "image.png").write_bytes(b"\x89PNG")
     (root / "binary.txt").write_bytes(bytes(range(32)) * 100)
     (root / "empty.md").write_bytes(b"")
     for n in range(12):
@@ -183,24 +183,24 @@ def test_a_folder_is_enough(tmp_path):
     make_folder(tmp_path / "docs")
     report = ReadReport()
     with pytest.warns(BrickworkWarning) as caught:
-        found = list(read_documents(tmp_path / "docs", report=report))
+        results = list(read_documents(tmp_path / "docs", report=report))
     assert sorted(str(warning.message) for warning in caught) == [
         "1 skipped: binary file (first: binary.txt)",
         "1 skipped: empty file (first: empty.md)",
     ]
     assert report.quiet == {"hidden": 2, "type .png": 1}
     assert report.files == 14
-    by_id = {document.id: document for document in found}
-    assert len(by_id) == len(found)
+    by_id = {document.id: document for document in results}
+    assert len(by_id) == len(results)
     assert by_id["index.html#0"].title == "Index"
     assert by_id["sub/page03.md#0"].title == "Page 3"
     assert by_id["sub/page03.md#1"].title == "Page 3 › Details of 3"
     assert by_id["sub/page03.md#2"].text.startswith("Word3 again.")
     assert by_id["sub/page03.md#2"].source == "sub/page03.md"
     assert by_id["tool.py#1"].title == "tool › run"
-    assert all(len(document.text.split()) <= 200 for document in found)
-    assert not any(str(tmp_path) in str(vars(document)) for document in found)
-    assert [d.id for d in found] == [d.id for d in quiet_documents(tmp_path / "docs")]
+    assert all(len(document.text.split()) <= 200 for document in results)
+    assert not any(str(tmp_path) in str(vars(document)) for document in results)
+    assert [d.id for d in results] == [d.id for d in quiet_documents(tmp_path / "docs")]
 
 
 def quiet_documents(path):
@@ -331,6 +331,6 @@ def test_a_column_source_is_where_the_document_is_from(tmp_path):
     """A filter on ``source`` means that field, so the column must not be hidden in the metadata."""
     path = tmp_path / "table.csv"
     path.write_text("id,text,source,year\na,one,guide.md,2020\nb,two,,2021\nc,three,7,2022\n")
-    found = list(read_documents(path))
-    assert [document.source for document in found] == ["guide.md", "table.csv:1", "7"]
-    assert [document.meta for document in found] == [{"year": 2020}, {"year": 2021}, {"year": 2022}]
+    results = list(read_documents(path))
+    assert [document.source for document in results] == ["guide.md", "table.csv:1", "7"]
+    assert [document.meta for document in results] == [{"year": 2020}, {"year": 2021}, {"year": 2022}]

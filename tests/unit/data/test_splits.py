@@ -101,8 +101,8 @@ def test_retrieval_set_written_out_by_hand():
             "group": [0, 1, 0, 1],  # q3 shares a document with q2; its own answer is d2 alone
         }
     )
-    found = retrieval_from_pairs("hand", examples, ["t1", "t2", "t3", "other"])
-    assert found.queries == ["q1", "q2", "q3"]
-    assert found.documents == ["d1", "d2", "d3", "n1", "n2"]
-    assert found.titles == ["t1", "t2", "t3", "", ""]
-    assert found.relevant == [{0: 1, 2: 1}, {1: 1}, {1: 1}]
+    results = retrieval_from_pairs("hand", examples, ["t1", "t2", "t3", "other"])
+    assert results.queries == ["q1", "q2", "q3"]
+    assert results.documents == ["d1", "d2", "d3", "n1", "n2"]
+    assert results.titles == ["t1", "t2", "t3", "", ""]
+    assert results.relevant == [{0: 1, 2: 1}, {1: 1}, {1: 1}]

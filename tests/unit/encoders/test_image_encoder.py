@@ -1,4 +1,4 @@
-"""Image encoders: batch independence, shapes, FLOPs by torch's counter, and what bad pictures get."""
+"""Image encoders: batch independence, shapes, FLOPs by torch's counter, and what bad images get."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_pixels_become_numbers_in_minus_one_to_one():
 
 
 @pytest.mark.parametrize("architecture", ["conv", "mlp"])
-def test_a_picture_alone_or_in_company_in_training_mode(architecture):
+def test_a_image_alone_or_in_company_in_training_mode(architecture):
     encoder = build(architecture).train()
     x = encoder.prepare(images(5))
     together = encoder(x)[1]
@@ -88,7 +88,7 @@ def test_there_is_one_exit():
 @pytest.mark.parametrize(
     "wrong", [images(2).astype(np.float32), images(2, (9, 11, 1)), images(2)[0], images(2, (11, 9, 3))]
 )
-def test_wrong_pictures_are_told(wrong):
+def test_wrong_images_are_told(wrong):
     with pytest.raises(DataError, match=r"uint8 of shape \(number, 9, 11, 3\)"):
         build().prepare(wrong)
 

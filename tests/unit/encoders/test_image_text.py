@@ -13,9 +13,9 @@ from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
-from picture_model import WIDTH, tiny_picture_model
+from image_model import WIDTH, tiny_image_model
 
-TEXTS = ["a small red circle", "picture of a box on sand ground", "ring"]
+TEXTS = ["a small red circle", "image of a box on sand ground", "ring"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def images():
 
 @pytest.fixture
 def model():
-    return tiny_picture_model()
+    return tiny_image_model()
 
 
 def test_both_sides_are_what_they_are_alone(model, images):
@@ -37,9 +37,9 @@ def test_both_sides_are_what_they_are_alone(model, images):
     said = model.encode(TEXTS)
     assert said.shape == (3, WIDTH)
     np.testing.assert_allclose(np.linalg.norm(said, axis=1), 1, atol=1e-5)
-    batch = encoder.collate({"image": images[:3], "text": TEXTS, "picture": [0, 1, 2]})
+    batch = encoder.collate({"image": images[:3], "text": TEXTS, "image_group": [0, 1, 2]})
     assert batch["image"].shape == (3, 3, 32, 32)
-    assert batch["picture"].tolist() == [0, 1, 2]
+    assert batch["image_group"].tolist() == [0, 1, 2]
 
 
 def test_saved_and_restored(model, images, tmp_path):
@@ -75,7 +75,7 @@ def test_widths_must_agree(model):
     wide = ImageEncoder(
         ImageEncoderConfig(architecture="mlp", embedding_dim=WIDTH + 1, width=4, depth=1), (8, 8, 3)
     )
-    with pytest.raises(ConfigError, match=f"gives {WIDTH + 1} numbers and the text encoder {WIDTH}"):
+    with pytest.raises(ConfigError, match=f"gives {WIDTH + 1} dimensions and the text encoder {WIDTH}"):
         ImageTextEncoder.of(wide, model.encoder)
 
 

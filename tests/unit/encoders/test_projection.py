@@ -15,7 +15,7 @@ SHORT = [text[:30] for text in TEXTS]
 
 @pytest.fixture(params=["scratch", "static"])
 def pair(request):
-    """An encoder, and the same one with a projection to 7 numbers."""
+    """An encoder, and the same one with a projection to 7 dimensions."""
     shape = {} if request.param == "scratch" else {"num_heads": None, "num_layers": None}
     plain = build_small(backbone=request.param, **shape)
     projected = build_small(backbone=request.param, projection=7, **shape)
@@ -60,5 +60,5 @@ def test_sentence_transformers_gives_the_same_vectors(pair, dim, tmp_path):
     model = Representation(projected, ElasticAxes(dims=(4, 7), layers=(projected.num_layers,)))
     folder = export_sentence_transformers(model, tmp_path / "st", dim=dim)
     theirs = library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    found = theirs.encode(SHORT, show_progress_bar=False)
-    np.testing.assert_allclose(found, model.encode(SHORT, dim=dim, precision="fp32"), atol=1e-5)
+    results = theirs.encode(SHORT, show_progress_bar=False)
+    np.testing.assert_allclose(results, model.encode(SHORT, dim=dim, precision="fp32"), atol=1e-5)

@@ -73,14 +73,14 @@ def test_attention_by_hand(remainder):
     """Two heads, two queries of each token over shared keys."""
     q = torch.randn(1, 2, 2, 6, 4, dtype=torch.float64)
     k, v = torch.randn(2, 1, 2, 6, 4, dtype=torch.float64)
-    found = stick_breaking_attention(q, k, v, causal(6)[None], remainder=remainder)
+    results = stick_breaking_attention(q, k, v, causal(6)[None], remainder=remainder)
     for head in range(2):
         for shared in range(2):
             weights, left = naive(q[0, head, shared] @ k[0, head].T / 2, causal(6))
             expected = weights @ v[0, head]
             if remainder == "self_value":
                 expected = expected + left[:, None] * v[0, head]
-            torch.testing.assert_close(found[0, head, shared], expected, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(results[0, head, shared], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_sink_by_hand():
@@ -89,12 +89,12 @@ def test_sink_by_hand():
     k, v = torch.randn(2, 1, 2, 6, 4, dtype=torch.float64)
     sink = torch.randn(2, 4, dtype=torch.float64)
     seen = causal(6, current=False)
-    found = stick_breaking_attention(q, k, v, seen[None], remainder="sink", sink=sink)
+    results = stick_breaking_attention(q, k, v, seen[None], remainder="sink", sink=sink)
     for head in range(2):
         for shared in range(2):
             weights, left = naive(q[0, head, shared] @ k[0, head].T / 2, seen)
             expected = weights @ v[0, head] + left[:, None] * sink[head]
-            torch.testing.assert_close(found[0, head, shared], expected, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(results[0, head, shared], expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("remainder", ["self_value", "sink"])
@@ -102,8 +102,8 @@ def test_weights_and_remainder_sum_to_one(remainder):
     """Where all values are 1 (and the sink's too), so is the output; dropping the remainder gives less."""
     q, k = torch.randn(1, 2, 3, 6, 4, dtype=torch.float64), torch.randn(1, 2, 6, 4, dtype=torch.float64)
     ones = torch.ones(1, 2, 6, 4, dtype=torch.float64)
-    found = stick_breaking_attention(q, k, ones, causal(6)[None], remainder=remainder, sink=ones[0, :, 0])
-    torch.testing.assert_close(found, torch.ones_like(found), rtol=1e-12, atol=0)
+    results = stick_breaking_attention(q, k, ones, causal(6)[None], remainder=remainder, sink=ones[0, :, 0])
+    torch.testing.assert_close(results, torch.ones_like(results), rtol=1e-12, atol=0)
     assert (stick_breaking_attention(q, k, ones, causal(6)[None]) < 1).all()
 
 
@@ -181,9 +181,9 @@ def test_alibi_slopes_of_the_paper():
 def test_alibi_is_a_softmax_with_a_penalty():
     q = torch.randn(1, 2, 1, 5, 4, dtype=torch.float64)
     k, v = torch.randn(2, 1, 2, 5, 4, dtype=torch.float64)
-    found, _ = attend(q, k, v, None, position="alibi")
+    results, _ = attend(q, k, v, None, position="alibi")
     distance = torch.arange(5)[:, None] - torch.arange(5)
     for head, slope in enumerate((2.0**-4, 2.0**-8)):
         scores = q[0, head, 0] @ k[0, head].T / 2 - slope * distance
         expected = scores.masked_fill(distance < 0, float("-inf")).softmax(-1) @ v[0, head]
-        torch.testing.assert_close(found[0, head, 0], expected)
+        torch.testing.assert_close(results[0, head, 0], expected)

@@ -55,10 +55,10 @@ def test_statistics_of_nothing_and_of_constants():
 
 
 def test_words_are_hashed_to_unit_vectors():
-    found = hashed_words(["a b a", None, "", "B a"])
-    assert found.shape == (4, TEXT_WIDTH)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 0, 0, 1])
-    assert found[0] @ found[3] == pytest.approx(3 / np.sqrt(5 * 2))
+    results = hashed_words(["a b a", None, "", "B a"])
+    assert results.shape == (4, TEXT_WIDTH)
+    np.testing.assert_allclose(np.linalg.norm(results, axis=1), [1, 0, 0, 1])
+    assert results[0] @ results[3] == pytest.approx(3 / np.sqrt(5 * 2))
 
 
 def test_a_series_is_read_as_if_it_were_alone():
@@ -70,11 +70,11 @@ def test_a_series_is_read_as_if_it_were_alone():
     encoder = SeriesEncoder.fitted(rows, 5)
     x, lengths, present = encoder.prepare(rows)
     assert present.tolist() == [True, True, True, False]
-    found = encoder(torch.from_numpy(x), torch.from_numpy(lengths))
+    results = encoder(torch.from_numpy(x), torch.from_numpy(lengths))
     packed = torch.nn.utils.rnn.pack_padded_sequence(
         torch.from_numpy(x), torch.from_numpy(lengths), batch_first=True, enforce_sorted=False
     )
-    torch.testing.assert_close(found, encoder.gru(packed)[1][0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(results, encoder.gru(packed)[1][0], rtol=1e-5, atol=1e-6)
     finite = np.concatenate(rows[:3])
     np.testing.assert_allclose(encoder.mean, np.nanmean(finite, axis=0))
     np.testing.assert_allclose(encoder.scale, np.nanstd(finite, axis=0))

@@ -96,7 +96,7 @@ def test_static_in_bfloat16_and_its_gradient(static_encoder):
     exact.sum().backward()
     gradient = static_encoder.body.token_embedding.weight.grad
     assert gradient[static_encoder.pad_id].abs().sum() == 0
-    assert gradient.sum().item() == pytest.approx(16)  # one text of weight 1 for each of 16 numbers
+    assert gradient.sum().item() == pytest.approx(16)  # one text of weight 1 for each of 16 dimensions
     short = static_encoder.to(torch.bfloat16)(tokens, [1])[1]
     torch.testing.assert_close(short, exact.detach(), atol=0.02, rtol=0)
 

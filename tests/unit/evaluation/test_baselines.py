@@ -40,9 +40,9 @@ def test_bm25_equals_the_formula(query):
 
     scores = bm25(query, DOCUMENTS, ENGLISH_STOP_WORDS)
     expected = [i for i in sorted(range(5), key=lambda i: -scores[i]) if scores[i] > 0]
-    found = rank_bm25([query], DOCUMENTS, 5)[0]
-    assert found[: len(expected)].tolist() == expected
-    assert (found[len(expected) :] == -1).all()
+    results = rank_bm25([query], DOCUMENTS, 5)[0]
+    assert results[: len(expected)].tolist() == expected
+    assert (results[len(expected) :] == -1).all()
 
 
 def test_tfidf_equals_the_formula():
@@ -59,16 +59,16 @@ def test_tfidf_equals_the_formula():
     query = "read csv rows"
     scores = np.array([vector(d) for d in corpus]) @ vector(words(query))
     expected = [int(i) for i in np.argsort(-scores) if scores[i] > 0]
-    found = rank_tfidf([query], DOCUMENTS, 5)[0]
-    assert found[: len(expected)].tolist() == expected
+    results = rank_tfidf([query], DOCUMENTS, 5)[0]
+    assert results[: len(expected)].tolist() == expected
 
 
 @pytest.mark.parametrize("rank", [rank_bm25, rank_tfidf])
 def test_no_shared_word_and_few_documents(rank):
-    found = rank(["zzz", "csv", ""], DOCUMENTS, 10)
-    assert found.shape == (3, 5)
-    assert (found[[0, 2]] == -1).all()
-    assert found[1, 0] >= 0
+    results = rank(["zzz", "csv", ""], DOCUMENTS, 10)
+    assert results.shape == (3, 5)
+    assert (results[[0, 2]] == -1).all()
+    assert results[1, 0] >= 0
     assert (rank(["csv"], ["", "!"], 3) == -1).all()
 
 

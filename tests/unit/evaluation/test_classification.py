@@ -73,8 +73,8 @@ def test_the_interval_covers():
     held = 0
     for _ in range(100):
         labels = np.arange(100) % 2
-        found = auroc_interval(labels, labels + rng.normal(size=100), num_resamples=300)
-        held += found.low <= 0.7602 <= found.high
+        results = auroc_interval(labels, labels + rng.normal(size=100), num_resamples=300)
+        held += results.low <= 0.7602 <= results.high
     assert 88 <= held <= 100
 
 
@@ -90,12 +90,12 @@ def test_undefined_is_not_a_number():
 def test_scores_by_task_leave_out_what_is_unknown():
     labels, number = np.array([0, 1, -1, 1]), np.array([1.0, np.nan, 3.0, 5.0])
     p = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.6, 0.4]])
-    found = scores_by_task(
+    results = scores_by_task(
         {"a": p, "b": np.array([[1.0], [9.0], [3.0], [4.0]])},
         {"a": labels, "b": number},
         {"a": True, "b": False},
     )
-    assert found["a/auroc"] == 1.0
-    assert found["a/balanced_accuracy"] == pytest.approx(0.75)
-    assert found["b/mae"] == pytest.approx(1 / 3)
-    assert found["b/r2"] == pytest.approx(1 - 1 / 8)
+    assert results["a/auroc"] == 1.0
+    assert results["a/balanced_accuracy"] == pytest.approx(0.75)
+    assert results["b/mae"] == pytest.approx(1 / 3)
+    assert results["b/r2"] == pytest.approx(1 - 1 / 8)

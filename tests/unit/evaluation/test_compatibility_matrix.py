@@ -83,7 +83,7 @@ def series():
 def test_entries_are_those_of_scikit_learn(series, search):
     """Of unit vectors, the nearest by cosine is the nearest by distance; centroids are brought to length 1 first."""
     queries, query_labels, gallery, labels = series
-    found = compatibility_matrix(queries, query_labels, gallery, labels, search=search)
+    results = compatibility_matrix(queries, query_labels, gallery, labels, search=search)
     judge = KNeighborsClassifier(1)
     for i in range(2):
         for j in range(i + 1):
@@ -92,17 +92,17 @@ def test_entries_are_those_of_scikit_learn(series, search):
                 judge.fit(means / np.linalg.norm(means, axis=1, keepdims=True), np.arange(4))
             else:
                 judge.fit(gallery[j], labels)
-            assert found.values[i][j] == pytest.approx(judge.score(queries[i], query_labels))
-    assert found.chance == 0.25
-    assert len(set(np.concatenate(found.values))) > 1
+            assert results.values[i][j] == pytest.approx(judge.score(queries[i], query_labels))
+    assert results.chance == 0.25
+    assert len(set(np.concatenate(results.values))) > 1
 
 
 def test_retrieval_entries_by_hand():
     """Three documents, the second model swaps two of them."""
     documents = [np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[1, 0, 2]]]
     queries = [x.copy() for x in documents]
-    found = retrieval_matrix(queries, documents, [{0: 1}, {1: 1}, {2: 1}], metric="recall@1")
-    assert found.values == ((1.0,), (pytest.approx(1 / 3), 1.0))
+    results = retrieval_matrix(queries, documents, [{0: 1}, {1: 1}, {2: 1}], metric="recall@1")
+    assert results.values == ((1.0,), (pytest.approx(1 / 3), 1.0))
 
 
 def test_widths_that_differ_say_what_to_do():
@@ -126,8 +126,8 @@ def test_triplets_against_all_of_them(series):
                 nearer = queries[1][i] @ gallery[0][j] >= queries[0][i] @ gallery[0][j]
                 farther = queries[1][i] @ gallery[0][k] <= queries[0][i] @ gallery[0][k]
                 kept.append(nearer and farther)
-    found = satisfied_triplets(queries[0], queries[1], query_labels, gallery[0], labels)
-    assert found == pytest.approx(np.mean(kept), abs=0.015)
+    results = satisfied_triplets(queries[0], queries[1], query_labels, gallery[0], labels)
+    assert results == pytest.approx(np.mean(kept), abs=0.015)
     assert satisfied_triplets(queries[0], queries[0], query_labels, gallery[0], labels) == 1.0
 
 

@@ -89,10 +89,10 @@ def cosines(left, right, dim):
 
 def test_every_cell_equals_its_own_search(retrieval, exits):
     model = WordVectors()
-    found = evaluate_grid(model, retrieval, metrics=("ndcg@10", "recall@5"), measure=False)
+    results = evaluate_grid(model, retrieval, metrics=("ndcg@10", "recall@5"), measure=False)
     assert len(exits) == 70  # every text once, for all eight sizes
-    assert {(c.dim, c.layers) for c in found.cells} == {(d, n) for d in AXES.dims for n in AXES.layers}
-    for cell in found.cells:
+    assert {(c.dim, c.layers) for c in results.cells} == {(d, n) for d in AXES.dims for n in AXES.layers}
+    for cell in results.cells:
         left, right = (model.raw(t, cell.layers) for t in (retrieval.queries, retrieval.documents))
         ranked = np.argsort(-cosines(left, right, cell.dim), axis=1, kind="stable")
         expected = score(ranked, retrieval.relevant, ("ndcg@10", "recall@5"))
@@ -102,15 +102,15 @@ def test_every_cell_equals_its_own_search(retrieval, exits):
 
 
 def test_costs_and_json(retrieval):
-    found = evaluate_grid(WordVectors(), retrieval, dims=[4, 16], layers=[1])
-    small = found.cell(4, 1).cost
+    results = evaluate_grid(WordVectors(), retrieval, dims=[4, 16], layers=[1])
+    small = results.cell(4, 1).cost
     assert (small.scan_flops, small.vector_bytes) == (2 * 50 * 4, 16)
     assert small.encode_milliseconds > 0
     assert small.scan_milliseconds > 0
     assert small.encode_flops is None  # this model has no tokenizer to count with
-    assert GridResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert GridResult.from_dict(json.loads(json.dumps(results.to_dict()))) == results
     with pytest.raises(KeyError, match="dim=8"):
-        found.cell(8, 1)
+        results.cell(8, 1)
 
 
 def test_sizes_and_metrics_are_checked_before_any_encoding(retrieval, exits):
@@ -126,9 +126,9 @@ def test_sizes_and_metrics_are_checked_before_any_encoding(retrieval, exits):
 
 def test_comparison_is_the_paired_bootstrap_of_each_cell(retrieval):
     before, after = (evaluate_grid(WordVectors(seed), retrieval, measure=False) for seed in (0, 1))
-    found = compare(before, after)
-    assert len(found) == 8
-    for entry in found:
+    results = compare(before, after)
+    assert len(results) == 8
+    for entry in results:
         left, right = (
             np.array(grid.cell(entry.dim, entry.layers).scores["ndcg@10"]) for grid in (before, after)
         )
@@ -166,14 +166,14 @@ def scored_examples(num=30):
 
 def test_similarity_grid_equals_scipy_per_cell(exits):
     model, examples = WordVectors(), scored_examples()
-    found = similarity_grid(model, examples)
+    results = similarity_grid(model, examples)
     assert len(exits) == len(set(exits))  # every text once
     columns = examples.take(range(30))
-    for (dim, layers), value in found.items():
+    for (dim, layers), value in results.items():
         left, right = (model.raw(columns[name], layers) for name in ("anchor", "positive"))
         expected = stats.spearmanr(np.diag(cosines(left, right, dim)), columns["score"]).statistic
         assert value == pytest.approx(expected, abs=1e-3)  # float32 may swap two near-equal cosines
-    assert len(found) == 8
+    assert len(results) == 8
 
 
 def task(kind, **parts):
@@ -191,12 +191,12 @@ def test_validator_on_pairs_that_are_equal_is_perfect_and_leaves_the_mode():
     model = WordVectors().train()
     model.frozen = nn.Dropout().eval()  # a part that is not trained stays in evaluation mode
     validate = make_validator(task("pairs", validation=pairs()), seed=0)
-    found = validate(model)
-    assert found == {"ndcg@10": pytest.approx(1), "ndcg@10/2x1": pytest.approx(found["ndcg@10/2x1"])}
-    assert list(found) == ["ndcg@10", "ndcg@10/2x1"]
+    results = validate(model)
+    assert results == {"ndcg@10": pytest.approx(1), "ndcg@10/2x1": pytest.approx(results["ndcg@10/2x1"])}
+    assert list(results) == ["ndcg@10", "ndcg@10/2x1"]
     assert model.training
     assert not model.frozen.training
-    assert validate(model) == found
+    assert validate(model) == results
 
 
 def test_validator_equals_trec_style_scores_on_unlike_pairs():
@@ -207,16 +207,16 @@ def test_validator_equals_trec_style_scores_on_unlike_pairs():
     positives = examples.take(range(30))["positive"]
     ranked = np.argsort(-cosines(model.raw(anchors, 2), model.raw(positives, 2), WIDTH), axis=1)
     expected = score(ranked, [{i: 1} for i in range(30)], ("ndcg@10",))["ndcg@10"].mean()
-    found = make_validator(task("pairs", validation=examples), seed=0)(model)
-    assert found["ndcg@10"] == pytest.approx(expected, abs=1e-6)
+    results = make_validator(task("pairs", validation=examples), seed=0)(model)
+    assert results["ndcg@10"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_group_answers_as_one():
     # By hand: two groups; every document of the own group is relevant, and all texts of a group are alike.
     texts = ["aaaa", "aaaaa", "zzzz", "zzzzz"]
     examples = Examples(columns={"anchor": texts, "positive": texts, "group": [0, 0, 1, 1]})
-    found = make_validator(task("pairs", validation=examples), seed=0)(WordVectors())
-    assert found["ndcg@10"] == pytest.approx(1)
+    results = make_validator(task("pairs", validation=examples), seed=0)(WordVectors())
+    assert results["ndcg@10"] == pytest.approx(1)
 
 
 def test_validator_is_bounded(monkeypatch):
@@ -234,14 +234,14 @@ def test_validator_on_triplets_scored_labelled_and_nothing():
     triplets = pairs(20, negative=[f"n{i}" for i in range(20)])
     assert make_validator(task("triplets", validation=triplets), seed=0)(model)["ndcg@10"] == pytest.approx(1)
     scored = scored_examples()
-    found = make_validator(task("scored", validation=scored), seed=0)(model)
+    results = make_validator(task("scored", validation=scored), seed=0)(model)
     columns = scored.take(range(30))
     left, right = (model.raw(columns[name], 2) for name in ("anchor", "positive"))
     expected = stats.spearmanr(np.diag(cosines(left, right, WIDTH)), columns["score"]).statistic
-    assert found["spearman"] == pytest.approx(expected, abs=1e-3)
+    assert results["spearman"] == pytest.approx(expected, abs=1e-3)
     labelled = Examples(columns={"input": ["aaaa", "aaab", "zzzz", "zzzy"] * 3, "label": [0, 0, 1, 1] * 3})
-    found = make_validator(task("labelled", train=labelled, validation=labelled), seed=0)(model)
-    assert found["accuracy"] == 1
+    results = make_validator(task("labelled", train=labelled, validation=labelled), seed=0)(model)
+    assert results["accuracy"] == 1
     one = pairs(1)
     assert make_validator(task("pairs", validation=one), seed=0)(model) == {}
 

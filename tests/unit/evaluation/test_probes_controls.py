@@ -27,10 +27,10 @@ def test_linear_probe_equals_scikit_learn_step_by_step(clusters):
     train, train_labels, test, test_labels = clusters
     scaler = StandardScaler().fit(train)
     model = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(train), train_labels)
-    found = probes.linear_probe(*clusters)
-    assert found.accuracy == model.score(scaler.transform(test), test_labels)
-    assert found.protocol["converged"]
-    assert 0.5 < found.accuracy < 1  # a probe that is always or never right shows nothing
+    results = probes.linear_probe(*clusters)
+    assert results.accuracy == model.score(scaler.transform(test), test_labels)
+    assert results.protocol["converged"]
+    assert 0.5 < results.accuracy < 1  # a probe that is always or never right shows nothing
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
@@ -40,25 +40,25 @@ def test_knn_equals_scikit_learn_where_no_vote_is_tied(clusters, k):
     votes = theirs.predict_proba(test)
     clear = np.sort(votes, axis=1)[:, -1] > np.sort(votes, axis=1)[:, -2]
     expected = theirs.predict(test) == test_labels
-    found = probes.knn_probe(*clusters, k=k)
-    np.testing.assert_array_equal(np.array(found.correct)[clear], expected[clear])
+    results = probes.knn_probe(*clusters, k=k)
+    np.testing.assert_array_equal(np.array(results.correct)[clear], expected[clear])
     assert clear.sum() > 50
 
 
 def test_knn_tie_goes_to_the_nearest():
     # By hand: at k=2 the neighbours have labels 5 (nearer) and 3.
     train = np.array([[1.0, 0.2], [1.0, 0.0]], dtype=np.float32)
-    found = probes.knn_probe(
+    results = probes.knn_probe(
         train, np.array([3, 5]), np.array([[1.0, 0.05]], dtype=np.float32), np.array([5]), k=2
     )
-    assert found.correct == (True,)
+    assert results.correct == (True,)
 
 
 def test_knn_with_more_neighbours_than_rows(clusters):
     train, train_labels, test, test_labels = clusters
-    found = probes.knn_probe(train, train_labels, test, test_labels, k=1000)
+    results = probes.knn_probe(train, train_labels, test, test_labels, k=1000)
     majority = np.bincount(train_labels).argmax()
-    assert found.accuracy == pytest.approx((test_labels == majority).mean())
+    assert results.accuracy == pytest.approx((test_labels == majority).mean())
 
 
 def test_nearest_class_mean_equals_scikit_learn_on_normalised_centroids(clusters):

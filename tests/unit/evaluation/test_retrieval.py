@@ -30,9 +30,9 @@ def trec(ranked, relevant, measure):
         str(q): {str(d): float(len(row) - r) for r, d in enumerate(row) if d >= 0}
         for q, row in enumerate(ranked)
     }
-    found = pytrec_eval.RelevanceEvaluator(qrel, {measure}).evaluate(run)
+    results = pytrec_eval.RelevanceEvaluator(qrel, {measure}).evaluate(run)
     name = measure.replace(".", "_")
-    return np.array([found[str(q)][name] if str(q) in found else 0.0 for q in range(len(ranked))])
+    return np.array([results[str(q)][name] if str(q) in results else 0.0 for q in range(len(ranked))])
 
 
 @pytest.mark.parametrize("k", [1, 5, 10, 20])
@@ -57,9 +57,9 @@ def test_mrr_equals_trec_eval_when_nothing_is_cut():
 
 def test_mrr_is_zero_beyond_k():
     # By hand: the only relevant document is at rank 3.
-    found = score(np.array([[5, 6, 7]]), [{7: 1}], ["mrr@2", "mrr@3"])
-    assert found["mrr@2"][0] == 0
-    assert found["mrr@3"][0] == pytest.approx(1 / 3)
+    results = score(np.array([[5, 6, 7]]), [{7: 1}], ["mrr@2", "mrr@3"])
+    assert results["mrr@2"][0] == 0
+    assert results["mrr@3"][0] == pytest.approx(1 / 3)
 
 
 def test_map_of_the_paper_equals_its_loop():
@@ -79,10 +79,10 @@ def test_map_of_the_paper_equals_its_loop():
 
 def test_fewer_documents_than_k_keep_the_denominator():
     # By hand: 2 documents in all, both relevant; precision@10 divides by 10, recall by 2.
-    found = score(np.array([[0, 1]]), [{0: 1, 1: 1}], ["precision@10", "recall@10", "ndcg@10"])
-    assert found["precision@10"][0] == pytest.approx(0.2)
-    assert found["recall@10"][0] == 1
-    assert found["ndcg@10"][0] == pytest.approx(1)
+    results = score(np.array([[0, 1]]), [{0: 1, 1: 1}], ["precision@10", "recall@10", "ndcg@10"])
+    assert results["precision@10"][0] == pytest.approx(0.2)
+    assert results["recall@10"][0] == 1
+    assert results["ndcg@10"][0] == pytest.approx(1)
 
 
 def test_queries_without_relevant_documents_score_zero():

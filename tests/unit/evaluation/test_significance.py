@@ -25,10 +25,10 @@ def test_interval_and_p_follow_the_normal_law():
     # Closed form for the mean of many values: mean ± 1.96 s/√n and the two-sided normal p-value.
     rng = np.random.default_rng(2)
     difference = rng.standard_normal(400) * 0.5 + 0.04
-    found = paired_bootstrap(np.zeros(400), difference)
+    results = paired_bootstrap(np.zeros(400), difference)
     error = difference.std() / 20
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.04)
-    assert found.p == pytest.approx(2 * stats.norm.sf(abs(difference.mean()) / error), rel=0.25, abs=0.003)
+    assert results.high - results.low == pytest.approx(2 * 1.96 * error, rel=0.04)
+    assert results.p == pytest.approx(2 * stats.norm.sf(abs(difference.mean()) / error), rel=0.25, abs=0.003)
 
 
 def test_no_difference_and_a_certain_one():
@@ -43,8 +43,8 @@ def test_columns_equal_single_calls_and_chunking_changes_nothing(monkeypatch):
     rng = np.random.default_rng(3)
     differences = rng.standard_normal((50, 3))
 
-    def rows(found):
-        return [[d.mean, d.low, d.high, d.p] for d in found]
+    def rows(results):
+        return [[d.mean, d.low, d.high, d.p] for d in results]
 
     together = rows(paired_bootstrap_columns(differences, num_resamples=500))
     alone = [paired_bootstrap(np.zeros(50), differences[:, i], num_resamples=500) for i in range(3)]
@@ -62,12 +62,12 @@ def test_no_query_is_an_error():
 
 def test_seed_interval_equals_scipy():
     values = [0.31, 0.35, 0.30, 0.36]
-    found = seed_interval(values)
+    results = seed_interval(values)
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert found.num_seeds == 4
+    assert (results.low, results.high) == (pytest.approx(low), pytest.approx(high))
+    assert results.num_seeds == 4
 
 
 def test_one_seed_has_no_interval():
-    found = seed_interval([0.5])
-    assert (found.mean, found.low, found.high) == (0.5, None, None)
+    results = seed_interval([0.5])
+    assert (results.mean, results.low, results.high) == (0.5, None, None)

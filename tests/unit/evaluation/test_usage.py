@@ -39,10 +39,10 @@ def test_p_value_is_that_of_all_permutations():
     observed = normalised_information(counts, labels.tolist())
     every = [normalised_information(counts, list(order)) for order in itertools.permutations(labels.tolist())]
     exact = np.mean([value >= observed - 1e-12 for value in every])
-    found = information_test(counts, labels.tolist(), permutations=2000)
-    assert found.information == pytest.approx(observed)
-    assert abs(found.p_value - exact) < 4 * np.sqrt(exact * (1 - exact) / 2000) + 1 / 2000
-    assert found.by_chance == pytest.approx(np.mean(every), abs=0.02)
+    results = information_test(counts, labels.tolist(), permutations=2000)
+    assert results.information == pytest.approx(observed)
+    assert abs(results.p_value - exact) < 4 * np.sqrt(exact * (1 - exact) / 2000) + 1 / 2000
+    assert results.by_chance == pytest.approx(np.mean(every), abs=0.02)
 
 
 def test_p_values_without_any_relation_are_even():
@@ -71,7 +71,7 @@ def test_shares():
 
 def test_calibration_by_hand():
     weights = np.array([0.95, 0.95, 0.15, 0.15])
-    found = routing_calibration(weights, [True, False, False, False])
-    assert found.bins == ((pytest.approx(0.15), 0.0, 2), (pytest.approx(0.95), 0.5, 2))
-    assert found.error == pytest.approx(0.5 * 0.15 + 0.5 * 0.45)
+    results = routing_calibration(weights, [True, False, False, False])
+    assert results.bins == ((pytest.approx(0.15), 0.0, 2), (pytest.approx(0.95), 0.5, 2))
+    assert results.error == pytest.approx(0.5 * 0.15 + 0.5 * 0.45)
     assert routing_calibration(np.array([1.0]), [True]).error == 0

@@ -17,9 +17,9 @@ def oracle(model, documents, query, dim=16, layers=2):
     """Ids by cosine of prefixes, in float64."""
     vectors = model.raw([document_text(d) for d in documents], layers)[:, :dim].astype(np.float64)
     asked = model.raw([query], layers)[0, :dim].astype(np.float64)
-    found = vectors @ asked / np.linalg.norm(vectors, axis=1) / np.linalg.norm(asked)
-    order = np.argsort(-found, kind="stable")
-    return [documents[i].id for i in order], found[order]
+    results = vectors @ asked / np.linalg.norm(vectors, axis=1) / np.linalg.norm(asked)
+    order = np.argsort(-results, kind="stable")
+    return [documents[i].id for i in order], results[order]
 
 
 def test_hits_are_the_nearest_documents_with_their_texts(tmp_path, model, documents):

@@ -1,4 +1,4 @@
-"""Damage found and mended: afterwards the index must answer as before, or say what is lost."""
+"""Damage found and repaired: afterwards the index must answer as before, or say what is lost."""
 
 import numpy as np
 import pytest

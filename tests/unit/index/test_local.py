@@ -46,7 +46,7 @@ def nearest(numbers, asked, keep=5):
     return [f"d{numbers[i]}" for i in np.argsort(-scores)[:keep]]
 
 
-def found(backend, asked, plan=FULL, where=None):
+def results(backend, asked, plan=FULL, where=None):
     return [one.document.id for one in backend.search(asked, plan, layers=2, where=parse_filter(where))[0]]
 
 
@@ -67,9 +67,9 @@ def test_many_small_changes_leave_few_segments_and_the_right_documents(backend):
         if number % 10 == 9:
             backend.remove([f"d{alive.pop(0)}"])
     assert len(backend.manifest.segments) <= 32
-    assert found(backend, query()) == nearest(alive, query())
+    assert results(backend, query()) == nearest(alive, query())
     assert [int(name[1:]) for name in backend.ids()] == alive
-    assert found(LocalBackend.open(backend.folder), query()) == nearest(alive, query())
+    assert results(LocalBackend.open(backend.folder), query()) == nearest(alive, query())
 
 
 def test_an_index_with_many_removed_rows_gives_their_space_back(backend):
@@ -81,7 +81,7 @@ def test_an_index_with_many_removed_rows_gives_their_space_back(backend):
     after = backend.statistics()
     assert after.removed == 0
     assert after.bytes["vectors"] < 0.75 * before.bytes["vectors"]
-    assert found(backend, query()) == nearest(list(range(31, 100)), query())
+    assert results(backend, query()) == nearest(list(range(31, 100)), query())
     named = {"manifest.json", "manifest.copy.json", *backend.manifest.files}
     assert files(backend.folder) == named  # nothing of the old state is left, the lock included
 
@@ -93,7 +93,7 @@ def test_removing_everything_and_beginning_again(backend):
     assert backend.search(query(), FULL, layers=2) == [[]]
     assert list(backend.ids()) == []
     backend.add(*made([7]))
-    assert found(backend, query()) == ["d7"]
+    assert results(backend, query()) == ["d7"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "flat"])
@@ -107,13 +107,13 @@ def test_kinds_find_what_was_added_after_they_were_built_and_nothing_removed(tmp
     backend.remove(best[:2])
     alive = [n for n in range(230) if f"d{n}" not in best[:2]]
     assert backend.manifest.shortlists == (entry,)
-    assert found(backend, query(), plan) == nearest(alive, query())
-    assert found(backend, query(), Plan(stages=((entry.dim, 300),), kind=kind))[0].startswith("d")
+    assert results(backend, query(), plan) == nearest(alive, query())
+    assert results(backend, query(), Plan(stages=((entry.dim, 300),), kind=kind))[0].startswith("d")
     few = nearest([n for n in alive if n >= 195], query())
-    assert found(backend, query(), plan, "n>=195") == few
+    assert results(backend, query(), plan, "n>=195") == few
     backend.add(*made(range(230, 260)))  # now more than a fifth is in the tail
     assert backend.manifest.shortlists[0].rows == 258
-    assert found(backend, query(), plan) == nearest([*alive, *range(230, 260)], query())
+    assert results(backend, query(), plan) == nearest([*alive, *range(230, 260)], query())
     assert backend.statistics().kinds == ("flat", kind)
 
 
@@ -123,10 +123,10 @@ def test_readers_keep_their_state_until_they_refresh(backend):
     assert not reader.refresh()
     backend.remove([f"d{n}" for n in range(9)])  # compacts: the files that the reader has open are gone
     backend.add(*made(range(20, 25)))
-    assert found(reader, query()) == nearest(list(range(10)), query())
+    assert results(reader, query()) == nearest(list(range(10)), query())
     assert reader.get(["d3"])[0].text == "text 3"
     assert reader.refresh()
-    assert found(reader, query()) == nearest([9, *range(20, 25)], query())
+    assert results(reader, query()) == nearest([9, *range(20, 25)], query())
 
 
 def test_two_writers_take_turns_and_see_each_other(backend):
@@ -292,12 +292,12 @@ def test_unknown_ids_fields_depths_and_widths_say_what_there_is(backend):
     with pytest.raises(
         ConfigError, match="'year': no document has this field; there are id, title, source, n, tag"
     ):
-        found(backend, query(), where="year>2000")
+        results(backend, query(), where="year>2000")
     with pytest.raises(ConfigError, match=r"layers=1 is not in this index, which holds \[2\]"):
         backend.search(query(), FULL, layers=1)
-    with pytest.raises(ConfigError, match="queries of 8 numbers"):
+    with pytest.raises(ConfigError, match="queries of 8 dimensions"):
         backend.search(query()[:, :8], FULL, layers=2)
-    assert len(found(backend, query(), Plan(stages=((4, 50), (16, 50))))) == 3
+    assert len(results(backend, query(), Plan(stages=((4, 50), (16, 50))))) == 3
 
 
 def test_a_disk_that_is_full_leaves_the_index_as_it_was(backend):
@@ -313,7 +313,7 @@ def test_a_disk_that_is_full_leaves_the_index_as_it_was(backend):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files(backend.folder) == before
-    assert found(backend, query()) == nearest(list(range(5)), query())
+    assert results(backend, query()) == nearest(list(range(5)), query())
     backend.add(*made(range(10, 12)))
 
 

@@ -109,9 +109,9 @@ def test_more_results_want_more_candidates_and_fewer_no_less():
 
 
 def test_overlap_is_the_mean_share_of_the_true_rows():
-    found = np.array([[1, 2, 3], [4, -1, -1]])
+    results = np.array([[1, 2, 3], [4, -1, -1]])
     truth = np.array([[3, 2, 9], [4, 5, 6]])
-    assert overlap(found, truth) == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert overlap(results, truth) == pytest.approx((2 / 3 + 1 / 3) / 2)
 
 
 def test_recall_is_measured_against_the_exact_nearest_without_the_document_itself(vectors):
@@ -121,14 +121,14 @@ def test_recall_is_measured_against_the_exact_nearest_without_the_document_itsel
     frontier = measure_frontier(FlatVectors(vectors), [shortlist], rows, top=5)
     # scikit-learn's nearest by cosine, the document itself dropped
     nearest = NearestNeighbors(n_neighbors=6, metric="cosine").fit(vectors).kneighbors(vectors[rows])[1]
-    truth = np.array([[r for r in found if r != own][:5] for found, own in zip(nearest, rows)])
+    truth = np.array([[r for r in results if r != own][:5] for results, own in zip(nearest, rows)])
     by_keep = {p.plan.stages[0][1]: p for p in frontier.points if p.plan.kind == "binary"}
     assert sorted(by_keep) == [25, 50, 100, 200, 400]
     for keep, measured in by_keep.items():
         plan = Plan(stages=((16, keep * 6 // 5), (32, 6)), kind="binary")
-        found = run_plan(FlatVectors(vectors), shortlist, vectors[rows], plan)[1]
-        found = [[r for r in row if r != own][:5] for row, own in zip(found, rows)]
-        wanted = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, truth.tolist())])
+        results = run_plan(FlatVectors(vectors), shortlist, vectors[rows], plan)[1]
+        results = [[r for r in row if r != own][:5] for row, own in zip(results, rows)]
+        wanted = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(results, truth.tolist())])
         assert measured.recall == pytest.approx(wanted)
         assert measured.milliseconds > 0
         assert measured.bytes == 2000 * 2
@@ -177,8 +177,8 @@ def test_the_rule_for_auto_explains_itself():
     assert "5,000 vectors" in reason
     kind, reason = choose_kind(1_000_000, 384, dims)
     assert kind == "ivf"
-    assert "1,000,000 vectors of 384 numbers" in reason
-    assert "first 384 numbers" in reason
+    assert "1,000,000 vectors of 384 dimensions" in reason
+    assert "first 384 dimensions" in reason
     kind, reason = choose_kind(1_000_000, 384, dims, expected_queries=10)
     assert kind == "flat"
     assert "10 queries" in reason

@@ -170,8 +170,8 @@ def test_filters_on_text_that_cannot_be_there(backend):
 
 def test_lone_surrogates_are_replaced_as_in_the_local_index(backend):
     backend.add([Document(id="s\ud800", title="", text="a\udfff", source="")], vectors_of([1]))
-    (found,) = backend.get(["s\ud800"])
-    assert (found.id, found.text) == ("s\ufffd", "a\ufffd")
+    (results,) = backend.get(["s\ud800"])
+    assert (results.id, results.text) == ("s\ufffd", "a\ufffd")
 
 
 # --- graphs -------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_graph_is_walked_once_it_is_built(kind):
 def test_builds_that_make_no_sense_are_refused(backend):
     for arguments, message in (
         (("ivf", 16), "no 'ivf' graph"),
-        (("hnsw", 17), "17 numbers"),
+        (("hnsw", 17), "17 dimensions"),
         (("hnsw", 4, 2), "after 2"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -255,9 +255,9 @@ def test_writers_wait_for_each_other(backend):
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        (found,) = backend.search(vectors_of([1])[1], Plan(stages=((16, 100),)), layers=1)
-        assert len(found) == 10
-        assert len({one.document.meta["writer"] for one in found}) == 1
+        (results,) = backend.search(vectors_of([1])[1], Plan(stages=((16, 100),)), layers=1)
+        assert len(results) == 10
+        assert len({one.document.meta["writer"] for one in results}) == 1
     for thread in threads:
         thread.join()
     assert errors == []

@@ -165,8 +165,8 @@ def test_a_change_is_seen_whole_or_not_at_all(backend, client):
     seen = []
 
     def look() -> None:
-        (found,) = reader.search(vectors_of([1])[1], ALL, layers=1)
-        seen.append((len(reader), sorted((one.document.id, one.document.meta["n"]) for one in found)))
+        (results,) = reader.search(vectors_of([1])[1], ALL, layers=1)
+        seen.append((len(reader), sorted((one.document.id, one.document.meta["n"]) for one in results)))
 
     def watched(call):
         def looked(*arguments, **options):
@@ -212,8 +212,8 @@ def test_a_reader_begins_again_when_its_versions_are_cleared_away(backend, clien
         return query(*arguments)
 
     client.query_batch_points = late
-    (found,) = reader.search(vectors_of([1])[1], ALL, layers=1)
-    assert sorted((one.document.id, one.document.meta["n"]) for one in found) == [
+    (results,) = reader.search(vectors_of([1])[1], ALL, layers=1)
+    assert sorted((one.document.id, one.document.meta["n"]) for one in results) == [
         (f"d{i}", 2) for i in range(10)
     ]
 

@@ -111,7 +111,7 @@ def test_versions_are_kept_through_removing_merging_and_rewriting(index, model, 
     opened.backend.compact()
     assert read_manifest(index.folder).segments[0].versions == ((0, 135), (1, 19), (2, 5))
     assert versions(index.folder) == {model.fingerprint: 135, successor.fingerprint: 19, "third": 5}
-    # Built anew, it has one model again.
+    # Built again, it has one model again.
     build_index(successor, documents, index.folder)
     manifest = read_manifest(index.folder)
     assert (manifest.versions, manifest.segments[0].versions) == ((), ())

@@ -33,9 +33,9 @@ def funnel_oracle(queries, vectors, stages):
     for query in queries:
         alive = np.arange(len(vectors))
         for dim, keep in stages:
-            found = cosines(query[None], vectors[alive], dim)[0]
-            order = np.argsort(-found, kind="stable")[:keep]
-            alive, last = alive[order], found[order]
+            results = cosines(query[None], vectors[alive], dim)[0]
+            order = np.argsort(-results, kind="stable")[:keep]
+            alive, last = alive[order], results[order]
         scores.append(last)
         rows.append(alive)
     return np.array(scores), np.array(rows)

@@ -22,7 +22,7 @@ def unit(vectors):
 
 @pytest.fixture(scope="module")
 def vectors():
-    """Clusters in a space whose first numbers matter most, as trained prefixes do."""
+    """Clusters in a space whose first dimensions matter most, as trained prefixes do."""
     rng = np.random.default_rng(0)
     scale = np.linspace(2, 0.3, WIDTH)
     centres = rng.standard_normal((60, WIDTH)) * scale
@@ -49,8 +49,8 @@ def oracle(vectors, queries, dim, keep, allowed=None):
     return np.argsort(-scores, axis=1)[:, :keep]
 
 
-def overlap(found, wanted):
-    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), wanted.tolist())])
+def overlap(results, wanted):
+    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(results.tolist(), wanted.tolist())])
 
 
 def test_flat_candidates_are_the_exact_ones(vectors, queries, shortlists):
@@ -64,10 +64,10 @@ def test_flat_candidates_are_the_exact_ones(vectors, queries, shortlists):
     [("int8", None, 0.99), ("binary", None, 0.6), ("hnsw", 200, 0.97), ("ivf", 64, 0.9)],
 )
 def test_candidates_hold_nearly_all_of_the_nearest(vectors, queries, shortlists, kind, effort, least):
-    found = shortlists[kind].search(queries, 100, effort=effort)
-    assert found.shape == (40, 100)
-    assert all(len(set(row)) == 100 for row in found.tolist())
-    assert overlap(found, oracle(vectors, queries, DIM, 10)) >= least
+    results = shortlists[kind].search(queries, 100, effort=effort)
+    assert results.shape == (40, 100)
+    assert all(len(set(row)) == 100 for row in results.tolist())
+    assert overlap(results, oracle(vectors, queries, DIM, 10)) >= least
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,23 +77,23 @@ def test_candidates_hold_nearly_all_of_the_nearest(vectors, queries, shortlists,
 @settings(max_examples=15, deadline=None)
 def test_a_filter_holds_and_leaves_nobody_with_too_few(vectors, queries, shortlists, kind, seed, share, keep):
     allowed = np.random.default_rng(seed).random(ROWS) < share
-    found = shortlists[kind].search(queries[:3], keep, allowed=allowed)
+    results = shortlists[kind].search(queries[:3], keep, allowed=allowed)
     wanted = min(keep, int(allowed.sum()))
-    assert found.shape == (3, keep)
-    for row in found:
+    assert results.shape == (3, keep)
+    for row in results:
         assert len(set(row[:wanted].tolist())) == wanted
         assert allowed[row[:wanted]].all()
         assert (row[wanted:] == -1).all()
     few = max(ROWS // 10 if kind == "hnsw" else ROWS // 50, 10 * keep)
     if 0 < wanted <= allowed.sum() < few:  # exact
-        assert overlap(found[:, :wanted], oracle(vectors, queries[:3], DIM, wanted, allowed)) == 1
+        assert overlap(results[:, :wanted], oracle(vectors, queries[:3], DIM, wanted, allowed)) == 1
 
 
 @pytest.mark.parametrize("kind", ["int8", "hnsw", "ivf"])
 def test_a_filter_costs_little_recall(vectors, queries, shortlists, kind):
     allowed = np.arange(ROWS) % 4 == 0
-    found = shortlists[kind].search(queries, 100, effort=64, allowed=allowed)
-    assert overlap(found, oracle(vectors, queries, DIM, 10, allowed)) >= 0.9
+    results = shortlists[kind].search(queries, 100, effort=64, allowed=allowed)
+    assert overlap(results, oracle(vectors, queries, DIM, 10, allowed)) >= 0.9
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
@@ -107,8 +107,8 @@ def test_effort_finds_more(vectors, queries, shortlists, kind):
 @pytest.mark.parametrize("rows", [1, 2, 17, 300])
 @pytest.mark.parametrize("dim", [1, 7, WIDTH])
 def test_small_matrices_and_odd_prefixes(vectors, queries, kind, rows, dim):
-    found = build_shortlist(kind, vectors[:rows], dim).search(queries[:2], 20)
-    for row in found:
+    results = build_shortlist(kind, vectors[:rows], dim).search(queries[:2], 20)
+    for row in results:
         assert len(set(row[row >= 0].tolist())) == min(20, rows)
     assert build_shortlist(kind, vectors[:rows], dim).search(queries[:0], 20).shape == (0, 20)
 
@@ -117,8 +117,8 @@ def test_binary_counts_differing_signs_after_centring(vectors, queries, shortlis
     prefixes = unit(vectors[:, :DIM])
     mean = prefixes.astype(np.float64).mean(axis=0)
     differing = ((unit(queries[:, :DIM]) > mean)[:, None] != (prefixes > mean)[None]).sum(axis=2)  # NumPy
-    found = shortlists["binary"].search(queries, 30)
-    assert (np.take_along_axis(differing, found, axis=1) == np.sort(differing, axis=1)[:, :30]).all()
+    results = shortlists["binary"].search(queries, 30)
+    assert (np.take_along_axis(differing, results, axis=1) == np.sort(differing, axis=1)[:, :30]).all()
 
 
 def test_int8_stays_within_half_a_step_of_the_cosine(vectors, queries, shortlists):
@@ -126,8 +126,8 @@ def test_int8_stays_within_half_a_step_of_the_cosine(vectors, queries, shortlist
     scores = asked @ prefixes.T
     step = (prefixes.max(axis=0) - prefixes.min(axis=0)) / 255
     error = 2 * (np.abs(asked) * step).sum(axis=1)  # two rows, each off by half a step each way
-    found = shortlists["int8"].search(queries, 20)
-    lowest = np.take_along_axis(scores, found, axis=1).min(axis=1)
+    results = shortlists["int8"].search(queries, 20)
+    lowest = np.take_along_axis(scores, results, axis=1).min(axis=1)
     assert (lowest >= np.sort(scores, axis=1)[:, -20] - error).all()
 
 

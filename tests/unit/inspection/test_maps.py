@@ -19,44 +19,44 @@ def blobs(count, seed=0):
 def test_small_corpora_are_placed_by_pca():
     """Oracle: scikit-learn's PCA of the unit vectors (the sign of an axis is free)."""
     vectors, titles, _ = blobs(12)
-    found = corpus_map(vectors, titles, num_clusters=3)
+    results = corpus_map(vectors, titles, num_clusters=3)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     expected = PCA(2, svd_solver="full").fit_transform(unit.astype(np.float64))
-    places = np.array([(p.x, p.y) for p in found.points])
-    assert found.method == "PCA"
+    places = np.array([(p.x, p.y) for p in results.points])
+    assert results.method == "PCA"
     assert np.abs(places) == pytest.approx(np.abs(expected), abs=1e-6)
 
 
 def test_groups_are_found_named_and_the_map_repeats():
     vectors, titles, truth = blobs(66)
-    found = corpus_map(vectors, titles, num_clusters=3)
-    assert found.method == "t-SNE"
-    assert adjusted_rand_score(truth, [p.cluster for p in found.points]) == 1.0
-    names = {frozenset(cluster.words[:2]) for cluster in found.clusters}
+    results = corpus_map(vectors, titles, num_clusters=3)
+    assert results.method == "t-SNE"
+    assert adjusted_rand_score(truth, [p.cluster for p in results.points]) == 1.0
+    names = {frozenset(cluster.words[:2]) for cluster in results.clusters}
     assert names == {frozenset(pair) for pair in WORDS}
-    assert sum(cluster.size for cluster in found.clusters) == 66
-    assert corpus_map(vectors, titles, num_clusters=3) == found
+    assert sum(cluster.size for cluster in results.clusters) == 66
+    assert corpus_map(vectors, titles, num_clusters=3) == results
 
 
 def test_a_label_stands_on_a_document_of_its_group():
     vectors, titles, _ = blobs(30)
-    found = corpus_map(vectors, titles, num_clusters=3)
-    for i, cluster in enumerate(found.clusters):
-        assert (cluster.x, cluster.y) in {(p.x, p.y) for p in found.points if p.cluster == i}
+    results = corpus_map(vectors, titles, num_clusters=3)
+    for i, cluster in enumerate(results.clusters):
+        assert (cluster.x, cluster.y) in {(p.x, p.y) for p in results.points if p.cluster == i}
 
 
 def test_large_corpora_are_sampled():
     vectors, titles, _ = blobs(90)
-    found = corpus_map(vectors, titles, max_points=20)
-    assert len(found.points) == 20
-    assert len({p.title for p in found.points}) == 20
+    results = corpus_map(vectors, titles, max_points=20)
+    assert len(results.points) == 20
+    assert len({p.title for p in results.points}) == 20
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_identical_and_single_documents_do_not_fail(count):
-    found = corpus_map(np.ones((count, 4), dtype=np.float32), ["12"] * count)
-    assert len(found.points) == count
-    assert [c.words for c in found.clusters] == [()]
+    results = corpus_map(np.ones((count, 4), dtype=np.float32), ["12"] * count)
+    assert len(results.points) == count
+    assert [c.words for c in results.clusters] == [()]
 
 
 def test_words_set_groups_apart_and_do_not_repeat_a_stem():

@@ -93,9 +93,9 @@ def test_pareto_matches_the_definition(points):
         return as_good and (a.flops_per_query, a.quality) != (b.flops_per_query, b.quality)
 
     expected = {(p.flops_per_query, p.quality) for p in points if not any(beats(o, p) for o in points)}
-    found = plots.pareto(points, lambda p: p.flops_per_query)
-    assert {(p.flops_per_query, p.quality) for p in found} == expected
-    assert len(found) == len(expected)
+    results = plots.pareto(points, lambda p: p.flops_per_query)
+    assert {(p.flops_per_query, p.quality) for p in results} == expected
+    assert len(results) == len(expected)
 
 
 def test_frontier_without_measured_times_is_left_out():
@@ -124,7 +124,7 @@ def test_interval_strip_shows_zero_and_the_interval_in_proportion():
     assert plots.interval_strip(Finding(sentence="x", effect=0.03)) == ""
 
 
-def test_map_has_a_dot_for_every_document_inside_the_picture():
+def test_map_has_a_dot_for_every_document_inside_the_image():
     corpus = sample.whole(2).corpus_map
     root = ET.fromstring(plots.scatter(corpus, 352))
     dots = circles(root)

@@ -164,9 +164,9 @@ def test_grids_put_deep_layers_on_top_and_mark_what_is_not_significant():
 def test_the_default_finding_is_the_change_at_full_size():
     data = sample.whole(2)
     full = max(data.quality[0].cells, key=lambda c: (c.layers, c.dim))
-    found = report.default_finding(data.quality)
-    assert (found.effect, found.low, found.high) == (full.after - full.before, full.low, full.high)
-    assert "raised nDCG@10 on documentation search from" in found.sentence
+    results = report.default_finding(data.quality)
+    assert (results.effect, results.low, results.high) == (full.after - full.before, full.low, full.high)
+    assert "raised nDCG@10 on documentation search from" in results.sentence
     assert report.default_finding(()) is None
 
 

@@ -43,7 +43,7 @@ def test_head_mixture_is_dense_attention_of_each_module():
     """Σ p_m O_mᵀ attend(Q_mᵀ x, K x, V x), each module run densely over all tokens and picked by hand."""
     mixture = head_mixture().double()
     x = torch.randn(2, 5, 8, dtype=torch.float64)
-    found, _, routed = mixture(x, None, None)
+    results, _, routed = mixture(x, None, None)
     expected = torch.zeros_like(x)
     for module in range(4):
         queries = (x @ mixture.query.weight[module])[:, :, None]
@@ -51,7 +51,7 @@ def test_head_mixture_is_dense_attention_of_each_module():
         out = mixed[:, :, 0] @ mixture.out.weight[module]
         weight = (routed.weights * (routed.index == module)).sum(1).view(2, 5, 1)
         expected += weight * out
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(results, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_dense_twin_has_the_active_parameters_of_the_mixture():
@@ -79,13 +79,13 @@ def test_generating_with_kept_keys_is_generating_anew():
     """Greedy tokens with the cache, against the whole text run again for each token."""
     model = decoder()
     generator = torch.Generator().manual_seed(0)
-    found = continue_text(
+    results = continue_text(
         model, [3, 1, 4], max_tokens=8, temperature=0.0, top_k=0, generator=generator, keep=64
     )
     ids = [3, 1, 4]
     for _ in range(8):
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    assert found == ids[3:]
+    assert results == ids[3:]
 
 
 def test_what_is_kept_is_bounded():

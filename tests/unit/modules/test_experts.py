@@ -58,16 +58,16 @@ def by_hand(counts):
 @pytest.mark.parametrize("counts", ROUTINGS.values(), ids=ROUTINGS)
 @pytest.mark.parametrize("computation", ["loop", "sorted"])
 def test_equal_in_float64(counts, computation):
-    for found, expected in zip(values_and_gradients(counts, computation, torch.float64), by_hand(counts)):
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    for results, expected in zip(values_and_gradients(counts, computation, torch.float64), by_hand(counts)):
+        torch.testing.assert_close(results, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("counts", ROUTINGS.values(), ids=ROUTINGS)
 @pytest.mark.parametrize("computation", ["loop", "sorted", "grouped"])
 def test_equal_in_float32(counts, computation):
-    """PyTorch's grouped product has no float64; here it is held to the float64 numbers at float32's precision."""
-    for found, expected in zip(values_and_gradients(counts, computation, torch.float32), by_hand(counts)):
-        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    """PyTorch's grouped product has no float64; here it is held to the float64 dimensions at float32's precision."""
+    for results, expected in zip(values_and_gradients(counts, computation, torch.float32), by_hand(counts)):
+        torch.testing.assert_close(results.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_grouped_says_that_it_has_no_float64():
@@ -253,14 +253,14 @@ def test_mlp_is_the_sum_over_chosen_modules(computation):
     layer = ExpertMlp(5, 8, 16, computation=computation, init="kaiming").double()
     routed = routing()
     x = torch.randn(12, 8, dtype=torch.float64)
-    found = layer(x, routed)
+    results = layer(x, routed)
     for token in range(12):
         expected = torch.zeros(8, dtype=torch.float64)
         for place in range(3):
             module = routed.index[token, place]
             hidden = torch.nn.functional.gelu(x[token] @ layer.up.weight[module], approximate="tanh")
             expected += routed.weights[token, place] * (hidden @ layer.down.weight[module])
-        torch.testing.assert_close(found[token], expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(results[token], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_initial_weights_are_bounded_by_the_fan_in():

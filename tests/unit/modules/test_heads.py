@@ -43,7 +43,7 @@ def test_a_simplex_needs_width(z):
     cosines = torch.nn.functional.cosine_similarity(weight[:, None], weight[None], dim=-1)
     torch.testing.assert_close(cosines, torch.full((3, 3), -0.5).fill_diagonal_(1.0))
     with pytest.raises(
-        ConfigError, match="simplex of 10 classes needs features of 9 numbers or more; these have 8"
+        ConfigError, match="simplex of 10 classes needs features of 9 dimensions or more; these have 8"
     ):
         classifier(8, 10, "simplex")
 

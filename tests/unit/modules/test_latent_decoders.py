@@ -23,9 +23,9 @@ def test_image_decoder_gives_the_density_of_torch(architecture, likelihood):
     decoder = ImageDecoder(config, 5, SHAPE).double()
     z = torch.randn(4, 5, dtype=torch.float64)
     x = torch.bernoulli(torch.full((4, 3, 9, 7), 0.5, dtype=torch.float64))
-    found = decoder(z)
-    assert found.shape == x.shape
-    law = Bernoulli(logits=found) if likelihood == "bernoulli" else Normal(found, decoder.log_scale.exp())
+    results = decoder(z)
+    assert results.shape == x.shape
+    law = Bernoulli(logits=results) if likelihood == "bernoulli" else Normal(results, decoder.log_scale.exp())
     torch.testing.assert_close(decoder.log_prob(z, x), law.log_prob(x).flatten(1).sum(1))
     assert 0 <= decoder.mean(z).min() <= decoder.mean(z).max() <= 1
     assert decoder.hidden(z).shape == (4, decoder.hidden_dim)
@@ -56,9 +56,9 @@ def writer():
 
 
 def test_probability_of_a_string_is_a_product_over_its_tokens(writer):
-    """Each string alone, each prefix run anew: no padding, no teacher forcing in one piece."""
+    """Each string alone, each prefix run again: no padding, no teacher forcing in one piece."""
     z = torch.randn(3, 4)
-    found = writer.log_prob(z, strings())
+    results = writer.log_prob(z, strings())
     start = 0
     for row, length in enumerate([4, 3, 6]):
         ids = strings().ids[start : start + length]
@@ -67,7 +67,7 @@ def test_probability_of_a_string_is_a_product_over_its_tokens(writer):
         for end in range(1, length):
             states = writer._states(z[row : row + 1], ids[None, :end])
             total += writer.output(states[0, -1]).log_softmax(0)[ids[end]].item()
-        assert found[row].item() == pytest.approx(total, rel=1e-5)
+        assert results[row].item() == pytest.approx(total, rel=1e-5)
 
 
 def test_states_of_a_string_are_the_mean_over_what_predicts_its_tokens(writer):
@@ -111,10 +111,10 @@ def test_blanked_tokens_only_while_training():
 
 def test_mean_over_valid_is_numpys():
     hidden, valid = torch.randn(3, 4, 2), torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).bool()
-    found = mean_over_valid(hidden, valid)
-    np.testing.assert_allclose(found[0], hidden[0, :2].mean(0), rtol=1e-6)
-    np.testing.assert_allclose(found[1], hidden[1].mean(0), rtol=1e-6)
-    assert not found[2].any()
+    results = mean_over_valid(hidden, valid)
+    np.testing.assert_allclose(results[0], hidden[0, :2].mean(0), rtol=1e-6)
+    np.testing.assert_allclose(results[1], hidden[1].mean(0), rtol=1e-6)
+    assert not results[2].any()
 
 
 def test_the_tap_works_on_another_librarys_encoder_decoder():

@@ -83,10 +83,10 @@ def test_gradients_in_float64(loss):
 def test_statistics_count_assignments():
     index = torch.tensor([[0, 1], [0, 1], [0, 2]])
     assert assignment_shares(index, 4).tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6, 0])
-    found = usage_statistics(torch.zeros(3, 4), index)
-    assert found["dead"] == 0.25
-    assert found["load_entropy"].item() == pytest.approx(entropy([3, 2, 1]) / math.log(4), rel=1e-6)
-    assert found["token_entropy"].item() == pytest.approx(1, rel=1e-6)
+    results = usage_statistics(torch.zeros(3, 4), index)
+    assert results["dead"] == 0.25
+    assert results["load_entropy"].item() == pytest.approx(entropy([3, 2, 1]) / math.log(4), rel=1e-6)
+    assert results["token_entropy"].item() == pytest.approx(1, rel=1e-6)
 
 
 @pytest.mark.parametrize("scorer", ["mlp", "linear", "cosine"])

@@ -43,7 +43,7 @@ def test_head_has_nothing_to_train_and_nothing_to_save():
     assert not head.state_dict()
     z = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(head(z), 3.0 * z[:, :4] @ simplex(5).float().T)
-    with pytest.raises(ConfigError, match="4 numbers or more; these have 3"):
+    with pytest.raises(ConfigError, match="4 dimensions or more; these have 3"):
         head(z[:, :3])
 
 

@@ -35,9 +35,9 @@ def test_label_smoothing_is_that_of_torch(smoothing, symmetric):
     wanted = F.cross_entropy(logits, torch.arange(6), label_smoothing=smoothing)
     if symmetric:
         wanted = (wanted + F.cross_entropy(logits.T, torch.arange(6), label_smoothing=smoothing)) / 2
-    found = info_nce(a, p, temperature=0.2, label_smoothing=smoothing, symmetric=symmetric)
-    torch.testing.assert_close(found, wanted)
-    assert found > info_nce(a, p, temperature=0.2, symmetric=symmetric) or smoothing == 0
+    results = info_nce(a, p, temperature=0.2, label_smoothing=smoothing, symmetric=symmetric)
+    torch.testing.assert_close(results, wanted)
+    assert results > info_nce(a, p, temperature=0.2, symmetric=symmetric) or smoothing == 0
 
 
 def test_negatives_take_their_share_of_the_smoothing():
@@ -125,15 +125,15 @@ def test_siglip_is_the_loss_of_transformers():
     model = transformers.SiglipModel(config).eval()
     inputs = {"input_ids": torch.randint(3, 9, (5, 4)), "pixel_values": torch.randn(5, 3, 4, 4)}
     with torch.no_grad():
-        found = model(**inputs, return_loss=True)
-        # Theirs has a row for each picture; the sum over all pairs is the same for a row of each text.
+        results = model(**inputs, return_loss=True)
+        # Theirs has a row for each image; the sum over all pairs is the same for a row of each text.
         ours = siglip(
-            found.image_embeds,
-            found.text_embeds,
+            results.image_embeds,
+            results.text_embeds,
             temperature=1 / model.logit_scale.exp(),
             bias=model.logit_bias,
         )
-    torch.testing.assert_close(ours, found.loss.reshape(()), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours, results.loss.reshape(()), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("hardest", [False, True])
@@ -146,8 +146,8 @@ def test_hinge_by_hand(hardest, group):
         for table in (scores, scores.T):
             wrong = [max(0.0, 0.4 - scores[i, i] + table[i, j]) for j in others]
             total += max(wrong) if hardest else sum(wrong)
-    found = hinge(a, p, margin=0.4, hardest=hardest, group=group).item()
-    assert found == pytest.approx(total / 6, rel=1e-12)
+    results = hinge(a, p, margin=0.4, hardest=hardest, group=group).item()
+    assert results == pytest.approx(total / 6, rel=1e-12)
 
 
 def test_hinge_of_one_pair_is_zero():
@@ -167,19 +167,19 @@ LOSSES = {
 
 def _results(rows: slice) -> dict[str, list]:
     """Loss and gradients of every objective on these rows of six pairs."""
-    found = {}
+    results = {}
     for name, objective in LOSSES.items():
         a, p = (vectors(seed=s)[rows].requires_grad_() for s in (1, 2))
         temperature = LearnedTemperature(0.2).double()
         loss = objective(a, p, temperature(), KINDS[rows])
         loss.backward()
-        found[name] = [
+        results[name] = [
             loss.item(),
             a.grad.tolist(),
             p.grad.tolist(),
             temperature.log_scale.grad.item(),
         ]
-    return found
+    return results
 
 
 def _half(process: int) -> dict[str, list]:

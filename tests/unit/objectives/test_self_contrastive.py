@@ -24,8 +24,8 @@ def test_label_smoothing_is_that_of_torch():
     logits = unit(a) @ unit(torch.cat([p, n])).T / 0.1
     for smoothing in (0.0, 0.1, 0.5):
         expected = F.cross_entropy(logits, torch.arange(5), label_smoothing=smoothing)
-        found = info_nce(a, p, n, temperature=0.1, label_smoothing=smoothing)
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+        results = info_nce(a, p, n, temperature=0.1, label_smoothing=smoothing)
+        torch.testing.assert_close(results, expected, rtol=1e-12, atol=0)
     assert info_nce(a, p, label_smoothing=0.1) != info_nce(a, p)
 
 
@@ -37,8 +37,8 @@ def test_smoothing_gives_nothing_to_what_is_no_candidate():
         allowed = [j for j in range(4) if j == i or {i, j} != {0, 1}]
         rows.append(F.cross_entropy(logits[i, allowed], torch.tensor(allowed.index(i)), label_smoothing=0.3))
     group = torch.tensor([0, 0, 1, 2])
-    found = info_nce(a, p, temperature=0.1, group=group, label_smoothing=0.3)
-    torch.testing.assert_close(found, torch.stack(rows).mean(), rtol=1e-12, atol=0)
+    results = info_nce(a, p, temperature=0.1, group=group, label_smoothing=0.3)
+    torch.testing.assert_close(results, torch.stack(rows).mean(), rtol=1e-12, atol=0)
 
 
 def test_all_positives_of_a_group_by_hand():
@@ -49,9 +49,9 @@ def test_all_positives_of_a_group_by_hand():
     for i in range(5):
         own = [j for j in range(5) if group[j] == group[i]]
         expected -= sum(log_p[i, j].item() for j in own) / len(own) / 5
-    found = info_nce(a, p, temperature=0.1, group=group, group_positives=True)
-    assert found.item() == pytest.approx(expected, rel=1e-12)
-    assert found != info_nce(a, p, temperature=0.1, group=group)
+    results = info_nce(a, p, temperature=0.1, group=group, group_positives=True)
+    assert results.item() == pytest.approx(expected, rel=1e-12)
+    assert results != info_nce(a, p, temperature=0.1, group=group)
 
 
 def test_both_directions_are_transformers_clip_loss():

@@ -36,7 +36,7 @@ def test_everything_that_is_known_is_on_the_card(model):
     # Row of 1 layer, columns 32 and 8: 0.32 + 0.001 and 0.08 + 0.001.
     assert "| 1 | 0.321 | 0.081 |" in text
     assert "| 3 | 0.500 |" in text
-    # 32 float32 numbers are 128 bytes, 64 as float16, and 128 MB for a million.
+    # 32 float32 dimensions are 128 bytes, 64 as float16, and 128 MB for a million.
     assert "| 32 | 128 | 64 | 128 |" in text
     assert "2402.14776" in text  # the paper of matryoshka-2d
     assert "@misc{matryoshka2d" in text

@@ -34,8 +34,8 @@ def one_by_one(model, texts, dim, layers):
 @pytest.mark.parametrize(("dim", "layers"), [(32, 3), (8, 2), (16, 1)])
 @pytest.mark.parametrize("options", [{}, {"batch_size": 1}, {"batch_size": 5}, {"token_budget": 60}])
 def test_batches_do_not_change_the_vectors_or_their_order(model, texts, dim, layers, options):
-    found = model.encode(texts, dim=dim, layers=layers, precision="fp32", **options)
-    assert_allclose(found, one_by_one(model, texts, dim, layers), atol=2e-6)
+    results = model.encode(texts, dim=dim, layers=layers, precision="fp32", **options)
+    assert_allclose(results, one_by_one(model, texts, dim, layers), atol=2e-6)
 
 
 def test_more_texts_than_one_slab(model, texts, monkeypatch):
@@ -198,8 +198,8 @@ def test_images(image_model, images, batch_size):
     with torch.no_grad():
         expected = image_model.encoder(image_model.encoder.prepare(images))[1].numpy()[:, :4]
     expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
-    found = image_model.encode(images, dim=4, batch_size=batch_size, precision="fp32")
-    assert_allclose(found, expected, atol=1e-5)
+    results = image_model.encode(images, dim=4, batch_size=batch_size, precision="fp32")
+    assert_allclose(results, expected, atol=1e-5)
     assert image_model.encode(images[:0], dim=4).shape == (0, 4)
     assert (image_model.encode(images, dim=4, precision="bf16") * expected).sum(1).min() > 0.99
     with pytest.raises(DataError, match="uint8"):
@@ -231,8 +231,8 @@ def out_of_memory_above(model, monkeypatch, rows, error):
 def test_out_of_memory_halves_the_batch(model, texts, monkeypatch, error):
     expected = model.encode(texts, precision="fp32")
     tried = out_of_memory_above(model, monkeypatch, 3, error)
-    found = model.encode(texts, precision="fp32", batch_size=10)
-    assert_allclose(found, expected, atol=2e-6)
+    results = model.encode(texts, precision="fp32", batch_size=10)
+    assert_allclose(results, expected, atol=2e-6)
     # After 10 and 5 failed, 3 works, and the coming batches are planned small from the start.
     assert tried[:3] == [10, 5, 3]
     assert max(tried[6:]) <= 3

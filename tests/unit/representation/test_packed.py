@@ -28,9 +28,9 @@ def test_the_layer_is_torchs(shape, bias, activation):
     expected = F.linear(x.float(), linear.weight.bfloat16().float(), rounded)
     if activation == "gelu":
         expected = F.gelu(expected)
-    found = PackedLinear(linear, activation)(x)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-2)
+    results = PackedLinear(linear, activation)(x)
+    assert results.dtype == torch.bfloat16
+    torch.testing.assert_close(results.float(), expected, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("architecture", ["conv", "mlp"])
@@ -51,9 +51,9 @@ def test_an_mlp_inside_a_module_is_replaced_whole():
     expected = model["deep"](model["mlp"](x.float()))
     with torch.inference_mode():
         pack_linears(model)
-        found = model["deep"](model["mlp"](x))
+        results = model["deep"](model["mlp"](x))
     assert not [m for m in model.modules() if isinstance(m, nn.Linear)]
-    torch.testing.assert_close(found.float(), expected, rtol=3e-2, atol=2e-2)
+    torch.testing.assert_close(results.float(), expected, rtol=3e-2, atol=2e-2)
 
 
 def test_the_layers_meet_few_numbers_of_rows(monkeypatch):
@@ -70,8 +70,8 @@ def test_the_layers_meet_few_numbers_of_rows(monkeypatch):
 
     monkeypatch.setattr(packed.PackedLinear, "forward", spy)
     model, texts = make_representation(), make_texts(600)
-    found = model.encode(texts, precision="bf16", token_budget=700)
-    assert ((found * model.encode(texts, precision="fp32")).sum(1)).min() > 0.999
+    results = model.encode(texts, precision="bf16", token_budget=700)
+    assert ((results * model.encode(texts, precision="fp32")).sum(1)).min() > 0.999
     assert len(seen) > 2
     assert all(rows % 128 == 0 for rows in seen if rows > 128)
 
@@ -81,9 +81,9 @@ def test_an_encoder_that_is_nothing_but_linear_layers():
     encoder = ImageEncoder(ImageEncoderConfig(embedding_dim=8, architecture="mlp", width=16), (4, 4, 1))
     model = Representation(encoder, ElasticAxes(dims=(8,), layers=(1,)))
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
-    found, exact = (model.encode(images, precision=precision) for precision in ("bf16", "fp32"))
-    assert not np.array_equal(found, exact)  # it did run in bf16
-    assert (found * exact).sum(1).min() > 0.999
+    results, exact = (model.encode(images, precision=precision) for precision in ("bf16", "fp32"))
+    assert not np.array_equal(results, exact)  # it did run in bf16
+    assert (results * exact).sum(1).min() > 0.999
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from brickwork.data.load import read_documents
 from brickwork.data.readers.files import ReadReport
 from brickwork.representation import parts as parts_module
 from brickwork.representation.export_parquet import MANIFEST
-from brickwork.representation.parts import parts_of, raise_told, read_part, table_files
+from brickwork.representation.parts import parts_of, raise_collected, read_part, table_files
 from brickwork.representation.ray_worker import Job, Worker
 
 from .conftest import make_texts
@@ -46,8 +46,8 @@ LINES = [
 def joined(data: Path, name: str, shard_size: int, columns: ColumnNames | None = None):
     """Documents and report of all parts of one file, and the parts."""
     report = ReadReport()
-    found = parts_of(data, 0, name, columns or ColumnNames(), shard_size)
-    return [row for part in found for row in read_part(data, part, report)], report, found
+    results = parts_of(data, 0, name, columns or ColumnNames(), shard_size)
+    return [row for part in results for row in read_part(data, part, report)], report, results
 
 
 @settings(deadline=None, max_examples=60)
@@ -66,8 +66,8 @@ def test_parts_of_jsonl_are_the_file(tmp_path_factory, lines, ends, start, last,
         warnings.simplefilter("ignore", BrickworkWarning)
         # Shards hold no other columns, so parts do not read them.
         documents = [replace(row, meta={}) for row in read_documents(path, report=expected)]
-    found, report, parts = joined(path, "", shard_size)
-    assert found == documents
+    results, report, parts = joined(path, "", shard_size)
+    assert results == documents
     for name in ("skipped", "invalid_utf8", "nul_bytes", "truncated"):
         assert getattr(report, name) == getattr(expected, name), name
     assert all(part.rows <= shard_size for part in parts)
@@ -81,9 +81,9 @@ def test_parts_of_parquet_are_the_rows(tmp_path, shard_size):
     texts[13] = ""
     table = pa.table({"n": range(60), "body": texts, "doc_id": [f"d{i}" for i in range(60)]})
     pq.write_table(table, tmp_path / "rows.parquet", row_group_size=25)
-    found, report, parts = joined(tmp_path / "rows.parquet", "", shard_size)
+    results, report, parts = joined(tmp_path / "rows.parquet", "", shard_size)
     kept = [i for i in range(60) if i != 13]
-    assert [(row.id, row.text, row.source) for row in found] == [
+    assert [(row.id, row.text, row.source) for row in results] == [
         (f"d{i}", texts[i], f"rows.parquet:{i}") for i in kept
     ]
     assert report.skipped == {"'body' is empty": 1}
@@ -101,9 +101,9 @@ def test_long_documents_make_short_parts_and_a_line_without_end_is_left_out(tmp_
     texts = ["a" * 300] * 5 + ["b" * 1500] + ["c"]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    found, report, parts = joined(path, "", 100)
-    assert [row.text for row in found] == [*texts[:5], "c"]
-    assert [row.id for row in found] == ["0", "1", "2", "3", "4", "6"]
+    results, report, parts = joined(path, "", 100)
+    assert [row.text for row in results] == [*texts[:5], "c"]
+    assert [row.id for row in results] == ["0", "1", "2", "3", "4", "6"]
     assert report.skipped == {"line of more than 400 bytes": 1}
     assert [part.rows for part in parts] == [3, 2, 1, 1]
     pq.write_table(pa.table({"text": ["a" * 300] * 10}), tmp_path / "rows.parquet", compression="none",
@@ -118,8 +118,8 @@ def test_a_folder_of_files(tmp_path):
     for name in ("b/x.jsonl", "a.ndjson", ".hidden/y.jsonl", "notes.md", "old.jsonl.gz"):
         (tmp_path / name).write_text(rows)
     assert table_files(tmp_path) == (["a.ndjson", "b/x.jsonl"], 2)
-    found, _, _ = joined(tmp_path, "b/x.jsonl", 10)
-    assert [row.id for row in found] == ["b/x.jsonl#0", "b/x.jsonl#1"], (
+    results, _, _ = joined(tmp_path, "b/x.jsonl", 10)
+    assert [row.id for row in results] == ["b/x.jsonl#0", "b/x.jsonl#1"], (
         "a row number alone would be there twice"
     )
 
@@ -201,7 +201,7 @@ def work(model, tmp_path):
 
 def ask(worker, part, sha256=None):
     task = {"part": vars(part), "sha256": sha256}
-    return raise_told(json.loads(worker({"task": json.dumps(task)})["result"]))
+    return raise_collected(json.loads(worker({"task": json.dumps(task)})["result"]))
 
 
 def test_a_worker_makes_the_shard_of_a_part_once(work, model):

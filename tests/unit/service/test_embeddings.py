@@ -19,16 +19,16 @@ LONG = "river " * (2 * MAX_TOKENS)
 def test_vectors_are_those_of_the_representation(api, model, dimensions, layers):
     wanted = model.encode(TEXTS[:20], dim=dimensions, layers=layers)
     sizes = {name: value for name, value in (("dimensions", dimensions), ("layers", layers)) if value}
-    found = api.vectors(input=TEXTS[:20], **sizes)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    results = api.vectors(input=TEXTS[:20], **sizes)
+    np.testing.assert_allclose(results, wanted, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(results, axis=1), 1, atol=1e-6)
 
 
 def test_base64_is_little_endian_float32(api):
     numbers = api.vectors(input=TEXTS[:3])
     data = api.embed(input=TEXTS[:3], encoding_format="base64").json()["data"]
-    found = [np.frombuffer(base64.b64decode(entry["embedding"]), dtype="<f4") for entry in data]
-    np.testing.assert_array_equal(found, numbers.astype(np.float32))
+    results = [np.frombuffer(base64.b64decode(entry["embedding"]), dtype="<f4") for entry in data]
+    np.testing.assert_array_equal(results, numbers.astype(np.float32))
 
 
 def test_the_answer_has_openai_s_form_and_true_counts(api, model):
@@ -57,12 +57,12 @@ def test_requests_at_the_same_time_get_their_own_vectors(api, model):
     """Different sizes and depths at once: batches are shared, answers are not mixed up."""
     cases = [(row, (8, 16, 32)[row % 3], 1 + row % 3) for row in range(60)]
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        found = list(
+        results = list(
             pool.map(
                 lambda case: api.vectors(input=TEXTS[case[0]], dimensions=case[1], layers=case[2]), cases
             )
         )
-    for (row, dim, layers), vectors in zip(cases, found, strict=True):
+    for (row, dim, layers), vectors in zip(cases, results, strict=True):
         np.testing.assert_allclose(vectors[0], model.encode(TEXTS[row], dim=dim, layers=layers), atol=1e-6)
 
 

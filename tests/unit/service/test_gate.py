@@ -113,8 +113,8 @@ def test_unknown_addresses_and_methods(api):
 def test_request_ids(api):
     assert api.get("/health", headers={"X-Request-ID": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
     for bad in ("x" * 65, "a b", 'a"b'):
-        found = api.get("/health", headers={"X-Request-ID": bad}).headers["x-request-id"]
-        assert re.fullmatch("[0-9a-f]{32}", found)
+        results = api.get("/health", headers={"X-Request-ID": bad}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{32}", results)
 
 
 def test_every_answer_says_what_a_browser_may_do(search_api):

@@ -92,20 +92,20 @@ def test_metrics_count_what_was_done(serve, index_folder):
     client.embed(input="a", dimensions=999)
     client.search(query=["river", "lamp"])
     client.get("/some/where")
-    found = samples(client)
+    got = samples(client)
     for path, status, count in (
         ("/v1/embeddings", "200", 1),
         ("/v1/embeddings", "400", 1),
         ("/v1/search", "200", 1),
         ("other", "404", 1),
     ):
-        assert found["brickwork_requests_total", (("path", path), ("status", status))] == count
-    assert found["brickwork_texts_total", (("kind", "embed"),)] == 3
-    assert found["brickwork_texts_total", (("kind", "search"),)] == 2
-    assert found["brickwork_tokens_total", (("kind", "embed"),)] == tokens
-    assert found["brickwork_index_documents", ()] == 100
-    assert found["brickwork_queue_tokens", ()] == 0
-    assert ("process_resident_memory_bytes", ()) in found
+        assert got["brickwork_requests_total", (("path", path), ("status", status))] == count
+    assert got["brickwork_texts_total", (("kind", "embed"),)] == 3
+    assert got["brickwork_texts_total", (("kind", "search"),)] == 2
+    assert got["brickwork_tokens_total", (("kind", "embed"),)] == tokens
+    assert got["brickwork_index_documents", ()] == 100
+    assert got["brickwork_queue_tokens", ()] == 0
+    assert ("process_resident_memory_bytes", ()) in got
 
 
 def test_a_full_queue_refuses_one_text_and_a_list_alike(serve, model_folder, slow):
@@ -121,9 +121,9 @@ def test_a_full_queue_refuses_one_text_and_a_list_alike(serve, model_folder, slo
         answer = client.embed(input=given)
         assert client.error(answer, 429)["type"] == "rate_limit_error"
         assert int(answer.headers["retry-after"]) >= 1
-    found = samples(client)
-    assert found["brickwork_queue_tokens", ()] == count * per_text
-    assert found["brickwork_refused_total", (("reason", "queue"),)] == 2
+    got = samples(client)
+    assert got["brickwork_queue_tokens", ()] == count * per_text
+    assert got["brickwork_refused_total", (("reason", "queue"),)] == 2
     slow.held.set()
     assert running().status_code == waiting().status_code == 200
 
@@ -172,9 +172,9 @@ def test_documents_that_are_added_are_found_without_a_restart(serve, own_index):
     answer = client.search(query="a heavy zebra", top=1).json()
     assert answer["results"][0][0]["id"] == "new"
     assert answer["documents"] == 41
-    found = samples(client)
-    assert found["brickwork_index_documents", ()] == 41
-    assert found["brickwork_reloads_total", (("result", "ok"),)] == 1
+    got = samples(client)
+    assert got["brickwork_index_documents", ()] == 41
+    assert got["brickwork_reloads_total", (("result", "ok"),)] == 1
 
 
 def test_an_index_built_anew_with_another_model_brings_its_model(serve, own_index):

@@ -118,7 +118,7 @@ def test_a_slider_searches_anew_and_the_readout_follows(page, server):
     page.search("green lamp")
     page.searches().clear()
     before = page.texts("#facts dd")
-    page.press("\ue014", into="#dim")  # arrow right: 8 to 16 numbers
+    page.press("\ue014", into="#dim")  # arrow right: 8 to 16 dimensions
     page.until(lambda: page.searches())
     page.settled()
     # Twice, for the times; full size is known from before and not asked again.
@@ -137,7 +137,7 @@ def test_a_slider_searches_anew_and_the_readout_follows(page, server):
     page.settled()
     assert page.searches()[-1]["layers"] == 1
     assert page.texts("#sentence")[0].startswith(
-        "Cut to 16 of 32 numbers and 1 of 3 layers, the search finds "
+        "Cut to 16 of 32 dimensions and 1 of 3 layers, the search finds "
     )
 
 
@@ -150,8 +150,8 @@ def test_full_size_stands_beside_it_and_what_moved_is_marked(page):
     assert page.texts("#overlap") == [f"{len(set(small) & set(full))} of the 10"]
 
     def mark(side: str, id: str) -> str:
-        found = page.texts(f"article[data-side={side}][data-id='{id}'] .moved [aria-hidden]")
-        return found[0] if found else ""
+        results = page.texts(f"article[data-side={side}][data-id='{id}'] .moved [aria-hidden]")
+        return results[0] if results else ""
 
     for rank, id in enumerate(small):
         up = full.index(id) - rank if id in full else None
@@ -164,7 +164,7 @@ def test_full_size_stands_beside_it_and_what_moved_is_marked(page):
     page.until(lambda: not page.ids("full"))
     assert page.settled().ids() == small
     assert page.state()["compare"] == ["0"]
-    page.press("\ue010", into="#dim")  # End: all numbers, and all layers are chosen already
+    page.press("\ue010", into="#dim")  # End: all dimensions, and all layers are chosen already
     page.until(lambda: page.texts("#sentence")[0].startswith("Full size"))
     assert page.settled().ids() == full
 
@@ -260,9 +260,9 @@ def test_colours_follow_the_system_and_the_toggle_and_can_be_read(page, browser)
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def unreadable() -> list:
-        found = page.js(CONTRASTS)
-        assert len(found) > 60
-        return [(round(ratio, 2), what) for ratio, what in found if ratio < 4.5]
+        results = page.js(CONTRASTS)
+        assert len(results) > 60
+        return [(round(ratio, 2), what) for ratio, what in results if ratio < 4.5]
 
     emulate("light")
     page.search("narrow garden")

@@ -11,14 +11,14 @@ QUERY = "a quiet river in winter"
 
 def oracle(model, query, top, *, dim=None, layers=None, keep=lambda document: True):
     """Ids and cosines of the best documents, by brute force in float64."""
-    found = [document for document in documents() if keep(document)]
+    results = [document for document in documents() if keep(document)]
     texts = [
-        f"{document.title}\n\n{document.text}" if document.title else document.text for document in found
+        f"{document.title}\n\n{document.text}" if document.title else document.text for document in results
     ]
     vectors = model.encode(texts, dim=dim, layers=layers).astype(np.float64)
     scores = vectors @ model.encode(query, dim=dim, layers=layers).astype(np.float64)
     best = np.argsort(-scores, kind="stable")[:top]
-    return [(found[row].id, scores[row]) for row in best]
+    return [(results[row].id, scores[row]) for row in best]
 
 
 @pytest.mark.parametrize(("dim", "layers"), [(None, None), (8, 1), (16, 3), (32, 1)])

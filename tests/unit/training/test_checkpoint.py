@@ -129,7 +129,7 @@ def test_random_flips(folder):
     contents = {file: file.read_bytes() for file in files}
     meaning = json.loads(contents[path / "manifest.json"])
     rng = random.Random(0)
-    found = 0
+    results = 0
     for _ in range(400):
         file = rng.choice(files)
         data = bytearray(contents[file])
@@ -138,13 +138,13 @@ def test_random_flips(folder):
         try:
             check_checkpoint(path)
         except ArtifactError:
-            found += 1
+            results += 1
         else:
             now = json.loads((path / "manifest.json").read_bytes())
             same = {key: now.get(key) for key in ("format", "sha256")}
             assert same == {key: meaning[key] for key in same}
         file.write_bytes(contents[file])
-    assert found > 360
+    assert results > 360
 
 
 def test_another_system_is_refused_by_name(folder):

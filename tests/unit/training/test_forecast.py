@@ -15,20 +15,20 @@ def test_counts_shapes_and_time(tmp_path, monkeypatch):
     system = Toy()
     system.first.requires_grad_(False)
     config = TrainConfig(steps=50, batch_size=8, accumulate=2, precision="fp32", device="cpu")
-    found = forecast(system, toy_data(), config, seed=0)
-    assert found["batch"] == {"anchor": "8 × 8 float32", "positive": "8 × 8 float32", "indices": "8 values"}
+    results = forecast(system, toy_data(), config, seed=0)
+    assert results["batch"] == {"anchor": "8 × 8 float32", "positive": "8 × 8 float32", "indices": "8 values"}
     assert (
-        found["trainable"] if "trainable" in found else found["parameters"]["trainable"]
+        results["trainable"] if "trainable" in results else results["parameters"]["trainable"]
     ) == 16 * 4 + 4 + 1
-    parts = found["parameters"]["parts"]
+    parts = results["parameters"]["parts"]
     assert parts == {
         "first": {"trainable": 0, "frozen": 8 * 16 + 16},
         "second": {"trainable": 16 * 4 + 4, "frozen": 0},
     }
-    assert found["epochs"] == 50 * 16 / 40
-    assert found["forecast_seconds"] == pytest.approx(50 * found["seconds_per_step"])
-    assert found["peak_memory_bytes"] > 50e6, "a process with torch holds more than 50 MB"
-    assert len(found["losses"]) == 2
+    assert results["epochs"] == 50 * 16 / 40
+    assert results["forecast_seconds"] == pytest.approx(50 * results["seconds_per_step"])
+    assert results["peak_memory_bytes"] > 50e6, "a process with torch holds more than 50 MB"
+    assert len(results["losses"]) == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,12 +9,12 @@ from brickwork.training.schedules import rate_factor
 def torch_factors(make, steps):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)
-    found = []
+    results = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        results.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return results
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def records(folder):
 
 
 def test_equals_two_trainings_by_hand(tmp_path):
-    """torch's AdamW made anew for each stage over its own parameters; a constant rate, then half a cosine of its own."""
+    """torch's AdamW built again for each stage over its own parameters; a constant rate, then half a cosine of its own."""
     config = replace(CONFIG, warmup=0.0, weight_decay=0.1, clip_norm=0.3)
     system = Toy()
     result = fit(system, toy_data(), config, tmp_path, seed=5, stages=STAGES, variants=OTHER)
@@ -240,15 +240,15 @@ def test_progress_names_the_stage_and_counts_over_all():
 
 
 def test_a_dry_run_measures_each_stage():
-    found = forecast(Staged(), toy_data(), CONFIG, seed=0, stages=STAGES, variants=OTHER)
-    one, two = found["stages"]
+    results = forecast(Staged(), toy_data(), CONFIG, seed=0, stages=STAGES, variants=OTHER)
+    one, two = results["stages"]
     assert [(s["name"], s["steps"]) for s in (one, two)] == [("warm", 5), ("main", 7)]
     assert one["parameters"]["trainable"] == 8 * 16 + 16
     assert two["parameters"]["trainable"] == 16 * 4 + 4 + 1
-    assert found["forecast_seconds"] == pytest.approx(
+    assert results["forecast_seconds"] == pytest.approx(
         5 * one["seconds_per_step"] + 7 * two["seconds_per_step"]
     )
-    assert found["epochs"] == pytest.approx(5 * 8 / 24 + 7 * 8 / 40)
+    assert results["epochs"] == pytest.approx(5 * 8 / 24 + 7 * 8 / 40)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Shifted test images: what common corruptions do to a picture (after CIFAR-10-C, made locally)."""
+"""Shifted test images: what common corruptions do to an image (after CIFAR-10-C, made locally)."""
 
 import numpy as np
 from jaxtyping import UInt8

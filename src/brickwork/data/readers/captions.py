@@ -1,8 +1,8 @@
-"""Pictures with texts: a folder with captions beside its pictures, or a table that names pictures and says what they show.
+"""Images with texts: a folder with captions beside its images, or a table that names images and says what they show.
 
 What is read, in a folder: its captions table (``captions``, ``metadata`` or ``labels`` with the ending of a table, else
-the only table there), or a ``.txt`` beside each picture, one text a line. In a table: a column of paths (relative to the
-table), or in Parquet of picture files, and a column of texts; a list in it is several texts of one picture.
+the only table there), or a ``.txt`` beside each image, one text a line. In a table: a column of paths (relative to the
+table), or in Parquet of image files, and a column of texts; a list in it is several texts of one image.
 """
 
 import hashlib
@@ -24,26 +24,26 @@ from brickwork.data.readers.images import (
     Shape,
     decode,
     decode_with_thumbnail,
-    picture_files,
-    picture_size,
-    read_pictures,
+    image_files,
+    image_size,
+    read_images,
 )
 from brickwork.data.types import Document
 
 _NAMED = ("captions", "metadata", "labels")
-_CALLED = {"image": "a picture", "text": "a text"}
+_CALLED = {"image": "an image", "text": "a text"}
 _LISTED = 5
 
 
 @dataclass
 class Captioned:
-    """Pictures, each once, and texts, each with the number of its picture; ``sizes`` are widths and heights before any
+    """Images, each once, and texts, each with the number of its image; ``sizes`` are widths and heights before any
     scaling, where they are known."""
 
     names: list[str]
-    images: UInt8[np.ndarray, "pictures height width channels"]
+    images: UInt8[np.ndarray, "images height width channels"]
     texts: list[str]
-    picture_of: list[int]
+    image_of: list[int]
     notes: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
@@ -56,16 +56,16 @@ def read_captions(
     *,
     thumbnails: list[bytes] | None = None,
 ) -> Captioned:
-    """The pictures of a folder or table with their texts, the first ``limit`` texts. What cannot be used is counted, named
-    and left out: a picture that is missing, damaged or too large, a text that is empty. To ``thumbnails``, where given, a
-    small JPEG of each picture is added.
+    """The images of a folder or table with their texts, the first ``limit`` texts. What cannot be used is counted, named
+    and left out: an image that is missing, damaged or too large, a text that is empty. To ``thumbnails``, where given, a
+    small JPEG of each image is added.
 
     Raises:
-        DataError: nothing of that kind is there, or no picture of it can be used.
+        DataError: nothing of that kind is there, or no image of it can be used.
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise DataError(f"{path} does not exist; give a folder of pictures with captions, or a table of both")
+        raise DataError(f"{path} does not exist; give a folder of images with captions, or a table of both")
     report = ReadReport()
     table = _captions_table(path) if path.is_dir() else path
     captioned = (
@@ -88,15 +88,15 @@ def read_captions(
         number = number_of[name]
         if number is not None:
             kept.texts.append(text)
-            kept.picture_of.append(number)
+            kept.image_of.append(number)
     if missing:
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        what = "1 picture is" if len(missing) == 1 else f"{len(missing)} pictures are"
+        what = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
         kept.notes.append(f"{what} missing: {', '.join(missing[:_LISTED])}{more}")
     kept.notes.extend(report.notes())
     if not kept.texts:
         reasons = "; ".join(kept.notes) or "there is nothing in it"
-        raise DataError(f"{path} gives no picture with a text: {reasons}")
+        raise DataError(f"{path} gives no image with a text: {reasons}")
     report.warn()
     if missing:
         warnings.warn(kept.notes[0], BrickworkWarning, stacklevel=2)
@@ -104,27 +104,27 @@ def read_captions(
     return kept
 
 
-def read_picture_documents(
+def read_image_documents(
     path: Path | str, shape: Shape, columns: ColumnNames | None = None, limit: int | None = None
 ) -> Iterator[Document]:
-    """Pictures as documents to be found: the text is what is said of them, if anything is, else the name of the file.
+    """Images as documents to be found: the text is what is said of them, if anything is, else the name of the file.
 
-    ``meta["picture"]`` is a fingerprint of the pixels, by which an index knows a picture that has changed. With each goes
+    ``meta["image"]`` is a fingerprint of the pixels, by which an index knows an image that has changed. With each goes
     its thumbnail.
 
     Raises:
-        DataError: as :func:`read_captions` and :func:`read_pictures`.
+        DataError: as :func:`read_captions` and :func:`read_images`.
     """
     path = Path(path).expanduser()
     thumbnails: list[bytes] = []
     if path.suffix.lower() in TABLES or (path.is_dir() and _captions_table(path) is not None):
         captioned = read_captions(path, shape, columns, thumbnails=thumbnails)
         texts: list[list[str]] = [[] for _ in captioned.names]
-        for text, number in zip(captioned.texts, captioned.picture_of):
+        for text, number in zip(captioned.texts, captioned.image_of):
             texts[number].append(text)
         items = zip(captioned.names, captioned.images, map(" / ".join, texts), thumbnails)
     else:
-        names, images = read_pictures(path, shape, limit=limit, thumbnails=thumbnails)
+        names, images = read_images(path, shape, limit=limit, thumbnails=thumbnails)
         items = zip(names, images, (_beside(path / name) for name in names), thumbnails)
     for name, image, text, small in itertools.islice(items, limit):
         yield Document(
@@ -139,13 +139,13 @@ def read_picture_documents(
 
 
 def fingerprint(image: UInt8[np.ndarray, "height width channels"]) -> str:
-    """Sixteen hexadecimal digits of the pixels: equal pictures have equal ones."""
+    """Sixteen hexadecimal digits of the pixels: equal images have equal ones."""
     return hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
 
 
-def _beside(picture: Path) -> str:
-    """The text beside a picture, on one line; empty where there is none."""
-    file = picture.with_suffix(".txt")
+def _beside(path: Path) -> str:
+    """The text beside an image, on one line; empty where there is none."""
+    file = path.with_suffix(".txt")
     if not file.is_file():
         return ""
     with open_text(file) as opened:
@@ -168,7 +168,7 @@ def _captions_table(folder: Path) -> Path | None:
 def _from_table(
     path: Path, chosen: ColumnNames, report: ReadReport
 ) -> Iterator[tuple[str, Path | bytes, str]]:
-    """(name of the picture, where it is, text) for each text of each row."""
+    """(name of the image, where it is, text) for each text of each row."""
     names = column_names(path)
     roles = match(names, chosen, str(path))
     for role in ("image", "text"):
@@ -180,7 +180,7 @@ def _from_table(
     for number, row in rows(path, report, [roles["image"], roles["text"]]):
         where = f"{path.name} row {number}"
         value = row.get(roles["image"])
-        if isinstance(value, dict):  # how the datasets library writes pictures
+        if isinstance(value, dict):  # how the datasets library writes images
             value = value.get("bytes") or value.get("path")
         texts = row.get(roles["text"])
         captions = [
@@ -200,15 +200,15 @@ def _from_table(
 
 
 def _from_sidecars(folder: Path, report: ReadReport) -> Iterator[tuple[str, Path | bytes, str]]:
-    for file in picture_files(folder, report):
+    for file in image_files(folder, report):
         beside, name = file.with_suffix(".txt"), file.relative_to(folder).as_posix()
         if not beside.is_file():
-            report.skip("no text beside the picture", name)
+            report.skip("no text beside the image", name)
             continue
         with open_text(beside) as opened:
             lines = [clean(line, report, beside.name).strip() for line in opened]
         if not any(lines):
-            report.skip("the text beside the picture is empty", name)
+            report.skip("the text beside the image is empty", name)
         yield from ((name, file, text) for text in lines if text)
 
 
@@ -220,20 +220,20 @@ def _image(
     missing: list[str],
     thumbnails: list[bytes] | None,
 ) -> tuple[UInt8[np.ndarray, "height width channels"], tuple[int, int]] | None:
-    """A picture in the shape asked for, and its size before; what cannot be used is noted."""
+    """An image in the shape asked for, and its size before; what cannot be used is noted."""
     try:
         if isinstance(source, Path) and not source.is_file():
             missing.append(name)
             return None
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw:
             if thumbnails is None:
-                return decode(raw, shape), picture_size(raw)
+                return decode(raw, shape), image_size(raw)
             image, small = decode_with_thumbnail(raw, shape)
-            size = picture_size(raw)
+            size = image_size(raw)
             thumbnails.append(small)
             return image, size
     except OSError as error:
-        report.skip("unreadable picture", f"{name}: {error.strerror or error}")
+        report.skip("unreadable image", f"{name}: {error.strerror or error}")
     except DataError as error:
         report.skip(str(error), name)
     return None

@@ -1,4 +1,4 @@
-"""Cells of the user's tables as typed values: numbers, categories, texts, series, pictures, and what is missing."""
+"""Cells of the user's tables as typed values: numbers, categories, texts, series, images, and what is missing."""
 
 import io
 import math
@@ -12,8 +12,8 @@ import numpy as np
 from brickwork.data.readers.files import ReadReport, clean
 
 MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>"}
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000  # a larger picture is not decoded: it may be made to fill the memory
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_PIXELS = 50_000_000  # a larger image is not decoded: it may be made to fill the memory
 _DAY_ZERO = datetime(2000, 1, 1)
 _SECONDS = 86_400.0
 
@@ -110,14 +110,14 @@ def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.nda
     return matrices
 
 
-def picture(value: Any, size: int, folder: Path, report: ReadReport, where: str) -> np.ndarray | None:
-    """A picture (bytes of a file, its path relative to ``folder``, or an array) as RGB uint8 (size, size, 3).
+def read_image(value: Any, size: int, folder: Path, report: ReadReport, where: str) -> np.ndarray | None:
+    """An image (bytes of a file, its path relative to ``folder``, or an array) as RGB uint8 (size, size, 3).
 
     One that cannot be read is counted in ``report`` and is missing.
     """
     from PIL import Image
 
-    if isinstance(value, dict):  # how Hugging Face's datasets keep pictures
+    if isinstance(value, dict):  # how Hugging Face's datasets keep images
         value = value.get("bytes") or value.get("path")
     if is_missing(value):
         return None
@@ -131,15 +131,15 @@ def picture(value: Any, size: int, folder: Path, report: ReadReport, where: str)
             return np.asarray(image.convert("RGB").resize((size, size)), dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         named = f" {value}" if isinstance(value, str) else ""
-        report.skip("pictures cannot be read and count as missing", f"{where}{named}: {error}"[:200])
+        report.skip("images cannot be read and count as missing", f"{where}{named}: {error}"[:200])
         return None
 
 
 def located(cells: Sequence[Any], folder: Path) -> list[Any]:
-    """A column as it is, but paths of pictures that are found in ``folder``, where the table lies, with that folder."""
+    """A column as it is, but paths of images that are found in ``folder``, where the table lies, with that folder."""
     return [
         str(folder / cell)
-        if isinstance(cell, str) and cell.lower().endswith(PICTURE_ENDINGS) and (folder / cell).is_file()
+        if isinstance(cell, str) and cell.lower().endswith(IMAGE_ENDINGS) and (folder / cell).is_file()
         else cell
         for cell in cells
     ]

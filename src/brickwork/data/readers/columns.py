@@ -15,7 +15,7 @@ USUAL_NAMES = {
     "negative": "negative neg hard_negative negative_1 contradiction",
     "text": "text content body passage document abstract description sentence input review caption captions alt alt_text "
     "smiles canonical_smiles",
-    "image": "image image_file file_name filename file image_path path img picture photo",
+    "image": "image image_file file_name filename file image_path path img image photo",
     "label": "label labels class category target topic",
     "score": "score similarity similarity_score relatedness_score",
     "title": "title heading headline subject name",

@@ -1,4 +1,4 @@
-"""The user's pictures in a folder for each class, as a learning task: ``photos/cat/1.jpg``, ``photos/dog/7.png`` …"""
+"""The user's images in a folder for each class, as a learning task: ``photos/cat/1.jpg``, ``photos/dog/7.png`` …"""
 
 import hashlib
 import os
@@ -11,15 +11,15 @@ from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport
-from brickwork.data.readers.images import ENDINGS, FORMATS, Shape, picture_files, read_pictures
+from brickwork.data.readers.images import ENDINGS, FORMATS, Shape, image_files, read_images
 from brickwork.data.types import Examples, TaskData
 
-_SIDE = 64  # of pictures that differ in size, where nothing else is asked for
+_SIDE = 64  # of images that differ in size, where nothing else is asked for
 _GREY = ("1", "L", "LA", "I;16")
 
 
-def is_picture_folder(folder: Path, texts: tuple[str, ...]) -> bool:
-    """Whether a folder holds pictures in subfolders, and no document whose name ends in one of ``texts``."""
+def is_class_folder(folder: Path, texts: tuple[str, ...]) -> bool:
+    """Whether a folder holds images in subfolders, and no document whose name ends in one of ``texts``."""
     has_classes = False
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -30,23 +30,23 @@ def is_picture_folder(folder: Path, texts: tuple[str, ...]) -> bool:
     return has_classes
 
 
-def picture_task(folder: Path, config: DataConfig, seed: int, side: int | None = None) -> TaskData:
-    """A task of labelled images: the class of a picture is the subfolder of ``folder`` that it lies in.
+def image_class_task(folder: Path, config: DataConfig, seed: int, side: int | None = None) -> TaskData:
+    """A task of labelled images: the class of an image is the subfolder of ``folder`` that it lies in.
 
-    ``side`` is that of the squares that pictures become; without it, pictures that all have one
-    size keep it, others become 64 × 64. They are grey where all of them are. Equal pictures stay in one part.
+    ``side`` is that of the squares that images become; without it, images that all have one
+    size keep it, others become 64 × 64. They are grey where all of them are. Equal images stay in one part.
 
     Raises:
         DataError: fewer than two classes, or nothing that can be used.
     """
     report = ReadReport()
     shape, sizes = _shape(folder, side)
-    names, images = read_pictures(folder, shape, report=report)
+    names, images = read_images(folder, shape, report=report)
     inside = [row for row, name in enumerate(names) if "/" in name]
     classes = sorted({names[row].split("/")[0] for row in inside})
     if len(classes) < 2:
         raise DataError(
-            f"{folder} has pictures of {len(classes)} class; classes are the folders in it, and can be learnt from two on"
+            f"{folder} has images of {len(classes)} class; classes are the folders in it, and can be learnt from two on"
         )
     kept = [inside[place] for place in splits.pick(len(inside), config.limit)]
     labels = np.array([classes.index(names[row].split("/")[0]) for row in kept], dtype=np.int64)
@@ -60,11 +60,11 @@ def picture_task(folder: Path, config: DataConfig, seed: int, side: int | None =
     )
     train, validation, test = splits.select(examples, parts)
     height, width, channels = shape
-    notes = [f"pictures as {width} × {height} {'RGB' if channels == 3 else 'grey'}"]
+    notes = [f"images as {width} × {height} {'RGB' if channels == 3 else 'grey'}"]
     if sizes > 1:
         notes[0] += f" ({sizes:,} different sizes; another side: data.image_size)"
     if len(inside) < len(names):
-        notes.append(f"{len(names) - len(inside):,} pictures beside the folders of the classes were left out")
+        notes.append(f"{len(names) - len(inside):,} images beside the folders of the classes were left out")
     return TaskData(
         name=folder.name,
         kind="labelled",
@@ -79,12 +79,12 @@ def picture_task(folder: Path, config: DataConfig, seed: int, side: int | None =
 
 
 def _shape(folder: Path, side: int | None) -> tuple[Shape, int]:
-    """The shape that pictures are brought to, from their headers, and how many different sizes they have."""
+    """The shape that images are brought to, from their headers, and how many different sizes they have."""
     from PIL import Image
 
     sizes: Counter[tuple[int, int]] = Counter()
     grey = True
-    for path in picture_files(folder, ReadReport()):
+    for path in image_files(folder, ReadReport()):
         try:
             with Image.open(path, formats=FORMATS) as opened:
                 sizes[opened.size] += 1

@@ -1,9 +1,9 @@
-"""The user's own pictures as arrays of one shape: whatever a folder holds, bounded before anything is decoded.
+"""The user's own images as arrays of one shape: whatever a folder holds, bounded before anything is decoded.
 
-What a picture gets, everywhere: it is recognised by its bytes and not by its ending; turned as its camera says; the
+What an image gets, everywhere: it is recognised by its bytes and not by its ending; turned as its camera says; the
 first frame of an animation is taken; palettes, CMYK and 16 bits become 8 bits of grey or RGB; what is transparent
 becomes white; the middle is cut out to the proportions that are asked for, and scaled. A file that cannot be used is
-left out with the reason, counted in a :class:`ReadReport`. A thumbnail shows the whole picture and holds none of what
+left out with the reason, counted in a :class:`ReadReport`. A thumbnail shows the whole image and holds none of what
 the camera wrote beside it.
 """
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 50_000_000
-"""Pixels of one picture; a decoder may need eight bytes for each."""
+"""Pixels of one image; a decoder may need eight bytes for each."""
 DEFAULT_SIDE = 32
-"""Height and width of a picture where nothing else is asked for."""
+"""Height and width of an image where nothing else is asked for."""
 THUMBNAIL_SIDE = 128
 """Pixels of the longer side of a thumbnail."""
 # Formats that are pixels and nothing else: no PostScript, no plug-in that starts a program.
@@ -42,15 +42,15 @@ Shape = tuple[int, int, int]
 """Height, width and channels: 1 (grey) or 3 (RGB)."""
 
 
-def read_pictures(
+def read_images(
     path: Path | str,
     shape: Shape,
     *,
     limit: int | None = None,
     report: ReadReport | None = None,
     thumbnails: list[bytes] | None = None,
-) -> tuple[list[str], UInt8[np.ndarray, "pictures height width channels"]]:
-    """The pictures of a folder and of those below it (or of one file), with their names, in the order of these.
+) -> tuple[list[str], UInt8[np.ndarray, "images height width channels"]]:
+    """The images of a folder and of those below it (or of one file), with their names, in the order of these.
 
     ``limit`` stops after that many. What was left out is counted in ``report`` and warned of, once for each reason. To
     ``thumbnails``, where given, a small JPEG of each is added.
@@ -61,12 +61,12 @@ def read_pictures(
     path = Path(path).expanduser()
     report = report if report is not None else ReadReport()
     if not path.exists():
-        raise DataError(f"{path} does not exist; give a picture or a folder of pictures")
+        raise DataError(f"{path} does not exist; give an image or a folder of images")
     if not path.is_dir() and not path.is_file():
-        raise DataError(f"{path} is neither a file nor a folder; give a picture or a folder of pictures")
+        raise DataError(f"{path} is neither a file nor a folder; give an image or a folder of images")
     names: list[str] = []
     images: list[np.ndarray] = []
-    for file in picture_files(path, report) if path.is_dir() else [path]:
+    for file in image_files(path, report) if path.is_dir() else [path]:
         if limit is not None and len(names) >= limit:
             break
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
@@ -87,13 +87,13 @@ def read_pictures(
                 thumbnails.append(small)
     if not names:
         reasons = "; ".join(report.notes()) or "there are no files"
-        raise DataError(f"{path} holds no picture that can be used ({', '.join(ENDINGS)}): {reasons}")
+        raise DataError(f"{path} holds no image that can be used ({', '.join(ENDINGS)}): {reasons}")
     report.warn()
     return names, np.stack(images)
 
 
-def picture_files(folder: Path, report: ReadReport) -> Iterator[Path]:
-    """The regular files below a folder that are called like pictures, in the order of their names."""
+def image_files(folder: Path, report: ReadReport) -> Iterator[Path]:
+    """The regular files below a folder that are called like images, in the order of their names."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -109,10 +109,10 @@ def picture_files(folder: Path, report: ReadReport) -> Iterator[Path]:
 
 
 def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width channels"]:
-    """One picture, in the shape that is asked for.
+    """One image, in the shape that is asked for.
 
     Raises:
-        DataError: no picture of a known format, damaged or cut off, or of more than :data:`MAX_PIXELS`.
+        DataError: no image of a known format, damaged or cut off, or of more than :data:`MAX_PIXELS`.
         OSError: the file cannot be read.
     """
     return _decoded(raw, shape, thumbnail=False)[0]
@@ -121,7 +121,7 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
 def decode_with_thumbnail(
     raw: BufferedIOBase, shape: Shape
 ) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
-    """As :func:`decode`, and the whole picture as a JPEG of at most :data:`THUMBNAIL_SIDE` pixels a side. Raises as that."""
+    """As :func:`decode`, and the whole image as a JPEG of at most :data:`THUMBNAIL_SIDE` pixels a side. Raises as that."""
     return _decoded(raw, shape, thumbnail=True)
 
 
@@ -132,8 +132,8 @@ def _decoded(
 
     height, width, channels = shape
     if min(shape) < 1 or channels not in (1, 3):
-        raise DataError(f"pictures of shape {shape} cannot be made: (height, width, 1) or (height, width, 3)")
-    raw.read(1)  # a folder or a broken disk is no damaged picture
+        raise DataError(f"images of shape {shape} cannot be made: (height, width, 1) or (height, width, 3)")
+    raw.read(1)  # a folder or a broken disk is no damaged image
     raw.seek(0)
     try:
         with warnings.catch_warnings():
@@ -143,7 +143,7 @@ def _decoded(
                 raise DataError(f"more than {MAX_PIXELS:,} pixels")
             opened.load()
             turned: Image.Image = opened
-            with contextlib.suppress(Exception):  # notes of the camera that are broken are no broken picture
+            with contextlib.suppress(Exception):  # notes of the camera that are broken are no broken image
                 turned = ImageOps.exif_transpose(opened)
             plain = _plain(turned, "L" if channels == 1 else "RGB")
             scaled = ImageOps.fit(plain, (width, height))
@@ -151,7 +151,7 @@ def _decoded(
     except Image.DecompressionBombError:
         raise DataError(f"more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        raise DataError("no picture, or of a format that is not read") from None
+        raise DataError("no image, or of a format that is not read") from None
     except (DataError, MemoryError):
         raise
     except Exception:  # decoders raise whatever a broken file leads them to
@@ -160,7 +160,7 @@ def _decoded(
 
 
 def _thumbnail(image: "Image") -> bytes:
-    """The JPEG of a picture, which is made small in place."""
+    """The JPEG of an image, which is made small in place."""
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     image.info.clear()  # comments would be written again
     file = io.BytesIO()
@@ -168,8 +168,8 @@ def _thumbnail(image: "Image") -> bytes:
     return file.getvalue()
 
 
-def picture_size(raw: BufferedIOBase) -> tuple[int, int]:
-    """Width and height of a picture that :func:`decode` takes, as it is in the file; nothing is decoded."""
+def image_size(raw: BufferedIOBase) -> tuple[int, int]:
+    """Width and height of an image that :func:`decode` takes, as it is in the file; nothing is decoded."""
     from PIL import Image
 
     raw.seek(0)
@@ -179,7 +179,7 @@ def picture_size(raw: BufferedIOBase) -> tuple[int, int]:
 
 
 def _plain(image: "Image", mode: str) -> "Image":
-    """The picture in 8 bits a channel, without transparency."""
+    """The image in 8 bits a channel, without transparency."""
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip and not scale

@@ -11,7 +11,7 @@ from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig, ImageDataConfig
 from brickwork.data.readers.files import ReadReport
-from brickwork.data.readers.images import DEFAULT_SIDE, read_pictures
+from brickwork.data.readers.images import DEFAULT_SIDE, read_images
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
 
@@ -82,10 +82,10 @@ def image_task(config: DataConfig, seed: int) -> TaskData:
 
 
 def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
-    """The user's own images to learn from: an .npy or .npz of uint8, or a folder of pictures.
+    """The user's own images to learn from: an .npy or .npz of uint8, or a folder of images.
 
     An array is N × H × W (grey) or N × H × W × C; an .npz holds it as ``images`` (or alone), and classes as ``labels`` where
-    there are any. The pictures of a folder are cut and scaled to ``config.image_size`` (RGB).
+    there are any. The images of a folder are cut and scaled to ``config.image_size`` (RGB).
 
     Raises:
         DataError: nothing there, or arrays of another kind; names the file and what was expected.
@@ -95,8 +95,8 @@ def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
     if path.is_dir():
         report = ReadReport()
         size = config.image_size or DEFAULT_SIDE
-        images = read_pictures(path, (size, size, 3), limit=config.limit, report=report)[1]
-        notes = (f"pictures cut and scaled to {size} × {size}", *report.notes())
+        images = read_images(path, (size, size, 3), limit=config.limit, report=report)[1]
+        notes = (f"images cut and scaled to {size} × {size}", *report.notes())
     else:
         images, labels = _array(path)
     kept = splits.pick(len(images), config.limit)

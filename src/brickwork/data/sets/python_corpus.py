@@ -73,7 +73,7 @@ def _is_test(stem: str) -> bool:
 def fingerprint(roots: Sequence[Path]) -> str:
     """Changes with the Python version, the installed packages and the code that collects."""
     packages = sorted(
-        f"{found.metadata['Name']}=={found.version}" for found in importlib.metadata.distributions()
+        f"{package.metadata['Name']}=={package.version}" for package in importlib.metadata.distributions()
     )
     code = [Path(path).read_bytes() for path in (__file__, python_source.__file__)]
     parts = [platform.python_version(), *map(str, roots), *packages]
@@ -100,7 +100,7 @@ def collect(limit: int | None = None, roots: Sequence[Path] | None = None) -> "p
             try:
                 return pyarrow.parquet.read_table(path).slice(0, limit)
             except (pyarrow.ArrowInvalid, OSError):
-                continue  # a damaged cache is made anew
+                continue  # a damaged cache is built again
     table = _table(_distinct(_entries(modules(roots))), limit, roots)
     try:
         with atomic_path(base / f"{limit or 'all'}.parquet") as temporary:

@@ -43,7 +43,7 @@ def rerank(
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
     if dim == matrix.shape[1]:
         faiss = untyped_faiss()
-        # FAISS compares in place: 200 candidates of 384 numbers take 0.02 ms, with copies 0.4 ms.
+        # FAISS compares in place: 200 candidates of 384 dimensions take 0.02 ms, with copies 0.4 ms.
         matrix, rows = np.ascontiguousarray(matrix, np.float32), np.ascontiguousarray(rows)
         pointers = [faiss.swig_ptr(array) for array in (scores, prefixes, matrix, rows)]
         faiss.fvec_inner_products_by_idx(*pointers, dim, *rows.shape)

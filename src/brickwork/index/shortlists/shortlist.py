@@ -30,7 +30,7 @@ _FEW_FOR_EACH = 10
 
 
 class Shortlist:
-    """Candidates on the unit-length prefix of ``dim`` numbers, found by an engine of ``kind``."""
+    """Candidates on the unit-length prefix of ``dim`` dimensions, found by an engine of ``kind``."""
 
     def __init__(self, kind: Kind, dim: int, vectors: Float[np.ndarray, "rows width"], engine: Engine):
         self.kind: Kind = kind
@@ -116,7 +116,7 @@ def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shor
     Raises:
         ArtifactError: no shortlist, a damaged one, or one of other vectors' shape.
     """
-    again = "make it anew with `brickwork index --repair`"
+    again = "rebuild it with `brickwork index --repair`"
     try:
         header = json.loads(check_tensor_file(path)["__metadata__"]["shortlist"])
         kind, rows, width, dim = (header[name] for name in ("kind", "rows", "width", "dim"))

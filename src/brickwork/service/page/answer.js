@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const opened = new Set();   // ids of results that are open; they stay so while sliders move
 
 /** Draws the answer `small` to `query`, and beside it `full`, the answer at full size: where `comparing`, a null one is
- *  on its way. `whole` gives the numbers and layers of full size. */
+ *  on its way. `whole` gives the dimensions and layers of full size. */
 export function draw({ small, full, query, comparing, whole }) {
   readout(small, full, comparing, whole);
   const before = positions(), focused = document.activeElement?.closest?.("article");
@@ -80,11 +80,11 @@ function moved(hit, rank, side, places) {
 
 function readout(small, full, comparing, whole) {
   const hits = small.results[0].length;
-  const cut = [small.dim < whole.dim && `${count(small.dim)} of ${count(whole.dim)} numbers`,
+  const cut = [small.dim < whole.dim && `${count(small.dim)} of ${count(whole.dim)} dimensions`,
     small.layers < whole.layers && `${small.layers} of ${plural(whole.layers, "layer")}`].filter(Boolean).join(" and ");
   const uncut = isFull(small, whole);
   const fixed = $("dim").disabled && $("layers").disabled;   // a model of one size has nothing to compare
-  const sentence = [uncut ? `Full size: all ${count(small.dim)} numbers, all ${plural(small.layers, "layer")}.${fixed ? "" : " Move a slider to see what less would find."}`
+  const sentence = [uncut ? `Full size: all ${count(small.dim)} dimensions, all ${plural(small.layers, "layer")}.${fixed ? "" : " Move a slider to see what less would find."}`
     : `Cut to ${cut}, the search `];
   let spoken = `${plural(hits, "result")}.`;
   if (comparing && full) {
@@ -103,8 +103,8 @@ function readout(small, full, comparing, whole) {
     fact("FLOPs of the scan", (value) => scaled(value, ""), small.cost.flops, per?.cost.flops),
     fact("Bytes scanned", (value) => scaled(value, "B"), small.cost.bytes_scanned, per?.cost.bytes_scanned));
   const [[dim, keep], ...more] = small.stages;
-  const steps = [`${small.kind}: ${plural(small.documents, "document")} on ${count(dim)} numbers, best ${count(keep)}`,
-    ...more.map(([next, best]) => `again on ${count(next)} numbers, best ${count(best)}`)];
+  const steps = [`${small.kind}: ${plural(small.documents, "document")} on ${count(dim)} dimensions, best ${count(keep)}`,
+    ...more.map(([next, best]) => `again on ${count(next)} dimensions, best ${count(best)}`)];
   $("how").replaceChildren(steps.join(" → "), ...small.notes.map((note) => el("span", { class: "callout" }, note)));
   $("readout").hidden = false;
 }

@@ -1,7 +1,7 @@
 // The search page: asks /v1/search while one types or moves a slider, and sets the answer beside that of full size.
 
 import { articles, draw, skeleton } from "./answer.js";
-import { offerPicture } from "./picture.js";
+import { offerImage } from "./image.js";
 import { count, el, plural } from "./text.js";
 
 const TOP = 10;
@@ -10,7 +10,7 @@ const TYPING_MS = 220, SLIDING_MS = 60;
 const $ = (id) => document.getElementById(id);
 const last = (list) => list[list.length - 1];
 
-const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, picture: null };
+const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, image: null };
 let model = null;                            // the entry of /v1/models
 let depths = [];                             // the layers after which this index can be searched
 let current = null;                          // the AbortController of the search under way
@@ -64,7 +64,7 @@ async function ask(path, body, signal) {
 }
 
 const find = (dim, layers, signal) => ask("v1/search",
-  { ...(asked.query.trim() && { query: asked.query }), ...(asked.picture && { image: asked.picture.data }), top: TOP, dim, layers,
+  { ...(asked.query.trim() && { query: asked.query }), ...(asked.image && { image: asked.image.data }), top: TOP, dim, layers,
     ...(asked.where.trim() && { where: asked.where }) }, signal);
 const isFull = () => asked.dim === last(model.dims) && asked.layers === last(depths);
 
@@ -83,7 +83,7 @@ async function search() {
   clearTimeout(timer);
   current?.abort();
   const mine = (current = new AbortController());
-  if (!asked.query.trim() && !asked.picture) return welcome();
+  if (!asked.query.trim() && !asked.image) return welcome();
   const results = $("results");
   results.setAttribute("aria-busy", true);
   if (!results.childElementCount) {
@@ -91,7 +91,7 @@ async function search() {
     results.replaceChildren(el("section", { class: "side" }, skeleton()));
   }
   try {
-    const key = JSON.stringify([asked.query, asked.where, asked.picture?.data]);
+    const key = JSON.stringify([asked.query, asked.where, asked.image?.data]);
     const small = await find(asked.dim, asked.layers, mine.signal);
     if (mine !== current) return;
     const known = reference.key === key && reference.answer.documents === small.documents;
@@ -142,7 +142,7 @@ function say(heading, text, action, onAction) {
 function welcome() {
   say(model.documents ? `${plural(model.documents, "document")}, ready to search` : "This index is empty",
     model.documents
-      ? `${model.image_shape ? "Type what is to be seen, or give a picture" : "Type a question"}, then drag the sliders: the results, what they cost and what changes against full size follow at once.`
+      ? `${model.image_shape ? "Type what is to be seen, or give an image" : "Type a question"}, then drag the sliders: the results, what they cost and what changes against full size follow at once.`
       : el("pre", {}, "brickwork index MODEL DATA --out FOLDER --update"));
 }
 
@@ -214,7 +214,7 @@ function keepInAddress() {
 function readAddress() {
   const state = new URLSearchParams(location.hash.slice(1));
   const nearest = (values, wanted) => values.reduce((a, b) => (Math.abs(b - wanted) < Math.abs(a - wanted) ? b : a));
-  // A quarter of the numbers at full depth: small enough to show what it saves, seldom another first result.
+  // A quarter of the dimensions at full depth: small enough to show what it saves, seldom another first result.
   asked.dim = nearest(model.dims, Number(state.get("dim")) || last(model.dims) / 4);
   asked.layers = nearest(depths, Number(state.get("layers")) || last(depths));
   asked.query = $("query").value = state.get("q") ?? "";
@@ -308,7 +308,7 @@ async function start() {
     });
     return button;
   }));
-  if (model.image_shape) offerPicture((picture) => { asked.picture = picture; later(0); });
+  if (model.image_shape) offerImage((image) => { asked.image = image; later(0); });
   readAddress();
   addEventListener("popstate", () => { readAddress(); search(); });
   $("app").hidden = false;

@@ -1,4 +1,4 @@
-// Small pictures beside results. They are asked for with the key, which an address in an <img> would not send, and kept
+// Small images beside results. They are asked for with the key, which an address in an <img> would not send, and kept
 // while the page is open, so that results that move while a slider does are not asked for again.
 
 import { el } from "./text.js";

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from brickwork.data.generators.scenes import COLOURS, SHAPES, Noise, Scene, draw, make_scenes, scene_pairs
-from brickwork.data.types import TaskData
+from brickwork.data.types import Examples
 from brickwork.evaluation.cross_modal import PROMPTS, cross_modal_recall, zero_shot
-from brickwork.evaluation.probes import knn_probe, linear_probe
+from brickwork.evaluation.probes import knn_probe, linear_probe, normalise
 from brickwork.studies.bench import Trained
 from brickwork.studies.study import Scale
 from brickwork.systems.align.caption_filters import CaptionFilter, filter_captions
@@ -18,8 +18,8 @@ from brickwork.training.run import RunConfig
 
 POOL = {"mismatched": 0.2, "boilerplate": 0.3, "rare": 0.1}
 """The noise of the raw pool that the filter cleans."""
-_STEPS = {"smoke": 150, "small": 700}
 _FILTER = CaptionFilter(enabled=True, min_words=2)
+_RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 def pairs_at(scale: Scale) -> int:
@@ -34,7 +34,7 @@ def scenes(
     *,
     filtered: bool = False,
     width: int = 96,
-    embedding_dim: int | None = None,
+    embedding_dim: int = 32,
     **model: Any,
 ) -> RunConfig:
     """A run on ``pairs`` scenes, spoilt by ``noise`` (shares by kind); equal steps and batches in every arm.
@@ -42,20 +42,13 @@ def scenes(
     ``filtered`` cleans them by the paper's rules, with texts from two words on, since the scenes' own have as few.
     """
     run = smoke()
-    config = replace(run.model, **model)
-    image = replace(config.image, width=width)
-    if embedding_dim is not None:
-        image = replace(image, embedding_dim=embedding_dim)
+    image = replace(run.model.image, width=width, embedding_dim=embedding_dim)
+    captions = _FILTER if filtered else CaptionFilter()
     return replace(
         run,
-        model=replace(config, image=image),
-        data=replace(
-            run.data,
-            noise=Noise(**(noise or {})),
-            limit=pairs,
-            captions=_FILTER if filtered else CaptionFilter(),
-        ),
-        train=replace(run.train, steps=_STEPS.get(scale, _STEPS["small"]), save_every=0, validate_every=0),
+        model=replace(run.model, image=image, **model),
+        data=replace(run.data, noise=Noise(**(noise or {})), limit=pairs, captions=captions),
+        train=replace(run.train, steps=150 if scale == "smoke" else 700, save_every=0, validate_every=0),
     )
 
 
@@ -67,16 +60,15 @@ def untrained(run: RunConfig) -> RunConfig:
 # ---- what is measured ------------------------------------------------------------------------------------------
 
 
-def vectors(trained: Trained, images: np.ndarray, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors of images and of texts."""
-    model = trained.system.representation()
-    return model.encode(images, precision="fp32"), model.encode(list(texts), precision="fp32")
+def vectors(trained: Trained, inputs: np.ndarray | Sequence[str]) -> np.ndarray:
+    """Unit vectors (N, D) of images or of texts."""
+    return trained.system.representation().encode(inputs, precision="fp32")
 
 
 def recall(trained: Trained, part: str = "test") -> float:
     """Points of recall@1 among 500 clean pairs, the mean of both directions."""
     columns = getattr(trained.data, part).columns
-    return _recall(*vectors(trained, columns["image"], columns["text"]))
+    return _recall(vectors(trained, columns["image"]), vectors(trained, columns["text"]))
 
 
 def validation_recall(trained: Trained) -> float:
@@ -100,8 +92,7 @@ def kept_by_filter(trained: Trained, pool: int) -> dict[str, float]:
 def named_shapes(trained: Trained) -> dict[str, float]:
     """Accuracy for eight shapes by their names alone, one or eight prompts, and by one label a class or 500 labels."""
     images, labels = labelled_scenes(1000, trained.seed)
-    model = trained.system.representation()
-    x = model.encode(images, precision="fp32")
+    x, model = vectors(trained, images), trained.system.representation()
     single, ensemble = (
         100 * float((zero_shot(model, SHAPES, x[500:], prompts)[0] == labels[500:]).mean())
         for prompts in (("{}",), PROMPTS)
@@ -111,26 +102,26 @@ def named_shapes(trained: Trained) -> dict[str, float]:
         "name alone": single,
         "8 prompts": ensemble,
         "1 label a class": 100 * knn_probe(x[first], labels[first], x[500:], labels[500:], k=1).accuracy,
-        "500 labels": 100 * linear_probe(x[:500], labels[:500], x[500:], labels[500:]).accuracy,
+        "500 labels": _probe(x, labels),
     }
 
 
 def shape_probe(trained: Trained, of: str = "vectors") -> dict[str, float]:
     """Accuracy of a linear probe for shapes, on the model's frozen vectors of images or on their pixels."""
     images, labels = labelled_scenes(1000, trained.seed)
-    if of == "pixels":
-        x = images[:, ::2, ::2].reshape(len(images), -1).astype(np.float32)
-    else:
-        x = vectors(trained, images, ["a"])[0]
-    return {"shape": 100 * linear_probe(x[:500], labels[:500], x[500:], labels[500:]).accuracy}
+    pixels = images[:, ::2, ::2].reshape(len(images), -1).astype(np.float32)
+    return {"shape": _probe(pixels if of == "pixels" else vectors(trained, images), labels)}
+
+
+def _probe(x: np.ndarray, labels: np.ndarray) -> float:
+    return 100 * linear_probe(x[:500], labels[:500], x[500:], labels[500:]).accuracy
 
 
 def recoloured(trained: Trained, questions: int) -> dict[str, float]:
     """Precision@1 of an image and the name of another colour, which ask for the same scene in that colour, and of each
     alone."""
     images, colours, gallery, answers = recolouring(questions, trained.seed)
-    x, words = vectors(trained, images, colours)
-    choices, _ = vectors(trained, gallery, ["a"])
+    x, words, choices = (vectors(trained, inputs) for inputs in (images, colours, gallery))
     queries = (("picture + word", x + words), ("picture", x), ("word", words))
     right = {name: 100 * float(((q @ choices.T).argmax(1) == answers).mean()) for name, q in queries}
     return {"to choose from": float(len(gallery)), **right}
@@ -149,52 +140,41 @@ def cca_recall(trained: Trained, dim: int = 32) -> float:
 
     data = trained.data
     bag = CountVectorizer().fit(data.train.columns["text"])
-    pixels = PCA(4 * dim, random_state=0).fit(_pixels(data, "train"))
+    pixels = PCA(4 * dim, random_state=0).fit(_pixels(data.train))
     bags = bag.transform(data.train.columns["text"])
     words = TruncatedSVD(min(4 * dim, bags.shape[1] - 1), random_state=0).fit(bags)
 
-    def sides(part: str) -> tuple[np.ndarray, np.ndarray]:
-        texts = getattr(data, part).columns["text"]
-        return pixels.transform(_pixels(data, part)), words.transform(bag.transform(texts))
+    def sides(part: Examples) -> tuple[np.ndarray, np.ndarray]:
+        return pixels.transform(_pixels(part)), words.transform(bag.transform(part.columns["text"]))
 
-    x, y = sides("train")
+    x, y = sides(data.train)
     means = x.mean(0), y.mean(0)
-    best = (-1.0, 0.0)
-    for ridge in (1e-3, 1e-2, 1e-1, 1.0):
-        maps = canonical_maps(x - means[0], y - means[1], dim, ridge)
-        scores = [_cca_score(sides(part), means, maps) for part in ("validation", "test")]
-        best = max(best, (scores[0], scores[1]))
-    return best[1]
+
+    def score(part: Examples, maps: tuple[np.ndarray, np.ndarray]) -> float:
+        mapped = ((side - mean) @ matrix for side, mean, matrix in zip(sides(part), means, maps))
+        return _recall(*(normalise(side) for side in mapped))
+
+    ridges = (canonical_maps(x - means[0], y - means[1], dim, ridge) for ridge in _RIDGES)
+    return max((score(data.validation, maps), score(data.test, maps)) for maps in ridges)[1]
 
 
 def canonical_maps(x: np.ndarray, y: np.ndarray, dim: int, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """The ``dim`` pairs of directions in which x (N, P) and y (N, Q), both centred, correlate most, scaled by the
     correlation (Hotelling 1936); ``ridge`` times the mean variance is added to both covariances."""
 
-    def inverse_root(covariance: np.ndarray) -> np.ndarray:
-        values, directions = np.linalg.eigh(
-            covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        )
-        return directions / np.sqrt(values) @ directions.T
+    def whitening(side: np.ndarray) -> np.ndarray:
+        covariance = side.T @ side / len(side)
+        loaded = covariance + ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        return np.linalg.inv(np.linalg.cholesky(loaded)).T
 
-    left, right = inverse_root(x.T @ x / len(x)), inverse_root(y.T @ y / len(y))
-    u, s, vt = np.linalg.svd(left @ (x.T @ y / len(x)) @ right)
-    kept = min(dim, len(s))
-    return left @ u[:, :kept] * s[:kept], right @ vt[:kept].T * s[:kept]
+    left, right = whitening(x), whitening(y)
+    u, s, vt = np.linalg.svd(left.T @ (x.T @ y / len(x)) @ right, full_matrices=False)
+    return left @ u[:, :dim] * s[:dim], right @ vt[:dim].T * s[:dim]
 
 
-def _cca_score(
-    sides: tuple[np.ndarray, np.ndarray],
-    means: tuple[np.ndarray, np.ndarray],
-    maps: tuple[np.ndarray, np.ndarray],
-) -> float:
-    mapped = ((side - mean) @ matrix for side, mean, matrix in zip(sides, means, maps))
-    x, y = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12) for v in mapped)
-    return _recall(x.astype(np.float32), y.astype(np.float32))
-
-
-def _pixels(data: TaskData, part: str) -> np.ndarray:
-    images = np.asarray(getattr(data, part).columns["image"])
+def _pixels(part: Examples) -> np.ndarray:
+    """The images at half their side, as rows from −1 to 1."""
+    images = np.asarray(part.columns["image"])
     count, height, width, channels = images.shape
     halves = images.reshape(count, height // 2, 2, width // 2, 2, channels).mean((2, 4))
     return halves.reshape(count, -1) / 127.5 - 1

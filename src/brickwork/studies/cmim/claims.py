@@ -5,9 +5,9 @@ what the contrastive term adds to it. The papers report z-scores and ranks; raw 
 beside them.
 """
 
-import math
-from statistics import fmean
 from typing import Any, get_args
+
+import numpy as np
 
 from brickwork.studies.cmim.informative import of_images, of_molecules, token_counts_rmse
 from brickwork.studies.cmim.setups import (
@@ -16,7 +16,6 @@ from brickwork.studies.cmim.setups import (
     best_temperature,
     images,
     molecules,
-    objective,
     scores,
     validation_score,
     with_batch,
@@ -28,6 +27,13 @@ from brickwork.studies.study import ClaimResult, Lab, claim
 
 _NEAR = "5-NN cosine"
 _UNKNOWN = "unknown (full text not available to us; reported as z-scores and ranks)"
+_MIM, _CMIM = {"objective": "mim"}, {"objective": "cmim"}
+_FOUR: dict[str, Any] = {"AE": {"objective": "ae"}, "VAE": {"objective": "vae"}, "MIM": _MIM, "cMIM": _CMIM}
+_INFO_NCE: dict[str, Any] = {
+    "MIM + InfoNCE": {"objective": "mim + info_nce"},
+    "InfoNCE": {"objective": "info_nce"},
+    "InfoNCE, shifted views": {"objective": "info_nce_views"},
+}
 
 
 @claim(
@@ -40,26 +46,24 @@ _UNKNOWN = "unknown (full text not available to us; reported as z-scores and ran
 def loss_property(lab: Lab) -> ClaimResult:
     forms = lab.arms({"mean form": drawn_codes, "sum form": drawn_codes})
     at = forms.each(expected_terms, key=("codes", "form", "B"))
-    change = {
-        (codes, form): combined(_change, at.where(codes=codes, form=form).effects.values())
-        for codes in at.labels("codes")
-        for form in at.labels("form")
-    }
-    largest = combined(max, [e for (_, form), e in change.items() if form == "mean"])
-    sums = min(min(e.values) for (_, form), e in change.items() if form == "sum")
-    by_codes = ", ".join(
-        f"{codes} {max(e.values):.1f} %" for (codes, form), e in change.items() if form == "mean"
-    )
+
+    def changes(form: str) -> dict[str, Effect]:
+        terms = {codes: at.where(codes=codes, form=form).effects.values() for codes in at.labels("codes")}
+        return {codes: combined(_change, effects) for codes, effects in terms.items()}
+
+    by_codes, sums = changes("mean"), combined(min, changes("sum").values())
+    largest = combined(max, by_codes.values())
+    each = ", ".join(f"{codes} {max(effect.values):.1f} %" for codes, effect in by_codes.items())
     return lab.verdict(
         largest,
-        max(largest.values) <= 5 and sums > 300,
+        max(largest.values) <= 5 and min(sums.values) > 300,
         above=None,
         below=5.0,
         unit="% largest change of E[ℓ_c] over B, mean form",
         table=at.rows("seed", "codes", digits=4),
-        note=f"The sum form changes by at least {sums:.0f} %. The mean form, by codes: {by_codes}. The mean over negatives "
-        "stands inside a logarithm, so that few negatives give a lower expectation (Jensen) where their similarities "
-        f"differ much. Nothing is trained; {DRAWN:,} codes for every B.",
+        note=f"The sum form changes by at least {min(sums.values):.0f} %. The mean form, by codes: {each}. The mean over "
+        "negatives stands inside a logarithm, so that few negatives give a lower expectation (Jensen) where their "
+        f"similarities differ much. Nothing is trained; {DRAWN:,} codes for every B.",
     )
 
 
@@ -77,43 +81,32 @@ def _change(values: Any) -> float:
 )
 def batch_robustness(lab: Lab) -> ClaimResult:
     sizes = (16, 256) if lab.smoke else (16, 64, 256)
-    terms = {"cMIM": "cmim", "MIM": "mim", **_INFO_NCE}
-    runs = {
-        (name, size): with_batch(objective(images(lab.scale), terms[name]), size)
-        for name in terms
-        for size in sizes
-    }
-    arms = lab.arms({f"{name}, {size}": run for (name, size), run in runs.items()}, tuned_by=validation_score)
-    at = arms.measure(scores, key="score")
-    near = {(name, size): at[f"{name}, {size}", _NEAR] for name, size in runs}
-    ranges = {
-        name: combined(lambda values: max(values) - min(values), [near[name, size] for size in sizes])
-        for name in terms
-    }
+    models, run = {"cMIM": _CMIM, "MIM": _MIM, **_INFO_NCE}, images(lab.scale)
+    arms = {size: lab.arms(with_batch(run, size), models, tuned_by=validation_score) for size in sizes}
+    near = {size: arms[size].measure(scores, key="score").where(score=_NEAR) for size in sizes}
+    ranges = {name: combined(np.ptp, [near[size][name, _NEAR] for size in sizes]) for name in models}
     excess = ranges["cMIM"] - 0.5 * ranges["InfoNCE, shifted views"]
-    flat = ranges["MIM"].mean <= ranges["cMIM"].mean + 0.5
     table = [
         {"arm": name}
-        | {f"5-NN, B={size}": round(near[name, size].mean, 2) for size in sizes}
-        | {f"rate, B={size}": arms[f"{name}, {size}"][0].learning_rate for size in sizes}
+        | {f"5-NN, B={size}": round(near[size][name, _NEAR].mean, 2) for size in sizes}
+        | {f"rate, B={size}": arms[size][name][0].learning_rate for size in sizes}
         | {"range": round(ranges[name].mean, 2)}
-        for name in terms
+        for name in models
     ]
-    credit = (
-        "MIM alone is as flat (within half a point): what robustness there is comes with reconstruction, "
-        "not with the contrastive term."
-        if flat
-        else "MIM alone is less flat: the contrastive term has a part in it."
-    )
+    if ranges["MIM"].mean <= ranges["cMIM"].mean + 0.5:
+        credit = "MIM alone is as flat (within half a point): what robustness there is comes with reconstruction, not with "
+        credit += "the contrastive term."
+    else:
+        credit = "MIM alone is less flat: the contrastive term has a part in it."
     return lab.verdict(
         excess,
         excess.mean <= 0,
         above=None,
         below=0.0,
         unit="points, range of cMIM − half the range of InfoNCE with views",
-        costs={f"{name}, all B": [t for size in sizes for t in arms[f"{name}, {size}"]] for name in terms},
+        costs={f"{name}, all B": [t for size in sizes for t in arms[size][name]] for name in models},
         table=table,
-        note=f"Ranges: {', '.join(f'{name} {e.mean:.1f}' for name, e in ranges.items())} points. {credit}",
+        note=f"Ranges: {_means(ranges)} points. {credit}",
     )
 
 
@@ -124,9 +117,8 @@ def batch_robustness(lab: Lab) -> ClaimResult:
     criterion="cMIM − MIM above 0 with its 95 % interval on at least one of four read-outs, below −0.5 points on none",
 )
 def against_mim(lab: Lab) -> ClaimResult:
-    run, best = images(lab.scale), best_temperature(lab)
-    models = {**_temperatures(lab), "AE": objective(run, "ae"), "VAE": objective(run, "vae")}
-    at = lab.arms(models, tuned_by=validation_score).measure(scores, key="score")
+    best = best_temperature(lab)
+    at = _scores(lab, {**_temperatures(), "AE": _FOUR["AE"], "VAE": _FOUR["VAE"]})
     gains = {read: at[f"cMIM, τ={best}", read] - at["MIM", read] for read in READ_OUTS}
     better = [read for read, gain in gains.items() if gain.interval and gain.interval[0] > 0]
     worse = [read for read, gain in gains.items() if gain.mean < -0.5]
@@ -135,9 +127,8 @@ def against_mim(lab: Lab) -> ClaimResult:
         bool(better) and not worse,
         unit="points of 5-NN (cosine) accuracy, cMIM − MIM",
         table=_with_z_scores(at),
-        note=f"τ={best} has the best validation score of {list(TEMPERATURES)}. Gains: "
-        + ", ".join(f"{read} {gain.mean:+.2f}" for read, gain in gains.items())
-        + f". Better: {', '.join(better) or 'none'}; worse by more than half a point: {', '.join(worse) or 'none'}.",
+        note=f"τ={best} has the best validation score of {list(TEMPERATURES)}. Gains: {_means(gains, '+.2f')}. "
+        f"Better: {', '.join(better) or 'none'}; worse by more than half a point: {', '.join(worse) or 'none'}.",
     )
 
 
@@ -149,13 +140,7 @@ def against_mim(lab: Lab) -> ClaimResult:
 )
 def against_info_nce(lab: Lab) -> ClaimResult:
     """With shifted views reported, not judged."""
-    run = images(lab.scale)
-    models = {
-        "cMIM": objective(run, "cmim", best_temperature(lab)),
-        **{name: objective(run, terms) for name, terms in _INFO_NCE.items()},
-        "MIM": objective(run, "mim"),
-    }
-    at = lab.arms(models, tuned_by=validation_score).measure(scores, key="score")
+    at = _scores(lab, {"cMIM": _best_cmim(lab), **_INFO_NCE, "MIM": _MIM})
     gain = at["cMIM", _NEAR] - at["InfoNCE", _NEAR]
     return lab.verdict(
         gain,
@@ -174,13 +159,12 @@ def against_info_nce(lab: Lab) -> ClaimResult:
     criterion="test nats of cMIM at most 2 % above MIM's, and MIM's below the VAE's",
 )
 def reconstruction(lab: Lab) -> ClaimResult:
-    run = images(lab.scale)
-    models = {"cMIM": objective(run, "cmim", best_temperature(lab))}
-    models |= {name: objective(run, name.lower()) for name in ("MIM", "VAE", "AE")}
-    at = lab.arms(models, tuned_by=validation_score).measure(scores, key="score")
-    nll, kl = ({name: at[name, score] for name in models} for score in ("nll", "kl"))
+    at = _scores(lab, {"cMIM": _best_cmim(lab), **{name: _FOUR[name] for name in ("MIM", "VAE", "AE")}})
+    dims = images(lab.scale).model.encoder.embedding_dim
+    nll = {name: at[name, "nll"] for name in at.labels("arm")}
+    kl = {name: at[name, "kl"] for name in nll}
     more = (nll["cMIM"] / nll["MIM"] - 1) * 100
-    dims = run.model.encoder.embedding_dim
+    each = _means({name: kl[name] / dims for name in ("cMIM", "MIM", "VAE")}, ".2f")
     return lab.verdict(
         more,
         more.mean <= 2 and nll["MIM"].mean < nll["VAE"].mean,
@@ -189,12 +173,10 @@ def reconstruction(lab: Lab) -> ClaimResult:
         unit="% more nats for cMIM than for MIM",
         table=[
             {"arm": name, "nll (nats)": round(nll[name].mean, 2), "kl": round(kl[name].mean, 1)}
-            for name in models
+            for name in nll
         ],
-        note=f"Test nats: {', '.join(f'{name} {nll[name].mean:.1f}' for name in models)}. KL to the anchor for each "
-        "dimension of a code (5.5 with all σ at the floor): "
-        + ", ".join(f"{name} {kl[name].mean / dims:.2f}" for name in ("cMIM", "MIM", "VAE"))
-        + ".",
+        note=f"Test nats: {_means(nll)}. KL to the anchor for each dimension of a code (5.5 with all σ at the floor): "
+        f"{each}.",
     )
 
 
@@ -206,9 +188,9 @@ def reconstruction(lab: Lab) -> ClaimResult:
     "MIM, cMIM, lies at or above 0",
 )
 def informative_images(lab: Lab) -> ClaimResult:
-    models = {name: objective(images(lab.scale), name.lower()) for name in _FOUR}
-    at = lab.arms(models, tuned_by=validation_score).measure(of_images, key="vectors")
-    gain = average(at[name, "h, PCA"] - at[name, "μ"] for name in models)
+    arms = lab.arms(images(lab.scale), _FOUR, tuned_by=validation_score)
+    at = arms.measure(of_images, key="vectors")
+    gain = average(at[name, "h, PCA"] - at[name, "μ"] for name in _FOUR)
     return lab.verdict(
         gain,
         gain.mean >= 0,
@@ -227,11 +209,9 @@ def informative_images(lab: Lab) -> ClaimResult:
 )
 def informative_molecules(lab: Lab) -> ClaimResult:
     rows = 300 if lab.smoke else None
-    arms = lab.arms(
-        {name: objective(molecules(lab.scale), name.lower()) for name in _FOUR}, tuned_by=validation_score
-    )
+    arms = lab.arms(molecules(lab.scale), _FOUR, tuned_by=validation_score)
     at = arms.measure(of_molecules, rows, key="vectors")
-    gain = average((at[name, "h, PCA"] / at[name, "μ"] - 1) * -100 for name in arms)
+    gain = average((at[name, "h, PCA"] / at[name, "μ"] - 1) * -100 for name in _FOUR)
     null, spread = token_counts_rmse(lab.seeds, rows)
     return lab.verdict(
         gain,
@@ -252,34 +232,29 @@ def informative_molecules(lab: Lab) -> ClaimResult:
 )
 def no_collapse(lab: Lab) -> ClaimResult:
     kinds: tuple[Kind, ...] = get_args(Kind)
-    sizes = (10,) if lab.smoke else (2, 10, 20)
-    models = {
-        f"{kind}, z={size}": points(lab.bench, kind, size, 300 if lab.smoke else 700)
+    sizes, steps = ((10,), 300) if lab.smoke else ((2, 10, 20), 700)
+    arms = {z: lab.arms({kind: points(lab.bench, kind, z, steps) for kind in kinds}) for z in sizes}
+    at = {z: arms[z].measure(point_scores, key="score") for z in sizes}
+    table = [
+        {
+            "arm": kind,
+            "z": z,
+            "I(x; z)": round(at[z][kind, "I(x; z)"].mean, 3),
+            "5-NN": round(at[z][kind, "5-NN"].mean, 2),
+        }
         for kind in kinds
-        for size in sizes
-    }
-    arms = lab.arms(models)
-    at = arms.measure(point_scores, key="score")
-
-    def gain(score: str) -> Effect:
-        return average(at[f"MIM, z={z}", score] - at[f"VAE, z={z}", score] for z in sizes if z >= 10)
-
-    information, nearest = gain("I(x; z)"), gain("5-NN")
+        for z in sizes
+    ]
+    information, nearest = (
+        average(at[z]["MIM", score] - at[z]["VAE", score] for z in sizes if z >= 10)
+        for score in ("I(x; z)", "5-NN")
+    )
     return lab.verdict(
         information,
         information.mean >= 0 and nearest.mean > 0,
         unit="nats of I(x; z) by KSG, MIM − VAE, mean over z ≥ 10",
-        costs={kind: [t for size in sizes for t in arms[f"{kind}, z={size}"]] for kind in kinds},
-        table=[
-            {
-                "arm": kind,
-                "z": size,
-                "I(x; z)": round(at[f"{kind}, z={size}", "I(x; z)"].mean, 3),
-                "5-NN": round(at[f"{kind}, z={size}", "5-NN"].mean, 2),
-            }
-            for kind in kinds
-            for size in sizes
-        ],
+        costs={kind: [t for z in sizes for t in arms[z][kind]] for kind in kinds},
+        table=table,
         note=f"5-NN accuracy, MIM − VAE: {nearest.mean:+.2f} points. MIM is symmetric, with samples from the decoder. KSG "
         "is biased downwards for information as high as this; all arms are estimated alike.",
     )
@@ -292,8 +267,8 @@ def no_collapse(lab: Lab) -> ClaimResult:
     criterion="mean cosine of different codes lower for cMIM than for MIM, with its 95 % interval",
 )
 def angles(lab: Lab) -> ClaimResult:
-    ours = f"cMIM, τ={best_temperature(lab)}"
-    at = lab.arms(_temperatures(lab), tuned_by=validation_score).measure(scores, key="score")
+    best, at = best_temperature(lab), _scores(lab, _temperatures())
+    ours = f"cMIM, τ={best}"
     lower = at["MIM", "mean_cosine"] - at[ours, "mean_cosine"]
     rank = at[ours, "rank"] - at["MIM", "rank"]
     return lab.verdict(
@@ -302,38 +277,32 @@ def angles(lab: Lab) -> ClaimResult:
         unit="lower mean cosine of different codes, MIM − cMIM",
         table=at.where(score=("mean_cosine", "rank")).rows("arm", digits=3),
         note=f"Effective rank, cMIM − MIM: {rank.mean:+.2f} of {images(lab.scale).model.encoder.embedding_dim}; "
-        f"{ours.removeprefix('cMIM, ')}, by validation.",
+        f"τ={best}, by validation.",
     )
 
 
-_FOUR = ("AE", "VAE", "MIM", "cMIM")
-_INFO_NCE = {
-    "MIM + InfoNCE": "mim + info_nce",
-    "InfoNCE": "info_nce",
-    "InfoNCE, shifted views": "info_nce_views",
-}
-
-
-def _temperatures(lab: Lab) -> dict[str, Any]:
+def _temperatures() -> dict[str, Any]:
     """MIM, and cMIM at every temperature."""
-    run = images(lab.scale)
-    return {
-        "MIM": objective(run, "mim"),
-        **{f"cMIM, τ={t}": objective(run, "cmim", t) for t in TEMPERATURES},
-    }
+    return {"MIM": _MIM, **{f"cMIM, τ={t}": {**_CMIM, "temperature": t} for t in TEMPERATURES}}
+
+
+def _best_cmim(lab: Lab) -> dict[str, Any]:
+    return {**_CMIM, "temperature": best_temperature(lab)}
+
+
+def _scores(lab: Lab, models: dict[str, Any]) -> Measured:
+    """arm × score of models of images."""
+    return lab.arms(images(lab.scale), models, tuned_by=validation_score).measure(scores, key="score")
+
+
+def _means(effects: dict[str, Effect], form: str = ".1f") -> str:
+    return ", ".join(f"{name} {effect.mean:{form}}" for name, effect in effects.items())
 
 
 def _with_z_scores(at: Measured) -> list[dict[str, Any]]:
     """Means over seeds of every read-out, and the mean over read-outs of the arm's z-score among the arms."""
-    means = {arm: {read: at[arm, read].mean for read in READ_OUTS} for arm in at.labels("arm")}
-    rows = []
-    for arm, own in means.items():
-        z = []
-        for read in READ_OUTS:
-            column = [other[read] for other in means.values()]
-            spread = math.sqrt(fmean((v - fmean(column)) ** 2 for v in column))
-            z.append((own[read] - fmean(column)) / spread if spread else 0.0)
-        rows.append(
-            {"arm": arm, **{read: round(v, 2) for read, v in own.items()}, "mean z-score": round(fmean(z), 2)}
-        )
-    return rows
+    means = np.array([[at[arm, read].mean for read in READ_OUTS] for arm in at.labels("arm")])
+    spread = means.std(0)
+    z = ((means - means.mean(0)) / np.where(spread, spread, 1)).mean(1)
+    rows = at.where(score=READ_OUTS).rows("arm")
+    return [{**row, "mean z-score": round(value, 2)} for row, value in zip(rows, z.tolist())]

@@ -8,12 +8,12 @@ is meant literally: only ``info_nce_views`` ever sees a changed image.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brickwork.studies.bench import PILOT_SEED, Trained
 from brickwork.studies.study import Lab, Scale
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from brickwork.data.types import Examples
     from brickwork.training.run import RunConfig
 
@@ -28,22 +28,17 @@ def images(scale: Scale) -> "RunConfig":
     from brickwork.systems.cmim.recipes import small, smoke
 
     if scale == "smoke":
-        run = smoke()
-        train = replace(run.train, steps=60, batch_size=BATCH)
-        data = replace(run.data, test_share=0.4)
+        run, width, steps, data = smoke(), 64, 60, {"test_share": 0.4}
     else:
-        run = small()
-        train = replace(run.train, steps=30_000 // BATCH, batch_size=BATCH)
-        data = replace(run.data, limit=10_000)
-        coded = replace(run.model.encoder, width=256)
-        run = replace(
-            run, model=replace(run.model, encoder=coded, decoder=replace(run.model.decoder, width=256))
-        )
+        run, width, steps, data = small(), 256, 30_000 // BATCH, {"limit": 10_000}
+    model = replace(
+        run.model,
+        encoder=replace(run.model.encoder, width=width),
+        decoder=replace(run.model.decoder, width=width),
+    )
+    train = replace(run.train, steps=steps, batch_size=BATCH, save_every=0, validate_every=0)
     return replace(
-        run,
-        recipe=f"claims: {data.source}",
-        data=data,
-        train=replace(train, save_every=0, validate_every=0),
+        run, recipe=f"claims: {run.data.source}", model=model, data=replace(run.data, **data), train=train
     )
 
 
@@ -52,28 +47,16 @@ def molecules(scale: Scale) -> "RunConfig":
     from brickwork.systems.cmim.recipes import molecules as recipe
 
     run = recipe()
+    steps, limit = (20, 300) if scale == "smoke" else (120, None)
     encoder = replace(run.model.encoder, width=64, num_layers=1, max_tokens=96, projection=32)
-    steps = 20 if scale == "smoke" else 120
+    train = replace(run.train, steps=steps, batch_size=32, learning_rate=4e-3, precision="fp32")
     return replace(
         run,
         recipe="claims: esol",
         model=replace(run.model, encoder=encoder, decoder=replace(run.model.decoder, width=64)),
-        data=replace(run.data, source="esol", limit=300 if scale == "smoke" else None),
-        train=replace(
-            run.train,
-            steps=steps,
-            batch_size=32,
-            learning_rate=4e-3,
-            precision="fp32",
-            save_every=0,
-            validate_every=0,
-        ),
+        data=replace(run.data, source="esol", limit=limit),
+        train=replace(train, save_every=0, validate_every=0),
     )
-
-
-def objective(run: "RunConfig", terms: str, temperature: float | None = None) -> "RunConfig":
-    """The same run under another objective."""
-    return replace(run, model=replace(run.model, objective=terms, temperature=temperature))
 
 
 def with_batch(run: "RunConfig", batch: int) -> "RunConfig":
@@ -83,9 +66,7 @@ def with_batch(run: "RunConfig", batch: int) -> "RunConfig":
 
 
 def validation_score(trained: Trained) -> float:
-    """Leave-one-out nearest neighbours of μ where there are labels, else how well validation data is known."""
-    import numpy as np
-
+    """Leave-one-out nearest neighbours of μ where there are labels, else minus the nats of validation data."""
     from brickwork.evaluation.codes import leave_one_out_accuracy
 
     part = trained.data.validation
@@ -100,30 +81,26 @@ def best_temperature(lab: Lab) -> float:
     run, bench = images(lab.scale), lab.bench
 
     def score(temperature: float) -> float:
-        tuned = bench.tuned(objective(run, "cmim", temperature), validation_score)
+        model = replace(run.model, objective="cmim", temperature=temperature)
+        tuned = bench.tuned(replace(run, model=model), validation_score)
         return validation_score(bench.train(replace(tuned, seed=PILOT_SEED)))
 
     return bench.best(("temperature", run.recipe), TEMPERATURES, score)
 
 
-def embed(trained: Trained, inputs: Any, kind: str = "mean") -> "np.ndarray":
-    """Embeddings as they are, not normalised."""
-    if kind == "informative":
-        return trained.system.informative(inputs, normalize=False)
+def embed(trained: Trained, inputs: Any) -> np.ndarray:
+    """μ as it is, not normalised."""
     return trained.system.encode(inputs, normalize=False, precision="fp32")
 
 
-def first_rows(part: "Examples", rows: int = _PROBED) -> tuple[Any, "np.ndarray"]:
-    """Inputs and labels of the first ``rows`` examples (sets are shuffled or drawn at random)."""
-    import numpy as np
-
-    return part.columns["input"][:rows], np.asarray(part.columns["label"])[:rows]
+def first_rows(part: "Examples") -> tuple[Any, np.ndarray]:
+    """Inputs and labels of the first 3000 examples (sets are shuffled or drawn at random)."""
+    return part.columns["input"][:_PROBED], np.asarray(part.columns["label"])[:_PROBED]
 
 
-def read_outs(
-    train: "np.ndarray", train_labels: "np.ndarray", test: "np.ndarray", test_labels: "np.ndarray"
-) -> dict[str, float]:
-    """Accuracy in percent of 5 nearest neighbours (cosine, Euclidean), logistic regression, a support vector machine."""
+def scores(trained: Trained) -> dict[str, float]:
+    """Accuracies in percent, read from μ of the test part by 5 nearest neighbours (cosine, Euclidean), logistic regression
+    and a support vector machine; and what the system says of the test part itself (nll, kl, rank, …)."""
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -131,19 +108,16 @@ def read_outs(
 
     from brickwork.evaluation.probes import knn_probe, linear_probe
 
-    near = KNeighborsClassifier(5).fit(train, train_labels)
-    svm = make_pipeline(StandardScaler(), SVC()).fit(train, train_labels)
-    return {
-        "5-NN cosine": 100 * knn_probe(train, train_labels, test, test_labels, k=5).accuracy,
-        "5-NN Euclidean": 100 * float(near.score(test, test_labels)),
-        "linear": 100 * linear_probe(train, train_labels, test, test_labels).accuracy,
-        "SVM": 100 * float(svm.score(test, test_labels)),
-    }
-
-
-def scores(trained: Trained) -> dict[str, float]:
-    """The read-outs of μ on the test part, and what the system says of the test part itself (nll, kl, rank, …)."""
-    left, labels = first_rows(trained.data.train)
-    right, wanted = first_rows(trained.data.test)
-    accuracies = read_outs(embed(trained, left), labels, embed(trained, right), wanted)
-    return accuracies | trained.system.evaluate(trained.data.test.select(range(len(wanted))))
+    inputs, labels = first_rows(trained.data.train)
+    test_inputs, test_labels = first_rows(trained.data.test)
+    train, test = embed(trained, inputs), embed(trained, test_inputs)
+    near = KNeighborsClassifier(5).fit(train, labels)
+    svm = make_pipeline(StandardScaler(), SVC()).fit(train, labels)
+    accuracies = (
+        knn_probe(train, labels, test, test_labels, k=5).accuracy,
+        float(near.score(test, test_labels)),
+        linear_probe(train, labels, test, test_labels).accuracy,
+        float(svm.score(test, test_labels)),
+    )
+    own = trained.system.evaluate(trained.data.test.select(range(len(test_labels))))
+    return {name: 100 * accuracy for name, accuracy in zip(READ_OUTS, accuracies)} | own

@@ -128,9 +128,9 @@ def point_scores(trained: Trained) -> dict[str, float]:
     from brickwork.evaluation.probes import knn_probe
 
     train, labels = mixture(_TRAIN_ROWS, trained.seed)
-    test, wanted = mixture(1000, trained.seed + 100)
-    known, codes = (codes_of(trained.system, part, trained.seed) for part in (train, test))
+    test, test_labels = mixture(1000, trained.seed + 100)
+    train_codes, codes = (codes_of(trained.system, part, trained.seed) for part in (train, test))
     return {
         "I(x; z)": ksg_information(test.numpy(), codes),
-        "5-NN": 100 * knn_probe(known, labels, codes, wanted, k=5).accuracy,
+        "5-NN": 100 * knn_probe(train_codes, labels, codes, test_labels, k=5).accuracy,
     }

@@ -1,27 +1,8 @@
 """The claims of ModuleFormer, and the questions that its code leaves open. The arms are those of
 :mod:`brickwork.studies.moduleformer.setups` and :mod:`brickwork.studies.moduleformer.surgery`."""
 
-from typing import Any
-
-from brickwork.studies.moduleformer.setups import (
-    DENSE_WIDTHS,
-    LARGER,
-    SHORT_STEPS,
-    base,
-    best_mixture,
-    dense,
-    held_out_nats,
-    last_nats,
-    specialisation,
-    usage,
-)
-from brickwork.studies.moduleformer.surgery import (
-    dense_rises,
-    forgetting,
-    prose_then_code,
-    rises,
-    tuned_on_code,
-)
+from brickwork.studies.moduleformer import setups, surgery
+from brickwork.studies.moduleformer.setups import DENSE_WIDTHS, LARGER, SHORT_STEPS, base, dense
 from brickwork.studies.study import ClaimResult, Lab, claim, cost_of
 
 # ---- quality against active FLOPs ------------------------------------------------------------------------------
@@ -38,33 +19,36 @@ from brickwork.studies.study import ClaimResult, Lab, claim, cost_of
 )
 def quality_per_flop(lab: Lab) -> ClaimResult:
     twins = {f"dense {width}": dense(width) for width in DENSE_WIDTHS}
+    first, *_, widest = twins
     arms = lab.arms(base(lab.scale), {"mixture": {}, **twins})
-    nats = arms.measure(held_out_nats)
-    context = arms["mixture"][0].system.config.context // 2
-    flops = {arm: trained[0].system.decoder.layer_flops(context) for arm, trained in arms.items()}
-    gap = nats[f"dense {DENSE_WIDTHS[0]}"] - nats["mixture"]
+    systems = {arm: trained[0].system for arm, trained in arms.items()}
+    context = systems["mixture"].config.context // 2
+    flops = {arm: system.decoder.layer_flops(context) for arm, system in systems.items()}
+    nats = arms.measure(setups.held_out_nats)
+    gap = nats[first] - nats["mixture"]
     better = gap.mean >= 0.02 and gap.interval is not None and gap.interval[0] > 0
     as_good = [twin for twin in twins if nats[twin].mean <= nats["mixture"].mean]
-    ratio = flops["mixture"] / flops[as_good[0]] if as_good else 0.0
-    comparison = (
-        f"The smallest dense model that is as good ({as_good[0]}) spends {1 / ratio:.2f} times its FLOPs"
-        if as_good
-        else f"No dense model up to {flops[f'dense {DENSE_WIDTHS[-1]}'] / flops['mixture']:.1f} times the FLOPs is as good"
-    )
+    if as_good:
+        ratio = flops["mixture"] / flops[as_good[0]]
+        comparison = (
+            f"The smallest dense model that is as good ({as_good[0]}) spends {1 / ratio:.2f} times its FLOPs"
+        )
+    else:
+        ratio = 0.0
+        comparison = f"No dense model up to {flops[widest] / flops['mixture']:.1f} times the FLOPs is as good"
     strength = (
         "supports the paper's factor" if ratio <= 0.5 else "partly" if ratio <= 0.75 else "not at this scale"
     )
-    costs = {arm: cost_of(arm, trained) for arm, trained in arms.items()}
-    table = [
-        {
+    table = []
+    for arm, trained in arms.items():
+        cost = cost_of(arm, trained)
+        table.append({
             "model": arm,
             "nats per byte": round(nats[arm].mean, 4),
             "layer FLOPs per token": flops[arm],
-            "parameters": sum(p.numel() for p in arms[arm][0].system.parameters()),
-            "training pieces/s": round(costs[arm].examples / costs[arm].seconds, 1),
-        }
-        for arm in arms
-    ]
+            "parameters": sum(p.numel() for p in systems[arm].parameters()),
+            "training pieces/s": round(cost.examples / cost.seconds, 1),
+        })  # fmt: skip
     return lab.verdict(
         gap,
         better and ratio <= 0.75,
@@ -85,16 +69,13 @@ def quality_per_flop(lab: Lab) -> ClaimResult:
     criterion="with it: dead modules ≤ 2 %, H(m)/log N ≥ 0.9, H(m|x) below that of Switch at equal loss (± 0.02 nats)",
 )
 def balance(lab: Lab) -> ClaimResult:
-    losses: dict[str, Any] = {
-        "mutual information": {},
-        "Switch": {"balance": "switch"},
-        "none": {"balance": "none"},
-    }
-    at = lab.arms(base(lab.scale, steps=SHORT_STEPS), losses).measure(usage, key="what", arm="loss")
-    ours = {what: at["mutual information", what] for what in at.labels("what")}
-    sharper = at["Switch", "token_entropy"] - ours["token_entropy"]
-    even = ours["dead"].mean <= 0.02 and ours["marginal_entropy"].mean >= 0.9
-    equal = abs(ours["nats"].mean - at["Switch", "nats"].mean) <= 0.02
+    ours = "mutual information"
+    losses = {ours: {}, "Switch": {"balance": "switch"}, "none": {"balance": "none"}}
+    arms = lab.arms(base(lab.scale, steps=SHORT_STEPS), losses)
+    at = arms.measure(setups.usage, key="what", arm="loss")
+    sharper = at["Switch", "token_entropy"] - at[ours, "token_entropy"]
+    even = at[ours, "dead"].mean <= 0.02 and at[ours, "marginal_entropy"].mean >= 0.9
+    equal = abs(at[ours, "nats"].mean - at["Switch", "nats"].mean) <= 0.02
     return lab.verdict(
         sharper,
         even and sharper.mean > 0 and equal,
@@ -114,13 +95,13 @@ def balance(lab: Lab) -> ClaimResult:
 )
 def modularity(lab: Lab) -> ClaimResult:
     arms = lab.arms(base(lab.scale), {"mutual information": {}})
-    best = arms.measure(best_mixture, key="what")
+    best = arms.measure(setups.best_mixture, key="what")
     gain, p, auc = (best["mutual information", what] for what in ("gain", "p", "AUC"))
     return lab.verdict(
         gain,
         min(gain.values) > 0 and max(p.values) < 0.01 and min(auc.values) >= 0.9,
         unit="NMI of module and domain, best mixture − best before training",
-        table=arms.measure(specialisation, key=("mixture", "what")).rows("seed", "mixture", digits=4),
+        table=arms.measure(setups.specialisation, key=("mixture", "what")).rows("seed", "mixture", digits=4),
         note="A window is 64 bytes. The domain (prose or Python) is never shown to the model.",
         needs=LARGER,
     )
@@ -138,24 +119,25 @@ def modularity(lab: Lab) -> ClaimResult:
 )
 def extend(lab: Lab) -> ClaimResult:
     ways = ("all weights", "adapters", "new modules")
-    arms = lab.arms({way: prose_then_code(lab, way) for way in ways})
-    at = arms.each(forgetting, key=("arm", "what"))
-    forgot = {way: at[way, "forgetting at equal code loss"] for way in ways}
-    last = {way: at[way, "code loss at the end"] for way in ways}
-    name = "trained parameters"
-    half = forgot["new modules"] - 0.5 * forgot["all weights"]
-    near = last["new modules"] - last["adapters"]
+    arms = lab.arms({way: surgery.prose_then_code(lab, way) for way in ways})
+    at = arms.each(surgery.forgetting, key=("arm", "what"))
+    everything, ours = (at[way, "forgetting at equal code loss"] for way in ("all weights", "new modules"))
+    behind = at["new modules", "code loss at the end"] - at["adapters", "code loss at the end"]
     curves = [
         {"seed": trained.seed, "arm": way, "step": step, "prose": round(old, 4), "code": round(new, 4)}
         for way in ways
         for trained in arms[way]
         for step, old, new in trained.system.curve
     ]
+    sizes = [
+        row | {"trained parameters": int(row["trained parameters"])}
+        for row in at.rows("seed", "arm", digits=4)
+    ]
     return lab.verdict(
-        forgot["all weights"] - forgot["new modules"],
-        max(half.values) <= 0 and max(near.values) <= 0.05,
+        everything - ours,
+        max((ours - 0.5 * everything).values) <= 0 and max(behind.values) <= 0.05,
         unit="nats per byte of prose forgotten at equal loss on code, all weights − new modules",
-        table=[*curves, *({**row, name: int(row[name])} for row in at.rows("seed", "arm", digits=4))],
+        table=[*curves, *sizes],
         note="The table has the whole curves: forgetting against learning, not one point. All arms go on from the same "
         f"{len(lab.seeds)} trainings on prose.",
         needs=LARGER,
@@ -170,16 +152,16 @@ def extend(lab: Lab) -> ClaimResult:
     "than without load concentration",
 )
 def pruning(lab: Lab) -> ClaimResult:
-    arms = lab.arms({arm: tuned_on_code(lab, arm) for arm in ("plain", "concentrated", "dense")})
-    at = arms.only("plain", "concentrated").measure(rises, key=("pruned", "what"))
-    at |= arms.only("dense").measure(dense_rises, key=("pruned", "what")).named("dense, smallest units")
+    arms = lab.arms({arm: surgery.tuned_on_code(lab, arm) for arm in ("plain", "concentrated", "dense")})
+    at = arms.only("plain", "concentrated").measure(surgery.rises, key=("pruned", "what"))
+    dense_at = arms.only("dense").measure(surgery.dense_rises, key=("pruned", "what"))
+    at |= dense_at.named("dense, smallest units")
     ours, control = at["concentrated", 0.5, "rise"], at["concentrated", 0.5, "rise at random"]
-    plain = at["plain", 0.5, "rise"]
+    small = max(ours.values) <= 0.1 and max((ours - 0.25 * control).values) <= 0
+    below_plain = min((at["plain", 0.5, "rise"] - ours).values) > 0
     return lab.verdict(
         control - ours,
-        max(ours.values) <= 0.1
-        and max((ours - 0.25 * control).values) <= 0
-        and min((plain - ours).values) > 0,
+        small and below_plain,
         unit="nats per byte of code at half of the modules, rise at random − rise by use",
         table=at.rows("seed", "pruned", "arm", digits=4),
         note="No training after pruning. Modules are counted on validation texts, losses are of test texts.",
@@ -197,13 +179,9 @@ def pruning(lab: Lab) -> ClaimResult:
     criterion="rise of the loss of the last 32 tokens from 64 to 256 tokens at most 0.02 nats, and below that of RoPE",
 )
 def longer_contexts(lab: Lab) -> ClaimResult:
-    positions: dict[str, Any] = {
-        "stick-breaking": {},
-        "RoPE": {"position": "rope"},
-        "ALiBi": {"position": "alibi"},
-    }
+    positions = {"stick-breaking": {}, "RoPE": {"position": "rope"}, "ALiBi": {"position": "alibi"}}
     arms = lab.arms(base(lab.scale, steps=SHORT_STEPS), positions)
-    at = arms.measure(last_nats, key="context", arm="position")
+    at = arms.measure(setups.last_nats, key="context", arm="position")
     rise = {name: at[name, "256 tokens"] - at[name, "64 tokens"] for name in positions}
     gap = rise["RoPE"] - rise["stick-breaking"]
     return lab.verdict(

@@ -1,19 +1,18 @@
 """The models that the claims of ModuleFormer compare, and what is measured of them.
 
 Two layers of 64 dimensions on bytes of English prose (WikiText-2 small) and Python source (the standard library), mixed and
-never labelled. All arms have the optimiser, rate, steps and data order of the ``claims`` recipe (of ``smoke``: the toy
-language); only the model changes.
+never labelled. All arms have the optimiser, rate and data order of the ``claims`` recipe; only the model changes.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from brickwork.data.types import Examples
-from brickwork.evaluation.usage import information_auc, information_test
+from brickwork.evaluation.usage import information_auc, information_test, normalised_information
+from brickwork.representation.contract import build_system
 from brickwork.studies.bench import Trained
 from brickwork.studies.study import Scale
 from brickwork.systems.moduleformer.system import module_use, token_nats
@@ -21,10 +20,8 @@ from brickwork.training.run import RunConfig
 
 CODE = "code"
 MIXED = ("stdlib",)  # with WikiText-2
-# Of quality, domains and surgery; of losses and positions, which show sooner; of training that goes on.
-STEPS: dict[str, int] = {"smoke": 40, "small": 1000, "gpu": 3000}
-SHORT_STEPS: dict[str, int] = {"smoke": 40, "small": 400, "gpu": 3000}
-MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 200, "gpu": 1000}
+STEPS = {"smoke": 40, "small": 1000, "gpu": 3000}
+SHORT_STEPS = {"smoke": 40, "small": 400, "gpu": 3000}  # for losses and positions, which differ sooner
 LARGER = "more width, depth and training than two cores give"
 # Feed-forward widths of dense twins; the first has the active parameters of the mixture (2 modules of 64).
 DENSE_WIDTHS = (128, 256, 512)
@@ -64,87 +61,70 @@ def of_domain(examples: Examples, domain: str) -> Examples:
     return examples.select([row for row, name in enumerate(examples.columns["domain"]) if name == domain])
 
 
-def domains_of(examples: Examples) -> list[str]:
-    """The domain of each example."""
-    return [str(name) for name in examples.columns["domain"]]
-
-
-def windows_of(examples: Examples, pieces: int) -> Examples:
-    """Neighbouring pieces of a domain joined, ``pieces`` at a time: longer texts to test longer contexts."""
-    inputs, domains = examples.columns["input"], examples.columns["domain"]
-    texts, names = [], []
-    for name in sorted(set(domains)):
-        rows = [row for row, domain in enumerate(domains) if domain == name]
-        for start in range(0, len(rows) - pieces + 1, pieces):
-            texts.append("".join(inputs[row] for row in rows[start : start + pieces]))
-            names.append(name)
-    return Examples({"input": texts, "domain": names})
-
-
 def held_out_nats(trained: Trained) -> float:
     """Nats per byte of test texts."""
     return mean_nats(trained.system, trained.data.test)
 
 
 def last_nats(trained: Trained) -> dict[str, float]:
-    """Nats of the last 32 of 257 tokens of test texts, given 64, 128 or 256 tokens before the last."""
-    texts = windows_of(
-        trained.data.test, 4
-    )  # a neighbouring text of the same tokens at the end, with more before them
-    rows = [trained.system.tokenizer.encode(text).ids[:257] for text in texts.columns["input"]]
-    full = [row for row in rows if len(row) == 257]
-    return {f"{context} tokens": _last(trained.system, full, context) for context in (64, 128, 256)}
+    """Nats of the last 32 of 257 tokens of test texts, given 64, 128 or 256 tokens before the last.
 
-
-def _last(system: Any, rows: list[list[int]], context: int) -> float:
-    ids = torch.tensor([row[-(context + 1) :] for row in rows])
-    sums = 0.0
-    with torch.no_grad():
-        for part in ids.split(32):
-            nats, _ = system({"ids": part, "mask": torch.ones(len(part), context, dtype=torch.bool)})
-            sums += float(nats[:, -32:].double().sum())
-    return sums / (32 * max(len(ids), 1))
+    A text is four neighbouring pieces of a domain.
+    """
+    rows = []
+    for name in sorted(set(trained.data.test.columns["domain"])):
+        pieces = of_domain(trained.data.test, name).columns["input"]
+        texts = ["".join(pieces[start : start + 4]) for start in range(0, len(pieces) - 3, 4)]
+        rows += [trained.system.tokenizer.encode(text).ids[:257] for text in texts]
+    ids = torch.tensor([row for row in rows if len(row) == 257])
+    nats = {}
+    for context in (64, 128, 256):
+        total = 0.0
+        for part in ids[:, -(context + 1) :].split(32):
+            with torch.no_grad():
+                each, _ = trained.system(
+                    {"ids": part, "mask": torch.ones(len(part), context, dtype=torch.bool)}
+                )
+            total += float(each[:, -32:].double().sum())
+        nats[f"{context} tokens"] = total / (32 * len(ids))
+    return nats
 
 
 def usage(trained: Trained) -> dict[str, float]:
     """Of test texts: what the loss watches, the share of dead modules (mean over mixtures), nats per byte."""
     system, test = trained.system, trained.data.test
     with torch.no_grad():
-        stats = {n: float(v) for n, v in system.loss(system.collate(test.columns)).stats.items()}
-    shares = [table.sum(0) / table.sum() for table in module_use(system, test)[0].values()]
-    dead = float(np.mean([(share < 0.1 / len(share)).mean() for share in shares]))
-    return {**stats, "dead": dead, "nats": mean_nats(system, test)}
+        stats = {
+            name: float(value) for name, value in system.loss(system.collate(test.columns)).stats.items()
+        }
+    scores = system.evaluate(test)
+    return {**stats, "dead": scores["dead_modules"], "nats": scores["nats_per_token"]}
 
 
 def specialisation(trained: Trained) -> dict[tuple[str, str], float]:
-    """(mixture, number) → what its modules know of the domain of a test text, after training and before."""
-    from brickwork.representation.contract import build_system
-
+    """(mixture, measure) → what the use of its modules tells of the domain of a test text, after training and before."""
     test = trained.data.test
     untrained = build_system("moduleformer", trained.system.config, trained.data, trained.seed).eval()
-    labels = domains_of(test)
+    domains = [str(name) for name in test.columns["domain"]]
     before, after = (module_use(system, test)[0] for system in (untrained, trained.system))
-    numbers: dict[tuple[str, str], float] = {}
+    values: dict[tuple[str, str], float] = {}
     for mixture, counts in after.items():
-        test_of_use = information_test(counts, labels)
-        start = information_test(before[mixture], labels, permutations=0).information
-        numbers |= {
-            (mixture, "NMI"): test_of_use.information,
-            (mixture, "by chance"): test_of_use.by_chance,
-            (mixture, "p"): test_of_use.p_value,
-            (mixture, "at init"): start,
-            (mixture, "AUC"): information_auc(counts, labels),
-        }
-    return numbers
+        result = information_test(counts, domains)
+        values[mixture, "NMI"] = result.information
+        values[mixture, "by chance"] = result.by_chance
+        values[mixture, "p"] = result.p_value
+        values[mixture, "at init"] = normalised_information(before[mixture], domains)
+        values[mixture, "AUC"] = information_auc(counts, domains)
+    return values
 
 
 def best_mixture(trained: Trained) -> dict[str, float]:
-    """Of the mixture that knows most: NMI above the best before training, and its p; the best AUC of all mixtures."""
-    numbers = trained.measured(specialisation)
-    mixtures = list(dict.fromkeys(mixture for mixture, _ in numbers))
-    best = max(mixtures, key=lambda mixture: numbers[mixture, "NMI"])
+    """Of the mixture of the largest NMI: how far it is above the best before training, and its p; and the best AUC."""
+    values = trained.measured(specialisation)
+    mixtures = list(dict.fromkeys(mixture for mixture, _ in values))
+    best = max(mixtures, key=lambda mixture: values[mixture, "NMI"])
     return {
-        "gain": numbers[best, "NMI"] - max(numbers[mixture, "at init"] for mixture in mixtures),
-        "p": numbers[best, "p"],
-        "AUC": max(numbers[mixture, "AUC"] for mixture in mixtures),
+        "gain": values[best, "NMI"] - max(values[mixture, "at init"] for mixture in mixtures),
+        "p": values[best, "p"],
+        "AUC": max(values[mixture, "AUC"] for mixture in mixtures),
     }

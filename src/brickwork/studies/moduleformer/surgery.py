@@ -13,16 +13,15 @@ from jaxtyping import Float
 from torch import nn
 
 from brickwork.data.types import Examples
+from brickwork.modules.experts import grouped_linear
 from brickwork.studies.bench import Trained
 from brickwork.studies.moduleformer.setups import CODE, DENSE_WIDTHS, base, dense, mean_nats, of_domain
 from brickwork.studies.study import Lab
-from brickwork.systems.moduleformer.growth import add_modules, concentrating, unfreeze
+from brickwork.systems.moduleformer.growth import add_modules, concentrating
 from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
 
-MORE_STEPS: dict[str, int] = {"smoke": 20, "small": 200, "gpu": 1000}
-"""Of training that goes on."""
-SHARES = (0.25, 0.5, 0.75)
-"""Of the modules, pruned."""
+MORE_STEPS = {"smoke": 20, "small": 200, "gpu": 1000}  # of training that goes on
+PRUNED_SHARES = (0.25, 0.5, 0.75)  # of the modules
 
 Curve = Sequence[tuple[int, float, float]]
 """(step, nats on old, nats on new texts)."""
@@ -52,8 +51,7 @@ def prose_then_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
     """Seed → a model of prose (one for all arms) that goes on with code: all weights, adapters, or new modules."""
 
     def train(seed: int) -> Trained:
-        prose = replace(base(lab.scale, also=()), seed=seed)
-        start = lab.bench.train(prose)
+        start = lab.bench.train(replace(base(lab.scale, also=()), seed=seed))
         mixed = lab.bench.data(replace(base(lab.scale), seed=seed))
         old_test, new_test = start.data.validation, of_domain(mixed.validation, CODE)
         systems = lab.bench.memo(("prose, then code", lab.scale, seed), lambda: _ways_to_go_on(start.system))
@@ -80,20 +78,20 @@ def _ways_to_go_on(start: Any) -> dict[str, Any]:
 
 
 def forgetting(models: Mapping[str, Trained]) -> dict[tuple[str, str], float]:
-    """(arm, number): all arms compared at the loss on code that the weakest of them reaches."""
+    """(arm, measure): all arms compared at the loss on code that the weakest of them reaches."""
     curves = {arm: trained.system.curve for arm, trained in models.items()}
     level = max(min(new for _, _, new in curve) for curve in curves.values())
     _, before, _ = curves["all weights"][0]
-    numbers: dict[tuple[str, str], float] = {}
+    values: dict[tuple[str, str], float] = {}
     for arm, curve in curves.items():
-        numbers[arm, "trained parameters"] = float(trainable(models[arm].system.model))
-        numbers[arm, "forgetting at equal code loss"] = nats_at(curve, level) - before
-        numbers[arm, "code loss compared"] = level
-        numbers[arm, "code loss at the end"] = curve[-1][2]
-    return numbers
+        values[arm, "trained parameters"] = float(trainable(models[arm].system.model))
+        values[arm, "forgetting at equal code loss"] = nats_at(curve, level) - before
+        values[arm, "code loss compared"] = level
+        values[arm, "code loss at the end"] = curve[-1][2]
+    return values
 
 
-def nats_at(curve: Sequence[tuple[int, float, float]], new: float) -> float:
+def nats_at(curve: Curve, new: float) -> float:
     """Nats on old texts where training first reached ``new`` nats on the new ones, between measurements linearly.
 
     A curve that never gets there gives its last value.
@@ -107,12 +105,12 @@ def nats_at(curve: Sequence[tuple[int, float, float]], new: float) -> float:
 
 def trainable(system: nn.Module) -> int:
     """Parameters that are trained; of a map with frozen modules, only the new ones."""
-    total = 0
-    for part in system.modules():
-        for parameter in part.parameters(recurse=False):
-            if parameter.requires_grad:
-                total += parameter.numel() - getattr(part, "frozen", 0) * parameter[:1].numel()
-    return total
+    return sum(
+        p.numel() - getattr(part, "frozen", 0) * p[:1].numel()
+        for part in system.modules()
+        for p in part.parameters(recurse=False)
+        if p.requires_grad
+    )
 
 
 class LowRankExperts(nn.Module):
@@ -121,23 +119,17 @@ class LowRankExperts(nn.Module):
     The baseline of C2: adapters of modules, which adapters of ``nn.Linear`` do not cover.
     """
 
-    def __init__(self, inner: nn.Module, rank: int):
+    def __init__(self, inner: Any, rank: int):
         super().__init__()
-        weight: torch.Tensor = inner.weight  # type: ignore[assignment]
-        modules, inputs, outputs = weight.shape
+        modules, inputs, outputs = inner.weight.shape
         self.inner = inner
+        self.num_modules = modules
         self.a = nn.Parameter(torch.randn(modules, inputs, rank) * inputs**-0.5)
         self.b = nn.Parameter(torch.zeros(modules, rank, outputs))
-
-    @property
-    def num_modules(self) -> int:
-        return self.a.shape[0]
 
     def forward(
         self, x: Float[torch.Tensor, "slots inputs"], counts: torch.Tensor
     ) -> Float[torch.Tensor, "slots outputs"]:
-        from brickwork.modules.experts import grouped_linear
-
         return self.inner(x, counts) + grouped_linear(grouped_linear(x, self.a, counts), self.b, counts)
 
 
@@ -145,11 +137,10 @@ def with_low_rank(system: Any, rank: int) -> Any:
     """A copy whose modules have adapters, which alone are trained."""
     adapted = copy.deepcopy(system).requires_grad_(False)
     for block in adapted.decoder.blocks:
-        attention, feed = block.attention, block.feed_forward
-        for name in ("query", "out"):
-            setattr(attention, name, LowRankExperts(getattr(attention, name), rank))
-        for name in ("up", "down"):
-            setattr(feed.experts, name, LowRankExperts(getattr(feed.experts, name), rank))
+        experts = block.feed_forward.experts
+        for part, names in ((block.attention, ("query", "out")), (experts, ("up", "down"))):
+            for name in names:
+                setattr(part, name, LowRankExperts(getattr(part, name), rank))
     return adapted
 
 
@@ -162,63 +153,48 @@ def tuned_on_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
     def train(seed: int) -> Trained:
         model = dense(DENSE_WIDTHS[-1]) if arm == "dense" else {}
         start = lab.bench.train(replace(base(lab.scale, **model), seed=seed))
-        system = start.system
-        if arm == "concentrated":
-            system = concentrating(system, 0.05)
-        elif arm == "plain":
-            system = unfreeze(copy.deepcopy(system))
+        system = concentrating(start.system, 0.05) if arm == "concentrated" else start.system
         return replace(go_on(lab, system, of_domain(start.data.train, CODE), seed), data=start.data)
 
     return train
 
 
 def rises(trained: Trained) -> dict[tuple[float, str], float]:
-    """(share pruned, number) of a mixture: what pruning by use and pruning at random cost, in nats per byte of code."""
+    """(share pruned, measure) of a mixture: what pruning by use and pruning at random cost, in nats per byte of code."""
     system = trained.system
     test, held = of_domain(trained.data.test, CODE), of_domain(trained.data.validation, CODE)
     before, use = mean_nats(system, test), shares_of_use(system, held)
-    numbers: dict[tuple[float, str], float] = {}
-    for share in SHARES:
-        smaller, _ = pruned_copy(system, use, share)
-        controls = [
-            mean_nats(pruned_copy(system, drawn, share)[0], test) - before
-            for drawn in at_random(use, trained.seed)
-        ]
+    rng = np.random.default_rng(trained.seed)
+    at_random = [{name: rng.random(len(f)) / len(f) for name, f in use.items()} for _ in range(3)]
+    values: dict[tuple[float, str], float] = {}
+    for share in PRUNED_SHARES:
+        smaller, *controls = (pruned_copy(system, shares, share)[0] for shares in (use, *at_random))
         left, whole = (sum(p.numel() for p in model.parameters()) for model in (smaller, system))
-        numbers[share, "nats before"] = before
-        numbers[share, "rise"] = mean_nats(smaller, test) - before
-        numbers[share, "rise at random"] = fmean(controls)
-        numbers[share, "parameters left"] = left / whole
-    return numbers
+        values[share, "nats before"] = before
+        values[share, "rise"] = mean_nats(smaller, test) - before
+        values[share, "rise at random"] = fmean(mean_nats(model, test) - before for model in controls)
+        values[share, "parameters left"] = left / whole
+    return values
 
 
 def dense_rises(trained: Trained) -> dict[tuple[float, str], float]:
     """The same of a dense model without its smallest hidden units."""
     test = of_domain(trained.data.test, CODE)
     before = mean_nats(trained.system, test)
-    numbers: dict[tuple[float, str], float] = {}
-    for share in SHARES:
-        numbers[share, "nats before"] = before
-        numbers[share, "rise"] = mean_nats(without_hidden(trained.system, share), test) - before
-    return numbers
-
-
-def at_random(
-    use: Mapping[str, Float[np.ndarray, " _"]], seed: int
-) -> list[dict[str, Float[np.ndarray, " _"]]]:
-    """Three draws of made-up use, to prune at random by."""
-    rng = np.random.default_rng(seed)
-    return [{name: rng.random(len(shares)) / len(shares) for name, shares in use.items()} for _ in range(3)]
+    values: dict[tuple[float, str], float] = {}
+    for share in PRUNED_SHARES:
+        values[share, "nats before"] = before
+        values[share, "rise"] = mean_nats(without_hidden(trained.system, share), test) - before
+    return values
 
 
 def without_hidden(system: Any, share: float) -> Any:
     """A copy of a dense model without ``share`` of its hidden feed-forward units, those of the smallest weights."""
     smaller = copy.deepcopy(system)
     for block in smaller.decoder.blocks:
-        mlp = block.feed_forward
-        size = mlp.up.weight.data.norm(dim=1) * mlp.down.weight.data.norm(dim=0)
+        up, down = block.feed_forward.up, block.feed_forward.down
+        size = up.weight.data.norm(dim=1) * down.weight.data.norm(dim=0)
         keep = size.argsort(descending=True)[: max(1, round((1 - share) * len(size)))].sort().values
-        mlp.up.weight = nn.Parameter(mlp.up.weight.data[keep])
-        mlp.up.bias = nn.Parameter(mlp.up.bias.data[keep])
-        mlp.down.weight = nn.Parameter(mlp.down.weight.data[:, keep])
+        up.weight, up.bias = nn.Parameter(up.weight.data[keep]), nn.Parameter(up.bias.data[keep])
+        down.weight = nn.Parameter(down.weight.data[:, keep])
     return smaller

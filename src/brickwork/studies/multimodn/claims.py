@@ -3,25 +3,17 @@
 The arms are those of :mod:`brickwork.studies.multimodn.setups`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import pairwise
+from operator import or_
+from typing import Any
 
 from brickwork.studies.bench import Trained
 from brickwork.studies.effects import Effect, Measured, average, combined
-from brickwork.studies.multimodn.setups import (
-    MNAR,
-    TASKS,
-    areas,
-    at_its_rate,
-    estimates,
-    rank_agreement,
-    set_up,
-    subset_areas,
-    three_tests,
-    variant,
-    warned,
-    worth,
-)
+from brickwork.studies.multimodn import setups
+from brickwork.studies.multimodn.setups import MNAR, TASKS, at_its_rate, set_up, variant
 from brickwork.studies.study import ClaimResult, Lab, claim
 
 _LONGER = "trainings as long as the spec sheet's 40 epochs"
@@ -39,23 +31,22 @@ def as_good_as_parallel(lab: Lab) -> ClaimResult:
         sets["passed"] = "student_performance"
     fusions = ("multimodn", "parallel")
     gaps: dict[str, Effect] = {}
-    table = []
     costs: dict[str, list[Trained]] = {fusion: [] for fusion in fusions}
+    table: list[dict[str, Any]] = []
     for target, source in sets.items():
         run = set_up(lab.scale, source, [target])
         arms = lab.arms({fusion: at_its_rate(lab, variant(run, fusion)) for fusion in fusions})
-        at = arms.measure(estimates, target, key="what")
+        at = arms.measure(setups.estimates, target, key="what")
         gaps[target] = at["multimodn", "AUROC"] - at["parallel", "AUROC"]
         for fusion in fusions:
             costs[fusion] += arms[fusion]
-        for i, seed in enumerate(lab.seeds):
-            row: dict[str, object] = {"seed": seed, "task": target}
+        for row in at.rows("seed"):
+            cells = {"seed": row["seed"], "task": target}
             for fusion in fusions:
-                area, low, high, bac = (
-                    round(at[fusion, what].values[i], 2) for what in ("AUROC", "low", "high", "BAC")
-                )
-                row |= {fusion: area, f"{fusion} 95 %": [low, high], f"{fusion} BAC": bac}
-            table.append(row)
+                cells[fusion] = row[f"{fusion} AUROC"]
+                cells[f"{fusion} 95 %"] = [row[f"{fusion} low"], row[f"{fusion} high"]]
+                cells[f"{fusion} BAC"] = row[f"{fusion} BAC"]
+            table.append(cells)
     by_task = ", ".join(f"{target} {gap.mean:+.2f}" for target, gap in gaps.items())
     return lab.verdict(
         average(gaps.values()),
@@ -77,15 +68,11 @@ def as_good_as_parallel(lab: Lab) -> ClaimResult:
 )
 def many_tasks(lab: Lab) -> ClaimResult:
     targets = {"together": (), **{f"{task} alone": (task,) for task in TASKS}}
-    arms = lab.arms(
-        {
-            arm: at_its_rate(lab, variant(set_up(lab.scale, "digits_quadrants", tasks), "multimodn"))
-            for arm, tasks in targets.items()
-        }
-    )
-    at = arms.only("together").measure(areas, TASKS, key="task")
+    runs = {arm: set_up(lab.scale, "digits_quadrants", tasks) for arm, tasks in targets.items()}
+    arms = lab.arms({arm: at_its_rate(lab, variant(run, "multimodn")) for arm, run in runs.items()})
+    at = arms.only("together").measure(setups.areas, TASKS, key="task")
     for task in TASKS:
-        at |= arms.only(f"{task} alone").measure(areas, (task,), key="task").named("alone")
+        at |= arms.only(f"{task} alone").measure(setups.areas, (task,), key="task").named("alone")
     gain = average(at["together", task] - at["alone", task] for task in TASKS)
     return lab.verdict(
         gain,
@@ -106,8 +93,8 @@ def many_tasks(lab: Lab) -> ClaimResult:
 def importance_is_right(lab: Lab) -> ClaimResult:
     run = variant(set_up(lab.scale, "digits_and_noise"), "multimodn")
     arms = lab.arms(multimodn=at_its_rate(lab, run))
-    at = arms.measure(worth, key=("task", "modality", "what"))
-    agreement = arms.measure(rank_agreement)["multimodn"]
+    at = arms.measure(setups.worth, key=("task", "modality", "what"))
+    agreement = arms.measure(setups.rank_agreement)["multimodn"]
     noise = at.over(modality="noise", what="importance").mean
     return lab.verdict(
         agreement,
@@ -136,22 +123,22 @@ def any_subset(lab: Lab) -> ClaimResult:
             fusion = replace(ours.model.fusion, order=tuple(names[i] for i in order))
             reordered = replace(ours, model=replace(ours.model, fusion=fusion))
             arms |= lab.arms({f"order {order}": at_its_rate(lab, reordered, like=ours)})
-    at = arms.measure(subset_areas, key=("modalities", "kept", "task"))
+    at = arms.measure(setups.subset_areas, key=("modalities", "kept", "task"))
     orders = tuple(arm for arm in arms if arm != "parallel")
     counts = range(len(names) + 1)
     curve = [at.over(arm=orders, modalities=count).mean for count in counts]
     worst = min(min(effect.values) for effect in at.where(arm=orders).effects.values())
-    means = {
-        arm: ", ".join(f"{at.over(arm=arm, modalities=count).mean:.1f}" for count in counts) for arm in arms
-    }
+    means = []
+    for arm in arms:
+        by_count = (f"{at.over(arm=arm, modalities=count).mean:.1f}" for count in counts)
+        means.append(f"{arm} {', '.join(by_count)}")
     return lab.verdict(
         combined(min, at.where(arm="multimodn").effects.values()) - 50,
         all(after >= before for before, after in pairwise(curve)) and worst >= 50.0,
         above=None,  # with no modality at all it is 50
         unit="points of AUROC above chance of the worst subset and task",
         table=at.rows("arm", "seed", "modalities", "kept"),
-        note=f"Mean AUROC with 0 to 4 modalities: {'; '.join(f'{arm} {values}' for arm, values in means.items())}. "
-        f"Worst of all orders: {worst:.1f}.",
+        note=f"Mean AUROC with 0 to 4 modalities: {'; '.join(means)}. Worst of all orders: {worst:.1f}.",
         needs=_LONGER,
     )
 
@@ -161,7 +148,6 @@ def any_subset(lab: Lab) -> ClaimResult:
 _MAIN = ("multimodn", "multimodn batch sigmoid", "multimodn dropout", "parallel", "parallel dropout")
 _CROSSED = ("multimodn sigmoid", "multimodn batch", "parallel learned")
 _RATE = 0.8
-_FLIPPED = "points of AUROC, flipped − same"
 
 
 @claim(
@@ -172,7 +158,7 @@ _FLIPPED = "points of AUROC, flipped − same"
 )
 def resistant(lab: Lab) -> ClaimResult:
     at, trained = _not_at_random(lab, *_MAIN, *_CROSSED)
-    ours, theirs = _moved(at, "multimodn"), _moved(at, "parallel")
+    ours, theirs = (average(_flipped_minus_same(at, arm)) for arm in ("multimodn", "parallel"))
     return lab.verdict(
         ours - theirs,
         theirs.mean < -10 and ours.mean > -2,
@@ -192,16 +178,8 @@ def resistant(lab: Lab) -> ClaimResult:
 def as_released(lab: Lab) -> ClaimResult:
     arm = "multimodn batch sigmoid"
     at, trained = _not_at_random(lab, arm, "multimodn batch", "multimodn sigmoid")
-    return lab.verdict(
-        _moved(at, arm),
-        all(abs(gap.mean) <= 2 for gap in _gaps(at, arm)),
-        above=-2.0,
-        below=2.0,
-        unit=_FLIPPED,
-        costs={arm: trained[arm]},
-        table=at.where(arm=arm).rows("arm", "set", "rate", "seed"),
-        note=_in_words(at),
-    )
+    passed = all(abs(gap.mean) <= 2 for gap in _flipped_minus_same(at, arm))
+    return _verdict(lab, at, {arm: trained[arm]}, passed, above=-2.0, below=2.0)
 
 
 @claim(
@@ -213,17 +191,10 @@ def as_released(lab: Lab) -> ClaimResult:
 def skipping_samples_collapses(lab: Lab) -> ClaimResult:
     arm = "multimodn"
     at, trained = _not_at_random(lab, arm, "parallel")
-    every = all(t.measured(warned) for t in trained[arm])
-    return lab.verdict(
-        _moved(at, arm),
-        every and all(gap.mean < -10 for gap in _gaps(at, arm)),
-        above=None,
-        below=-10.0,
-        unit=_FLIPPED,
-        costs={arm: trained[arm]},
-        table=at.where(arm=arm).rows("arm", "set", "rate", "seed"),
-        note=f"The warning came {'for every' if every else 'not for every'} training. {_in_words(at)}",
-    )
+    every = all(t.measured(setups.warned) for t in trained[arm])
+    passed = every and all(gap.mean < -10 for gap in _flipped_minus_same(at, arm))
+    note = f"The warning came {'for every' if every else 'not for every'} training."
+    return _verdict(lab, at, {arm: trained[arm]}, passed, below=-10.0, note=note)
 
 
 @claim(
@@ -233,53 +204,67 @@ def skipping_samples_collapses(lab: Lab) -> ClaimResult:
     criterion="on both sets the AUROC flipped is at least 0.85 of that of the same pattern",
 )
 def dropout_repairs(lab: Lab) -> ClaimResult:
+    """Without a limit: the criterion is a ratio on each set, the effect a difference over both."""
     arm = "multimodn dropout"
     at, trained = _not_at_random(lab, arm, "parallel dropout")
     shares = [at[arm, s, _RATE, "flip"].mean / at[arm, s, _RATE, "same"].mean for s in MNAR]
-    return lab.verdict(
-        _moved(at, arm),
-        min(shares) >= 0.85,
-        above=None,  # the criterion is a ratio on each set, the effect a difference over both
-        unit=_FLIPPED,
-        costs=trained,
-        table=at.rows("arm", "set", "rate", "seed"),
-        note=f"Flipped / same: {', '.join(f'{share:.3f}' for share in shares)}. {_in_words(at)}",
-    )
+    note = f"Flipped / same: {', '.join(f'{share:.3f}' for share in shares)}."
+    return _verdict(lab, at, trained, min(shares) >= 0.85, note=note)
 
 
 def _not_at_random(lab: Lab, *names: str) -> tuple[Measured, dict[str, list[Trained]]]:
     """The arms on both sets with the modality missing from 80 % of class 1 (at small also from none): what three tests say
     of them, and the trainings at 80 %.
     """
-    names = tuple(name for name in names if not lab.smoke or name not in _CROSSED)
-    at: Measured | None = None
+    tables: list[Measured] = []
     trained: dict[str, list[Trained]] = {}
     for name in names:
+        if lab.smoke and name in _CROSSED:
+            continue
         for source, (target, modality) in MNAR.items():
             for rate in (_RATE,) if lab.smoke or name in _CROSSED else (0.0, _RATE):
                 missing = {"modality": modality, "mechanism": "mnar", "rate": rate, "label": 1}
                 run = variant(set_up(lab.scale, source, [target], 600, **missing), name)
                 arms = lab.arms({name: at_its_rate(lab, run)})
-                rows = arms.measure(three_tests, source, rate, key=("set", "rate", "test"))
-                at = at | rows if at else rows
+                tables.append(arms.measure(setups.three_tests, source, rate, key=("set", "rate", "test")))
                 if rate == _RATE:
                     trained.setdefault(name, []).extend(arms[name])
-    assert at is not None
-    return at, trained
+    return reduce(or_, tables), trained
 
 
-def _gaps(at: Measured, arm: str) -> list[Effect]:
-    """AUROC flipped − same on each set."""
-    return [at[arm, s, _RATE, "flip"] - at[arm, s, _RATE, "same"] for s in MNAR]
+def _flipped_minus_same(at: Measured, arm: str) -> list[Effect]:
+    """The change of AUROC on each set."""
+    return [at[arm, source, _RATE, "flip"] - at[arm, source, _RATE, "same"] for source in MNAR]
 
 
-def _moved(at: Measured, arm: str) -> Effect:
-    return average(_gaps(at, arm))
+def _verdict(
+    lab: Lab,
+    at: Measured,
+    costs: Mapping[str, Sequence[Trained]],
+    passed: bool,
+    above: float | None = None,
+    below: float | None = None,
+    note: str = "",
+) -> ClaimResult:
+    """A claim about the first arm of ``costs``; the table has them all."""
+    return lab.verdict(
+        average(_flipped_minus_same(at, next(iter(costs)))),
+        passed,
+        above=above,
+        below=below,
+        unit="points of AUROC, flipped − same",
+        costs=costs,
+        table=at.where(arm=tuple(costs)).rows("arm", "set", "rate", "seed"),
+        note=f"{note} {_in_words(at)}".strip(),
+    )
 
 
 def _in_words(at: Measured) -> str:
-    def three(arm: str, source: str) -> str:
-        return " / ".join(f"{at[arm, source, _RATE, test].mean:.1f}" for test in ("full", "same", "flip"))
-
-    arms = (f"{arm}: " + ", ".join(f"{s} {three(arm, s)}" for s in MNAR) for arm in at.labels("arm"))
+    arms = []
+    for arm in at.labels("arm"):
+        sets = []
+        for source in MNAR:
+            areas = (f"{at[arm, source, _RATE, test].mean:.1f}" for test in ("full", "same", "flip"))
+            sets.append(f"{source} {' / '.join(areas)}")
+        arms.append(f"{arm}: {', '.join(sets)}")
     return f"AUROC full / same / flipped at 80 %: {'; '.join(arms)}."

@@ -3,21 +3,19 @@
 Shen, Xiong, Xia, Soatto: Towards Backward-Compatible Representation Learning. CVPR 2020, arXiv 2003.11942, eq. 5.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from brickwork.core.types import Batch, LossOutput
 from brickwork.objectives.classification import cross_entropy
-
-if TYPE_CHECKING:
-    from brickwork.systems.stationary_compat.system import System
+from brickwork.systems.stationary_compat.system import System
 
 
 class Influenced(nn.Module):
     """A system with a learnable classifier whose features are also classified by the previous model's, frozen one."""
 
-    def __init__(self, system: "System", old: nn.Module):
+    def __init__(self, system: System, old: nn.Module):
         super().__init__()
         self.system = system
         self.old = [old]  # not a part of what is trained or saved
@@ -31,8 +29,8 @@ class Influenced(nn.Module):
         slot = self.system.slot_of[batch["label"]]
         z = self.system.encoder(batch["input"], [1])[1]
         terms = {"cross_entropy": cross_entropy(self.system.classifier(z), slot)}
-        weight: Any = self.old[0].weight
-        known = slot < len(weight)
-        if known.any():
-            terms["influence"] = cross_entropy(z[known] @ weight.detach().T, slot[known])
+        weight = self.old[0].get_parameter("weight").detach()
+        of_old = slot < len(weight)
+        if of_old.any():
+            terms["influence"] = cross_entropy(z[of_old] @ weight.T, slot[of_old])
         return LossOutput.of(terms)

@@ -1,50 +1,55 @@
 """What is measured of a series: search across its models, and how well each knows its own classes."""
 
-from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+
+from brickwork.data.types import Examples
+from brickwork.evaluation.compatibility import CompatibilityMatrix, compatibility_matrix, satisfied_triplets
 from brickwork.studies.bench import Trained
+from brickwork.systems.stationary_compat.rehearsal import of_classes
 
-if TYPE_CHECKING:
-    import numpy as np
+Side = tuple[list[np.ndarray], np.ndarray]
+_QUALITIES = {
+    "AC": "average_compatibility",
+    "AA": "average_accuracy",
+    "cross": "mean_cross",
+    "self": "mean_self",
+    "cross − old self": "mean_gain",
+}
 
-    from brickwork.data.types import Examples
-    from brickwork.evaluation.compatibility import CompatibilityMatrix
 
-
-def matrices(trained: Trained) -> "dict[str, CompatibilityMatrix]":
-    """The compatibility matrix of a series on each set that it is searched on."""
-    from brickwork.evaluation.compatibility import compatibility_matrix
-
-    made = {}
+def sides(trained: Trained) -> dict[str, tuple[Side, Side]]:
+    """What is searched → queries and gallery, each with the unit vectors of every model (rows, D) and the labels (rows)."""
+    results = {}
     for name, examples in trained.system.searched.items():
+        x = [
+            model.representation().encode(examples.columns["input"], precision="fp32")
+            for model in trained.system.models
+        ]
         labels = _labels(examples)
-        vectors = [vectors_of(model, examples) for model in trained.system.models]
-        made[name] = compatibility_matrix(
-            [x[1::2] for x in vectors],
-            labels[1::2],
-            [x[::2] for x in vectors],
-            labels[::2],
-            search=trained.system.setup.search,
-        )
-    return made
+        queries, gallery = (([v[start::2] for v in x], labels[start::2]) for start in (1, 0))
+        results[name] = queries, gallery
+    return results
+
+
+def matrices(trained: Trained) -> dict[str, CompatibilityMatrix]:
+    """What is searched → the compatibility matrix of a series."""
+    return {
+        name: compatibility_matrix(*queries, *gallery, search=trained.system.setup.search)
+        for name, (queries, gallery) in trained.measured(sides).items()
+    }
 
 
 def compatibility(trained: Trained) -> dict[tuple[str, str], float]:
-    """(what was searched, number of its matrix) → points."""
-    numbers = {
-        (name, what): value
+    """(what is searched, quality of its matrix) → points; AC is a share."""
+    return {
+        (name, quality): getattr(matrix, attribute)
         for name, matrix in trained.measured(matrices).items()
-        for what, value in {
-            "AC": matrix.average_compatibility,
-            "AA": matrix.average_accuracy,
-            "cross": matrix.mean_cross,
-            "self": matrix.mean_self,
-            "cross − old self": matrix.mean_gain,
-        }.items()
+        for quality, attribute in _QUALITIES.items()
     }
-    return {place: value for place, value in numbers.items() if value is not None}
 
 
 def after_replacements(trained: Trained) -> dict[str, float]:
@@ -54,30 +59,26 @@ def after_replacements(trained: Trained) -> dict[str, float]:
     the old self-test. ``chance``: of a guess.
     """
     matrix = trained.measured(matrices)["all classes"]
-    pairs = [(i, j) for i in trained.system.setup.servers for j in range(i)]
-    cross = [matrix.values[i][j] for i, j in pairs]
-    own = [matrix.values[j][j] for _, j in pairs]
+    pairs = [
+        (matrix.values[i][j], matrix.values[j][j]) for i in trained.system.setup.servers for j in range(i)
+    ]
     return {
-        "cross": 100 * fmean(cross),
-        "left": 100 * fmean(new / old for new, old in zip(cross, own)),
-        "improved": 100 * fmean(new >= old for new, old in zip(cross, own)),
+        "cross": 100 * fmean(cross for cross, _ in pairs),
+        "left": 100 * fmean(cross / own for cross, own in pairs),
+        "improved": 100 * fmean(cross >= own for cross, own in pairs),
         "chance": 100 * (matrix.chance or 0.0),
     }
 
 
 def kept_triplets(trained: Trained) -> dict[tuple[str, str], float]:
-    """(what was searched, ``share``) → percent of triplets that keep both inequalities, over all pairs of a newer and an
+    """(what is searched, ``share``) → percent of triplets that keep both inequalities, over all pairs of a newer and an
     older model."""
-    from brickwork.evaluation.compatibility import satisfied_triplets
-
     kept = {}
-    for name, examples in trained.system.searched.items():
-        labels = _labels(examples)
-        x = [vectors_of(model, examples) for model in trained.system.models]
+    for name, ((queries, query_labels), (gallery, labels)) in trained.measured(sides).items():
         shares = [
-            satisfied_triplets(x[j][1::2], x[i][1::2], labels[1::2], x[j][::2], labels[::2])
-            for i in range(len(x))
-            for j in range(i)
+            satisfied_triplets(old, new, query_labels, old_gallery, labels)
+            for number, new in enumerate(queries)
+            for old, old_gallery in zip(queries[:number], gallery)
         ]
         kept[name, "share"] = round(100 * fmean(shares), 2)
     return kept
@@ -85,33 +86,16 @@ def kept_triplets(trained: Trained) -> dict[tuple[str, str], float]:
 
 def own_accuracy(trained: Trained) -> float:
     """How well the models of a series classify, with their own classifiers, validation examples of the classes so far."""
-    import torch
-
-    rights = []
+    accuracies = []
     model: Any
     for step, model in enumerate(trained.system.models):
-        rows = classes_of(trained.data.validation, trained.system.setup.seen(step))
+        rows = of_classes(trained.data.validation, trained.system.setup.seen(step))
         z = model.representation().encode(rows.columns["input"], normalize=False, precision="fp32")
         with torch.no_grad():
             slots = model.classifier(torch.from_numpy(z)).argmax(1)
-        labels = torch.from_numpy(_labels(rows))
-        rights.append((slots == model.slot_of[labels]).float().mean().item())
-    return fmean(rights)
+        accuracies.append((slots == model.slot_of[_labels(rows)]).float().mean().item())
+    return fmean(accuracies)
 
 
-def classes_of(examples: "Examples", classes: Sequence[int]) -> "Examples":
-    """The examples of these classes."""
-    from brickwork.systems.stationary_compat.rehearsal import of_classes
-
-    return of_classes(examples, set(classes))
-
-
-def vectors_of(model: Any, examples: "Examples") -> "np.ndarray":
-    """Unit vectors in float32."""
-    return model.representation().encode(examples.columns["input"], precision="fp32")
-
-
-def _labels(examples: "Examples") -> Any:
-    import numpy as np
-
+def _labels(examples: Examples) -> np.ndarray:
     return np.asarray(examples.columns["label"], dtype=np.int64)

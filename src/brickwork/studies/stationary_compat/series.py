@@ -6,21 +6,23 @@ it does not look at compatibility.
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import torch
+
+from brickwork.core.seeding import generator_for, seed_everything
+from brickwork.data.sets.images import load_images
+from brickwork.data.types import Examples, TaskData
+from brickwork.modules.simplex import SlotRegistry
+from brickwork.representation.contract import build_encoder
 from brickwork.studies.bench import FACTORS, PILOT_SEED, Bench, Trained
-from brickwork.studies.stationary_compat.measures import classes_of, own_accuracy
+from brickwork.studies.stationary_compat.influence import Influenced
+from brickwork.studies.stationary_compat.measures import own_accuracy
 from brickwork.studies.stationary_compat.setups import Method, Series, SetUp
 from brickwork.studies.study import Lab
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from brickwork.data.types import Examples, TaskData
-    from brickwork.encoders.image import ImageEncoder
-    from brickwork.systems.stationary_compat.system import System
+from brickwork.systems.stationary_compat.rehearsal import exemplars, of_classes
+from brickwork.systems.stationary_compat.system import System
 
 
 def series(
@@ -29,8 +31,8 @@ def series(
     """Seed → the :class:`Series` of ``method``, at the learning rate that suits it, or that suits ``like``."""
 
     def at(factor: float, setup: SetUp, method: Method, seed: int) -> Trained:
-        key = ("series", repr(setup), repr(method), factor, seed)
-        return lab.bench.memo(key, lambda: _train(lab.bench, setup, method, seed, factor))
+        trainer = Trainer(lab.bench, setup, method, factor, seed)
+        return lab.bench.memo(("series", repr(setup), repr(method), factor, seed), trainer.series)
 
     tuned_on = like or (setup, method)
     factor = lab.bench.best(
@@ -39,162 +41,117 @@ def series(
     return lambda seed: at(factor, setup, method, seed)
 
 
-def _train(bench: Bench, setup: SetUp, method: Method, seed: int, factor: float) -> Trained:
-    from brickwork.core.seeding import generator_for
+@dataclass(frozen=True)
+class Trainer:
+    """Trains one series, at the learning rate of its set-up times ``factor``."""
 
-    bench.progress(f"{method.name}: {len(setup.tasks)} models, seed {seed}, learning rate × {factor:g}")
-    data = bench.data(setup.run)
-    models: list[System] = []
-    costs: list[Trained] = []
-    for step in range(len(setup.tasks)):
-        started = generator_for(seed, step, "series").initial_seed()
-        base = models[-1] if models else None
-        if step in setup.servers:
-            server = _server(bench, setup, method, step, seed, factor)
-            base = server.system
-            costs.append(server)
-        system = _next(setup, method, data, base, models[-1] if models else None, step, started)
-        task = setup.tasks[step] if base is not None and not method.fresh else setup.seen(step)
-        rows = classes_of(data.train, task)
-        costs.append(_fit(bench, system, rows, setup, method, models, factor, started))
-        models.append(system)
-    return Trained(
-        Series(setup, tuple(models), _searched(bench, setup)),
-        data,
-        seed,
-        sum(cost.examples for cost in costs),
-        sum(cost.seconds for cost in costs),
-        factor * setup.run.train.learning_rate,
-        trainings=len(models),
-    )
+    bench: Bench
+    setup: SetUp
+    method: Method
+    factor: float
+    seed: int
 
+    @property
+    def data(self) -> TaskData:
+        """What the set-up is about."""
+        return self.bench.data(self.setup.run)
 
-def _next(
-    setup: SetUp,
-    method: Method,
-    data: "TaskData",
-    base: "System | None",
-    previous: "System | None",
-    step: int,
-    seed: int,
-) -> "System":
-    """The untrained model of ``step``: fresh, or from ``base`` (the server's model, or the previous one)."""
-    import torch
+    def series(self) -> Trained:
+        """All models of the series, and what they cost together."""
+        setup, method = self.setup, self.method
+        self.bench.progress(
+            f"{method.name}: {len(setup.tasks)} models, seed {self.seed}, learning rate × {self.factor:g}"
+        )
+        models: list[System] = []
+        costs: list[Trained] = []
+        for step, task in enumerate(setup.tasks):
+            base = models[-1] if models and not method.fresh else None
+            if step in setup.servers:
+                costs.append(self.server(step))
+                base = costs[-1].system
+            seed = generator_for(self.seed, step, "series").initial_seed()
+            old = models[-1] if models else None
+            rows = of_classes(self.data.train, setup.seen(step) if method.fresh else task)
+            costs.append(self.fitted(self.untrained(step, base, seed), rows, seed, old))
+            models.append(costs[-1].system)
+        return Trained(
+            Series(setup, tuple(models), self.searched()),
+            self.data,
+            self.seed,
+            sum(cost.examples for cost in costs),
+            sum(cost.seconds for cost in costs),
+            self.factor * setup.run.train.learning_rate,
+            trainings=len(models),
+        )
 
-    from brickwork.core.seeding import seed_everything
-    from brickwork.data.types import Examples
-    from brickwork.modules.simplex import SlotRegistry
-    from brickwork.systems.stationary_compat.rehearsal import exemplars
-    from brickwork.systems.stationary_compat.system import Config, System
+    def server(self, step: int) -> Trained:
+        """The server's model that takes over at ``step``: cross-entropy alone, with the classifier of the method."""
+        classes, share = self.setup.servers[step]
+        plain = replace(self.method, name="server", fresh=True, hoc=False)
+        trainer = replace(self, setup=replace(self.setup, tasks=(classes,), servers={}), method=plain)
 
-    seed_everything(seed)
-    tune = base is not None and not method.fresh
-    encoder = copy.deepcopy(base.encoder).requires_grad_(True) if base and tune else _encoder(setup, data)
-    classes = setup.seen(step)
-    # The server's classes have the slots from the front, so a client gives out those from the back.
-    end: Any = "back" if setup.servers and method.simplex else "front"
-    registry = SlotRegistry(encoder.embedding_dim + 1, {}).assign(map(str, classes), end)
-    old_classes = setup.seen(step - 1) if step else ()
-    memory = None
-    if tune and old_classes and setup.memory:
-        kept = exemplars(classes_of(data.train, old_classes), setup.memory, seed=0)
-        slots = [registry.taken[str(label)] for label in kept.columns["label"]]
-        memory = Examples({"input": kept.columns["input"], "slot": slots})
-    config = Config(
-        encoder=setup.run.model.encoder,
-        logit_scale=method.logit_scale,
-        ce_weight=method.ce_weight,
-        hoc_scale=method.hoc_scale,
-        mask=method.mask,
-    )
-    system = System(
-        config,
-        encoder,
-        seed=seed,
-        slots=registry.to_dict(),
-        classes=[str(label) for label in classes],
-        anchor=copy.deepcopy(base.encoder) if base is not None and method.hoc else None,
-        memory=memory,
-    )
-    system.slot_of = torch.from_numpy(_slots(registry, data))
-    if not method.simplex:
-        classifier = torch.nn.Linear(encoder.embedding_dim, len(classes), bias=False)
-        if tune and previous is not None and base is previous:
-            with torch.no_grad():
-                old: Any = previous.classifier
-                classifier.weight[: len(old.weight)] = old.weight
-        system.classifier = classifier
-    return system
+        def make() -> Trained:
+            seed = generator_for(self.seed, step, "server").initial_seed()
+            rows = of_classes(self.data.train, classes)
+            rows = rows.select(range(0, len(rows), round(1 / share)))
+            return trainer.fitted(trainer.untrained(0, None, seed), rows, seed)
 
+        return self.bench.memo(("server", repr(self.setup), repr(plain), step, self.seed, self.factor), make)
 
-def _server(bench: Bench, setup: SetUp, method: Method, step: int, seed: int, factor: float) -> Trained:
-    """The server's model that takes over at ``step``: cross-entropy alone, with the classifier of the method."""
-    classes, share = setup.servers[step]
-    data = bench.data(setup.run)
-    rows = classes_of(data.train, classes)
-    rows = rows.select(range(0, len(rows), round(1 / share)))
-    alone = replace(setup, tasks=(classes,), servers={})
-    plain = Method(name="server", fresh=True, simplex=method.simplex, logit_scale=method.logit_scale)
+    def untrained(self, step: int, base: System | None, seed: int) -> System:
+        """The model of ``step``: fresh, or from ``base`` (the server's model, or the previous one)."""
+        setup, method = self.setup, self.method
+        config = replace(setup.run.model, **method.options)
+        seed_everything(seed)
+        encoder = (
+            copy.deepcopy(base.encoder).requires_grad_(True) if base else build_encoder(config, self.data)
+        )
+        classes = [str(label) for label in setup.seen(step)]
+        # The server's classes have the slots from the front, so a client gives out those from the back.
+        registry = SlotRegistry(encoder.embedding_dim + 1, {}).assign(
+            classes, "back" if setup.servers and method.simplex else "front"
+        )
+        system = System(
+            config,
+            encoder,
+            seed=seed,
+            slots=registry.to_dict(),
+            classes=classes,
+            anchor=copy.deepcopy(base.encoder) if base and method.hoc else None,
+            memory=self.memory(registry, step) if base and step and setup.memory else None,
+        )
+        slots = [registry.taken.get(str(label), -1) for label in range(self.data.num_classes or 0)]
+        system.slot_of = torch.tensor(slots)
+        if not method.simplex:
+            learned = torch.nn.Linear(encoder.embedding_dim, len(classes), bias=False)
+            if base and step not in setup.servers:  # the classifier of the previous model grows
+                old = base.classifier.get_parameter("weight")
+                learned.weight.data[: len(old)] = old.data
+            system.classifier = learned
+        return system
 
-    def make() -> Trained:
-        from brickwork.core.seeding import generator_for
+    def memory(self, registry: SlotRegistry, step: int) -> Examples:
+        """What ``step`` is reminded of: a few examples of each class before it."""
+        rows = of_classes(self.data.train, self.setup.seen(step - 1))
+        rows = exemplars(rows, self.setup.memory, seed=0)
+        slots = [registry.taken[str(label)] for label in rows.columns["label"]]
+        return Examples({"input": rows.columns["input"], "slot": slots})
 
-        started = generator_for(seed, step, "server").initial_seed()
-        system = _next(alone, plain, data, None, None, 0, started)
-        return _fit(bench, system, rows, setup, plain, [], factor, started)
+    def fitted(self, system: System, rows: Examples, seed: int, old: System | None = None) -> Trained:
+        """Trains ``system`` in place. With a memory, half of each batch comes from there."""
+        train, parts = self.setup.run.train, 2 if system.memory is not None else 1
+        full = min(train.batch_size, parts * len(rows))
+        config = replace(train, batch_size=full // parts, learning_rate=self.factor * train.learning_rate)
+        model = Influenced(system, old.classifier) if old and self.method.bct else system
+        trained = self.bench.fit(model, rows, config, seed)
+        return replace(trained, system=system, examples=trained.examples // config.batch_size * full)
 
-    return bench.memo(("server", repr(setup), repr(plain), step, seed, factor), make)
-
-
-def _fit(
-    bench: Bench,
-    system: "System",
-    rows: "Examples",
-    setup: SetUp,
-    method: Method,
-    models: "Sequence[System]",
-    factor: float,
-    seed: int,
-) -> Trained:
-    """Trains in place. With a memory, half of each batch comes from there."""
-    from brickwork.studies.stationary_compat.influence import Influenced
-
-    half = system.memory is not None
-    full = min(setup.run.train.batch_size, 2 * len(rows) if half else len(rows))
-    config = replace(
-        setup.run.train,
-        batch_size=full // 2 if half else full,
-        learning_rate=factor * setup.run.train.learning_rate,
-    )
-    influenced = Influenced(system, models[-1].classifier) if method.bct and models else system
-    trained = bench.fit(influenced, rows, config, seed)
-    return replace(trained, system=system, examples=trained.examples // config.batch_size * full)
-
-
-def _encoder(setup: SetUp, data: "TaskData") -> "ImageEncoder":
-    import numpy as np
-
-    from brickwork.encoders.image import ImageEncoder
-
-    height, width, channels = np.asarray(data.train.columns["input"]).shape[1:]
-    return ImageEncoder(setup.run.model.encoder, (height, width, channels))
-
-
-def _slots(registry: Any, data: "TaskData") -> "np.ndarray":
-    """The slot of each class number; of a class that is not trained on, one that there is not."""
-    import numpy as np
-
-    return np.array([registry.taken.get(str(c), -1) for c in range(data.num_classes or 0)], dtype=np.int64)
-
-
-def _searched(bench: Bench, setup: SetUp) -> "dict[str, Examples]":
-    data = bench.data(setup.run)
-    if setup.run.data.source == "omniglot_small":
-        from brickwork.data.sets.images import load_images
-
-        novel = bench.memo("novel", lambda: load_images("omniglot_small", "novel"))
-        return {"open set": novel}  # the drawers of each character in turn
-    trained = {c for task in setup.tasks for c in task} | {c for cs, _ in setup.servers.values() for c in cs}
-    unseen = sorted(set(range(data.num_classes or 0)) - trained)
-    everything = {"all classes": data.test}
-    return {"open set": classes_of(data.test, unseen), **everything} if len(unseen) > 1 else everything
+    def searched(self) -> dict[str, Examples]:
+        """By name, what the models are searched on."""
+        if self.setup.run.data.source == "omniglot_small":
+            novel = self.bench.memo("novel", lambda: load_images("omniglot_small", "novel"))
+            return {"open set": novel}  # the drawers of each character in turn
+        groups = [*self.setup.tasks, *(classes for classes, _ in self.setup.servers.values())]
+        unseen = set(range(self.data.num_classes or 0)).difference(*groups)
+        every = {"all classes": self.data.test}
+        return {"open set": of_classes(self.data.test, unseen), **every} if len(unseen) > 1 else every

@@ -6,16 +6,17 @@ together in :mod:`brickwork.studies.stationary_compat.series` from its parts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from brickwork.data.types import Examples
+from brickwork.evaluation.compatibility import Search
 from brickwork.studies.study import Scale
+from brickwork.systems.stationary_compat.recipes import smoke
+from brickwork.systems.stationary_compat.system import System
+from brickwork.training.run import RunConfig
 
-if TYPE_CHECKING:
-    from brickwork.data.types import Examples
-    from brickwork.evaluation.compatibility import Search
-    from brickwork.systems.stationary_compat.system import System
-    from brickwork.training.run import RunConfig
+Classes = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,27 +25,24 @@ class Method:
 
     ``fresh``: trained from nothing on all classes so far, else fine-tuned on the new ones and a memory of the old.
     ``simplex``: the frozen classifier, else a learnable one that grows. ``hoc``: the loss towards the previous
-    model. ``bct``: cross-entropy of old classes under the previous model's classifier, added.
+    model. ``bct``: cross-entropy of old classes under the previous model's classifier, added. ``options``: of the system.
     """
 
     name: str
-    fresh: bool
-    simplex: bool
+    fresh: bool = False
+    simplex: bool = False
     hoc: bool = False
     bct: bool = False
-    mask: Literal["zero", "exclude"] = "zero"
-    ce_weight: float = 0.1
-    hoc_scale: float = 10.0
-    logit_scale: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-INDEPENDENT_LEARNED = Method(name="independent, learnable", fresh=True, simplex=False)
+INDEPENDENT_LEARNED = Method(name="independent, learnable", fresh=True)
 INDEPENDENT_SIMPLEX = Method(name="independent, simplex", fresh=True, simplex=True)
-BCT = Method(name="independent, BCT", fresh=True, simplex=False, bct=True)
-TUNED_LEARNED = Method(name="fine-tuned, learnable", fresh=False, simplex=False)
-TUNED_SIMPLEX = Method(name="fine-tuned, simplex", fresh=False, simplex=True)
-HOC = Method(name="fine-tuned, simplex + HOC (zero mask)", fresh=False, simplex=True, hoc=True)
-HOC_EXCLUDE = replace(HOC, name="fine-tuned, simplex + HOC (exclude mask)", mask="exclude")
+BCT = Method(name="independent, BCT", fresh=True, bct=True)
+TUNED_LEARNED = Method(name="fine-tuned, learnable")
+TUNED_SIMPLEX = Method(name="fine-tuned, simplex", simplex=True)
+HOC = Method(name="fine-tuned, simplex + HOC (zero mask)", simplex=True, hoc=True)
+HOC_EXCLUDE = replace(HOC, name="fine-tuned, simplex + HOC (exclude mask)", options={"mask": "exclude"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +54,13 @@ class SetUp:
     their examples) that the server's model was trained on which takes over there.
     """
 
-    run: "RunConfig"
-    tasks: tuple[tuple[int, ...], ...]
-    search: "Search"
+    run: RunConfig
+    tasks: tuple[Classes, ...]
+    search: Search
     memory: int
-    servers: "Mapping[int, tuple[tuple[int, ...], float]]"
+    servers: Mapping[int, tuple[Classes, float]]
 
-    def seen(self, step: int) -> tuple[int, ...]:
+    def seen(self, step: int) -> Classes:
         """The classes of all tasks up to ``step``."""
         return tuple(c for task in self.tasks[: step + 1] for c in task)
 
@@ -72,23 +70,19 @@ def one_more_class(scale: Scale) -> SetUp:
     up to 6; 7, 8 and 9 are never trained on ("open set"). Width, depth, steps and the middle learning rate are those
     with the best self-tests of the independent, learnable models among a few that were tried.
     """
-    from brickwork.systems.stationary_compat.recipes import smoke
-
     run = smoke()
     train = replace(run.train, save_every=0, validate_every=0, steps=100, learning_rate=2e-3)
     data = replace(run.data, test_share=0.4, validation_share=0.15)
     encoder = replace(run.model.encoder, width=256, depth=1)
+    memory = 10
     if scale != "smoke":
         train = replace(train, steps=200)
         data = replace(data, source="mnist", limit=8000)
         encoder = replace(encoder, embedding_dim=127)
-    return SetUp(
-        run=replace(run, data=data, train=train, model=replace(run.model, encoder=encoder)),
-        tasks=((0, 1, 2, 3), (4,), (5,), (6,)),
-        search="nearest neighbour",
-        memory=10 if scale == "smoke" else 20,
-        servers={},
-    )
+        memory = 20
+    run = replace(run, data=data, train=train, model=replace(run.model, encoder=encoder))
+    tasks = ((0, 1, 2, 3), (4,), (5,), (6,))
+    return SetUp(run=run, tasks=tasks, search="nearest neighbour", memory=memory, servers={})
 
 
 def replacements(scale: Scale) -> SetUp:
@@ -98,16 +92,15 @@ def replacements(scale: Scale) -> SetUp:
     learns 4 and 5, then 6, 7 and 8. MNIST: 0–2 with a fiftieth, from step 2 on a tenth, from 4 on all of their images;
     3 and 4, then 5 to 9. Searched among all ten classes, by class means.
     """
-    setup = replace(one_more_class(scale), search="identification")
-    server: tuple[int, ...] = (0, 1, 2, 3)
-    if scale == "smoke":
-        return replace(setup, tasks=((4, 5), (6,), (7,), (8,)), servers={0: (server, 0.1), 2: (server, 1.0)})
-    server = (0, 1, 2)
-    return replace(
-        setup,
-        tasks=((3, 4), (5,), (6,), (7,), (8,), (9,)),
-        servers={0: (server, 0.02), 2: (server, 0.1), 4: (server, 1.0)},
-    )
+    tasks: tuple[Classes, ...] = ((4, 5), (6,), (7,), (8,))
+    server: Classes = (0, 1, 2, 3)
+    shares = {0: 0.1, 2: 1.0}
+    if scale != "smoke":
+        tasks = ((3, 4), (5,), (6,), (7,), (8,), (9,))
+        server = (0, 1, 2)
+        shares = {0: 0.02, 2: 0.1, 4: 1.0}
+    servers = {step: (server, share) for step, share in shares.items()}
+    return replace(one_more_class(scale), tasks=tasks, servers=servers, search="identification")
 
 
 def characters() -> SetUp:
@@ -132,5 +125,5 @@ class Series:
     queries."""
 
     setup: SetUp
-    models: "tuple[System, ...]"
-    searched: "Mapping[str, Examples]"
+    models: tuple[System, ...]
+    searched: Mapping[str, Examples]

@@ -1,4 +1,4 @@
-"""ALIGN: pictures and texts in one space, learned from noisy pairs."""
+"""ALIGN: images and texts in one space, learned from noisy pairs."""
 
 from brickwork.core.registry import SystemCard
 
@@ -9,8 +9,8 @@ CARD = SystemCard(
     year=2021,
     arxiv="2102.05918",
     group="vision and language",
-    summary="Two encoders, of pictures and of texts, trained with a contrastive loss on pairs that are cleaned by "
-    "frequency rules alone: search pictures by text, by picture and by both, classify them by names.",
+    summary="Two encoders, of images and of texts, trained with a contrastive loss on pairs that are cleaned by "
+    "frequency rules alone: search images by text, by image and by both, classify them by names.",
     capabilities=("encodes", "text", "image"),
     jobs=(
         (

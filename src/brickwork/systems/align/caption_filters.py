@@ -1,7 +1,7 @@
 """Cheap rules that clean alt-texts by how often things occur (ALIGN, Jia et al. 2021, section 3), with an audit.
 
-Rules, in this order; a pair is dropped by the first that it breaks: the picture is too small or too long, it has too many
-texts; the text belongs to too many pictures (boilerplate), is too short or too long, has a rare word.
+Rules, in this order; a pair is dropped by the first that it breaks: the image is too small or too long, it has too many
+texts; the text belongs to too many images (boilerplate), is too short or too long, has a rare word.
 """
 
 import itertools
@@ -73,40 +73,35 @@ class Audit:
         )
 
 
-def words(text: str) -> list[str]:
-    """The words of a text as they are compared."""
-    return _WORD.findall(normalised(text))
-
-
 def filter_captions(
     texts: Sequence[str],
-    picture_of: Sequence[int],
+    image_of: Sequence[int],
     rules: CaptionFilter,
     sizes: Mapping[int, tuple[int, int]] | None = None,
 ) -> tuple[list[int], Audit]:
-    """The rows that pass all rules, and the audit. ``sizes``: width and height of each picture, where they are known."""
+    """The rows that pass all rules, and the audit. ``sizes``: width and height of each image, where they are known."""
     audit = Audit(total=len(texts))
     if not rules.enabled:
         audit.kept = len(texts)
         return list(range(len(texts))), audit
     compared = [normalised(text) for text in texts]
-    pictures_of: dict[str, set[int]] = {}
-    for text, picture in zip(compared, picture_of):
-        pictures_of.setdefault(text, set()).add(picture)
-    texts_of = Counter(picture_of)
-    grams = [_grams(_WORD.findall(text), rules.ngrams) for text in compared]
-    count = Counter(gram for found in grams for gram in found)
+    images_of: dict[str, set[int]] = {}
+    for text, image in zip(compared, image_of):
+        images_of.setdefault(text, set()).add(image)
+    texts_of = Counter(image_of)
+    words = [_WORD.findall(text) for text in compared]
+    grams = [_grams(row, rules.ngrams) for row in words]
+    count = Counter(gram for row in grams for gram in row)
     kept = []
-    for row, (text, picture) in enumerate(zip(compared, picture_of)):
-        number = len(_WORD.findall(text))
-        width, height = (sizes or {}).get(picture, (rules.min_side, rules.min_side))
+    for row, (text, image) in enumerate(zip(compared, image_of)):
+        width, height = (sizes or {}).get(image, (rules.min_side, rules.min_side))
         broken = {
-            "small or long picture": min(width, height) < rules.min_side
+            "small or long image": min(width, height) < rules.min_side
             or max(width, height) > rules.max_aspect * min(width, height),
-            "picture with too many texts": texts_of[picture] > rules.max_texts_per_image,
-            "text of too many pictures": len(pictures_of[text]) > rules.max_images_per_text,
-            "text of too few words": number < rules.min_words,
-            "text of too many words": number > rules.max_words,
+            "image with too many texts": texts_of[image] > rules.max_texts_per_image,
+            "text of too many images": len(images_of[text]) > rules.max_images_per_text,
+            "text of too few words": len(words[row]) < rules.min_words,
+            "text of too many words": len(words[row]) > rules.max_words,
             "text with a rare word": any(count[gram] < rules.rare_below for gram in grams[row]),
         }
         rule = next((name for name, is_broken in broken.items() if is_broken), None)
@@ -121,6 +116,6 @@ def filter_captions(
     return kept, audit
 
 
-def _grams(found: Sequence[str], longest: int) -> list[str]:
-    pairs = [f"{a} {b}" for a, b in itertools.pairwise(found)] if longest == 2 else []
-    return [*found, *pairs]
+def _grams(words: Sequence[str], longest: int) -> list[str]:
+    pairs = [f"{a} {b}" for a, b in itertools.pairwise(words)] if longest == 2 else []
+    return [*words, *pairs]

@@ -11,7 +11,7 @@ from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: made-up scenes, a perceptron for pictures, the mean of token vectors for texts; its losses are pinned.
+    """Seconds: made-up scenes, an MLP for images, the mean of token vectors for texts; its losses are pinned.
 
     ``brickwork train align --recipe smoke --out runs/smoke``.
     """
@@ -28,7 +28,7 @@ def smoke() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The user's own pictures with texts: a small residual network and a transformer of two layers, from scratch.
+    """The user's own images with texts: a small residual network and a transformer of two layers, from scratch.
 
     ``brickwork train align --data photos/``; without data, the 3,319 pairs of 2,794 emoji and their names. Minutes on one
     free core; ``--dry-run`` says how many.
@@ -41,7 +41,7 @@ def small() -> RunConfig:
 
 
 def web() -> RunConfig:
-    """Alt-texts as they are found: the paper's filter is on, and its audit is among the notes of the run.
+    """Alt-texts as the web has them: the paper's filter is on, and its audit is among the notes of the run.
 
     ``brickwork train align --recipe web --data crawl.parquet``. Not measured.
     """

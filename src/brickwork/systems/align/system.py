@@ -8,14 +8,14 @@ near each other and far from all others of the batch. Scale is to make up for pa
 
 | paper | here                   | shape  | meaning                                               |
 |-------|------------------------|--------|-------------------------------------------------------|
-| x_i   | embeddings["image"]    | (B, D) | vector of image i  , normalised in the loss           |
+| x_i   | embeddings["image"]    | (B, D) | vector of image i, normalised in the loss             |
 | y_i   | embeddings["text"]     | (B, D) | vector of text i, normalised in the loss              |
 | σ     | temperature            |        | temperature, learned                                  |
 | N     | the batch, all devices |        | in-batch negatives                                    |
 | ε     | label_smoothing        |        | share of the target that is spread over all candidates |
 
 Flow: data.readers.captions → caption_filters.py → data.image_text → encoders.image_text → objectives.contrastive →
-training.loop → representation.model → evaluation.cross_modal, index.encoding (queries of text, picture or both).
+training.loop → representation.model → evaluation.cross_modal, index.encoding (queries of text, image or both).
 
 Differences from the paper: see README.md.
 Shape legend: B pairs, D dimensions.
@@ -116,7 +116,7 @@ class System(nn.Module):
         sides = [
             embeddings["image"],
             embeddings["text"],
-            torch.stack([batch["text_group"], batch["picture"]], 1),
+            torch.stack([batch["text_group"], batch["image_group"]], 1),
         ]
         size = self.config.negatives or len(sides[0])
         parts = list(zip(*(side.split(size) for side in sides)))

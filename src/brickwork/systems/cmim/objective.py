@@ -10,7 +10,7 @@ every objective here is a weighted sum (:data:`OBJECTIVES`). AE, VAE: Kingma & W
 2502.19642, 2509.21511). Note the sign of log_q: a VAE pays for a narrow posterior, MIM is paid for one, so that its
 loss has no lower bound unless σ has one (:func:`brickwork.modules.latent.posterior`).
 
-Shape legend: B rows, D latent numbers.
+Shape legend: B rows, D latent dimensions.
 """
 
 import math
@@ -43,23 +43,23 @@ def parse_objective(expression: str) -> dict[str, float]:
     Raises:
         ConfigError: it cannot be read, an unknown name (the nearest is named), or weights under which nothing can be learnt.
     """
-    known = [*OBJECTIVES, *TERMS]
+    names = [*OBJECTIVES, *TERMS]
     weights: dict[str, float] = {}
     place = 0
     while place < len(expression) or not weights:
-        found = _PART.match(expression, place)
-        if found is None or (place > 0 and not found[1]):
+        part = _PART.match(expression, place)
+        if part is None or (place > 0 and not part[1]):
             raise ConfigError(
                 f"objective {expression!r} cannot be read from {expression[place:]!r} on; write a sum such as "
-                f"'mim + 0.5*info_nce' of: {', '.join(known)}"
+                f"'mim + 0.5*info_nce' of: {', '.join(names)}"
             )
-        sign, number, name = found.groups()
-        if name not in known:
-            raise ConfigError(f"objective {expression!r}: '{name}' is no term: {nearest(name, known)}")
+        sign, number, name = part.groups()
+        if name not in names:
+            raise ConfigError(f"objective {expression!r}: '{name}' is no term: {nearest(name, names)}")
         factor = (-1.0 if sign == "-" else 1.0) * float(number or 1)
         for term, weight in OBJECTIVES.get(name, {name: 1.0}).items():
             weights[term] = weights.get(term, 0.0) + factor * weight
-        place = found.end()
+        place = part.end()
     weights = {term: weights[term] for term in TERMS if weights.get(term)}
     wrong = [term for term in _LEARNT if weights.get(term, 0.0) < 0]
     if weights.get("log_prior", 0.0) > 0:
@@ -87,7 +87,7 @@ def latent_loss(
 def log_normal(
     z: Float[Tensor, "batch dim"], mean: Float[Tensor, "batch dim"], log_sigma: Float[Tensor, "batch dim"]
 ) -> Float[Tensor, " batch"]:
-    """log N(z; mean, diag σ²), summed over the numbers of a row."""
+    """log N(z; mean, diag σ²), summed over dimensions."""
     return -(0.5 * ((z - mean) * torch.exp(-log_sigma)).square() + log_sigma + 0.5 * _LOG_2PI).sum(1)
 
 

@@ -12,7 +12,7 @@ from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: the digits that come with scikit-learn, perceptrons, codes of 16 dimensions.
+    """Seconds: the digits that come with scikit-learn, MLPs, codes of 16 dimensions.
 
     ``brickwork train cmim --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """
@@ -35,9 +35,9 @@ def smoke() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """MNIST or images of your own, perceptrons 784-400-400, codes of 64 dimensions; ``brickwork train cmim --data PATH``.
+    """MNIST or images of your own, MLPs 784-400-400, codes of 64 dimensions; ``brickwork train cmim --data PATH``.
 
-    ``--data`` takes an .npy or .npz of uint8 images or a folder of pictures. 10 epochs of MNIST; not measured at this
+    ``--data`` takes an .npy or .npz of uint8 images or a folder of images. 10 epochs of MNIST; not measured at this
     length, the claims use 10,000 images.
     """
     run = smoke()
@@ -53,7 +53,7 @@ def small() -> RunConfig:
 
 
 def photos() -> RunConfig:
-    """CIFAR-10 (JPEG) or your own coloured pictures: convolutions on both sides, Gaussian pixels.
+    """CIFAR-10 (JPEG) or your own coloured images: convolutions on both sides, Gaussian pixels.
 
     ``brickwork train cmim --recipe photos --data FOLDER``. Not measured.
     """

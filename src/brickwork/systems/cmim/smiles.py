@@ -59,27 +59,27 @@ def tokens_of(smiles: str) -> list[str]:
         DataError: it cannot be tokenised; says at which character, and why.
     """
     text = smiles.strip()
-    found: list[str] = []
+    tokens: list[str] = []
     place = 0
     while place < len(text):
         token = _TOKENS.match(text, place)
         if token is None:
-            raise DataError(f"{_shown(text)} is no SMILES: {_reason(text, place)}")
-        found.append(token[0])
+            raise DataError(f"{_quoted(text)} is no SMILES: {_reason(text, place)}")
+        tokens.append(token[0])
         place = token.end()
-    if not found:
+    if not tokens:
         raise DataError("an empty string is no SMILES")
-    return found
+    return tokens
 
 
 def problem_of(smiles: str) -> str | None:
     """Why a string is no well-formed SMILES, or ``None``. Beyond :func:`tokens_of`: branches and ring bonds must close."""
     try:
-        found = tokens_of(smiles)
+        tokens = tokens_of(smiles)
     except DataError as error:
         return str(error).partition("is no SMILES: ")[2] or "empty"
     depth, rings = 0, set[str]()
-    for token in found:
+    for token in tokens:
         depth += (token == "(") - (token == ")")
         if depth < 0:
             return "a branch is closed that was not opened"
@@ -90,7 +90,7 @@ def problem_of(smiles: str) -> str | None:
     return f"ring bond {min(rings)} is not closed" if rings else None
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "…")
 
 
@@ -123,8 +123,8 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
     """Molecules to learn from without labels: of the user's table or list of lines, or a known set.
 
     A table has its SMILES in a column called like one (:data:`USUAL_NAMES`) or named by ``columns.text``; a ``.smi`` file
-    has one molecule a line, a name may follow after white space. What is no well-formed SMILES is counted, told once
-    for each reason, and left out; so is what came before, letter by letter.
+    has one molecule a line, a name may follow after white space. What is no well-formed SMILES is counted, reported
+    once for each reason, and left out; so is what came before, letter by letter.
 
     Raises:
         DataError: nothing there, no such column, or fewer than two different molecules.
@@ -132,18 +132,18 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
     report = ReadReport()
     if config.source in (POOL, *PROPERTIES):
         names = list(PROPERTIES) if config.source == POOL else [config.source]
-        found = [smiles for name in names for smiles in load_property(name)[0]]
-        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(found))
+        molecules = [smiles for name in names for smiles in load_property(name)[0]]
+        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(molecules))
     else:
         read = _strings(Path(config.source).expanduser(), config, report)
     good = list(_well_formed(islice(read, config.limit), report))
     kept = list(dict.fromkeys(good))  # letter by letter: c and C are not the same atom
     report.duplicates += len(good) - len(kept)
     if len(kept) < 2:
-        told = "; ".join(report.notes())
+        reasons = "; ".join(report.notes())
         raise DataError(
             f"{config.source} gives {len(kept)} different molecules that can be read; training needs 2 or more"
-            f"{': ' + told if told else ''}"
+            f"{': ' + reasons if reasons else ''}"
         )
     report.warn()
     parts = splits.split(
@@ -174,9 +174,9 @@ def load_property(name: str) -> tuple[list[str], np.ndarray]:
     if name not in PROPERTIES:
         raise DataError(f"'{name}' is no set of molecules with a property: {nearest(name, list(PROPERTIES))}")
     path = locate(POOL) / POOL / f"{name}.parquet"
-    wanted = ["smiles", PROPERTIES[name]]
-    found = [(row["smiles"].strip(), float(row[wanted[1]])) for _, row in rows(path, ReadReport(), wanted)]
-    return [smiles for smiles, _ in found], np.asarray([value for _, value in found])
+    column = PROPERTIES[name]
+    read = [row for _, row in rows(path, ReadReport(), ["smiles", column])]
+    return [row["smiles"].strip() for row in read], np.asarray([float(row[column]) for row in read])
 
 
 def _well_formed(read: Iterator[tuple[str, str]], report: ReadReport) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _well_formed(read: Iterator[tuple[str, str]], report: ReadReport) -> Iterato
             yield text
         else:
             kind = "cannot be tokenised as SMILES" if "character" in problem else "is no well-formed SMILES"
-            report.skip(f"{kind}", f"{where}, {_shown(text)}: {problem}")
+            report.skip(kind, f"{where}, {_quoted(text)}: {problem}")
 
 
 def _strings(path: Path, config: DataConfig, report: ReadReport) -> Iterator[tuple[str, str]]:

@@ -24,23 +24,19 @@ Differences from the paper: README.md. Shape legend: B rows, D latent dimensions
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.config import above, idle
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.config import ImageDataConfig, refuse_image_size
-from brickwork.data.sets.images import PARTS as IMAGE_SETS
-from brickwork.data.sets.images import image_task, own_images
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -56,78 +52,14 @@ from brickwork.representation.contract import encodes, image_shape
 from brickwork.representation.inference import for_inference
 from brickwork.systems.cmim import objective as mim
 from brickwork.systems.cmim.augment import random_shift
-from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, UNKNOWN, smiles_task, smiles_tokenizer
+from brickwork.systems.cmim.config import Config
+from brickwork.systems.cmim.data import Data, load_data
+from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, UNKNOWN, smiles_tokenizer
 
-Data = ImageDataConfig
-_CONTRASTIVE = {"self", "info_nce", "info_nce_views"}
+__all__ = ["Config", "Data", "System", "load_data"]
 _LATENT_DIM = 64
 _CHUNK = 512
 _PROBED = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """``objective``: a sum of ``ae``, ``vae``, ``mim``, ``cmim`` and the terms ``nll``, ``log_q``, ``log_prior``, ``self``,
-    ``info_nce``, ``info_nce_views`` (see ``objective.py``), such as ``mim + 2*self``. ``encoder``, ``decoder``:
-    for images (``ImageEncoderConfig`` and ``ImageDecoderConfig``) or for molecules (``TextEncoderConfig`` from scratch and
-    ``SequenceDecoderConfig``). A code has ``encoder.embedding_dim`` dimensions, of molecules ``encoder.projection``
-    (None: 64); the encoder gives twice as many. ``temperature``: τ of ``self``, ``info_nce`` and ``info_nce_views``, None =
-    0.1. ``reduction``: the nll of an example is the ``sum`` over its pixels or tokens, or their ``mean``.
-    ``log_sigma_floor``: lower bound of log σ.
-    """
-
-    objective: str = "cmim"
-    encoder: ImageEncoderConfig | TextEncoderConfig = field(default_factory=ImageEncoderConfig)
-    decoder: ImageDecoderConfig | SequenceDecoderConfig = field(default_factory=ImageDecoderConfig)
-    temperature: Annotated[float, above(0)] | None = None
-    reduction: Literal["sum", "mean"] = "sum"
-    log_sigma_floor: float = -6.0
-
-    def validate(self) -> list[str]:
-        errors = []
-        weights: dict[str, float] = {}
-        try:
-            weights = mim.parse_objective(self.objective)
-        except ConfigError as error:
-            errors.append(str(error))
-        if weights and not weights.keys() & _CONTRASTIVE:
-            errors += idle(self, ["temperature"], f"an objective without one of {sorted(_CONTRASTIVE)}")
-        images = isinstance(self.encoder, ImageEncoderConfig)
-        if images != isinstance(self.decoder, ImageDecoderConfig):
-            errors.append("encoder and decoder are not both for images or both for molecules; change one")
-        if isinstance(self.encoder, TextEncoderConfig):
-            errors += _problems_of_molecules(self.encoder, weights)
-        return errors
-
-
-def _problems_of_molecules(encoder: TextEncoderConfig, weights: Mapping[str, float]) -> list[str]:
-    errors = []
-    if "info_nce_views" in weights:
-        errors.append("info_nce_views shifts images; molecules have no such view: use info_nce")
-    if encoder.backbone not in ("scratch", "static"):
-        errors.append(
-            f"encoder.backbone is {encoder.backbone!r}; SMILES have their own tokens: use scratch or static"
-        )
-    if encoder.vocab_size is not None:
-        errors.append("encoder.vocab_size has no effect: the tokens are those of the notation; leave it out")
-    return errors
-
-
-def load_data(config: ImageDataConfig, seed: int) -> TaskData:
-    """Images or molecules to learn from: a known set, arrays (.npy, .npz), a folder of pictures; else SMILES in a table or
-    one a line.
-
-    Raises:
-        DataError: the source does not exist or cannot be used.
-    """
-    path = Path(config.source).expanduser()
-    if not path.is_dir():
-        refuse_image_size(config)
-    if config.source in IMAGE_SETS:
-        return image_task(config, seed)
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in (".npy", ".npz")):
-        return own_images(path, config, seed)
-    return smiles_task(config, seed)
 
 
 @encodes
@@ -272,14 +204,14 @@ class System(nn.Module):
             yield self.encoder.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """How well held-out examples are known, and how their codes lie.
+        """How likely held-out examples are, and how their codes lie.
 
         ``nll``: mean −log p(x|z) in nats at z = μ(x) (summed over pixels or tokens). ``kl``: mean KL(q(z|x) ‖ N(0, I)).
         ``exact`` (molecules): share of strings that come back letter by letter. ``mean_cosine``: of different codes;
         ``rank``: effective rank of the codes. ``knn_accuracy``: leave-one-out nearest neighbour by cosine, where there
         are labels.
         """
-        codes, rows = self._known(examples.columns["input"])
+        codes, rows = self._codes_and_rows(examples.columns["input"])
         scores = {name: float(values.mean()) for name, values in rows.items()}
         vectors = codes.numpy()[:_PROBED]
         if len(vectors) > 1:
@@ -291,11 +223,11 @@ class System(nn.Module):
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """For each input: ``nll``, ``kl``; of molecules also the ``reconstruction`` and whether it is ``exact``."""
-        _, rows = self._known(columns["input"])
+        _, rows = self._codes_and_rows(columns["input"])
         return {name: values.numpy() for name, values in rows.items()}
 
     @torch.no_grad()
-    def _known(self, inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def _codes_and_rows(self, inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The codes μ, and values of each row; nll in nats whatever the reduction of the loss."""
         codes: list[Tensor] = [torch.zeros(0, self.latent_dim)]
         rows: dict[str, list[Tensor]] = {"kl": []}
@@ -348,9 +280,9 @@ class MoleculeSystem(System):
     def build_decoder(self) -> nn.Module:
         """p(x|z), token after token, with fresh weights."""
         assert isinstance(self.config.decoder, SequenceDecoderConfig), "checked by validate()"
-        known = self.encoder.tokenizer.get_vocab()
-        marks = {"start": known[START], "end": known[END]}
-        return SequenceDecoder(self.config.decoder, self.latent_dim, len(known), **marks)
+        ids = self.encoder.tokenizer.get_vocab()
+        marks = {"start": ids[START], "end": ids[END]}
+        return SequenceDecoder(self.config.decoder, self.latent_dim, len(ids), **marks)
 
     def target(self, x: Any) -> Any:
         """The tokens themselves."""
@@ -374,12 +306,12 @@ class MoleculeSystem(System):
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """As for images, with ``reconstruction`` and ``exact``."""
-        answers = super().predict(columns)
+        rows = super().predict(columns)
         if self.decoder is not None:
             inputs = columns["input"]
             back = self.reconstruct(inputs)
-            answers |= {"reconstruction": back, "exact": [a == b for a, b in zip(inputs, back)]}
-        return answers
+            rows |= {"reconstruction": back, "exact": [a == b for a, b in zip(inputs, back)]}
+        return rows
 
     @torch.no_grad()
     def generate(
@@ -420,5 +352,5 @@ class MoleculeSystem(System):
 
     def _marks(self) -> list[int]:
         """Tokens that no molecule is written with."""
-        known = self.encoder.tokenizer.get_vocab()
-        return [known[PAD], known[UNKNOWN]]
+        ids = self.encoder.tokenizer.get_vocab()
+        return [ids[PAD], ids[UNKNOWN]]

@@ -16,7 +16,7 @@ In 2DMSE d < D; in ``adaptive_layer`` d and d' are any of the dims, drawn indepe
 Sources: 2DMSE arXiv 2402.14776v1/v3 and the authors' code (AnglE, commits 74e5ba2 and 347bbb6); ESE
 2402.14776v2 (AnglE, HEAD); ``adaptive_layer`` is sentence-transformers' Matryoshka2dLoss;
 Starbucks arXiv 2410.13230.
-Layer 0 is the embedding output. X_n: pooled vector after layer n of N, D numbers wide.
+Layer 0 is the embedding output. X_n: pooled vector after layer n of N, D dimensions.
 """
 
 import math
@@ -146,7 +146,7 @@ def depth_width_loss(
     weights: dict[str, float] = {}
     for layer, dim in plan.pairs:
         name = f"layer_{layer}_dim_{dim}"
-        # One pair may be asked for twice (d = D): its loss counts twice.
+        # One pair may occur twice (d = D): its loss counts twice.
         terms.setdefault(name, base(*(cut(z, dim) for z in exits[layer])))
         weights[name] = weights.get(name, 0.0) + _base_weight(
             plan, layer, dim, student_weight, layer_weighting

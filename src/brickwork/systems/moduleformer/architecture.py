@@ -39,7 +39,7 @@ class ModuleFormerConfig:
     """``vocab_size``: 256 is one token a byte; more are merged. ``context``: tokens of a training window.
 
     ``attention_modules``/``feed_forward_modules``: of each layer; 0 makes that half dense, with the active parameters of
-    a mixture (``top_k`` sets of heads) or ``hidden`` numbers. ``attention_hidden``, ``num_heads``: of one module.
+    a mixture (``top_k`` sets of heads) or ``hidden`` units. ``attention_hidden``, ``num_heads``: of one module.
     ``balance``: ``concentration`` does the opposite, before pruning. ``balance_weight``: λ, of the mean over routers;
     ``z_weight``: of the z loss. ``explore``: so many of the ``top_k`` are drawn while training. ``position``,
     ``attend_current``, ``remainder``: how heads attend; the last two are of ``stick``. ``computation``: of the modules while

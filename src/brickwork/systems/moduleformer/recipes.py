@@ -8,7 +8,7 @@ from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: questions and statements of a made-up language, two layers of 4 + 6 modules of 32 numbers.
+    """Seconds: questions and statements of a made-up language, two layers of 4 + 6 modules of 32 dimensions.
 
     ``brickwork train moduleformer --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """

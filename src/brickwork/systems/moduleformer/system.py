@@ -4,7 +4,7 @@ Shen, Zhang, Cao, Tan, Chen, Gan: ModuleFormer: Modularity Emerges from Mixture-
 
 What is learnt: a decoder whose tokens each pick ``top_k`` of N attention modules and of N feed-forward modules. A mutual
 information loss keeps use even over the corpus and decisive for each token, so that modules specialise without being
-told domains; then modules can be added for new texts, or pruned.
+given domains; then modules can be added for new texts, or pruned.
 
 | paper  | here               | shape     | meaning                                                     |
 |--------|--------------------|-----------|-------------------------------------------------------------|
@@ -103,9 +103,9 @@ class System(nn.Module):
             ("z", "z", self.config.z_weight),
             ("route", "route", self.route_reg),
         ):
-            found = [routed.aux[name] for routed in routings if name in routed.aux]
-            if found:
-                terms[term] = torch.stack(found).mean()
+            values = [routed.aux[name] for routed in routings if name in routed.aux]
+            if values:
+                terms[term] = torch.stack(values).mean()
                 weights[term] = weight
         for name in routings[0].stats if routings else ():
             stats[name] = torch.stack([torch.as_tensor(routed.stats[name]) for routed in routings]).mean()
@@ -219,7 +219,7 @@ class System(nn.Module):
 
     @staticmethod
     def continued(finished: "System", config: ModuleFormerConfig) -> "System":
-        """The finished system with the modules of ``config.growth`` more, trained from now on as ``config`` says."""
+        """The finished system with the modules of ``config.growth`` more, trained from now on as ``config`` has it."""
         growth = config.growth
         grown = add_modules(
             finished,

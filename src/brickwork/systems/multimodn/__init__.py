@@ -32,7 +32,7 @@ CARD = SystemCard(
 
 
 def __getattr__(name: str) -> Any:
-    """The estimators, imported when they are asked for: looking at the card is light."""
+    """The estimators, imported at their first use: looking at the card is light."""
     if name in ("MultiModNClassifier", "MultiModNRegressor"):
         return getattr(importlib.import_module("brickwork.systems.multimodn.estimators"), name)
     raise AttributeError(name)

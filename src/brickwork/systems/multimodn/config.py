@@ -41,7 +41,7 @@ class MultiModNConfig:
     decoder, with parallel fusion). ``modality_dropout``: share of (row, modality) pairs taken for missing while
     training, the remedy where missingness depends on a label. ``outputs``: what the loss reads, ``logits``, or as in the
     authors' code ``sigmoid``. ``classifier``: at the end of each decoder of classes. ``error_weight``: λ_err.
-    ``series_width``: of the recurrent network of series. ``image``: the network of pictures.
+    ``series_width``: of the recurrent network of series. ``image``: the image network.
     """
 
     fusion: SequentialFusion | ParallelFusionConfig = SequentialFusion()

@@ -42,7 +42,7 @@ class MissingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig:
-    """Modalities and targets of a table; what is not said is guessed from names and values."""
+    """Modalities and targets of a table; what is left out is guessed from names and values."""
 
     modalities: tuple[str, ...] = ()
     """Groups of columns, in the order in which they are read: ``NAME=COLUMN|PATTERN*|…``, one entry each."""
@@ -51,7 +51,7 @@ class TableConfig:
     ignore: tuple[str, ...] = ()
     """Columns to leave out."""
     time: str | None = None
-    """Rows are split in the order of this column, the newest are the test part; it is no modality unless said."""
+    """Rows are split in the order of this column, the newest are the test part; it is a modality only if named."""
     missing: MissingConfig = field(default_factory=MissingConfig)
     """Missing values to simulate."""
 

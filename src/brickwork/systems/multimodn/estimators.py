@@ -38,7 +38,7 @@ from brickwork.systems.multimodn.step_outputs import importance, moves, path, un
 from brickwork.systems.multimodn.tables import multitask, typed_examples
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from brickwork.systems.multimodn.contributions import ContributionPlot
 
 _WHOLE = "features"  # the one modality of an array without groups
 
@@ -137,7 +137,7 @@ class _MultiModN(BaseEstimator):
             validate_every=0,
             log_every=10**9,
         )
-        from_dict(TrainConfig, to_dict(train))  # says what is wrong with an option
+        from_dict(TrainConfig, to_dict(train))  # raises if an option is wrong
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         before = rng_state()
         try:
@@ -207,17 +207,17 @@ class _MultiModN(BaseEstimator):
         check_is_fitted(self, "system_")
         with _value_errors():
             layout = self._target(target)
-            found = importance(self.system_, self._examples(self._checked(X, reset=False)), layout.name)
-            return {name: change for name, (change, _) in found.items()}
+            results = importance(self.system_, self._examples(self._checked(X, reset=False)), layout.name)
+            return {name: change for name, (change, _) in results.items()}
 
-    def plot_contributions(self, X: Any, target: str | None = None) -> "Figure":
-        """A picture of :meth:`contributions`: of one row a waterfall, of more a dot a row. ``figure.savefig(path)``."""
-        from brickwork.systems.multimodn.contributions import contribution_figure
+    def plot_contributions(self, X: Any, target: str | None = None) -> "ContributionPlot":
+        """A drawing of :meth:`contributions`: the steps of one row, a dot for each of several; ``.save(path)`` keeps it."""
+        from brickwork.systems.multimodn.contributions import contribution_plot
 
         moved = self.contributions(X, target)
         layout = self._target(target)
         start = float(path(layout, self._stages(X)[layout.name])[0, 0])
-        return contribution_figure(
+        return contribution_plot(
             moved, self.modalities_, title=layout.name, unit=unit_of(layout), start=start
         )
 
@@ -232,30 +232,30 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
     """Classification of one or several targets from modalities any of which may be missing.
 
     X: a data frame (``modalities`` groups its columns by names or patterns; guessed from names without), an array (one
-    modality, or groups of column numbers), or a dictionary ``name → array, series, pictures or data frame``. y: one column
+    modality, or groups of column numbers), or a dictionary ``name → array, series, images or data frame``. y: one column
     or several. ``max_iter``: epochs. ``modality_dropout``: 0.5 or more where missingness depends on y (``fit`` warns).
 
     After ``fit``: ``classes_`` (a list for several targets), ``modalities_``, ``steps_``, ``system_``.
     """
 
     def fit(self, X: Any, y: Any) -> "MultiModNClassifier":
-        """Trains anew. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
+        """Trains from the start. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
         with _value_errors():
             X = self._checked(X, reset=True)
             columns, self._one_target = _target_columns(self, y)
-            found: dict[str, np.ndarray] = {}
+            targets: dict[str, np.ndarray] = {}
             classes: list[np.ndarray] = []
             for name, values in columns.items():
                 check_classification_targets(values)
-                known, codes = np.unique(values, return_inverse=True)
-                if len(known) < 2:
+                labels, codes = np.unique(values, return_inverse=True)
+                if len(labels) < 2:
                     raise InputError(
-                        f"y has only one class ({known[0]!r}); a classifier needs two or more classes"
+                        f"y has only one class ({labels[0]!r}); a classifier needs two or more classes"
                     )
-                classes.append(known)
-                found[name] = codes.astype(np.int64)
-            check_consistent_length(next(iter(X.values())) if is_named(X) and X else X, *found.values())
-            self._fit(X, found, {name: [str(c) for c in known] for name, known in zip(found, classes)})
+                classes.append(labels)
+                targets[name] = codes.astype(np.int64)
+            check_consistent_length(next(iter(X.values())) if is_named(X) and X else X, *targets.values())
+            self._fit(X, targets, {name: [str(c) for c in of_one] for name, of_one in zip(targets, classes)})
         self.classes_ = classes[0] if self._one_target else classes
         return self
 
@@ -264,21 +264,21 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
         return self._probabilities(self._stages(X), -1)
 
     def staged_predict_proba(self, X: Any) -> Iterator[Any]:
-        """:meth:`predict_proba` after each of ``steps_``: at the start, where nothing is known, and after each modality."""
+        """:meth:`predict_proba` after each of ``steps_``: at the start, before any modality, and after each modality."""
         stages = self._stages(X)
         for step in range(len(self.steps_)):
             yield self._probabilities(stages, step)
 
     def _probabilities(self, stages: dict[str, np.ndarray], step: int) -> Any:
-        found = [held[step] / held[step].sum(1, keepdims=True) for held in stages.values()]
-        return found[0] if self._one_target else found
+        probabilities = [held[step] / held[step].sum(1, keepdims=True) for held in stages.values()]
+        return probabilities[0] if self._one_target else probabilities
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable classes, (rows) or (rows, targets)."""
-        found = self.predict_proba(X)
+        probabilities = self.predict_proba(X)
         if self._one_target:
-            return self.classes_[found.argmax(1)]
-        return np.stack([known[p.argmax(1)] for known, p in zip(self.classes_, found)], axis=1)
+            return self.classes_[probabilities.argmax(1)]
+        return np.stack([labels[p.argmax(1)] for labels, p in zip(self.classes_, probabilities)], axis=1)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of rows that are right; of several targets, right in all of them."""
@@ -292,16 +292,16 @@ class MultiModNRegressor(RegressorMixin, _MultiModN):
     """Regression on one or several numbers from modalities any of which may be missing; see :class:`MultiModNClassifier`."""
 
     def fit(self, X: Any, y: Any) -> "MultiModNRegressor":
-        """Trains anew. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
+        """Trains from the start. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
         with _value_errors():
             X = self._checked(X, reset=True)
             columns, self._one_target = _target_columns(self, y)
-            found = {
+            targets = {
                 name: check_array(values, ensure_2d=False, dtype=np.float64, input_name="y")
                 for name, values in columns.items()
             }
-            check_consistent_length(next(iter(X.values())) if is_named(X) and X else X, *found.values())
-            self._fit(X, found, {})
+            check_consistent_length(next(iter(X.values())) if is_named(X) and X else X, *targets.values())
+            self._fit(X, targets, {})
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -315,8 +315,8 @@ class MultiModNRegressor(RegressorMixin, _MultiModN):
             yield self._numbers(stages, step)
 
     def _numbers(self, stages: dict[str, np.ndarray], step: int) -> np.ndarray:
-        found = np.stack([held[step][:, 0] for held in stages.values()], axis=1)
-        return found[:, 0] if self._one_target else found
+        numbers = np.stack([held[step][:, 0] for held in stages.values()], axis=1)
+        return numbers[:, 0] if self._one_target else numbers
 
 
 def _target_columns(estimator: Any, y: Any) -> tuple[dict[str, np.ndarray], bool]:

@@ -22,14 +22,14 @@ _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
 def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tuple[TableLayout, list[str]]:
-    """The layout of a table by the user's word, guessed where nothing is said; and notes that tell what was guessed.
+    """The layout of a table as the user chose it, guessed elsewhere; and notes on what was guessed.
 
     Raises:
         DataError: unknown column names, nothing to learn or to learn from.
     """
     table = config.table
     for name in (*table.ignore, *([table.time] if table.time else [])):
-        _known(name, raw, "data.table", where)
+        _check_column(name, raw, "data.table", where)
     targets = [_target(text, raw, where) for text in _target_names(raw, config, where)]
     free = [name for name in raw if name not in {t.name for t in targets} | set(table.ignore)]
     kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
@@ -48,8 +48,8 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
     if not modalities:
         raise DataError(f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}")
     notes = [
-        "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _choose(table),
-        "targets: " + ", ".join(f"{t.name} ({_says(t)})" for t in targets),
+        "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _advice(table),
+        "targets: " + ", ".join(f"{t.name} ({_kind_of(t)})" for t in targets),
     ]
     used = {column for m in modalities for column in m.columns}
     left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != table.time]
@@ -62,16 +62,16 @@ def _short(columns: Sequence[str]) -> str:
     return ", ".join(columns[:6]) + (f" … ({len(columns)})" if len(columns) > 6 else "")
 
 
-def _choose(config: TableConfig) -> str:
+def _advice(config: TableConfig) -> str:
     advice = "; choose otherwise with --set 'data.table.modalities=NAME=COLUMN|PATTERN*,NAME=…'"
     return "" if config.modalities else advice
 
 
-def _says(target: TargetLayout) -> str:
+def _kind_of(target: TargetLayout) -> str:
     return f"{len(target.classes)} classes" if target.is_class else "number"
 
 
-def _known(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
+def _check_column(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
     if name not in raw:
         raise DataError(
             f"{where} has no column '{name}' ({option}): {nearest(name, raw)} Its columns are: {', '.join(raw)}"
@@ -87,21 +87,21 @@ def _target_names(raw: Mapping[str, Any], config: Data, where: str) -> list[str]
     if config.columns.label is not None:
         return [config.columns.label]
     by_lower = {name.lower(): name for name in raw}
-    found = [by_lower[name] for name in _TARGET_NAMES if name in by_lower][:1]
-    found = found or [n for n in raw if re.match(r"(target|label|y|task)[_.]", n.lower())]
-    if not found:
+    names = [by_lower[name] for name in _TARGET_NAMES if name in by_lower][:1]
+    names = names or [n for n in raw if re.match(r"(target|label|y|task)[_.]", n.lower())]
+    if not names:
         raise DataError(
             f"{where} has the columns {', '.join(raw)}: none is called like a target. Say what is to be learnt: "
             "--set data.table.targets=NAME (several: NAME,NAME)"
         )
-    return found
+    return names
 
 
 def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLayout:
     """``name``, ``name:number`` or ``name:class``."""
     name, _, kind = (text, "", "") if text in raw else text.rpartition(":")
     name = name or text
-    _known(name, raw, "data.table.targets", where)
+    _check_column(name, raw, "data.table.targets", where)
     if kind not in ("", "number", "class"):
         raise DataError(f"data.table.targets has '{text}'; write {name}:number or {name}:class")
     cells = [value for value in table_cells.as_list(raw[name]) if not table_cells.is_missing(value)]
@@ -154,7 +154,7 @@ def column_kind(values: Any) -> str:
     if any(isinstance(v, list | tuple | dict | bytes) for v in cells):
         return "nested"
     texts = [table_cells.text_of(v) for v in cells]
-    if all(text.lower().endswith(table_cells.PICTURE_ENDINGS) for text in texts):
+    if all(text.lower().endswith(table_cells.IMAGE_ENDINGS) for text in texts):
         return "image"
     distinct = len(set(texts))
     if distinct == 1 and len(cells) == len(values[:_SAMPLE]):
@@ -171,7 +171,7 @@ def guess_groups(kinds: Mapping[str, str]) -> dict[str, list[str]]:
     """Columns by the part of their name before ``.``, ``:``, ``/``, ``|`` or ``__``, else before the first ``_``, space
     or ``-``, where at least two share it and so two groups come about.
 
-    Without such names, up to eight columns are each a modality, and more are one called ``table``. Pictures and series
+    Without such names, up to eight columns are each a modality, and more are one called ``table``. Images and series
     are modalities of their own.
     """
     own = {name: [name] for name, kind in kinds.items() if kind in ("image", "series")}
@@ -195,7 +195,7 @@ def chosen_groups(chosen: Sequence[str], columns: Sequence[str], where: str) -> 
     """Groups as the user wrote them: ``name=column|pattern*|column``.
 
     Raises:
-        DataError: a name or pattern that fits no column (nearest names shown), or a column in two groups.
+        DataError: a name or pattern that fits no column (the error has the nearest names), or a column in two groups.
     """
     groups: dict[str, list[str]] = {}
     taken: dict[str, str] = {}
@@ -231,7 +231,7 @@ def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) 
     """One modality of columns whose kinds are known.
 
     Raises:
-        DataError: a column without values or of no use, or pictures and series mixed with other columns.
+        DataError: a column without values or of no use, or images and series mixed with other columns.
     """
     bad = {column: kind for column, kind in kinds.items() if kind in ("empty", "nested")}
     if bad:
@@ -245,7 +245,7 @@ def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) 
     special = {kind for kind in kinds.values() if kind in ("image", "series")}
     if special and (len(set(kinds.values())) > 1 or ("image" in special and len(kinds) > 1)):
         raise DataError(
-            f"{where}: modality '{name}' mixes {', '.join(f'{c} ({k})' for c, k in kinds.items())}; a column of pictures is "
+            f"{where}: modality '{name}' mixes {', '.join(f'{c} ({k})' for c, k in kinds.items())}; a column of images is "
             "a modality of its own, and columns of series can only be together with each other"
         )
     of = {

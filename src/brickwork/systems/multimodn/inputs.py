@@ -44,7 +44,7 @@ def array_columns(X: np.ndarray) -> dict[str, Any]:
 def flat_modalities(
     columns: Mapping[str, Any], groups: Groups, image_size: int
 ) -> tuple[ModalityLayout, ...]:
-    """The modalities of columns by the user's groups (names, patterns, or numbers of columns), or guessed.
+    """The modalities of columns by the user's groups (names, patterns, or column numbers), or guessed.
 
     Raises:
         DataError: a name that fits no column, or no column that is of use.
@@ -52,24 +52,24 @@ def flat_modalities(
     if groups is None:
         kinds = {name: column_kind(values) for name, values in columns.items()}
         useless = ("empty", "constant", "identifier", "nested")
-        found = guess_groups({name: kind for name, kind in kinds.items() if kind not in useless})
+        members_of = guess_groups({name: kind for name, kind in kinds.items() if kind not in useless})
     else:
         entries = [
             f"{name}=" + "|".join(f"x{c}" if isinstance(c, int) else c for c in members)
             for name, members in groups.items()
         ]
-        found = chosen_groups(entries, list(columns), "X")
-    if not found:
+        members_of = chosen_groups(entries, list(columns), "X")
+    if not members_of:
         raise DataError("X has no column that something can be learnt from: all are empty or constant")
     return tuple(
         layout_of(name, {c: column_kind(columns[c]) for c in members}, image_size, "X")
-        for name, members in found.items()
+        for name, members in members_of.items()
     )
 
 
 def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLayout, ...]:
     """The modalities of a dictionary: arrays (rows, numbers), (rows, time, variables) or uint8 (rows, height, width,
-    channels), lists of series or pictures, or data frames.
+    channels), lists of series or images, or data frames.
 
     Raises:
         DataError: a value is none of these, or nothing in it is there.
@@ -128,14 +128,14 @@ def named_examples(X: Mapping[str, Any], layout: TableLayout) -> Examples:
     for name, value in given.items():
         columns |= _cells(layout.modality(name), value)
     here = replace(layout, modalities=tuple(m for m in layout.modalities if m.name in given))
-    found = typed_examples(here, columns, where="X", with_targets=False)
+    examples = typed_examples(here, columns, where="X", with_targets=False)
     gone = {
         part: held
         for m in layout.modalities
         if m.name not in given
-        for part, held in nothing(m, len(found)).items()
+        for part, held in nothing(m, len(examples)).items()
     }
-    return Examples({**found.columns, **gone})
+    return Examples({**examples.columns, **gone})
 
 
 def _cells(modality: ModalityLayout, value: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ class ModalityLayout:
     """Columns that come and go together.
 
     ``table``: single values: ``numbers`` (dates too), ``categories``, ``texts``. ``series``: ``numbers`` names the
-    variables, each cell a list of numbers in time. ``image``: ``numbers`` names the one column of pictures, and
+    variables, each cell a list of numbers in time. ``image``: ``numbers`` names the one column of images, and
     ``shape`` is their (height, width, channels).
     """
 

@@ -76,7 +76,7 @@ def is_present(examples: Examples, modality: str) -> np.ndarray:
     elif held.dtype.kind == "f":
         present = np.asarray(np.isfinite(held).any(axis=1))
     else:
-        return np.ones(len(held), dtype=bool)  # pictures in one array: all there
+        return np.ones(len(held), dtype=bool)  # images in one array: all there
     for part in ("categories", "texts"):
         if f"{modality}.{part}" in columns:
             cells: Any = columns[f"{modality}.{part}"]
@@ -98,9 +98,10 @@ class LabelDependence:
     shares: tuple[tuple[str, float], ...]
 
     def __str__(self) -> str:
-        shown = sorted(self.shares, key=lambda pair: -pair[1])
-        shown = [shown[0], shown[-1]]
-        shares = ", ".join(f"{100 * share:.0f} % where it is {name}" for name, share in shown)
+        ordered = sorted(self.shares, key=lambda pair: -pair[1])
+        shares = ", ".join(
+            f"{100 * share:.0f} % where it is {name}" for name, share in (ordered[0], ordered[-1])
+        )
         return f"whether '{self.modality}' is missing depends on '{self.target}' ({shares}; p = {self.p:.1g})"
 
 
@@ -115,13 +116,13 @@ def label_dependence(
     from scipy.stats import chi2_contingency
 
     tests = len(present) * len(targets)
-    found = []
+    results = []
     for target, values in targets.items():
         groups, labels = _groups(values, names.get(target, ()))
-        known = groups >= 0
+        labelled = groups >= 0
         for modality, there in present.items():
             counts = np.zeros((2, len(labels)))
-            np.add.at(counts, (there[known].astype(int), groups[known]), 1)
+            np.add.at(counts, (there[labelled].astype(int), groups[labelled]), 1)
             filled = counts.sum(0) > 0
             if (counts.sum(1) == 0).any() or filled.sum() < 2:
                 continue
@@ -129,8 +130,8 @@ def label_dependence(
             shares = np.divide(counts[0], counts.sum(0), where=filled, out=np.full(len(labels), np.nan))
             if p < ALPHA and np.nanmax(shares) - np.nanmin(shares) >= MIN_DIFFERENCE:
                 rows = tuple((label, float(s)) for label, s, ok in zip(labels, shares, filled) if ok)
-                found.append(LabelDependence(modality=modality, target=target, p=p, shares=rows))
-    return found
+                results.append(LabelDependence(modality=modality, target=target, p=p, shares=rows))
+    return results
 
 
 def _groups(values: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -151,17 +152,17 @@ def find_dependence(train: Examples, layout: TableLayout) -> list[LabelDependenc
 
 
 def warn_of_dependence(train: Examples, layout: TableLayout, modality_dropout: float) -> None:
-    """Findings of :func:`find_dependence` are one :class:`BrickworkWarning`.
+    """One :class:`BrickworkWarning` of all that :func:`find_dependence` finds.
 
     None is given from a ``modality_dropout`` of 0.5 on, which is the remedy.
     """
-    if modality_dropout >= 0.5 or not (found := find_dependence(train, layout)):
+    if modality_dropout >= 0.5 or not (dependences := find_dependence(train, layout)):
         return
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    more = f"; and {len(dependences) - 3} more" if len(dependences) > 3 else ""
     now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
     warnings.warn(
-        f"{'; '.join(map(str, found[:3]))}{more}. A model can learn from this that a missing modality means a label, and "
-        f"is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
+        f"{'; '.join(map(str, dependences[:3]))}{more}. A model can learn from this that a missing modality means a label, "
+        f"and is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
         "patterns of missing values",
         BrickworkWarning,
         stacklevel=3,

@@ -118,9 +118,9 @@ def contributions(
     They sum to the difference between the last prediction and the first, which knows nothing.
     """
     moved = probabilities[1:] - probabilities[:-1]
-    found = torch.empty_like(moved)
-    found[list(order)] = moved
-    return found.T
+    by_modality = torch.empty_like(moved)
+    by_modality[list(order)] = moved
+    return by_modality.T
 
 
 def task_decoder(

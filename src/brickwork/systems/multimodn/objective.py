@@ -26,18 +26,18 @@ def step_losses(
     """
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     if target.is_floating_point():
-        known = torch.isfinite(target)
-        wanted = torch.where(known, target, torch.zeros_like(target)).to(outputs.dtype)
+        labelled = torch.isfinite(target)
+        wanted = torch.where(labelled, target, torch.zeros_like(target)).to(outputs.dtype)
         loss = (outputs[..., 0] - wanted).square()
     else:
-        known = target >= 0
+        labelled = target >= 0
         scores = outputs.sigmoid() if outputs_are == "sigmoid" else outputs
         steps, rows, classes = scores.shape
         wanted = target.clamp_min(0).expand(steps, -1)
         loss = F.cross_entropy(scores.reshape(-1, classes), wanted.reshape(-1), reduction="none")
         loss = loss.reshape(steps, rows)
-    counted = loss * (taken & known).to(loss.dtype)
-    return counted.sum(1) / known.sum().clamp_min(1)
+    counted = loss * (taken & labelled).to(loss.dtype)
+    return counted.sum(1) / labelled.sum().clamp_min(1)
 
 
 def class_probabilities(

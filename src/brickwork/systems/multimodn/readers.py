@@ -54,9 +54,9 @@ class ModalityReader(nn.Module):
             blank = np.zeros(encoder.image_shape, dtype=np.uint8)
             rows = list(columns[name])
             arrays[f"{name}.present"] = np.array([row is not None for row in rows], dtype=bool)
-            pictures = np.stack([blank if row is None else row for row in rows]) if rows else blank[None][:0]
+            images = np.stack([blank if row is None else row for row in rows]) if rows else blank[None][:0]
             return {
-                name: encoder.prepare(pictures),
+                name: encoder.prepare(images),
                 **{key: torch.from_numpy(array) for key, array in arrays.items()},
             }
         return {key: torch.from_numpy(array) for key, array in arrays.items()}
@@ -96,12 +96,12 @@ def target_tensors(
     layout: TableLayout, columns: Mapping[str, Any], scales: Mapping[str, Sequence[float]]
 ) -> dict[str, Tensor]:
     """The targets that ``columns`` have; numbers are standardised, so that tasks weigh alike."""
-    found = {}
+    tensors = {}
     for target in layout.targets:
         if target.column in columns:
             values = np.asarray(columns[target.column])
             if not target.is_class:
                 mean, deviation = scales[target.name]
                 values = ((values - mean) / deviation).astype(np.float32)
-            found[target.column] = torch.from_numpy(values)
-    return found
+            tensors[target.column] = torch.from_numpy(values)
+    return tensors

@@ -78,7 +78,7 @@ def series() -> RunConfig:
 
 
 def gpu() -> RunConfig:
-    """CIFAR-10 photos, their colours and a description that is often wrong, on one GPU; not measured.
+    """CIFAR-10 images, their colours and a description that is often wrong, on one GPU; not measured.
 
     ``brickwork train multimodn --recipe gpu``.
     """

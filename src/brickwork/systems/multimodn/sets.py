@@ -40,7 +40,7 @@ def multimodal_task(config: Data, seed: int) -> TaskData:
     )
 
 
-Found = tuple[TableLayout, Examples, np.ndarray | None, str]
+MultimodalSet = tuple[TableLayout, Examples, np.ndarray | None, str]
 """The layout, all rows, the times to split by (``None``: at random), and a note."""
 
 
@@ -48,12 +48,12 @@ def _numbers(name: str, columns: tuple[str, ...]) -> ModalityLayout:
     return ModalityLayout(name=name, numbers=columns)
 
 
-def _digits_quadrants() -> Found:
+def _digits_quadrants() -> MultimodalSet:
     """Handwritten digits of 8 × 8 pixels cut into four: which digit, is it odd, is it five or more?"""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    images = np.asarray(found.images, dtype=np.float64)
+    digits = load_digits()
+    images = np.asarray(digits.images, dtype=np.float64)
     places = {
         "top_left": (slice(0, 4), slice(0, 4)),
         "top_right": (slice(0, 4), slice(4, 8)),
@@ -63,7 +63,7 @@ def _digits_quadrants() -> Found:
     columns: dict[str, Any] = {
         name: images[:, rows, cells].reshape(len(images), 16) for name, (rows, cells) in places.items()
     }
-    digit = found.target.astype(np.int64)
+    digit = digits.target.astype(np.int64)
     columns |= {
         "target.odd": digit % 2,
         "target.large": (digit >= 5).astype(np.int64),
@@ -81,7 +81,7 @@ def _digits_quadrants() -> Found:
     return layout, Examples(columns), None, ""
 
 
-def _digits_and_noise() -> Found:
+def _digits_and_noise() -> MultimodalSet:
     """The four quarters of a digit and a fifth modality of sixteen random numbers: a control."""
     layout, examples, times, note = _digits_quadrants()
     noise = np.random.default_rng(0).normal(size=(len(examples), 16))
@@ -89,17 +89,17 @@ def _digits_and_noise() -> Found:
     return replace(layout, modalities=modalities), Examples({**examples.columns, "noise": noise}), times, note
 
 
-def _breast_cancer() -> Found:
+def _breast_cancer() -> MultimodalSet:
     """Thirty measurements of cell nuclei in three natural groups: their mean, standard error and worst values."""
     from sklearn.datasets import load_breast_cancer
 
-    found = load_breast_cancer()
-    names = [str(name) for name in found.feature_names]
+    cells = load_breast_cancer()
+    names = [str(name) for name in cells.feature_names]
     columns: dict[str, Any] = {
-        group: found.data[:, 10 * place : 10 * place + 10].astype(np.float64)
+        group: cells.data[:, 10 * place : 10 * place + 10].astype(np.float64)
         for place, group in enumerate(("mean", "error", "worst"))
     }
-    columns["target.tumour"] = found.target.astype(np.int64)
+    columns["target.tumour"] = cells.target.astype(np.int64)
     layout = TableLayout(
         modalities=tuple(
             _numbers(group, tuple(names[10 * i : 10 * i + 10]))
@@ -110,9 +110,9 @@ def _breast_cancer() -> Found:
     return layout, Examples(columns), None, ""
 
 
-def _student_performance() -> Found:
+def _student_performance() -> MultimodalSet:
     """649 pupils: will they pass, and with which final grade? Earlier grades are a modality that may be missing."""
-    table = _parquet("student_por")
+    table = _parquet("student_performance", "student_por")
     groups = {
         "school": (("age",), ("school", "sex", "address", "reason", "schoolsup", "nursery", "internet")),
         "family": (
@@ -146,9 +146,9 @@ def _student_performance() -> Found:
     return layout, typed_examples(layout, table), None, "passed: a final grade G3 of 10 or more"
 
 
-def _beijing_air_quality() -> Found:
+def _beijing_air_quality() -> MultimodalSet:
     """Twelve stations, day by day: from the last 24 hours of several instruments, will tomorrow be polluted?"""
-    table = _parquet("beijing_air_quality")
+    table = _parquet("beijing_air_quality", "beijing_air_quality")
     stations = np.asarray(table["station"])
     groups = {
         "particles": ("PM2.5", "PM10"),
@@ -203,29 +203,25 @@ def _beijing_air_quality() -> Found:
     )
 
 
-def _parquet(name: str) -> dict[str, Any]:
+def _parquet(known_set: str, file: str) -> dict[str, Any]:
+    """The columns of a table of a known set as arrays."""
     import pyarrow.parquet
 
-    file = (
-        locate({"student_por": "student_performance"}.get(name, name))
-        / "tabular_timeseries"
-        / f"{name}.parquet"
-    )
-    table = pyarrow.parquet.read_table(file)
-    return {column: table[column].to_pylist() for column in table.column_names}
+    table = pyarrow.parquet.read_table(locate(known_set) / "tabular_timeseries" / f"{file}.parquet")
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _cifar10_described() -> Found:
-    """CIFAR-10 with three views of each photo: its pixels, its colours, and a description that is often wrong."""
+def _cifar10_described() -> MultimodalSet:
+    """CIFAR-10 with three views of each image: its pixels, its colours, and a description that is often wrong."""
     from brickwork.data.sets.images import class_names, load_images
 
-    found = load_images("cifar10", "train")
-    images, labels = np.asarray(found.columns["input"]), np.asarray(found.columns["label"])
+    cifar = load_images("cifar10", "train")
+    images, labels = np.asarray(cifar.columns["input"]), np.asarray(cifar.columns["label"])
     names = class_names("cifar10")
     rng = np.random.default_rng(0)
-    said = np.where(rng.random(len(labels)) < 0.4, labels, rng.integers(0, len(names), len(labels)))
+    described = np.where(rng.random(len(labels)) < 0.4, labels, rng.integers(0, len(names), len(labels)))
     texts = np.empty((len(labels), 1), dtype=object)
-    texts[:, 0] = [f"a photo that may show a {names[label]}" for label in said]
+    texts[:, 0] = [f"a photo that may show a {names[label]}" for label in described]
     colours = np.stack(
         [(images[..., c, None] // 32 == np.arange(8)).mean((1, 2)) for c in range(3)], axis=1
     ).reshape(len(images), 24)
@@ -300,11 +296,11 @@ TOY_LAYOUT = TableLayout(
 )
 
 
-def _toy() -> Found:
+def _toy() -> MultimodalSet:
     return TOY_LAYOUT, typed_examples(TOY_LAYOUT, toy_columns(_TOY_ROWS, 0)), None, ""
 
 
-SETS: dict[str, Callable[[], Found]] = {
+SETS: dict[str, Callable[[], MultimodalSet]] = {
     "toy_ward": _toy,
     "digits_quadrants": _digits_quadrants,
     "digits_and_noise": _digits_and_noise,

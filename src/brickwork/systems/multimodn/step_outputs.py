@@ -1,4 +1,4 @@
-"""From what every task says at every step to answers, contributions of modalities, and traces."""
+"""From the outputs of every task at every step to predictions, contributions of modalities, and traces."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,17 +17,17 @@ Stages = Mapping[str, np.ndarray]
 """By target, (steps, rows, classes) probabilities or (steps, rows, 1) numbers."""
 
 
-def answers(layout: TableLayout, stages: Stages) -> dict[str, Any]:
-    """The last step in words: for a class target ``NAME`` and ``NAME=CLASS`` with its probability, else the number."""
-    found: dict[str, Any] = {}
+def predictions(layout: TableLayout, stages: Stages) -> dict[str, Any]:
+    """The last step as columns: of a class target ``NAME`` and ``NAME=CLASS`` with its probability, else the number."""
+    columns: dict[str, Any] = {}
     for target in layout.targets:
         last = stages[target.name][-1]
         if not target.is_class:
-            found[target.name] = last[:, 0]
+            columns[target.name] = last[:, 0]
             continue
-        found[target.name] = [target.classes[place] for place in last.argmax(1)]
-        found |= {f"{target.name}={name}": last[:, place] for place, name in enumerate(target.classes)}
-    return found
+        columns[target.name] = [target.classes[place] for place in last.argmax(1)]
+        columns |= {f"{target.name}={name}": last[:, place] for place, name in enumerate(target.classes)}
+    return columns
 
 
 def path(
@@ -45,8 +45,8 @@ def moves(
     target: TargetLayout, stages: Float[np.ndarray, "steps rows out"]
 ) -> Float[np.ndarray, "rows modalities"]:
     """How far each modality moved the answer along its :func:`path`."""
-    found = path(target, stages)
-    return contributions(torch.from_numpy(found), range(len(found) - 1)).numpy()
+    followed = path(target, stages)
+    return contributions(torch.from_numpy(followed), range(len(followed) - 1)).numpy()
 
 
 def unit_of(target: TargetLayout) -> str:
@@ -58,17 +58,17 @@ def unit_of(target: TargetLayout) -> str:
 
 def traces(layout: TableLayout, stages: Stages, examples: Examples) -> list[Trace]:
     """For each target the contributions of all rows, by true class."""
-    found = []
+    result = []
     for target in layout.targets:
         domain = None
         if target.is_class and target.column in examples.columns:
             truth = np.asarray(examples.columns[target.column])
             domain = tuple(target.classes[y] if y >= 0 else "unknown" for y in truth)
         usage = moves(target, stages[target.name])
-        found.append(
+        result.append(
             Trace(name=target.name, modules=layout.names, usage=usage, domain=domain, unit=unit_of(target))
         )
-    return found
+    return result
 
 
 def importance(system: Any, examples: Examples, target: str) -> dict[str, tuple[float, float]]:
@@ -78,7 +78,7 @@ def importance(system: Any, examples: Examples, target: str) -> dict[str, tuple[
     no such target. 0 for a modality that no row has.
     """
     layout = system.layout.target(target)
-    found = {}
+    results = {}
     for name in system.layout.names:
         rows = np.flatnonzero(is_present(examples, name))
         alone = examples.select(rows.tolist())
@@ -91,14 +91,14 @@ def importance(system: Any, examples: Examples, target: str) -> dict[str, tuple[
         if len(rows) and layout.column in examples.columns:
             first, last = (_loss(layout, stages[step], alone) for step in (0, -1))
             decrease = first - last
-        found[name] = (change, decrease)
-    return found
+        results[name] = (change, decrease)
+    return results
 
 
-def _loss(layout: TargetLayout, said: Float[np.ndarray, "rows out"], examples: Examples) -> float:
+def _loss(layout: TargetLayout, outputs: Float[np.ndarray, "rows out"], examples: Examples) -> float:
     """Mean negative log-probability of the true class, or mean squared error."""
     truth = np.asarray(examples.columns[layout.column])
     if not layout.is_class:
-        return float(np.nanmean((said[:, 0] - truth) ** 2))
-    known = np.flatnonzero(truth >= 0)
-    return float(-np.log(np.maximum(said[known, truth[known]], 1e-12)).mean())
+        return float(np.nanmean((outputs[:, 0] - truth) ** 2))
+    labelled = np.flatnonzero(truth >= 0)
+    return float(-np.log(np.maximum(outputs[labelled, truth[labelled]], 1e-12)).mean())

@@ -43,7 +43,7 @@ from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop
 from brickwork.systems.multimodn.objective import class_probabilities, step_losses
 from brickwork.systems.multimodn.readers import ModalityReader, target_scales, target_tensors
 from brickwork.systems.multimodn.sets import SETS, multimodal_task
-from brickwork.systems.multimodn.step_outputs import answers, moves, traces
+from brickwork.systems.multimodn.step_outputs import moves, predictions, traces
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
 
 Config = MultiModNConfig
@@ -146,7 +146,7 @@ class System(nn.Module):
     def stages(
         self, examples: Examples, skip: Literal["sample", "batch"] = "sample", batch_rows: int = _BATCH
     ) -> dict[str, Float[np.ndarray, "steps rows out"]]:
-        """What each task says at each step: probabilities of the classes, or the number in its own unit (one column).
+        """The output of each task at each step: probabilities of the classes, or the number in its own unit (one column).
 
         A step whose modality is missing repeats the one before. An answer depends on its row alone, unless the authors'
         ``skip="batch"`` is asked for, with batches of ``batch_rows``.
@@ -163,24 +163,24 @@ class System(nn.Module):
                     mean, deviation = self.scales[target.name]
                     out = out.double() * deviation + mean
                 parts[target.name].append(out.cpu().numpy())
-        return {name: np.concatenate(found, axis=1).astype(np.float64) for name, found in parts.items()}
+        return {name: np.concatenate(batches, axis=1).astype(np.float64) for name, batches in parts.items()}
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """For each task its answer, and of classes the probability of each, from the last modality that is there.
+        """For each task the class with the probability of each, or the number, after the last modality that is there.
 
         ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out.
 
         Raises:
             DataError: a part of a modality's columns is there and another is not.
         """
-        return answers(self.layout, self.stages(typed_examples(self.layout, columns, with_targets=False)))
+        return predictions(self.layout, self.stages(typed_examples(self.layout, columns, with_targets=False)))
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""
-        answers = {name: stages[-1] for name, stages in self.stages(examples).items()}
+        outputs = {name: stages[-1] for name, stages in self.stages(examples).items()}
         kinds = {target.name: target.is_class for target in self.layout.targets}
         truth = {target.name: np.asarray(examples.columns[target.column]) for target in self.layout.targets}
-        return scores_by_task(answers, truth, kinds)
+        return scores_by_task(outputs, truth, kinds)
 
     def contributions(self, examples: Examples, target: str) -> Float[np.ndarray, "rows modalities"]:
         """How far each modality moved the answer along :func:`brickwork.systems.multimodn.step_outputs.path`.

@@ -107,7 +107,7 @@ def multitask(
             raise DataError(
                 f"{name}: modality '{modality.name}' ({', '.join(modality.columns) or 'no columns'}) is missing from all "
                 f"{len(train)} training rows, so nothing can be learnt from it; leave it out of data.table.modalities, "
-                "or mend the columns"
+                "or fill its columns"
             )
     return TaskData(
         name=name,
@@ -134,12 +134,12 @@ def _split_by_time(times: np.ndarray, config: Data) -> splits.Parts:
 
 def _labelled(examples: Examples, layout: TableLayout, report: ReadReport, name: str) -> list[int]:
     """Rows of which at least one target is known; the others are counted."""
-    known = np.zeros(len(examples), dtype=bool)
+    labelled = np.zeros(len(examples), dtype=bool)
     for target in layout.targets:
-        known |= is_known(np.asarray(examples.columns[target.column]))
-    for row in np.flatnonzero(~known):
+        labelled |= is_known(np.asarray(examples.columns[target.column]))
+    for row in np.flatnonzero(~labelled):
         report.skip("no target is known", f"{name} row {row}")
-    return np.flatnonzero(known).tolist()
+    return np.flatnonzero(labelled).tolist()
 
 
 def is_known(target: np.ndarray) -> np.ndarray:
@@ -158,13 +158,13 @@ def typed_examples(
 ) -> Examples:
     """The user's columns as the layout describes them. Columns that play no role are ignored.
 
-    A modality none of whose columns is there is missing from all rows, which is told as a warning. Pictures that are
+    A modality none of whose columns is there is missing from all rows, with a warning. Images that are
     paths are looked for in ``folder``.
 
     Raises:
         DataError: some columns of a modality are there and others are not, a target is unknown, lengths differ.
     """
-    told = report or ReadReport()
+    problems = report or ReadReport()
     lengths = {name: len(values) for name, values in raw.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: columns of different lengths: {lengths}")
@@ -187,9 +187,9 @@ def typed_examples(
             gone.append(modality)
             columns.update(nothing(modality, count))
         else:
-            columns.update(_modality(modality, raw, told, folder))
+            columns.update(_modality(modality, raw, problems, folder))
     if gone:
-        _tell_absent(gone, unknown, where)
+        _warn_of_absent(gone, unknown, where)
     if with_targets:
         for target in layout.targets:
             if target.column in raw:
@@ -199,15 +199,15 @@ def typed_examples(
                 raise DataError(
                     f"{where} has no column '{target.name}' to learn: {nearest(target.name, raw)}"
                 )
-            columns[target.column] = _target(target, raw[target.name], told, where)
+            columns[target.column] = _target(target, raw[target.name], problems, where)
     if report is None:
-        told.warn()
+        problems.warn()
     return Examples(columns)
 
 
 def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, Any]:
     """The parts of a modality that come as :class:`TableLayout` describes them: an array of numbers (rows, columns), a
-    list of series (time, variables) or of pictures (height, width, channels), by the name of the modality.
+    list of series (time, variables) or of images (height, width, channels), by the name of the modality.
 
     Raises:
         DataError: another number of columns, variables or channels than the model knows.
@@ -234,13 +234,13 @@ def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, An
         return {}
     shape = tuple(modality.shape) if wanted == 3 else (len(modality.numbers),)
     for cell in cells:
-        found = cell.shape if wanted == 3 else cell.shape[1:]
-        if found != shape:
+        actual = cell.shape if wanted == 3 else cell.shape[1:]
+        if actual != shape:
             raise DataError(f"{where}: '{modality.name}' holds {cell.shape}; the model takes {shape}")
     return {modality.name: held if isinstance(held, np.ndarray) else list(held)}  # type: ignore[arg-type]
 
 
-def _tell_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str) -> None:
+def _warn_of_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str) -> None:
     others = f" (columns that the model does not know: {', '.join(unknown[:8])})" if unknown else ""
     names = ", ".join(f"'{modality.name}' ({', '.join(modality.columns[:4])})" for modality in gone)
     several = "modality" if len(gone) == 1 else "modalities"
@@ -255,11 +255,11 @@ def nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:
     """The columns of a modality that is missing from all of ``count`` rows."""
     if modality.kind != "table":
         return {modality.name: [None] * count}
-    found: dict[str, Any] = {modality.name: np.full((count, len(modality.numbers)), np.nan)}
+    columns: dict[str, Any] = {modality.name: np.full((count, len(modality.numbers)), np.nan)}
     for part in ("categories", "texts"):
         if names := getattr(modality, part):
-            found[f"{modality.name}.{part}"] = np.full((count, len(names)), None, dtype=object)
-    return found
+            columns[f"{modality.name}.{part}"] = np.full((count, len(names)), None, dtype=object)
+    return columns
 
 
 def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder: Path) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
         cells = table_cells.as_list(raw[column])
         return {
             name: [
-                table_cells.picture(value, size, folder, report, f"'{column}' row {row}")
+                table_cells.read_image(value, size, folder, report, f"'{column}' row {row}")
                 for row, value in enumerate(cells)
             ]
         }
@@ -278,16 +278,16 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
         variables = [table_cells.series(list(raw[c]), report, c) for c in modality.numbers]
         return {name: [_stack(cells, report, name, row) for row, cells in enumerate(zip(*variables))]}
     count = len(raw[modality.columns[0]])
-    found: dict[str, Any] = {name: np.empty((count, len(modality.numbers)))}
+    columns: dict[str, Any] = {name: np.empty((count, len(modality.numbers)))}
     for place, column in enumerate(modality.numbers):
-        found[name][:, place] = table_cells.numbers(raw[column], report, column)
+        columns[name][:, place] = table_cells.numbers(raw[column], report, column)
     for part in ("categories", "texts"):
         if names := getattr(modality, part):
             texts = np.empty((count, len(names)), dtype=object)
             for place, column in enumerate(names):
                 texts[:, place] = table_cells.texts(raw[column], report, column)
-            found[f"{name}.{part}"] = texts
-    return found
+            columns[f"{name}.{part}"] = texts
+    return columns
 
 
 def _stack(

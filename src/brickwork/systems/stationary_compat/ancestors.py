@@ -111,7 +111,7 @@ def memory(
         return None
     try:
         wanted = set(previous.registry.taken) - set(class_names(data))
-        found = _of_earlier_runs(previous.folder, wanted, per_class or REHEARSAL, data.modality)
+        parts = _of_earlier_runs(previous.folder, wanted, per_class or REHEARSAL, data.modality)
     except (DataError, ArtifactError, ConfigError) as error:
         if per_class is not None:
             raise
@@ -124,13 +124,13 @@ def memory(
             stacklevel=2,
         )
         return None
-    parts = [
+    rehearsed = [
         Examples(
             {"input": e.columns["input"], "slot": [registry.taken[names[int(n)]] for n in e.columns["label"]]}
         )
-        for e, names in found
+        for e, names in parts
     ]
-    return joined(parts[0], *parts[1:]) if parts else None
+    return joined(rehearsed[0], *rehearsed[1:]) if rehearsed else None
 
 
 def _of_earlier_runs(
@@ -145,12 +145,12 @@ def _of_earlier_runs(
         raise DataError(f"{task.name} holds {task.modality}s, the new data {modality}s")
     here = {number for number, name in enumerate(class_names(task)) if name in wanted}
     kept = of_classes(task.train, here)
-    found = [(exemplars(kept, per_class, run.seed), class_names(task))] if len(kept) else []
+    parts = [(exemplars(kept, per_class, run.seed), class_names(task))] if len(kept) else []
     earlier = getattr(run.model, "previous", "")
     left = wanted - set(class_names(task))
     if earlier and left:
-        found += _of_earlier_runs(Path(earlier), left, per_class, modality)
-    return found
+        parts += _of_earlier_runs(Path(earlier), left, per_class, modality)
+    return parts
 
 
 def class_names(data: TaskData) -> tuple[str, ...]:

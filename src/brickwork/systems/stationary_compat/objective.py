@@ -1,8 +1,7 @@
-"""Losses that keep a new model's vectors comparable with those of an old one.
+"""The loss that keeps a new model's vectors comparable with those of an old one (HOC).
 
-Biondi et al.: Stationary Representations, arXiv 2405.02581 (the loss called HOC); Shen et al.: Towards
-Backward-Compatible Representation Learning, CVPR 2020 (BCT).
-Shape legend: B rows, D numbers.
+Biondi et al.: Stationary Representations, arXiv 2405.02581.
+Shape legend: B rows, D dimensions.
 """
 
 from typing import Literal

@@ -10,7 +10,7 @@ from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: the digits that come with scikit-learn, a MLP with 31 dimensions, room for 32 classes.
+    """Seconds: the digits that come with scikit-learn, an MLP with 31 dimensions, room for 32 classes.
 
     ``brickwork train stationary-compat --recipe smoke --out runs/smoke``. For tests; its first losses are pinned.
     """

@@ -1,5 +1,6 @@
 """A few examples of each class, kept for later: what a model that learns new classes is reminded of the old ones with."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def exemplars(examples: Examples, per_class: int, seed: int) -> Examples:
     return examples.select(sorted(kept))
 
 
-def of_classes(examples: Examples, classes: "set[int] | range") -> Examples:
+def of_classes(examples: Examples, classes: Iterable[int]) -> Examples:
     """The labelled examples whose class is one of ``classes``, in their order."""
     labels = np.asarray(examples.columns["label"])
     return examples.select(np.flatnonzero(np.isin(labels, list(classes))).tolist())

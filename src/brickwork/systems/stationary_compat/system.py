@@ -20,8 +20,8 @@ previous model's vectors aligns what lies within the classes.
 | μ         | hoc_scale             |          | scale of cosines in HOC, 10                                      |
 | M         | memory                |          | examples of old classes that the new data lacks                  |
 
-Flow: data.load (+ data.rehearsal) → encoders.text | encoders.image → modules.simplex → objectives.classification +
-objectives.compatibility → training.loop → representation.model → evaluation.compatibility, index.
+Flow: data.load (+ rehearsal.py) → encoders.text | encoders.image → modules.simplex → objectives.classification +
+objective.py → training.loop → representation.model → evaluation.compatibility, index.
 
 Differences from the paper: see README.md.
 Shape legend: B rows, D dimensions, K slots.
@@ -48,7 +48,7 @@ from brickwork.encoders.text import TextEncoder, join_tokens
 from brickwork.modules.simplex import End, SimplexHead, SlotRegistry
 from brickwork.objectives.classification import cross_entropy
 from brickwork.representation.contract import build_encoder, encodes
-from brickwork.systems.stationary_compat import ancestors as history
+from brickwork.systems.stationary_compat import ancestors
 from brickwork.systems.stationary_compat.objective import Mask, higher_order
 
 Encoder = TextEncoder | ImageEncoder
@@ -140,28 +140,28 @@ class System(nn.Module):
             ConfigError: no room for a class, or vectors of another length than the previous model's.
             ArtifactError: ``previous`` or ``base`` is no model of this system.
         """
-        previous = history.ancestor(config.previous, "previous") if config.previous else None
-        base = history.ancestor(config.base, "base") if config.base else previous
+        previous = ancestors.ancestor(config.previous, "previous") if config.previous else None
+        base = ancestors.ancestor(config.base, "base") if config.base else previous
         warm = base is not None and config.warm_start is not False
         kind = base.representation.encoder.kind if base and warm else config.encoder.kind
-        history.check_inputs(data, kind, base)
+        ancestors.check_inputs(data, kind, base)
         if base is not None and warm:
             encoder = copy.deepcopy(base.representation.encoder).requires_grad_(True)
         else:
             encoder = build_encoder(config, data, assets)
-        ancestors = [one for one in (previous, base) if one is not None]
-        registry = history.inherited(encoder.embedding_dim + 1, ancestors, kind)
-        registry = registry.assign(history.class_names(data), config.slots_from)
+        models = [one for one in (previous, base) if one is not None]
+        registry = ancestors.inherited(encoder.embedding_dim + 1, models, kind)
+        registry = registry.assign(ancestors.class_names(data), config.slots_from)
         near = base is not None and config.share < 1
         return cls(
             config,
             encoder,
             seed=seed,
             slots=registry.to_dict(),
-            classes=history.class_names(data),
-            replaces=history.replaced(ancestors),
+            classes=ancestors.class_names(data),
+            replaces=ancestors.replaced(models),
             anchor=copy.deepcopy(base.representation.encoder) if base is not None and near else None,
-            memory=history.memory(previous, data, registry, config.rehearsal) if previous else None,
+            memory=ancestors.memory(previous, data, registry, config.rehearsal) if previous else None,
         )
 
     def train(self, mode: bool = True) -> "System":

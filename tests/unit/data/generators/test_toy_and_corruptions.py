@@ -1,4 +1,4 @@
-"""The made-up language, and changed pictures."""
+"""The made-up language, and changed images."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def test_toy_pairs_share_no_content_word():
 
 
 def test_corruptions():
-    """A constant picture: blur and shift leave it, noise has the stated spread (25, clipped little at 128)."""
+    """A constant image: blur and shift leave it, noise has the stated spread (25, clipped little at 128)."""
     flat = np.full((4, 32, 32, 3), 128, dtype=np.uint8)
-    found = corruptions(flat, 0)
-    assert set(found) == {"none", "noise", "blur", "shift"}
-    assert all(images.dtype == np.uint8 for images in found.values())
-    assert all((found[name] == 128).all() for name in ("none", "blur", "shift"))
-    assert found["noise"].std() == pytest.approx(25, rel=0.03)
+    results = corruptions(flat, 0)
+    assert set(results) == {"none", "noise", "blur", "shift"}
+    assert all(images.dtype == np.uint8 for images in results.values())
+    assert all((results[name] == 128).all() for name in ("none", "blur", "shift"))
+    assert results["noise"].std() == pytest.approx(25, rel=0.03)
     ramp = np.tile(np.arange(32, dtype=np.uint8)[None, :, None, None], (1, 1, 32, 3))
     assert (corruptions(ramp, 0)["shift"][0, 2:, 0, 0] == np.arange(30)).all()

@@ -70,9 +70,9 @@ def documents(path, **options):
     report = ReadReport()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = list(read_documents(path, report=report, **options))
+        results = list(read_documents(path, report=report, **options))
     assert all(issubclass(warning.category, BrickworkWarning) for warning in caught)
-    return found, report, [str(warning.message) for warning in caught]
+    return results, report, [str(warning.message) for warning in caught]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt", "a.md"])
@@ -97,9 +97,9 @@ def test_header_without_rows_and_one_row(tmp_path):
 def test_ragged_rows_are_skipped_counted_and_the_first_is_named(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('id,text\n1,one\n2\n3,"three\nlines"\n4,four,more\n5,five\n')
-    found, report, told = documents(path)
-    assert [(d.id, d.text) for d in found] == [("1", "one"), ("3", "three\nlines"), ("5", "five")]
-    assert [d.source for d in found] == ["a.csv:0", "a.csv:2", "a.csv:4"]
+    results, report, told = documents(path)
+    assert [(d.id, d.text) for d in results] == [("1", "one"), ("3", "three\nlines"), ("5", "five")]
+    assert [d.source for d in results] == ["a.csv:0", "a.csv:2", "a.csv:4"]
     assert told == [
         "2 skipped: another number of fields than the 2 of the header (first: a.csv line 3, 1 fields)"
     ]
@@ -130,8 +130,8 @@ def test_the_delimiter_is_found(tmp_path, delimiter):
 def test_lines_that_are_not_json_objects_are_skipped_and_counted(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one"}\nnot json\n\n[1]\n' + "[" * 100_000 + '\n{"text": "two"}\n')
-    found, _, told = documents(path)
-    assert [(d.id, d.text) for d in found] == [("0", "one"), ("4", "two")]
+    results, _, told = documents(path)
+    assert [(d.id, d.text) for d in results] == [("0", "one"), ("4", "two")]
     assert told == [
         "2 skipped: not a line of JSON (first: a.jsonl line 2)",
         "1 skipped: not a JSON object (first: a.jsonl line 4)",
@@ -148,9 +148,9 @@ def test_json_array_files_get_advice(tmp_path):
 def test_invalid_utf8_is_replaced_counted_and_told_once(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"id,text\n1,caf\xe9\n2,fine\n3,\xff\xfe!\n")
-    found, report, told = documents(path)
+    results, report, told = documents(path)
     # The oracle: Python's own replacement.
-    assert [d.text for d in found] == [b"caf\xe9".decode(errors="replace"), "fine", "��!"]
+    assert [d.text for d in results] == [b"caf\xe9".decode(errors="replace"), "fine", "��!"]
     assert report.invalid_utf8 == 2
     assert told == ["2 texts held invalid UTF-8, replaced by U+FFFD (first: a.csv row 0)"]
 
@@ -161,8 +161,8 @@ def test_invalid_utf8_in_jsonl_parquet_txt_and_escaped_surrogates(tmp_path):
     raw = pa.array([b"caf\xe9", b"ok"], pa.binary())
     broken = pa.StringArray.from_buffers(2, raw.buffers()[1], raw.buffers()[2])
     pq.write_table(pa.table({"text": broken}), tmp_path / "a.parquet")
-    found, report, _ = documents(tmp_path / "a.parquet")
-    assert ([d.text for d in found], report.invalid_utf8) == (["caf�", "ok"], 1)
+    results, report, _ = documents(tmp_path / "a.parquet")
+    assert ([d.text for d in results], report.invalid_utf8) == (["caf�", "ok"], 1)
     (tmp_path / "a.txt").write_bytes(b"caf\xe9\n")
     assert documents(tmp_path / "a.txt")[0][0].text == "caf�"
 
@@ -171,13 +171,13 @@ def test_nul_bytes_are_removed_and_counted(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"id,text\n1,a\0b\0\n2,c\n")
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "a\0b"}\n{"text": "c\\u0000d"}\n')
     (tmp_path / "a.txt").write_bytes(b"a\0b " + b"word " * 50)
-    found, report, told = documents(tmp_path / "a.csv")
-    assert ([d.text for d in found], report.nul_bytes) == (["ab", "c"], 2)
+    results, report, told = documents(tmp_path / "a.csv")
+    assert ([d.text for d in results], report.nul_bytes) == (["ab", "c"], 2)
     assert told == ["2 NUL characters removed (first: a.csv line 2)"]
-    found, report, _ = documents(tmp_path / "a.jsonl")
-    assert ([d.text for d in found], report.nul_bytes) == (["ab", "cd"], 2)
-    found, report, _ = documents(tmp_path / "a.txt")
-    assert found[0].text.startswith("ab word")
+    results, report, _ = documents(tmp_path / "a.jsonl")
+    assert ([d.text for d in results], report.nul_bytes) == (["ab", "cd"], 2)
+    results, report, _ = documents(tmp_path / "a.txt")
+    assert results[0].text.startswith("ab word")
     assert report.nul_bytes == 1
 
 
@@ -191,12 +191,12 @@ def test_a_line_of_ten_megabytes_is_cut_and_counted(tmp_path, name):
         "a.txt": long + "\n\nshort\n",
     }
     path.write_text(content[name])
-    found, report, told = documents(path)
+    results, report, told = documents(path)
     assert report.truncated == 1
     assert len(told) == 1
     assert told[0].startswith("1 texts cut at 1,000,000 characters (first: ")
-    assert found[-1].text.endswith("short")
-    assert sum(len(d.text) for d in found) <= MAX_TEXT + 10
+    assert results[-1].text.endswith("short")
+    assert sum(len(d.text) for d in results) <= MAX_TEXT + 10
 
 
 def test_byte_order_mark_mixed_line_ends_and_utf16(tmp_path):
@@ -211,8 +211,8 @@ def test_byte_order_mark_mixed_line_ends_and_utf16(tmp_path):
 def test_empty_texts_are_skipped_and_rows_keep_their_numbers(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a"}\n{"text": "  "}\n{"text": null}\n{"other": 1}\n{"text": 7}\n')
-    found, _, told = documents(path)
-    assert [(d.id, d.text) for d in found] == [("0", "a"), ("4", "7")]
+    results, _, told = documents(path)
+    assert [(d.id, d.text) for d in results] == [("0", "a"), ("4", "7")]
     assert told == ["3 skipped: 'text' is empty (first: a.jsonl row 1)"]
 
 
@@ -278,11 +278,11 @@ def test_any_bytes_give_clean_texts_or_a_data_error(tmp_path, name, start, conte
     path.write_bytes(start + content)
     message = ""
     try:
-        found, _, _ = documents(path)
+        results, _, _ = documents(path)
     except DataError as error:
-        found, message = [], str(error)
-    assert found or name in message
-    for document in found:
+        results, message = [], str(error)
+    assert results or name in message
+    for document in results:
         assert document.text.strip()
         document.text.encode("utf-8")  # no lone surrogates
         assert "\0" not in document.text

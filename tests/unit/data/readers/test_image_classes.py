@@ -1,4 +1,4 @@
-"""Pictures in a folder for each class: classes, sizes, parts, and what is left out."""
+"""Images in a folder for each class: classes, sizes, parts, and what is left out."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_classes_are_folders_and_values_are_kept(photos):
     labels = np.concatenate([part.columns["label"] for part in parts])
     assert images.shape == (20, 4, 6, 3)
     np.testing.assert_array_equal(labels == 0, images[:, 0, 0, 1] > 100)
-    assert data.notes[0] == "pictures as 6 × 4 RGB"
+    assert data.notes[0] == "images as 6 × 4 RGB"
 
 
 def test_sizes_that_differ_become_one(photos):
@@ -59,7 +59,7 @@ def test_grey_stays_grey(tmp_path):
     assert task(tmp_path / "x").train.columns["input"].shape[1:] == (4, 6, 1)
 
 
-def test_equal_pictures_stay_together(tmp_path):
+def test_equal_images_stay_together(tmp_path):
     for number in range(40):
         put(tmp_path / "x", f"a/{number}.png", (number % 4, 0, 0))
         put(tmp_path / "x", f"b/{number}.png", (9, 0, number % 4))
@@ -72,9 +72,9 @@ def test_equal_pictures_stay_together(tmp_path):
 def test_what_cannot_be_used_is_told(photos):
     put(photos, "beside.png")
     (photos / "dog" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
-    with pytest.warns(BrickworkWarning, match="no picture, or of a format"):
+    with pytest.warns(BrickworkWarning, match="no image, or of a format"):
         data = task(photos)
-    assert any("1 pictures beside the folders" in note for note in data.notes)
+    assert any("1 images beside the folders" in note for note in data.notes)
     assert len(data.train) + len(data.validation) + len(data.test) == 20
 
 
@@ -87,11 +87,11 @@ def test_limit_takes_from_all_classes(photos):
 
 def test_one_class_is_refused(tmp_path):
     put(tmp_path / "x", "only/1.png")
-    with pytest.raises(DataError, match="pictures of 1 class"):
+    with pytest.raises(DataError, match="images of 1 class"):
         task(tmp_path / "x")
 
 
-def test_documents_beside_pictures_are_documents(photos):
+def test_documents_beside_images_are_documents(photos):
     (photos / "guide.md").write_text(
         "# A\n\n" + "one two three. " * 30 + "\n\n# B\n\n" + "four five six. " * 30
     )

@@ -86,14 +86,14 @@ End.
 
 
 def test_rst_titles_by_the_order_of_their_marks():
-    found = rst_sections(RST)
+    results = rst_sections(RST)
     # docutils: an overlined title and an underlined one with the same mark are different levels.
-    assert [section.path[-1] for section in found] == ["Title", "Part", "Deeper", "Next"]
-    assert found[0] == Section(("Title",), "Intro.")
-    assert found[1].path == ("Title", "Part")
-    assert "    code\n    ----" in found[1].text
-    assert found[2].path == ("Title", "Part", "Deeper")
-    assert found[3].path == ("Title", "Next")
+    assert [section.path[-1] for section in results] == ["Title", "Part", "Deeper", "Next"]
+    assert results[0] == Section(("Title",), "Intro.")
+    assert results[1].path == ("Title", "Part")
+    assert "    code\n    ----" in results[1].text
+    assert results[2].path == ("Title", "Part", "Deeper")
+    assert results[3].path == ("Title", "Next")
 
 
 HTML = """<!doctype html><html><head><title>no</title><style>p {}</style></head><body>
@@ -165,7 +165,7 @@ def passage(text, title="", first=False):
 
 
 def test_headings_ask_for_sections_and_passages_for_their_neighbours():
-    found = [
+    results = [
         ("a.md", passage("intro", "A", True)),
         ("a.md", passage("more", "A")),
         ("a.md", passage("usage", "A › Use", True)),
@@ -173,7 +173,7 @@ def test_headings_ask_for_sections_and_passages_for_their_neighbours():
         ("b.txt", passage("MORE")),  # seen before
         ("b.txt", passage("y")),
     ]
-    pairs = plain_pairs(found)
+    pairs = plain_pairs(results)
     assert list(zip(pairs.anchor, pairs.positive, pairs.group, pairs.task)) == [
         ("A", "intro", 0, "heading"),
         ("intro", "more", 0, "neighbour"),

@@ -37,10 +37,10 @@ def test_sub_folders_are_domains_and_no_character_is_lost(tmp_path):
     data = task(tmp_path)
     assert data.kind == "texts"
     assert data.class_names == ("code", "prose", tmp_path.name)
-    found = everything(data)
-    assert {domain for domain, _ in found} == set(data.class_names)
-    assert sum(len(piece) for domain, piece in found if domain == "code") == len(code)
-    assert max(len(piece) for _, piece in found) == 50
+    results = everything(data)
+    assert {domain for domain, _ in results} == set(data.class_names)
+    assert sum(len(piece) for domain, piece in results if domain == "code") == len(code)
+    assert max(len(piece) for _, piece in results) == 50
     assert "code" in data.notes[0]
 
 
@@ -77,9 +77,9 @@ def test_labels_of_a_table_are_domains(tmp_path):
 
 def test_neighbouring_pieces_stay_together():
     """Pieces of one block of 8 have one key, by which the split goes."""
-    found = list(pieces([Text("d", "name", "x" * 1000)], 50))
-    assert len(found) == 20
-    assert [block for _, block, _ in found] == ["d/name/0"] * 8 + ["d/name/1"] * 8 + ["d/name/2"] * 4
+    results = list(pieces([Text("d", "name", "x" * 1000)], 50))
+    assert len(results) == 20
+    assert [block for _, block, _ in results] == ["d/name/0"] * 8 + ["d/name/1"] * 8 + ["d/name/2"] * 4
 
 
 def test_parts_share_no_block(tmp_path):
@@ -93,9 +93,9 @@ def test_parts_share_no_block(tmp_path):
 
 def test_limit_is_of_each_domain(tmp_path):
     write(tmp_path, {"a/x.txt": "aaaa " * 500, "b/x.txt": "bbbb " * 40})
-    found = everything(task(tmp_path, limit=5))
-    assert [domain for domain, _ in found].count("a") == 5
-    assert [domain for domain, _ in found].count("b") == 4
+    results = everything(task(tmp_path, limit=5))
+    assert [domain for domain, _ in results].count("a") == 5
+    assert [domain for domain, _ in results].count("b") == 4
 
 
 def test_known_sets_can_be_joined():

@@ -105,11 +105,11 @@ def test_entries_of_a_module_read_by_hand(entries):
 
 def test_summaries_and_bodies_are_those_that_inspect_gives():
     """Oracle: the documentation of the imported functions of a real module."""
-    found = python_source.file_entries(textwrap.__file__, "textwrap")
+    results = python_source.file_entries(textwrap.__file__, "textwrap")
     assert {"textwrap.dedent", "textwrap.TextWrapper", "textwrap.TextWrapper.wrap"} <= {
-        e["name"] for e in found
+        e["name"] for e in results
     }
-    for entry in found:
+    for entry in results:
         value = textwrap
         for part in entry["name"].split(".")[1:]:
             value = getattr(value, part)
@@ -231,15 +231,15 @@ def test_the_two_tasks_split_by_module(environment):
     assert [len(side) for side in sides] == [28, 4, 8]
     assert sum(map(len, sides)) == len(set().union(*sides))
     assert set(task.retrieval) == {"documentation", "code"}
-    for name, found in task.retrieval.items():
-        assert len(found.queries) == len(found.documents) == 24
-        for query, relevant, title in zip(found.queries, found.relevant, found.titles):
+    for name, results in task.retrieval.items():
+        assert len(results.queries) == len(results.documents) == 24
+        for query, relevant, title in zip(results.queries, results.relevant, results.titles):
             (row,) = relevant
             function_name = query.split()[2]
-            assert found.titles[row].endswith(function_name)
+            assert results.titles[row].endswith(function_name)
             assert title.startswith("pack")
             word = function_name.removeprefix("fun").replace("_", "x")
-            assert (f"word{word}" in found.documents[row]) == (name == "documentation")
+            assert (f"word{word}" in results.documents[row]) == (name == "documentation")
     short = load_task(DataConfig(source="python", max_passage_words=12), 0)
     assert max(len(text.split()) for text in short.train.columns["positive"]) == 12
     # The two pairs of one function are one group.
@@ -248,9 +248,9 @@ def test_the_two_tasks_split_by_module(environment):
 
 
 def test_documents_of_the_corpus_carry_no_path_of_the_machine(environment):
-    found = list(read_documents("python", limit=40))
-    assert len({document.id for document in found}) == 40
-    for document in found:
+    results = list(read_documents("python", limit=40))
+    assert len({document.id for document in results}) == 40
+    for document in results:
         module, _, line = document.source.partition(":")
         assert document.title.startswith(module)
         assert int(line) in (1, 9, 17)

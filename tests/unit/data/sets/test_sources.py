@@ -75,13 +75,13 @@ def test_an_absent_set_says_where_to_get_it_and_where_to_put_it():
 
 def serve(monkeypatch, name, payload, *, sha256=None):
     """Makes ``payload`` the official file of a set."""
-    found = dataclasses.replace(
+    results = dataclasses.replace(
         sources.source(name),
         sha256=sha256 or hashlib.sha256(payload).hexdigest(),
         download="https://x.test/f.bin",
     )
     others = [s for s in sources.SOURCES if s.name != name]
-    monkeypatch.setattr(sources, "SOURCES", (found, *others))
+    monkeypatch.setattr(sources, "SOURCES", (results, *others))
     asked = []
 
     class Answer(io.BytesIO):

@@ -119,21 +119,21 @@ def test_snli_triplets(data_folder):
     assert task.kind == "triplets"
     assert len(task.train) + len(task.validation) == 2943
     assert len(task.test) == 2921
-    found = task.retrieval["nli_snli"]
-    assert set(task.test.columns["negative"]) <= set(found.documents)
+    results = task.retrieval["nli_snli"]
+    assert set(task.test.columns["negative"]) <= set(results.documents)
     assert not set(task.train.columns["anchor"]) & set(task.test.columns["anchor"])
 
 
 def test_retrieval_collections(data_folder):
-    found = load("nfcorpus").retrieval["nfcorpus"]
-    assert (len(found.queries), len(found.documents)) == (348, 3395)
-    assert {gain for relevant in found.relevant for gain in relevant.values()} == {1, 2}
+    results = load("nfcorpus").retrieval["nfcorpus"]
+    assert (len(results.queries), len(results.documents)) == (348, 3395)
+    assert {gain for relevant in results.relevant for gain in relevant.values()} == {1, 2}
     task = load("vaswani")
-    found = task.retrieval["vaswani"]
-    assert (len(found.queries), len(found.documents)) == (93, 11429)
-    assert sum(map(len, found.relevant)) == 2083
-    assert not set(found.queries) & set(task.train.columns["anchor"])
-    assert next(read_documents("vaswani")).text == found.documents[0]
+    results = task.retrieval["vaswani"]
+    assert (len(results.queries), len(results.documents)) == (93, 11429)
+    assert sum(map(len, results.relevant)) == 2083
+    assert not set(results.queries) & set(task.train.columns["anchor"])
+    assert next(read_documents("vaswani")).text == results.documents[0]
 
 
 def test_news(data_folder):

@@ -1,22 +1,22 @@
-// The picture of a query: chosen, dropped or pasted. It is drawn small here, so that every search sends little.
+// The image of a query: chosen, dropped or pasted. It is drawn small here, so that every search sends little.
 
 const LONGEST = 512;   // pixels of the longer side; models look at far fewer
 const $ = (id) => document.getElementById(id);
 
-/** Lets people give a picture; calls `changed` with { name, data }, the data in base64, or with null. */
-export function offerPicture(changed) {
-  $("picture").hidden = false;
+/** Lets people give an image; calls `changed` with { name, data }, the data in base64, or with null. */
+export function offerImage(changed) {
+  $("image").hidden = false;
   const take = async (file) => {
     if (!file) return;
     const data = await shrunk(file);
-    $("picture-name").textContent = file.name || "picture";
-    $("picture-off").hidden = false;
+    $("image-name").textContent = file.name || "image";
+    $("image-off").hidden = false;
     changed({ name: file.name, data });
   };
   $("file").addEventListener("change", (event) => { take(event.target.files[0]); event.target.value = ""; });
-  $("picture-off").addEventListener("click", () => {
-    $("picture-name").textContent = "or drop one here, or paste it";
-    for (const id of ["picture-off", "shown"]) $(id).hidden = true;
+  $("image-off").addEventListener("click", () => {
+    $("image-name").textContent = "or drop one here, or paste it";
+    for (const id of ["image-off", "shown"]) $(id).hidden = true;
     $("file").focus();
     changed(null);
   });

@@ -1,4 +1,4 @@
-"""Each verb is a thin call of the Python interface; here a stand-in notes how it was called."""
+"""Each command is a thin call of the Python interface; here a stand-in notes how it was called."""
 
 import json
 import re
@@ -190,17 +190,17 @@ def test_verify_and_repair_show_what_is_damaged(brickwork, monkeypatch):
     report = lifecycle.RepairReport(documents=7, repaired=("a.safetensors",), lost=("the document 'x'",))
     monkeypatch.setattr(lifecycle, "repair_index", lambda folder, model: report)
     page = brickwork("index", "i", "--repair")
-    assert "a.safetensors: made anew\nlost: the document 'x'" in page.out
+    assert "a.safetensors: rebuilt\nlost: the document 'x'" in page.out
 
 
 def test_search_json_is_what_others_rely_on(brickwork, monkeypatch):
     opened = StandInIndex()
     monkeypatch.setattr(index_module, "open_index", lambda folder: opened)
     words = ("search", "i", "how to", "--dim", "8", "--layers", "2", "--top", "3", "--json")
-    found = brickwork(*words).json
-    assert found["milliseconds"] == 1.75
-    assert len(found["results"]) == 3
-    assert {"id", "score", "title", "text"} <= set(found["results"][0])
+    results = brickwork(*words).json
+    assert results["milliseconds"] == 1.75
+    assert len(results["results"]) == 3
+    assert {"id", "score", "title", "text"} <= set(results["results"][0])
     assert opened.asked[-1] == ("how to", 3, {"dim": 8, "layers": 2})
 
 
@@ -265,9 +265,9 @@ def test_data_shows_what_is_in_the_files(brickwork, monkeypatch, tmp_path):
     monkeypatch.setenv("BRICKWORK_DATA", str(tmp_path))
     (tmp_path / "meshes").mkdir()
     np.savez(tmp_path / "meshes" / "meshes.npz", points=np.zeros((5, 3), dtype=np.float32))
-    found = brickwork("data", "meshes", "--json").json
-    assert found["present"] is True
-    assert found["files"] == {"meshes/meshes.npz": {"points": "float32 5×3"}}
+    results = brickwork("data", "meshes", "--json").json
+    assert results["present"] is True
+    assert results["files"] == {"meshes/meshes.npz": {"points": "float32 5×3"}}
     assert "points: float32 5×3" in brickwork("data", "meshes").out
 
 

@@ -1,4 +1,4 @@
-"""A tiny model of pictures and texts with random weights, and pictures of made-up scenes as files."""
+"""A tiny model of images and texts with random weights, and images of made-up scenes as files."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ from brickwork.representation.model import Representation
 WIDTH = 12
 
 
-def tiny_picture_model(seed: int = 0, side: int = 32) -> Representation:
-    """Vectors of 12 numbers, pictures of 32 × 32 pixels."""
+def tiny_image_model(seed: int = 0, side: int = 32) -> Representation:
+    """Vectors of 12 dimensions, images of 32 × 32 pixels."""
     seed_everything(seed)
     texts = TextEncoderConfig(backbone="static", width=8, vocab_size=300, max_tokens=16, projection=WIDTH)
-    pictures = ImageEncoderConfig(architecture="mlp", embedding_dim=WIDTH, width=16, depth=1, shrink=2)
+    image = ImageEncoderConfig(architecture="mlp", embedding_dim=WIDTH, width=16, depth=1, shrink=2)
     encoder = ImageTextEncoder.of(
-        ImageEncoder(pictures, (side, side, 3)), build_text_encoder(texts, scene_pairs(100, 0)[1])
+        ImageEncoder(image, (side, side, 3)), build_text_encoder(texts, scene_pairs(100, 0)[1])
     )
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -32,7 +32,7 @@ def tiny_picture_model(seed: int = 0, side: int = 32) -> Representation:
     return Representation(encoder.eval(), ElasticAxes(dims=(WIDTH,), layers=(encoder.num_layers,)))
 
 
-def write_pictures(folder: Path, count: int = 12, *, captions: str = "csv") -> list[str]:
+def write_images(folder: Path, count: int = 12, *, captions: str = "csv") -> list[str]:
     """``scene-0.png`` … in ``folder`` with ``captions.csv``, ``captions.jsonl`` or a ``txt`` beside each; the texts."""
     folder.mkdir(parents=True, exist_ok=True)
     images, texts, _, _ = scene_pairs(count, 3)

@@ -9,8 +9,8 @@ from brickwork.index.types import Plan, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A document found: ``score`` is the cosine at the size of the search, ``thumbnail`` a small JPEG where it is a
-    picture (else empty)."""
+    """A document that matches: ``score`` is the cosine at the size of the search, ``thumbnail`` a small JPEG where it is an
+    image (else empty)."""
 
     id: str
     score: float

@@ -1,4 +1,4 @@
-"""Pictures on the search page, in a real browser: given by file, drop and paste; shown beside the results."""
+"""Images on the search page, in a real browser: given by file, drop and paste; shown beside the results."""
 
 import base64
 import io
@@ -12,12 +12,12 @@ from brickwork.index.encoding import Query
 from brickwork.index.index import open_index
 from brickwork.service.config import ServiceConfig
 from brickwork.service.keys import digest
-from picture_model import tiny_picture_model, write_pictures
+from image_model import tiny_image_model, write_images
 from running_server import running
 from search_page import NEEDS_BROWSER, Page, headless
 
 pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
-PICTURES = 10
+IMAGES = 10
 KEY = "a-key-of-sixteen-characters"
 # What a browser does when a file is dropped on the page, or pasted: an event that carries it.
 GIVE = """
@@ -39,9 +39,9 @@ return over.defaultPrevented && drop.defaultPrevented;  // else the browser woul
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    write_pictures(folder / "photos", PICTURES)
-    indexing.build_index(tiny_picture_model(), folder / "photos", folder / "index").close()
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder / "photos", IMAGES)
+    indexing.build_index(tiny_image_model(), folder / "photos", folder / "index").close()
     return folder
 
 
@@ -72,7 +72,7 @@ def encoded(path) -> str:
 
 
 def asked(page) -> dict:
-    """The last search that was sent, its picture read."""
+    """The last search that was sent, its image read."""
     page.until(page.searches)
     sent = page.settled().searches()[-1]
     return {
@@ -82,46 +82,46 @@ def asked(page) -> dict:
 
 
 @pytest.mark.parametrize("how", ["drop", "paste", "file"])
-def test_a_picture_is_looked_for_however_it_is_given(page, place, how):
+def test_a_image_is_looked_for_however_it_is_given(page, place, how):
     file = place / "photos" / "scene-6.png"
     if how == "file":
         page.one("#file").send_keys(str(file))
     else:
         assert page.js(GIVE, how, "scene-6.png", "image/png", encoded(file)) is True or how == "paste"
     sent = asked(page)
-    picture = np.asarray(Image.open(file))
-    np.testing.assert_array_equal(sent["image"], picture)
+    pixels = np.asarray(Image.open(file))
+    np.testing.assert_array_equal(sent["image"], pixels)
     assert "query" not in sent
     with open_index(place / "index") as index:
-        assert page.ids() == [hit.id for hit in index.search(Query(image=picture), PICTURES)[0]]
+        assert page.ids() == [hit.id for hit in index.search(Query(image=pixels), IMAGES)[0]]
     assert page.ids()[0] == "scene-6.png"
-    assert page.texts("#picture-name") == ["scene-6.png"]
+    assert page.texts("#image-name") == ["scene-6.png"]
     assert page.one("#shown").is_displayed()
-    # A text beside it, and then without the picture again.
+    # A text beside it, and then without the image again.
     page.press("blue", into="#query")
     page.until(lambda: page.searches()[-1].get("query") == "blue")
     assert "image" in page.searches()[-1]
-    page.settled().one("#picture-off").click()
+    page.settled().one("#image-off").click()
     page.until(lambda: "image" not in page.searches()[-1])
     assert not page.one("#shown").is_displayed()
 
 
-def test_a_large_picture_is_made_small_before_it_is_sent(page, tmp_path):
+def test_a_large_image_is_made_small_before_it_is_sent(page, tmp_path):
     Image.effect_noise((1600, 800), 60).convert("RGB").save(tmp_path / "large.jpg", quality=95)
     page.js(GIVE, "drop", "large.jpg", "image/jpeg", encoded(tmp_path / "large.jpg"))
     assert asked(page)["image"].shape == (256, 512, 3)
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_what_is_no_picture_is_left_alone_or_refused(page, how):
-    note = base64.b64encode(b"no picture").decode()
+def test_what_is_no_image_is_left_alone_or_refused(page, how):
+    note = base64.b64encode(b"no image").decode()
     page.js(GIVE, how, "note.txt", "text/plain", note)
     if how == "paste":
-        assert page.js("return document.getElementById('picture-off').hidden")
+        assert page.js("return document.getElementById('image-off').hidden")
         assert page.searches() == []
         return
     page.until(lambda: page.texts("#message h2") == ["The server cannot answer this"])
-    assert "no picture, or of a format that is not read" in page.texts("#message p")[0]
+    assert "no image, or of a format that is not read" in page.texts("#message p")[0]
     assert not page.one("#shown").is_displayed()
     assert [line for line in page.complaints() if "400" not in line] == []
 
@@ -142,7 +142,7 @@ def shown(page) -> list[tuple[str, int, str]]:
 def test_thumbnails_stand_beside_the_results(page, place):
     page.search("a red circle")
     with open_index(place / "index") as index:
-        wanted = [(hit.id, 32, hit.text) for hit in index.search("a red circle", PICTURES)[0]]
+        wanted = [(hit.id, 32, hit.text) for hit in index.search("a red circle", IMAGES)[0]]
         assert shown(page) == wanted
         # The pixels that the browser shows are those of the index.
         first = page.js(
@@ -162,7 +162,7 @@ def test_thumbnails_are_asked_for_with_the_key(browser, place, tmp_path):
         page.press(KEY + "\ue007", into="#key")
         page.until(lambda: page.all("#app:not([hidden])"))
         page.search("a red circle")
-        assert len(shown(page)) == PICTURES
+        assert len(shown(page)) == IMAGES
         page.complaints()
 
 
@@ -172,7 +172,7 @@ def test_nothing_of_a_result_covers_another_part(page, browser, width):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         page.search("a red circle")
-        assert len(shown(page)) == PICTURES
+        assert len(shown(page)) == IMAGES
         covering = page.js(
             "const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5"
             "  && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 0.5;"
