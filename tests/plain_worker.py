@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+import brickwork.training.loop  # before it is ready: no system pays for what all need  # noqa: F401
+
 if "BRICKWORK_MORE_SYSTEMS" in os.environ:
     import more_systems as more_systems
 

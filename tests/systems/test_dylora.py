@@ -193,9 +193,9 @@ def test_curve_evaluate_and_trace_agree_with_predict(turned):
         for b in (1, 2, 4)
     }
     assert {p.rank: p.accuracy for p in system.curve(rows, (1, 2, 4))} == pytest.approx(by_hand)
-    found = system.evaluate(rows)
-    assert found["accuracy"] == pytest.approx(by_hand[4])
-    assert found["accuracy_rank_2"] == pytest.approx(by_hand[2])
+    results = system.evaluate(rows)
+    assert results["accuracy"] == pytest.approx(by_hand[4])
+    assert results["accuracy_rank_2"] == pytest.approx(by_hand[2])
     (trace,) = system.trace(rows)
     np.testing.assert_allclose(trace.usage.mean(0), [by_hand[b] for b in (1, 2, 4)])
     assert len(system.predict({"input": rows.columns["input"][:0]})["label"]) == 0
@@ -432,8 +432,8 @@ def test_predict_at_a_rank_from_the_command_line(trained, tmp_path):
     for arguments, rank in (([], 4), (["--set", "rank=1"], 1)):
         done = run(*arguments)
         assert done.exit_code == 0, done.output
-        found = [row["probability"] for row in json.loads(done.stdout)]
-        np.testing.assert_allclose(found, system.probabilities(texts, rank=rank).max(1), atol=1e-5)
+        results = [row["probability"] for row in json.loads(done.stdout)]
+        np.testing.assert_allclose(results, system.probabilities(texts, rank=rank).max(1), atol=1e-5)
     assert abs(system.probabilities(texts, rank=1) - system.probabilities(texts, rank=4)).max() > 1e-3
     for rank in ("5", "0"):
         refused = run("--set", f"rank={rank}")

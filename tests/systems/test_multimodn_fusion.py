@@ -8,7 +8,6 @@ from brickwork.systems.multimodn.modules import (
     StateChain,
     contributions,
     drop_modalities,
-    mlp,
 )
 
 
@@ -18,12 +17,6 @@ def inputs():
     features = [torch.randn(6, 3), torch.randn(6, 2)]
     present = [torch.tensor([1, 1, 0, 1, 0, 1]).bool(), torch.tensor([1, 0, 1, 1, 0, 1]).bool()]
     return features, present
-
-
-def test_mlp_is_what_it_says():
-    result = mlp([4, 3, 2], dropout=0.5, relu_at_end=True)
-    assert [type(m).__name__ for m in result] == ["Dropout", "Linear", "ReLU", "Linear", "ReLU"]
-    assert [type(m).__name__ for m in mlp([4, 2])] == ["Linear"]
 
 
 def test_rows_keep_their_state_where_a_modality_is_missing(inputs):

@@ -3,7 +3,8 @@
 What only one system reads is in its own ``Data``, a dataclass on top of :class:`DataConfig`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 from brickwork.core.errors import ConfigError
 
@@ -83,6 +84,38 @@ class ImageDataConfig(DataConfig):
     def validate(self) -> list[str]:
         """Every problem with the values."""
         return [*super().validate(), *image_size_problems(self.image_size)]
+
+
+Options = TypeVar("Options", bound=DataConfig)
+
+
+def watched(config: Options) -> tuple[Options, set[str]]:
+    """A copy of ``config``, and the names of its options that have been looked at, a set that grows.
+
+    Which options a source has a use for is decided where it is read (a set with official parts is not split, made-up
+    examples have no columns): so it is seen there, and not written down a second time.
+    """
+    seen: set[str] = set()
+
+    def look(copy: Options, name: str) -> object:
+        seen.add(name)
+        return object.__getattribute__(copy, name)
+
+    kind = type(type(config).__name__, (type(config),), {"__getattribute__": look})
+    copy: Options = object.__new__(kind)
+    vars(copy).update(vars(config))
+    return copy, seen
+
+
+def idle_options(config: DataConfig, seen: set[str]) -> list[str]:
+    """A note for each option that was set and not looked at: with this source it has no effect."""
+    plain = type(config)()
+    set_here = [f.name for f in fields(config) if getattr(config, f.name) != getattr(plain, f.name)]
+    return [
+        f"data.{name} was set and has no effect with {config.source}"
+        for name in set_here
+        if name not in seen and name != "source"
+    ]
 
 
 def refuse_image_size(config: DataConfig) -> None:

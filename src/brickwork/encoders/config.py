@@ -1,4 +1,4 @@
-"""What an encoder can be told. Data only: importing this does not import torch."""
+"""The options of an encoder. Data only: importing this does not import torch."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What a server is told when it starts: where to listen, what to serve, how much to take on."""
+"""The options of a server: where to listen, what to serve, how much to take on."""
 
 import ipaddress
 from dataclasses import dataclass, field

@@ -1,13 +1,13 @@
 """A run: one complete, frozen configuration, to and from plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError
-from brickwork.data.config import DataConfig
+from brickwork.data.config import DataConfig, idle_options, watched
 from brickwork.training.config import Stage, TrainConfig, stage_lengths
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def data_type(slug: str) -> type[DataConfig]:
 def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":
     """The data of a run, read as the system reads it: by ``load_data`` of its module ``system``, where it has one.
 
+    Options that were set and that the source has no use for are among the notes.
+
     Raises:
         DataError: the source does not exist or cannot be used; names file, row or column and what to do.
     """
@@ -77,4 +79,6 @@ def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":
 
     if type(config) is DataConfig:  # a source that is read with nothing said about it
         config = data_type(slug)(**vars(config))
-    return getattr(registry.load(slug, "system"), "load_data", load_task)(config, seed)
+    copy, seen = watched(config)
+    task: "TaskData" = getattr(registry.load(slug, "system"), "load_data", load_task)(copy, seed)
+    return replace(task, notes=(*task.notes, *idle_options(config, seen)))

@@ -49,10 +49,10 @@ def class_names(name: str, part: str = "train") -> tuple[str, ...]:
     return _read(name, PARTS[name][0] if name == "digits" else part, 1)[2]
 
 
-def image_task(config: DataConfig, seed: int) -> TaskData:
-    """A known set of labelled images as a task. Official test parts stay whole; validation is taken from
-    training."""
-    name = config.source
+def image_task(config: DataConfig, seed: int, name: str = "") -> TaskData:
+    """A known set of labelled images as a task: ``name``, or the source itself. Official test parts stay whole; validation
+    is taken from training."""
+    name = name or config.source
     parts = PARTS[name]
     images, labels, names = _read(name, parts[0], config.limit)
     everything = Examples({"input": images, "label": labels})

@@ -1,4 +1,4 @@
-"""What cmim can be told, and which options do not go together."""
+"""The options of cmim, and which of them do not go together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a DyLoRA run can be told."""
+"""The options of a DyLoRA run."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -33,12 +33,12 @@ def rank_curve(
     points = []
     for rank in ranks:
         with adapters.rank(rank):
-            found = right()
-        low, high = wilson(int(found.sum()), len(found))
+            correct = right()
+        low, high = wilson(int(correct.sum()), len(correct))
         points.append(
             RankPoint(
                 rank=rank,
-                accuracy=float(found.mean()) if len(found) else 0.0,
+                accuracy=float(correct.mean()) if len(correct) else 0.0,
                 low=low,
                 high=high,
                 parameters=adapters.num_parameters(rank),

@@ -134,13 +134,13 @@ class System(nn.Module):
     @torch.no_grad()
     def probabilities(self, inputs: Any, rank: int | None = None) -> Float[np.ndarray, "rows classes"]:
         """Of each class for texts or images (N, H, W, C), at ``rank`` (default: the rank that is set, at first r)."""
-        found = [np.zeros((0, len(self.classes)), dtype=np.float32)]
+        parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         device = next(self.parameters()).device
         with self.adapters.rank(self.adapters.state.rank if rank is None else rank):
             for start in range(0, len(inputs), _CHUNK):
                 x = self.encoder.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
-                found.append(self.logits(x).softmax(-1).float().cpu().numpy())
-        return np.concatenate(found)
+                parts.append(self.logits(x).softmax(-1).float().cpu().numpy())
+        return np.concatenate(parts)
 
     def predict(self, columns: Mapping[str, Any], rank: int | None = None) -> dict[str, Any]:
         """``label`` and its ``probability`` for each row of the column ``input``."""

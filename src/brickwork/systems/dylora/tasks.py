@@ -6,6 +6,7 @@ import numpy as np
 
 from brickwork.data.config import DataConfig, refuse_image_size
 from brickwork.data.load import load_task
+from brickwork.data.sets.images import image_task
 from brickwork.data.sets.sentence_tasks import SENTENCE_TASKS, sentence_task
 from brickwork.data.types import Examples, TaskData
 
@@ -22,7 +23,7 @@ def load_data(config: DataConfig, seed: int) -> TaskData:
         return sentence_task(config.source, config, seed)
     if config.source != TURNED:
         return load_task(config, seed)
-    task = load_task(replace(config, source="digits"), seed)
+    task = image_task(config, seed, "digits")
     known = np.asarray(task.train.columns["label"]) < _UPRIGHT_CLASSES
     return replace(
         task,

@@ -12,6 +12,7 @@ from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.types import Examples, TaskData
+from brickwork.modules.mlp import mlp
 from brickwork.objectives.contrastive import LearnedTemperature
 from brickwork.representation.contract import complete
 from brickwork.representation.nearest import top_k
@@ -21,7 +22,6 @@ from brickwork.systems.global_workspace.modules import (
     DomainWorkspace,
     QueryAttention,
     equal_weights,
-    mlp,
     random_weights,
     single_weights,
 )
@@ -86,8 +86,8 @@ class Alignment(nn.Module):
         self.fusion_weights = task.fusion_weights
         self.seed = seed
         dim, hidden, depth = task.workspace_dim, task.hidden, task.num_hidden
-        encoders = {d: mlp(n, hidden, dim, depth) for d, n in widths.items()}
-        decoders = {d: mlp(dim, hidden, n, depth) for d, n in widths.items()}
+        encoders = {d: mlp([n, *[hidden] * depth, dim]) for d, n in widths.items()}
+        decoders = {d: mlp([dim, *[hidden] * depth, n]) for d, n in widths.items()}
         self.space = DomainWorkspace(encoders, decoders)
         self.attention = QueryAttention(list(widths), dim) if task.fusion_weights == "attention" else None
         self.scalings = nn.ModuleList(Scaling(n) for n in widths.values())

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.types import Batch
+from brickwork.modules.mlp import mlp
 from brickwork.systems.global_workspace.data import NUM_VALUES
 
 Operator = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
@@ -91,15 +92,6 @@ def control_code(
     return code
 
 
-def mlp(num_inputs: int, hidden: int, num_outputs: int, num_hidden: int) -> nn.Sequential:
-    """(Linear, ReLU) × ``num_hidden``, Linear."""
-    parts: list[nn.Module] = []
-    for _ in range(num_hidden):
-        parts += [nn.Linear(num_inputs, hidden), nn.ReLU()]
-        num_inputs = hidden
-    return nn.Sequential(*parts, nn.Linear(num_inputs, num_outputs))
-
-
 # ---- operators, and the reader of images -------------------------------------------------------------------------
 
 
@@ -130,7 +122,7 @@ class LearnedIncrement(nn.Module):
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.network = mlp(width, hidden, width, num_hidden=1)
+        self.network = mlp([width, hidden, width])
 
     def forward(
         self, workspace: Float[Tensor, "batch dim"], inputs: Mapping[str, Tensor]
@@ -159,7 +151,7 @@ class DigitReader(nn.Module):
 
 def mlp_layers(image_shape: Sequence[int], hidden: int, width: int) -> nn.Sequential:
     """Flat pixels through two hidden layers."""
-    return mlp(math.prod(image_shape), hidden, width, num_hidden=2)
+    return mlp([math.prod(image_shape), hidden, hidden, width])
 
 
 def conv_layers(image_shape: Sequence[int], hidden: int, width: int) -> list[nn.Module]:

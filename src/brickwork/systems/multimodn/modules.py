@@ -9,7 +9,6 @@ Shape legend: B rows, M modalities, S state width, F_i features of modality i.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,16 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from brickwork.modules.heads import HeadKind, classifier
-
-
-def mlp(widths: Sequence[int], *, dropout: float = 0.0, relu_at_end: bool = False) -> nn.Sequential:
-    """Linear layers between ``widths`` with ReLU between them (and at the end), dropout on the input only."""
-    parts: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
-    for number, (before, after) in enumerate(pairwise(widths)):
-        if number:
-            parts.append(nn.ReLU())
-        parts.append(nn.Linear(before, after))
-    return nn.Sequential(*parts, nn.ReLU()) if relu_at_end else nn.Sequential(*parts)
+from brickwork.modules.mlp import mlp
 
 
 @dataclass(frozen=True)
