@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.core import registry
-from brickwork.core.config import nearest
+from brickwork.core.config import changed, nearest, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json, write_json, write_text
 
@@ -139,7 +139,7 @@ def train(
     has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
-        ConfigError, DataError: the run does not fit its data.
+        ConfigError, DataError: the run does not fit its data, or the run that is to be resumed.
         ResourceError: the folder cannot be written, or another process trains there.
         NonFiniteError: a loss or gradient was not finite.
         Interrupted: stopped by a signal, after saving.
@@ -152,11 +152,13 @@ def train(
     from brickwork.training.run import run_to_dict
 
     folder = Path(out)
+    if resume:
+        _check_same(folder, run)
     system, data = prepared or build(run, folder if resume else None)
     validate = (system_validator if isinstance(system, Evaluates) else make_validator)(data, run.seed)
 
     def start() -> None:
-        """Says what was read and writes what a resume needs, once the folder is ours."""
+        """Says what was read and writes what a resume needs, once nothing is refused any more."""
         if progress is not None and prepared is None:  # whoever prepared it has printed them
             for line in data_lines(data):
                 progress.message(line)
@@ -198,6 +200,23 @@ def train(
     if distributed.rank() != 0:
         return TrainSummary(folder, None, result, None, system)
     return _finish(run, folder, system, data, result, measure=measure, progress=progress)
+
+
+def _check_same(folder: Path, run: "RunConfig") -> None:
+    """Refuses to resume a run with another model, other data or another start; the loop compares the rest.
+
+    Raises:
+        ConfigError: names each field that differs.
+    """
+    if not (folder / "config.json").is_file():
+        return
+    then, now = to_dict(read_run(folder)), to_dict(run)
+    fields = ("system", "model", "data", "start")
+    if changes := changed({name: then[name] for name in fields}, {name: now[name] for name in fields}):
+        raise ConfigError(
+            f"{folder / 'config.json'} is of another run: {', '.join(changes.values())}. Use the same, or train in "
+            "another folder"
+        )
 
 
 def _finish(

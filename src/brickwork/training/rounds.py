@@ -52,12 +52,12 @@ def fit_rounds(
     if not isinstance(system, Fits):
         raise ConfigError(f"{type(system).__name__} has no `fit`: it learns by gradients, in the loop")
     with contextlib.ExitStack() as cleanup:
-        take_folder(cleanup, folder, resume, on_start)
+        take_folder(cleanup, folder, resume)
         settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
         start = check_start(folder, settings)
         if start:
             load_checkpoint(checkpoint_path(folder, start), system, None)
-        records = open_records(folder, start, False, environment(next(_tensors(system)).device))
+        records = open_records(folder, start, False, environment(next(_tensors(system)).device), on_start)
         cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
         began, done = time.perf_counter(), start

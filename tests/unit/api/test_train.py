@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
 from brickwork.data.config import ColumnNames
+from brickwork.training.config import Stage
 from brickwork.training.progress import Progress
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +32,15 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "toy"
     run = brickwork.override(brickwork.recipe("matryoshka-2d", "smoke"), ["train.steps=60"])
     return brickwork.train(run, folder)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "short"
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=2", "data.limit=200"])
+    brickwork.train(run, folder, measure=False)
+    (folder / "nonfinite.json").write_text("{}")  # as a run that met one leaves it; only a resume removes it
+    return folder, run
 
 
 def test_unknown_names_are_answered_with_the_nearest():
@@ -92,6 +103,37 @@ def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_
     before = (trained.folder / "model.safetensors").read_bytes()
     assert brickwork.resume(trained.folder).result.losses == ()
     assert (trained.folder / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rate=0.5", r"learning_rate was .* and is 0\.5\."),
+        (
+            "model.label_smoothing=0.3",
+            r"config\.json is of another run: model\.label_smoothing was .* and is 0\.3\.",
+        ),
+        ("model.dims=8,32", r"config\.json is of another run: model\.dims was"),
+        ("data.test_share=0.3", r"config\.json is of another run: data\.test_share was .* and is 0\.3\."),
+    ],
+)
+def test_a_refused_resume_leaves_the_run_as_it_was(short, setting, message):
+    """Another model or other data are refused as other training settings are, and the run goes on afterwards."""
+    folder, run = short
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=message):
+        brickwork.train(brickwork.override(run, [setting]), folder, resume=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert brickwork.resume(folder).result.losses == ()
+
+
+def test_a_refused_start_leaves_nothing(tmp_path):
+    """So the same command with the option put right is not told that the folder holds a run."""
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=2"])
+    staged = replace(run, stages=(Stage(name="one", trains=("nothing.*",)),))
+    with pytest.raises(ConfigError, match="no parameter matches"):
+        brickwork.train(staged, tmp_path, measure=False)
+    assert brickwork.train(run, tmp_path, measure=False).result.step == 2
 
 
 def test_resume_without_a_run_says_what_to_do(tmp_path):
