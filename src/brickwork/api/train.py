@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from brickwork.core import registry
 from brickwork.core.config import changed, nearest, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import read_json, write_json, write_text
+from brickwork.core.files import plain, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -229,24 +229,28 @@ def _finish(
     measure: bool,
     progress: "Progress | None",
 ) -> TrainSummary:
-    """Measures a trained system, by its own measure or by its vectors, and keeps it whole."""
+    """Keeps a trained system whole, and measures it, by its own measure or by its vectors."""
     from brickwork.api.report import card, run_report
     from brickwork.core.types import Encodes, Evaluates
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.kept import save_system
 
+    system.card = card(run, data, result, None)
+    save_system(system, folder)  # before it is measured: whatever happens there, it is not lost
     if measure and progress is not None:
         progress.message("measuring on held-out data …")
     scores: dict[str, float] | None = None
     measurement: Measurement | None = None
     if measure and isinstance(system, Evaluates):
-        scores = dict(system.evaluate(data.test)) if len(data.test) else {}
-        write_json(folder / "evaluation.json", {"scores": scores})
+        scores = {n: float(v) for n, v in system.evaluate(data.test).items()} if len(data.test) else {}
+        write_json(folder / "evaluation.json", {"scores": plain(scores)})
     elif measure and isinstance(system, Encodes):
         measurement = measure_all(system.representation(), data)
         write_json(folder / "evaluation.json", measurement.summary())
-    system.card = {**card(run, data, result, measurement), **({} if scores is None else {"scores": scores})}
-    save_system(system, folder)
+    if measure:
+        measured = {} if scores is None else {"scores": plain(scores)}
+        system.card = {**card(run, data, result, measurement), **measured}
+        save_system(system, folder)
     run_report(folder, run, data, measurement, scores)
     representation = system.representation() if isinstance(system, Encodes) else None
     return TrainSummary(folder, representation, result, measurement, system, scores or {})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 import brickwork
@@ -134,6 +135,41 @@ def test_a_refused_start_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="no parameter matches"):
         brickwork.train(staged, tmp_path, measure=False)
     assert brickwork.train(run, tmp_path, measure=False).result.step == 2
+
+
+def test_scores_that_are_not_numbers_lose_no_model(tmp_path, monkeypatch):
+    """NaN is null in every file, single numbers of numpy and torch are numbers, and the model is there."""
+    from brickwork.systems.multimodn.system import System
+
+    scores = {"lost": float("nan"), "small": np.float32(0.5), "count": torch.tensor(3)}
+    monkeypatch.setattr(System, "evaluate", lambda self, examples: scores)
+    run = brickwork.override(brickwork.recipe("multimodn", "smoke"), ["train.steps=2"])
+    summary = brickwork.train(run, tmp_path / "run")
+    assert read_json(tmp_path / "run/evaluation.json")["scores"] == {"lost": None, "small": 0.5, "count": 3.0}
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["validation"] == {"lost": None, "small": 0.5, "count": 3}
+    assert "| lost | not a number |" in (tmp_path / "run/README.md").read_text()
+    assert np.isnan(summary.scores["lost"])
+    results = brickwork.evaluate(tmp_path / "run", run.data.source)
+    assert results["scores"] == {"lost": None, "small": 0.5, "count": 3}
+
+
+def test_a_measurement_that_fails_loses_no_model(tmp_path, monkeypatch):
+    from brickwork.systems.multimodn.system import System
+
+    run = brickwork.override(brickwork.recipe("multimodn", "smoke"), ["train.steps=2"])
+    right, tested = System.evaluate, []
+
+    def evaluate(self, examples):
+        if len(tested) == 2:  # the validations at the start and the end were before it
+            raise ZeroDivisionError
+        tested.append(1)
+        return right(self, examples)
+
+    monkeypatch.setattr(System, "evaluate", evaluate)
+    with pytest.raises(ZeroDivisionError):
+        brickwork.train(run, tmp_path / "run")
+    assert brickwork.load(tmp_path / "run").slug == "multimodn"
 
 
 def test_resume_without_a_run_says_what_to_do(tmp_path):
