@@ -123,5 +123,6 @@ def shortened(
         return replace(config, steps=steps), ()
     whole = config.steps
     short = [max(1, round(n * steps / whole)) for n in stage_lengths(config, stages)]
-    short[short.index(max(short))] += max(steps, len(short)) - sum(short)
+    while sum(short) != max(steps, len(short)):  # rounding; one at a time, so that no stage falls below one
+        short[short.index(max(short))] += 1 if sum(short) < max(steps, len(short)) else -1
     return replace(config, steps=sum(short)), tuple(replace(s, steps=n) for s, n in zip(stages, short))
