@@ -51,6 +51,14 @@ def test_unknown_names_are_answered_with_the_nearest():
         brickwork.recipe("matryoshka-2d", "smok")
 
 
+def test_a_system_takes_no_model_of_another():
+    run = brickwork.recipe("matryoshka", "smoke")
+    with pytest.raises(
+        ConfigError, match="system=dylora, but model is that of matryoshka; take a recipe of dylora"
+    ):
+        brickwork.override(run, ["system=dylora"])
+
+
 def test_a_finished_folder_is_complete_and_loads_to_the_same_vectors(trained):
     names = {path.name for path in trained.folder.iterdir()}
     wanted = {"model.safetensors", "brickwork.json", "tokenizer.json", "README.md", "config.json", "env.json"}
