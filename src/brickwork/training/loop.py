@@ -167,8 +167,11 @@ def fit(
                     display.validated(step, scores or {})
 
         began, spent, losses = time.perf_counter(), 0.0, []
-        if start == 0:
-            measure(0)
+        due = start == 0 or (config.validate_every and start % config.validate_every == 0)
+        if due and from_first(
+            fabric, on_first(fabric, lambda: records is None or not records.has_validation(start))
+        ):
+            measure(start)  # at 0, or where a stopped run had no time for it
 
         # ---- the loop ---------------------------------------------------------------------------------
         for plan in plans[begun:]:

@@ -30,8 +30,13 @@ class Records:
     def __init__(self, folder: Path, *, step: int, tensorboard: bool = False):
         self._path = folder / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if 0 < step >= json.loads(line)["step"]]
+        self._validated = {r["step"] for r in map(json.loads, kept) if "validation" in r}
         write_text(self._path, "".join(line + "\n" for line in kept))
         self._events = _event_writer(folder / "tensorboard", step + 1) if tensorboard else None
+
+    def has_validation(self, step: int) -> bool:
+        """Whether the lines that were kept say how good the system was at ``step``."""
+        return step in self._validated
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Appends a record. Numbers that are not finite become ``null``, as JSON has none.
