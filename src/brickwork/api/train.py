@@ -83,9 +83,11 @@ def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
     from brickwork.core.types import Fits
     from brickwork.training.forecast import forecast
+    from brickwork.training.rounds import refuse_options
 
     system, data = build(run)
     if isinstance(system, Fits):
+        refuse_options(run.train, run.stages)
         return {"data": describe(data), "learns": "without a gradient, in rounds of its own"}
     return {
         "data": describe(data),
@@ -174,9 +176,13 @@ def train(
             run.train,
             folder,
             seed=run.seed,
+            stages=run.stages,
             validate=validate,
             progress=progress,
             resume=resume,
+            devices=devices,
+            strategy=strategy,
+            tensorboard=tensorboard,
             on_start=start,
         )
     else:

@@ -161,7 +161,7 @@ def fit(
         def measure(step: int) -> None:
             if validate is not None:
                 with whole_system(fabric, system, trained):
-                    scores = on_first(fabric, lambda: _evaluated(system, validate))
+                    scores = on_first(fabric, lambda: evaluated(system, validate))
                 log(step, {"validation": scores})
                 if display is not None:
                     display.validated(step, scores or {})
@@ -316,7 +316,7 @@ def open_records(
     return records
 
 
-def _evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:
+def evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:
     """The validation numbers; each module is left in the mode it was in."""
     modes = {module: module.training for module in system.modules()}
     system.eval()
