@@ -49,9 +49,11 @@ class Case:
     ) -> FitResult:
         """The smoke training of a system, with other values of ``train`` where they are given."""
         seed = self.run.seed if seed is None else seed
-        config = replace(self.run.train, **train)
         if isinstance(system, Fits):
+            own = api.recipe(self.slug, "smoke").train  # without what `smoke` sets for the loop
+            config = replace(own, **{name: value for name, value in train.items() if name != "steps"})
             return fit_rounds(system, self.data.train, config, folder, seed=seed, resume=resume)
+        config = replace(self.run.train, **train)
         parts = {"stages": self.run.stages, "variants": self.data.variants}
         return fit(system, self.data.train, config, folder, seed=seed, resume=resume, **parts)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from brickwork.api.train import describe, read_run
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError
+from brickwork.core.files import plain
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames, DataConfig
@@ -53,7 +54,7 @@ def evaluate(
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
     task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
     if isinstance(loaded, Evaluates):
-        return {"data": describe(task), "retrieval": [], "scores": dict(loaded.evaluate(task.test))}
+        return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
     representation = as_representation(loaded)
     summary = measure_all(representation, task, dims, layers, progress=progress).summary()
     if baselines:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.core import registry
-from brickwork.core.config import nearest
+from brickwork.core.config import changed, nearest, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import read_json, write_json, write_text
+from brickwork.core.files import plain, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -83,9 +83,11 @@ def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
     from brickwork.core.types import Fits
     from brickwork.training.forecast import forecast
+    from brickwork.training.rounds import refuse_options
 
     system, data = build(run)
     if isinstance(system, Fits):
+        refuse_options(run.train, run.stages)
         return {"data": describe(data), "learns": "without a gradient, in rounds of its own"}
     return {
         "data": describe(data),
@@ -139,7 +141,7 @@ def train(
     has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
-        ConfigError, DataError: the run does not fit its data.
+        ConfigError, DataError: the run does not fit its data, or the run that is to be resumed.
         ResourceError: the folder cannot be written, or another process trains there.
         NonFiniteError: a loss or gradient was not finite.
         Interrupted: stopped by a signal, after saving.
@@ -152,11 +154,13 @@ def train(
     from brickwork.training.run import run_to_dict
 
     folder = Path(out)
+    if resume:
+        _check_same(folder, run)
     system, data = prepared or build(run, folder if resume else None)
     validate = (system_validator if isinstance(system, Evaluates) else make_validator)(data, run.seed)
 
     def start() -> None:
-        """Says what was read and writes what a resume needs, once the folder is ours."""
+        """Says what was read and writes what a resume needs, once nothing is refused any more."""
         if progress is not None and prepared is None:  # whoever prepared it has printed them
             for line in data_lines(data):
                 progress.message(line)
@@ -172,9 +176,13 @@ def train(
             run.train,
             folder,
             seed=run.seed,
+            stages=run.stages,
             validate=validate,
             progress=progress,
             resume=resume,
+            devices=devices,
+            strategy=strategy,
+            tensorboard=tensorboard,
             on_start=start,
         )
     else:
@@ -200,6 +208,23 @@ def train(
     return _finish(run, folder, system, data, result, measure=measure, progress=progress)
 
 
+def _check_same(folder: Path, run: "RunConfig") -> None:
+    """Refuses to resume a run with another model, other data or another start; the loop compares the rest.
+
+    Raises:
+        ConfigError: names each field that differs.
+    """
+    if not (folder / "config.json").is_file():
+        return
+    then, now = to_dict(read_run(folder)), to_dict(run)
+    fields = ("system", "model", "data", "start")
+    if changes := changed({name: then[name] for name in fields}, {name: now[name] for name in fields}):
+        raise ConfigError(
+            f"{folder / 'config.json'} is of another run: {', '.join(changes.values())}. Use the same, or train in "
+            "another folder"
+        )
+
+
 def _finish(
     run: "RunConfig",
     folder: Path,
@@ -210,24 +235,28 @@ def _finish(
     measure: bool,
     progress: "Progress | None",
 ) -> TrainSummary:
-    """Measures a trained system, by its own measure or by its vectors, and keeps it whole."""
+    """Keeps a trained system whole, and measures it, by its own measure or by its vectors."""
     from brickwork.api.report import card, run_report
     from brickwork.core.types import Encodes, Evaluates
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.kept import save_system
 
+    system.card = card(run, data, result, None)
+    save_system(system, folder)  # before it is measured: whatever happens there, it is not lost
     if measure and progress is not None:
         progress.message("measuring on held-out data …")
     scores: dict[str, float] | None = None
     measurement: Measurement | None = None
     if measure and isinstance(system, Evaluates):
-        scores = dict(system.evaluate(data.test)) if len(data.test) else {}
-        write_json(folder / "evaluation.json", {"scores": scores})
+        scores = {n: float(v) for n, v in system.evaluate(data.test).items()} if len(data.test) else {}
+        write_json(folder / "evaluation.json", {"scores": plain(scores)})
     elif measure and isinstance(system, Encodes):
         measurement = measure_all(system.representation(), data)
         write_json(folder / "evaluation.json", measurement.summary())
-    system.card = {**card(run, data, result, measurement), **({} if scores is None else {"scores": scores})}
-    save_system(system, folder)
+    if measure:
+        measured = {} if scores is None else {"scores": plain(scores)}
+        system.card = {**card(run, data, result, measurement), **measured}
+        save_system(system, folder)
     run_report(folder, run, data, measurement, scores)
     representation = system.representation() if isinstance(system, Encodes) else None
     return TrainSummary(folder, representation, result, measurement, system, scores or {})

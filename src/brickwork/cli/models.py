@@ -198,11 +198,11 @@ def _show_evaluation(results: dict[str, Any]) -> None:
         for name, metrics in part.get("baselines", {}).items():
             out.print(f"  {name} {metrics['ndcg@10']:.3f}", style="dim")
     for name, values in results["scores"].items():
-        if isinstance(values, float):
-            out.print(f"{name} {values:.4g}")
-            continue
-        out.print(name, style="bold")
-        out.print(_size_table({(v["layers"], v["dim"]): v["value"] for v in values}))
+        if isinstance(values, list):
+            out.print(name, style="bold")
+            out.print(_size_table({(v["layers"], v["dim"]): v["value"] for v in values}))
+        else:
+            out.print(f"{name} not a number" if values is None else f"{name} {values:.4g}")
     if not results["retrieval"] and not results["scores"]:
         table = Table(box=None, show_header=False)
         table.add_row("nothing to measure: the data has no held-out queries, scores or labels")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def emit_json(value: Any) -> None:
     """``value`` as the JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    from brickwork.core.files import plain
+
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,6 +78,18 @@ def to_dict(config: Any) -> dict[str, Any]:
 def fingerprint(config: Any) -> str:
     """Twelve hexadecimal digits that change when any field changes."""
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def changed(then: Any, now: Any, where: str = "") -> dict[str, str]:
+    """``x was 1 and is 2`` for each place in which two sets of plain values differ, by its name, as ``model.x``."""
+    if not (isinstance(then, Mapping) and isinstance(now, Mapping)):
+        return {} if then == now else {where: f"{where} was {then} and is {now}"}
+    prefix = f"{where}." if where else ""
+    return {
+        place: change
+        for name in dict.fromkeys([*now, *then])
+        for place, change in changed(then.get(name), now.get(name), prefix + name).items()
+    }
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -220,16 +233,28 @@ def _coerce(hint: Any, value: Any, where: str, errors: list[str]) -> Any:
         if isinstance(value, hint):
             return value
     elif hint is int:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+        if _is_number(value) and value == int(value):
             return int(value)
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             return float(value)
     elif hint is str and isinstance(value, str):
         return str(value)
     wanted = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
+    if hint in (int, float) and type(value) in (int, float) and not _is_number(value):
+        wanted = f"a finite {wanted}"
     errors.append(f"option '{where}' is {value!r}; expected {wanted}")
     return None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is a number that a float can hold: not NaN, an infinity or an integer of 400 digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _coerce_union(members: tuple[Any, ...], value: Any, where: str, errors: list[str]) -> Any:

@@ -148,6 +148,17 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: single numbers of numpy and torch as Python's, and ``None`` for NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def read_json(path: Path | str, *, max_bytes: int = 64 * 1024 * 1024) -> Any:
     """The value in a JSON file.
 

@@ -72,7 +72,9 @@ def render_system(slug: str, card: Mapping[str, Any]) -> str:
         _facts(card, system),
     ]
     if scores := card.get("scores"):
-        rows = [(_line(name), f"{value:.4g}") for name, value in scores.items()]
+        rows = [
+            (_line(n), "not a number" if value is None else f"{value:.4g}") for n, value in scores.items()
+        ]
         parts += ["## Quality on held-out data", _table(("", ""), rows)]
     return _ended(parts, card, system)
 

@@ -23,7 +23,7 @@ from torch import nn
 from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import DataError
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
@@ -108,7 +108,8 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
 
     Raises:
         DataError: the data is of a kind or modality that the system cannot use.
-        ConfigError: an option that has no effect with this data, or that does not fit the encoder.
+        ConfigError: an option that has no effect with this data, or that does not fit the encoder; a fact that is no JSON
+            value.
     """
     module = registry.load(slug, "system")
     seed_everything(seed)
@@ -116,11 +117,24 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
     check_data(slug, cls.reads, data)
     if hasattr(cls, "build"):
         return _noted(cls.build(config, data, assets, seed), slug)
-    facts = cls.facts(config, data) if hasattr(cls, "facts") else {}
-    facts = json.loads(json.dumps(facts))  # what a restored system is given
+    facts = _restored(slug, cls.facts(config, data)) if hasattr(cls, "facts") else {}
     make = getattr(cls, "build_encoder", build_encoder if hasattr(config, "encoder") else None)
     encoder = [] if make is None else [make(config, data, assets)]
     return _noted(cls(config, *encoder, seed=seed, **facts), slug, facts)
+
+
+def _restored(slug: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts as a restored system is given them: once through JSON."""
+    results = {}
+    for name, value in facts.items():
+        try:
+            results[name] = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{slug}: facts() gives {name} as {value!r}, which JSON does not have ({error}); give plain numbers, "
+                "texts, lists and dictionaries, as int(value) or array.tolist()"
+            ) from error
+    return results
 
 
 def restore_system(slug: str, architecture: Mapping[str, Any], tokenizer_json: str | None) -> Any:

@@ -15,7 +15,8 @@ class TrainConfig:
 
     ``cache_chunk``: rows computed at once with gradient caching (0: off). ``warmup``: share of the steps.
     ``clip_norm``: 0 does not clip. ``save_every``, ``validate_every``: in steps; 0 saves at the end only, and
-    validates at the start and the end. ``keep``: that many checkpoints. ``threads``: 0 leaves torch's choice.
+    validates at the start and the end. ``momentum``: of sgd. ``keep``: that many checkpoints. ``threads``: 0 leaves
+    torch's choice.
     """
 
     steps: int = 1000
@@ -51,6 +52,10 @@ class TrainConfig:
         for name in ("warmup", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 errors.append(f"{name}={getattr(self, name)} must be at least 0 and below 1")
+        if self.optimizer == "adamw" and self.momentum != TrainConfig.momentum:
+            errors.append(
+                f"momentum={self.momentum} has no effect with optimizer=adamw; leave it out, or use optimizer=sgd"
+            )
         return errors
 
 
@@ -123,5 +128,6 @@ def shortened(
         return replace(config, steps=steps), ()
     whole = config.steps
     short = [max(1, round(n * steps / whole)) for n in stage_lengths(config, stages)]
-    short[short.index(max(short))] += max(steps, len(short)) - sum(short)
+    while sum(short) != max(steps, len(short)):  # rounding; one at a time, so that no stage falls below one
+        short[short.index(max(short))] += 1 if sum(short) < max(steps, len(short)) else -1
     return replace(config, steps=sum(short)), tuple(replace(s, steps=n) for s, n in zip(stages, short))

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from brickwork.core.config import to_dict
+from brickwork.core.config import changed, to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
 from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
 from brickwork.core.seeding import generator_for, seed_everything
@@ -98,7 +98,8 @@ def fit(
     ``variants``; batches then also hold the ``stage`` and, as ``stage_step``, their number within it, and a system that has
     ``start_stage(stage)`` is told of each.
     ``devices`` and ``strategy``: see :func:`brickwork.training.devices.launch`.
-    ``on_start`` is called once ``folder`` is ours. ``resume`` goes on from the newest good checkpoint.
+    ``on_start`` is called once ``folder`` is ours and nothing is refused any more. ``resume`` goes on from the newest good
+    checkpoint.
 
     Raises:
         ConfigError: the batch is larger than the data, the folder holds a run, a setting differs on resume, the stages do
@@ -122,7 +123,7 @@ def fit(
 
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(_determinism(config.deterministic))
-        on_first(fabric, lambda: take_folder(cleanup, folder, resume, on_start))
+        on_first(fabric, lambda: take_folder(cleanup, folder, resume))
 
         # ---- start: 1. own newest good checkpoint, 2. scratch -----------------------------------------
         system.train()
@@ -139,7 +140,7 @@ def fit(
             load_checkpoint(checkpoint_path(folder, start), trained, stage.optimizer)
 
         about = {**environment(fabric.device), "precision": reason, "processes": fabric.world_size}
-        records = on_first(fabric, lambda: open_records(folder, start, tensorboard, about))
+        records = on_first(fabric, lambda: open_records(folder, start, tensorboard, about, on_start))
         if records is not None:
             cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
@@ -160,14 +161,17 @@ def fit(
         def measure(step: int) -> None:
             if validate is not None:
                 with whole_system(fabric, system, trained):
-                    scores = on_first(fabric, lambda: _evaluated(system, validate))
+                    scores = on_first(fabric, lambda: evaluated(system, validate))
                 log(step, {"validation": scores})
                 if display is not None:
                     display.validated(step, scores or {})
 
         began, spent, losses = time.perf_counter(), 0.0, []
-        if start == 0:
-            measure(0)
+        due = start == 0 or (config.validate_every and start % config.validate_every == 0)
+        if due and from_first(
+            fabric, on_first(fabric, lambda: records is None or not records.has_validation(start))
+        ):
+            measure(start)  # at 0, or where a stopped run had no time for it
 
         # ---- the loop ---------------------------------------------------------------------------------
         for plan in plans[begun:]:
@@ -255,9 +259,7 @@ def _settings(
     return settings
 
 
-def take_folder(
-    cleanup: contextlib.ExitStack, folder: Path, resume: bool, on_start: Callable[[], None] | None
-) -> None:
+def take_folder(cleanup: contextlib.ExitStack, folder: Path, resume: bool) -> None:
     """Locks the folder, and refuses one that holds a run which is not to be resumed."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder for the run")
@@ -272,9 +274,6 @@ def take_folder(
             f"{folder} already holds a run ({', '.join(present)}). Go on with it: brickwork resume {folder}; "
             "or choose another folder with --out"
         )
-    (folder / "nonfinite.json").unlink(missing_ok=True)
-    if on_start is not None:
-        on_start()
 
 
 def check_start(folder: Path, settings: dict[str, Any]) -> int:
@@ -287,12 +286,11 @@ def check_start(folder: Path, settings: dict[str, Any]) -> int:
     if path is None:
         return 0
     state = read_json(path / STATE)
-    now, then = _flat(settings), _flat(state)
-    names = [name for name in dict.fromkeys([*now, *then]) if name not in _FREE]
-    differing = [name for name in names if now.get(name) != then.get(name)]
-    if differing:
-        changes = ", ".join(f"{name} was {then.get(name)} and is {now.get(name)}" for name in differing)
-        raise ConfigError(f"{path} is of another run: {changes}. Use the same, or train in another folder")
+    changes = [change for name, change in changed(_flat(state), _flat(settings)).items() if name not in _FREE]
+    if changes:
+        raise ConfigError(
+            f"{path} is of another run: {', '.join(changes)}. Use the same, or train in another folder"
+        )
     return state["step"]
 
 
@@ -306,13 +304,19 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def open_records(folder: Path, step: int, tensorboard: bool, about: dict[str, Any]) -> Records:
+def open_records(
+    folder: Path, step: int, tensorboard: bool, about: dict[str, Any], on_start: Callable[[], None] | None
+) -> Records:
+    """The first to write in a folder: before this, a run that is refused has left everything as it was."""
+    if on_start is not None:
+        on_start()
+    (folder / "nonfinite.json").unlink(missing_ok=True)
     records = Records(folder, step=step, tensorboard=tensorboard)
     write_json(folder / "env.json", about)
     return records
 
 
-def _evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:
+def evaluated(system: nn.Module, validate: Validate) -> dict[str, float]:
     """The validation numbers; each module is left in the mode it was in."""
     modes = {module: module.training for module in system.modules()}
     system.eval()

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import math
 import os
 import platform
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from brickwork.core.errors import MissingExtraError
-from brickwork.core.files import os_errors, write_json, write_text
+from brickwork.core.files import os_errors, plain, write_json, write_text
 from brickwork.core.hardware import cpu_features, cpu_name
 
 _PACKAGES = ("brickwork", "torch", "lightning-fabric", "transformers", "tokenizers", "safetensors", "numpy")
@@ -31,8 +30,13 @@ class Records:
     def __init__(self, folder: Path, *, step: int, tensorboard: bool = False):
         self._path = folder / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if 0 < step >= json.loads(line)["step"]]
+        self._validated = {r["step"] for r in map(json.loads, kept) if "validation" in r}
         write_text(self._path, "".join(line + "\n" for line in kept))
         self._events = _event_writer(folder / "tensorboard", step + 1) if tensorboard else None
+
+    def has_validation(self, step: int) -> bool:
+        """Whether the lines that were kept say how good the system was at ``step``."""
+        return step in self._validated
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Appends a record. Numbers that are not finite become ``null``, as JSON has none.
@@ -40,11 +44,11 @@ class Records:
         Raises:
             ResourceError: the disk is full.
         """
-        record = _finite({"step": step, **values})
+        record = plain({"step": step, **values})
         with os_errors(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
         if self._events is not None:
-            for name, value in _flat(values):
+            for name, value in _flat(record):
                 self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
@@ -66,12 +70,6 @@ def _lines(path: Path) -> list[str]:
         if whole:
             lines.append(line)
     return lines
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
@@ -128,5 +126,5 @@ def _git_commit() -> str | None:
 def write_replay(folder: Path, step: int, indices: list[int], values: Mapping[str, Any]) -> Path:
     """Writes ``nonfinite.json``: the step and the rows with which a non-finite number can be met again."""
     path = folder / "nonfinite.json"
-    write_json(path, {"step": step, "indices": indices, **_finite(values)})
+    write_json(path, {"step": step, "indices": indices, **plain(values)})
     return path

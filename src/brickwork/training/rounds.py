@@ -1,12 +1,13 @@
 """Learning without a gradient: a system that counts, searches or solves learns in rounds of its own.
 
 The run folder is that of the loop: configuration, checkpoints after rounds, records. Of the training options only
-``save_every`` (rounds), ``keep`` and ``log_every`` are read.
+``save_every`` (rounds), ``keep`` and ``log_every`` are read; others are refused.
 """
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.core.types import Fits
 from brickwork.data.types import Examples
 from brickwork.training.checkpoint import MODEL, OPTIMIZER, checkpoint_path, load_checkpoint, write_checkpoint
-from brickwork.training.config import TrainConfig
-from brickwork.training.loop import FitResult, check_start, open_records, take_folder
+from brickwork.training.config import Stage, TrainConfig
+from brickwork.training.loop import FitResult, check_start, evaluated, open_records, take_folder
 from brickwork.training.progress import Progress
 from brickwork.training.records import environment
 from brickwork.training.signals import StopSignals, exit_code
+
+_READ = {"save_every", "keep", "log_every"}
 
 
 def fit_rounds(
@@ -32,18 +35,24 @@ def fit_rounds(
     folder: Path | str,
     *,
     seed: int,
-    validate: Callable[[Any], Mapping[str, float]] | None = None,
+    stages: Sequence[Stage] = (),
+    validate: Callable[[Any], dict[str, float]] | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    devices: int = 1,
+    strategy: str = "ddp",
+    tensorboard: bool = False,
     on_start: Callable[[], None] | None = None,
 ) -> FitResult:
     """Lets ``system`` (:class:`brickwork.core.types.Fits`) learn in place and leaves checkpoints and records in ``folder``.
 
     Before each round the global generators are seeded from (``seed``, round), so that a resumed run draws the same.
-    ``validate`` is called at the end.
+    ``validate`` is called at the end, with the system in evaluation mode. ``stages``, ``devices`` and ``strategy`` are there
+    to be refused (:func:`refuse_options`).
 
     Raises:
-        ConfigError: the folder holds a run, a setting differs on resume, or the system cannot learn like this.
+        ConfigError: an option has no effect, the folder holds a run, a setting differs on resume, or the system cannot learn
+            like this.
         ArtifactError: no checkpoint is good, or it is not of this system.
         ResourceError: disk full, folder not writable or in use by another training.
         Interrupted: SIGINT or SIGTERM came; the finished rounds are saved.
@@ -51,13 +60,16 @@ def fit_rounds(
     folder = Path(folder)
     if not isinstance(system, Fits):
         raise ConfigError(f"{type(system).__name__} has no `fit`: it learns by gradients, in the loop")
+    refuse_options(config, stages, devices, strategy)
     with contextlib.ExitStack() as cleanup:
-        take_folder(cleanup, folder, resume, on_start)
+        take_folder(cleanup, folder, resume)
         settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
         start = check_start(folder, settings)
         if start:
             load_checkpoint(checkpoint_path(folder, start), system, None)
-        records = open_records(folder, start, False, environment(next(_tensors(system)).device))
+        records = open_records(
+            folder, start, tensorboard, environment(next(_tensors(system)).device), on_start
+        )
         cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
         began, done = time.perf_counter(), start
@@ -66,6 +78,13 @@ def fit_rounds(
             write_checkpoint(
                 folder, done, {MODEL: system.state_dict(), OPTIMIZER: {}}, settings, keep=config.keep
             )
+
+        def leave_if_stopped() -> None:
+            if stop.received is not None:
+                raise Interrupted(
+                    f"stopped after round {done}, which is saved; go on with: brickwork resume {folder}",
+                    exit_code(stop.received),
+                )
 
         rounds = iter(system.fit(data, start=start))
         while True:
@@ -80,16 +99,35 @@ def fit_rounds(
                 records.write(done, {"share": share})
             if stop.received is not None or (config.save_every and done % config.save_every == 0):
                 save()
-            if stop.received is not None:
-                raise Interrupted(
-                    f"stopped after round {done}, which is saved; go on with: brickwork resume {folder}",
-                    exit_code(stop.received),
-                )
+            leave_if_stopped()
         save()
-        if validate is not None:
-            records.write(done, {"validation": dict(validate(system))})
+        if validate is not None and not records.has_validation(done):
+            records.write(done, {"validation": evaluated(system, validate)})
+        leave_if_stopped()  # while saving or validating
     seconds = time.perf_counter() - began
     return FitResult(done, (), seconds, (done - start) * len(data) / seconds)
+
+
+def refuse_options(
+    config: TrainConfig, stages: Sequence[Stage] = (), devices: int = 1, strategy: str = "ddp"
+) -> None:
+    """Refuses what means nothing to a system that learns in rounds.
+
+    Raises:
+        ConfigError: names all of it.
+    """
+    set_here = {
+        f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default
+    }
+    named = [f"train.{name}={value}" for name, value in set_here.items() if name not in _READ]
+    named += [f"stages.{stage.name}" for stage in stages]
+    named += [f"devices={devices}"] if devices != 1 else []
+    named += [f"strategy={strategy}"] if strategy != "ddp" else []
+    if named:
+        raise ConfigError(
+            f"no effect on a system that learns without a gradient, in rounds of its own: {', '.join(named)}; leave "
+            f"{'it' if len(named) == 1 else 'them'} out"
+        )
 
 
 def _tensors(system: nn.Module) -> Any:

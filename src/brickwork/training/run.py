@@ -33,11 +33,17 @@ class RunConfig:
     start: str = ""
 
     def validate(self) -> list[str]:
+        errors = []
+        held = registry.slug_of(type(self.model))
+        if self.system != held:
+            errors.append(
+                f"system={self.system}, but model is that of {held}; take a recipe of {self.system}, or leave system out"
+            )
         try:
             stage_lengths(self.train, self.stages) if self.stages else None
         except ConfigError as error:
-            return [str(error)]
-        return []
+            errors.append(str(error))
+        return errors
 
     def __post_init__(self) -> None:
         if not self.system:

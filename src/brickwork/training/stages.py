@@ -107,15 +107,28 @@ def check_batch(config: TrainConfig, data: Examples) -> None:
 
 
 def announce(system: nn.Module, plan: StagePlan, seed: int) -> None:
-    """Tells a system that a stage begins: ``start_stage(name)``, where it has one, may change its weights and parts.
+    """Tells a system that a stage begins: ``start_stage(name)``, where it has one, may change its weights.
 
-    A resume calls it for every stage that was begun, and then loads the weights: what it draws is a function of the seed and
-    of the stage.
+    Its parts stay those that it was built with: from them it is rebuilt when it is loaded. A resume calls it for every stage
+    that was begun, and then loads the weights: what it draws is a function of the seed and of the stage.
+
+    Raises:
+        ConfigError: it added, removed or resized a part; names the parameters.
     """
     start_stage: Callable[[str], None] | None = getattr(system, "start_stage", None)
     if plan.name and start_stage is not None:
         seed_everything(generator_for(seed, plan.first, f"start of stage {plan.name}").initial_seed())
+        before = _shapes(system)
         start_stage(plan.loss)
+        if differing := sorted(name for name, _ in before ^ _shapes(system)):
+            raise ConfigError(
+                f"{type(system).__name__}.start_stage('{plan.loss}') added, removed or resized a part, and the model could "
+                f"not be loaded: {', '.join(dict.fromkeys(differing))}. Make every part in __init__"
+            )
+
+
+def _shapes(system: nn.Module) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(value.shape)) for name, value in system.state_dict().items()}
 
 
 class RunningStage:

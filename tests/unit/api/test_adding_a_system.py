@@ -4,12 +4,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import brickwork
@@ -19,11 +22,12 @@ from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core import registry
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, Interrupted
 from brickwork.core.flow import flow
 from brickwork.representation.load import load_system
 from brickwork.studies.bench import Bench
 from brickwork.studies.records import claims_of
+from brickwork.training.config import Stage
 
 ROOT = Path(__file__).parents[3]
 TOYS = ROOT / "tests" / "toy_systems"
@@ -187,6 +191,44 @@ def test_it_recommends_and_analyses(counting):
 
 def test_a_dry_run_says_how_it_learns(counting):
     assert "without a gradient" in api.plan(brickwork.recipe("class-means", "smoke"))["learns"]
+
+
+def test_options_of_the_loop_are_refused(counting, tmp_path):
+    run = brickwork.override(
+        brickwork.recipe("class-means", "smoke"), ["train.steps=7", "train.device=cuda", "train.keep=3"]
+    )
+    staged = replace(run, stages=(Stage(name="one", trains=("nothing.*",)),))
+    message = (
+        r"without a gradient, .*: train\.steps=7, train\.device=cuda, stages\.one, devices=2; leave them out"
+    )
+    with pytest.raises(ConfigError, match=message):
+        brickwork.train(staged, tmp_path / "refused", devices=2)
+    assert not (tmp_path / "refused").exists()
+    with pytest.raises(ConfigError, match=r"train\.steps=7, train\.device=cuda; leave them out"):
+        api.plan(run)
+
+
+def test_a_signal_while_it_validates_at_the_end_is_heeded(counting, tmp_path, monkeypatch):
+    """As in the loop: in evaluation mode and without gradients, once, and the signal ends the command."""
+    system = type(counting.system)
+    evaluate, calls = system.evaluate, []
+
+    def stopped(self, examples):
+        calls.append((self.training, torch.is_grad_enabled()))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(self, examples)
+
+    run = brickwork.recipe("class-means", "smoke")
+    monkeypatch.setattr(system, "evaluate", stopped)
+    with pytest.raises(Interrupted, match="stopped after round 5") as caught:
+        brickwork.train(run, tmp_path / "stopped")
+    assert caught.value.exit_code == 143
+    assert calls == [(False, False)]
+    monkeypatch.setattr(system, "evaluate", evaluate)
+    resumed = brickwork.resume(tmp_path / "stopped")
+    assert resumed.scores == counting.scores
+    lines = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation" in line] == [5]
 
 
 def test_the_toy_passes_the_battery(tmp_path):

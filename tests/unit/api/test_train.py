@@ -4,10 +4,12 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 import brickwork
@@ -16,6 +18,7 @@ from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
 from brickwork.data.config import ColumnNames
+from brickwork.training.config import Stage
 from brickwork.training.progress import Progress
 
 ROOT = Path(__file__).parents[3]
@@ -32,11 +35,28 @@ def trained(tmp_path_factory):
     return brickwork.train(run, folder)
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "short"
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=2", "data.limit=200"])
+    brickwork.train(run, folder, measure=False)
+    (folder / "nonfinite.json").write_text("{}")  # as a run that met one leaves it; only a resume removes it
+    return folder, run
+
+
 def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'matryoshka-2d'"):
         brickwork.recipe("matryoshka-2")
     with pytest.raises(ConfigError, match="no recipe 'smok': did you mean 'smoke'"):
         brickwork.recipe("matryoshka-2d", "smok")
+
+
+def test_a_system_takes_no_model_of_another():
+    run = brickwork.recipe("matryoshka", "smoke")
+    with pytest.raises(
+        ConfigError, match="system=dylora, but model is that of matryoshka; take a recipe of dylora"
+    ):
+        brickwork.override(run, ["system=dylora"])
 
 
 def test_a_finished_folder_is_complete_and_loads_to_the_same_vectors(trained):
@@ -92,6 +112,72 @@ def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_
     before = (trained.folder / "model.safetensors").read_bytes()
     assert brickwork.resume(trained.folder).result.losses == ()
     assert (trained.folder / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rate=0.5", r"learning_rate was .* and is 0\.5\."),
+        (
+            "model.label_smoothing=0.3",
+            r"config\.json is of another run: model\.label_smoothing was .* and is 0\.3\.",
+        ),
+        ("model.dims=8,32", r"config\.json is of another run: model\.dims was"),
+        ("data.test_share=0.3", r"config\.json is of another run: data\.test_share was .* and is 0\.3\."),
+    ],
+)
+def test_a_refused_resume_leaves_the_run_as_it_was(short, setting, message):
+    """Another model or other data are refused as other training settings are, and the run goes on afterwards."""
+    folder, run = short
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=message):
+        brickwork.train(brickwork.override(run, [setting]), folder, resume=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert brickwork.resume(folder).result.losses == ()
+
+
+def test_a_refused_start_leaves_nothing(tmp_path):
+    """So the same command with the option put right is not told that the folder holds a run."""
+    run = brickwork.override(brickwork.recipe("matryoshka", "smoke"), ["train.steps=2"])
+    staged = replace(run, stages=(Stage(name="one", trains=("nothing.*",)),))
+    with pytest.raises(ConfigError, match="no parameter matches"):
+        brickwork.train(staged, tmp_path, measure=False)
+    assert brickwork.train(run, tmp_path, measure=False).result.step == 2
+
+
+def test_scores_that_are_not_numbers_lose_no_model(tmp_path, monkeypatch):
+    """NaN is null in every file, single numbers of numpy and torch are numbers, and the model is there."""
+    from brickwork.systems.multimodn.system import System
+
+    scores = {"lost": float("nan"), "small": np.float32(0.5), "count": torch.tensor(3)}
+    monkeypatch.setattr(System, "evaluate", lambda self, examples: scores)
+    run = brickwork.override(brickwork.recipe("multimodn", "smoke"), ["train.steps=2"])
+    summary = brickwork.train(run, tmp_path / "run")
+    assert read_json(tmp_path / "run/evaluation.json")["scores"] == {"lost": None, "small": 0.5, "count": 3.0}
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["validation"] == {"lost": None, "small": 0.5, "count": 3}
+    assert "| lost | not a number |" in (tmp_path / "run/README.md").read_text()
+    assert np.isnan(summary.scores["lost"])
+    results = brickwork.evaluate(tmp_path / "run", run.data.source)
+    assert results["scores"] == {"lost": None, "small": 0.5, "count": 3}
+
+
+def test_a_measurement_that_fails_loses_no_model(tmp_path, monkeypatch):
+    from brickwork.systems.multimodn.system import System
+
+    run = brickwork.override(brickwork.recipe("multimodn", "smoke"), ["train.steps=2"])
+    right, tested = System.evaluate, []
+
+    def evaluate(self, examples):
+        if len(tested) == 2:  # the validations at the start and the end were before it
+            raise ZeroDivisionError
+        tested.append(1)
+        return right(self, examples)
+
+    monkeypatch.setattr(System, "evaluate", evaluate)
+    with pytest.raises(ZeroDivisionError):
+        brickwork.train(run, tmp_path / "run")
+    assert brickwork.load(tmp_path / "run").slug == "multimodn"
 
 
 def test_resume_without_a_run_says_what_to_do(tmp_path):

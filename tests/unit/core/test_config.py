@@ -103,6 +103,12 @@ def test_override_reaches_nested_fields_and_leaves_the_rest():
         ("steps=1.5", "expected int"),
         ("fast=1", "expected bool"),
         ("steps=-1", "must be positive"),
+        ("steps=Infinity", "'steps' is inf; expected a finite int"),
+        ("steps=NaN", "'steps' is nan; expected a finite int"),
+        ("dims=4,1e400", r"'dims\[1\]' is inf; expected a finite int"),
+        ("rate=NaN", "'rate' is nan; expected a finite float"),
+        ("rate=-Infinity", "'rate' is -inf; expected a finite float"),
+        pytest.param("rate=1" + 400 * "0", "expected a finite float", id="400 digits"),
     ],
 )
 def test_override_refuses_with_the_remedy(assignment, message):

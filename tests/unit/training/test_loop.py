@@ -194,6 +194,23 @@ def test_stop_and_resume_to_the_same_bits(tmp_path, number, code, step):
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_validation_that_a_stop_left_out_is_made_up_for(tmp_path):
+    """Stopped at steps 4 and 8, which are due: records as of a run that was never stopped, each step once."""
+    config, validate = replace(CONFIG, validate_every=2), lambda s: {"size": float(s.second.bias.abs().sum())}
+    fit(Toy(dropout=0.3), toy_data(), config, tmp_path / "whole", seed=0, validate=validate)
+    folder = tmp_path / "run"
+    for step in (2, 6):
+        with pytest.raises(Interrupted):
+            system = Stopped(step, signal.SIGTERM)
+            fit(system, toy_data(), config, folder, seed=0, validate=validate, resume=True)
+        assert steps_saved(folder)[-1] == step + 2
+        assert [line["step"] for line in records(folder) if "validation" in line][-1] == step
+    for _ in range(2):  # the second has nothing left to do
+        fit(Toy(dropout=0.3), toy_data(), config, folder, seed=0, validate=validate, resume=True)
+        lines = [(line["step"], line.get("validation")) for line in records(folder)]
+        assert lines == [(line["step"], line.get("validation")) for line in records(tmp_path / "whole")]
+
+
 @pytest.mark.parametrize("lost", [1, 3])
 def test_records_after_the_checkpoint_are_made_anew(tmp_path, lost):
     """The newest checkpoints are gone (or all), and the last line is half, as a kill leaves it."""

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from brickwork.core.config import override
 from brickwork.core.errors import ConfigError
 from brickwork.training.checkpoint import steps_saved
 from brickwork.training.config import TrainConfig
@@ -100,6 +101,12 @@ def test_every_option_is_tried():
 
 def test_the_same_options_give_the_same(base, tmp_path):
     assert observed(BASE, tmp_path / "run") == base
+
+
+def test_momentum_without_effect_is_refused():
+    assert override(BASE, ["momentum=0.3"]).momentum == 0.3
+    with pytest.raises(ConfigError, match=r"momentum=0\.3 has no effect with optimizer=adamw"):
+        override(BASE, ["momentum=0.3", "optimizer=adamw"])
 
 
 @pytest.mark.parametrize("name", CHANGED)

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from brickwork.api.report import card, stage_facts
@@ -214,6 +216,21 @@ def test_stages_of_another_run_are_not_resumed(tmp_path):
         train(Toy(), tmp_path, stages=(replace(STAGES[0], steps=None),), resume=True)
 
 
+def test_a_part_that_a_stage_adds_is_refused(tmp_path):
+    """It could not be loaded: a system is rebuilt without its stages."""
+
+    class Growing(Toy):
+        def start_stage(self, stage):
+            if stage == "late":
+                self.extra = torch.nn.Linear(2, 2)
+                self.second = torch.nn.Linear(16, 5)
+
+    with pytest.raises(
+        ConfigError, match=r"start_stage\('late'\).*: extra\.bias, extra\.weight, second\.bias, second"
+    ):
+        train(Growing(), tmp_path)
+
+
 def test_a_number_that_is_not_finite_names_the_stage(tmp_path):
     data = toy_data()
     data.columns["anchor"][:] = float("nan")
@@ -325,3 +342,15 @@ def test_a_shorter_run_keeps_every_stage():
     assert shortened(CONFIG, STAGES, 12) == (CONFIG, STAGES)
     assert shortened(CONFIG, (), 5) == (replace(CONFIG, steps=5), ())
     assert stage_lengths(*shortened(CONFIG, STAGES, 1)) == [1, 1]
+
+
+@example([10] * 4, 6)
+@example([10] * 6, 9)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 60))
+def test_a_shorter_run_has_its_steps_and_one_of_each_stage(lengths, steps):
+    """Also of stages that are all as long, where each is rounded up: 4 of 10 steps in 6, 6 of 10 in 9."""
+    whole = sum(lengths)
+    stages = [Stage(name=str(number), steps=length) for number, length in enumerate(lengths)]
+    short = stage_lengths(*shortened(replace(CONFIG, steps=whole), stages, steps))
+    assert min(short) >= 1
+    assert sum(short) == min(whole, max(steps, len(lengths)))
