@@ -1,6 +1,7 @@
 """The bench makes each training once, in memory and, with a folder, across processes; how it chooses a learning rate."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import brickwork.systems
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.data.config import DataConfig
@@ -137,6 +139,20 @@ def test_the_cut_of_tests_holds_for_every_way_to_train(counted):
     own = bench.own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0)
     assert (own.system, own.examples) == (2, 16)
     assert bench.own_loop("key", lambda steps: 1 / 0, steps=10, batch_size=8, seed=0) is own
+
+
+def test_a_system_that_learns_without_a_gradient_learns_in_its_rounds(monkeypatch, tmp_path):
+    toys = Path(__file__).parents[1] / "toy_systems"
+    monkeypatch.setattr(brickwork.systems, "__path__", [*brickwork.systems.__path__, str(toys)])
+    monkeypatch.setattr("brickwork.studies.fingerprint.study_fingerprint", lambda slug, systems: "1111")
+    run = brickwork.recipe("class-means", "smoke")
+    trained = Bench(folder=tmp_path, max_steps=3).train(run)
+    images = trained.data.train
+    assert int(trained.system.counts.sum()) == len(images), "every round was made"
+    assert (trained.examples, trained.learning_rate) == (len(images), None)
+    again = Bench(folder=tmp_path, max_steps=3).train(run)
+    assert torch.equal(again.system.means, trained.system.means)
+    assert (again.examples, again.seconds, again.learning_rate) == (len(images), trained.seconds, None)
 
 
 def test_a_measure_is_computed_once_for_a_model_and_anew_for_another():

@@ -3,7 +3,8 @@
 Every training of a study goes through :class:`Bench`: it is counted, timed, kept, and in tests cut short.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -101,29 +102,26 @@ class Bench:
         stages: "Sequence[Stage]" = (),
         variants: "Mapping[str, Examples] | None" = None,
     ) -> Trained:
-        """Trains a system that a study has put together itself, in place, and leaves nothing on disk."""
-        import tempfile
+        """Trains a system that a study has put together itself, in place, and leaves nothing on disk.
 
+        A system that learns without a gradient does so in rounds of its own, which nothing cuts short; its cost is the
+        examples that it is given, and it has no learning rate.
+        """
+        from brickwork.core.types import Fits
         from brickwork.training.config import shortened
         from brickwork.training.loop import fit
+        from brickwork.training.rounds import fit_rounds
 
+        if isinstance(cast(object, system), Fits):
+            with _passing_folder() as folder:
+                result = fit_rounds(system, data, config, folder, seed=seed, validate=validate)
+            return Trained(system.eval(), data, seed, len(data), result.seconds)
         if self.max_steps is not None:
             config, stages = shortened(config, stages, self.max_steps)
-        with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
-            try:
-                result = fit(
-                    system,
-                    data,
-                    config,
-                    Path(folder) / "run",
-                    seed=seed,
-                    validate=validate,
-                    stages=stages,
-                    variants=variants,
-                )
-            except Interrupted as error:  # its message speaks of resuming a folder that is about to go
-                message = "interrupted; finished claims are recorded: the same command goes on there"
-                raise Interrupted(message, error.exit_code) from error
+        with _passing_folder() as folder:
+            result = fit(
+                system, data, config, folder, seed=seed, validate=validate, stages=stages, variants=variants
+            )
         system.zero_grad()  # as large as the weights, and of no use any more
         examples = result.step * config.batch_size
         return Trained(system.eval(), data, seed, examples, result.seconds, config.learning_rate)
@@ -169,6 +167,7 @@ class Bench:
     def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
+        from brickwork.core.types import Fits
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
@@ -180,18 +179,31 @@ class Bench:
         if kept is not None and (kept / "cost.json").is_file():
             system.load_state_dict(load_tensors(kept / "model.safetensors"))
             cost = read_json(kept / "cost.json")
-            rate = run.train.learning_rate
-            return Trained(system.eval(), data, run.seed, cost["examples"], cost["seconds"], rate)
-        steps = self.steps(run.train.steps)
-        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {steps} steps")
+            return Trained(system.eval(), data, run.seed, **cost)
+        length = "in rounds" if isinstance(system, Fits) else f"{self.steps(run.train.steps)} steps"
+        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {length}")
         trained = replace(
             self.fit(system, data.train, run.train, run.seed, stages=run.stages, variants=data.variants),
             data=data,
         )
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
-            write_json(kept / "cost.json", {"examples": trained.examples, "seconds": trained.seconds})
+            cost = {name: getattr(trained, name) for name in ("examples", "seconds", "learning_rate")}
+            write_json(kept / "cost.json", cost)
         return trained
+
+
+@contextlib.contextmanager
+def _passing_folder() -> Iterator[Path]:
+    """A run folder for the time of one training."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
+        try:
+            yield Path(folder) / "run"
+        except Interrupted as error:  # its message speaks of resuming a folder that is about to go
+            message = "interrupted; finished claims are recorded: the same command goes on there"
+            raise Interrupted(message, error.exit_code) from error
 
 
 def changed(config: T, **values: Any) -> T:
