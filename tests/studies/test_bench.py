@@ -22,6 +22,7 @@ class Part:
     value: int = 1
     steps: int = 10
     batch_size: int = 8
+    accumulate: int = 1
     learning_rate: float = 1e-3
 
 
@@ -136,6 +137,8 @@ def test_the_cut_of_tests_holds_for_every_way_to_train(counted):
     train = TrainConfig(steps=10, batch_size=8)
     assert bench.train(Run(train=train)).examples == 16
     assert bench.fit(nn.Linear(1, 1), "train 1 0", train, 0).examples == 16
+    four = replace(train, accumulate=4)  # batches for one update
+    assert bench.fit(nn.Linear(1, 1), "train 1 0", four, 0).examples == 64
     own = bench.own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0)
     assert (own.system, own.examples) == (2, 16)
     assert bench.own_loop("key", lambda steps: 1 / 0, steps=10, batch_size=8, seed=0) is own

@@ -123,7 +123,7 @@ class Bench:
                 system, data, config, folder, seed=seed, validate=validate, stages=stages, variants=variants
             )
         system.zero_grad()  # as large as the weights, and of no use any more
-        examples = result.step * config.batch_size
+        examples = result.step * config.batch_size * config.accumulate
         return Trained(system.eval(), data, seed, examples, result.seconds, config.learning_rate)
 
     def own_loop(
