@@ -1,14 +1,17 @@
 """Records of claims: written at once, resumed, stale when the code has outgrown them; and their tables."""
 
 import json
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ResourceError
+from brickwork.core.files import FolderLock
 from brickwork.studies import records as claim_records
 from brickwork.studies import table as claim_table
-from brickwork.studies.records import load_verdicts, machine, run_claims, stale
+from brickwork.studies.records import load_verdicts, machine, read_records, run_claims, stale
 from brickwork.studies.study import ArmCost, Claim, ClaimResult
 from brickwork.studies.table import BEGIN, END, out_of_date, with_block
 
@@ -104,10 +107,50 @@ def test_absent_data_is_not_run_and_does_not_push_out_a_result(system, tmp_path)
     assert load_verdicts("my-system", tmp_path)["C2"]["smoke"]["verdict"] == "refuted"
 
 
-def test_a_defect_in_a_claim_is_not_hidden(system, tmp_path):
-    system.error = ZeroDivisionError()
-    with pytest.raises(ZeroDivisionError):
+def test_a_claim_that_could_not_run_is_tried_again(system, tmp_path):
+    system.error = DataError("CIFAR-10 is not here")
+    run_claims("my-system", "smoke", folder=tmp_path)
+    system.error, system.calls = None, []
+    messages: list[str] = []
+    records = run_claims("my-system", "smoke", folder=tmp_path, progress=messages.append)
+    assert [r["verdict"] for r in records] == ["supported", "refuted", "not run"]
+    assert [c[0] for c in system.calls] == ["C2"]
+    assert (
+        messages[-1] == "my-system C3 (3/3): recorded, not run"
+    )  # not defined at this scale, and so it stays
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, NonFiniteError, ResourceError, ConfigError])
+def test_a_defect_in_a_claim_is_not_hidden(system, tmp_path, error):
+    system.error = error("as it is")
+    with pytest.raises(error, match="as it is"):
         run_claims("my-system", "smoke", folder=tmp_path)
+    assert list(read_records(tmp_path / "my-system-smoke.json")) == ["C1"]
+
+
+def test_claims_that_run_at_once_are_all_recorded(system, tmp_path, monkeypatch):
+    first, second, _ = claim_records.claims_of("my-system")
+
+    def meanwhile(lab):
+        run_claims("my-system", "smoke", folder=tmp_path, only=["C2"])  # as another process would
+        return first.check(lab)
+
+    monkeypatch.setattr(claim_records, "claims_of", lambda slug: (replace(first, check=meanwhile), second))
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    assert list(read_records(tmp_path / "my-system-smoke.json")) == ["C1", "C2"]
+
+
+def test_who_writes_a_record_waits_for_another_but_not_for_ever(system, tmp_path, monkeypatch):
+    lock = FolderLock(tmp_path, "a test").__enter__()
+    waiting = threading.Timer(0.3, lock.__exit__)
+    waiting.start()
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    waiting.join()
+    assert list(read_records(tmp_path / "my-system-smoke.json")) == ["C1"]
+    assert not lock.path.exists()
+    monkeypatch.setattr(claim_records, "_PATIENCE", 0.1)
+    with FolderLock(tmp_path, "a test"), pytest.raises(ResourceError, match=r"is in use.*a test"):
+        run_claims("my-system", "smoke", folder=tmp_path, only=["C2"])
 
 
 def test_verdicts_say_when_they_are_stale(system, tmp_path):

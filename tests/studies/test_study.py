@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
 from brickwork.studies.effects import Effect, average, combined
 from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
@@ -185,15 +185,17 @@ def test_the_claims_of_a_module_stand_in_its_order():
     assert [one.id for one in claims_in(module)] == ["C2", "C1"]
 
 
-def test_a_claim_at_another_scale_or_without_its_data_is_not_run():
+@pytest.mark.parametrize(
+    "absent",
+    [DataError("CIFAR-10 is not here"), MissingExtraError("rdkit", "chemistry", "drawing molecules")],
+)
+def test_a_claim_at_another_scale_or_without_what_it_needs_is_not_run(absent):
     def check(lab):
         if lab.scale == "small":
-            raise DataError("CIFAR-10 is not here")
+            raise absent
         return ClaimResult(verdict="supported")
 
     one = claim("C1", "says", paper="p", criterion="c")(check)
     assert one.run("smoke", [0], Bench()).verdict == "supported"
-    assert (one.run("gpu", [0], Bench()).verdict, one.run("small", [0], Bench()).note) == (
-        "not run",
-        "CIFAR-10 is not here",
-    )
+    assert one.run("gpu", [0], Bench()).verdict == "not run"
+    assert one.run("small", [0], Bench()) == ClaimResult(verdict="not run", note=str(absent))

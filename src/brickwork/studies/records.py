@@ -4,25 +4,28 @@ Records live in ``docs/claims/<slug>-<scale>.json`` of a checkout. An installed 
 answers "no recorded results". Nothing here imports torch until a claim runs.
 """
 
+import contextlib
 import datetime
 import importlib
 import importlib.metadata
 import os
 import platform
+import time
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from brickwork.core.config import nearest, to_dict
-from brickwork.core.errors import ConfigError
-from brickwork.core.files import read_json, write_json
+from brickwork.core.errors import ConfigError, ResourceError
+from brickwork.core.files import FolderLock, read_json, write_json
 from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
 from brickwork.studies.study import Claim, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
 _FORMAT = 1
+_PATIENCE = 10.0  # seconds
 _VERSIONED = ("brickwork", "torch", "transformers", "numpy", "scikit-learn", "faiss-cpu")
 
 Record = dict[str, Any]
@@ -49,22 +52,23 @@ def run_claims(
 
     Each record is written to ``folder`` (default: :func:`results_folder`; kept in memory only where there is
     none) as soon as its claim has finished, so an interrupted run goes on where it was: a claim whose record
-    has the fingerprint of today's code and the same seeds is not run again unless ``force``.
+    has the fingerprint of today's code and the same seeds is not run again unless ``force``. A claim that could not run
+    is tried again. Processes that run different claims of one system add to the same file.
 
     Raises:
         ConfigError: unknown system, scale or claim.
+        ResourceError: the folder cannot be written, or another process holds it for long.
     """
     claims = _chosen(slug, scale, only)
     say = progress or (lambda message: None)
     folder = folder or results_folder()
     path = folder / f"{slug}-{scale}.json" if folder else None
-    known = read_records(path) if path else {}
     bench = bench or Bench(progress=say)
     records = []
     for number, claim in enumerate(claims, 1):
         title = f"{slug} {claim.id} ({number}/{len(claims)})"
-        old = known.get(claim.id)
-        if old and not force and old["seeds"] == list(range(seeds)) and not stale(slug, old):
+        old = read_records(path).get(claim.id) if path else None
+        if old and not force and _settled(claim, old, scale, seeds) and not stale(slug, old):
             say(f"{title}: recorded, {old['verdict']}")
             records.append(old)
             continue
@@ -74,16 +78,46 @@ def run_claims(
         record = _record(slug, scale, claim, result, range(seeds), bench.systems)
         say(f"{title}: {result.verdict}" + (f" ({result.note})" if result.note else ""))
         records.append(record)
-        # A run that could not take place does not push out a result that did.
-        if not (result.verdict == "not run" and old and old["verdict"] != "not run"):
-            known[claim.id] = record
         if path:
-            order = [c.id for c in claims_of(slug)]
-            kept = sorted(
-                known.values(), key=lambda r: order.index(r["id"]) if r["id"] in order else len(order)
-            )
-            write_json(path, {"format": _FORMAT, "slug": slug, "scale": scale, "records": kept})
+            _store(path, slug, scale, record)
     return records
+
+
+def _settled(claim: Claim, record: Record, scale: str, seeds: int) -> bool:
+    """Whether a record has the result that is wanted: with as many seeds, and run, unless the claim has no such scale."""
+    return record["seeds"] == list(range(seeds)) and (
+        record["verdict"] != "not run" or scale not in claim.scales
+    )
+
+
+def _store(path: Path, slug: str, scale: str, record: Record) -> None:
+    """Adds a record to those that are in the file by now, in the order of the paper."""
+    order = [claim.id for claim in claims_of(slug)]
+    with _alone(path.parent):
+        known = read_records(path)
+        old = known.get(record["id"])
+        # A run that could not take place does not push out a result that did.
+        if record["verdict"] == "not run" and old and old["verdict"] != "not run":
+            return
+        known[record["id"]] = record
+        kept = sorted(known.values(), key=lambda r: order.index(r["id"]) if r["id"] in order else len(order))
+        write_json(path, {"format": _FORMAT, "slug": slug, "scale": scale, "records": kept})
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The one writer of a folder of records; waits for its turn, as a writer is there for a moment."""
+    end = time.monotonic() + _PATIENCE
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(FolderLock(folder, "writing records"))
+                break
+            except ResourceError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        yield
 
 
 def _chosen(slug: str, scale: str, only: Collection[str] | None) -> list[Any]:

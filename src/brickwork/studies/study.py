@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from brickwork.core.errors import BrickworkError, Interrupted
+from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.evaluation.significance import seed_interval
 from brickwork.studies.bench import Bench, Trained
 from brickwork.studies.effects import Effect, Measured
@@ -78,14 +78,12 @@ class Claim:
     scales: tuple[Scale, ...] = ("smoke", "small")
 
     def run(self, scale: Scale, seeds: Sequence[int], bench: Bench) -> ClaimResult:
-        """The result at a scale; data that is absent here gives *not run*, any other defect shows its traceback."""
+        """The result at a scale; absent data or an absent optional package gives *not run*, other errors are raised."""
         if scale not in self.scales:
             return ClaimResult(verdict="not run", note=f"not defined at scale {scale}")
         try:
             return self.check(Lab(scale, tuple(seeds), bench))
-        except Interrupted:
-            raise
-        except BrickworkError as error:
+        except (DataError, MissingExtraError) as error:
             return ClaimResult(verdict="not run", note=str(error))
 
 
