@@ -1,6 +1,7 @@
 """Records of claims: written at once, resumed, stale when the code has outgrown them; and their tables."""
 
 import json
+import math
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFini
 from brickwork.core.files import FolderLock
 from brickwork.studies import records as claim_records
 from brickwork.studies import table as claim_table
+from brickwork.studies.effects import Effect
 from brickwork.studies.records import load_verdicts, machine, read_records, run_claims, stale
 from brickwork.studies.study import ArmCost, Claim, ClaimResult
 from brickwork.studies.table import BEGIN, END, out_of_date, with_block
@@ -69,6 +71,21 @@ def test_each_record_has_all_that_a_reader_needs(system, tmp_path):
     assert set(first["machine"]) >= {"cpu", "threads"}
     assert first["versions"]["torch"]
     assert (third["verdict"], third["note"]) == ("not run", "not defined at scale smoke")
+
+
+def test_numbers_that_json_does_not_have_are_recorded_as_none(documented, tmp_path, monkeypatch):
+    def diverged(lab):
+        effect = Effect((math.nan, 1.0, 2.0))
+        return lab.verdict(effect, True, unit="points", table=[{"ours": math.inf, "theirs": (math.nan, 1)}])
+
+    one = replace(claim_records.claims_of("my-system")[0], check=diverged)
+    monkeypatch.setattr(claim_records, "claims_of", lambda slug: (one,))
+    (record,) = run_claims("my-system", "smoke", folder=tmp_path)
+    stored = read_records(tmp_path / "my-system-smoke.json")["C1"]
+    assert stored == record
+    assert (record["effect"], record["interval"], record["effects"]) == (None, None, [None, 1.0, 2.0])
+    assert record["table"] == [{"ours": None, "theirs": [None, 1]}]
+    assert "–; –, +1, +2 |" in claim_table.claims_page("my-system", tmp_path)
 
 
 def test_finished_claims_are_kept_and_an_interrupted_run_goes_on(system, tmp_path):

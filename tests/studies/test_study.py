@@ -1,5 +1,6 @@
 """The frame: effects and tables against numbers worked out by hand, the verdict's branches on a bench of known effects."""
 
+import math
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from scipy import stats
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import Effect, average, combined
+from brickwork.studies.effects import Effect, Measured, average, combined
 from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
 
 
@@ -102,6 +103,27 @@ def test_one_seed_decides_no_difference():
     assert verdict_of([9.0], True) == "undecided"
     assert verdict_of([9.0], True, above=None) == "supported"
     assert verdict_of([9.0], False, above=None) == "refuted"
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("passed", [True, False])
+@pytest.mark.parametrize("more", [{}, {"above": None}, {"needs": "100 classes"}])
+def test_an_effect_that_is_not_finite_decides_nothing(wrong, passed, more):
+    effect = Effect((wrong, 1.0, -math.inf))
+    assert verdict_of(effect.values, passed, **more) == "undecided"
+    result = lab().verdict(effect, passed, unit="points", table=[], **more)
+    assert (result.verdict, result.interval) == ("undecided", None)
+    assert result.note == "The effect of some seed is not a finite number."
+    assert math.isnan(result.effect)
+
+
+def test_what_is_divided_by_zero_has_no_number_in_that_seed_alone():
+    ratio = Effect((1.0, 2.0)) / Effect((0.0, 1.0))
+    assert math.isnan(ratio.values[0])
+    assert ratio.values[1] == 2.0
+    assert all(map(math.isnan, (ratio.mean, ratio.spread, average([ratio, ratio]).values[0])))
+    (row,) = Measured((0, 1), ("arm",), {("ours",): ratio}).rows(sd=True)
+    assert all(map(math.isnan, row.values()))
 
 
 def test_an_interval_that_touches_the_limit_does_not_exclude_it():

@@ -5,9 +5,11 @@ answers "no recorded results". Nothing here imports torch until a claim runs.
 """
 
 import contextlib
+import dataclasses
 import datetime
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import time
@@ -16,12 +18,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from brickwork.core.config import nearest, to_dict
+from brickwork.core.config import nearest
 from brickwork.core.errors import ConfigError, ResourceError
 from brickwork.core.files import FolderLock, read_json, write_json
 from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
-from brickwork.studies.study import Claim, Scale, claims_in
+from brickwork.studies.study import Claim, ClaimResult, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
 _FORMAT = 1
@@ -140,7 +142,7 @@ def _record(
         "paper": claim.paper,
         "criterion": claim.criterion,
         "scale": scale,
-        **to_dict(result),
+        **_plain(result),
         "seeds": list(seeds),
         "systems": sorted(systems),
         "fingerprint": study_fingerprint(slug, systems),
@@ -148,6 +150,11 @@ def _record(
         "machine": machine(),
         "versions": {name: _version(name) for name in _VERSIONED},
     }
+
+
+def _plain(result: ClaimResult) -> dict[str, Any]:
+    """A result as JSON values, with ``None`` for each NaN and infinity, which JSON does not have."""
+    return json.loads(json.dumps(dataclasses.asdict(result)), parse_constant=lambda name: None)
 
 
 def stale(slug: str, record: Record) -> bool:

@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from brickwork.core.errors import DataError, MissingExtraError
-from brickwork.evaluation.significance import seed_interval
 from brickwork.studies.bench import Bench, Trained
 from brickwork.studies.effects import Effect, Measured
 
@@ -115,16 +114,21 @@ def verdict_of(
 
     ``passed`` says whether the criterion, written before the run, is met by the means over seeds. ``above`` and ``below``
     are the limits of the effect: a difference must be above 0, a loss of at most 2 points above −2, a change of at most
-    5 % below 5; both ``None`` where the criterion is not about the size of the effect. With "the interval" as the 95 %
-    Student interval of the effect over seeds, the first line that holds decides:
+    5 % below 5; both ``None`` where the criterion is not about the size of the effect. A minimum, as "at least 10 points
+    better", is asked of the mean, in ``passed``: the interval is judged against the null of a difference, which stays 0,
+    and may reach below the minimum. With "the interval" as the 95 % Student interval of the effect over seeds, the first
+    line that holds decides:
 
-    1. *not at this scale*: the criterion is missed, and ``needs`` says what the claim needs and this scale lacks, a reason
+    1. *undecided*: the effect of some seed is NaN or infinite, which says nothing;
+    2. *not at this scale*: the criterion is missed, and ``needs`` says what the claim needs and this scale lacks, a reason
        that stood in the study before the run;
-    2. *undecided*: there are limits, and the interval has one of them inside (or there is none: a single seed). The
+    3. *undecided*: there are limits, and the interval has one of them inside (or there is none: a single seed). The
        criterion is met or missed by the mean, but other seeds could have turned it;
-    3. *supported*: the criterion is met, and the whole interval lies on the right side of every limit;
-    4. *refuted*: all else. The criterion is missed and the seeds agree, or the effect is real and goes the wrong way.
+    4. *supported*: the criterion is met, and the whole interval lies on the right side of every limit;
+    5. *refuted*: all else. The criterion is missed and the seeds agree, or the effect is real and goes the wrong way.
     """
+    if not Effect(tuple(effects)).finite:
+        return "undecided"
     if not passed and needs:
         return "not at this scale"
     limits = [limit for limit in (above, below) if limit is not None]
@@ -272,11 +276,13 @@ class Lab:
         remarks = [note] if note else []
         if verdict == "not at this scale":
             remarks.append(f"Needs {needs}.")
-        if len(effect.values) == 1 and verdict == "undecided":
+        if not effect.finite:
+            remarks.append("The effect of some seed is not a finite number.")
+        elif len(effect.values) == 1 and verdict == "undecided":
             remarks.append("One seed has no interval.")
         return ClaimResult(
             verdict=verdict,
-            effect=seed_interval(effect.values).mean,
+            effect=effect.mean,
             interval=effect.interval,
             above=above,
             below=below,
