@@ -188,6 +188,21 @@ def test_staleness_follows_the_real_code():
     assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora"]})
 
 
+def test_a_record_whose_systems_are_gone_is_stale():
+    assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora", "gone"]})
+    assert stale("gone", {"fingerprint": "0" * 16, "systems": ["dylora"]})
+
+
+def test_systems_without_claims_are_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="unknown system 'matroshka': did you mean 'matryoshka'"):
+        run_claims("matroshka", "smoke")
+    with pytest.raises(ConfigError, match="unknown system 'bench'"):  # a module beside the studies
+        claim_records.claims_of("bench")
+    monkeypatch.setattr(claim_records.registry, "card", lambda slug: None)
+    with pytest.raises(ConfigError, match=r"my-system has no study: .*brickwork/studies/my_system\.py"):
+        claim_records.claims_of("my-system")
+
+
 def test_unknown_names_are_refused_with_the_nearest(system, tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'smoke'"):
         run_claims("my-system", "smok", folder=tmp_path)
@@ -262,3 +277,34 @@ def test_results_of_another_format_are_refused(tmp_path):
     (tmp_path / "my-system-smoke.json").write_text('{"format": 99, "records": []}')
     with pytest.raises(ConfigError, match="format 99"):
         load_verdicts("my-system", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda stored: [], "holds no records of claims"),
+        (lambda stored: {}, "holds no records of claims"),
+        (lambda stored: {"format": 1}, "'records' is not a list"),
+        (lambda stored: {"format": 1, "records": 5}, "'records' is not a list"),
+        (lambda stored: {"format": 1, "records": [5]}, "'records' is not a list"),
+        (lambda stored: {"format": 1, "records": [{}]}, r"record 0 \(without id\) has no good 'id'"),
+        (lambda stored: changed_record(stored, seeds=3), r"record 0 \(C1\) has no good 'seeds'"),
+        (lambda stored: changed_record(stored, verdict=None), "has no good 'verdict'"),
+        (lambda stored: changed_record(stored, effect="6"), "has no good 'effect'"),
+        (lambda stored: changed_record(stored, interval=1.0), "has no good 'interval'"),
+    ],
+)
+def test_damaged_results_are_refused(system, tmp_path, damage, reason):
+    run_claims("my-system", "smoke", folder=tmp_path)
+    path = tmp_path / "my-system-smoke.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    for use in (load_verdicts, lambda slug, folder: run_claims(slug, "smoke", folder=folder)):
+        with pytest.raises(
+            ArtifactError, match=f"my-system-smoke.json is damaged: .*{reason}.*run the claims again"
+        ):
+            use("my-system", tmp_path)
+
+
+def changed_record(stored, **values):
+    first, *others = stored["records"]
+    return {**stored, "records": [first | values, *others]}

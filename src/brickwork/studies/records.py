@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -18,8 +19,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from brickwork.core import registry
 from brickwork.core.config import nearest
-from brickwork.core.errors import ConfigError, ResourceError
+from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 from brickwork.core.files import FolderLock, read_json, write_json
 from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
@@ -31,6 +33,19 @@ _PATIENCE = 10.0  # seconds
 _VERSIONED = ("brickwork", "torch", "transformers", "numpy", "scikit-learn", "faiss-cpu")
 
 Record = dict[str, Any]
+
+_MISSING = object()
+_NUMBER, _NONE = (int, float), type(None)
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("id", "statement", "paper", "criterion", "verdict", "unit", "note", "fingerprint", "date"), str
+    ),
+    **dict.fromkeys(("effects", "arms", "seeds", "systems"), list),
+    "effect": (*_NUMBER, _NONE),
+    "interval": (list, _NONE),
+    "machine": dict,
+}
+"""What a reader of records relies on."""
 
 
 def results_folder() -> Path | None:
@@ -158,28 +173,61 @@ def _plain(result: ClaimResult) -> dict[str, Any]:
 
 
 def stale(slug: str, record: Record) -> bool:
-    """Whether the study, its recipes or the golden losses of its systems have changed since a record was made."""
-    return record["fingerprint"] != study_fingerprint(slug, record["systems"])
+    """Whether study, recipes or golden losses of the systems have changed since a record was made, or are gone."""
+    try:
+        return record["fingerprint"] != study_fingerprint(slug, record["systems"])
+    except FileNotFoundError:
+        return True
 
 
 def claims_of(slug: str) -> tuple[Claim, ...]:
-    """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now."""
-    study = importlib.import_module(f"brickwork.studies.{slug.replace('-', '_')}")
+    """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now.
+
+    Raises:
+        ConfigError: unknown system, or one without a study.
+    """
+    registry.card(slug)
+    name = f"brickwork.studies.{slug.replace('-', '_')}"
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"{slug} has no study: write its claims in {name.replace('.', '/')}.py")
+    study = importlib.import_module(name)
     if hasattr(study, "__path__"):
         study = importlib.import_module(f"{study.__name__}.claims")
     return claims_in(study)
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """The records of one results file by claim id; empty where there is no such file."""
+    """The records of one results file by claim id; empty where there is no such file.
+
+    Raises:
+        ConfigError: the file has the format of another version.
+        ArtifactError: it is damaged; names what is wrong.
+    """
     if not path.is_file():
         return {}
     stored = read_json(path)
-    if stored.get("format") != _FORMAT:
+    if not isinstance(stored, dict) or "format" not in stored:
+        raise _damaged(path, "it holds no records of claims")
+    if stored["format"] != _FORMAT:
         raise ConfigError(
-            f"{path} has format {stored.get('format')}, this version reads {_FORMAT}; run the claims again"
+            f"{path} has format {stored['format']}, this version reads {_FORMAT}; run the claims again"
         )
-    return {record["id"]: record for record in stored["records"]}
+    records = stored.get("records")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise _damaged(path, "'records' is not a list of records")
+    for number, record in enumerate(records):
+        for name, kinds in _FIELDS.items():
+            if not isinstance(record.get(name, _MISSING), kinds):
+                raise _damaged(
+                    path, f"record {number} ({record.get('id', 'without id')}) has no good '{name}'"
+                )
+    return {record["id"]: record for record in records}
+
+
+def _damaged(path: Path, reason: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is damaged: {reason}; get a good copy, or remove it and run the claims again"
+    )
 
 
 def load_records(slug: str, folder: Path | None = None) -> dict[str, dict[str, Record]]:
