@@ -165,6 +165,28 @@ def test_measures_and_the_rows_of_a_table():
     assert both.labels("arm") == ("first", "high")
 
 
+def test_a_mean_over_nothing_is_refused():
+    at = lab(2).arms(Run(), low={}).measure(by_size, (10, 2), key="size")
+    with pytest.raises(KeyError, match=r"nothing was measured at \{'size': 3\}; the places are .*'low', 10"):
+        at.over(size=3)
+
+
+@pytest.mark.parametrize("keys", [{0: "ab", 1: "a"}, {0: "a", 1: "ab"}])
+def test_keys_that_not_every_seed_has_are_refused(keys):
+    arms = lab(2).arms(Run(), low={})
+    with pytest.raises(ValueError, match=r"the keys \['b'\] of arm 'low' are .* one of the seeds 0 and 1"):
+        arms.measure(lambda trained: dict.fromkeys(keys[trained.seed], 1.0))
+
+
+def test_arms_of_one_name_are_all_counted_and_each_training_once():
+    here = lab(2)
+    trained = here.arms(Run(), ours={})["ours"]
+    here.arms({"ours": lambda seed: trained[seed]})
+    here.arms(Run(), ours={"gain": 1.0})
+    (cost,) = here.verdict(Effect((1.0,)), True, unit="", table=[]).arms
+    assert (cost.trainings, cost.examples) == (4, 40)
+
+
 def test_measures_of_several_arms_at_once():
     arms = lab(2).arms(Run(), low={"gain": 1.0}, high={"gain": 2.0})
     at = arms.each(lambda models: {"sum": models["low"].system + models["high"].system}, key="what")

@@ -4,6 +4,7 @@ Every training of a study goes through :class:`Bench`: it is counted, timed, kep
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ class Trained:
 class Bench:
     """Task data and trainings, kept in memory by the configuration that made them.
 
-    With a ``folder``, trainings of a run configuration are also kept on disk, keyed by configuration, seed and code, so
+    With a ``folder``, trainings of a run configuration are also kept on disk, keyed by configuration, seed, code and cut, so
     that an interrupted run of the claims goes on there. ``max_steps`` cuts every training short: for tests, in which the
     way to the numbers is walked and the numbers mean nothing.
     """
@@ -138,7 +139,7 @@ class Bench:
             model = make(taken)
             return Trained(model, None, seed, taken * batch_size, time.perf_counter() - began)
 
-        return self.memo(("own loop", key, seed), train)
+        return self.memo(("own loop", key, steps, batch_size, seed), train)
 
     def best(self, key: Hashable, choices: Sequence[T], score: Callable[[T], Any]) -> T:
         """The choice that scores best, at a tie the first of them; each is tried once for a ``key``."""
@@ -147,7 +148,8 @@ class Bench:
     def tuned(self, run: "RunConfig", score: Callable[[Trained], float]) -> "RunConfig":
         """``run`` with the learning rate, of :data:`FACTORS` times its own, whose model scores best on validation data.
 
-        Each rate is tried once, with :data:`PILOT_SEED`, whatever the seed of ``run``.
+        Each rate is tried once for a ``score``, with :data:`PILOT_SEED`, whatever the seed of ``run``. A score of NaN is the
+        worst.
         """
         from brickwork.core.config import fingerprint
 
@@ -157,8 +159,11 @@ class Bench:
         def pilot(factor: float) -> "RunConfig":
             return replace(at(factor), seed=PILOT_SEED)
 
-        key = ("rate", fingerprint(pilot(1.0)))
-        chosen = self.best(key, FACTORS, lambda factor: score(self.train(pilot(factor))))
+        def quality(factor: float) -> float:
+            value = score(self.train(pilot(factor)))
+            return -math.inf if math.isnan(value) else value
+
+        chosen = self.best(("rate", score, fingerprint(pilot(1.0))), FACTORS, quality)
         for factor in FACTORS:
             if factor != chosen:
                 self.forget(pilot(factor))
@@ -175,7 +180,8 @@ class Bench:
         kept = None
         if self.folder is not None:
             code = study_fingerprint(run.system, [run.system])
-            kept = self.folder / f"{run.system}-{fingerprint(run)}-{code}"
+            cut = "" if self.max_steps is None else f"-{self.max_steps}"
+            kept = self.folder / f"{run.system}-{fingerprint(run)}-{code}{cut}"
         if kept is not None and (kept / "cost.json").is_file():
             system.load_state_dict(load_tensors(kept / "model.safetensors"))
             cost = read_json(kept / "cost.json")

@@ -121,8 +121,15 @@ class Measured:
         return Measured(self.seeds, self.names, {p: e for p, e in self.effects.items() if kept(p)})
 
     def over(self, **labels: Any) -> Effect:
-        """The mean over all places of :meth:`where`, seed by seed."""
-        return average(self.where(**labels).effects.values())
+        """The mean over all places of :meth:`where`, seed by seed.
+
+        Raises:
+            KeyError: there is no such place.
+        """
+        effects = self.where(**labels).effects
+        if not effects:
+            raise KeyError(f"nothing was measured at {labels}; the places are {list(self.effects)}")
+        return average(effects.values())
 
     def rows(self, *index: str, digits: int = 2, sd: bool = False) -> list[dict[str, Any]]:
         """Rows of a record: one for each combination of the parts in ``index``, which may hold ``"seed"``; the other parts

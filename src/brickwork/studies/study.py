@@ -201,6 +201,13 @@ def _table(seeds: Sequence[int], names: tuple[str, ...], values: Mapping[Any, li
     for arm, several in values.items():
         first = () if arm is None else (arm,)
         by_key = [value if isinstance(value, dict) else {(): value} for value in several]
+        for seed, others in zip(seeds, by_key):
+            if odd := by_key[0].keys() ^ others.keys():
+                which = "" if arm is None else f" of arm '{arm}'"
+                raise ValueError(
+                    f"the keys {sorted(odd, key=str)}{which} are measured with only one of the seeds {seeds[0]} and {seed}; "
+                    "give every seed the same keys"
+                )
         for key in by_key[0]:
             rest = key if isinstance(key, tuple) else (key,)
             effects[(*first, *rest)] = Effect(tuple(float(values[key]) for values in by_key))
@@ -214,7 +221,7 @@ class Lab:
     scale: Scale
     seeds: tuple[int, ...]
     bench: Bench
-    _costs: dict[str, Sequence[Trained]] = field(default_factory=dict)
+    _costs: dict[str, list[Trained]] = field(default_factory=dict)
 
     @property
     def smoke(self) -> bool:
@@ -234,7 +241,7 @@ class Lab:
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
         it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
-        one of three whose model scores best by it.
+        one of three whose model scores best by it. Arms of one name in several calls are counted as one, each training once.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
@@ -244,7 +251,9 @@ class Lab:
         for seed in self.seeds:
             for name, make in makers.items():
                 trained[name].append(make(seed))
-        self._costs.update(trained)
+        for name, several in trained.items():
+            counted = self._costs.setdefault(name, [])
+            counted += [one for one in several if one not in counted]
         return Arms(self.seeds, trained)
 
     def _maker(
