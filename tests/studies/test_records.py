@@ -13,6 +13,7 @@ from brickwork.core.files import FolderLock
 from brickwork.studies import records as claim_records
 from brickwork.studies import table as claim_table
 from brickwork.studies.effects import Effect
+from brickwork.studies.fingerprint import code_of
 from brickwork.studies.records import load_verdicts, machine, read_records, run_claims, stale
 from brickwork.studies.study import ArmCost, Claim, ClaimResult
 from brickwork.studies.table import BEGIN, END, out_of_date, with_block
@@ -186,6 +187,53 @@ def test_staleness_follows_the_real_code():
     assert not stale("dylora", {"fingerprint": now, "systems": ["dylora"]})
     assert stale("dylora", {"fingerprint": now, "systems": ["dylora", "matryoshka"]})
     assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora"]})
+
+
+CODE = '''
+def f(x):
+    text = """
+    # a heading
+    {}
+    """
+    return (f"{x:{text}}", "a")
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return", "return  "),
+        ("(x):", "(x):  # why"),
+        ("(x):", '(x):\n    """What it does."""\n    # and why\n\n'),
+        ('", "a"', '",\n        "a",\n    # the end\n'),
+        ('"a"', "'a'"),
+    ],
+)
+def test_comments_docstrings_and_layout_are_no_code(old, new):
+    assert code_of(CODE.replace(old, new)) == code_of(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# a heading", "# another heading"),
+        ("{}\n", "{}\n\n"),
+        ("{}\n", "{} \n"),
+        ('"a"', '"a # b"'),
+        ("    text", '    "what it does"; x = 2\n    text'),
+        ("return", "raise ValueError\n    return"),
+    ],
+)
+def test_all_that_is_run_is_code(old, new):
+    assert code_of(CODE.replace(old, new)) != code_of(CODE)
+
+
+def test_code_is_written_alike_by_every_version_of_python():
+    # This is what 3.11, 3.12.1 and 3.13 say, which differ in empty fields and at the end of an f-string.
+    format_spec = "(JoinedStr values=[(FormattedValue value=(Name id='w' ctx=(Load )) conversion=-1)])"
+    text = f"(FormattedValue value=(Name id='x' ctx=(Load )) conversion=-1 format_spec={format_spec})"
+    joined = f"(JoinedStr values=[{text} (Constant value='\\xe4')])"
+    assert code_of("f'{x:{w}}ä'; None") == f"(Module body=[(Expr value={joined}) (Expr value=(Constant ))])"
 
 
 def test_a_record_whose_systems_are_gone_is_stale():
