@@ -1,6 +1,8 @@
 """The bench makes each training once, in memory and, with a folder, across processes; how it chooses a learning rate."""
 
+import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import brickwork.systems
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.data.config import DataConfig
@@ -20,6 +23,7 @@ class Part:
     value: int = 1
     steps: int = 10
     batch_size: int = 8
+    accumulate: int = 1
     learning_rate: float = 1e-3
 
 
@@ -96,6 +100,13 @@ def test_arms_are_kept_on_disk_until_the_code_changes(counted, tmp_path):
     assert counted.fits == 2
 
 
+def test_a_training_that_was_cut_short_is_not_kept_as_a_whole_one(counted, tmp_path):
+    run = Run(train=TrainConfig(steps=10, batch_size=8))
+    benches = [Bench(folder=tmp_path, max_steps=cut) for cut in (2, None, 3, 2)]
+    assert [bench.train(run).examples for bench in benches] == [16, 80, 24, 16]
+    assert counted.fits == 3
+
+
 def test_half_a_training_is_not_used(counted, tmp_path):
     counted.interrupted = True
     with pytest.raises(Interrupted, match="the same command goes on") as caught:
@@ -134,9 +145,29 @@ def test_the_cut_of_tests_holds_for_every_way_to_train(counted):
     train = TrainConfig(steps=10, batch_size=8)
     assert bench.train(Run(train=train)).examples == 16
     assert bench.fit(nn.Linear(1, 1), "train 1 0", train, 0).examples == 16
+    four = replace(train, accumulate=4)  # batches for one update
+    assert bench.fit(nn.Linear(1, 1), "train 1 0", four, 0).examples == 64
     own = bench.own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0)
     assert (own.system, own.examples) == (2, 16)
     assert bench.own_loop("key", lambda steps: 1 / 0, steps=10, batch_size=8, seed=0) is own
+    assert Bench().own_loop("key", lambda steps: steps, steps=10, batch_size=8, seed=0).system == 10
+    longer = bench.own_loop("key", lambda steps: "longer", steps=20, batch_size=8, seed=0)
+    wider = bench.own_loop("key", lambda steps: "wider", steps=10, batch_size=16, seed=0)
+    assert (own.system, longer.system, wider.system, wider.examples) == (2, "longer", "wider", 32)
+
+
+def test_a_system_that_learns_without_a_gradient_learns_in_its_rounds(monkeypatch, tmp_path):
+    toys = Path(__file__).parents[1] / "toy_systems"
+    monkeypatch.setattr(brickwork.systems, "__path__", [*brickwork.systems.__path__, str(toys)])
+    monkeypatch.setattr("brickwork.studies.fingerprint.study_fingerprint", lambda slug, systems: "1111")
+    run = brickwork.recipe("class-means", "smoke")
+    trained = Bench(folder=tmp_path, max_steps=3).train(run)
+    images = trained.data.train
+    assert int(trained.system.counts.sum()) == len(images), "every round was made"
+    assert (trained.examples, trained.learning_rate) == (len(images), None)
+    again = Bench(folder=tmp_path, max_steps=3).train(run)
+    assert torch.equal(again.system.means, trained.system.means)
+    assert (again.examples, again.seconds, again.learning_rate) == (len(images), trained.seconds, None)
 
 
 def test_a_measure_is_computed_once_for_a_model_and_anew_for_another():
@@ -182,6 +213,17 @@ def test_the_best_rate_wins(best):
     assert sorted(bench.forgotten) == sorted((0, factor * base) for factor in FACTORS if factor != best)
     assert bench.tuned(replace(run, seed=1), score).train.learning_rate == best * base
     assert len(bench.pilots) == len(FACTORS), "another seed chose anew"
+
+
+def test_each_score_chooses_its_own_rate_and_nan_is_the_worst():
+    run = registry.load("matryoshka", "recipes").smoke()
+    base, bench = run.train.learning_rate, CountingBench()
+    for score, rate in (
+        (lambda trained: trained.rate, 2.0 * base),
+        (lambda trained: -trained.rate, 0.5 * base),
+        (lambda trained: trained.rate if trained.rate < base else math.nan, 0.5 * base),
+    ):
+        assert bench.tuned(run, score).train.learning_rate == rate
 
 
 def test_at_a_tie_the_given_rate_stands():

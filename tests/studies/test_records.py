@@ -1,14 +1,20 @@
 """Records of claims: written at once, resumed, stale when the code has outgrown them; and their tables."""
 
 import json
+import math
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ResourceError
+from brickwork.core.files import FolderLock
 from brickwork.studies import records as claim_records
 from brickwork.studies import table as claim_table
-from brickwork.studies.records import load_verdicts, machine, run_claims, stale
+from brickwork.studies.effects import Effect
+from brickwork.studies.fingerprint import code_of
+from brickwork.studies.records import load_verdicts, machine, read_records, run_claims, stale
 from brickwork.studies.study import ArmCost, Claim, ClaimResult
 from brickwork.studies.table import BEGIN, END, out_of_date, with_block
 
@@ -68,6 +74,21 @@ def test_each_record_has_all_that_a_reader_needs(system, tmp_path):
     assert (third["verdict"], third["note"]) == ("not run", "not defined at scale smoke")
 
 
+def test_numbers_that_json_does_not_have_are_recorded_as_none(documented, tmp_path, monkeypatch):
+    def diverged(lab):
+        effect = Effect((math.nan, 1.0, 2.0))
+        return lab.verdict(effect, True, unit="points", table=[{"ours": math.inf, "theirs": (math.nan, 1)}])
+
+    one = replace(claim_records.claims_of("my-system")[0], check=diverged)
+    monkeypatch.setattr(claim_records, "claims_of", lambda slug: (one,))
+    (record,) = run_claims("my-system", "smoke", folder=tmp_path)
+    stored = read_records(tmp_path / "my-system-smoke.json")["C1"]
+    assert stored == record
+    assert (record["effect"], record["interval"], record["effects"]) == (None, None, [None, 1.0, 2.0])
+    assert record["table"] == [{"ours": None, "theirs": [None, 1]}]
+    assert "–; –, +1, +2 |" in claim_table.claims_page("my-system", tmp_path)
+
+
 def test_finished_claims_are_kept_and_an_interrupted_run_goes_on(system, tmp_path):
     system.error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -104,10 +125,50 @@ def test_absent_data_is_not_run_and_does_not_push_out_a_result(system, tmp_path)
     assert load_verdicts("my-system", tmp_path)["C2"]["smoke"]["verdict"] == "refuted"
 
 
-def test_a_defect_in_a_claim_is_not_hidden(system, tmp_path):
-    system.error = ZeroDivisionError()
-    with pytest.raises(ZeroDivisionError):
+def test_a_claim_that_could_not_run_is_tried_again(system, tmp_path):
+    system.error = DataError("CIFAR-10 is not here")
+    run_claims("my-system", "smoke", folder=tmp_path)
+    system.error, system.calls = None, []
+    messages: list[str] = []
+    records = run_claims("my-system", "smoke", folder=tmp_path, progress=messages.append)
+    assert [r["verdict"] for r in records] == ["supported", "refuted", "not run"]
+    assert [c[0] for c in system.calls] == ["C2"]
+    assert (
+        messages[-1] == "my-system C3 (3/3): recorded, not run"
+    )  # not defined at this scale, and so it stays
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, NonFiniteError, ResourceError, ConfigError])
+def test_a_defect_in_a_claim_is_not_hidden(system, tmp_path, error):
+    system.error = error("as it is")
+    with pytest.raises(error, match="as it is"):
         run_claims("my-system", "smoke", folder=tmp_path)
+    assert list(read_records(tmp_path / "my-system-smoke.json")) == ["C1"]
+
+
+def test_claims_that_run_at_once_are_all_recorded(system, tmp_path, monkeypatch):
+    first, second, _ = claim_records.claims_of("my-system")
+
+    def meanwhile(lab):
+        run_claims("my-system", "smoke", folder=tmp_path, only=["C2"])  # as another process would
+        return first.check(lab)
+
+    monkeypatch.setattr(claim_records, "claims_of", lambda slug: (replace(first, check=meanwhile), second))
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    assert list(read_records(tmp_path / "my-system-smoke.json")) == ["C1", "C2"]
+
+
+def test_who_writes_a_record_waits_for_another_but_not_for_ever(system, tmp_path, monkeypatch):
+    lock = FolderLock(tmp_path, "a test").__enter__()
+    waiting = threading.Timer(0.3, lock.__exit__)
+    waiting.start()
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    waiting.join()
+    assert list(read_records(tmp_path / "my-system-smoke.json")) == ["C1"]
+    assert not lock.path.exists()
+    monkeypatch.setattr(claim_records, "_PATIENCE", 0.1)
+    with FolderLock(tmp_path, "a test"), pytest.raises(ResourceError, match=r"is in use.*a test"):
+        run_claims("my-system", "smoke", folder=tmp_path, only=["C2"])
 
 
 def test_verdicts_say_when_they_are_stale(system, tmp_path):
@@ -126,6 +187,68 @@ def test_staleness_follows_the_real_code():
     assert not stale("dylora", {"fingerprint": now, "systems": ["dylora"]})
     assert stale("dylora", {"fingerprint": now, "systems": ["dylora", "matryoshka"]})
     assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora"]})
+
+
+CODE = '''
+def f(x):
+    text = """
+    # a heading
+    {}
+    """
+    return (f"{x:{text}}", "a")
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return", "return  "),
+        ("(x):", "(x):  # why"),
+        ("(x):", '(x):\n    """What it does."""\n    # and why\n\n'),
+        ('", "a"', '",\n        "a",\n    # the end\n'),
+        ('"a"', "'a'"),
+    ],
+)
+def test_comments_docstrings_and_layout_are_no_code(old, new):
+    assert code_of(CODE.replace(old, new)) == code_of(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# a heading", "# another heading"),
+        ("{}\n", "{}\n\n"),
+        ("{}\n", "{} \n"),
+        ('"a"', '"a # b"'),
+        ("    text", '    "what it does"; x = 2\n    text'),
+        ("return", "raise ValueError\n    return"),
+    ],
+)
+def test_all_that_is_run_is_code(old, new):
+    assert code_of(CODE.replace(old, new)) != code_of(CODE)
+
+
+def test_code_is_written_alike_by_every_version_of_python():
+    # This is what 3.11, 3.12.1 and 3.13 say, which differ in empty fields and at the end of an f-string.
+    format_spec = "(JoinedStr values=[(FormattedValue value=(Name id='w' ctx=(Load )) conversion=-1)])"
+    text = f"(FormattedValue value=(Name id='x' ctx=(Load )) conversion=-1 format_spec={format_spec})"
+    joined = f"(JoinedStr values=[{text} (Constant value='\\xe4')])"
+    assert code_of("f'{x:{w}}ä'; None") == f"(Module body=[(Expr value={joined}) (Expr value=(Constant ))])"
+
+
+def test_a_record_whose_systems_are_gone_is_stale():
+    assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora", "gone"]})
+    assert stale("gone", {"fingerprint": "0" * 16, "systems": ["dylora"]})
+
+
+def test_systems_without_claims_are_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="unknown system 'matroshka': did you mean 'matryoshka'"):
+        run_claims("matroshka", "smoke")
+    with pytest.raises(ConfigError, match="unknown system 'bench'"):  # a module beside the studies
+        claim_records.claims_of("bench")
+    monkeypatch.setattr(claim_records.registry, "card", lambda slug: None)
+    with pytest.raises(ConfigError, match=r"my-system has no study: .*brickwork/studies/my_system\.py"):
+        claim_records.claims_of("my-system")
 
 
 def test_unknown_names_are_refused_with_the_nearest(system, tmp_path):
@@ -202,3 +325,34 @@ def test_results_of_another_format_are_refused(tmp_path):
     (tmp_path / "my-system-smoke.json").write_text('{"format": 99, "records": []}')
     with pytest.raises(ConfigError, match="format 99"):
         load_verdicts("my-system", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda stored: [], "holds no records of claims"),
+        (lambda stored: {}, "holds no records of claims"),
+        (lambda stored: {"format": 1}, "'records' is not a list"),
+        (lambda stored: {"format": 1, "records": 5}, "'records' is not a list"),
+        (lambda stored: {"format": 1, "records": [5]}, "'records' is not a list"),
+        (lambda stored: {"format": 1, "records": [{}]}, r"record 0 \(without id\) has no good 'id'"),
+        (lambda stored: changed_record(stored, seeds=3), r"record 0 \(C1\) has no good 'seeds'"),
+        (lambda stored: changed_record(stored, verdict=None), "has no good 'verdict'"),
+        (lambda stored: changed_record(stored, effect="6"), "has no good 'effect'"),
+        (lambda stored: changed_record(stored, interval=1.0), "has no good 'interval'"),
+    ],
+)
+def test_damaged_results_are_refused(system, tmp_path, damage, reason):
+    run_claims("my-system", "smoke", folder=tmp_path)
+    path = tmp_path / "my-system-smoke.json"
+    path.write_text(json.dumps(damage(json.loads(path.read_text()))))
+    for use in (load_verdicts, lambda slug, folder: run_claims(slug, "smoke", folder=folder)):
+        with pytest.raises(
+            ArtifactError, match=f"my-system-smoke.json is damaged: .*{reason}.*run the claims again"
+        ):
+            use("my-system", tmp_path)
+
+
+def changed_record(stored, **values):
+    first, *others = stored["records"]
+    return {**stored, "records": [first | values, *others]}

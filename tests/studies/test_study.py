@@ -1,5 +1,6 @@
 """The frame: effects and tables against numbers worked out by hand, the verdict's branches on a bench of known effects."""
 
+import math
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import Effect, average, combined
+from brickwork.studies.effects import Effect, Measured, average, combined
 from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
 
 
@@ -104,6 +105,27 @@ def test_one_seed_decides_no_difference():
     assert verdict_of([9.0], False, above=None) == "refuted"
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("passed", [True, False])
+@pytest.mark.parametrize("more", [{}, {"above": None}, {"needs": "100 classes"}])
+def test_an_effect_that_is_not_finite_decides_nothing(wrong, passed, more):
+    effect = Effect((wrong, 1.0, -math.inf))
+    assert verdict_of(effect.values, passed, **more) == "undecided"
+    result = lab().verdict(effect, passed, unit="points", table=[], **more)
+    assert (result.verdict, result.interval) == ("undecided", None)
+    assert result.note == "The effect of some seed is not a finite number."
+    assert math.isnan(result.effect)
+
+
+def test_what_is_divided_by_zero_has_no_number_in_that_seed_alone():
+    ratio = Effect((1.0, 2.0)) / Effect((0.0, 1.0))
+    assert math.isnan(ratio.values[0])
+    assert ratio.values[1] == 2.0
+    assert all(map(math.isnan, (ratio.mean, ratio.spread, average([ratio, ratio]).values[0])))
+    (row,) = Measured((0, 1), ("arm",), {("ours",): ratio}).rows(sd=True)
+    assert all(map(math.isnan, row.values()))
+
+
 def test_an_interval_that_touches_the_limit_does_not_exclude_it():
     assert verdict_of([0.0, 0.0, 0.0], True) == "undecided"
 
@@ -141,6 +163,28 @@ def test_measures_and_the_rows_of_a_table():
     assert at.where(arm="low").rows("size", sd=True)[0] == {"size": 2, "low": 2.5, "low sd": 0.71}
     both = at.where(arm="low").named("first") | at.where(arm="high")
     assert both.labels("arm") == ("first", "high")
+
+
+def test_a_mean_over_nothing_is_refused():
+    at = lab(2).arms(Run(), low={}).measure(by_size, (10, 2), key="size")
+    with pytest.raises(KeyError, match=r"nothing was measured at \{'size': 3\}; the places are .*'low', 10"):
+        at.over(size=3)
+
+
+@pytest.mark.parametrize("keys", [{0: "ab", 1: "a"}, {0: "a", 1: "ab"}])
+def test_keys_that_not_every_seed_has_are_refused(keys):
+    arms = lab(2).arms(Run(), low={})
+    with pytest.raises(ValueError, match=r"the keys \['b'\] of arm 'low' are .* one of the seeds 0 and 1"):
+        arms.measure(lambda trained: dict.fromkeys(keys[trained.seed], 1.0))
+
+
+def test_arms_of_one_name_are_all_counted_and_each_training_once():
+    here = lab(2)
+    trained = here.arms(Run(), ours={})["ours"]
+    here.arms({"ours": lambda seed: trained[seed]})
+    here.arms(Run(), ours={"gain": 1.0})
+    (cost,) = here.verdict(Effect((1.0,)), True, unit="", table=[]).arms
+    assert (cost.trainings, cost.examples) == (4, 40)
 
 
 def test_measures_of_several_arms_at_once():
@@ -185,15 +229,17 @@ def test_the_claims_of_a_module_stand_in_its_order():
     assert [one.id for one in claims_in(module)] == ["C2", "C1"]
 
 
-def test_a_claim_at_another_scale_or_without_its_data_is_not_run():
+@pytest.mark.parametrize(
+    "absent",
+    [DataError("CIFAR-10 is not here"), MissingExtraError("rdkit", "chemistry", "drawing molecules")],
+)
+def test_a_claim_at_another_scale_or_without_what_it_needs_is_not_run(absent):
     def check(lab):
         if lab.scale == "small":
-            raise DataError("CIFAR-10 is not here")
+            raise absent
         return ClaimResult(verdict="supported")
 
     one = claim("C1", "says", paper="p", criterion="c")(check)
     assert one.run("smoke", [0], Bench()).verdict == "supported"
-    assert (one.run("gpu", [0], Bench()).verdict, one.run("small", [0], Bench()).note) == (
-        "not run",
-        "CIFAR-10 is not here",
-    )
+    assert one.run("gpu", [0], Bench()).verdict == "not run"
+    assert one.run("small", [0], Bench()) == ClaimResult(verdict="not run", note=str(absent))

@@ -3,7 +3,9 @@
 Every training of a study goes through :class:`Bench`: it is counted, timed, kept, and in tests cut short.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -49,7 +51,7 @@ class Trained:
 class Bench:
     """Task data and trainings, kept in memory by the configuration that made them.
 
-    With a ``folder``, trainings of a run configuration are also kept on disk, keyed by configuration, seed and code, so
+    With a ``folder``, trainings of a run configuration are also kept on disk, keyed by configuration, seed, code and cut, so
     that an interrupted run of the claims goes on there. ``max_steps`` cuts every training short: for tests, in which the
     way to the numbers is walked and the numbers mean nothing.
     """
@@ -101,31 +103,28 @@ class Bench:
         stages: "Sequence[Stage]" = (),
         variants: "Mapping[str, Examples] | None" = None,
     ) -> Trained:
-        """Trains a system that a study has put together itself, in place, and leaves nothing on disk."""
-        import tempfile
+        """Trains a system that a study has put together itself, in place, and leaves nothing on disk.
 
+        A system that learns without a gradient does so in rounds of its own, which nothing cuts short; its cost is the
+        examples that it is given, and it has no learning rate.
+        """
+        from brickwork.core.types import Fits
         from brickwork.training.config import shortened
         from brickwork.training.loop import fit
+        from brickwork.training.rounds import fit_rounds
 
+        if isinstance(cast(object, system), Fits):
+            with _passing_folder() as folder:
+                result = fit_rounds(system, data, config, folder, seed=seed, validate=validate)
+            return Trained(system.eval(), data, seed, len(data), result.seconds)
         if self.max_steps is not None:
             config, stages = shortened(config, stages, self.max_steps)
-        with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
-            try:
-                result = fit(
-                    system,
-                    data,
-                    config,
-                    Path(folder) / "run",
-                    seed=seed,
-                    validate=validate,
-                    stages=stages,
-                    variants=variants,
-                )
-            except Interrupted as error:  # its message speaks of resuming a folder that is about to go
-                message = "interrupted; finished claims are recorded: the same command goes on there"
-                raise Interrupted(message, error.exit_code) from error
+        with _passing_folder() as folder:
+            result = fit(
+                system, data, config, folder, seed=seed, validate=validate, stages=stages, variants=variants
+            )
         system.zero_grad()  # as large as the weights, and of no use any more
-        examples = result.step * config.batch_size
+        examples = result.step * config.batch_size * config.accumulate
         return Trained(system.eval(), data, seed, examples, result.seconds, config.learning_rate)
 
     def own_loop(
@@ -140,7 +139,7 @@ class Bench:
             model = make(taken)
             return Trained(model, None, seed, taken * batch_size, time.perf_counter() - began)
 
-        return self.memo(("own loop", key, seed), train)
+        return self.memo(("own loop", key, steps, batch_size, seed), train)
 
     def best(self, key: Hashable, choices: Sequence[T], score: Callable[[T], Any]) -> T:
         """The choice that scores best, at a tie the first of them; each is tried once for a ``key``."""
@@ -149,7 +148,8 @@ class Bench:
     def tuned(self, run: "RunConfig", score: Callable[[Trained], float]) -> "RunConfig":
         """``run`` with the learning rate, of :data:`FACTORS` times its own, whose model scores best on validation data.
 
-        Each rate is tried once, with :data:`PILOT_SEED`, whatever the seed of ``run``.
+        Each rate is tried once for a ``score``, with :data:`PILOT_SEED`, whatever the seed of ``run``. A score of NaN is the
+        worst.
         """
         from brickwork.core.config import fingerprint
 
@@ -159,8 +159,11 @@ class Bench:
         def pilot(factor: float) -> "RunConfig":
             return replace(at(factor), seed=PILOT_SEED)
 
-        key = ("rate", fingerprint(pilot(1.0)))
-        chosen = self.best(key, FACTORS, lambda factor: score(self.train(pilot(factor))))
+        def quality(factor: float) -> float:
+            value = score(self.train(pilot(factor)))
+            return -math.inf if math.isnan(value) else value
+
+        chosen = self.best(("rate", score, fingerprint(pilot(1.0))), FACTORS, quality)
         for factor in FACTORS:
             if factor != chosen:
                 self.forget(pilot(factor))
@@ -169,6 +172,7 @@ class Bench:
     def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core.config import fingerprint
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
+        from brickwork.core.types import Fits
         from brickwork.studies.fingerprint import study_fingerprint
 
         data = self.data(run)
@@ -176,22 +180,36 @@ class Bench:
         kept = None
         if self.folder is not None:
             code = study_fingerprint(run.system, [run.system])
-            kept = self.folder / f"{run.system}-{fingerprint(run)}-{code}"
+            cut = "" if self.max_steps is None else f"-{self.max_steps}"
+            kept = self.folder / f"{run.system}-{fingerprint(run)}-{code}{cut}"
         if kept is not None and (kept / "cost.json").is_file():
             system.load_state_dict(load_tensors(kept / "model.safetensors"))
             cost = read_json(kept / "cost.json")
-            rate = run.train.learning_rate
-            return Trained(system.eval(), data, run.seed, cost["examples"], cost["seconds"], rate)
-        steps = self.steps(run.train.steps)
-        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {steps} steps")
+            return Trained(system.eval(), data, run.seed, **cost)
+        length = "in rounds" if isinstance(system, Fits) else f"{self.steps(run.train.steps)} steps"
+        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {length}")
         trained = replace(
             self.fit(system, data.train, run.train, run.seed, stages=run.stages, variants=data.variants),
             data=data,
         )
         if kept is not None:
             save_tensors(kept / "model.safetensors", system.state_dict())
-            write_json(kept / "cost.json", {"examples": trained.examples, "seconds": trained.seconds})
+            cost = {name: getattr(trained, name) for name in ("examples", "seconds", "learning_rate")}
+            write_json(kept / "cost.json", cost)
         return trained
+
+
+@contextlib.contextmanager
+def _passing_folder() -> Iterator[Path]:
+    """A run folder for the time of one training."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="brickwork-claims-") as folder:
+        try:
+            yield Path(folder) / "run"
+        except Interrupted as error:  # its message speaks of resuming a folder that is about to go
+            message = "interrupted; finished claims are recorded: the same command goes on there"
+            raise Interrupted(message, error.exit_code) from error
 
 
 def changed(config: T, **values: Any) -> T:

@@ -1,5 +1,6 @@
 """Numbers of a comparison: an effect has one number a seed, a table of measures has an effect for each arm and key."""
 
+import math
 import operator
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,23 +15,32 @@ Reduce = Callable[[Sequence[float]], float]
 
 @dataclass(frozen=True)
 class Effect:
-    """One number for each seed, in the order of the seeds; arithmetic pairs the seeds."""
+    """One number for each seed, in the order of the seeds; arithmetic pairs the seeds. What is divided by 0 is NaN."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
-        return statistics.fmean(self.values)
+        """Over seeds; NaN if one is not finite."""
+        return _mean(self.values)
 
     @property
     def spread(self) -> float:
         """Standard deviation over seeds; 0 for a single seed."""
+        if not self.finite:
+            return math.nan
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
     @property
+    def finite(self) -> bool:
+        """Whether every seed has a number, neither NaN nor infinite."""
+        return all(map(math.isfinite, self.values))
+
+    @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % Student interval of the mean over seeds; ``None`` for a single seed."""
+        """The 95 % Student interval of the mean over seeds; ``None`` for a single seed, or one that is not finite."""
+        if not self.finite:
+            return None
         interval = seed_interval(self.values)
         if interval.low is None or interval.high is None:
             return None
@@ -46,7 +56,7 @@ class Effect:
         return self._paired(operator.mul, other)
 
     def __truediv__(self, other: "Effect | Number") -> "Effect":
-        return self._paired(operator.truediv, other)
+        return self._paired(lambda a, b: a / b if b else math.nan, other)
 
     def __rmul__(self, other: Number) -> "Effect":
         return self._paired(operator.mul, other)
@@ -56,6 +66,10 @@ class Effect:
         return Effect(tuple(of(a, b) for a, b in zip(self.values, others, strict=True)))
 
 
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if all(map(math.isfinite, values)) else math.nan
+
+
 def combined(reduce: Reduce, effects: Iterable[Effect]) -> Effect:
     """Several effects made one, seed by seed: ``combined(max, …)`` is the best of each seed."""
     return Effect(tuple(float(reduce(values)) for values in zip(*(e.values for e in effects), strict=True)))
@@ -63,7 +77,7 @@ def combined(reduce: Reduce, effects: Iterable[Effect]) -> Effect:
 
 def average(effects: Iterable[Effect]) -> Effect:
     """The mean of several effects, seed by seed."""
-    return combined(statistics.fmean, effects)
+    return combined(_mean, effects)
 
 
 class Measured:
@@ -107,8 +121,15 @@ class Measured:
         return Measured(self.seeds, self.names, {p: e for p, e in self.effects.items() if kept(p)})
 
     def over(self, **labels: Any) -> Effect:
-        """The mean over all places of :meth:`where`, seed by seed."""
-        return average(self.where(**labels).effects.values())
+        """The mean over all places of :meth:`where`, seed by seed.
+
+        Raises:
+            KeyError: there is no such place.
+        """
+        effects = self.where(**labels).effects
+        if not effects:
+            raise KeyError(f"nothing was measured at {labels}; the places are {list(self.effects)}")
+        return average(effects.values())
 
     def rows(self, *index: str, digits: int = 2, sd: bool = False) -> list[dict[str, Any]]:
         """Rows of a record: one for each combination of the parts in ``index``, which may hold ``"seed"``; the other parts
@@ -129,7 +150,7 @@ class Measured:
         for place in sorted(cells, key=lambda p: [orders[name].index(part) for name, part in zip(index, p)]):
             row_: dict[str, Any] = dict(zip(index, place))
             for column, values in cells[place].items():
-                row_[column] = round(statistics.fmean(values), digits)
+                row_[column] = round(_mean(values), digits)
                 if sd:
                     row_[f"{column} sd"] = round(Effect(tuple(values)).spread, digits)
             table.append(row_)

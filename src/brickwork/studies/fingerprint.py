@@ -1,9 +1,9 @@
 """The key of a recorded result: it changes when the comparison does, or the numbers of what is compared.
 
 A result depends on its study, on the recipes that the study starts from, and on what the systems compute. The first two are
-hashed as source, without comments and docstrings; the last by the golden losses of each system, which a test compares with
-today's code. So a refactor that moves no golden loss makes no result stale, and a change of numbers makes all that rest on
-them stale at once.
+hashed as source, without comments, docstrings and layout; the last by the golden losses of each system, which a test
+compares with today's code. So a refactor that moves no golden loss makes no result stale, and a change of numbers makes all
+that rest on them stale at once.
 """
 
 import ast
@@ -37,11 +37,29 @@ def study_files(slug: str, package: Path = _PACKAGE) -> list[Path]:
 
 
 def code_of(source: str) -> str:
-    """Python source without docstrings, lines that are comments, and blank lines."""
-    dropped: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        value = node.value if isinstance(node, ast.Expr) else None
-        if isinstance(value, ast.Constant) and isinstance(value.value, str):
-            dropped.update(range(value.lineno, (value.end_lineno or value.lineno) + 1))
-    lines = (line.rstrip() for number, line in enumerate(source.splitlines(), 1) if number not in dropped)
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    """What Python reads of a source: its syntax tree without docstrings.
+
+    Comments and layout are not in it, all that stands in other strings is. Not written by ``ast.dump``, whose text differs
+    between versions of Python: here empty fields are left out, and letters are those of ASCII.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):  # Python 3.12.1 ends some f-strings with an empty part
+            node.values = [
+                part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")
+            ]
+    return _written(tree)
+
+
+def _written(node: object) -> str:
+    if isinstance(node, list):
+        return f"[{' '.join(_written(part) for part in node if not _is_docstring(part))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+    return f"({type(node).__name__} {' '.join(f'{name}={_written(value)}' for name, value in fields)})"
+
+
+def _is_docstring(node: object) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -4,28 +4,48 @@ Records live in ``docs/claims/<slug>-<scale>.json`` of a checkout. An installed 
 answers "no recorded results". Nothing here imports torch until a claim runs.
 """
 
+import contextlib
+import dataclasses
 import datetime
 import importlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
+import time
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from brickwork.core.config import nearest, to_dict
-from brickwork.core.errors import ConfigError
-from brickwork.core.files import read_json, write_json
+from brickwork.core import registry
+from brickwork.core.config import nearest
+from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
+from brickwork.core.files import FolderLock, read_json, write_json
 from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
-from brickwork.studies.study import Claim, Scale, claims_in
+from brickwork.studies.study import Claim, ClaimResult, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
 _FORMAT = 1
+_PATIENCE = 10.0  # seconds
 _VERSIONED = ("brickwork", "torch", "transformers", "numpy", "scikit-learn", "faiss-cpu")
 
 Record = dict[str, Any]
+
+_MISSING = object()
+_NUMBER, _NONE = (int, float), type(None)
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("id", "statement", "paper", "criterion", "verdict", "unit", "note", "fingerprint", "date"), str
+    ),
+    **dict.fromkeys(("effects", "arms", "seeds", "systems"), list),
+    "effect": (*_NUMBER, _NONE),
+    "interval": (list, _NONE),
+    "machine": dict,
+}
+"""What a reader of records relies on."""
 
 
 def results_folder() -> Path | None:
@@ -49,22 +69,23 @@ def run_claims(
 
     Each record is written to ``folder`` (default: :func:`results_folder`; kept in memory only where there is
     none) as soon as its claim has finished, so an interrupted run goes on where it was: a claim whose record
-    has the fingerprint of today's code and the same seeds is not run again unless ``force``.
+    has the fingerprint of today's code and the same seeds is not run again unless ``force``. A claim that could not run
+    is tried again. Processes that run different claims of one system add to the same file.
 
     Raises:
         ConfigError: unknown system, scale or claim.
+        ResourceError: the folder cannot be written, or another process holds it for long.
     """
     claims = _chosen(slug, scale, only)
     say = progress or (lambda message: None)
     folder = folder or results_folder()
     path = folder / f"{slug}-{scale}.json" if folder else None
-    known = read_records(path) if path else {}
     bench = bench or Bench(progress=say)
     records = []
     for number, claim in enumerate(claims, 1):
         title = f"{slug} {claim.id} ({number}/{len(claims)})"
-        old = known.get(claim.id)
-        if old and not force and old["seeds"] == list(range(seeds)) and not stale(slug, old):
+        old = read_records(path).get(claim.id) if path else None
+        if old and not force and _settled(claim, old, scale, seeds) and not stale(slug, old):
             say(f"{title}: recorded, {old['verdict']}")
             records.append(old)
             continue
@@ -74,16 +95,46 @@ def run_claims(
         record = _record(slug, scale, claim, result, range(seeds), bench.systems)
         say(f"{title}: {result.verdict}" + (f" ({result.note})" if result.note else ""))
         records.append(record)
-        # A run that could not take place does not push out a result that did.
-        if not (result.verdict == "not run" and old and old["verdict"] != "not run"):
-            known[claim.id] = record
         if path:
-            order = [c.id for c in claims_of(slug)]
-            kept = sorted(
-                known.values(), key=lambda r: order.index(r["id"]) if r["id"] in order else len(order)
-            )
-            write_json(path, {"format": _FORMAT, "slug": slug, "scale": scale, "records": kept})
+            _store(path, slug, scale, record)
     return records
+
+
+def _settled(claim: Claim, record: Record, scale: str, seeds: int) -> bool:
+    """Whether a record has the result that is wanted: with as many seeds, and run, unless the claim has no such scale."""
+    return record["seeds"] == list(range(seeds)) and (
+        record["verdict"] != "not run" or scale not in claim.scales
+    )
+
+
+def _store(path: Path, slug: str, scale: str, record: Record) -> None:
+    """Adds a record to those that are in the file by now, in the order of the paper."""
+    order = [claim.id for claim in claims_of(slug)]
+    with _alone(path.parent):
+        known = read_records(path)
+        old = known.get(record["id"])
+        # A run that could not take place does not push out a result that did.
+        if record["verdict"] == "not run" and old and old["verdict"] != "not run":
+            return
+        known[record["id"]] = record
+        kept = sorted(known.values(), key=lambda r: order.index(r["id"]) if r["id"] in order else len(order))
+        write_json(path, {"format": _FORMAT, "slug": slug, "scale": scale, "records": kept})
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The one writer of a folder of records; waits for its turn, as a writer is there for a moment."""
+    end = time.monotonic() + _PATIENCE
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(FolderLock(folder, "writing records"))
+                break
+            except ResourceError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        yield
 
 
 def _chosen(slug: str, scale: str, only: Collection[str] | None) -> list[Any]:
@@ -106,7 +157,7 @@ def _record(
         "paper": claim.paper,
         "criterion": claim.criterion,
         "scale": scale,
-        **to_dict(result),
+        **_plain(result),
         "seeds": list(seeds),
         "systems": sorted(systems),
         "fingerprint": study_fingerprint(slug, systems),
@@ -116,29 +167,67 @@ def _record(
     }
 
 
+def _plain(result: ClaimResult) -> dict[str, Any]:
+    """A result as JSON values, with ``None`` for each NaN and infinity, which JSON does not have."""
+    return json.loads(json.dumps(dataclasses.asdict(result)), parse_constant=lambda name: None)
+
+
 def stale(slug: str, record: Record) -> bool:
-    """Whether the study, its recipes or the golden losses of its systems have changed since a record was made."""
-    return record["fingerprint"] != study_fingerprint(slug, record["systems"])
+    """Whether study, recipes or golden losses of the systems have changed since a record was made, or are gone."""
+    try:
+        return record["fingerprint"] != study_fingerprint(slug, record["systems"])
+    except FileNotFoundError:
+        return True
 
 
 def claims_of(slug: str) -> tuple[Claim, ...]:
-    """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now."""
-    study = importlib.import_module(f"brickwork.studies.{slug.replace('-', '_')}")
+    """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now.
+
+    Raises:
+        ConfigError: unknown system, or one without a study.
+    """
+    registry.card(slug)
+    name = f"brickwork.studies.{slug.replace('-', '_')}"
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"{slug} has no study: write its claims in {name.replace('.', '/')}.py")
+    study = importlib.import_module(name)
     if hasattr(study, "__path__"):
         study = importlib.import_module(f"{study.__name__}.claims")
     return claims_in(study)
 
 
 def read_records(path: Path) -> dict[str, Record]:
-    """The records of one results file by claim id; empty where there is no such file."""
+    """The records of one results file by claim id; empty where there is no such file.
+
+    Raises:
+        ConfigError: the file has the format of another version.
+        ArtifactError: it is damaged; names what is wrong.
+    """
     if not path.is_file():
         return {}
     stored = read_json(path)
-    if stored.get("format") != _FORMAT:
+    if not isinstance(stored, dict) or "format" not in stored:
+        raise _damaged(path, "it holds no records of claims")
+    if stored["format"] != _FORMAT:
         raise ConfigError(
-            f"{path} has format {stored.get('format')}, this version reads {_FORMAT}; run the claims again"
+            f"{path} has format {stored['format']}, this version reads {_FORMAT}; run the claims again"
         )
-    return {record["id"]: record for record in stored["records"]}
+    records = stored.get("records")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise _damaged(path, "'records' is not a list of records")
+    for number, record in enumerate(records):
+        for name, kinds in _FIELDS.items():
+            if not isinstance(record.get(name, _MISSING), kinds):
+                raise _damaged(
+                    path, f"record {number} ({record.get('id', 'without id')}) has no good '{name}'"
+                )
+    return {record["id"]: record for record in records}
+
+
+def _damaged(path: Path, reason: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is damaged: {reason}; get a good copy, or remove it and run the claims again"
+    )
 
 
 def load_records(slug: str, folder: Path | None = None) -> dict[str, dict[str, Record]]:

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from brickwork.core.errors import BrickworkError, Interrupted
-from brickwork.evaluation.significance import seed_interval
+from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
 from brickwork.studies.effects import Effect, Measured
 
@@ -78,14 +77,12 @@ class Claim:
     scales: tuple[Scale, ...] = ("smoke", "small")
 
     def run(self, scale: Scale, seeds: Sequence[int], bench: Bench) -> ClaimResult:
-        """The result at a scale; data that is absent here gives *not run*, any other defect shows its traceback."""
+        """The result at a scale; absent data or an absent optional package gives *not run*, other errors are raised."""
         if scale not in self.scales:
             return ClaimResult(verdict="not run", note=f"not defined at scale {scale}")
         try:
             return self.check(Lab(scale, tuple(seeds), bench))
-        except Interrupted:
-            raise
-        except BrickworkError as error:
+        except (DataError, MissingExtraError) as error:
             return ClaimResult(verdict="not run", note=str(error))
 
 
@@ -117,16 +114,21 @@ def verdict_of(
 
     ``passed`` says whether the criterion, written before the run, is met by the means over seeds. ``above`` and ``below``
     are the limits of the effect: a difference must be above 0, a loss of at most 2 points above −2, a change of at most
-    5 % below 5; both ``None`` where the criterion is not about the size of the effect. With "the interval" as the 95 %
-    Student interval of the effect over seeds, the first line that holds decides:
+    5 % below 5; both ``None`` where the criterion is not about the size of the effect. A minimum, as "at least 10 points
+    better", is asked of the mean, in ``passed``: the interval is judged against the null of a difference, which stays 0,
+    and may reach below the minimum. With "the interval" as the 95 % Student interval of the effect over seeds, the first
+    line that holds decides:
 
-    1. *not at this scale*: the criterion is missed, and ``needs`` says what the claim needs and this scale lacks, a reason
+    1. *undecided*: the effect of some seed is NaN or infinite, which says nothing;
+    2. *not at this scale*: the criterion is missed, and ``needs`` says what the claim needs and this scale lacks, a reason
        that stood in the study before the run;
-    2. *undecided*: there are limits, and the interval has one of them inside (or there is none: a single seed). The
+    3. *undecided*: there are limits, and the interval has one of them inside (or there is none: a single seed). The
        criterion is met or missed by the mean, but other seeds could have turned it;
-    3. *supported*: the criterion is met, and the whole interval lies on the right side of every limit;
-    4. *refuted*: all else. The criterion is missed and the seeds agree, or the effect is real and goes the wrong way.
+    4. *supported*: the criterion is met, and the whole interval lies on the right side of every limit;
+    5. *refuted*: all else. The criterion is missed and the seeds agree, or the effect is real and goes the wrong way.
     """
+    if not Effect(tuple(effects)).finite:
+        return "undecided"
     if not passed and needs:
         return "not at this scale"
     limits = [limit for limit in (above, below) if limit is not None]
@@ -199,6 +201,13 @@ def _table(seeds: Sequence[int], names: tuple[str, ...], values: Mapping[Any, li
     for arm, several in values.items():
         first = () if arm is None else (arm,)
         by_key = [value if isinstance(value, dict) else {(): value} for value in several]
+        for seed, others in zip(seeds, by_key):
+            if odd := by_key[0].keys() ^ others.keys():
+                which = "" if arm is None else f" of arm '{arm}'"
+                raise ValueError(
+                    f"the keys {sorted(odd, key=str)}{which} are measured with only one of the seeds {seeds[0]} and {seed}; "
+                    "give every seed the same keys"
+                )
         for key in by_key[0]:
             rest = key if isinstance(key, tuple) else (key,)
             effects[(*first, *rest)] = Effect(tuple(float(values[key]) for values in by_key))
@@ -212,7 +221,7 @@ class Lab:
     scale: Scale
     seeds: tuple[int, ...]
     bench: Bench
-    _costs: dict[str, Sequence[Trained]] = field(default_factory=dict)
+    _costs: dict[str, list[Trained]] = field(default_factory=dict)
 
     @property
     def smoke(self) -> bool:
@@ -232,7 +241,7 @@ class Lab:
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
         it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
-        one of three whose model scores best by it.
+        one of three whose model scores best by it. Arms of one name in several calls are counted as one, each training once.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
@@ -242,7 +251,9 @@ class Lab:
         for seed in self.seeds:
             for name, make in makers.items():
                 trained[name].append(make(seed))
-        self._costs.update(trained)
+        for name, several in trained.items():
+            counted = self._costs.setdefault(name, [])
+            counted += [one for one in several if one not in counted]
         return Arms(self.seeds, trained)
 
     def _maker(
@@ -274,11 +285,13 @@ class Lab:
         remarks = [note] if note else []
         if verdict == "not at this scale":
             remarks.append(f"Needs {needs}.")
-        if len(effect.values) == 1 and verdict == "undecided":
+        if not effect.finite:
+            remarks.append("The effect of some seed is not a finite number.")
+        elif len(effect.values) == 1 and verdict == "undecided":
             remarks.append("One seed has no interval.")
         return ClaimResult(
             verdict=verdict,
-            effect=seed_interval(effect.values).mean,
+            effect=effect.mean,
             interval=effect.interval,
             above=above,
             below=below,

@@ -101,7 +101,7 @@ def _scale(slug: str, scale: str, records: Sequence[Record]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for record in records:
-        seeds = ", ".join(f"{effect:+.3g}" for effect in record["effects"])
+        seeds = ", ".join("–" if effect is None else f"{effect:+.3g}" for effect in record["effects"])
         effect = effect_text(record) + (f"; {seeds}" if seeds else "")
         verdict = f"**{record['verdict']}**{'*' if stale(slug, record) else ''}"
         cells = (record["id"], record["statement"], record["paper"], effect, record["criterion"], verdict)
