@@ -674,19 +674,33 @@ def test_the_system_holds_its_loss_and_the_equations_of_its_docstring(slug):
     assert not missing_mathematics(source), missing_mathematics(source)
 
 
+ONE = r"\(?\d+[a-z]?\b\)?"
+EQUATIONS = re.compile(rf"\b(?:eqn?\.?|equation)\s*{ONE}(?:\s*(?:and|to|-|–)\s*{ONE})*", re.IGNORECASE)
+MANY = re.compile(rf"\b(?:eqn?s\.?|equations)\s*{ONE}(?:\s*(?:,\s*and|,|and|to|-|–)\s*{ONE})*", re.IGNORECASE)
+
+
+def equations(text: str) -> set[str]:
+    """The numbers of the equations that a text names: ``eq. 5``, ``Eq. (9)``, ``eqs. 1, 2 and 4-6``, ``equation 3``."""
+    numbers = set()
+    for mention in [*EQUATIONS.findall(text), *MANY.findall(text)]:
+        numbers |= set(re.findall(r"\d+[a-z]?", mention))
+        for first, last in re.findall(r"(\d+)\)?\s*(?:to|-|–)\s*\(?(\d+)", mention):
+            numbers |= {str(number) for number in range(int(first), int(last))}
+    return numbers
+
+
 def missing_mathematics(source: str) -> list[str]:
     """A loss (or a fit), and each equation number of the file's docstring again beside the code that it is."""
-    import re
-
     tree = ast.parse(source)
-    head = ast.get_docstring(tree) or ""
-    methods = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    methods = {node.name for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)}
     wrong = [] if methods & {"loss", "loss_from", "fit"} else ["there is neither loss nor loss_from nor fit"]
-    body = source.replace(head, "", 1)
-    for number in sorted(set(re.findall(r"\beqs?\. (\d+\w?)", head))):
-        if not re.search(rf"\beqs?\. [^)\n]*\b{number}\b", body):
-            wrong.append(f"eq. {number} stands in the docstring and not beside the code")
-    return wrong
+    head = ast.get_docstring(tree) or ""
+    below = source.splitlines()[tree.body[0].end_lineno or 0 :] if head else source.splitlines()
+    return wrong + [
+        f"eq. {number} stands in the docstring and not beside the code"
+        for number in sorted(equations(head) - equations("\n".join(below)))
+    ]
 
 
 def test_missing_mathematics_is_seen():
@@ -694,6 +708,36 @@ def test_missing_mathematics_is_seen():
     assert missing_mathematics(good) == []
     assert missing_mathematics(good.replace("W x (eq. 7)", "W x"))
     assert missing_mathematics(good.replace("def loss", "def lose"))
+    assert missing_mathematics(good.replace("class System:\n    def", "def f():\n    def"))
+    indented = good.replace("\nh = Wx (eq. 7)\n", "\n    h = Wx (eq. 7)\n\n    x\n").replace("(eq. 7).", "")
+    assert missing_mathematics(indented) == ["eq. 7 stands in the docstring and not beside the code"]
+    escaped = good.replace("h = Wx", r"\\alpha = Wx").replace("(eq. 7).", "")
+    assert missing_mathematics(escaped) == ["eq. 7 stands in the docstring and not beside the code"]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("h (eq. 5)", "5"),
+        ("Eq. 5", "5"),
+        ("Eq.5 and eq 6", "5 6"),
+        ("eq. (9), 12 layers", "9"),
+        ("eq. 9, 12 layers", "9"),
+        ("eqs. 1, 2", "1 2"),
+        ("eqs 1, 2", "1 2"),
+        ("Eqs. (1), (2), and (4)", "1 2 4"),
+        ("eqs. 6-8; eqs. 10–11", "6 7 8 10 11"),
+        ("eq. 1 to 4 of the system", "1 2 3 4"),
+        ("eq. 1 and section 3", "1"),
+        ("equation 3", "3"),
+        ("Equations\n(3a) and 4", "3a 4"),
+        ("Eqn. 2, eqns. 3, 4", "2 3 4"),
+        ("sequence 3, seq. 4, the equations are ours", ""),
+        ("eq. 2 of 3 terms", "2"),
+    ],
+)
+def test_the_numbers_of_equations_are_read_in_all_their_forms(text, numbers):
+    assert equations(text) == set(numbers.split())
 
 
 # ---- rule 6: looking is light ------------------------------------------------------------------------------------
