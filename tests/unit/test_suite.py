@@ -1,5 +1,6 @@
 """The suite's own plugins: groups of tests by system and engine, the budget of a system, checks of types and shapes."""
 
+import asyncio
 import importlib
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_groups_are_what_workers_are_given(suite, pytester):
 # ---- what shape_checks checks
 
 CHECKED = """
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +174,23 @@ def words(count: int, word: str = "") -> str:
 
 def wrong_word() -> str:
     return 1
+
+def each(a: dict[str, Rows]) -> dict[str, Float[np.ndarray, " rows"]]:
+    return {name: rows[0] if name == "bad" else rows.sum(1) for name, rows in a.items()}
+
+def maybe_each(a: Mapping[str, list[Rows]] | None, b: Rows) -> None: ...
+
+def each_of_two(a: tuple[list[Rows], int], *more: tuple[Rows, ...]) -> None: ...
+
+async def later(a: dict[str, Rows]) -> dict[str, Float[np.ndarray, " rows"]]:
+    return {name: rows if name == "bad" else rows.sum(1) for name, rows in a.items()}
+
+async def words_later(count: int) -> str:
+    return count if count > 1 else "a"
+
+def outer_alias(a: Any, b: Any) -> Any:
+    def inner(a: Rows, b: Rows) -> None: ...
+    return inner(a, b)
 
 def outer(a: Any, b: Any) -> Any:
     def inner(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> None: ...
@@ -218,6 +236,14 @@ A, B, V = np.zeros((2, 3)), np.zeros((2, 4)), np.zeros(3)
         lambda m: m.in_the_body(A, A),
         lambda m: m.words(2, "a"),
         lambda m: m.outer(V, V),
+        lambda m: m.outer_alias(A, A),
+        lambda m: m.each({"a": A, "b": A}),
+        lambda m: m.each({}),
+        lambda m: m.maybe_each(None, A),
+        lambda m: m.maybe_each({"a": [A, A], "b": []}, A),
+        lambda m: m.each_of_two(([A, A], 1), (A, A), (A,)),
+        lambda m: asyncio.run(m.later({"a": A})),
+        lambda m: asyncio.run(m.words_later(1)),
         lambda m: m.Point(1, V),
         lambda m: m.Thing(1),
         lambda m: m.Thing.double(1),
@@ -239,6 +265,17 @@ def test_what_fits_passes_the_checks(checked_module, call):
         lambda m: m.words(1, word=3),
         lambda m: m.wrong_word(),
         lambda m: m.outer(V, V[:2]),
+        lambda m: m.outer_alias(A, B),
+        lambda m: m.each({"a": A, "b": B}),
+        lambda m: m.each({"a": A, "b": A, "bad": A}),
+        lambda m: m.maybe_each({"a": [A], "b": [A, B]}, A),
+        lambda m: m.maybe_each({"a": [A] * 9 + [V]}, A),
+        lambda m: m.each_of_two(([A] * 9 + [B], 1)),
+        lambda m: m.each_of_two(([A], 1), (*[A] * 9, B)),
+        lambda m: asyncio.run(m.later({"a": A, "b": V})),
+        lambda m: asyncio.run(m.later({"a": A, "bad": A})),
+        lambda m: asyncio.run(m.words_later("1")),
+        lambda m: asyncio.run(m.words_later(2)),
         lambda m: m.Point("1"),
         lambda m: m.Point(1, A),
         lambda m: m.Thing("1"),
