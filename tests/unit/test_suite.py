@@ -40,7 +40,7 @@ def suite(pytester, monkeypatch):
     def run(files, *options):
         for name, code in files.items():
             path = pytester.path / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True, parents=True)
             path.write_text(code)
         return pytester.runpytest_subprocess("-p", "xdist", "-p", "scheduling", "-p", "budget", *options)
 
@@ -73,11 +73,46 @@ def test_what_all_systems_share_costs_none_of_them(suite):
     fixture = BUSY.format(seconds=0.5).replace(
         "def test_busy():", "@pytest.fixture(scope='session')\ndef {0}():"
     )
-    test = "\n\ndef test_quick({0}): pass"
-    shared = ("import pytest\n" + fixture + test).format("plain_process")
-    own = ("import pytest\n" + fixture + test).format("other")
-    assert suite({"systems/test_align.py": shared}, "-o", "system_budget=0.4").ret == 0
-    assert suite({"systems/test_align.py": own}, "-o", "system_budget=0.4").ret == 1
+    fixture, test = "import pytest\n" + fixture, "\n\ndef test_quick({0}): pass"
+    shared = {
+        "conftest.py": fixture.format("plain_process"),
+        "systems/test_align.py": test.format("plain_process"),
+    }
+    assert suite(shared, "-o", "system_budget=0.4").ret == 0
+    of_another_name = {name: code.replace("plain_process", "other") for name, code in shared.items()}
+    assert suite(of_another_name, "-o", "system_budget=0.4").ret == 1
+
+
+@pytest.mark.parametrize("file", ["systems/test_align.py", "systems/align/conftest.py"])
+def test_a_fixture_of_a_system_is_not_free_because_of_its_name(suite, file):
+    fixture = BUSY.format(seconds=0.5).replace("def test_busy", "@pytest.fixture\ndef plain_process")
+    test = "def test_quick(plain_process): pass\n"
+    files = {"systems/align/test_any.py": test, file: f"import pytest\n{fixture}\n{test}"}
+    if file.endswith("test_align.py"):
+        del files["systems/align/test_any.py"]
+    assert suite(files, "-o", "system_budget=0.4").ret == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [("systems/test_align.py", ()), ("systems/align/test_any.py", ("-n", "2", "--dist", "loadgroup"))],
+)
+def test_work_in_the_folder_of_a_system_and_at_import_counts(suite, file, options):
+    at_import = BUSY.format(seconds=0.5) + "\ntest_busy()\n\ndef test_quick(): pass\ndel test_busy"
+    result = suite({file: at_import}, "-o", "system_budget=0.4", *options)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["FAILED: align over the budget*"])
+    assert suite({file: at_import}, "-o", "system_budget=0.9", *options).ret == 0  # once, on two workers too
+
+
+def test_what_a_file_imports_is_no_work_of_its_system(suite):
+    heavy = BUSY.format(seconds=0.5) + "\ntest_busy()"
+    files = {
+        "conftest.py": "",
+        "heavy.py": heavy,
+        "systems/test_align.py": "import heavy\n\ndef test_quick(): pass",
+    }
+    assert suite(files, "-o", "system_budget=0.4").ret == 0
 
 
 def test_waiting_costs_nothing(suite):
@@ -94,6 +129,8 @@ def test_waiting_costs_nothing(suite):
         ("tests/systems/test_align_filters.py::test_own", ("system", "align")),
         ("tests/studies/test_matryoshka_2d_grid.py::test_own[3]", ("system", "matryoshka-2d")),
         ("tests/systems/test_matryoshka.py::test_own[2d]", ("system", "matryoshka")),
+        ("tests/systems/align/test_any.py::test_own", ("system", "align")),
+        ("tests/studies/matryoshka_2d/deep/test_any.py::test_own", ("system", "matryoshka-2d")),
         (
             "tests/systems/test_alignment_of_columns.py::test_own",
             ("file", "tests/systems/test_alignment_of_columns.py"),
