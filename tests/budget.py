@@ -1,10 +1,15 @@
 """What each system costs the suite, in CPU-seconds, and a limit: with 34 systems none may take more than its share.
 
 The processor time of the test's process and of its children is measured, not the time on the clock, so that a busy machine
-fails nothing. ``system_budget`` in ``pyproject.toml`` is the limit; 0 means none.
+fails nothing. What a file of tests does while it is collected counts with the first of its tests; what it imports does not,
+as others import it too. ``system_budget`` in ``pyproject.toml`` is the limit; 0 means none.
 """
 
+import builtins
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -12,8 +17,9 @@ import pytest
 from scheduling import system_of
 
 PROPERTY = "cpu_seconds_of_system"
-# Fixtures of the session that all systems share: whoever comes first does not pay for them.
+# Fixtures of tests/conftest.py that all systems share: whoever comes first does not pay for them.
 SHARED = {"plain_process"}
+ABOVE_ALL = ("", "tests")
 _BEGAN = pytest.StashKey[float]()
 _LAST_CALL = pytest.StashKey[float]()
 
@@ -31,24 +37,59 @@ def cpu_seconds() -> float:
     return total
 
 
+@contextmanager
+def imports() -> Iterator[list[float]]:
+    """Adds up the processor time of the imports inside it, as the one entry of the list."""
+    seconds, depth, real = [0.0], 0, builtins.__import__
+
+    def timed(*arguments, **options):
+        nonlocal depth
+        before, depth = time.process_time(), depth + 1
+        try:
+            return real(*arguments, **options)
+        finally:
+            depth -= 1
+            seconds[0] += time.process_time() - before if depth == 0 else 0
+
+    builtins.__import__ = timed
+    try:
+        yield seconds
+    finally:
+        builtins.__import__ = real
+
+
 class Budget:
     """The plugin. Workers measure and send seconds along with their reports; the controller adds up and decides."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self.seconds: dict[str, float] = {}
+        self.collected: dict[str, float] = {}
         self.last = False
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector):
+        if not isinstance(collector, pytest.Module | pytest.Class) or not system_of(collector.nodeid):
+            return (yield)
+        before = cpu_seconds()
+        with imports() as imported:
+            report = yield
+        file = collector.nodeid.partition("::")[0]
+        self.collected[file] = self.collected.get(file, 0) + cpu_seconds() - before - imported[0]
+        return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None):
         self.last = nextitem is None
         if system_of(item.nodeid):
-            item.stash[_BEGAN] = cpu_seconds()
+            file = item.nodeid.partition("::")[0]
+            item.stash[_BEGAN] = cpu_seconds() - self.collected.pop(file, 0)
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest):
-        if fixturedef.argname not in SHARED or _BEGAN not in request._pyfuncitem.stash:
+        shared = fixturedef.argname in SHARED and fixturedef.baseid in ABOVE_ALL
+        if not shared or _BEGAN not in request._pyfuncitem.stash:
             return (yield)
         before = cpu_seconds()
         value = yield

@@ -9,6 +9,7 @@ xdist's own scheduler of that name looks for groups in node ids, which pytest 9 
 
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,15 @@ def _slug_in(words: str) -> str | None:
 
 @cache
 def system_of(nodeid: str) -> str | None:
-    """The system that a test belongs to: by a parameter that is its slug, or by the name of a file about it."""
+    """The system that a test belongs to: by a parameter that is its slug, or by the name of a file or folder about it."""
     path, _, test = nodeid.partition("::")
     parameters = test.partition("[")[2].rstrip("]")
     if parameters and (slug := _slug_in(parameters)):
         return slug
-    if Path(path).parent.name in ("systems", "studies"):
-        name = Path(path).stem.removeprefix("test_").replace("_", "-")
-        return next((slug for slug in _slugs() if f"{name}-".startswith(f"{slug}-")), None)
+    for room, inside in pairwise(Path(path).with_suffix("").parts):
+        if room in ("systems", "studies"):
+            name = inside.removeprefix("test_").replace("_", "-")
+            return next((slug for slug in _slugs() if f"{name}-".startswith(f"{slug}-")), None)
     return None
 
 

@@ -1,5 +1,6 @@
 """The suite's own plugins: groups of tests by system and engine, the budget of a system, checks of types and shapes."""
 
+import asyncio
 import importlib
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def suite(pytester, monkeypatch):
     def run(files, *options):
         for name, code in files.items():
             path = pytester.path / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True, parents=True)
             path.write_text(code)
         return pytester.runpytest_subprocess("-p", "xdist", "-p", "scheduling", "-p", "budget", *options)
 
@@ -72,11 +73,46 @@ def test_what_all_systems_share_costs_none_of_them(suite):
     fixture = BUSY.format(seconds=0.5).replace(
         "def test_busy():", "@pytest.fixture(scope='session')\ndef {0}():"
     )
-    test = "\n\ndef test_quick({0}): pass"
-    shared = ("import pytest\n" + fixture + test).format("plain_process")
-    own = ("import pytest\n" + fixture + test).format("other")
-    assert suite({"systems/test_align.py": shared}, "-o", "system_budget=0.4").ret == 0
-    assert suite({"systems/test_align.py": own}, "-o", "system_budget=0.4").ret == 1
+    fixture, test = "import pytest\n" + fixture, "\n\ndef test_quick({0}): pass"
+    shared = {
+        "conftest.py": fixture.format("plain_process"),
+        "systems/test_align.py": test.format("plain_process"),
+    }
+    assert suite(shared, "-o", "system_budget=0.4").ret == 0
+    of_another_name = {name: code.replace("plain_process", "other") for name, code in shared.items()}
+    assert suite(of_another_name, "-o", "system_budget=0.4").ret == 1
+
+
+@pytest.mark.parametrize("file", ["systems/test_align.py", "systems/align/conftest.py"])
+def test_a_fixture_of_a_system_is_not_free_because_of_its_name(suite, file):
+    fixture = BUSY.format(seconds=0.5).replace("def test_busy", "@pytest.fixture\ndef plain_process")
+    test = "def test_quick(plain_process): pass\n"
+    files = {"systems/align/test_any.py": test, file: f"import pytest\n{fixture}\n{test}"}
+    if file.endswith("test_align.py"):
+        del files["systems/align/test_any.py"]
+    assert suite(files, "-o", "system_budget=0.4").ret == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [("systems/test_align.py", ()), ("systems/align/test_any.py", ("-n", "2", "--dist", "loadgroup"))],
+)
+def test_work_in_the_folder_of_a_system_and_at_import_counts(suite, file, options):
+    at_import = BUSY.format(seconds=0.5) + "\ntest_busy()\n\ndef test_quick(): pass\ndel test_busy"
+    result = suite({file: at_import}, "-o", "system_budget=0.4", *options)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["FAILED: align over the budget*"])
+    assert suite({file: at_import}, "-o", "system_budget=0.9", *options).ret == 0  # once, on two workers too
+
+
+def test_what_a_file_imports_is_no_work_of_its_system(suite):
+    heavy = BUSY.format(seconds=0.5) + "\ntest_busy()"
+    files = {
+        "conftest.py": "",
+        "heavy.py": heavy,
+        "systems/test_align.py": "import heavy\n\ndef test_quick(): pass",
+    }
+    assert suite(files, "-o", "system_budget=0.4").ret == 0
 
 
 def test_waiting_costs_nothing(suite):
@@ -93,6 +129,8 @@ def test_waiting_costs_nothing(suite):
         ("tests/systems/test_align_filters.py::test_own", ("system", "align")),
         ("tests/studies/test_matryoshka_2d_grid.py::test_own[3]", ("system", "matryoshka-2d")),
         ("tests/systems/test_matryoshka.py::test_own[2d]", ("system", "matryoshka")),
+        ("tests/systems/align/test_any.py::test_own", ("system", "align")),
+        ("tests/studies/matryoshka_2d/deep/test_any.py::test_own", ("system", "matryoshka-2d")),
         (
             "tests/systems/test_alignment_of_columns.py::test_own",
             ("file", "tests/systems/test_alignment_of_columns.py"),
@@ -147,7 +185,7 @@ def test_groups_are_what_workers_are_given(suite, pytester):
 # ---- what shape_checks checks
 
 CHECKED = """
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +211,23 @@ def words(count: int, word: str = "") -> str:
 
 def wrong_word() -> str:
     return 1
+
+def each(a: dict[str, Rows]) -> dict[str, Float[np.ndarray, " rows"]]:
+    return {name: rows[0] if name == "bad" else rows.sum(1) for name, rows in a.items()}
+
+def maybe_each(a: Mapping[str, list[Rows]] | None, b: Rows) -> None: ...
+
+def each_of_two(a: tuple[list[Rows], int], *more: tuple[Rows, ...]) -> None: ...
+
+async def later(a: dict[str, Rows]) -> dict[str, Float[np.ndarray, " rows"]]:
+    return {name: rows if name == "bad" else rows.sum(1) for name, rows in a.items()}
+
+async def words_later(count: int) -> str:
+    return count if count > 1 else "a"
+
+def outer_alias(a: Any, b: Any) -> Any:
+    def inner(a: Rows, b: Rows) -> None: ...
+    return inner(a, b)
 
 def outer(a: Any, b: Any) -> Any:
     def inner(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> None: ...
@@ -218,6 +273,14 @@ A, B, V = np.zeros((2, 3)), np.zeros((2, 4)), np.zeros(3)
         lambda m: m.in_the_body(A, A),
         lambda m: m.words(2, "a"),
         lambda m: m.outer(V, V),
+        lambda m: m.outer_alias(A, A),
+        lambda m: m.each({"a": A, "b": A}),
+        lambda m: m.each({}),
+        lambda m: m.maybe_each(None, A),
+        lambda m: m.maybe_each({"a": [A, A], "b": []}, A),
+        lambda m: m.each_of_two(([A, A], 1), (A, A), (A,)),
+        lambda m: asyncio.run(m.later({"a": A})),
+        lambda m: asyncio.run(m.words_later(1)),
         lambda m: m.Point(1, V),
         lambda m: m.Thing(1),
         lambda m: m.Thing.double(1),
@@ -239,6 +302,17 @@ def test_what_fits_passes_the_checks(checked_module, call):
         lambda m: m.words(1, word=3),
         lambda m: m.wrong_word(),
         lambda m: m.outer(V, V[:2]),
+        lambda m: m.outer_alias(A, B),
+        lambda m: m.each({"a": A, "b": B}),
+        lambda m: m.each({"a": A, "b": A, "bad": A}),
+        lambda m: m.maybe_each({"a": [A], "b": [A, B]}, A),
+        lambda m: m.maybe_each({"a": [A] * 9 + [V]}, A),
+        lambda m: m.each_of_two(([A] * 9 + [B], 1)),
+        lambda m: m.each_of_two(([A], 1), (*[A] * 9, B)),
+        lambda m: asyncio.run(m.later({"a": A, "b": V})),
+        lambda m: asyncio.run(m.later({"a": A, "bad": A})),
+        lambda m: asyncio.run(m.words_later("1")),
+        lambda m: asyncio.run(m.words_later(2)),
         lambda m: m.Point("1"),
         lambda m: m.Point(1, A),
         lambda m: m.Thing("1"),
