@@ -147,13 +147,13 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
 def entry(slug: str) -> dict[str, Any]:
     """A system as ``brickwork list --json`` shows it."""
     from brickwork.core import registry
-    from brickwork.studies.records import claims_of, load_verdicts
+    from brickwork.studies.records import claims_of, has_study, load_verdicts
 
     card = registry.card(slug)
     verdicts = load_verdicts(slug)
     claims = [
         {"id": c.id, "statement": c.statement, "paper": c.paper, "verdicts": verdicts.get(c.id, {})}
-        for c in claims_of(slug)
+        for c in (claims_of(slug) if has_study(slug) else ())
     ]
     return {
         "slug": card.slug,

@@ -180,17 +180,29 @@ def stale(slug: str, record: Record) -> bool:
         return True
 
 
+def has_study(slug: str) -> bool:
+    """Whether there is a study of a system: one that is being written has none yet.
+
+    Raises:
+        ConfigError: unknown system.
+    """
+    registry.card(slug)
+    return importlib.util.find_spec(_study(slug)) is not None
+
+
+def _study(slug: str) -> str:
+    return f"brickwork.studies.{slug.replace('-', '_')}"
+
+
 def claims_of(slug: str) -> tuple[Claim, ...]:
     """The claims of the paper behind a system, from its study (a module, or ``claims`` of a folder), imported now.
 
     Raises:
         ConfigError: unknown system, or one without a study.
     """
-    registry.card(slug)
-    name = f"brickwork.studies.{slug.replace('-', '_')}"
-    if importlib.util.find_spec(name) is None:
-        raise ConfigError(f"{slug} has no study: write its claims in {name.replace('.', '/')}.py")
-    study = importlib.import_module(name)
+    if not has_study(slug):
+        raise ConfigError(f"{slug} has no study: write its claims in {_study(slug).replace('.', '/')}.py")
+    study = importlib.import_module(_study(slug))
     if hasattr(study, "__path__"):
         study = importlib.import_module(f"{study.__name__}.claims")
     return claims_in(study)
