@@ -63,10 +63,21 @@ def checked(
     if arrays:
         function.__annotations__ = {name: of_every_entry(a) for name, a in annotations.items()}
     # What is written as a string may be a name that only a type checker imports; jaxtyping knows how to leave that out.
-    scope = shapes or arrays or any(isinstance(a, str) for a in annotations.values())
-    if scope and not inspect.iscoroutinefunction(function) and not inspect.isasyncgenfunction(function):
-        return jaxtyped(function, typechecker=beartype)
-    return types_checked(function)
+    written = any(isinstance(a, str) for a in annotations.values())
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return without_strings(types_checked, function) if written else types_checked(function)
+    return (
+        jaxtyped(function, typechecker=beartype) if shapes or arrays or written else types_checked(function)
+    )
+
+
+def without_strings(check: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its checks, but for those annotations that are strings."""
+    annotations = function.__annotations__
+    function.__annotations__ = {name: a for name, a in annotations.items() if not isinstance(a, str)}
+    result = check(function)
+    function.__annotations__ = result.__annotations__ = annotations
+    return result
 
 
 def checked_class(cls: type) -> type:

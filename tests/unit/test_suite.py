@@ -222,7 +222,7 @@ def each_of_two(a: tuple[list[Rows], int], *more: tuple[Rows, ...]) -> None: ...
 async def later(a: dict[str, Rows]) -> dict[str, Float[np.ndarray, " rows"]]:
     return {name: rows if name == "bad" else rows.sum(1) for name, rows in a.items()}
 
-async def words_later(count: int) -> str:
+async def words_later(count: int, unknown: "only.a.TypeChecker" = None) -> str:
     return count if count > 1 else "a"
 
 def outer_alias(a: Any, b: Any) -> Any:

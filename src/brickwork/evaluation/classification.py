@@ -155,7 +155,7 @@ def _estimate(value: float, drawn: Float[np.ndarray, " draws"], confidence: floa
 
 
 def scores_by_task(
-    answers: Mapping[str, Float[np.ndarray, "n out"]],
+    answers: Mapping[str, Float[np.ndarray, "n _out"]],
     truth: Mapping[str, np.ndarray],
     is_class: Mapping[str, bool],
 ) -> dict[str, float]:

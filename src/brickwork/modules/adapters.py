@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ConfigError
 
 Scaling = Literal["alpha/b", "alpha/r", "alpha/sqrt(b)"]
-Factors = tuple[Float[Tensor, "rank ..."], Float[Tensor, "outputs rank"]]
+Factors = tuple[Float[Tensor, "rank ..."], Float[Tensor, "_outputs rank"]]
 """A_b, (b, d) or for a convolution (b, d, height, width), and B_b, (m, b)."""
 
 # What the papers adapt, the projections to queries and values, under the names that model families give them.

@@ -118,7 +118,7 @@ def count_words(text: str) -> Float[np.ndarray, " words"]:
     return np.array([words.count(word) for word in WORDS], np.float32)
 
 
-def simple_shapes(count: int, seed: int = 0) -> dict[str, Float[np.ndarray, "rows dim"]]:
+def simple_shapes(count: int, seed: int = 0) -> dict[str, Float[np.ndarray, "rows _dim"]]:
     """The first ``count`` scenes as domains: ``image`` (N, 768), ``attr`` (N, 11), ``text`` (N, words).
 
     ``image`` is in 0 … 1, the mean of each 2 × 2 pixels: enough to see where a shape points, and a quarter of the work.

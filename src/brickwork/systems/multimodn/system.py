@@ -145,7 +145,7 @@ class System(nn.Module):
     @torch.no_grad()
     def stages(
         self, examples: Examples, skip: Literal["sample", "batch"] = "sample", batch_rows: int = _BATCH
-    ) -> dict[str, Float[np.ndarray, "steps rows out"]]:
+    ) -> dict[str, Float[np.ndarray, "steps rows _out"]]:
         """The output of each task at each step: probabilities of the classes, or the number in its own unit (one column).
 
         A step whose modality is missing repeats the one before. An answer depends on its row alone, unless the authors'
