@@ -273,6 +273,7 @@ def documented(system, monkeypatch):
     monkeypatch.setattr(claim_table.registry, "card", lambda slug: card)
     monkeypatch.setattr(claim_table.registry, "slugs", lambda: ["my-system"])
     monkeypatch.setattr(claim_table, "claims_of", lambda slug: claim_records.claims_of(slug))
+    monkeypatch.setattr(claim_table, "has_study", lambda slug: True)
     return system
 
 

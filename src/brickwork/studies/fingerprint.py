@@ -7,6 +7,7 @@ that rest on them stale at once.
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,7 @@ def study_files(slug: str, package: Path = _PACKAGE) -> list[Path]:
     return sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 
+@functools.cache
 def code_of(source: str) -> str:
     """What Python reads of a source: its syntax tree without docstrings.
 

@@ -72,7 +72,7 @@ def test_it_is_listed(added):
     assert done.exception is None, repr(done.exception)
     rows = [row for row in json.loads(done.stdout) if "noisy-pairs" in row.values()]
     assert rows
-    assert "vectors that small changes do not move" in rows[0].values()
+    assert rows[0]["jobs"] == [{"have": "pairs of texts", "want": "vectors that small changes do not move"}]
 
 
 def test_it_trains_and_is_kept(added, tmp_path):
