@@ -125,6 +125,19 @@ def test_absent_data_is_not_run_and_does_not_push_out_a_result(system, tmp_path)
     assert load_verdicts("my-system", tmp_path)["C2"]["smoke"]["verdict"] == "refuted"
 
 
+def test_fewer_seeds_do_not_push_out_a_result_of_todays_code(system, tmp_path):
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"])
+    said = []
+    (one,) = run_claims("my-system", "smoke", folder=tmp_path, only=["C1"], seeds=1, progress=said.append)
+    path = tmp_path / "my-system-smoke.json"
+    assert one["seeds"] == [0]
+    assert read_records(path)["C1"]["seeds"] == [0, 1, 2]
+    assert "not recorded" in said[-1]
+    system.code = "2222"
+    run_claims("my-system", "smoke", folder=tmp_path, only=["C1"], seeds=1)
+    assert read_records(path)["C1"]["seeds"] == [0], "what is stale gives way"
+
+
 def test_a_claim_that_could_not_run_is_tried_again(system, tmp_path):
     system.error = DataError("CIFAR-10 is not here")
     run_claims("my-system", "smoke", folder=tmp_path)

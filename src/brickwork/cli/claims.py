@@ -45,7 +45,10 @@ def claims(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a system's claims: both arms on equal budgets, an effect with its interval, a verdict."""
+    """Run a system's claims: both arms on equal budgets, an effect with its interval, a verdict.
+
+    In a checkout the results are recorded in docs/claims; what is recorded there for today's code is not run again.
+    """
     from brickwork.core.files import write_json
     from brickwork.studies.records import run_claims
 

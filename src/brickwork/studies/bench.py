@@ -187,7 +187,8 @@ class Bench:
             cost = read_json(kept / "cost.json")
             return Trained(system.eval(), data, run.seed, **cost)
         length = "in rounds" if isinstance(system, Fits) else f"{self.steps(run.train.steps)} steps"
-        self.progress(f"training {run.system} ({run.recipe}), seed {run.seed}, {length}")
+        recipe = f" ({run.recipe})" if run.recipe else ""
+        self.progress(f"training {run.system}{recipe}, seed {run.seed}, {length}")
         trained = replace(
             self.fit(system, data.train, run.train, run.seed, stages=run.stages, variants=data.variants),
             data=data,

@@ -95,8 +95,8 @@ def run_claims(
         record = _record(slug, scale, claim, result, range(seeds), bench.systems)
         say(f"{title}: {result.verdict}" + (f" ({result.note})" if result.note else ""))
         records.append(record)
-        if path:
-            _store(path, slug, scale, record)
+        if path and not _store(path, slug, scale, record):
+            say(f"{title}: not recorded, since the result that is recorded rests on more")
     return records
 
 
@@ -107,18 +107,23 @@ def _settled(claim: Claim, record: Record, scale: str, seeds: int) -> bool:
     )
 
 
-def _store(path: Path, slug: str, scale: str, record: Record) -> None:
-    """Adds a record to those that are in the file by now, in the order of the paper."""
+def _store(path: Path, slug: str, scale: str, record: Record) -> bool:
+    """Adds a record to those that are in the file by now, in the order of the paper, and says whether it did.
+
+    A run that could not take place does not push out a result, nor does one with fewer seeds a result of today's code.
+    """
     order = [claim.id for claim in claims_of(slug)]
     with _alone(path.parent):
         known = read_records(path)
         old = known.get(record["id"])
-        # A run that could not take place does not push out a result that did.
-        if record["verdict"] == "not run" and old and old["verdict"] != "not run":
-            return
+        if old and old["verdict"] != "not run":
+            fewer = len(record["seeds"]) < len(old["seeds"]) and not stale(slug, old)
+            if record["verdict"] == "not run" or fewer:
+                return False
         known[record["id"]] = record
         kept = sorted(known.values(), key=lambda r: order.index(r["id"]) if r["id"] in order else len(order))
         write_json(path, {"format": _FORMAT, "slug": slug, "scale": scale, "records": kept})
+        return True
 
 
 @contextlib.contextmanager
