@@ -147,6 +147,12 @@ def fit(
         if display is not None:
             processes = "1 process" if fabric.world_size == 1 else f"{fabric.world_size} processes"
             display.message(f"{fabric.device.type}, {processes}; {reason}")
+            if start == config.steps:
+                display.message(
+                    f"all {start:,} steps were taken before: only the measurements are made again"
+                )
+            elif start:
+                display.message(f"goes on after step {start:,} of {config.steps:,}")
             display.start(config.steps, start)
             cleanup.callback(display.close)
 

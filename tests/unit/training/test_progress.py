@@ -1,10 +1,12 @@
 """What is shown on a terminal and elsewhere."""
 
 import io
+import shutil
 
 from rich.console import Console
 
 import brickwork.training.progress as progress_module
+from brickwork.training.checkpoint import checkpoint_path
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from brickwork.training.progress import Progress
@@ -70,3 +72,20 @@ def test_without_progress_nothing_is_printed(tmp_path, capfd):
     config = TrainConfig(steps=2, batch_size=8, precision="fp32", device="cpu")
     fit(Toy(), toy_data(), config, tmp_path, seed=0)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_resume_says_where_it_goes_on(tmp_path):
+    config = TrainConfig(
+        steps=4, batch_size=8, learning_rate=0.02, precision="fp32", device="cpu", save_every=2
+    )
+
+    def printed():
+        shown = Progress(console())
+        fit(Toy(), toy_data(), config, tmp_path, seed=0, resume=True, progress=shown)
+        return shown.console.file.getvalue()
+
+    assert "goes on" not in printed()
+    assert "all 4 steps were taken before" in printed()
+    # The newest checkpoint is lost: the one before it is what there is.
+    shutil.rmtree(checkpoint_path(tmp_path, 4))
+    assert "goes on after step 2 of 4" in printed()
