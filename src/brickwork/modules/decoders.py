@@ -21,6 +21,7 @@ from brickwork.encoders.blocks.mlp import Mlp
 from brickwork.encoders.blocks.stick_breaking import Remainder
 from brickwork.modules.experts import Computation, Dispatch, ExpertLinear, ExpertMlp, Init
 from brickwork.modules.routers import TopKRouter
+from brickwork.modules.sampling import sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,18 +293,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def sample(
-    logits: Float[Tensor, " vocabulary"], *, temperature: float, top_k: int, generator: torch.Generator
-) -> int:
-    """The next token: the likeliest at temperature 0, else drawn (from the ``top_k`` likeliest, 0: from all)."""
-    if temperature == 0:
-        return int(logits.argmax())
-    scaled = logits.double().cpu() / temperature
-    if 0 < top_k < len(scaled):
-        scaled = scaled.masked_fill(scaled < scaled.topk(top_k).values[-1], float("-inf"))
-    return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import TokenBatch
 from brickwork.modules.latent import mean_over_valid
+from brickwork.modules.sampling import sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ class SequenceDecoder(nn.Module):
                 hidden, state = self.network(self.embedding(fed) + extra, state)
                 logits = self.output(hidden[0, -1])
                 logits[[self.start, *banned]] = float("-inf")
-                token = _choose(logits, temperature, top_k, generator)
+                token = sample(logits, temperature=temperature, top_k=top_k, generator=generator)
                 if token == self.end:
                     break
                 written.append(token)
@@ -152,14 +153,3 @@ class SequenceDecoder(nn.Module):
             return cls(config, architecture["latent_dim"], architecture["vocab_size"], **marks)
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ArtifactError(f"the description of the decoder is damaged: {error!r}") from error
-
-
-def _choose(
-    logits: Float[Tensor, " vocabulary"], temperature: float, top_k: int, generator: torch.Generator | None
-) -> int:
-    if temperature == 0:
-        return int(logits.argmax())
-    if 0 < top_k < len(logits):
-        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], float("-inf"))
-    chances = torch.softmax(logits / temperature, dim=0).cpu()
-    return int(torch.multinomial(chances, 1, generator=generator))

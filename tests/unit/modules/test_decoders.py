@@ -13,7 +13,6 @@ from brickwork.modules.decoders import (
     HeadMixture,
     SharedHeads,
     continue_text,
-    sample,
 )
 from brickwork.modules.routers import TopKRouter
 from brickwork.modules.surgery import freeze_old, grow, least_used, prune
@@ -92,16 +91,6 @@ def test_what_is_kept_is_bounded():
     model = decoder()
     out = model(torch.randint(0, 20, (1, 9)))
     assert {kept.last(4).k.shape[2] for kept in out.cache} == {4}
-
-
-def test_sampling():
-    logits = torch.tensor([0.0, 3.0, 2.9, -1.0])
-    assert sample(logits, temperature=0.0, top_k=0, generator=torch.Generator()) == 1
-    drawn = {
-        sample(logits, temperature=1.0, top_k=2, generator=torch.Generator().manual_seed(seed))
-        for seed in range(40)
-    }
-    assert drawn == {1, 2}
 
 
 def test_padding_changes_no_routing_statistic():
