@@ -147,7 +147,7 @@ class EmbedWork:
     def key(self) -> tuple[Any, ...]:
         return ("embed", id(self.served), self.layers)
 
-    def run(self, pieces: list[Piece]) -> list[Float32[np.ndarray, "texts width"]]:
+    def run(self, pieces: list[Piece]) -> list[Float32[np.ndarray, "_texts width"]]:
         """One array a piece: full width, not normalised.
 
         Raises:
