@@ -8,12 +8,14 @@ summary = brickwork.train(run, "runs/docs")
 summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
-from brickwork.core.config import changed, nearest, to_dict
+from brickwork.core.config import differences, nearest, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import plain, read_json, write_json, write_text
 
@@ -150,7 +152,7 @@ def train(
     from brickwork.core.types import Evaluates, Fits
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
-    from brickwork.training.rounds import fit_rounds
+    from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
 
     folder = Path(out)
@@ -169,39 +171,24 @@ def train(
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
 
+    learn: Callable[..., "FitResult"]
     if isinstance(system, Fits):
-        result = fit_rounds(
-            cast(Any, system),
-            data.train,
-            run.train,
-            folder,
-            seed=run.seed,
-            stages=run.stages,
-            validate=validate,
-            progress=progress,
-            resume=resume,
-            devices=devices,
-            strategy=strategy,
-            tensorboard=tensorboard,
-            on_start=start,
-        )
+        refuse_options(run.train, run.stages, devices, strategy)
+        learn = fit_rounds
     else:
-        result = fit(
-            system,
-            data.train,
-            run.train,
-            folder,
-            seed=run.seed,
-            stages=run.stages,
-            variants=data.variants,
-            validate=validate,
-            progress=progress,
-            resume=resume,
-            devices=devices,
-            strategy=strategy,
-            tensorboard=tensorboard,
-            on_start=start,
-        )
+        learn = partial(fit, stages=run.stages, variants=data.variants, devices=devices, strategy=strategy)
+    result = learn(
+        system,
+        data.train,
+        run.train,
+        folder,
+        seed=run.seed,
+        validate=validate,
+        progress=progress,
+        resume=resume,
+        tensorboard=tensorboard,
+        on_start=start,
+    )
     system.eval()
     if distributed.rank() != 0:
         return TrainSummary(folder, None, result, None, system)
@@ -218,7 +205,7 @@ def _check_same(folder: Path, run: "RunConfig") -> None:
         return
     then, now = to_dict(read_run(folder)), to_dict(run)
     fields = ("system", "model", "data", "start")
-    if changes := changed({name: then[name] for name in fields}, {name: now[name] for name in fields}):
+    if changes := differences({name: then[name] for name in fields}, {name: now[name] for name in fields}):
         raise ConfigError(
             f"{folder / 'config.json'} is of another run: {', '.join(changes.values())}. Use the same, or train in "
             "another folder"
@@ -242,7 +229,7 @@ def _finish(
     from brickwork.representation.kept import save_system
 
     system.card = card(run, data, result, None)
-    save_system(system, folder)  # before it is measured: whatever happens there, it is not lost
+    save_system(system, folder)  # before it is measured: a process that is killed meanwhile leaves it whole
     if measure and progress is not None:
         progress.message("measuring on held-out data …")
     scores: dict[str, float] | None = None

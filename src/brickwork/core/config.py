@@ -80,7 +80,7 @@ def fingerprint(config: Any) -> str:
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def changed(then: Any, now: Any, where: str = "") -> dict[str, str]:
+def differences(then: Any, now: Any, where: str = "") -> dict[str, str]:
     """``x was 1 and is 2`` for each place in which two sets of plain values differ, by its name, as ``model.x``."""
     if not (isinstance(then, Mapping) and isinstance(now, Mapping)):
         return {} if then == now else {where: f"{where} was {then} and is {now}"}
@@ -88,7 +88,7 @@ def changed(then: Any, now: Any, where: str = "") -> dict[str, str]:
     return {
         place: change
         for name in dict.fromkeys([*now, *then])
-        for place, change in changed(then.get(name), now.get(name), prefix + name).items()
+        for place, change in differences(then.get(name), now.get(name), prefix + name).items()
     }
 
 

@@ -7,7 +7,6 @@ state, so that several processes may write in turn.
 
 import contextlib
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +152,7 @@ class LocalBackend:
             ConfigError: the index does not hold that depth.
         """
         snapshot = self._snapshot
-        snapshot.check_depth(layers)
+        self.contents.check_depth(layers)
         if len(snapshot.segments) == 1 and snapshot.removed is None:
             return snapshot.segments[0].flat(layers).vectors
         return snapshot.vectors(snapshot.live_rows(), layers, self.contents.width)
@@ -173,12 +172,7 @@ class LocalBackend:
                 document has.
         """
         snapshot = self._snapshot
-        snapshot.check_depth(layers)
-        if queries.shape[1] != self.contents.width:
-            raise ConfigError(
-                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.contents.width}: "
-                "encode them with the model of the index, at full size"
-            )
+        self.contents.check_search(queries, layers)
         allowed = snapshot.allowed(where)
         scores, rows = run_plan(snapshot, queries, plan, layers, allowed)
         unique = np.unique(rows[rows >= 0])
@@ -195,7 +189,7 @@ class LocalBackend:
             ConfigError: the index does not hold that depth, or nothing at all.
         """
         snapshot = self._snapshot
-        snapshot.check_depth(layers)
+        self.contents.check_depth(layers)
         if not snapshot.segments:
             raise ConfigError(f"{self.folder} is empty: nothing can be measured; add documents first")
         if layers not in snapshot.frontiers:
@@ -348,17 +342,9 @@ class LocalBackend:
             seen: set[str] = set()
             for documents, vectors in batches:
                 ids = [clean_text(document.id) for document in documents]
-                twice = next(
-                    (name for name, count in Counter(ids).items() if count > 1 or name in seen), None
-                )
-                if twice is not None:
-                    raise DataError(
-                        f"the id '{twice}' comes twice; give each document an id of its own, or leave the column "
-                        "of the ids out"
-                    )
                 there = self._snapshot.find(ids) if mode else {}
                 cleaned = [d if d.id == name else replace(d, id=name) for d, name in zip(documents, ids)]
-                check_batch(manifest.contents, cleaned, vectors, mode or "add", there)
+                check_batch(manifest.contents, cleaned, vectors, mode or "add", there, earlier=seen)
                 replaced.extend(there.values())
                 seen.update(ids)
                 if documents:

@@ -198,16 +198,7 @@ class PostgresBackend(ServerBackend):
         where: Filter | None = None,
     ) -> list[list[Found]]:
         """The best documents of each query, all from one snapshot."""
-        if layers not in self.contents.depths:
-            raise ConfigError(
-                f"layers={layers} is not in this index, which holds {list(self.contents.depths)}; "
-                f"search at one of these, or build the index with that depth too (--layers, layers=[…])"
-            )
-        if queries.shape[1] != self.contents.width:
-            raise ConfigError(
-                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.contents.width}: "
-                "encode them with the model of the index, at full size"
-            )
+        self.contents.check_search(queries, layers)
         condition, parameters = where_clause(where)
         prefixes = {dim: truncate(queries, dim) for dim in dims_of(plan.stages)}
         with self._reading() as run:

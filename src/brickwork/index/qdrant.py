@@ -171,16 +171,7 @@ class QdrantBackend(ServerBackend):
         where: Filter | None = None,
     ) -> list[list[Found]]:
         """The best documents of each query, all from one state; stages must be of prefixes that are stored."""
-        if layers not in self.contents.depths:
-            raise ConfigError(
-                f"layers={layers} is not in this index, which holds {list(self.contents.depths)}; "
-                f"search at one of these, or build the index with that depth too (--layers, layers=[…])"
-            )
-        if queries.shape[1] != self.contents.width:
-            raise ConfigError(
-                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.contents.width}: "
-                "encode them with the model of the index, at full size"
-            )
+        self.contents.check_search(queries, layers)
         for dim, _ in plan.stages:
             if dim not in self.contents.dims:
                 raise ConfigError(

@@ -198,15 +198,6 @@ class Snapshot:
         }
         return {key: value for key, value in self._shortlists.items() if key in same}
 
-    def check_depth(self, layers: int) -> None:
-        """Raises ConfigError where the index does not hold vectors after ``layers`` layers."""
-        depths = self.manifest.contents.depths
-        if layers not in depths:
-            raise ConfigError(
-                f"layers={layers} is not in this index, which holds {list(depths)}; "
-                f"search at one of these, or build the index with that depth too (--layers, layers=[…])"
-            )
-
     def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
         """For each of the documents whose text is here already, by place: the vectors of that text by depth.
 

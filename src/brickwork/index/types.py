@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from brickwork.core.errors import ConfigError, DataError
+
 if TYPE_CHECKING:
     from brickwork.data.types import Document
 
@@ -58,6 +60,23 @@ class Contents:
         """Dimensions of a full vector."""
         return self.dims[-1]
 
+    def check_depth(self, layers: int) -> None:
+        """Raises ConfigError where no vectors after ``layers`` layers are stored."""
+        if layers not in self.depths:
+            raise ConfigError(
+                f"layers={layers} is not in this index, which holds {list(self.depths)}; search at one of these, or build "
+                "the index with that depth too (--layers, layers=[…])"
+            )
+
+    def check_search(self, queries: Float[np.ndarray, "queries width"], layers: int) -> None:
+        """Raises ConfigError for a depth that is not stored, or queries of another width than the vectors."""
+        self.check_depth(layers)
+        if queries.shape[1] != self.width:
+            raise ConfigError(
+                f"queries of {queries.shape[1]} dimensions cannot be compared with vectors of {self.width}: encode them "
+                "with the model of the index, at full size"
+            )
+
 
 @dataclass(frozen=True)
 class Found:
@@ -91,16 +110,16 @@ def check_batch(
     vectors: Mapping[int, Float[np.ndarray, "documents width"]],
     mode: Mode,
     known: Container[str] = (),
+    earlier: Container[str] = (),
 ) -> None:
-    """Refuses what no backend may store; ``known`` tells which ids are there already.
+    """Refuses what no backend may store; ``known`` are ids that are there already, ``earlier`` those of the batches before
+    this one in the same change.
 
     Raises:
         ConfigError: depths or width that differ from ``contents``.
         DataError: another number of rows, an id that ``mode`` does not allow or that comes twice, or a vector that
             is not finite.
     """
-    from brickwork.core.errors import ConfigError, DataError
-
     if set(vectors) != set(contents.depths):
         raise ConfigError(
             f"vectors came for the depths {sorted(vectors)}; this index stores {list(contents.depths)}"
@@ -109,7 +128,7 @@ def check_batch(
         if matrix.ndim != 2 or matrix.shape[1] != contents.width:
             raise ConfigError(
                 f"vectors of shape {list(matrix.shape)} do not fit this index, whose vectors have {contents.width} "
-                "numbers: encode with the model of the index, at full size"
+                "dimensions: encode with the model of the index, at full size"
             )
         if len(matrix) != len(documents):
             raise DataError(f"{len(matrix)} vectors at depth {depth} for {len(documents)} documents")
@@ -118,13 +137,19 @@ def check_batch(
             bad = documents[int(np.argmin(finite))]
             raise DataError(f"the vector of document '{bad.id}' of {bad.source} is not finite")
     seen: set[str] = set()
-    for name in (document.id for document in documents):
-        if name in seen:
+    for document in documents:
+        if document.id in seen or document.id in earlier:
             raise DataError(
-                f"the id '{name}' comes twice; give each document an id of its own, or leave the column of the ids out"
+                f"the id '{document.id}' comes twice; give each document an id of its own, or leave the column of "
+                "the ids out"
             )
-        if mode == "add" and name in known:
-            raise DataError(f"the id '{name}' is there already; upsert replaces documents, add does not")
-        if mode == "update" and name not in known:
-            raise DataError(f"the id '{name}' is not in the index; upsert adds documents, update does not")
-        seen.add(name)
+        seen.add(document.id)
+    for document in documents:
+        if mode == "add" and document.id in known:
+            raise DataError(
+                f"the id '{document.id}' is there already; upsert replaces documents, add does not"
+            )
+        if mode == "update" and document.id not in known:
+            raise DataError(
+                f"the id '{document.id}' is not in the index; upsert adds documents, update does not"
+            )

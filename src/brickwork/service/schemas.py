@@ -72,7 +72,6 @@ Queries = Annotated[
     BeforeValidator(_texts(MAX_QUERIES)),
 ]
 Size = Annotated[int, Field(ge=1, le=_LARGEST, strict=True)]
-Scalar = str | bool | int | float
 
 
 class EmbeddingRequest(BaseModel):

@@ -10,7 +10,6 @@ import datetime
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import time
@@ -22,10 +21,10 @@ from typing import Any
 from brickwork.core import registry
 from brickwork.core.config import nearest
 from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
-from brickwork.core.files import FolderLock, read_json, write_json
+from brickwork.core.files import FolderLock, plain, read_json, write_json
 from brickwork.studies.bench import Bench
 from brickwork.studies.fingerprint import study_fingerprint
-from brickwork.studies.study import Claim, ClaimResult, Scale, claims_in
+from brickwork.studies.study import Claim, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
 _FORMAT = 1
@@ -162,7 +161,7 @@ def _record(
         "paper": claim.paper,
         "criterion": claim.criterion,
         "scale": scale,
-        **_plain(result),
+        **plain(dataclasses.asdict(result)),
         "seeds": list(seeds),
         "systems": sorted(systems),
         "fingerprint": study_fingerprint(slug, systems),
@@ -170,11 +169,6 @@ def _record(
         "machine": machine(),
         "versions": {name: _version(name) for name in _VERSIONED},
     }
-
-
-def _plain(result: ClaimResult) -> dict[str, Any]:
-    """A result as JSON values, with ``None`` for each NaN and infinity, which JSON does not have."""
-    return json.loads(json.dumps(dataclasses.asdict(result)), parse_constant=lambda name: None)
 
 
 def stale(slug: str, record: Record) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from brickwork.core.config import changed, to_dict
+from brickwork.core.config import differences, to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
 from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
 from brickwork.core.seeding import generator_for, seed_everything
@@ -292,7 +292,8 @@ def check_start(folder: Path, settings: dict[str, Any]) -> int:
     if path is None:
         return 0
     state = read_json(path / STATE)
-    changes = [change for name, change in changed(_flat(state), _flat(settings)).items() if name not in _FREE]
+    differing = differences(_flat(state), _flat(settings))
+    changes = [change for name, change in differing.items() if name not in _FREE]
     if changes:
         raise ConfigError(
             f"{path} is of another run: {', '.join(changes)}. Use the same, or train in another folder"

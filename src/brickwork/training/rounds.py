@@ -35,20 +35,16 @@ def fit_rounds(
     folder: Path | str,
     *,
     seed: int,
-    stages: Sequence[Stage] = (),
     validate: Callable[[Any], dict[str, float]] | None = None,
     progress: Progress | None = None,
     resume: bool = False,
-    devices: int = 1,
-    strategy: str = "ddp",
     tensorboard: bool = False,
     on_start: Callable[[], None] | None = None,
 ) -> FitResult:
     """Lets ``system`` (:class:`brickwork.core.types.Fits`) learn in place and leaves checkpoints and records in ``folder``.
 
     Before each round the global generators are seeded from (``seed``, round), so that a resumed run draws the same.
-    ``validate`` is called at the end, with the system in evaluation mode. ``stages``, ``devices`` and ``strategy`` are there
-    to be refused (:func:`refuse_options`).
+    ``validate`` is called at the end, with the system in evaluation mode.
 
     Raises:
         ConfigError: an option has no effect, the folder holds a run, a setting differs on resume, or the system cannot learn
@@ -60,7 +56,7 @@ def fit_rounds(
     folder = Path(folder)
     if not isinstance(system, Fits):
         raise ConfigError(f"{type(system).__name__} has no `fit`: it learns by gradients, in the loop")
-    refuse_options(config, stages, devices, strategy)
+    refuse_options(config)
     with contextlib.ExitStack() as cleanup:
         take_folder(cleanup, folder, resume)
         settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
