@@ -364,7 +364,7 @@ def test_bad_choices_name_what_is_wrong(table, settings, message):
 
 def test_a_modality_without_any_value_is_refused(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("a_x,a_y,b_x,b_y,label\n" + "".join(f"{i},{i % 3},,,{i % 2}\n" for i in range(20)))
+    path.write_text("a_x,a_y,b_x,b_y,label\n" + "".join(f"{i % 9},{i % 3},,,{i % 2}\n" for i in range(20)))
     with pytest.raises(DataError, match=r"column 'b_x' of modality 'b' is missing from every row"):
         api.build(
             override(api.recipe("multimodn"), [f"data.source={path}", "data.table.modalities=a=a_*,b=b_*"])

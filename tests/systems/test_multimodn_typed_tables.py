@@ -19,6 +19,7 @@ from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups
 from brickwork.systems.multimodn.layout import TableLayout
 from brickwork.systems.multimodn.missingness import delete, is_present, label_dependence, simulate
+from brickwork.systems.multimodn.row_names import names_rows
 from brickwork.systems.multimodn.sets import SETS, TOY_LAYOUT, multimodal_task, toy_columns
 from brickwork.systems.multimodn.system import load_data
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
@@ -95,6 +96,81 @@ def test_groups_are_guessed_from_names():
     assert guess_groups(dict.fromkeys(many, "number")) == {"table": many}
 
 
+rng = np.random.default_rng(0)
+NAMES_OF_ROWS = {
+    "id": rng.permutation(60) * 2,
+    "patient_id": [f"p{i % 30}" for i in range(60)],
+    "PatientID": rng.integers(10_000, 20_000, 60),
+    "userid": [str(i) for i in rng.integers(0, 99, 60)],
+    "uuid": [f"{i:08x}-aaaa" for i in range(60)],
+    "index": [i % 30 for i in range(60)],
+    "Unnamed: 0": [str(i) for i in range(60)],
+    "": list(range(60)),
+    "row number": [float(i) for i in range(60)],
+    "shuffled": rng.permutation(60),
+    "codes of five digits": rng.choice(90_000, 60, replace=False) + 10_000,
+    "from the top": list(range(60, 0, -1)),
+    "two rows each": [i // 2 for i in range(60)],
+    "with gaps": [None if i % 9 == 0 else i for i in range(60)],
+    "evenly spaced": [0.1 * i for i in range(60)],
+}
+FEATURES = {
+    "height": rng.normal(170, 10, 60),
+    "sorted height": np.sort(rng.normal(170, 10, 60)),
+    "age": rng.integers(20, 80, 60),
+    "sorted age": np.sort(rng.integers(0, 20, 60)),
+    "day": [datetime(2020, 1, 1 + i % 28) for i in range(60)],
+    "day as text": [f"2020-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(60)],
+    "date_id of the month": rng.integers(0, 12, 60),
+    "paid": rng.integers(0, 2, 60),
+    "smoker": [True, False] * 30,
+    "heat index": rng.normal(size=60),
+    "few rows": [3, 1, 7, 5],
+    "note": [f"the patient number {i} is well" for i in range(60)],
+}
+
+
+@pytest.mark.parametrize("name", NAMES_OF_ROWS)
+def test_columns_that_name_rows_are_recognised(name):
+    assert names_rows(name, NAMES_OF_ROWS[name])
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_measurements_dates_and_texts_name_no_rows(name):
+    assert names_rows(name, FEATURES[name]) is None
+
+
+def test_columns_that_name_rows_are_no_features(tmp_path):
+    """Rows were entered class by class: the number of the row would give the class away. The notes say how to keep one."""
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "id,nr of row,store_id,age,label\n"
+        + "".join(f"{1000 + i},{i},{i % 3},{20 + i * 7 % 50},{int(i >= 100)}\n" for i in range(200))
+    )
+    task = multitask_table(path, Data(source=str(path)), 0)
+    assert task.details.names == ("store_id", "age")
+    assert task.details.modality("store_id").categories == ("store_id",)
+    notes = " ".join(task.notes)
+    assert "id (called an identifier), nr of row (another whole number in each row)" in notes
+    assert "data.table.keep=id" in notes
+    kept = Data(source=str(path), table=TableConfig(keep=("id",)))
+    assert multitask_table(path, kept, 0).details.names == ("id", "store_id", "age")
+    every = Data(source=str(path), table=TableConfig(modalities=("all=*",)))
+    assert multitask_table(path, every, 0).details.modality("all").columns == ("age", "store_id")
+    named = Data(source=str(path), table=TableConfig(modalities=("all=age|id",)))
+    assert multitask_table(path, named, 0).details.modality("all").columns == ("age", "id")
+    path.write_text("id,label\n" + "".join(f"{i},{i % 2}\n" for i in range(50)))
+    with pytest.raises(DataError, match="no column to learn from beside label; 'id' is left out"):
+        multitask_table(path, Data(source=str(path)), 0)
+
+
+def test_the_column_of_groups_is_no_feature(parquet):
+    config = Data(
+        source=str(parquet), table=TableConfig(targets=("outcome",)), columns=ColumnNames(group="who")
+    )
+    assert "who" not in multitask_table(parquet, config, 0).details.names
+
+
 def test_groups_are_chosen_by_names_and_patterns():
     columns = ["TEMP", "PRES", "PM2.5", "PM10", "wd"]
     assert chosen_groups(("weather=TEMP|PRES", "particles=PM*"), columns, "f") == {
@@ -133,7 +209,7 @@ def parquet(tmp_path):
 
 
 def test_a_parquet_table_becomes_a_task(parquet):
-    table = TableConfig(targets=("outcome", "cost"), ignore=("who",))
+    table = TableConfig(targets=("outcome", "cost"), ignore=("who",), keep=("lab_b",))
     task = multitask_table(parquet, Data(source=str(parquet), table=table, image_size=8), 0)
     assert (task.kind, task.modality) == ("multitask", "table")
     assert {m.name: m.kind for m in task.details.modalities} == {
@@ -153,7 +229,7 @@ def test_a_parquet_table_becomes_a_task(parquet):
 
 @pytest.mark.filterwarnings("ignore:1 skipped. no target is known")
 def test_rows_are_split_by_group_and_by_time(parquet):
-    table = TableConfig(targets=("cost",), modalities=("labs=lab_*",))
+    table = TableConfig(targets=("cost",), modalities=("labs=lab_a|lab_b",))
     config = Data(source=str(parquet), table=table, columns=ColumnNames(group="who"), test_share=0.3)
     task = multitask_table(parquet, config, 0)
     person = [set((np.asarray(p.columns["labs"])[:, 1] // 2).tolist()) for p in (task.train, task.test)]
@@ -183,7 +259,7 @@ def test_odd_tables(tmp_path):
 
 def test_rows_without_any_target_are_left_out_and_counted(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("a,label\n" + "".join(f"{i},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
+    path.write_text("a,label\n" + "".join(f"{i % 7},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
     with pytest.warns(BrickworkWarning, match=r"2 skipped: no target is known \(first: t.csv row 2\)"):
         task = multitask_table(path, Data(source=str(path)), 0)
     assert len(task.train) + len(task.validation) + len(task.test) == 18

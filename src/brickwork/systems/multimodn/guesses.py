@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from brickwork.core.config import nearest
@@ -12,6 +12,7 @@ from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
 from brickwork.systems.multimodn.data import Data, TableConfig
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.row_names import names_groups, names_rows
 
 MAX_CATEGORIES = 50
 MAX_CLASSES = 20  # a column of more different whole numbers than this is a number
@@ -28,16 +29,21 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
         DataError: unknown column names, nothing to learn or to learn from.
     """
     table = config.table
-    for name in (*table.ignore, *([table.time] if table.time else [])):
+    for name in (*table.ignore, *table.keep, *([table.time] if table.time else [])):
         _check_column(name, raw, "data.table", where)
     targets = [_target(text, raw, where) for text in _target_names(raw, config, where)]
-    free = [name for name in raw if name not in {t.name for t in targets} | set(table.ignore)]
+    taken = {t.name for t in targets} | set(table.ignore)
+    free = [name for name in raw if name not in taken]
     kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
-    useless = {
-        name: kind for name, kind in kinds.items() if kind in ("empty", "constant", "identifier", "nested")
-    }
+    kinds, row_names = without_row_names(kinds, raw, table.keep)
+    group = config.columns.group
+    if group is not None and group in kinds and group not in table.keep:
+        row_names.setdefault(group, "names the groups of the split")
+    nothing = ("empty", "constant", "identifier", "nested")
+    useless = {name: kind for name, kind in kinds.items() if kind in nothing and name not in table.keep}
+    useless |= row_names
     if table.modalities:
-        groups = chosen_groups(table.modalities, free, where)
+        groups = chosen_groups(table.modalities, free, where, unless_named=row_names)
     else:
         groups = guess_groups({name: kind for name, kind in kinds.items() if name not in useless})
     side = config.image_size or DEFAULT_SIDE
@@ -46,7 +52,10 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
         for name, columns in groups.items()
     )
     if not modalities:
-        raise DataError(f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}")
+        left_out = "".join(f"; '{name}' is left out ({reason})" for name, reason in useless.items())
+        raise DataError(
+            f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}{left_out}"
+        )
     notes = [
         "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _advice(table),
         "targets: " + ", ".join(f"{t.name} ({_kind_of(t)})" for t in targets),
@@ -55,6 +64,11 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
     left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != table.time]
     if left:
         notes.append(f"columns left out: {', '.join(left)}")
+    if named := [name for name in row_names if name not in used]:
+        notes.append(
+            f"{_short(named)} would tell the rows apart and say nothing of new ones; learn from such a column all the same "
+            f"with --set data.table.keep={named[0]}"
+        )
     return TableLayout(modalities=modalities, targets=tuple(targets)), notes
 
 
@@ -167,6 +181,22 @@ def column_kind(values: Any) -> str:
     return "text" if words >= 2.5 else "identifier"
 
 
+def without_row_names(
+    kinds: Mapping[str, str], raw: Mapping[str, Any], keep: Sequence[str] = ()
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The kinds of all columns, whole numbers that name groups being categories; and the columns that name rows, with the
+    reason. ``keep``: columns that are taken for features whatever they look like."""
+    kinds, reasons = dict(kinds), {}
+    for name, kind in kinds.items():
+        if kind not in ("number", "category", "text", "identifier") or name in keep:
+            continue
+        if reason := names_rows(name, raw[name][:_SAMPLE]):
+            reasons[name] = reason
+        elif kind == "number" and names_groups(name, raw[name][:_SAMPLE]):
+            kinds[name] = "category"
+    return kinds, reasons
+
+
 def guess_groups(kinds: Mapping[str, str]) -> dict[str, list[str]]:
     """Columns by the part of their name before ``.``, ``:``, ``/``, ``|`` or ``__``, else before the first ``_``, space
     or ``-``, where at least two share it and so two groups come about.
@@ -191,8 +221,11 @@ def guess_groups(kinds: Mapping[str, str]) -> dict[str, list[str]]:
     return {"table": plain, **own}
 
 
-def chosen_groups(chosen: Sequence[str], columns: Sequence[str], where: str) -> dict[str, list[str]]:
-    """Groups as the user wrote them: ``name=column|pattern*|column``.
+def chosen_groups(
+    chosen: Sequence[str], columns: Sequence[str], where: str, *, unless_named: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Groups as the user wrote them: ``name=column|pattern*|column``. ``unless_named``: columns that a pattern leaves out,
+    and that only their own name takes; a group of nothing else is left out with them.
 
     Raises:
         DataError: a name or pattern that fits no column (the error has the nearest names), or a column in two groups.
@@ -218,13 +251,15 @@ def chosen_groups(chosen: Sequence[str], columns: Sequence[str], where: str) -> 
                     f"Its columns are: {', '.join(columns)}"
                 )
             for column in fits:
+                if column != pattern and column in unless_named:
+                    continue
                 if taken.setdefault(column, name) != name:
                     raise DataError(
                         f"column '{column}' is in the modalities '{taken[column]}' and '{name}'; it can be in one"
                     )
                 if column not in groups[name]:
                     groups[name].append(column)
-    return groups
+    return {name: members for name, members in groups.items() if members}
 
 
 def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) -> ModalityLayout:

@@ -1,5 +1,6 @@
 """What users hand to the estimators (data frames, arrays, dictionaries of modalities) as typed examples."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,9 +8,15 @@ from typing import Any
 import numpy as np
 
 from brickwork.core.config import nearest
-from brickwork.core.errors import DataError
+from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.types import Examples
-from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups, layout_of
+from brickwork.systems.multimodn.guesses import (
+    chosen_groups,
+    column_kind,
+    guess_groups,
+    layout_of,
+    without_row_names,
+)
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
 from brickwork.systems.multimodn.tables import nothing, typed_examples
 
@@ -46,25 +53,42 @@ def flat_modalities(
 ) -> tuple[ModalityLayout, ...]:
     """The modalities of columns by the user's groups (names, patterns, or column numbers), or guessed.
 
+    Columns that name rows are left out, with a warning, unless a group has them by their own name.
+
     Raises:
         DataError: a name that fits no column, or no column that is of use.
     """
+    kinds = {name: column_kind(values) for name, values in columns.items()}
+    kinds, row_names = without_row_names(kinds, columns)
     if groups is None:
-        kinds = {name: column_kind(values) for name, values in columns.items()}
         useless = ("empty", "constant", "identifier", "nested")
-        members_of = guess_groups({name: kind for name, kind in kinds.items() if kind not in useless})
+        members_of = guess_groups(
+            {name: kind for name, kind in kinds.items() if kind not in useless and name not in row_names}
+        )
     else:
         entries = [
             f"{name}=" + "|".join(f"x{c}" if isinstance(c, int) else c for c in members)
             for name, members in groups.items()
         ]
-        members_of = chosen_groups(entries, list(columns), "X")
+        members_of = chosen_groups(entries, list(columns), "X", unless_named=row_names)
+    used = {column for members in members_of.values() for column in members}
+    _warn_of_row_names({name: reason for name, reason in row_names.items() if name not in used})
     if not members_of:
         raise DataError("X has no column that something can be learnt from: all are empty or constant")
     return tuple(
-        layout_of(name, {c: column_kind(columns[c]) for c in members}, image_size, "X")
+        layout_of(name, {c: kinds[c] for c in members}, image_size, "X")
         for name, members in members_of.items()
     )
+
+
+def _warn_of_row_names(left: Mapping[str, str]) -> None:
+    if left:
+        warnings.warn(
+            f"columns that name rows are not learnt from: {', '.join(f'{n} ({why})' for n, why in left.items())}; to learn "
+            "from one all the same, give it by its own name in modalities",
+            BrickworkWarning,
+            stacklevel=5,
+        )
 
 
 def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLayout, ...]:
@@ -79,9 +103,13 @@ def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLay
 
 def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
     if is_frame(value):
-        columns = {f"{name}/{c}": values for c, values in frame_columns(value).items()}
-        kinds = {column: column_kind(values) for column, values in columns.items()}
-        kinds = {c: kind for c, kind in kinds.items() if kind not in ("empty", "constant", "nested")}
+        columns = frame_columns(value)
+        found, row_names = without_row_names({c: column_kind(held) for c, held in columns.items()}, columns)
+        _warn_of_row_names(row_names)
+        useless = ("empty", "constant", "nested")
+        kinds = {
+            f"{name}/{c}": kind for c, kind in found.items() if kind not in useless and c not in row_names
+        }
         if not kinds:
             raise DataError(f"modality '{name}' has no column that something can be learnt from")
         return layout_of(name, kinds, image_size, "X")
