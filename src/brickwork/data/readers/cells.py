@@ -2,13 +2,14 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brickwork.core.errors import DataError
 from brickwork.data.readers.files import ReadReport, clean
 
 MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>"}
@@ -50,6 +51,31 @@ def _date_number(text: str) -> float | None:
         return number_of(datetime.fromisoformat(text.strip()))
     except ValueError:
         return None
+
+
+def label_kind(value: Any) -> str:
+    """What a label is: ``truth value``, ``number`` (1 and 1.0 are the same one), ``text``, or the name of another type."""
+    if isinstance(value, bool | np.bool_):
+        return "truth value"
+    if isinstance(value, int | float | np.number):
+        return "number"
+    return "text" if isinstance(value, str) else type(value).__name__
+
+
+def check_one_kind(labels: Iterable[Any], where: str) -> str:
+    """The :func:`label_kind` of all labels that are there; ``text`` where none is.
+
+    Raises:
+        DataError: they are of several kinds, as 1 and "1", so that it is not clear which are equal.
+    """
+    first: dict[str, Any] = {}
+    for label in labels:
+        if not is_missing(label):
+            first.setdefault(label_kind(label), label)
+    if len(first) > 1:
+        shown = " and ".join(f"{value!r:.40} ({kind})" for kind, value in list(first.items())[:2])
+        raise DataError(f"{where} has labels of mixed types: {shown}; make them all of one type")
+    return next(iter(first), "text")
 
 
 def as_list(values: Any) -> list[Any]:

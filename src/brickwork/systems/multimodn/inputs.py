@@ -1,14 +1,15 @@
 """What users hand to the estimators (data frames, arrays, dictionaries of modalities) as typed examples."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.data.readers.arrays import check_images
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.guesses import (
     chosen_groups,
@@ -21,6 +22,14 @@ from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
 from brickwork.systems.multimodn.tables import nothing, typed_examples
 
 Groups = Mapping[str, Sequence[str | int]] | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What X is: columns by their names, or (``named``) the user's dictionary of modalities."""
+
+    columns: Mapping[str, Any]
+    named: bool = False
 
 
 def is_frame(X: Any) -> bool:
@@ -41,6 +50,24 @@ def is_named(X: Any) -> bool:
 def frame_columns(X: Any) -> dict[str, Any]:
     """The columns of a data frame by name."""
     return {str(name): X[name] for name in X.columns}
+
+
+def check_columns(columns: Collection[str], layout: TableLayout, known: Collection[str]) -> None:
+    """Refuses a data frame in which columns of the model are not there while others are that ``fit`` did not see: they may
+    have been renamed. Without such others, the columns of a whole modality may be left out.
+
+    Raises:
+        DataError: in scikit-learn's words.
+    """
+    absent = [column for m in layout.modalities for column in m.columns if column not in columns]
+    unseen = [column for column in columns if column not in known]
+    if absent and unseen:
+        raise DataError(
+            "The feature names should match those that were passed during fit.\nFeature names unseen at fit time:\n- "
+            + "\n- ".join(unseen[:5])
+            + "\nFeature names seen at fit time, yet now missing:\n- "
+            + "\n- ".join(absent[:5])
+        )
 
 
 def array_columns(X: np.ndarray) -> dict[str, Any]:
@@ -123,13 +150,15 @@ def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
             return ModalityLayout(name=name, kind="image", numbers=(name,), shape=(image_size, image_size, 3))
         return layout_of(name, {name: kind}, image_size, "X")
     if first.ndim == 3:
+        check_images(first[None], f"modality '{name}'")
         return ModalityLayout(name=name, kind="image", numbers=(name,), shape=first.shape)
     if first.ndim == 2 or (first.ndim == 1 and not isinstance(value, np.ndarray)):
         variables = 1 if first.ndim == 1 else first.shape[1]
         return ModalityLayout(name=name, kind="series", numbers=_numbered(name, variables))
     if first.ndim > 3:
         raise DataError(
-            f"modality '{name}' has {first.ndim + 1} dimensions; see the documentation for what is taken"
+            f"modality '{name}' has {first.ndim + 1} dimensions; numbers have (rows, numbers), series (rows, time, "
+            "variables), images (rows, height, width, channels)"
         )
     return ModalityLayout(name=name, numbers=_numbered(name, 1 if first.ndim == 0 else len(first)))
 
@@ -170,6 +199,9 @@ def _cells(modality: ModalityLayout, value: Any) -> dict[str, Any]:
     if is_frame(value):
         return {f"{modality.name}/{c}": values for c, values in frame_columns(value).items()}
     if modality.kind == "image":
+        for image in value:
+            if isinstance(image, np.ndarray):
+                check_images(image[None], f"modality '{modality.name}'")
         return {modality.name: value}
     if modality.kind == "series":
         rows = [None if cell is None else np.asarray(cell, dtype=np.float64) for cell in value]

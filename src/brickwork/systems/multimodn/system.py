@@ -38,7 +38,11 @@ from brickwork.representation.contract import complete
 from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
-from brickwork.systems.multimodn.missingness import warn_of_dependence
+from brickwork.systems.multimodn.missingness import (
+    complete_modalities,
+    warn_of_dependence,
+    warn_of_new_gaps,
+)
 from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities, task_decoder
 from brickwork.systems.multimodn.objective import class_probabilities, step_losses
 from brickwork.systems.multimodn.readers import ModalityReader, target_scales, target_tensors
@@ -59,7 +63,8 @@ def load_data(config: Data, seed: int) -> TaskData:
 
 @complete
 class System(nn.Module):
-    """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target."""
+    """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target.
+    ``complete``: modalities that no row of training lacked."""
 
     reads = ("multitask",)
     input_kind: Literal["columns"] = "columns"
@@ -71,6 +76,7 @@ class System(nn.Module):
         *,
         targets: Sequence[TargetLayout],
         scales: Mapping[str, Sequence[float]],
+        complete: Sequence[str] = (),
     ):
         super().__init__()
         self.config = config
@@ -79,6 +85,7 @@ class System(nn.Module):
             modalities=tuple(reader.layout for reader in readers), targets=tuple(targets)
         )
         self.scales = {name: tuple(scale) for name, scale in scales.items()}
+        self.complete = tuple(complete)
         widths, chosen = [reader.width for reader in readers], config.fusion
         if isinstance(chosen, SequentialFusion):
             self.fusion: StateChain | ParallelFusion = StateChain(
@@ -171,9 +178,11 @@ class System(nn.Module):
         ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out.
 
         Raises:
-            DataError: a part of a modality's columns is there and another is not.
+            DataError: a part of a modality's columns is there and another is not, or no column is known.
         """
-        return predictions(self.layout, self.stages(typed_examples(self.layout, columns, with_targets=False)))
+        examples = typed_examples(self.layout, columns, with_targets=False)
+        warn_of_new_gaps(examples, self.complete)
+        return predictions(self.layout, self.stages(examples))
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""
@@ -208,7 +217,10 @@ class System(nn.Module):
             "config": to_dict(self.config),
             "layout": to_dict(self.layout),
             "encoders": [cast(ModalityReader, reader).encoder.architecture() for reader in self.readers],
-            "facts": {"scales": {name: list(scale) for name, scale in self.scales.items()}},
+            "facts": {
+                "scales": {name: list(scale) for name, scale in self.scales.items()},
+                "complete": list(self.complete),
+            },
         }
 
     @staticmethod
@@ -225,8 +237,17 @@ class System(nn.Module):
         warn_of_dependence(data.train, layout, config.modality_dropout)
         columns = data.train.columns
         modalities = [layout.modality(name) for name in config.reading_order(layout.names)]
-        readers = [ModalityReader.fitted(m, columns, config.image, config.series_width) for m in modalities]
-        return System(config, readers, targets=layout.targets, scales=target_scales(layout, columns))
+        readers = [
+            ModalityReader.fitted(m, columns, config.image, config.series_width, config.bins)
+            for m in modalities
+        ]
+        return System(
+            config,
+            readers,
+            targets=layout.targets,
+            scales=target_scales(layout, columns),
+            complete=complete_modalities(data.train, layout),
+        )
 
     @staticmethod
     def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
@@ -237,4 +258,7 @@ class System(nn.Module):
             for m, a in zip(layout.modalities, architecture["encoders"], strict=True)
         ]
         config = from_dict(MultiModNConfig, architecture["config"])
-        return System(config, readers, targets=layout.targets, scales=architecture["facts"]["scales"])
+        facts = architecture["facts"]
+        return System(
+            config, readers, targets=layout.targets, scales=facts["scales"], complete=facts["complete"]
+        )

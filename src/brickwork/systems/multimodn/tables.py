@@ -188,6 +188,12 @@ def typed_examples(
             columns.update(nothing(modality, count))
         else:
             columns.update(_modality(modality, raw, problems, folder))
+    if gone and len(gone) == len(layout.modalities):
+        wanted = ", ".join(column for modality in gone for column in modality.columns[:4])
+        raise DataError(
+            f"{where} has none of the columns that the model reads ({wanted}{', …' if len(wanted) > 200 else ''}); it has "
+            f"{', '.join(unknown[:8]) or 'none'}"
+        )
     if gone:
         _warn_of_absent(gone, unknown, where)
     if with_targets:
