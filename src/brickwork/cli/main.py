@@ -24,11 +24,17 @@ from brickwork.cli import (
     training,
 )
 from brickwork.cli.options import write_epilog
+from brickwork.core.console import any_encoding, visible
 from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted
 
 
 class Commands(TyperGroup):
     """The group of commands: turns errors into one line and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line; what is printed fits any encoding."""
+        any_encoding()
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Takes ``--debug`` wherever it stands."""
@@ -68,9 +74,9 @@ class Commands(TyperGroup):
                 traceback.print_exc()
             # A stop that was asked for is no error, though its exit code says that the work is not done.
             if not isinstance(error, Interrupted):
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {visible(str(error))}", file=sys.stderr)
             elif _is_first_process():
-                print(error, file=sys.stderr)
+                print(visible(str(error)), file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             if debug:

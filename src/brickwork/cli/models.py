@@ -21,6 +21,7 @@ from brickwork.cli.options import (
     columns_with_note,
     sizes,
 )
+from brickwork.core.console import styled
 from brickwork.core.errors import ConfigError
 
 
@@ -147,7 +148,7 @@ def encode(
     if as_json:
         output.emit_json(made)
     else:
-        print(out)
+        output.line(str(out))
         output.hint(", ".join(f"{name}: {value}" for name, value in made.items()), quiet)
 
 
@@ -166,7 +167,7 @@ def export(
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
-        print(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank})))
+        output.line(str(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank}))))
         return
     if rank is not None:
         raise ConfigError(
@@ -183,7 +184,7 @@ def export(
         from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 
         export_sentence_transformers(representation, out, dim=dim, layers=layers)
-    print(out)
+    output.line(str(out))
 
 
 def _show_evaluation(results: dict[str, Any]) -> None:
@@ -229,7 +230,6 @@ def _show_compatibility(results: dict[str, Any]) -> None:
             f"  AC {matrix['average_compatibility']:.2f} (share of cross-tests above the old self-test), "
             f"AA {matrix['average_accuracy']:.2f}",
             style="dim",
-            highlight=False,
         )
 
 
@@ -244,6 +244,6 @@ def _size_table(cells: dict[tuple[int, int], float]) -> Any:
         table.add_column(f"{dim} dims", justify="right")
     for layers in sorted({depth for depth, _ in cells}, reverse=True):
         row = [cells.get((layers, dim)) for dim in dims]
-        printed = ["" if v is None else f"[bold]{v:.3f}[/bold]" if v == best else f"{v:.3f}" for v in row]
+        printed = ["" if v is None else styled((f"{v:.3f}", "bold" if v == best else "")) for v in row]
         table.add_row(str(layers), *printed)
     return table

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from brickwork.core.console import decoded
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ Data = Annotated[
         help="A folder, a .jsonl, .csv, .parquet or .txt file, or a known set.", show_default=False
     ),
 ]
+
+
+def given_text(value: Any) -> Any:
+    """A callback of arguments that are texts and no file names: whatever bytes they came as, they are text."""
+    return [decoded(text) for text in value] if isinstance(value, list) else value and decoded(value)
 
 
 class Command(TyperCommand):

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Data, Limit, Quiet, add, column_names, values_of
+from brickwork.cli.options import (
+    AsJson,
+    Columns,
+    Data,
+    Limit,
+    Quiet,
+    add,
+    column_names,
+    given_text,
+    values_of,
+)
 
 Run = Annotated[str, typer.Argument(help="A run folder or a hub id.", show_default=False)]
 Out = Annotated[
@@ -45,10 +55,16 @@ def register(app: typer.Typer) -> None:
 def classify(
     model: Run,
     images: Annotated[str, typer.Argument(help="A folder of images, or one.", show_default=False)],
-    names: Annotated[str, typer.Option(help="The classes, with commas between.", show_default=False)],
+    names: Annotated[
+        str, typer.Option(help="The classes, with commas between.", show_default=False, callback=given_text)
+    ],
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help="A text with {} for the name, e.g. 'a photo of a {}'. Repeat.", show_default=False),
+        typer.Option(
+            help="A text with {} for the name, e.g. 'a photo of a {}'. Repeat.",
+            show_default=False,
+            callback=given_text,
+        ),
     ] = None,
     out: Out = None,
     limit: Limit = None,
@@ -98,7 +114,7 @@ def _tell(answers: dict[str, Any], out: Path | None, as_json: bool, quiet: bool)
     if as_json:
         output.emit_json(rows)
     elif out is not None:
-        print(out)
+        output.line(str(out))
         output.hint(f"{len(rows):,} rows: {', '.join(plain)}", quiet)
     else:
         _show(list(plain), rows[:_SHOWN])
@@ -119,7 +135,9 @@ def _show(names: list[str], rows: list[dict]) -> None:
 
 def generate(
     model: Run,
-    prompts: Annotated[list[str], typer.Argument(help="One or more beginnings.", show_default=False)],
+    prompts: Annotated[
+        list[str], typer.Argument(help="One or more beginnings.", show_default=False, callback=given_text)
+    ],
     max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens more.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0: the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Draw from the K likeliest tokens (0: from all).")] = 0,
@@ -137,7 +155,7 @@ def generate(
     if as_json:
         output.emit_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)])
     else:
-        print("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
+        output.line("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
         output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
 
 
@@ -156,5 +174,5 @@ def inspect(
     from brickwork.api import predict as predict_api
 
     page = predict_api.inspect(run, data, out, limit=limit)
-    print(page)
+    output.line(str(page))
     output.hint("look at it in a browser", quiet)

@@ -194,7 +194,7 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
         numbers = {"folder": str(folder), "steps": summary.result.step, "seconds": seconds}
         output.emit_json({**numbers, "files": made, "evaluation": measured})
     else:
-        print(folder)
+        output.line(str(folder))
     output.hint(f"made {', '.join(made)}", quiet)
     if summary.scores:
         output.hint(
@@ -251,14 +251,13 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(plan):
-        table.add_row(escape(name), escape(value))
+        table.add_row(name, value)
     output.console().print(table)
 
 
