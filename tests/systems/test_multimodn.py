@@ -378,6 +378,21 @@ def test_a_modality_without_any_value_is_refused(tmp_path):
     assert any("b_x (empty)" in note for note in data.notes)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([{"vitals_pulse": 1}], "give columns by name"),
+        (None, "give columns by name"),
+        ({"vitals_pulse": 1.0}, "'vitals_pulse' is a single value"),
+        ({"vitals_pulse": "a"}, "'vitals_pulse' is a single value"),
+        ({"other": [1.0]}, "none of the columns that the model reads"),
+    ],
+)
+def test_what_is_no_table_is_refused(toy, given, message):
+    with pytest.raises(DataError, match=message):
+        fresh(toy).predict(given)
+
+
 def test_partly_given_modalities_are_refused(toy):
     system = fresh(toy)
     columns = {name: values[:3] for name, values in toy_columns(10, 0).items() if name != "vitals_pulse"}

@@ -172,10 +172,11 @@ class System(nn.Module):
                 parts[target.name].append(out.cpu().numpy())
         return {name: np.concatenate(batches, axis=1).astype(np.float64) for name, batches in parts.items()}
 
-    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+    def predict(self, columns: Any) -> dict[str, Any]:
         """For each task the class with the probability of each, or the number, after the last modality that is there.
 
-        ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out.
+        ``columns``: by name, in a dictionary or data frame; the user's own, or those of :class:`TableLayout`. Those of a
+        missing modality may be left out.
 
         Raises:
             DataError: a part of a modality's columns is there and another is not, or no column is known.

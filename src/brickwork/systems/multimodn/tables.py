@@ -149,22 +149,29 @@ def is_known(target: np.ndarray) -> np.ndarray:
 
 def typed_examples(
     layout: TableLayout,
-    raw: Columns,
+    raw: Any,
     *,
     report: ReadReport | None = None,
     where: str = "the data",
     folder: Path = Path(),
     with_targets: bool = True,
 ) -> Examples:
-    """The user's columns as the layout describes them. Columns that play no role are ignored.
+    """The user's columns (:data:`Columns`, or a data frame) as the layout describes them.
 
-    A modality none of whose columns is there is missing from all rows, with a warning. Images that are
-    paths are looked for in ``folder``.
+    Columns that play no role are ignored. A modality none of whose columns is there is missing from all rows, with a
+    warning. Images that are paths are looked for in ``folder``.
 
     Raises:
         DataError: some columns of a modality are there and others are not, a target is unknown, lengths differ.
     """
     problems = report or ReadReport()
+    if not (isinstance(raw, Mapping) or hasattr(raw, "columns")):
+        raise DataError(
+            f"{where}: give columns by name, as a dictionary or data frame, not a {type(raw).__name__}"
+        )
+    raw = {str(name): raw[name] for name in (raw if isinstance(raw, Mapping) else raw.columns)}
+    if plain := [name for name, held in raw.items() if isinstance(held, str) or not hasattr(held, "__len__")]:
+        raise DataError(f"{where}: '{plain[0]}' is a single value; give a list with one for each row")
     lengths = {name: len(values) for name, values in raw.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: columns of different lengths: {lengths}")
