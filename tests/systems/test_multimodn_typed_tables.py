@@ -257,6 +257,61 @@ def test_odd_tables(tmp_path):
         multitask_table(tmp_path / "none.csv", Data(source="x"), 0)
 
 
+LABELS = {
+    "whole.csv": (["0", "1"], [0, 1]),
+    "numbers.csv": (["1.0", "2", "1"], [1.0, 2.0]),
+    "codes.csv": (["007", "008"], ["007", "008"]),
+    "words.csv": (["yes", "no"], ["no", "yes"]),
+    "texts.jsonl": (["1", "2"], ["1", "2"]),
+    "whole.jsonl": ([1, 2], [1, 2]),
+    "numbers.jsonl": ([1.0, 2, 1], [1.0, 2.0]),
+    "truth.jsonl": ([True, False], [False, True]),
+}
+
+
+def labelled_table(path, labels, rows=40):
+    """A table in which ``a`` says what the label is."""
+    chosen = [labels[i % len(labels)] for i in range(rows)]
+    if path.suffix == ".csv":
+        path.write_text("a,label\n" + "".join(f"{i % 7},{label}\n" for i, label in enumerate(chosen)))
+    else:
+        path.write_text(
+            "".join(json.dumps({"a": i % 7, "label": label}) + "\n" for i, label in enumerate(chosen))
+        )
+    return path
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_predicted_in_the_type_that_they_had(tmp_path, name):
+    labels, wanted = LABELS[name]
+    path = labelled_table(tmp_path / name, labels)
+    (target,) = multitask_table(path, Data(source=str(path)), 0).details.targets
+    given = [target.label(place) for place in range(len(target.classes))]
+    assert given == wanted
+    assert [type(label) for label in given] == [type(label) for label in wanted]
+
+
+@pytest.mark.parametrize("labels", [[1, "1"], [True, 1], ["a", 2.5], [False, "no"]])
+def test_labels_of_mixed_types_are_refused_in_tables(tmp_path, labels):
+    path = labelled_table(tmp_path / "t.jsonl", labels)
+    with pytest.raises(DataError, match="the target 'label' has labels of mixed types"):
+        multitask_table(path, Data(source=str(path)), 0)
+
+
+def test_labels_of_another_type_than_those_that_were_learnt_are_refused(tmp_path):
+    path = labelled_table(tmp_path / "t.jsonl", [0, 1])
+    layout = multitask_table(path, Data(source=str(path)), 0).details
+    for given in ([0, 1, None], [0.0, 1.0, float("nan")], ["0", "1.0", ""]):
+        codes = typed_examples(layout, {"a": [1, 2, 3], "label": given}).columns["target.label"]
+        np.testing.assert_array_equal(codes, [0, 1, -1])
+    with pytest.raises(DataError, match="labels that are a truth value, and the model learnt a number"):
+        typed_examples(layout, {"a": [1, 2], "label": [True, False]})
+    path = labelled_table(tmp_path / "u.jsonl", ["0", "1"])
+    layout = multitask_table(path, Data(source=str(path)), 0).details
+    with pytest.raises(DataError, match="labels that are a number, and the model learnt a text"):
+        typed_examples(layout, {"a": [1, 2], "label": [0, 1]})
+
+
 def test_rows_without_any_target_are_left_out_and_counted(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,label\n" + "".join(f"{i % 7},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))

@@ -105,6 +105,23 @@ def test_triplets_and_scored_pairs(tmp_path):
         assert score == pytest.approx(int(anchor.split()[1]) / 50)
 
 
+def test_equal_numbers_are_one_class_and_mixed_types_are_refused(tmp_path):
+    path = tmp_path / "l.jsonl"
+
+    def labels(*given):
+        path.write_text(
+            "".join(json.dumps({"text": f"t {i}", "label": given[i % len(given)]}) + "\n" for i in range(24))
+        )
+        return load(path).class_names
+
+    assert labels(1, 1.0, 2) == ("1", "2")
+    assert labels("1", "2") == ("1", "2")
+    assert labels(True, False) == ("False", "True")
+    for mixed in ((1, "1"), (True, 1), ("yes", 2.5)):
+        with pytest.raises(DataError, match=r"l.jsonl: 'label' has labels of mixed types"):
+            labels(*mixed)
+
+
 def test_labelled_texts_with_numbers_in_their_order(tmp_path):
     rows = [(f"text {n}", n % 11) for n in range(110)]
     task = load(write(tmp_path / "l.csv", ["text", "label"], rows))

@@ -9,6 +9,7 @@ from typing import Any
 from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
+from brickwork.data.readers.cells import check_one_kind, label_kind, text_of
 from brickwork.data.readers.columns import describe, task_of
 from brickwork.data.readers.files import ReadReport, column_names, rows, text_value
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
@@ -46,13 +47,22 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
 def _read(
     numbered_rows: Iterator[tuple[int, dict]], roles: dict[str, str], name: str, report: ReadReport
 ) -> dict[str, list[Any]]:
-    """The columns of complete rows; a row with an empty text is counted and left out."""
+    """The columns of complete rows; a row with an empty text is counted and left out.
+
+    Raises:
+        DataError: labels of mixed types, as 1 and "1".
+    """
     columns: dict[str, list[Any]] = {role: [] for role in roles}
+    labels: list[Any] = []
     for number, row in numbered_rows:
         where = f"{name} row {number}"
         values: dict[str, Any] = {
             role: text_value(row.get(column), report, where) for role, column in roles.items()
         }
+        if values.get("label"):
+            labels.append(row[roles["label"]])
+            if label_kind(labels[-1]) == "number":  # 1 and 1.0 are one class
+                values["label"] = text_of(labels[-1])
         empty = [roles[role] for role, value in values.items() if not value and role != "group"]
         if empty:
             report.skip(f"'{empty[0]}' is empty", where)
@@ -65,6 +75,8 @@ def _read(
                 continue
         for role, value in values.items():
             columns[role].append(value)
+    if labels:
+        check_one_kind(labels, f"{name}: '{roles['label']}'")
     return columns
 
 

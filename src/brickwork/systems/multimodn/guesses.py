@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
 from brickwork.systems.multimodn.data import Data, TableConfig
-from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.layout import LabelType, ModalityLayout, TableLayout, TargetLayout
 from brickwork.systems.multimodn.row_names import names_groups, names_rows
 
 MAX_CATEGORIES = 50
@@ -19,11 +21,16 @@ MAX_CLASSES = 20  # a column of more different whole numbers than this is a numb
 _SAMPLE = 5000  # rows that types are guessed from
 _SINGLES = 8  # up to so many columns without groups are modalities of their own
 _TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y", "outcome", "diagnosis")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?")  # 007 and 1e3 are names
 _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
-def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tuple[TableLayout, list[str]]:
+def plan_table(
+    raw: Mapping[str, Sequence[Any]], config: Data, where: str, *, typed: bool = True
+) -> tuple[TableLayout, list[str]]:
     """The layout of a table as the user chose it, guessed elsewhere; and notes on what was guessed.
+
+    ``typed``: whether the file has types; in one without (CSV), labels that read as numbers are numbers.
 
     Raises:
         DataError: unknown column names, nothing to learn or to learn from.
@@ -31,7 +38,7 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
     table = config.table
     for name in (*table.ignore, *table.keep, *([table.time] if table.time else [])):
         _check_column(name, raw, "data.table", where)
-    targets = [_target(text, raw, where) for text in _target_names(raw, config, where)]
+    targets = [_target(text, raw, where, typed) for text in _target_names(raw, config, where)]
     taken = {t.name for t in targets} | set(table.ignore)
     free = [name for name in raw if name not in taken]
     kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
@@ -111,7 +118,7 @@ def _target_names(raw: Mapping[str, Any], config: Data, where: str) -> list[str]
     return names
 
 
-def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLayout:
+def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str, typed: bool) -> TargetLayout:
     """``name``, ``name:number`` or ``name:class``."""
     name, _, kind = (text, "", "") if text in raw else text.rpartition(":")
     name = name or text
@@ -130,6 +137,9 @@ def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLa
     distinct = len(set(values if is_number else map(table_cells.text_of, cells)))
     if kind == "number" or (kind == "" and is_number and not (whole and distinct <= MAX_CLASSES)):
         return TargetLayout(name=name)
+    labels = _label_type(cells, f"{where}: the target '{name}'", typed)
+    if labels in ("number", "whole number"):
+        cells = [float(cell) for cell in cells]
     classes = sorted({table_cells.text_of(cell) for cell in cells}, key=natural)
     if len(classes) < 2:
         raise DataError(
@@ -140,7 +150,17 @@ def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLa
             f"{where}: the target '{name}' has {len(classes)} classes in {len(cells)} rows; is it an identifier? "
             "Name another with data.table.targets"
         )
-    return TargetLayout(name=name, classes=tuple(classes))
+    return TargetLayout(name=name, classes=tuple(classes), labels=labels)
+
+
+def _label_type(cells: Sequence[Any], where: str, typed: bool) -> LabelType:
+    kind = table_cells.check_one_kind(cells, where)
+    if kind == "text" and not typed and all(_NUMBER.fullmatch(cell.strip()) for cell in cells):
+        return "number" if any("." in cell for cell in cells) else "whole number"
+    if kind == "number":
+        whole = all(isinstance(cell, int | np.integer) for cell in cells)
+        return "whole number" if whole else "number"
+    return "truth value" if kind == "truth value" else "text"
 
 
 def natural(name: str) -> tuple[bool, float, str]:

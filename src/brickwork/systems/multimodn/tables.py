@@ -12,7 +12,7 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data import splits
 from brickwork.data.readers import cells as table_cells
-from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.files import ReadReport, column_names, rows, table_kind
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.guesses import plan_table
@@ -49,7 +49,7 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
     raw = read_columns(path, report, config.limit)
-    layout, notes = plan_table(raw, config, str(path))
+    layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
     examples = typed_examples(layout, raw, report=report, where=str(path), folder=path.parent)
     kept = _labelled(examples, layout, report, path.name)
     if len(kept) < 2:
@@ -323,7 +323,7 @@ def _target(target: TargetLayout, values: Any, report: ReadReport, where: str) -
     if not target.is_class:
         return table_cells.numbers(values, report, target.name)
     places = {name: place for place, name in enumerate(target.classes)}
-    cells = table_cells.texts(values, report, target.name)
+    cells = _labels(target, values, report, where)
     strange = sorted({cell for cell in cells if cell is not None and cell not in places})
     if strange:
         raise DataError(
@@ -331,3 +331,26 @@ def _target(target: TargetLayout, values: Any, report: ReadReport, where: str) -
             f"{', '.join(target.classes[:12])}; use data with the same classes"
         )
     return np.array([-1 if cell is None else places[cell] for cell in cells], dtype=np.int64)
+
+
+def _labels(target: TargetLayout, values: Any, report: ReadReport, where: str) -> np.ndarray:
+    """The names of the classes of a column, ``None`` where a label is missing. Texts may be numbers (as in CSV); no other
+    type may be another.
+
+    Raises:
+        DataError: labels of mixed types, or of another type than those that were learnt.
+    """
+    cells = table_cells.as_list(values)
+    kind = table_cells.check_one_kind(cells, f"{where}: the target '{target.name}'")
+    wanted = "number" if target.labels == "whole number" else target.labels
+    if kind not in ("text", wanted) and not all(map(table_cells.is_missing, cells)):
+        raise DataError(
+            f"{where}: the target '{target.name}' has labels that are a {kind}, and the model learnt a {wanted}; give "
+            "labels of that type"
+        )
+    if wanted == "number":
+        numbers = [None if table_cells.is_missing(cell) else table_cells.number_of(cell) for cell in cells]
+        cells = [cell if number is None else number for cell, number in zip(cells, numbers)]
+    elif wanted == "truth value":
+        cells = [cell.strip().capitalize() if isinstance(cell, str) else cell for cell in cells]
+    return table_cells.texts(cells, report, target.name)
