@@ -1,6 +1,5 @@
 """Inputs to predict for: texts, images, or rows of columns as they are called in the file."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,9 +7,10 @@ from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.load import read_documents
 from brickwork.data.readers.arrays import read_images, read_npz
-from brickwork.data.readers.cells import located
+from brickwork.data.readers.cells import as_list, located
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.files import ReadReport
+from brickwork.data.readers.typed import read_columns
 
 Reads = Literal["texts", "images", "columns"]
 
@@ -46,11 +46,11 @@ def read_inputs(
 
 def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str], dict[str, Any]]:
     report = ReadReport()
-    names = column_names(path)
-    numbered_rows = list(islice(rows(path, report, names), limit))
+    numbers, cells = read_columns(path, report, limit)
     report.warn()
-    if not numbered_rows:
+    if not numbers:
         raise DataError(f"{path} holds no row; give a table with at least one")
-    roles = match(names, chosen, str(path))
-    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in numbered_rows]
-    return known, {name: located([row.get(name) for _, row in numbered_rows], path.parent) for name in names}
+    held = {name: as_list(column) for name, column in cells.items()}
+    roles = match(list(held), chosen, str(path))
+    known = [str(value) for value in (held[roles["id"]] if "id" in roles else numbers)]
+    return known, {name: located(column, path.parent) for name, column in held.items()}

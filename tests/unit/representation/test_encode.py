@@ -337,8 +337,8 @@ def test_every_one_dimensional_sequence_of_texts_is_taken(model):
 NO_IMAGES = {
     "fractions": (np.random.default_rng(0).random((2, 8, 8, 3)), r"float64.*\(255 \* images\).round"),
     "large fractions": (np.full((2, 8, 8, 3), 7.0), r"float64.*: images.round"),
-    "whole numbers": (np.zeros((2, 8, 8, 3), dtype=np.int64), "int64; they must be uint8"),
-    "truth values": (np.zeros((2, 8, 8, 3), dtype=bool), "bool; they must be uint8"),
+    "whole numbers": (np.zeros((2, 8, 8, 3), dtype=np.int64), "int64; they must be one array of uint8"),
+    "truth values": (np.zeros((2, 8, 8, 3), dtype=bool), "bool; they must be one array of uint8"),
     "one image": (np.zeros((8, 8, 3), dtype=np.uint8), r"one image is images\[None\]"),
     "grey images": (np.zeros((5, 8, 8), dtype=np.uint8), r"images\[..., None\]"),
     "rows": (np.zeros((5, 8), dtype=np.uint8), r"shape \(5, 8\)"),

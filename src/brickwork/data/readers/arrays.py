@@ -34,7 +34,9 @@ def check_images(images: np.ndarray, where: str) -> np.ndarray:
         if images.dtype.kind == "f" and images.size and np.nanmin(images) >= 0:
             scaled = "images.round()" if np.nanmax(images) > 1 else "(255 * images).round()"
             advice += f": {scaled}.astype(np.uint8)"
-        raise DataError(f"{where}: images are {images.dtype}; they must be uint8, from 0 to 255; {advice}")
+        raise DataError(
+            f"{where}: images are {images.dtype}; they must be one array of uint8, from 0 to 255; {advice}"
+        )
     if images.ndim != 4:
         advice = ""
         if images.ndim == 3:

@@ -2,8 +2,9 @@
 
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ import numpy as np
 from brickwork.core.errors import DataError
 from brickwork.data.readers.files import ReadReport, clean
 
-MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>"}
+MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>", "nat", "#n/a"}
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000  # a larger image is not decoded: it may be made to fill the memory
 _DAY_ZERO = datetime(2000, 1, 1)
 _SECONDS = 86_400.0
+_DURATION = re.compile(
+    r"(?:(?P<days>-?[0-9]+) days?,? ?)?"
+    r"(?:(?P<sign>[+-])?(?P<hours>[0-9]{1,4}):(?P<minutes>[0-5][0-9])(?::(?P<seconds>[0-5][0-9](?:\.[0-9]+)?))?)?(?<!^)"
+)
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+")
 
 
 def is_missing(value: Any) -> bool:
@@ -32,25 +38,40 @@ def is_missing(value: Any) -> bool:
 
 
 def number_of(value: Any) -> float | None:
-    """A cell as a number: dates in days since 2000, truth values as 0 and 1; ``None`` for what is none, NaN for missing."""
+    """A cell as a number: dates in days since 2000, durations in days, truth values as 0 and 1; NaN for what is missing,
+    ``None`` for what is no number."""
     if is_missing(value):
         return math.nan
     if isinstance(value, datetime):
         return (value.replace(tzinfo=None) - _DAY_ZERO).total_seconds() / _SECONDS
     if isinstance(value, date):
         return float((value - _DAY_ZERO.date()).days)
+    if isinstance(value, timedelta):
+        return value.total_seconds() / _SECONDS
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return float(_days(np.array(value)))
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return _date_number(value) if isinstance(value, str) else None
+        return _time_number(value.strip()) if isinstance(value, str) else None
     return number if math.isfinite(number) else math.nan
 
 
-def _date_number(text: str) -> float | None:
+def _time_number(text: str) -> float | None:
+    """A date in days since 2000, or a duration (``1 day, 2:30:00``, ``2:30:00``, ``26:30``) in days."""
+    if found := _DURATION.fullmatch(text):
+        sign = -1.0 if found["sign"] == "-" else 1.0
+        hours, minutes, seconds = (float(found[part] or 0) for part in ("hours", "minutes", "seconds"))
+        return float(found["days"] or 0) + sign * (3600 * hours + 60 * minutes + seconds) / _SECONDS
     try:
-        return number_of(datetime.fromisoformat(text.strip()))
+        return number_of(datetime.fromisoformat(text))
     except ValueError:
         return None
+
+
+def has_decimal_comma(value: Any) -> bool:
+    """Whether a cell is a number with a comma where its point should be: ``1,5`` or ``1.234,5``."""
+    return isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()) is not None
 
 
 def label_kind(value: Any) -> str:
@@ -79,16 +100,17 @@ def check_one_kind(labels: Iterable[Any], where: str) -> str:
 
 
 def as_list(values: Any) -> list[Any]:
-    """A column as a list of Python values: lists, NumPy arrays and columns of data frames are taken."""
+    """A column as a list of Python values: lists, NumPy and Arrow arrays and columns of data frames are taken."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "mM":
+        values = values.astype(f"{values.dtype.kind}8[us]")  # finer ones would become bare numbers
     return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
     """A column as float64, NaN where a cell is missing or, counted in ``report``, is not a number."""
-    dtype = getattr(values, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
-        column_values = np.asarray(values, dtype=np.float64)
-        return np.where(np.isfinite(column_values), column_values, np.nan)
+    fast = _arrow_numbers(values) if is_arrow(values) else _array_numbers(values)
+    if fast is not None:
+        return np.where(np.isfinite(fast), fast, np.nan)
     cells = as_list(values)
     column_values = np.empty(len(cells))
     for row, value in enumerate(cells):
@@ -102,13 +124,79 @@ def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
     return column_values
 
 
+def is_arrow(values: Any) -> bool:
+    """Whether a column is one of Arrow's arrays."""
+    return type(values).__module__.startswith("pyarrow.")
+
+
+def _array_numbers(values: Any) -> np.ndarray | None:
+    dtype = getattr(values, "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "iufbmM":
+        return None
+    array = np.asarray(values)
+    if dtype.kind in "mM":
+        return _days(array)
+    return array.astype(np.float64)
+
+
+def _days(times: np.ndarray) -> np.ndarray:
+    """Times in days since 2000, or durations in days; NaN where there is none."""
+    zero: Any = np.datetime64(_DAY_ZERO, "us") if times.dtype.kind == "M" else np.timedelta64(0, "us")
+    fine = times.astype(f"{times.dtype.kind}8[us]")
+    days = (fine - zero).astype(np.int64) / 1e6 / _SECONDS
+    return np.where(np.isnat(fine), np.nan, days)
+
+
+def _arrow_numbers(values: Any) -> np.ndarray | None:
+    """An Arrow column as float64; ``None`` where its cells have to be looked at one by one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        words = pc.utf8_trim_whitespace(values)
+        missing = pc.is_in(pc.utf8_lower(words), value_set=pa.array(sorted(MISSING_WORDS), kind))
+        values = pc.if_else(missing, pa.scalar(None, kind), words)
+    elif (
+        (pa.types.is_timestamp(kind) and kind.tz is None)
+        or pa.types.is_date(kind)
+        or pa.types.is_duration(kind)
+    ):
+        unit = pa.duration("us") if pa.types.is_duration(kind) else pa.timestamp("us")
+        try:
+            return _days(values.cast(unit, safe=False).to_numpy(zero_copy_only=False))
+        except pa.ArrowInvalid:
+            return None
+    elif not (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    ):
+        return None
+    try:
+        # Whole numbers beyond 2^53 are rounded, as Python's float() does.
+        return values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64)
+    except pa.ArrowInvalid:
+        return None
+
+
 def texts(values: Any, report: ReadReport, column: str) -> np.ndarray:
     """A column as an object array of clean texts, ``None`` where a cell is missing."""
+    if is_arrow(values) and str(values.type) in ("string", "large_string"):
+        coded = values.dictionary_encode()
+        known = np.array([*map(_clean_or_none, coded.dictionary.to_pylist()), None], dtype=object)
+        return known[coded.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)]
     cells = as_list(values)
     column_texts = np.empty(len(cells), dtype=object)
     for row, value in enumerate(cells):
         column_texts[row] = None if is_missing(value) else text_of(value, report, f"'{column}' row {row}")
     return column_texts
+
+
+def _clean_or_none(text: str) -> str | None:
+    """A text of a clean table, in which nothing has to be counted."""
+    return None if is_missing(text) else text_of(text)
 
 
 def text_of(value: Any, report: ReadReport | None = None, where: str = "") -> str:

@@ -26,7 +26,7 @@ _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
 def plan_table(
-    raw: Mapping[str, Sequence[Any]], config: Data, where: str, *, typed: bool = True
+    raw: Mapping[str, Any], config: Data, where: str, *, typed: bool = True
 ) -> tuple[TableLayout, list[str]]:
     """The layout of a table as the user chose it, guessed elsewhere; and notes on what was guessed.
 
@@ -42,6 +42,9 @@ def plan_table(
     taken = {t.name for t in targets} | set(table.ignore)
     free = [name for name in raw if name not in taken]
     kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
+    for name, kind in kinds.items():
+        if kind == "decimal commas":
+            _refuse_commas(name, raw[name], where)
     kinds, row_names = without_row_names(kinds, raw, table.keep)
     group = config.columns.group
     if group is not None and group in kinds and group not in table.keep:
@@ -77,6 +80,14 @@ def plan_table(
             f"with --set data.table.keep={named[0]}"
         )
     return TableLayout(modalities=modalities, targets=tuple(targets)), notes
+
+
+def _refuse_commas(name: str, values: Any, where: str) -> None:
+    cell = next(v for v in table_cells.as_list(values) if table_cells.has_decimal_comma(v))
+    raise DataError(
+        f"{where}: '{name}' has numbers with decimal commas, for example '{cell}'; write them with points, or leave the "
+        "column out with data.table.ignore"
+    )
 
 
 def _short(columns: Sequence[str]) -> str:
@@ -118,7 +129,7 @@ def _target_names(raw: Mapping[str, Any], config: Data, where: str) -> list[str]
     return names
 
 
-def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str, typed: bool) -> TargetLayout:
+def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> TargetLayout:
     """``name``, ``name:number`` or ``name:class``."""
     name, _, kind = (text, "", "") if text in raw else text.rpartition(":")
     name = name or text
@@ -137,6 +148,10 @@ def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str, typed: bool
     distinct = len(set(values if is_number else map(table_cells.text_of, cells)))
     if kind == "number" or (kind == "" and is_number and not (whole and distinct <= MAX_CLASSES)):
         return TargetLayout(name=name)
+    if not is_number and all(
+        n is not None or table_cells.has_decimal_comma(c) for n, c in zip(values, cells)
+    ):
+        _refuse_commas(name, cells, where)
     labels = _label_type(cells, f"{where}: the target '{name}'", typed)
     if labels in ("number", "whole number"):
         cells = [float(cell) for cell in cells]
@@ -176,7 +191,7 @@ def natural(name: str) -> tuple[bool, float, str]:
 
 def column_kind(values: Any) -> str:
     """``number`` (also dates and truth values), ``category``, ``text``, ``image``, ``series``; or why it is of no use:
-    ``empty``, ``constant``, ``identifier``, ``nested``."""
+    ``empty``, ``constant``, ``identifier``, ``nested``, ``decimal commas``."""
     cells = [v for v in table_cells.as_list(values[:_SAMPLE]) if not table_cells.is_missing(v)]
     if not cells:
         return "empty"
@@ -193,8 +208,11 @@ def column_kind(values: Any) -> str:
     distinct = len(set(texts))
     if distinct == 1 and len(cells) == len(values[:_SAMPLE]):
         return "constant"
-    if all(table_cells.number_of(v) is not None for v in cells):
+    numbers = [table_cells.number_of(v) for v in cells]
+    if all(number is not None for number in numbers):
         return "number"
+    if all(number is not None or table_cells.has_decimal_comma(v) for v, number in zip(cells, numbers)):
+        return "decimal commas"
     if distinct <= MAX_CATEGORIES and (distinct <= len(cells) / 2 or distinct <= 10):
         return "category"
     words = sum(len(text.split()) for text in texts) / len(texts)
@@ -288,12 +306,15 @@ def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) 
     Raises:
         DataError: a column without values or of no use, or images and series mixed with other columns.
     """
-    bad = {column: kind for column, kind in kinds.items() if kind in ("empty", "nested")}
+    reasons = {
+        "empty": "is missing from every row",
+        "nested": "holds lists of something other than numbers",
+        "decimal commas": "has numbers with decimal commas; write them with points, or",
+    }
+    bad = {column: kind for column, kind in kinds.items() if kind in reasons}
     if bad:
         column, kind = next(iter(bad.items()))
-        reason = (
-            "is missing from every row" if kind == "empty" else "holds lists of something other than numbers"
-        )
+        reason = reasons[kind]
         raise DataError(
             f"{where}: column '{column}' of modality '{name}' {reason}; leave it out of data.table.modalities"
         )

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data import splits
 from brickwork.data.readers import cells as table_cells
-from brickwork.data.readers.files import ReadReport, column_names, rows, table_kind
+from brickwork.data.readers.files import ReadReport, table_kind
+from brickwork.data.readers.typed import read_columns
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.guesses import plan_table
@@ -20,21 +20,7 @@ from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, Targ
 from brickwork.systems.multimodn.missingness import is_present, simulate
 
 Columns = Mapping[str, Any]
-"""The user's columns by name: lists, arrays or columns of a data frame, all of one length."""
-
-
-def read_columns(path: Path, report: ReadReport, limit: int | None = None) -> dict[str, list[Any]]:
-    """All columns of a table; a cell that a row lacks is ``None``.
-
-    Raises:
-        DataError: the file is empty, damaged, or of another type.
-    """
-    names = column_names(path)
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for _, row in islice(rows(path, report), limit):
-        for name in names:
-            columns[name].append(row.get(name))
-    return columns
+"""The user's columns by name: lists, arrays, Arrow arrays or columns of a data frame, all of one length."""
 
 
 def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
@@ -48,7 +34,7 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
-    raw = read_columns(path, report, config.limit)
+    raw = read_columns(path, report, config.limit)[1]
     layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
     examples = typed_examples(layout, raw, report=report, where=str(path), folder=path.parent)
     kept = _labelled(examples, layout, report, path.name)
@@ -58,7 +44,10 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
         if column is not None and column not in raw:
             raise DataError(f"{path} has no column '{column}' (wanted as {role}): {nearest(column, raw)}")
     group, time = config.columns.group, config.table.time
-    keys = None if group is None else [str(raw[group][row]) for row in kept]
+    keys = None
+    if group is not None:
+        cells = table_cells.as_list(raw[group])
+        keys = [str(cells[row]) for row in kept]
     times = None if time is None else table_cells.numbers(raw[time], report, time)[kept]
     report.warn()
     return multitask(
@@ -288,7 +277,7 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
             ]
         }
     if modality.kind == "series":
-        variables = [table_cells.series(list(raw[c]), report, c) for c in modality.numbers]
+        variables = [table_cells.series(table_cells.as_list(raw[c]), report, c) for c in modality.numbers]
         return {name: [_stack(cells, report, name, row) for row, cells in enumerate(zip(*variables))]}
     count = len(raw[modality.columns[0]])
     columns: dict[str, Any] = {name: np.empty((count, len(modality.numbers)))}
