@@ -1,6 +1,8 @@
 """What several commands share: option types, their parsing, and the Example section of a command's help."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,23 @@ from brickwork.core.errors import ConfigError
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, notes and errors.")]
+
+def _quiet(wanted: bool) -> bool:
+    """The callback of ``-q``: bars of other libraries are off as well."""
+    if wanted:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = (
+            "1"  # read when huggingface_hub and transformers are imported
+        )
+        if "transformers" in sys.modules:
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
+    return wanted
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only results, notes and errors.", callback=_quiet)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, all else on standard error.")]
 Columns = Annotated[
     list[str] | None,

@@ -155,3 +155,34 @@ def test_pages_of_the_command_line_fit_ascii(command):
     result = CliRunner(charset="ascii").invoke(app, command)
     assert result.exit_code == 0, result.exception
     result.stdout_bytes.decode("ascii")
+
+
+_LOADS = """
+import sys
+from brickwork.api import predict
+
+def generate(model, prompts, **options):
+    from transformers import BertModel
+    BertModel.from_pretrained(model)
+    return list(prompts)
+
+predict.generate = generate
+from brickwork.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+def test_quiet_switches_off_the_bars_of_other_libraries(tmp_path, quiet):
+    from transformers import BertConfig, BertModel
+
+    sizes = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    BertModel(BertConfig(**sizes, intermediate_size=8)).save_pretrained(tmp_path)
+    words = [sys.executable, "-c", _LOADS, "generate", str(tmp_path), "so", *quiet]
+    environment = {
+        name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"
+    }
+    done = subprocess.run(words, capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (b"%|" in done.stderr) != bool(quiet)
+    assert not quiet or done.stderr == b""
