@@ -10,7 +10,7 @@ from scipy import stats
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import Effect, Fact, Measured, average, combined
+from brickwork.studies.effects import AnyOf, Effect, Fact, Measured, average, combined
 from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
 
 
@@ -105,6 +105,25 @@ def test_every_branch_of_the_verdict(gain, criterion, verdict):
     excused = difference(gain, criterion, excuse="100 classes")
     assert excused.verdict == ("not at this scale" if verdict == "refuted" else verdict)
     assert ("Needs 100 classes." in excused.note) == (verdict == "refuted")
+
+
+@pytest.mark.parametrize(
+    ("gains", "outcome"),
+    [
+        ((1.0, -1.0), "met"),
+        ((1.0, 0.3), "met"),
+        ((0.3, -1.0), "open"),
+        ((0.3, 0.2), "open"),
+        ((-1.0, -1.0), "missed"),
+    ],
+)
+def test_one_of_several_conditions_is_enough(gains, outcome):
+    effects = [Effect(tuple(gain + d for d in KnownBench.disturbances)) for gain in gains]
+    either = AnyOf(tuple(effect > 0 for effect in effects))
+    assert either.outcome == outcome
+    (kept,) = lab().verdict(effects[0], {"either": either}, unit="", table=[]).conditions
+    assert (kept.outcome, kept.effect) == (outcome, None)
+    assert f"> 0 ({(effects[1] > 0).outcome}, {gains[1]:+.3g})" in kept.asked
 
 
 def test_a_record_keeps_each_condition_with_its_numbers():

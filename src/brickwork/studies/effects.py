@@ -134,6 +134,23 @@ class Fact:
         return f"(no interval: {self.why})"
 
 
+@dataclass(frozen=True)
+class AnyOf:
+    """Several conditions of which one is enough: met if one is met, missed if all are missed, else open."""
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Met, open or missed."""
+        outcomes = {condition.outcome for condition in self.conditions}
+        return "met" if "met" in outcomes else "missed" if outcomes == {"missed"} else "open"
+
+    def __str__(self) -> str:
+        asked = ", ".join(f"{c} ({c.outcome}, {c.effect.mean:+.3g})" for c in self.conditions)
+        return f"(one is enough: {asked})"
+
+
 def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(values) if all(map(math.isfinite, values)) else math.nan
 

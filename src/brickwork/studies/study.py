@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import Condition, Effect, Fact, Measured, Outcome
+from brickwork.studies.effects import AnyOf, Condition, Effect, Fact, Measured, Outcome
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
 Scale = Literal["smoke", "small", "gpu"]
 _SIZES: tuple[Scale, ...] = get_args(Scale)
+Criterion = Condition | AnyOf | Fact
 Verdict = Literal["supported", "undecided", "refuted", "not at this scale", "not run"]
 
 
@@ -137,7 +138,7 @@ def claims_in(module: ModuleType) -> tuple[Claim, ...]:
     return tuple(value for value in vars(module).values() if isinstance(value, Claim))
 
 
-def verdict_of(criterion: Mapping[str, Condition | Fact], excuse: str = "") -> Verdict:
+def verdict_of(criterion: Mapping[str, Criterion], excuse: str = "") -> Verdict:
     """The one way to a verdict: it follows from the outcomes of the conditions of a criterion, so from their intervals.
 
     1. *supported*: every condition is met;
@@ -286,7 +287,7 @@ class Lab:
     def verdict(
         self,
         effect: Effect,
-        criterion: Mapping[str, Condition | Fact],
+        criterion: Mapping[str, Criterion],
         *,
         unit: str,
         note: str = "",
@@ -319,8 +320,8 @@ class Lab:
         )
 
 
-def _judged(name: str, condition: Condition | Fact) -> Judged:
+def _judged(name: str, condition: Criterion) -> Judged:
     judged = Judged(name=name, asked=str(condition), outcome=condition.outcome)
-    if isinstance(condition, Fact):
+    if not isinstance(condition, Condition):
         return judged
     return replace(judged, effect=condition.effect.mean, interval=condition.effect.interval)
