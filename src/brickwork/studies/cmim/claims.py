@@ -175,8 +175,8 @@ def reconstruction(lab: Lab) -> ClaimResult:
             for name in nll
         ],
         note=f"Test nats: {_means(nll)}. That MIM's are below the VAE's (the paper's other half) is no test: the VAE's loss "
-        "pays for information in the code, MIM's does not, and nats are read at z = μ. KL to the anchor for each dimension of "
-        "a code (5.5 with all σ at the floor): "
+        "pays for information in the code, MIM's does not, and nats are read at z = μ. KL to the anchor for each dimension "
+        "of a code (5.5 with all σ at the floor): "
         f"{each}.",
     )
 
