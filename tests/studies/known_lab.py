@@ -27,7 +27,7 @@ class KnownBench(Bench):
 
 
 class KnownLab(Lab):
-    """Its arms are names: ``trained.system.arm``. What else a claim asks of a system, ``parts`` have."""
+    """Its arms are names, ``trained.system.arm``, of a ``trained.system.run``; ``parts`` are what else a claim asks of it."""
 
     parts: Mapping[str, Any] = {}
 
@@ -35,14 +35,14 @@ class KnownLab(Lab):
         if isinstance(run, Mapping):
             run, arms = None, run
         names = [*(arms or {}), *more]
-        trained = {name: [self._known(name, seed) for seed in self.seeds] for name in names}
+        trained = {name: [self._known(name, run, seed) for seed in self.seeds] for name in names}
         for name, several in trained.items():
             self._costs[name] = several
         return Arms(self.seeds, trained)
 
-    def _known(self, name: str, seed: int) -> Trained:
+    def _known(self, name: str, run: Any, seed: int) -> Trained:
         data = SimpleNamespace(train=None, validation=None, test=None)
-        return Trained(SimpleNamespace(arm=name, **self.parts), data, seed, 10, 1.0, 0.1)
+        return Trained(SimpleNamespace(arm=name, run=run, **self.parts), data, seed, 10, 1.0, 0.1)
 
 
 def known(
@@ -53,8 +53,8 @@ def known(
 ) -> Callable[..., Any]:
     """A measure that says of each arm what ``values`` say: a number, or a number by key.
 
-    ``wobble``: arm → how far its numbers move with the seed. ``keys``: from the other arguments of the measure, the keys that
-    it is asked for, where an arm has one number for all of them.
+    ``wobble``: arm → how far its numbers move with the seed. ``keys``: from the other arguments of the measure, the keys
+    that it is asked for, where an arm has one number for all of them.
     """
 
     def measure(trained: Trained, *args: Any) -> Any:
