@@ -27,7 +27,7 @@ class KnownBench(Bench):
 
 
 class KnownLab(Lab):
-    """Its arms are names, ``trained.system.arm``, of a ``trained.system.run``; ``parts`` are what else a claim asks of it."""
+    """Its arms are names, ``trained.system.arm``, of a ``trained.system.run``; ``parts``: what else a claim asks of it."""
 
     parts: Mapping[str, Any] = {}
 
