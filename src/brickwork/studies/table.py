@@ -43,9 +43,10 @@ losses of its systems have changed since.
 
 def claims_page(slug: str, folder: Path | None = None) -> str:
     """One table for each scale with recorded results, the notes, and what every arm cost."""
+    readme = f"../../src/brickwork/systems/{slug.replace('-', '_')}/README.md"
     head = (
         f"# {registry.card(slug).title}: claims\n\n"
-        f"[`{slug}`](../systems/{slug}.md) · what the verdicts mean: [Claims](index.md) · "
+        f"[`{slug}`]({readme}) · what the verdicts mean: [Claims](index.md) · "
         f"run them: `brickwork claims {slug} --scale smoke`\n\n"
     )
     recorded = load_records(slug, folder)
