@@ -20,7 +20,8 @@ from jaxtyping import Bool
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import os_errors
 from brickwork.core.text import clean_text
-from brickwork.index.filters import OWN_FIELDS, Condition, Filter, Kind, compare, kind_of
+from brickwork.index.conditions import Condition, Kind
+from brickwork.index.filters import OWN_FIELDS, Filter, compare, kind_of
 from brickwork.index.store import DocumentStore
 
 MASKS_KEPT = 16

@@ -3,11 +3,11 @@
 A condition is a field, a sign and a value; conditions are separated by commas, the values of ``in`` by ``|``. A field or a
 value that holds spaces at its ends, commas, quotes, ``|`` or signs stands in quotes (``"`` or ``'``), within which
 ``\\"`` is a quote and ``\\\\`` a backslash: ``"pub year" >= 2000, place = "Bern, CH"``. A value in quotes is text; one
-without is a :class:`~brickwork.index.filters.Word`.
+without is a :class:`~brickwork.index.conditions.Word`.
 """
 
 from brickwork.core.errors import ConfigError
-from brickwork.index.filters import Condition, Operator, Word
+from brickwork.index.conditions import Condition, Operator, Word
 
 MAX_LENGTH = 10_000
 """Characters that the text of a filter may have."""

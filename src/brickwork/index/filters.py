@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
 
 from brickwork.core.errors import ConfigError
 from brickwork.core.values import as_moment, json_value, read_date
+from brickwork.index.conditions import Condition, Kind, Operator, Value, Word
+from brickwork.index.filter_text import read_conditions
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
 
-Operator = Literal["eq", "ne", "lt", "lte", "gt", "gte", "in"]
-Kind = Literal["text", "number", "truth"]
 OWN_FIELDS = ("id", "title", "source")
 _OPERATORS: tuple[Operator, ...] = get_args(Operator)
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
@@ -37,47 +37,6 @@ _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     "gt": operator.gt,
     "gte": operator.ge,
 }
-_NUMERALS = frozenset("0123456789.+-eE")
-
-
-@dataclass(frozen=True)
-class Word:
-    """A value that was written without quotes: a text that may also be read as a number, a truth value or a date."""
-
-    text: str
-
-    def number(self) -> int | float | None:
-        """The number that it reads as, if it does; ``1_000``, ``nan`` and digits of other scripts are none."""
-        if not _NUMERALS.issuperset(self.text):
-            return None
-        for kind in (int, float):
-            try:
-                return kind(self.text)
-            except ValueError:
-                continue
-        return None
-
-    def truth(self) -> bool | None:
-        """The truth value that it reads as, if it does."""
-        return {"true": True, "false": False}.get(self.text.lower())
-
-
-Value = str | int | float | bool | date | Word
-"""What a condition compares with. Backends get filters that :func:`resolve` has made: texts, numbers and truth values."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """``field operator value``; for ``in``, and for ``ne`` where none of several may be there, the value is a tuple."""
-
-    field: str
-    operator: Operator
-    value: Value | tuple[Value, ...]
-
-    @property
-    def values(self) -> tuple[Value, ...]:
-        """The value, or each of them."""
-        return self.value if isinstance(self.value, tuple) else (self.value,)
 
 
 @dataclass(frozen=True)
@@ -249,8 +208,6 @@ def parse_filter(where: "str | Mapping[str, Any] | Filter | None") -> Filter | N
     if where is None or isinstance(where, Filter):
         return where
     if isinstance(where, str):
-        from brickwork.index.filter_text import read_conditions
-
         conditions = read_conditions(where)
     elif isinstance(where, Mapping):
         conditions = _from_mapping(where)

@@ -14,8 +14,9 @@ from typing import Any, LiteralString
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from brickwork.core.errors import ConfigError, MissingExtraError
-from brickwork.index.filters import OWN_FIELDS, Condition, Filter
-from brickwork.index.filters import Kind as FieldKind
+from brickwork.index.conditions import Condition
+from brickwork.index.conditions import Kind as FieldKind
+from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.types import Kind, Plan, Stage
 
 try:

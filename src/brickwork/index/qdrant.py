@@ -25,8 +25,9 @@ from brickwork.core.errors import (
 )
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
+from brickwork.index.conditions import Kind
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter, Kind, resolve
+from brickwork.index.filters import OWN_FIELDS, Filter, resolve
 from brickwork.index.qdrant_filters import any_of, conditions, key, payload
 from brickwork.index.qdrant_state import (
     ALIVE,

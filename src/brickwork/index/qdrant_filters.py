@@ -14,7 +14,8 @@ from typing import Any
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.index.filters import OWN_FIELDS, Condition, Filter, Kind, holds
+from brickwork.index.conditions import Condition, Kind
+from brickwork.index.filters import OWN_FIELDS, Filter, holds
 from brickwork.index.store import meta_text
 
 try:

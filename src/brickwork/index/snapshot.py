@@ -12,8 +12,8 @@ from brickwork.core.files import read_json
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.columns import check_fields
+from brickwork.index.conditions import Kind as FieldKind
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
-from brickwork.index.filters import Kind as FieldKind
 from brickwork.index.manifest import (
     REPAIR,
     SHORTLISTS,

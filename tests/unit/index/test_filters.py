@@ -6,7 +6,8 @@ import pytest
 
 from brickwork.core.errors import ConfigError
 from brickwork.index import filter_text
-from brickwork.index.filters import Condition, Filter, Word, parse_filter
+from brickwork.index.conditions import Condition, Word
+from brickwork.index.filters import Filter, parse_filter
 
 READ = {
     "source=guide.md": [("source", "eq", Word("guide.md"))],
