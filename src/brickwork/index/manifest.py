@@ -27,6 +27,7 @@ from typing import Any
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 from brickwork.core.files import checksum, read_json, sha256_file, write_json
+from brickwork.core.folders import known_folder
 from brickwork.index.types import Contents, Kind
 
 FORMAT = 4
@@ -125,10 +126,15 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
         ArtifactError: not an index, another format, or a manifest that is damaged or names files outside.
     """
     path = folder / name
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} is not an index: it has no {MANIFEST}. Make one with `brickwork index`"
-        )
+    known = known_folder(folder)
+    if known.kind not in ("index", "") or not path.is_file():
+        if known.kind == "index":
+            raise ArtifactError(f"{path} is missing; {REPAIR.format(folder=folder)}")
+        if known.kind in ("", "empty"):
+            what = f"it has no {MANIFEST}. Make one with `brickwork index`"
+        else:
+            what = f"it {known.about}"
+        raise ArtifactError(f"{folder} is not an index: {what}")
     values = read_json(path)
     version = values.get("format") if isinstance(values, dict) else None
     if version != FORMAT:

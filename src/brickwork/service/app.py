@@ -186,7 +186,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             return {"object": "list", "data": [await service.between(served.describe)]}
 
     @app.get(
-        "/v1/models/{model}",
+        "/v1/models/{model:path}",
         response_model=schemas.Model,
         response_model_exclude_none=True,
         responses=_ERRORS,

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError
+from brickwork.core.folders import known_folder
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.text import join_tokens
 from brickwork.encoders.tokenization import encode_texts
@@ -197,7 +198,7 @@ def load_served(target: str, name: str | None = None) -> Served:
     """
     path = Path(target)
     label = name or path.resolve().name if path.exists() else name or target
-    if (path / MANIFEST).is_file():
+    if known_folder(path).kind == "index":
         from brickwork.index.index import open_index
 
         index = open_index(path)
