@@ -98,7 +98,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
         with service.using(body.model) as served:
             dim, layers = _size(served, "dimensions", body.dimensions, body.layers)
             texts = [body.input] if isinstance(body.input, str) else body.input
-            tokens = await service.tokenize(served, texts, "input")
+            tokens = await service.tokenize(served, texts, "input", body.input_type)
             embedding_work = EmbedWork(served, tokens, layers)
             work = Work(embedding_work.key, tokens.lengths.tolist(), embedding_work)
             _note(request, work, len(tokens.ids))
@@ -142,7 +142,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             _size(served, "dim", dim, layers)
             queries = await _queries(service, served, body)
             texts = [query if isinstance(query, str) else query.text for query in queries]
-            tokens = await service.tokenize(served, texts, "query")
+            tokens = await service.tokenize(served, texts, "query", "query")
             names = ("shortlist", "where", "recall", "budget_ms")
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
             search_work = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from brickwork.core.errors import ArtifactError
 from brickwork.index.search import FlatVectors
 from brickwork.index.shortlists import build_shortlist, load_shortlist, run_plan
+from brickwork.index.shortlists.run import more_candidates
 from brickwork.index.types import KINDS, Plan
 
 ROWS, WIDTH, DIM = 3000, 32, 16
@@ -137,7 +138,9 @@ def test_a_plan_ends_in_exact_cosines(vectors, queries, shortlists, kind, last):
     plan = Plan(stages=((DIM, 60), (last, 5)), kind=kind, effort=32)
     allowed = np.arange(ROWS) % 2 == 0
     scores, rows = run_plan(FlatVectors(vectors), shortlists[kind], queries, plan, allowed)
-    candidates = shortlists[kind].search(queries, 60, effort=32, allowed=allowed)
+    wanted = more_candidates(60, allowed)
+    assert wanted == 85  # half of the rows: √2 times as many
+    candidates = shortlists[kind].search(queries, wanted, effort=32, allowed=allowed)
     a, b = unit(queries[:, :last]).astype(np.float64), unit(vectors[:, :last]).astype(np.float64)
     for query in range(len(queries)):
         wanted = np.sort(b[candidates[query]] @ a[query])[::-1][:5]  # NumPy
