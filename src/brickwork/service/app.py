@@ -31,7 +31,9 @@ from brickwork.service.thumbnails import add_thumbnails, as_json
 if TYPE_CHECKING:
     from brickwork.index.encoding import Query
 
+# Answers of more than that are written in another thread: the event loop would stand still for everybody else.
 _FEW_TEXTS = 16
+_FEW_HITS = 100
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
     "5XX": {"model": schemas.Error, "description": "The server failed or could not answer in time."},
@@ -151,9 +153,9 @@ def _add_api(app: FastAPI, service: Service) -> None:
             results = await service.do(work, request)
             request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
             answer, _, documents = results[0]
+            found = [hits for _, part, _ in results for hits in part]
             content = {
                 "object": "search.results",
-                "results": [[as_json(hit) for hit in hits] for _, part, _ in results for hits in part],
                 "dim": answer.dim,
                 "layers": answer.layers,
                 "kind": answer.plan.kind,
@@ -168,9 +170,14 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 "notes": answer.notes,
                 "model": served.id,
             }
-            return Response(
-                to_json(content, inf_nan_mode="null", fallback=str), media_type="application/json"
-            )
+
+            def render() -> bytes:
+                shown = [[as_json(hit) for hit in hits] for hits in found]
+                return to_json({**content, "results": shown}, inf_nan_mode="null", fallback=str)
+
+            few = sum(map(len, found)) <= _FEW_HITS
+            rendered = render() if few else await service.aside(render)
+            return Response(rendered, media_type="application/json")
 
     @app.get(
         "/v1/models",
