@@ -7,7 +7,7 @@ document is read and three queries are asked. An answer that differs from that o
 
 The peers may live in another environment: the vectors are made from a seed.
 
-    python benchmarks/peer_stores.py brickwork lancedb duckdb sqlite-vec [--rows 50000] [--flips 60]
+    python benchmarks/peer_stores.py brickwork lancedb duckdb [--rows 50000] [--flips 60]
 """
 
 import argparse
@@ -15,7 +15,6 @@ import json
 import random
 import shutil
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -130,41 +129,7 @@ class Duck:
         return [f"{name} {text}" for name, text in store.execute("SELECT id, text FROM t").fetchall()]
 
 
-class SqliteVec:
-    def _connect(self, folder: Path) -> Any:
-        import sqlite3
-
-        import sqlite_vec
-
-        run = sqlite3.connect(folder / "store.sqlite")
-        run.enable_load_extension(True)
-        sqlite_vec.load(run)
-        return run
-
-    def write(self, folder: Path, texts: list[str], vectors: np.ndarray) -> None:
-        run = self._connect(folder)
-        with run:
-            run.execute(
-                f"CREATE VIRTUAL TABLE t USING vec0(embedding float[{WIDTH}] distance_metric=cosine, +id TEXT, "
-                "+text TEXT, n INTEGER)"
-            )
-            rows = ((vectors[n].tobytes(), str(n), text, n % 100) for n, text in enumerate(texts))
-            run.executemany("INSERT INTO t(embedding, id, text, n) VALUES (?, ?, ?, ?)", rows)
-        run.close()
-
-    def open(self, folder: Path) -> Any:
-        return self._connect(folder)
-
-    def search(self, store: Any, query: np.ndarray) -> list[str]:
-        packed = struct.pack(f"{WIDTH}f", *query.tolist())
-        statement = f"SELECT id, text FROM t WHERE embedding MATCH ? AND k = {TOP} ORDER BY distance"
-        return [f"{name} {text}" for name, text in store.execute(statement, [packed]).fetchall()]
-
-    def read(self, store: Any) -> list[str]:
-        return [f"{name} {text}" for name, text in store.execute("SELECT id, text FROM t").fetchall()]
-
-
-STORES: dict[str, Any] = {"brickwork": Brickwork, "lancedb": Lance, "duckdb": Duck, "sqlite-vec": SqliteVec}
+STORES: dict[str, Any] = {"brickwork": Brickwork, "lancedb": Lance, "duckdb": Duck}
 
 
 def everything(name: str, folder: Path, queries: np.ndarray) -> list[list[str]]:
