@@ -615,6 +615,8 @@ def test_values_mean_what_the_field_holds(backend):
         assert "".join(sorted(hit.document.id for hit in hits)) == ids, wanted
     assert backend.get(["a", "d"])[0].meta["price"] == 12.5
     assert backend.get(["d"])[0].meta == {**TYPED["d"], "rate": 0.1}
+    backend.add([document("e", year=float("nan"))], vectors_of([5]))  # missing, and no error
+    assert backend.get(["e"])[0].meta == {"year": None}
 
 
 # --- crashes and sequences ----------------------------------------------------------------------------------
