@@ -18,6 +18,7 @@ from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import plain, read_json, write_json, write_text
+from brickwork.core.folders import known_folder
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -283,9 +284,9 @@ def read_run(folder: Path | str, source: Path | str | None = None) -> "RunConfig
     from brickwork.training.run import run_from_dict
 
     path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} holds no run (config.json is missing); start one with: brickwork train"
-        )
+    known = known_folder(folder)
+    if known.kind not in ("run", "unfinished run", "") or not path.is_file():
+        about = f"it {known.about}" if known.kind else "config.json is missing"
+        raise ArtifactError(f"{folder} holds no run ({about}); start one with: brickwork train")
     run = run_from_dict(read_json(path))
     return run if source is None else replace(run, data=replace(run.data, source=str(source)))

@@ -58,7 +58,8 @@ def index(
         str | None, typer.Option(help="Depths to search at, e.g. 3,6 (default: the full depth).")
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, or auto to measure.")
+        str,
+        typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, rabitq, or auto to measure."),
     ] = "auto",
     update: Annotated[
         bool,

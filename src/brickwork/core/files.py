@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from brickwork.core.errors import ArtifactError, ResourceError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from torch import Tensor
 
 _TEMPORARY = ".partial-"
+_LOCK_SECONDS = 0.1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -256,83 +258,58 @@ def load_tensors(path: Path | str) -> dict[str, "Tensor"]:
 
 
 class FolderLock:
-    """One writer a folder. A lock left by a process that is gone is taken over.
+    """One writer a folder: the operating system's own lock on a file in it, which ends with the process that holds it.
+
+    Who holds it is written into the file once it is held, and shown to those who are refused. On a network file system it
+    is as good as that system's locks: NFS of version 4 has them, older ones need a lock service on every machine.
 
     Raises:
-        ResourceError: on entering, if a living process holds the folder.
+        ResourceError: on entering, if another process, or another lock of this one, holds the folder.
     """
 
     def __init__(self, folder: Path | str, purpose: str = "writing"):
         self.path = Path(folder) / ".lock"
         self.purpose = purpose
+        self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> "FolderLock":
+        from filelock import FileLock, Timeout
+
         with os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            pid = os.getpid()
-            owner = {
-                "pid": pid,
-                "started": _start_time(pid),
-                "host": socket.gethostname(),
-                "purpose": self.purpose,
-            }
-            for _ in range(2):
-                # A hard link creates the lock complete with its owner, or fails: nobody sees it empty.
-                handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.path.parent)
-                try:
-                    with open(handle, "w") as file:
-                        json.dump(owner, file)
-                    os.link(name, self.path)
-                    return self
-                except FileExistsError:
-                    self._take_over_if_stale()
-                finally:
-                    os.unlink(name)
-            raise self._held()
+            # Not without any time: the file may be that of a writer who is just deleting it, then the next try is good.
+            lock = FileLock(
+                self.path, timeout=_LOCK_SECONDS, poll_interval=_LOCK_SECONDS / 5, thread_local=False
+            )
+            try:
+                lock.acquire()
+            except Timeout:
+                raise self._held() from None
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": self.purpose}
+            try:
+                self.path.write_text(json.dumps(owner), encoding="utf-8")
+            except BaseException:
+                lock.release()
+                raise
+        self._lock = lock
+        return self
 
     def __exit__(self, *_: object) -> None:
-        with os_errors(self.path):
-            self.path.unlink(missing_ok=True)
-
-    def _holder(self) -> dict[str, Any]:
-        try:
-            holder = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return holder if isinstance(holder, dict) else {}
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with os_errors(self.path):
+                try:
+                    # While it is held: whoever waits for the deleted file sees that it is gone, and makes a new one.
+                    self.path.unlink(missing_ok=True)
+                finally:
+                    lock.release()
 
     def _held(self) -> ResourceError:
-        holder = self._holder()
+        who = "another process is writing there"
+        with contextlib.suppress(OSError, ValueError):  # let go since, or not yet written
+            holder = json.loads(self.path.read_text(encoding="utf-8"))
+            if isinstance(holder, dict):
+                who = f"process {holder.get('pid')} on {holder.get('host')} is {holder.get('purpose')} there"
         return ResourceError(
-            f"{self.path.parent} is in use: process {holder.get('pid')} on {holder.get('host')} is "
-            f"{holder.get('purpose', 'writing')} there. Choose another folder, or remove {self.path} "
-            "if that process is gone"
+            f"{self.path.parent} is in use: {who}. Wait until it is done, or choose another folder"
         )
-
-    def _take_over_if_stale(self) -> None:
-        holder = self._holder()
-        pid = holder.get("pid")
-        if not isinstance(pid, int) or holder.get("host") != socket.gethostname():
-            if holder:
-                raise self._held()
-        elif _same_start(_start_time(pid), holder.get("started")):
-            raise self._held()
-        self.path.unlink(missing_ok=True)
-
-
-def _same_start(now: float | None, then: object) -> bool:
-    """Equal within seconds: the start is counted from the boot, whose time moves when the clock is corrected."""
-    return now is not None and isinstance(then, int | float) and abs(now - then) < 10
-
-
-def _start_time(pid: int) -> float | None:
-    """When the process started (seconds since 1970), or None if there is none.
-
-    A restarted container gives the old numbers to new processes; number and start together are unique.
-    """
-    import psutil
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.values import json_value
 
 MAX_TEXT = 1_000_000  # characters of one text
 _MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
@@ -341,6 +342,8 @@ def plain_value(value: Any, path: Path, report: ReadReport, where: str) -> str |
 
     In a CSV or TSV file, which has no types, a cell that reads as a number or truth value is one; ``007`` is text.
     """
+    if not isinstance(value, str | dict | list | bytes):
+        value = json_value(value)  # decimals, dates and times as the index keeps them
     if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     text = "" if isinstance(value, float) else text_value(value, report, where)
