@@ -29,7 +29,8 @@ PILOT_SEED = 0
 class Trained:
     """A trained system (or a series of them), its data, and what that cost.
 
-    ``learning_rate``: the one it was trained with, chosen for it or given.
+    ``learning_rate``: the one it was trained with, chosen for it or given; ``rates``: those among which a study's own series
+    of trainings chose it.
     """
 
     system: Any  # an nn.Module with what the claim needs of it
@@ -39,6 +40,7 @@ class Trained:
     seconds: float
     learning_rate: float | None = None
     trainings: int = 1
+    rates: tuple[float, ...] = ()
     _measures: dict[Hashable, Any] = field(init=False, default_factory=dict, repr=False)
 
     def measured(self, measure: Callable[..., T], *args: Any) -> T:
