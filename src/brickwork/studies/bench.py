@@ -150,9 +150,7 @@ class Bench:
         """The choice that scores best, at a tie the first of them; each is tried once for a ``key``."""
         return self.memo(("best", key), lambda: max(choices, key=score))
 
-    def best_factor(
-        self, key: Hashable, score: Callable[[float], float]
-    ) -> tuple[float, tuple[float, ...]]:
+    def best_factor(self, key: Hashable, score: Callable[[float], float]) -> tuple[float, tuple[float, ...]]:
         """The factor of a learning rate that scores best, at a tie the first of :data:`FACTORS`, and all that were tried.
 
         While the best is the smallest or the largest tried, the next one beyond is tried as well, up to :data:`WIDEST`: the

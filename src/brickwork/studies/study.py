@@ -264,7 +264,8 @@ class Lab:
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
         it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
-        one of a grid whose model scores best by it (:meth:`Bench.tuned`). Arms of one name in several calls are counted as one, each training once.
+        one of a grid whose model scores best by it (:meth:`Bench.tuned`). Arms of one name in several calls are
+        counted as one, each training once.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
