@@ -281,6 +281,19 @@ def test_arms_are_what_differs_or_a_run_or_a_function_and_are_tuned_one_by_one()
     ] == ["own"]
 
 
+def test_the_cost_of_a_tuned_arm_says_among_which_rates():
+    here = lab(1)
+    here.bench.rates = lambda run: (0.1, 0.2, 0.4)
+    here.arms(Run(), {"tuned": {}}, tuned_by=value)
+    here.arms(Run(), given={}, own=lambda seed: Trained(7.0, None, seed, 10, 0.5, 0.1, rates=(0.1,)))
+    costs = here.verdict(Effect((1.0,)), {}, unit="", table=[]).arms
+    assert {cost.name: cost.rates for cost in costs} == {
+        "tuned": (0.1, 0.2, 0.4),
+        "given": (),
+        "own": (0.1,),
+    }
+
+
 def test_cost_of_an_arm_sums_its_trainings():
     trained = [Trained(None, None, 0, 100, 1.5, 1e-3), Trained(None, None, 1, 50, 0.25, 1e-3, trainings=3)]
     assert cost_of("ours", trained) == ArmCost(

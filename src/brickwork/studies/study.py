@@ -33,13 +33,17 @@ Verdict = Literal["supported", "undecided", "refuted", "not at this scale", "not
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCost:
-    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ."""
+    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ.
+
+    ``rates``: the learning rates among which its own was chosen; none where it was given.
+    """
 
     name: str
     trainings: int = 0
     examples: int = 0
     seconds: float = 0.0
     learning_rate: float | None = None
+    rates: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +158,7 @@ def verdict_of(criterion: Mapping[str, Criterion], excuse: str = "") -> Verdict:
     return "undecided" if "open" in outcomes else "supported"
 
 
-def cost_of(name: str, trained: Sequence[Trained]) -> ArmCost:
+def cost_of(name: str, trained: Sequence[Trained], rates: Sequence[float] = ()) -> ArmCost:
     """The summed cost of the trainings of one arm (a model shared with another claim counts in both)."""
     return ArmCost(
         name=name,
@@ -162,6 +166,7 @@ def cost_of(name: str, trained: Sequence[Trained]) -> ArmCost:
         examples=sum(t.examples for t in trained),
         seconds=round(sum(t.seconds for t in trained), 2),
         learning_rate=trained[0].learning_rate,
+        rates=tuple(rates) or trained[0].rates,
     )
 
 
@@ -239,6 +244,7 @@ class Lab:
     bench: Bench
     excuse: str = ""
     _costs: dict[str, list[Trained]] = field(default_factory=dict)
+    _rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def smoke(self) -> bool:
@@ -258,12 +264,13 @@ class Lab:
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
         it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
-        one of three whose model scores best by it. Arms of one name in several calls are counted as one, each training once.
+        one of a grid whose model scores best by it (:meth:`Bench.tuned`). Arms of one name in several calls are
+        counted as one, each training once.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
         arms = {**(arms or {}), **more}
-        makers = {name: self._maker(run, arm, tuned_by) for name, arm in arms.items()}
+        makers = {name: self._maker(name, run, arm, tuned_by) for name, arm in arms.items()}
         trained: dict[str, list[Trained]] = {name: [] for name in arms}
         for seed in self.seeds:
             for name, make in makers.items():
@@ -274,7 +281,7 @@ class Lab:
         return Arms(self.seeds, trained)
 
     def _maker(
-        self, run: "RunConfig | None", arm: Any, tuned_by: Callable[[Trained], float] | None
+        self, name: str, run: "RunConfig | None", arm: Any, tuned_by: Callable[[Trained], float] | None
     ) -> Callable[[int], Trained]:
         if callable(arm):
             return cast("Callable[[int], Trained]", arm)
@@ -282,6 +289,7 @@ class Lab:
             assert run is not None, "an arm that says what differs needs a run that it differs from"
             arm = replace(run, model=replace(run.model, **arm))
         chosen = self.bench.tuned(arm, tuned_by) if tuned_by else arm
+        self._rates[name] = self.bench.rates(chosen) if tuned_by else ()
         return lambda seed: self.bench.train(replace(chosen, seed=seed))
 
     def verdict(
@@ -314,7 +322,10 @@ class Lab:
             conditions=tuple(judged),
             unit=unit,
             effects=effect.values,
-            arms=tuple(cost_of(name, several) for name, several in (costs or self._costs).items()),
+            arms=tuple(
+                cost_of(name, several, self._rates.get(name, ()))
+                for name, several in (costs or self._costs).items()
+            ),
             table=tuple(dict(row) for row in table),
             note=" ".join(remarks),
         )

@@ -143,9 +143,15 @@ def _cell(text: str) -> str:
 def _costs(record: Record) -> str:
     return "; ".join(
         f"{arm['name']}: {arm['trainings']} training{'s' * (arm['trainings'] != 1)}, {arm['examples']:,} examples, "
-        f"{arm['seconds']:.0f} s" + (f", rate {arm['learning_rate']:.2g}" if arm.get("learning_rate") else "")
+        f"{arm['seconds']:.0f} s" + (_rate(arm) if arm.get("learning_rate") else "")
         for arm in record["arms"]
     )
+
+
+def _rate(arm: Mapping[str, Any]) -> str:
+    tried = arm.get("rates")
+    grid = f", the best of {len(tried)} from {min(tried):.2g} to {max(tried):.2g}" if tried else ""
+    return f", rate {arm['learning_rate']:.2g}{grid}"
 
 
 def with_block(page: Path, block: str) -> str:
