@@ -61,7 +61,6 @@ _EXTRA_OF = {
     **dict.fromkeys(
         ("fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"), "serve"
     ),
-    "rdkit": "molecules",
 }
 """Top-level module → the extra that installs it, for modules that whole commands need."""
 
