@@ -29,6 +29,7 @@ def evaluate(
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
     seed: int | None = None,
+    allow_outside: bool = False,
     baselines: bool = True,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def evaluate(
     from brickwork.training.run import load_data
 
     loaded: Any = load(model) if isinstance(model, str | Path) else model
-    config, seed = _as_trained(model, data, columns, limit, seed)
+    config, seed = _as_trained(model, data, columns, limit, seed, allow_outside)
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
     task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
     if isinstance(loaded, Evaluates):
@@ -75,6 +76,7 @@ def compatibility(
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
     seed: int | None = None,
+    allow_outside: bool = False,
 ) -> dict[str, Any]:
     """Whether newer models can search what older ones have indexed: the compatibility matrix of ``models``, oldest first.
 
@@ -91,7 +93,7 @@ def compatibility(
 
     if search not in SEARCHES:
         raise ConfigError(f"search={search!r} is unknown; choose one of {', '.join(SEARCHES)}")
-    task = load_task(*_as_trained(models[-1] if models else None, data, columns, limit, seed))
+    task = load_task(*_as_trained(models[-1] if models else None, data, columns, limit, seed, allow_outside))
     loaded = [as_representation(model) for model in models]
     names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
     matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
@@ -99,7 +101,12 @@ def compatibility(
 
 
 def _as_trained(
-    model: Any, data: Path | str, columns: "ColumnNames | None", limit: int | None, seed: int | None
+    model: Any,
+    data: Path | str,
+    columns: "ColumnNames | None",
+    limit: int | None,
+    seed: int | None,
+    allow_outside: bool,
 ) -> "tuple[DataConfig, int]":
     """How the run of ``model`` reads and splits its data, where it has one, for ``data`` and with what was chosen."""
     from brickwork.data.config import DataConfig
@@ -110,5 +117,10 @@ def _as_trained(
     if isinstance(model, str | Path) and all((Path(model) / n).is_file() for n in (MANIFEST, "config.json")):
         run = read_run(model, data)
         config, own_seed = run.data, run.seed
-    config = replace(config, limit=limit or config.limit, columns=columns or config.columns)
+    config = replace(
+        config,
+        limit=limit or config.limit,
+        columns=columns or config.columns,
+        allow_outside=allow_outside or config.allow_outside,
+    )
     return config, own_seed if seed is None else seed

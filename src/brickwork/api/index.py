@@ -30,9 +30,12 @@ def encode_file(
     ray: str | None = None,
     workers: int | None = None,
     gpus: float = 0,
+    allow_outside: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
+
+    ``allow_outside``: links that lead out of the folder ``data`` are followed.
 
     ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
     ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
@@ -43,7 +46,7 @@ def encode_file(
     if ray is not None:
         return _encode_with_ray(
             model, data, out, limit, columns=columns, dim=dim, layers=layers, address=ray, workers=workers,
-            gpus=gpus, progress=progress,
+            gpus=gpus, allow_outside=allow_outside, progress=progress,
         )  # fmt: skip
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
@@ -58,7 +61,7 @@ def encode_file(
             "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
             "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
         )
-    documents = read_documents(data, columns=columns, limit=limit)
+    documents = read_documents(data, columns=columns, limit=limit, allow_outside=allow_outside)
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
@@ -90,18 +93,19 @@ def build_index(
     store: str | None = None,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    allow_outside: bool = False,
     progress: bool = False,
 ) -> "Index":
     """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
 
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
-    of the folder ``out``.
+    of the folder ``out``. ``allow_outside``: names and links that lead out of the folder ``data`` are followed.
     """
     from brickwork.index.build import build_index as build_documents
     from brickwork.representation.load import as_representation
 
     representation = as_representation(model)
-    documents = _documents(representation, data, columns, limit)
+    documents = _documents(representation, data, columns, limit, allow_outside)
     return build_documents(
         representation, documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
     )
@@ -114,6 +118,7 @@ def update_index(
     *,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    allow_outside: bool = False,
     progress: bool = False,
 ) -> tuple["Index", "SyncReport"]:
     """Brings the index in ``folder`` up to date with ``data``: only texts that are new to it are encoded.
@@ -128,7 +133,7 @@ def update_index(
 
     representation = as_representation(model)
     index = open_index(folder, representation)
-    documents = _documents(representation, data, columns, limit)
+    documents = _documents(representation, data, columns, limit, allow_outside)
     return index, index.sync(documents, progress=progress)
 
 
@@ -160,7 +165,11 @@ def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:
 
 
 def _documents(
-    representation: "Representation", data: Path | str, columns: "ColumnNames | None", limit: int | None
+    representation: "Representation",
+    data: Path | str,
+    columns: "ColumnNames | None",
+    limit: int | None,
+    allow_outside: bool,
 ) -> "Iterator[Document]":
     """The documents in ``data``, as the model reads them: texts, or images where it encodes those."""
     from brickwork.data.load import read_documents
@@ -169,5 +178,5 @@ def _documents(
 
     shape = image_shape(representation)
     if shape is not None:
-        return read_image_documents(data, shape, columns, limit)
-    return read_documents(data, columns=columns, limit=limit)
+        return read_image_documents(data, shape, columns, limit, allow_outside=allow_outside)
+    return read_documents(data, columns=columns, limit=limit, allow_outside=allow_outside)

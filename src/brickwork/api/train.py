@@ -288,4 +288,7 @@ def read_run(folder: Path | str, source: Path | str | None = None) -> "RunConfig
             f"{folder} holds no run (config.json is missing); start one with: brickwork train"
         )
     run = run_from_dict(read_json(path))
-    return run if source is None else replace(run, data=replace(run.data, source=str(source)))
+    if source is None or str(source) == run.data.source:
+        return run
+    # What was allowed for the run's own data is not allowed for any other.
+    return replace(run, data=replace(run.data, source=str(source), allow_outside=False))

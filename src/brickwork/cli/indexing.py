@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, columns_with_note, sizes
+from brickwork.cli.options import (
+    AllowOutside,
+    AsJson,
+    Columns,
+    Dim,
+    Layers,
+    Limit,
+    Quiet,
+    add,
+    columns_with_note,
+    sizes,
+)
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -91,6 +102,7 @@ def index(
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
     columns: Columns = None,
     limit: Limit = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -117,9 +129,9 @@ def index(
     if update:
         if layers or store or kind != "auto":
             raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
-        _update(model, data, out, columns, limit, as_json, quiet)
+        _update(model, data, out, columns, limit, allow_outside, as_json, quiet)
     else:
-        _build(model, data, out, layers, kind, store, columns, limit, as_json, quiet)
+        _build(model, data, out, layers, kind, store, columns, limit, allow_outside, as_json, quiet)
 
 
 def _build(
@@ -131,6 +143,7 @@ def _build(
     store: str | None,
     columns: list[str] | None,
     limit: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -146,6 +159,7 @@ def _build(
             store=store,
             columns=columns_with_note(data, columns, quiet),
             limit=limit,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     if as_json:
@@ -165,6 +179,7 @@ def _update(
     out: Path,
     columns: list[str] | None,
     limit: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -174,7 +189,13 @@ def _update(
 
     with output.results_only(as_json):
         made, report = indexing.update_index(
-            model, data, out, columns=columns_with_note(data, columns, quiet), limit=limit, progress=not quiet
+            model,
+            data,
+            out,
+            columns=columns_with_note(data, columns, quiet),
+            limit=limit,
+            allow_outside=allow_outside,
+            progress=not quiet,
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})

@@ -53,6 +53,8 @@ class DataConfig:
     """At most this many examples go to validation, and as many to test."""
     max_passage_words: int = 200
     """Longer passages of documents are split here, longer texts of the Python corpus are cut here."""
+    allow_outside: bool = False
+    """Whether names and links in the data may lead out of the folder that was given (``source``, or that of the table)."""
 
     def validate(self) -> list[str]:
         """Every problem with the values."""

@@ -55,7 +55,9 @@ def image_text_task(
         train, test = (_emoji(part, config, shape) for part in ("train", "test"))
         parts = _split(train, config, seed, test=False)
         return _task("emoji", train, parts, choose, test=test)
-    captioned = read_captions(Path(config.source), shape, config.columns, config.limit)
+    captioned = read_captions(
+        Path(config.source), shape, config.columns, config.limit, allow_outside=config.allow_outside
+    )
     return _task(Path(config.source).name, captioned, _split(captioned, config, seed, test=True), choose)
 
 

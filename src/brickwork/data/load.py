@@ -37,7 +37,11 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         ConfigError: ``image_size`` for a source whose images are not scaled.
     """
     path = Path(config.source).expanduser()
-    if not _is_known(config.source) and path.is_dir() and is_class_folder(path, MARKUP + PLAIN):
+    if (
+        not _is_known(config.source)
+        and path.is_dir()
+        and is_class_folder(path, MARKUP + PLAIN, allow_outside=config.allow_outside)
+    ):
         side = config.image_size if isinstance(config, ImageDataConfig) else None
         return image_class_task(path, config, seed, side)
     refuse_image_size(config)
@@ -46,7 +50,8 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     if _is_table(path):
         return table_task(path, config, seed)
     report = ReadReport()
-    pairs = plain_pairs(islice(all_passages(path, report, config.max_passage_words), config.limit))
+    found = all_passages(path, report, config.max_passage_words, allow_outside=config.allow_outside)
+    pairs = plain_pairs(islice(found, config.limit))
     report.duplicates += pairs.duplicates
     report.warn()
     return plain_task(path, pairs, config, seed, report.notes())
@@ -58,13 +63,15 @@ def read_documents(
     limit: int | None = None,
     report: ReadReport | None = None,
     max_passage_words: int = DataConfig.max_passage_words,
+    *,
+    allow_outside: bool = False,
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
 
     Each row of a table is a document, called by its id column or by its row number; a column ``source`` says where
     it is from (else file and row), and the columns that play no role are its ``meta``, which searches can filter by.
     Each passage of a text file or of a folder is a document, called ``file#passage``; its ``source`` is the file,
-    relative to ``path``.
+    relative to ``path``. Links that lead out of the folder are left out, unless ``allow_outside``.
 
     Raises:
         DataError: at once if ``path`` does not exist or has no column of texts; while reading if it is
@@ -81,7 +88,7 @@ def read_documents(
         roles = document_columns(column_names(path), columns or ColumnNames(), str(path))
         documents = _table_documents(path, roles, report)
     else:
-        documents = _passage_documents(path, report, max_passage_words)
+        documents = _passage_documents(path, report, max_passage_words, allow_outside)
     return _reported(islice(documents, limit), path, report)
 
 
@@ -148,9 +155,11 @@ def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> I
         )
 
 
-def _passage_documents(path: Path, report: ReadReport, max_words: int) -> Iterator[Document]:
+def _passage_documents(
+    path: Path, report: ReadReport, max_words: int, allow_outside: bool
+) -> Iterator[Document]:
     last, number = "", 0
-    for name, passage in all_passages(path, report, max_words):
+    for name, passage in all_passages(path, report, max_words, allow_outside=allow_outside):
         number = number + 1 if name == last else 0
         last = name
         yield Document(id=f"{name}#{number}", title=passage.title, text=passage.text, source=name)

@@ -1,11 +1,11 @@
 """A folder of documents, or one document, as titled passages."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from brickwork.core.errors import DataError
 from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, open_text
+from brickwork.data.readers.inside import files_below
 from brickwork.data.readers.passages import Passage, pack, passages, sections_of
 
 MARKUP = (".md", ".markdown", ".rst", ".html", ".htm", ".py")
@@ -14,23 +14,9 @@ _MAX_MARKUP = 16 * 1024 * 1024  # bytes; markup is parsed as a whole
 _SAMPLE = 8192
 
 
-def document_files(folder: Path, report: ReadReport) -> Iterator[Path]:
+def document_files(folder: Path, report: ReadReport, *, allow_outside: bool = False) -> Iterator[Path]:
     """The documents below a folder in the order of their names; what is left out is counted."""
-    for parent, folders, files in os.walk(folder):
-        kept = sorted(name for name in folders if not name.startswith("."))
-        report.quiet["hidden"] += len(folders) - len(kept)
-        folders[:] = kept
-        for name in sorted(files):
-            path = Path(parent) / name
-            if name.startswith("."):
-                report.quiet["hidden"] += 1
-            elif path.suffix.lower() not in MARKUP + PLAIN:
-                report.quiet[f"type {path.suffix.lower() or 'without ending'}"] += 1
-            elif not path.is_file():
-                report.skip("not a regular file", path.relative_to(folder).as_posix())
-            else:
-                yield path
-    report.quiet += type(report.quiet)()  # drops zero counts
+    return files_below(folder, MARKUP + PLAIN, report, allow_outside=allow_outside)
 
 
 def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
@@ -98,13 +84,17 @@ def file_problem(path: Path) -> str:
     return "binary file" if not utf16 and control > len(sample) // 20 else ""
 
 
-def all_passages(path: Path, report: ReadReport, max_words: int) -> Iterator[tuple[str, Passage]]:
+def all_passages(
+    path: Path, report: ReadReport, max_words: int, *, allow_outside: bool = False
+) -> Iterator[tuple[str, Passage]]:
     """The passages of a document or of all documents of a folder, each with its document's name.
 
     Raises:
         DataError: nothing in there can be read; says what was found instead.
     """
-    files: Iterable[Path] = document_files(path, report) if path.is_dir() else [path]
+    files: Iterable[Path] = (
+        document_files(path, report, allow_outside=allow_outside) if path.is_dir() else [path]
+    )
     before = report.rows
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name

@@ -9,7 +9,6 @@ the camera wrote beside it.
 
 import contextlib
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from io import BufferedIOBase
@@ -21,6 +20,7 @@ from jaxtyping import UInt8
 
 from brickwork.core.errors import DataError
 from brickwork.data.readers.files import ReadReport
+from brickwork.data.readers.inside import files_below
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,11 +49,13 @@ def read_images(
     limit: int | None = None,
     report: ReadReport | None = None,
     thumbnails: list[bytes] | None = None,
+    allow_outside: bool = False,
 ) -> tuple[list[str], UInt8[np.ndarray, "images height width channels"]]:
     """The images of a folder and of those below it (or of one file), with their names, in the order of these.
 
     ``limit`` stops after that many. What was left out is counted in ``report`` and warned of, once for each reason. To
-    ``thumbnails``, where given, a small JPEG of each is added.
+    ``thumbnails``, where given, a small JPEG of each is added. Links that lead out of the folder are followed with
+    ``allow_outside`` only.
 
     Raises:
         DataError: ``path`` does not exist, or nothing in it can be used; says why.
@@ -66,7 +68,8 @@ def read_images(
         raise DataError(f"{path} is neither a file nor a folder; give an image or a folder of images")
     names: list[str] = []
     images: list[np.ndarray] = []
-    for file in image_files(path, report) if path.is_dir() else [path]:
+    files = image_files(path, report, allow_outside=allow_outside) if path.is_dir() else [path]
+    for file in files:
         if limit is not None and len(names) >= limit:
             break
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
@@ -92,20 +95,9 @@ def read_images(
     return names, np.stack(images)
 
 
-def image_files(folder: Path, report: ReadReport) -> Iterator[Path]:
+def image_files(folder: Path, report: ReadReport, *, allow_outside: bool = False) -> Iterator[Path]:
     """The regular files below a folder that are called like images, in the order of their names."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(parent) / name
-            if name.startswith("."):
-                report.quiet["hidden"] += 1
-            elif path.suffix.lower() not in ENDINGS:
-                report.quiet[f"type {path.suffix.lower() or 'without ending'}"] += 1
-            elif not path.is_file():
-                report.skip("not a regular file", path.relative_to(folder).as_posix())
-            else:
-                yield path
+    return files_below(folder, ENDINGS, report, allow_outside=allow_outside)
 
 
 def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width channels"]:
