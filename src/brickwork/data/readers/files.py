@@ -116,8 +116,8 @@ def _without_nul(text: str, report: ReadReport, where: str) -> str:
     return text
 
 
-def open_text(path: Path) -> io.TextIOWrapper:
-    """A file as text: UTF-8 (with or without BOM) or UTF-16 with BOM, gzip by its ending, any line ends.
+def open_text(path: Path, encoding: str = "utf-8-sig") -> io.TextIOWrapper:
+    """A file as text: UTF-8 (with or without BOM), UTF-16 with BOM, or ``encoding``; gzip by its ending, any line ends.
 
     Invalid bytes come as lone surrogates, which :func:`clean` counts and replaces.
 
@@ -136,7 +136,7 @@ def open_text(path: Path) -> io.TextIOWrapper:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return io.TextIOWrapper(raw, encoding="utf-16", errors="replace")
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
+    return io.TextIOWrapper(raw, encoding=encoding, errors="surrogateescape")
 
 
 def lines(path: Path, max_line: int = _MAX_LINE) -> Iterator[tuple[str, bool]]:

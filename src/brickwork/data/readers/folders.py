@@ -1,5 +1,7 @@
 """A folder of documents, or one document, as titled passages."""
 
+import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,10 +10,13 @@ from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, ope
 from brickwork.data.readers.inside import files_below
 from brickwork.data.readers.passages import Passage, pack, passages, sections_of
 
-MARKUP = (".md", ".markdown", ".rst", ".html", ".htm", ".py")
+HTML = (".html", ".htm", ".xhtml")
+MARKUP = (".md", ".markdown", ".rst", *HTML, ".py")
 PLAIN = (".txt", ".text")
 _MAX_MARKUP = 16 * 1024 * 1024  # bytes; markup is parsed as a whole
 _SAMPLE = 8192
+_CHARSET = re.compile(rb"(?i)\b(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([\w.:-]{1,40})")
+_WINDOWS = ("iso-8859-1", "latin1", "latin-1", "ascii", "us-ascii")
 
 
 def document_files(folder: Path, report: ReadReport, *, allow_outside: bool = False) -> Iterator[Path]:
@@ -33,7 +38,8 @@ def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> 
     if suffix in PLAIN:
         pieces = plain_passages(path, name, report, max_words)
     else:
-        with open_text(path) as file:
+        encoding = declared_encoding(path) if suffix in HTML else "utf-8-sig"
+        with open_text(path, encoding) as file:
             text = clean(file.read(), report, name)
         pieces = passages(sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words)
     for passage in pieces:
@@ -65,6 +71,23 @@ def _plain_paragraphs(path: Path, name: str, report: ReadReport) -> Iterator[str
             paragraph, size = [], 0
     if paragraph:
         yield "\n".join(paragraph)
+
+
+def declared_encoding(path: Path) -> str:
+    """The encoding of a page of HTML: UTF-8 where its bytes are that, else the one that it names."""
+    raw = path.read_bytes()
+    with contextlib.suppress(UnicodeDecodeError):
+        raw.decode("utf-8")
+        return "utf-8-sig"
+    found = _CHARSET.search(raw[:_SAMPLE])
+    name = found[1].decode("ascii").lower() if found else ""
+    name = "cp1252" if name in _WINDOWS else name  # as browsers read it
+    if name.startswith("utf"):  # what a page in such an encoding could not say in these bytes
+        return "utf-8-sig"
+    with contextlib.suppress(LookupError, ValueError):  # no such encoding, or one that is not of texts
+        raw.decode(name, "surrogateescape")
+        return name
+    return "utf-8-sig"
 
 
 def file_problem(path: Path) -> str:

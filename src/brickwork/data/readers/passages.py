@@ -8,29 +8,15 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 
-SEPARATOR = " › "
+from brickwork.data.readers.html_text import html_sections
+from brickwork.data.readers.markdown_text import markdown_sections
+from brickwork.data.readers.outline import Outline, Section
+
 _WORDS = re.compile(r"\S+")
 _BLANK = re.compile(r"\n[^\S\n]*\n\s*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"')\]]*\s+")
-_ATX = re.compile(r"^ {0,3}(#{1,6})(?=\s)")
-_FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
-_MAX_TITLE = 300
 _UNDERLINE = re.compile(r"^([!-/:-@\[-`{-~])\1+\s*$")
-
-
-@dataclass(frozen=True)
-class Section:
-    """A text under its path of headings, outermost first; the path is empty where there are none."""
-
-    path: tuple[str, ...]
-    text: str
-
-    @property
-    def title(self) -> str:
-        """The headings as one line."""
-        return SEPARATOR.join(self.path)
 
 
 @dataclass(frozen=True)
@@ -103,80 +89,17 @@ def sections_of(text: str, suffix: str, name: str) -> list[Section]:
         return markdown_sections(text)
     if suffix == ".rst":
         return rst_sections(text)
-    if suffix in (".html", ".htm"):
+    if suffix in (".html", ".htm", ".xhtml"):
         return html_sections(text)
     if suffix == ".py":
         return python_sections(text, name)
     return [Section((), text)]
 
 
-class _Outline:
-    """Collects lines under headings; a heading closes those of its level and deeper."""
-
-    def __init__(self) -> None:
-        self.sections: list[Section] = []
-        self._path: list[tuple[int, str]] = []
-        self._lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        self._lines.append(line)
-
-    def drop_last(self) -> None:
-        self._lines.pop()
-
-    def heading(self, level: int, title: str) -> None:
-        self.close()
-        self._path = [entry for entry in self._path if entry[0] < level] + [(level, title)]
-
-    def close(self) -> list[Section]:
-        text = "\n".join(self._lines)
-        self._lines = []
-        if text.strip():
-            self.sections.append(Section(tuple(title for _, title in self._path), text.strip("\n").rstrip()))
-        return self.sections
-
-
-def markdown_sections(text: str) -> list[Section]:
-    """Sections of Markdown: ``#`` and underlined headings, code fences respected, front matter left out."""
-    rows = text.splitlines()
-    if rows and rows[0].strip() == "---":
-        end = next((n for n, row in enumerate(rows[1:], start=1) if row.strip() in ("---", "...")), None)
-        rows = rows[end + 1 :] if end else rows
-    outline = _Outline()
-    fence = ""
-    before = ""
-    for row in rows:
-        mark = _FENCE.match(row)
-        if fence:
-            outline.add(row)
-            if mark and mark[1].startswith(fence):
-                fence = ""
-        elif mark:
-            fence = mark[1]
-            outline.add(row)
-        elif heading := _ATX.match(row):
-            outline.heading(len(heading[1]), _plain(row[heading.end() :].strip().rstrip("#").strip()))
-        elif before.strip() and re.fullmatch(r" {0,3}(=+|-{2,})\s*", row) and not before.startswith("    "):
-            outline.drop_last()
-            outline.heading(1 if "=" in row else 2, _plain(before.strip()))
-            row = ""
-        else:
-            outline.add(row)
-        before = "" if fence or mark or heading else row
-    return outline.close()
-
-
-def _plain(title: str) -> str:
-    """A heading without links, emphasis and code marks, cut where it is longer than any heading."""
-    title = title[:_MAX_TITLE]
-    title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
-    return re.sub(r"[*`]+", "", title).strip()
-
-
 def rst_sections(text: str) -> list[Section]:
     """Sections of reStructuredText: underlined titles, their depth by the order in which marks appear."""
     rows = text.splitlines()
-    outline = _Outline()
+    outline = Outline()
     levels: list[str] = []
 
     def level(mark: str) -> int:
@@ -203,88 +126,6 @@ def rst_sections(text: str) -> list[Section]:
 
 def _is_underline(line: str, title: str) -> bool:
     return bool(_UNDERLINE.match(line)) and len(line.rstrip()) >= len(title.rstrip()) and title[0] != " "
-
-
-_HIDDEN = {"script", "style", "nav", "template", "noscript", "svg", "title", "footer"}
-_BLOCKS = {
-    "p",
-    "div",
-    "section",
-    "article",
-    "li",
-    "ul",
-    "ol",
-    "table",
-    "tr",
-    "pre",
-    "blockquote",
-    "br",
-    "dt",
-    "dd",
-}
-
-
-class _HtmlReader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.outline = _Outline()
-        self._text: list[str] = []
-        self._hidden = ""  # the element that hides what is inside
-        self._depth = 0
-        self._keeps_spaces = False
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if self._hidden:
-            self._depth += tag == self._hidden
-        elif tag in _HIDDEN:
-            self._hidden, self._depth = tag, 1
-        elif re.fullmatch("h[1-6]", tag) or tag in _BLOCKS:
-            self._flush()
-            self._keeps_spaces = tag == "pre"
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._hidden:
-            self._depth -= tag == self._hidden
-            # A page whose <head> is never closed is still to be read.
-            if self._depth == 0:
-                self._hidden = ""
-        elif re.fullmatch("h[1-6]", tag):
-            title = " ".join("".join(self._text).split())
-            self._text = []
-            if title:
-                self.outline.heading(int(tag[1]), title)
-        elif tag in _BLOCKS:
-            self._flush()
-            self._keeps_spaces = False
-
-    def handle_startendtag(self, tag: str, attrs: object) -> None:
-        if tag in _BLOCKS:
-            self._flush()
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self._text.append(data)
-
-    def _flush(self) -> None:
-        text = "".join(self._text)
-        self._text = []
-        text = text.strip("\n") if self._keeps_spaces else " ".join(text.split())
-        if text.strip():
-            self.outline.add(text + "\n")
-
-    def close(self) -> None:
-        super().close()
-        self._flush()
-
-
-def html_sections(text: str) -> list[Section]:
-    """Sections of HTML by ``h1`` … ``h6``; scripts, styles, navigation and the head are left out."""
-    # <body> ends the head, also where nobody closed it.
-    text = re.sub(r"(?is)<head\b[^>]*>.*?(</head>|(?=<body\b))", " ", text, count=1)
-    reader = _HtmlReader()
-    reader.feed(text)
-    reader.close()
-    return reader.outline.close()
 
 
 def python_sections(text: str, name: str) -> list[Section]:

@@ -11,8 +11,9 @@ from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.columns import describe, task_of
 from brickwork.data.readers.files import ReadReport, column_names, rows, text_value
+from brickwork.data.readers.outline import Section
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
-from brickwork.data.readers.passages import Passage, Section, passages
+from brickwork.data.readers.passages import Passage, passages
 from brickwork.data.retrieval import retrieval_from_pairs
 from brickwork.data.types import Examples, Kind, TaskData
 
