@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.data.readers.csv_records import delimiter_of, records
 
 MAX_TEXT = 1_000_000  # characters of one text
 _MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
@@ -51,6 +52,8 @@ class ReadReport:
     duplicates: int = 0
     """Examples left out because an equal one came before."""
     skipped: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
+    """Rows that were read and may be wrong, by reason."""
     quiet: Counter[str] = field(default_factory=Counter)
     """Files left out on purpose (hidden, other types): told, but no reason for a warning."""
     first: dict[str, str] = field(default_factory=dict)
@@ -58,6 +61,11 @@ class ReadReport:
     def skip(self, reason: str, where: str) -> None:
         """Counts a row or file that cannot be used."""
         self.skipped[reason] += 1
+        self.first.setdefault(reason, where)
+
+    def doubt(self, reason: str, where: str) -> None:
+        """Counts a row that is used and may be wrong."""
+        self.doubtful[reason] += 1
         self.first.setdefault(reason, where)
 
     def messages(self) -> list[str]:
@@ -77,6 +85,10 @@ class ReadReport:
         messages.extend(
             f"{count} skipped: {reason} (first: {self.first[reason]})"
             for reason, count in self.skipped.items()
+        )
+        messages.extend(
+            f"{count} row{'s'[: count != 1]} {reason} (first: {self.first[reason]})"
+            for reason, count in self.doubtful.items()
         )
         return messages
 
@@ -247,43 +259,41 @@ def _jsonl(path: Path, report: ReadReport) -> Iterator[tuple[int, dict]]:
 
 
 def _csv(path: Path, kind: str, report: ReadReport) -> Iterator[tuple[int, dict]]:
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
+    csv.field_size_limit(max(csv.field_size_limit(), 2 * _MAX_LINE))
 
-    def text_lines() -> Iterator[str]:
+    def text_lines() -> Iterator[tuple[int, str]]:
         for line_number, (line, cut) in enumerate(lines(path), start=1):
             where = f"{path.name} line {line_number}"
             if cut:
                 report.skip(f"line of more than {_MAX_LINE:,} characters", where)
             else:
-                yield _without_nul(line, report, where)
+                yield line_number, _without_nul(line, report, where)
 
     first = next((line for line, _ in lines(path) if line.strip()), "")
-    delimiter = "\t" if kind == ".tsv" else max(",;\t|", key=first.count)
-    reader = csv.reader(text_lines(), delimiter=delimiter)
-    try:
-        header = next((row for row in reader if row), None)
-        if header is None:
-            raise DataError(f"{path} is empty; give a file with a header and at least one row")
-        header = [name.strip() for name in header]
-        if len(set(header)) < len(header):
-            twice = sorted({name for name in header if header.count(name) > 1})
-            raise DataError(f"{path} has two columns called {', '.join(map(repr, twice))}; rename one")
-        number = -1
-        for row in reader:
-            if not row:
-                continue
-            number += 1
-            if len(row) != len(header):
-                report.skip(
-                    f"another number of fields than the {len(header)} of the header",
-                    f"{path.name} line {reader.line_num}, {len(row)} fields",
-                )
-                continue
-            yield number, dict(zip(header, row))
-    except csv.Error as error:
-        raise DataError(
-            f"{path} line {reader.line_num} is not valid CSV ({error}); look for an unclosed quote"
-        ) from error
+    delimiter = "\t" if kind == ".tsv" else delimiter_of(first)
+    read = records(text_lines(), delimiter, tabbed=kind == ".tsv", max_size=_MAX_LINE)
+    opening = next(read, None)
+    if opening is None:
+        raise DataError(f"{path} is empty; give a file with a header and at least one row")
+    if opening.cells is None:
+        raise DataError(f"{path} line {opening.line}, the header, has {opening.problem}; close it")
+    header = [name.strip() for name in opening.cells]
+    if len(set(header)) < len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise DataError(f"{path} has two columns called {', '.join(map(repr, twice))}; rename one")
+    for number, record in enumerate(read):
+        where = f"{path.name} line {record.line}"
+        if record.cells is None:
+            report.skip(record.problem, where)
+        elif len(record.cells) != len(header):
+            report.skip(
+                f"another number of fields than the {len(header)} of the header",
+                f"{where}, {len(record.cells)} fields",
+            )
+        else:
+            if record.problem:
+                report.doubt(record.problem, where)
+            yield number, dict(zip(header, record.cells))
 
 
 def _parquet_file(path: Path) -> Any:
