@@ -11,6 +11,7 @@ from brickwork.data.readers.arrays import read_images, read_npz
 from brickwork.data.readers.cells import located
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.ids import RowIds
 
 Reads = Literal["texts", "images", "columns"]
 
@@ -55,11 +56,12 @@ def _table(
     report = ReadReport()
     names = column_names(path)
     numbered_rows = list(islice(rows(path, report, names), limit))
-    report.warn()
     if not numbered_rows:
         raise DataError(f"{path} holds no row; give a table with at least one")
     roles = match(names, chosen, str(path))
-    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in numbered_rows]
+    ids = RowIds(path, roles.get("id"), report)
+    known = [ids.of(number, row) for number, row in numbered_rows]
+    report.warn()
     return known, {
         name: located([row.get(name) for _, row in numbered_rows], path.parent, allow_outside=allow_outside)
         for name in names

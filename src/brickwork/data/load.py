@@ -1,7 +1,7 @@
 """The way in: a known set or the user's own files, as a learning task or as a stream of documents."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from brickwork.core.config import nearest
@@ -11,6 +11,7 @@ from brickwork.data.readers.columns import document_columns
 from brickwork.data.readers.files import (
     ReadReport,
     column_names,
+    number_columns,
     plain_columns,
     plain_value,
     rows,
@@ -18,6 +19,7 @@ from brickwork.data.readers.files import (
     text_value,
 )
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
+from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.image_classes import image_class_task, is_class_folder
 from brickwork.data.readers.pairs import plain_pairs
 from brickwork.data.readers.tables import plain_task, table_task
@@ -26,6 +28,8 @@ from brickwork.data.sets.images import image_task
 from brickwork.data.sets.sources import catalogue
 from brickwork.data.sets.texts import TASKS
 from brickwork.data.types import Document, TaskData
+
+_LOOK_AHEAD = 256  # rows of a table, whose columns of numbers are known by them
 
 
 def load_task(config: DataConfig, seed: int) -> TaskData:
@@ -68,7 +72,8 @@ def read_documents(
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
 
-    Each row of a table is a document, called by its id column or by its row number; a column ``source`` says where
+    Each row of a table is a document, called by its id column or by its row number (a row without an id gets one that no
+    other has, and an id that comes twice is told with its rows); a column ``source`` says where
     it is from (else file and row), and the columns that play no role are its ``meta``, which searches can filter by.
     Each passage of a text file or of a folder is a document, called ``file#passage``; its ``source`` is the file,
     relative to ``path``. Links that lead out of the folder are left out, unless ``allow_outside``.
@@ -133,21 +138,26 @@ def _is_table(path: Path) -> bool:
 
 def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> Iterator[Document]:
     known = set(roles.values())
-    for number, row in rows(path, report, sorted({*known, *plain_columns(path)})):
+    ids = RowIds(path, roles.get("id"), report)
+    read = rows(path, report, sorted({*known, *plain_columns(path)}))
+    first = list(islice(read, _LOOK_AHEAD))
+    numeric = number_columns([row for _, row in first], path)
+    for number, row in chain(first, read):
         where = f"{path.name} row {number}"
         text = text_value(row.get(roles["text"]), report, where)
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)
             continue
         title = text_value(row.get(roles["title"]), report, where) if "title" in roles else ""
-        given = text_value(row.get(roles["id"]), report, where) if "id" in roles else ""
         values = {
-            name: plain_value(value, path, report, where) for name, value in row.items() if name not in known
+            name: plain_value(value, path, report, where, number=name in numeric)
+            for name, value in row.items()
+            if name not in known
         }
         # Filters take "source" for the field of that name, so a column of it is that and no metadata beside it.
         source = values.pop("source", None)
         yield Document(
-            id=given or str(number),
+            id=ids.of(number, row),
             title=title,
             text=text,
             source=f"{path.name}:{number}" if source is None else str(source),

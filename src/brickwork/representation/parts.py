@@ -18,7 +18,7 @@ from brickwork.core import errors
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, text_value
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, name_value, text_value
 from brickwork.data.readers.inside import files_below
 from brickwork.data.types import Document
 
@@ -139,12 +139,16 @@ def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
     documents = []
     for row_number, row in rows(path, part, report):
         where = f"{part.file} row {row_number}"
-        values = {role: text_value(row.get(name), report, where) for role, name in part.roles.items()}
+        values = {
+            role: (name_value if role == "id" else text_value)(row.get(name), report, where)
+            for role, name in part.roles.items()
+        }
         if not values["text"]:
             report.skip(f"'{part.roles['text']}' is empty", where)
             continue
-        identity = values.get("id") or (str(row_number) if single else f"{part.file}#{row_number}")
         source = f"{part.file}:{row_number}"
+        unnamed = source if "id" in part.roles else str(row_number) if single else f"{part.file}#{row_number}"
+        identity = values.get("id") or unnamed
         documents.append(
             Document(id=identity, title=values.get("title", ""), text=values["text"], source=source)
         )

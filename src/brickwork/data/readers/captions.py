@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows, text_value
 from brickwork.data.readers.images import (
     Shape,
     decode,
@@ -200,12 +200,8 @@ def _from_table(
         if isinstance(value, dict):  # how the datasets library writes images
             value = value.get("bytes") or value.get("path")
         texts = row.get(roles["text"])
-        captions = [
-            clean(str(t), report, where).strip()
-            for t in (texts if isinstance(texts, list) else [texts])
-            if t is not None
-        ]
-        captions = [text for text in captions if text]
+        listed = texts if isinstance(texts, list) else [texts]
+        captions = [text for cell in listed if (text := text_value(cell, report, where))]
         if not captions:
             report.skip(f"'{roles['text']}' is empty", where)
         elif isinstance(value, bytes):

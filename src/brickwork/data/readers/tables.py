@@ -1,5 +1,6 @@
 """The user's table as a learning task: which columns, which rows, in which parts."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -10,12 +11,14 @@ from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.columns import describe, task_of
-from brickwork.data.readers.files import ReadReport, column_names, rows, text_value
+from brickwork.data.readers.files import ReadReport, column_names, name_value, rows, text_value
 from brickwork.data.readers.outline import Section
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
 from brickwork.data.readers.passages import Passage, passages
 from brickwork.data.retrieval import retrieval_from_pairs
 from brickwork.data.types import Examples, Kind, TaskData
+
+_NAMES = ("label", "score", "group")  # roles in which the word "nan" is no value
 
 
 def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
@@ -52,21 +55,31 @@ def _read(
     for number, row in numbered_rows:
         where = f"{name} row {number}"
         values: dict[str, Any] = {
-            role: text_value(row.get(column), report, where) for role, column in roles.items()
+            role: (name_value if role in _NAMES else text_value)(row.get(column), report, where)
+            for role, column in roles.items()
         }
         empty = [roles[role] for role, value in values.items() if not value and role != "group"]
         if empty:
             report.skip(f"'{empty[0]}' is empty", where)
             continue
         if "score" in values:
-            try:
-                values["score"] = float(values["score"])
-            except ValueError:
+            score = _score(values["score"])
+            if score is None:
                 report.skip(f"'{roles['score']}' is not a number", where)
                 continue
+            values["score"] = score
         for role, value in values.items():
             columns[role].append(value)
     return columns
+
+
+def _score(text: str) -> float | None:
+    """The number that a text says; nothing for one that is not finite."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _enough(path: Path, count: int, report: ReadReport) -> None:
@@ -96,6 +109,11 @@ def _pairs(
     notes = []
     if kind == "scored":
         low, high = min(columns["score"]), max(columns["score"])
+        if low == high and not 0 <= low <= 1:
+            raise DataError(
+                f"{path}: all scores are {low:g}, so their range is not known; give scores from 0 to 1, or some that "
+                "differ"
+            )
         if low < 0 or high > 1:
             columns["score"] = [(score - low) / (high - low) for score in columns["score"]]
             notes.append(f"scores from {low:g} to {high:g} were brought to 0 … 1")

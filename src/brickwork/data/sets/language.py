@@ -21,6 +21,7 @@ from brickwork.data.readers.files import (
     clean,
     column_names,
     lines,
+    name_value,
     open_text,
     rows,
     text_value,
@@ -190,7 +191,7 @@ def _table(path: Path, config: DataConfig, report: ReadReport) -> Iterator[Text]
     ):
         where = f"{path.name} row {number}"
         text = text_value(row.get(roles["text"]), report, where)
-        label = text_value(row.get(roles["label"]), report, where) if "label" in roles else path.stem
+        label = name_value(row.get(roles["label"]), report, where) if "label" in roles else path.stem
         if not text or not label:
             report.skip(f"'{roles['text' if not text else 'label']}' is empty", where)
             continue

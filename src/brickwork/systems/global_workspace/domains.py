@@ -18,6 +18,7 @@ from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.data import splits
 from brickwork.data.readers.arrays import read_npz
+from brickwork.data.readers.cells import is_missing
 from brickwork.data.readers.files import ReadReport, column_names, rows
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.global_workspace.data import MADE_UP, Data
@@ -148,7 +149,7 @@ def _vectors(values: Any, name: str) -> np.ndarray:
 
 def _cell(value: Any, name: str, row: int) -> list[float]:
     """A cell as numbers; empty where it is missing."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if is_missing(value):
         return []
     try:
         if isinstance(value, str) and value.strip().startswith("["):
