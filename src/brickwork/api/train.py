@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
 
+CONTENT = "data.json"
+"""What the data of a run was, in a few digits a column."""
+
+
 @dataclass(frozen=True)
 class TrainSummary:
     """What a training left.
@@ -143,13 +147,14 @@ def train(
     has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
-        ConfigError, DataError: the run does not fit its data, or the run that is to be resumed.
+        ConfigError, DataError: the run does not fit its data, or the run or the data that is to be resumed.
         ResourceError: the folder cannot be written, or another process trains there.
         NonFiniteError: a loss or gradient was not finite.
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
     from brickwork.core.types import Evaluates, Fits
+    from brickwork.data.fingerprints import fingerprint, refuse_other_data
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
     from brickwork.training.rounds import fit_rounds, refuse_options
@@ -159,6 +164,10 @@ def train(
     if resume:
         _check_same(folder, run)
     system, data = prepared or build(run, folder if resume else None)
+    content = fingerprint(data)
+    if resume:
+        record = folder / CONTENT
+        refuse_other_data(str(record), read_json(record) if record.is_file() else None, content)
     validate = (system_validator if isinstance(system, Evaluates) else make_validator)(data, run.seed)
 
     def start() -> None:
@@ -167,6 +176,7 @@ def train(
             for line in data_lines(data):
                 progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
+        write_json(folder / CONTENT, content)
         tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
