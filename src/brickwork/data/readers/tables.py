@@ -12,6 +12,7 @@ from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.columns import describe, task_of
 from brickwork.data.readers.files import ReadReport, column_names, name_value, rows, text_value
+from brickwork.data.readers.judged import by_label
 from brickwork.data.readers.outline import Section
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
 from brickwork.data.readers.passages import Passage, passages
@@ -38,7 +39,12 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
         report.duplicates += pairs.duplicates
         report.warn()
         return plain_task(path, pairs, config, seed, [*notes, *report.notes()])
-    columns = _read(numbered_rows, roles, path.name, report)
+    # A label of pairs may be empty: it can be a category.
+    optional = ("group", "label") if kind == "pairs" else ("group",)
+    columns = _read(numbered_rows, roles, path.name, report, optional)
+    if kind == "pairs" and "label" in columns:
+        kind, columns, said = by_label(columns, roles["label"], str(path))
+        notes += said
     if kind == "labelled":
         task = _labelled(path, columns, config, seed, report)
     else:
@@ -48,7 +54,11 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
 
 
 def _read(
-    numbered_rows: Iterator[tuple[int, dict]], roles: dict[str, str], name: str, report: ReadReport
+    numbered_rows: Iterator[tuple[int, dict]],
+    roles: dict[str, str],
+    name: str,
+    report: ReadReport,
+    optional: tuple[str, ...],
 ) -> dict[str, list[Any]]:
     """The columns of complete rows; a row with an empty text is counted and left out."""
     columns: dict[str, list[Any]] = {role: [] for role in roles}
@@ -58,7 +68,7 @@ def _read(
             role: (name_value if role in _NAMES else text_value)(row.get(column), report, where)
             for role, column in roles.items()
         }
-        empty = [roles[role] for role, value in values.items() if not value and role != "group"]
+        empty = [roles[role] for role, value in values.items() if not value and role not in optional]
         if empty:
             report.skip(f"'{empty[0]}' is empty", where)
             continue
