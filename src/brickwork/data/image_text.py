@@ -118,11 +118,11 @@ def _task(
     test: Captioned | None = None,
 ) -> TaskData:
     train, notes = parts.train, list(captioned.notes)
-    if choose is not None:
+    if choose is not None and parts.train:
         texts, numbers = [captioned.texts[row] for row in train], [captioned.image_of[row] for row in train]
         kept, note = choose(texts, numbers, dict(enumerate(captioned.sizes)))
         train, notes = [train[row] for row in kept], [*notes, note]
-    if len(train) < 2:
+    if len(train) < 2 and len(parts.train):
         raise DataError(
             f"{name}: {len(train)} of {len(parts.train)} pairs are left for training. {'; '.join(notes)}; give more, or "
             "loosen what they are chosen by"

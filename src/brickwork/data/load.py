@@ -42,14 +42,14 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     """
     path = Path(config.source).expanduser()
     if (
-        not _is_known(config.source)
+        not is_known(config.source)
         and path.is_dir()
         and is_class_folder(path, MARKUP + PLAIN, allow_outside=config.allow_outside)
     ):
         side = config.image_size if isinstance(config, ImageDataConfig) else None
         return image_class_task(path, config, seed, side)
     refuse_image_size(config)
-    if _is_known(config.source):
+    if is_known(config.source):
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
     if _is_table(path):
         return table_task(path, config, seed)
@@ -83,7 +83,7 @@ def read_documents(
             damaged or nothing in it can be read.
     """
     name = str(path)
-    if _is_known(name):
+    if is_known(name):
         return islice(_known_documents(name, limit), limit)
     path = Path(path).expanduser()
     report = report if report is not None else ReadReport()
@@ -97,7 +97,7 @@ def read_documents(
     return _reported(islice(documents, limit), path, report)
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
     """Whether the name is a set that can be loaded; a path of that name in the working folder is not asked
     for: write ``./name`` for it."""
     return name in TASKS or name in IMAGE_SETS

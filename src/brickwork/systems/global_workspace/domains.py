@@ -67,7 +67,7 @@ def domain_task(config: Data, seed: int) -> TaskData:
     if config.paired is not None:
         train = _with_pairs(train, config.paired, config.unpaired, seed)
     for name in columns:
-        if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
+        if len(train) and not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
             raise DataError(
                 f"{config.source}: the domain '{name}' is missing from all {len(train)} training rows, so nothing can be "
                 "learnt of it; leave it out or correct the file"

@@ -105,7 +105,7 @@ def multitask(
         train = simulate(train, layout, missing, seed)
         validation = simulate(validation, layout, missing, seed + 1)
     for modality in layout.modalities:
-        if not is_present(train, modality.name).any():
+        if len(train) and not is_present(train, modality.name).any():
             raise DataError(
                 f"{name}: modality '{modality.name}' ({', '.join(modality.columns) or 'no columns'}) is missing from all "
                 f"{len(train)} training rows, so nothing can be learnt from it; leave it out of data.table.modalities, "
