@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, columns_with_note, sizes
+from brickwork.cli.options import (
+    AllowOutside,
+    AsJson,
+    Columns,
+    Dim,
+    Layers,
+    Limit,
+    PassageWords,
+    Quiet,
+    add,
+    columns_with_note,
+    sizes,
+)
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -92,6 +104,8 @@ def index(
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
     columns: Columns = None,
     limit: Limit = None,
+    passage_words: PassageWords = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -118,9 +132,22 @@ def index(
     if update:
         if layers or store or kind != "auto":
             raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
-        _update(model, data, out, columns, limit, as_json, quiet)
+        _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
-        _build(model, data, out, layers, kind, store, columns, limit, as_json, quiet)
+        _build(
+            model,
+            data,
+            out,
+            layers,
+            kind,
+            store,
+            columns,
+            limit,
+            passage_words,
+            allow_outside,
+            as_json,
+            quiet,
+        )
 
 
 def _build(
@@ -132,6 +159,8 @@ def _build(
     store: str | None,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -147,6 +176,8 @@ def _build(
             store=store,
             columns=columns_with_note(data, columns, quiet),
             limit=limit,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     if as_json:
@@ -166,6 +197,8 @@ def _update(
     out: Path,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -175,7 +208,14 @@ def _update(
 
     with output.results_only(as_json):
         made, report = indexing.update_index(
-            model, data, out, columns=columns_with_note(data, columns, quiet), limit=limit, progress=not quiet
+            model,
+            data,
+            out,
+            columns=columns_with_note(data, columns, quiet),
+            limit=limit,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
+            progress=not quiet,
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})

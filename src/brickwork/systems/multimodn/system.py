@@ -168,12 +168,14 @@ class System(nn.Module):
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """For each task the class with the probability of each, or the number, after the last modality that is there.
 
-        ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out.
+        ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out. Images
+        that are paths are read from the working folder and below it; a ``Path`` is taken as it stands.
 
         Raises:
             DataError: a part of a modality's columns is there and another is not.
         """
-        return predictions(self.layout, self.stages(typed_examples(self.layout, columns, with_targets=False)))
+        examples = typed_examples(self.layout, columns, folder=Path(), with_targets=False)
+        return predictions(self.layout, self.stages(examples))
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""
