@@ -91,7 +91,8 @@ def compatibility(
     """Whether newer models can search what older ones have indexed: the compatibility matrix of ``models``, oldest first.
 
     Any encoders whose vectors have one length can be compared, on the held-out part of ``data`` (pairs, or inputs
-    with labels; read and split as by the newest). ``search``, with labels: ``identification`` or ``nearest neighbour``.
+    with labels; read and split as by the newest; of a file that it was not trained on, all
+    pairs, but a part of what has labels). ``search``, with labels: ``identification`` or ``nearest neighbour``.
 
     Raises:
         ConfigError: fewer than two models, vectors of other lengths, or an unknown ``search``.
@@ -106,7 +107,10 @@ def compatibility(
     newest = models[-1] if models else None
     split = seed is not None
     config, seed = _as_trained(newest, data, columns, limit, seed, allow_outside)
-    task = _held_out(newest, config, partial(load_task, seed=seed), split)
+    read = partial(load_task, seed=seed)
+    task = _held_out(newest, config, read, split)
+    if task.kind == "labelled" and not len(task.train):
+        task = read(config)  # labels are searched in a gallery, which is the training part
     loaded = [as_representation(model) for model in models]
     names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
     matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
