@@ -362,8 +362,7 @@ def _unadapted(trained: Trained) -> float:
     """Without what the adapters and the classifier learnt."""
     system = copy.deepcopy(trained.system)
     with torch.no_grad():
-        for layer in system.adapters.layers.values():
-            for up in layer.up:
-                up.zero_()
+        for row in system.adapters.segments.rows:
+            row.zero_()
     system.start_stage("adapters")
     return accuracies(replace(trained, system=system), [1])[1]

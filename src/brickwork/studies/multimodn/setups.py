@@ -13,7 +13,6 @@ from itertools import combinations
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from brickwork.core.errors import BrickworkWarning
 from brickwork.data.types import Examples
@@ -152,6 +151,8 @@ def worth(trained: Trained) -> dict[tuple[str, str, str], float]:
 
 def rank_agreement(trained: Trained) -> dict[str, float]:
     """Spearman's ρ over modalities of each kind of importance and the AUROC lost without, mean over tasks."""
+    from scipy.stats import spearmanr
+
     values, names = trained.measured(worth), trained.system.layout.names
 
     def agreement(kind: str) -> float:
