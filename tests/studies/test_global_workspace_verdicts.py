@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from known_lab import DISTURBANCES, KnownBench, known, verdict
 
-from brickwork.studies.bench import PILOT_SEED, Bench
+from brickwork.studies.bench import PILOT_SEED, Bench, Trained
 from brickwork.studies.global_workspace import claims, setups
 from brickwork.studies.global_workspace.setups import ROUTE, SEEN, UNSEEN, UNSEEN_OLD_SUM
 from brickwork.studies.study import Lab
@@ -202,7 +202,9 @@ def test_the_weight_of_cycles_is_chosen_on_validation_rows(monkeypatch):
     cycles = models["translation and cycles"].model.task
     assert (weight, cycles.cycle, cycles.demi_cycle) == (0.1, 0.1, 0.1)
     assert (models["translation"].model.task.cycle, models["translation"].data.paired) == (0.0, 64)
-    rows = SimpleNamespace(validation="validation rows")
-    system = SimpleNamespace(evaluate=lambda part: {"R²: mean": part})
-    monkeypatch.undo()
-    assert setups.validated_translation(SimpleNamespace(system=system, data=rows)) == "validation rows"
+
+
+def test_validated_translation_looks_at_validation_rows():
+    rows = SimpleNamespace(train="train", validation="validation", test="test")
+    system = SimpleNamespace(evaluate=lambda part: {"R²: mean": float(part == "validation")})
+    assert setups.validated_translation(Trained(system, rows, 0, 1, 1.0)) == 1.0
