@@ -8,6 +8,9 @@ FAISS flat at full width in the same round, and the median over rounds counts. B
 
     python benchmarks/search.py [--collection real|million] [--rounds 5] [--threads 2] [--model runs/demo]
 
+This compares vectors alone, and leaves out what a search of an index does besides: taking the documents from their file, and
+filters. `search_documents.py` measures that from end to end.
+
 The first run encodes the corpus and grows the million, and keeps both in the cache folder of Brickwork.
 """
 
@@ -48,6 +51,7 @@ REFERENCE = "faiss flat"
 OURS: tuple[tuple[Kind, int], ...] = (
     ("ivf", 192),
     ("ivf", 384),
+    ("rabitq", 384),
     ("int8", 96),
     ("int8", 192),
     ("binary", 384),

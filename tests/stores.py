@@ -14,7 +14,7 @@ import pytest
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.filters import OWN_FIELDS, DocumentFields, Filter, field_of, holds, resolve
 from brickwork.index.types import Contents, Found, Plan, Statistics
 
 CONTENTS = Contents(model="test-model", dims=(4, 8, 16), layers=(1, 2, 3), depths=(1, 3))
@@ -84,9 +84,7 @@ class NumpyBackend(ServerBackend):
             raise ConfigError("depth not stored")
         if where is not None and not set(where.fields) <= self.fields():
             raise ConfigError("no document has the field")
-        matching = [
-            name for name, (document, _) in self.rows.items() if where is None or where.matches(document)
-        ]
+        matching = matching_ids(where, [document for document, _ in self.rows.values()])
         results = []
         for query in queries:
             kept = matching
@@ -105,6 +103,14 @@ class NumpyBackend(ServerBackend):
         return Statistics(documents=len(self), fields=tuple(sorted(self.fields())))
 
     def close(self) -> None: ...
+
+
+def matching_ids(where: Filter | None, documents: Sequence[Document]) -> list[str]:
+    """The ids of those of all documents of an index that a filter leaves."""
+    if where is None:
+        return [document.id for document in documents]
+    concrete = resolve(where, DocumentFields(documents))
+    return [d.id for d in documents if all(holds(field_of(d, c.field), c) for c in concrete.conditions)]
 
 
 def document(name: str, **meta: object) -> Document:

@@ -1,11 +1,13 @@
 """The battery that every index backend gets: what the protocol promises, against an oracle of NumPy arrays."""
 
 import contextlib
+import datetime as dt
 import functools
 import os
 import signal
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +27,7 @@ from stores import (
     NumpyBackend,
     assert_same_answer,
     document,
+    matching_ids,
     postgres_url,
     run_sql,
     vectors_of,
@@ -507,7 +510,7 @@ def test_every_operator_with_every_kind_of_value(backend):
         for sign in ("eq", "ne", "lt", "lte", "gt", "gte", "in"):
             where = as_filter([("x", sign, (wanted, "9") if sign == "in" else wanted)])
             (results,) = backend.search(vectors_of([1])[1], Plan(stages=((4, 100),)), layers=1, where=where)
-            matching = {one.id for one in documents if where.matches(one)}
+            matching = set(matching_ids(where, documents))
             assert {one.document.id for one in results} == matching, where
 
 
@@ -519,7 +522,7 @@ def test_every_operator_with_every_kind_of_value(backend):
     derandomize=not LONG,
 )
 def test_filters_mean_the_same_everywhere(backend, data):
-    """Six documents with made-up metadata: exactly those that Filter.matches accepts are found."""
+    """Six documents with made-up metadata: exactly those that filters.resolve leaves are found."""
     oracle = NumpyBackend()
     documents = [
         Document(id=f"d{i}", title=data.draw(WORDS), text="t", source=data.draw(WORDS), meta=data.draw(METAS))
@@ -536,9 +539,84 @@ def test_filters_mean_the_same_everywhere(backend, data):
                 backend.search(vectors_of([1])[1], FULL, layers=1, where=where)
             continue
         got = backend.search(vectors_of([1])[1], Plan(stages=((16, 10),)), layers=1, where=where)
-        everything = {d.id for d in documents if where.matches(d)}
+        everything = set(matching_ids(where, documents))
         assert {one.document.id for one in got[0]} == everything, where
         assert min(len(everything), 5) == len(wanted[0])
+
+
+TYPED = {
+    "a": {"zip": "01234", "code": "1e5", "year": 2019, "day": dt.date(2024, 1, 5), "price": Decimal("12.50")},
+    "b": {"zip": "90210", "code": "x", "year": 2020, "day": dt.datetime(2024, 2, 1, 12), "price": 3},
+    "c": {"zip": "90211", "year": "n/a", "day": "2024-03-01T00:00:00Z", "ok": np.bool_(True)},
+    "d": {
+        "pub year": np.int64(1999),
+        "place": "Bern, CH",
+        "rate": np.float32(0.1),
+        "tag": "a|b",
+        "q": 'say "hi"',
+    },
+}
+FOUND = {
+    "zip=01234": "a",
+    "zip in 01234|90210": "ab",
+    "zip!=01234": "bcd",
+    "zip>=90210": "bc",
+    "zip<9": "a",
+    "code=1e5": "a",
+    "code>a": "b",
+    "year>=2020": "b",  # and not the text n/a
+    "year=n/a": "c",
+    "year!=2020": "acd",
+    "title=1984": "b",
+    "title>1984": "acd",
+    "id=a": "a",
+    "day=2024-01-05": "a",
+    "day>2024-01-05": "bc",
+    "day<2024-02-01 13:00": "ab",
+    "day=2024-03-01": "c",
+    "price>=10": "a",
+    "price=12.5": "a",
+    "ok=true": "c",
+    '"pub year" >= 1990': "d",
+    'place = "Bern, CH"': "d",
+    "rate=0.1": "d",
+    'tag="a|b"': "d",
+    'tag in x|"a|b"': "d",
+    'q="say \\"hi\\""': "d",
+    'year="2020"': "",  # in quotes it is text, and the field holds text as well
+}
+MAPPED: list[tuple[dict[str, Any], str]] = [
+    ({"zip": 90210}, "b"),
+    ({"zip": {"gt": 90210}}, "c"),
+    ({"title": 1984}, "b"),
+    ({"price": {"gte": "10"}}, "a"),
+    ({"price": Decimal("3")}, "b"),
+    ({"year": np.int64(2020)}, "b"),
+    ({"rate": np.float32(0.1)}, "d"),
+    ({"day": {"gte": dt.date(2024, 2, 1)}}, "bc"),
+    ({"day": {"lt": "2024-02-01T12:00:01"}}, "ab"),
+    ({"day": np.datetime64("2024-01-05")}, "a"),
+    ({"day": {"in": [dt.date(2024, 1, 5), dt.datetime(2024, 3, 1, tzinfo=dt.UTC)]}}, "ac"),
+    ({"ok": True}, "c"),
+    ({"zip": {"in": np.array([90210, 90211])}}, "bc"),
+]
+
+
+def test_values_mean_what_the_field_holds(backend):
+    """Texts that look like numbers, NumPy's numbers, decimals, dates: the same answers on every backend."""
+    documents = [
+        Document(id=name, title="1984" if name == "b" else "Zebra", text=name, source="s", meta=meta)
+        for name, meta in TYPED.items()
+    ]
+    backend.add(documents, vectors_of([1, 2, 3, 4]))
+    for wanted, ids in [*FOUND.items(), *MAPPED]:
+        where = parse_filter(wanted)
+        (hits,) = backend.search(vectors_of([1])[1], FULL, layers=1, where=where)
+        assert "".join(sorted(hit.document.id for hit in hits)) == ids, wanted
+    assert backend.get(["a", "d"])[0].meta["price"] == 12.5
+    assert backend.get(["d"])[0].meta == {**TYPED["d"], "rate": 0.1}
+    backend.add([document("e", year=float("nan"))], vectors_of([5]))  # missing, and no error
+    assert backend.get(["e"])[0].meta == {"year": None}
 
 
 # --- crashes and sequences ----------------------------------------------------------------------------------

@@ -63,16 +63,16 @@ def test_turned_digits_are_turned():
 def test_the_loss_is_that_of_the_dense_network_at_the_rank_drawn(turned):
     """Eq. 7 for an MLP of three layers, written out in plain matrices."""
     system = make(turned).double()
-    for layer in system.adapters.layers.values():
-        for up in layer.up:
-            torch.nn.init.normal_(up, std=0.1)
+    for row in system.adapters.segments.rows:
+        torch.nn.init.normal_(row, std=0.1)
     batch = batch_of(system, turned, step=5)
     (b,) = system.ranks(5)
     h = batch["input"].double().flatten(1)
+    rows = torch.cat(list(system.adapters.segments.rows))[:b]
     for place, name in enumerate(("network.1", "network.3", "network.5")):
         layer = system.adapters.layers[name]
-        down = torch.cat(list(layer.down))[:b]
-        up = torch.cat(list(layer.up), dim=1)[:, :b]
+        outputs, inputs = layer.base.weight.shape
+        down, up, rows = rows[:, :inputs], rows[:, inputs : inputs + outputs].T, rows[:, inputs + outputs :]
         h = h @ (layer.base.weight + 6.0 / b * up @ down).T + layer.base.bias
         h = h.relu() if place < 2 else h
     expected = F.cross_entropy(h @ system.head.weight.T + system.head.bias, batch["label"])
@@ -133,7 +133,7 @@ def test_frozen_steps_of_the_loop_move_one_segment_only(turned, tmp_path):
         moved = {n for n in before if not torch.equal(before[n], after[n])}
         (b,) = system.ranks(step)
         assert {n for n in moved if not n.startswith("head")} <= {
-            n for n in before if n.endswith((f".down.{b - 1}", f".up.{b - 1}"))
+            n for n in before if n.endswith(f".segments.rows.{b - 1}")
         }
         assert "head.weight" in moved
 
@@ -203,9 +203,8 @@ def test_curve_evaluate_and_trace_agree_with_predict(turned):
 
 def test_truncated_and_merged_it_answers_as_at_that_rank(turned):
     system = make(turned).eval()
-    for layer in system.adapters.layers.values():
-        for up in layer.up:
-            torch.nn.init.normal_(up, std=0.1)
+    for row in system.adapters.segments.rows:
+        torch.nn.init.normal_(row, std=0.1)
     inputs = turned.test.columns["input"]
     expected = system.probabilities(inputs, rank=2)
     system.adapters.truncate_(2)

@@ -8,11 +8,13 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import (
+    AllowOutside,
     AsJson,
     Columns,
     Dim,
     Layers,
     Limit,
+    PassageWords,
     Quiet,
     add,
     columns_with_note,
@@ -70,7 +72,8 @@ def index(
         str | None, typer.Option(help="Depths to search at, e.g. 3,6 (default: the full depth).")
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, or auto to measure.")
+        str,
+        typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, rabitq, or auto to measure."),
     ] = "auto",
     update: Annotated[
         bool,
@@ -103,6 +106,8 @@ def index(
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
     columns: Columns = None,
     limit: Limit = None,
+    passage_words: PassageWords = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -129,9 +134,22 @@ def index(
     if update:
         if layers or store or kind != "auto":
             raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
-        _update(model, data, out, columns, limit, as_json, quiet)
+        _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
-        _build(model, data, out, layers, kind, store, columns, limit, as_json, quiet)
+        _build(
+            model,
+            data,
+            out,
+            layers,
+            kind,
+            store,
+            columns,
+            limit,
+            passage_words,
+            allow_outside,
+            as_json,
+            quiet,
+        )
 
 
 def _build(
@@ -143,6 +161,8 @@ def _build(
     store: str | None,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -158,6 +178,8 @@ def _build(
             store=store,
             columns=columns_with_note(data, columns, quiet),
             limit=limit,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     if as_json:
@@ -177,6 +199,8 @@ def _update(
     out: Path,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -186,7 +210,14 @@ def _update(
 
     with output.results_only(as_json):
         made, report = indexing.update_index(
-            model, data, out, columns=columns_with_note(data, columns, quiet), limit=limit, progress=not quiet
+            model,
+            data,
+            out,
+            columns=columns_with_note(data, columns, quiet),
+            limit=limit,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
+            progress=not quiet,
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})

@@ -25,7 +25,7 @@ from brickwork.cli import (
 )
 from brickwork.cli.options import write_epilog
 from brickwork.core.console import any_encoding, visible
-from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted
+from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted, missing_extra
 
 
 class Commands(TyperGroup):
@@ -66,7 +66,12 @@ class Commands(TyperGroup):
         debug = ctx.params.get("debug") or os.environ.get("BRICKWORK_DEBUG", "") not in ("", "0")
         try:
             with output.warnings_as_notes():
-                result = super().invoke(ctx)
+                try:
+                    result = super().invoke(ctx)
+                except ModuleNotFoundError as error:
+                    if missing := missing_extra(error, "this command"):
+                        raise missing from error
+                    raise
                 sys.stdout.flush()
                 return result
         except BrickworkError as error:

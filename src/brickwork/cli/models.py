@@ -8,6 +8,7 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import (
+    AllowOutside,
     AsJson,
     Columns,
     Data,
@@ -15,6 +16,7 @@ from brickwork.cli.options import (
     Layers,
     Limit,
     Model,
+    PassageWords,
     Quiet,
     add,
     column_names,
@@ -78,6 +80,7 @@ def evaluate(
             "oldest first.",
         ),
     ] = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,7 +92,12 @@ def evaluate(
             raise ConfigError("--against compares full vectors; leave --dims and --layers out")
         with output.results_only(as_json):
             compared = evaluating.compatibility(
-                [*against, model], data, columns=column_names(columns), limit=limit, seed=seed
+                [*against, model],
+                data,
+                columns=column_names(columns),
+                limit=limit,
+                seed=seed,
+                allow_outside=allow_outside,
             )
         output.emit_json(compared) if as_json else _show_compatibility(compared)
         return
@@ -102,6 +110,7 @@ def evaluate(
             columns=column_names(columns),
             limit=limit,
             seed=seed,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     output.emit_json(results) if as_json else _show_evaluation(results)
@@ -125,6 +134,8 @@ def encode(
         int | None, typer.Option(min=1, help="Workers of --ray (default: one a core or GPU).")
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker of --ray.")] = 0,
+    passage_words: PassageWords = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -143,6 +154,8 @@ def encode(
             ray=ray,
             workers=workers,
             gpus=gpus,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     if as_json:

@@ -40,6 +40,20 @@ Columns = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N documents or rows.")]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="Follow names and links in the data that lead out of the folder that was given.",
+    ),
+]
+PassageWords = Annotated[
+    int | None,
+    typer.Option(
+        min=10,
+        help="Words of a passage of a document (default: what the model reads). Updates need the same.",
+    ),
+]
 Dim = Annotated[int | None, typer.Option(help="Dimensions of each vector to use (default: all).")]
 Layers = Annotated[int | None, typer.Option(help="Layers of the encoder to run (default: all).")]
 Slug = Annotated[str, typer.Argument(help="A system of `brickwork list`.", show_default=False)]

@@ -7,6 +7,7 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import (
+    AllowOutside,
     AsJson,
     Columns,
     Data,
@@ -68,6 +69,7 @@ def classify(
     ] = None,
     out: Out = None,
     limit: Limit = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -76,7 +78,9 @@ def classify(
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     with output.results_only(as_json):
-        answers = predict_api.classify(model, images, wanted, out, prompts=prompt, limit=limit)
+        answers = predict_api.classify(
+            model, images, wanted, out, prompts=prompt, limit=limit, allow_outside=allow_outside
+        )
     _tell(answers, out, as_json, quiet)
 
 
@@ -92,6 +96,7 @@ def predict(
             "--set", help="An option of the system's own, name=value; repeat it.", show_default=False
         ),
     ] = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -100,7 +105,15 @@ def predict(
 
     with output.results_only(as_json):
         options = values_of(settings or ())
-        answers = predict_api.predict(model, data, out, columns=column_names(columns), limit=limit, **options)
+        answers = predict_api.predict(
+            model,
+            data,
+            out,
+            columns=column_names(columns),
+            limit=limit,
+            allow_outside=allow_outside,
+            **options,
+        )
     _tell(answers, out, as_json, quiet)
 
 

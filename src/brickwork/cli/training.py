@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Quiet, Slug, add, column_settings
+from brickwork.cli.options import AllowOutside, AsJson, Columns, Quiet, Slug, add, column_settings
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Random seed (default: the recipe's).")] = None,
     settings: Settings = None,
     columns: Columns = None,
+    allow_outside: AllowOutside = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build all, run two steps, print shapes, memory and time.")
     ] = False,
@@ -93,6 +94,7 @@ def train(
     run = api.recipe(slug, recipe)
     given = [f"data.source={data}"] if data is not None else []
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
+    given += ["data.allow_outside=true"] if allow_outside else []
     given += [f"{_backbone_field(run.model, slug)}={backbone}"] if backbone is not None else []
     run = override(run, [*given, *(settings or [])])
     if seed is not None:

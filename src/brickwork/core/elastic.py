@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from brickwork.core.errors import ConfigError
-from brickwork.core.seeding import generator_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +97,10 @@ class NestedSampler:
 
         Draws under different names are independent.
         """
+        import torch  # not above: an index knows its sizes and needs no torch
+
+        from brickwork.core.seeding import generator_for
+
         order = torch.randperm(len(sizes), generator=generator_for(self.seed, step, name))
         return tuple(sorted(sizes[i] for i in order[:count].tolist()))
 
@@ -111,6 +112,10 @@ class NestedSampler:
 
     def weighted(self, sizes: Sequence[int], weights: Sequence[float], step: int, name: str) -> int:
         """One member of ``sizes``, drawn with a probability that is proportional to its weight."""
+        import torch
+
+        from brickwork.core.seeding import generator_for
+
         chances = torch.tensor(weights, dtype=torch.float64)
         drawn = torch.multinomial(chances, 1, generator=generator_for(self.seed, step, name))
         return sizes[int(drawn)]

@@ -22,15 +22,12 @@ from typing import TYPE_CHECKING, Any
 from brickwork.core.errors import ArtifactError, ResourceError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from torch import Tensor
 
 _TEMPORARY = ".partial-"
+_LOCK_SECONDS = 0.1
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_HEADER_BYTES = 100 * 1024 * 1024
-_BITS_PER_ITEM = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
-    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
-}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -218,62 +215,34 @@ def save_tensors(
 
 
 def check_tensor_file(path: Path | str) -> dict[str, Any]:
-    """The header of a safetensors file, after checks that need no allocation.
+    """The header of a safetensors file, as its own reader takes it: shape and dtype of each tensor, without loading one.
 
-    Size, header length, shapes, offsets, overlaps and holes are verified against the file's true size.
+    It verifies header, shapes and places against the file's true size. Metadata stand under ``__metadata__``.
 
     Raises:
         ArtifactError: missing, a pickle or zip, truncated, or a header that contradicts the file.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = Path(path)
-
-    def refuse(reason: str) -> ArtifactError:
-        return ArtifactError(f"{path} was refused: {reason}. Use a good copy of the file or make it again")
-
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; check the path, or make the folder again")
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        plausible = len(start) == 8 and length <= min(_MAX_HEADER_BYTES, size - 8)
-        # A good file may begin with the same bytes: they are its header's length.
-        if not plausible and (start[:2] == b"PK" or start[:1] == b"\x80"):
-            raise refuse("it is a pickle or a zip archive, and those are never loaded; only safetensors are")
-        if len(start) < 8:
-            raise refuse(f"it has only {size} bytes")
-        if not plausible:
-            raise refuse(
-                f"its header claims {length} bytes, the file has {size}: truncated or not safetensors"
-            )
-        raw = file.read(length)
-    if not raw.startswith(b"{"):
-        raise refuse("its header is not a JSON object: not a safetensors file")
     try:
-        header = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise refuse(f"its header is not valid JSON ({error})") from error
-    spans = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            begin, end = entry["data_offsets"]
-            bits = _BITS_PER_ITEM[entry["dtype"]] * math.prod(entry["shape"])
-            valid = all(isinstance(n, int) and n >= 0 for n in (*entry["shape"], begin, end))
-        except (KeyError, TypeError, ValueError) as error:
-            raise refuse(f"the header entry of tensor '{name}' is malformed") from error
-        if not valid or begin > end or end > size - 8 - length or bits != 8 * (end - begin):
-            raise refuse(f"shape, type and place of tensor '{name}' do not fit together or into the file")
-        spans.append((begin, end))
-    position = 0
-    for begin, end in sorted(spans):
-        if begin != position:
-            raise refuse("its tensors overlap or leave holes")
-        position = end
-    if position != size - 8 - length:
-        raise refuse(f"{size - 8 - length - position} bytes belong to no tensor")
-    return header
+        with safe_open(path, "numpy") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            header = {
+                name: {"dtype": part.get_dtype(), "shape": part.get_shape()} for name, part in parts.items()
+            }
+            return header | ({"__metadata__": metadata} if (metadata := file.metadata()) else {})
+    except SafetensorError as error:
+        reason = f"{error}: it has {path.stat().st_size} bytes, and is truncated, damaged or not safetensors"
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if start == b"PK" or start[:1] == b"\x80":
+            reason = "it is a pickle or a zip archive, and those are never loaded; only safetensors are"
+        raise ArtifactError(
+            f"{path} was refused: {reason}. Use a good copy of the file or make it again"
+        ) from error
 
 
 def load_tensors(path: Path | str) -> dict[str, "Tensor"]:
@@ -289,83 +258,58 @@ def load_tensors(path: Path | str) -> dict[str, "Tensor"]:
 
 
 class FolderLock:
-    """One writer a folder. A lock left by a process that is gone is taken over.
+    """One writer a folder: the operating system's own lock on a file in it, which ends with the process that holds it.
+
+    Who holds it is written into the file once it is held, and shown to those who are refused. On a network file system it
+    is as good as that system's locks: NFS of version 4 has them, older ones need a lock service on every machine.
 
     Raises:
-        ResourceError: on entering, if a living process holds the folder.
+        ResourceError: on entering, if another process, or another lock of this one, holds the folder.
     """
 
     def __init__(self, folder: Path | str, purpose: str = "writing"):
         self.path = Path(folder) / ".lock"
         self.purpose = purpose
+        self._lock: BaseFileLock | None = None
 
     def __enter__(self) -> "FolderLock":
+        from filelock import FileLock, Timeout
+
         with os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            pid = os.getpid()
-            owner = {
-                "pid": pid,
-                "started": _start_time(pid),
-                "host": socket.gethostname(),
-                "purpose": self.purpose,
-            }
-            for _ in range(2):
-                # A hard link creates the lock complete with its owner, or fails: nobody sees it empty.
-                handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.path.parent)
-                try:
-                    with open(handle, "w") as file:
-                        json.dump(owner, file)
-                    os.link(name, self.path)
-                    return self
-                except FileExistsError:
-                    self._take_over_if_stale()
-                finally:
-                    os.unlink(name)
-            raise self._held()
+            # Not without any time: the file may be that of a writer who is just deleting it, then the next try is good.
+            lock = FileLock(
+                self.path, timeout=_LOCK_SECONDS, poll_interval=_LOCK_SECONDS / 5, thread_local=False
+            )
+            try:
+                lock.acquire()
+            except Timeout:
+                raise self._held() from None
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": self.purpose}
+            try:
+                self.path.write_text(json.dumps(owner), encoding="utf-8")
+            except BaseException:
+                lock.release()
+                raise
+        self._lock = lock
+        return self
 
     def __exit__(self, *_: object) -> None:
-        with os_errors(self.path):
-            self.path.unlink(missing_ok=True)
-
-    def _holder(self) -> dict[str, Any]:
-        try:
-            holder = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return holder if isinstance(holder, dict) else {}
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with os_errors(self.path):
+                try:
+                    # While it is held: whoever waits for the deleted file sees that it is gone, and makes a new one.
+                    self.path.unlink(missing_ok=True)
+                finally:
+                    lock.release()
 
     def _held(self) -> ResourceError:
-        holder = self._holder()
+        who = "another process is writing there"
+        with contextlib.suppress(OSError, ValueError):  # let go since, or not yet written
+            holder = json.loads(self.path.read_text(encoding="utf-8"))
+            if isinstance(holder, dict):
+                who = f"process {holder.get('pid')} on {holder.get('host')} is {holder.get('purpose')} there"
         return ResourceError(
-            f"{self.path.parent} is in use: process {holder.get('pid')} on {holder.get('host')} is "
-            f"{holder.get('purpose', 'writing')} there. Choose another folder, or remove {self.path} "
-            "if that process is gone"
+            f"{self.path.parent} is in use: {who}. Wait until it is done, or choose another folder"
         )
-
-    def _take_over_if_stale(self) -> None:
-        holder = self._holder()
-        pid = holder.get("pid")
-        if not isinstance(pid, int) or holder.get("host") != socket.gethostname():
-            if holder:
-                raise self._held()
-        elif _same_start(_start_time(pid), holder.get("started")):
-            raise self._held()
-        self.path.unlink(missing_ok=True)
-
-
-def _same_start(now: float | None, then: object) -> bool:
-    """Equal within seconds: the start is counted from the boot, whose time moves when the clock is corrected."""
-    return now is not None and isinstance(then, int | float) and abs(now - then) < 10
-
-
-def _start_time(pid: int) -> float | None:
-    """When the process started (seconds since 1970), or None if there is none.
-
-    A restarted container gives the old numbers to new processes; number and start together are unique.
-    """
-    import psutil
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None

@@ -51,7 +51,7 @@ def build_text_encoder(
     if config.backbone in ("scratch", "static"):
         encoder = _fresh(config, texts, assets, tokenizer)
     elif config.backbone == "minilm":
-        encoder = load_text_folder(_minilm_folder(), config)
+        encoder = load_text_folder(minilm_folder(), config)
     else:
         encoder = load_text_folder(_backbone_folder(config.backbone, config.revision), config)
     return encoder
@@ -127,7 +127,12 @@ def minilm_package_folder() -> Path | None:
     return None
 
 
-def _minilm_folder() -> Path:
+def minilm_folder() -> Path:
+    """The folder of MiniLM-L6: in the installed package, its weights checked, else fetched from the hub.
+
+    Raises:
+        ArtifactError: neither there, or not as it was published.
+    """
     folder = minilm_package_folder()
     if folder is None:
         try:
@@ -193,6 +198,8 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
     model_folder = folder / modules.get("Transformer", "")
     if model_folder != folder and not (model_folder / "config.json").is_file():
         model_folder = folder
+    if config is not None:
+        _refuse_default_prompt(folder)
     description = read_json(model_folder / "config.json")
     if not isinstance(description, dict):
         raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
@@ -227,7 +234,7 @@ def load_published_encoder(backbone: str, revision: str | None, max_tokens: int)
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
         ConfigError: it has fewer positions than ``max_tokens``.
     """
-    folder = _minilm_folder() if backbone == "minilm" else _backbone_folder(backbone, revision)
+    folder = minilm_folder() if backbone == "minilm" else _backbone_folder(backbone, revision)
     modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
     model_folder = folder / modules.get("Transformer", "")
     if model_folder != folder and not (model_folder / "config.json").is_file():
@@ -235,6 +242,7 @@ def load_published_encoder(backbone: str, revision: str | None, max_tokens: int)
     description = read_json(model_folder / "config.json")
     if not isinstance(description, dict):
         raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
+    _refuse_default_prompt(folder)
     _at_most("max_tokens", max_tokens, description.get("max_position_embeddings"), folder)
     pooling = _pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean"
     body = load_hub_model(model_folder, None)
@@ -244,7 +252,7 @@ def load_published_encoder(backbone: str, revision: str | None, max_tokens: int)
 def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
     path = folder / "model.safetensors"
     try:
-        state = from_bert_state_dict(load_tensors(path), arguments["num_layers"])
+        state = from_bert_state_dict(load_weights(folder), arguments["num_layers"])
         # On the meta device: drawing initial weights that are thrown away would take longer than loading.
         with torch.device("meta"):
             body = Transformer(**arguments)
@@ -254,6 +262,33 @@ def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     return body
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of ``model.safetensors``, or of the several files that ``model.safetensors.index.json`` names.
+
+    Raises:
+        ArtifactError: files that are missing, damaged, unsafe or outside of the folder, or tensors that are not where the
+            list says.
+    """
+    path, listed = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if path.is_file() or not listed.is_file():
+        return load_tensors(path)
+    places = read_json(listed)
+    places = places.get("weight_map") if isinstance(places, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ArtifactError(f"{listed} does not say which file has which tensor; use a good copy")
+    tensors: dict[str, torch.Tensor] = {}
+    for name in sorted(set(places.values())):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ArtifactError(f"{listed} names '{name}', which is no safetensors file of this folder")
+        tensors |= load_tensors(folder / name)
+    if set(tensors) != set(places):
+        wrong = sorted(set(tensors) ^ set(places))[0]
+        raise ArtifactError(
+            f"{listed} and the files that it names do not agree about '{wrong}'; use a good copy"
+        )
+    return tensors
 
 
 def _at_most(name: str, tokens_wanted: int | None, available: Any, folder: Path) -> int | None:
@@ -290,10 +325,16 @@ def _sentence_transformer_modules(folder: Path) -> dict[str, str]:
         )
     if any(".." in Path(path).parts or Path(path).is_absolute() for path in paths.values()):
         raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
+    return paths
+
+
+def _refuse_default_prompt(folder: Path) -> None:
+    """Training puts nothing before texts; a model that wants it everywhere can only be used as it is."""
     settings = folder / "config_sentence_transformers.json"
     if settings.is_file() and read_json(settings).get("default_prompt_name"):
-        raise ArtifactError(f"{folder} puts a default prompt before every text, which is not supported")
-    return paths
+        raise ArtifactError(
+            f"{folder} puts a default prompt before every text, and training does not; load it, or index with it, as it is"
+        )
 
 
 def _pooling(folder: Path) -> str:

@@ -14,6 +14,7 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.export_parquet import document_text
+from brickwork.representation.prompts import Role
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
@@ -82,11 +83,23 @@ def _vectors(
         return dict.fromkeys(depths, np.asarray(representation.encode(images), dtype=np.float32))
     texts = [document_text(document) for document in documents]
     if len(depths) == 1:
-        return {depths[0]: np.asarray(representation.encode(texts, layers=depths[0]), dtype=np.float32)}
+        made = _encoded(representation, texts, depths[0], "document")
+        return {depths[0]: np.asarray(made, dtype=np.float32)}
     from brickwork.representation.encode import encode_exits
 
+    if getattr(representation, "prompts", None):
+        texts = representation.prompted(texts, "document")
     exits = encode_exits(representation.encoder, texts, layers=depths)
     return {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
+
+
+def _encoded(
+    representation: "Representation", texts: list[str], layers: int, role: Role
+) -> Float[np.ndarray, "texts width"]:
+    """Vectors of texts; a model that puts prompts before them is told which."""
+    if getattr(representation, "prompts", None):
+        return representation.encode(texts, layers=layers, role=role)
+    return representation.encode(texts, layers=layers)
 
 
 def encode_queries(
@@ -107,7 +120,8 @@ def encode_queries(
     if with_text:
         if getattr(representation.encoder, "kind", "text") == "image":
             raise ConfigError("this model encodes images only: search with an image (--image FILE)")
-        vectors[with_text] = representation.encode([texts[row] for row in with_text], layers=layers)
+        wanted = [texts[row] for row in with_text]
+        vectors[with_text] = _encoded(representation, wanted, layers, "query")
     if images:
         shape = image_shape(representation)
         if shape is None:

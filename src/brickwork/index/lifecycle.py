@@ -22,7 +22,6 @@ from brickwork.index.manifest import (
     COPY,
     MANIFEST,
     MODEL,
-    SEGMENTS,
     FileEntry,
     Manifest,
     SegmentEntry,
@@ -144,11 +143,10 @@ def _good_manifest(folder: Path) -> tuple[Manifest, list[str]]:
 
 
 def _is_copied(folder: Path, manifest: Manifest) -> bool:
-    """Whether the copy of the manifest is one; formats before 2 had none."""
     try:
         return read_manifest(folder, COPY) == manifest
     except ArtifactError:
-        return not (folder / COPY).exists() and not (folder / SEGMENTS).exists()
+        return False
 
 
 def _is_good(folder: Path, name: str, entry: FileEntry) -> bool:
@@ -245,7 +243,7 @@ class _Repair:
             self.removed.append(marks)
             return
         rows, documents = self._rows(entry)
-        if any(name in self.bad for names in entry.vectors.values() for name in names):
+        if any(name in self.bad for name in entry.vectors.values()):
             rows, documents = self._without_images(rows, documents)
         name = f"{self.manifest.generation + 1:08d}-{number:04d}"
         made = write_segment(self.folder, name, self.manifest, self._batches(entry, rows, documents))
@@ -258,7 +256,7 @@ class _Repair:
     def _versions(self, entry: SegmentEntry, rows: np.ndarray) -> tuple[tuple[int, ...], ...]:
         """The stretches of a segment that is rewritten: vectors that were lost are made by the model of now."""
         made_by = version_of_rows(entry.versions, entry.rows)[rows]
-        if any(name in self.bad for names in entry.vectors.values() for name in names):
+        if any(name in self.bad for name in entry.vectors.values()):
             made_by = np.full(len(rows), len(self.manifest.versions), dtype=np.int64)
         return as_stretches(made_by)
 
@@ -290,10 +288,9 @@ class _Repair:
     ) -> Iterator[tuple[list[Document], dict[int, np.ndarray]]]:
         good: dict[int, np.ndarray] = {}
         for depth in self.manifest.contents.depths:
-            names = entry.vectors[str(depth)]
-            if not any(name in self.bad for name in names):
-                parts = [self._mapped(name) for name in names]
-                good[depth] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            name = entry.vectors[str(depth)]
+            if name not in self.bad:
+                good[depth] = self._mapped(name)
         missing = [depth for depth in self.manifest.contents.depths if depth not in good]
         for places in batches(range(len(documents)), 512):
             some = [documents[place] for place in places]

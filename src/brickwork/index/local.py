@@ -133,10 +133,12 @@ class LocalBackend:
         """The ids of all documents, in the order in which they were added."""
         snapshot = self._snapshot
         for start, segment in snapshot.parts():
-            names = segment.documents.table["id"]
-            for row, name in enumerate(names):
-                if snapshot.removed is None or not snapshot.removed[start + row]:
-                    yield name.as_py()
+            row = start
+            for chunk in segment.documents.table["id"].chunks:
+                for name in chunk.to_pylist():
+                    if snapshot.removed is None or not snapshot.removed[row]:
+                        yield name
+                    row += 1
 
     def documents(self) -> Iterator[Document]:
         """All documents, in the order in which they were added, read a few at a time."""

@@ -184,8 +184,7 @@ def remove_unnamed(folder: Path, manifest: Manifest) -> None:
     Files that no index writes are left alone. What cannot be deleted now is left to the next writer.
     """
     kept = {part for name in manifest.files for part in (name, str(Path(name).parent))}
-    # Beside the manifest itself; the last two are what format 1 had there.
-    ours = ("segments/*", "shortlists/*", "removed-*.bin", "documents.arrow", "vectors-*-*.safetensors")
+    ours = ("segments/*", "shortlists/*", "removed-*.bin")
     paths = [path for pattern in ours for path in folder.glob(pattern)]
     paths += [path for path in folder.glob(f"{MODEL}*") if is_model_folder(path.name)]
     with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ A folder holds
 
 manifest.json, and a copy for repairs          generation, contents, and bytes and sha256 of every other file
 segments/<name>/documents.arrow                id, title, text, source, meta by row (Arrow IPC, mapped)
+segments/<name>/fields.arrow                   the metadata again, by field: what filters read
 segments/<name>/vectors-<layers>.safetensors   unit vectors of full width, one file for each stored depth
 removed-<generation>.bin                       one bit for each row that is removed
 shortlists/*.safetensors                       first stages other than a scan, over the first rows
@@ -15,7 +16,6 @@ atomically: whoever opens the folder sees the state before or after it.
 
 import contextlib
 import hashlib
-import json
 import mmap
 import re
 import stat
@@ -26,16 +26,18 @@ from typing import Any
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
-from brickwork.core.files import read_json, sha256_file, write_json
+from brickwork.core.files import checksum, read_json, sha256_file, write_json
+from brickwork.core.folders import known_folder
 from brickwork.index.types import Contents, Kind
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
 MODEL = "model"
 SEGMENTS = "segments"
 SHORTLISTS = "shortlists"
 DOCUMENTS = "documents.arrow"
+FIELDS = "fields.arrow"
 REPAIR = "run `brickwork index {folder} --repair`"
 
 
@@ -49,14 +51,16 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentEntry:
-    """Rows that were written together: the file of their documents, and those of the vectors by depth.
+    """Rows that were written together: the files of their documents, of their metadata by field, and of the vectors by
+    depth.
 
     ``versions``: stretches (version, rows) where later models than the index's first made some of the vectors.
     """
 
     rows: int
     documents: str
-    vectors: dict[str, tuple[str, ...]]
+    fields: str
+    vectors: dict[str, str]
     versions: tuple[tuple[int, ...], ...] = ()
 
 
@@ -105,16 +109,10 @@ class Manifest:
         return self.versions[-1] if self.versions else self.contents.model
 
 
-def _checksum(values: dict[str, Any]) -> str:
-    """Over everything else in a manifest: the other files are vouched for by it, and it by this."""
-    plain = {key: value for key, value in values.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replaces the manifest atomically: the one moment at which a change happens."""
     values = to_dict(manifest)
-    values["checksum"] = _checksum(values)
+    values["checksum"] = checksum(values)
     write_json(folder / MANIFEST, values)
     # Only for a repair, and after the change: that it could not be written is no reason to fail.
     with contextlib.suppress(OSError, ResourceError):
@@ -122,69 +120,40 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
-    """The manifest of an index, brought to the present format; its files are not looked at.
+    """The manifest of an index; its files are not looked at.
 
     Raises:
-        ArtifactError: not an index, a newer format, or a manifest that is damaged or names files outside.
+        ArtifactError: not an index, another format, or a manifest that is damaged or names files outside.
     """
     path = folder / name
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} is not an index: it has no {MANIFEST}. Make one with `brickwork index`"
-        )
+    known = known_folder(folder)
+    if known.kind not in ("index", "") or not path.is_file():
+        if known.kind == "index":
+            raise ArtifactError(f"{path} is missing; {REPAIR.format(folder=folder)}")
+        if known.kind in ("", "empty"):
+            what = f"it has no {MANIFEST}. Make one with `brickwork index`"
+        else:
+            what = f"it {known.about}"
+        raise ArtifactError(f"{folder} is not an index: {what}")
     values = read_json(path)
     version = values.get("format") if isinstance(values, dict) else None
-    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+    if version != FORMAT:
+        newer = isinstance(version, int) and version > FORMAT
+        advice = "update Brickwork (pip install --upgrade brickwork), or " if newer else ""
         raise ArtifactError(
-            f"{folder} has index format {version}; this version reads formats up to {FORMAT}: "
-            "update Brickwork (pip install --upgrade brickwork), or build the index again"
+            f"{folder} has index format {version}; this version reads format {FORMAT}: {advice}build the index "
+            "again (brickwork index)"
         )
     try:
-        if version > 1 and values.pop("checksum", None) != _checksum(values):
+        if values.pop("checksum", None) != checksum(values):
             raise ArtifactError(
                 f"{path} is damaged: its checksum is not the recorded one; {REPAIR.format(folder=folder)}"
             )
-        for number in range(version, FORMAT):
-            values = _MIGRATIONS[number](values, folder)
         manifest = from_dict(Manifest, values)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); {REPAIR.format(folder=folder)}") from error
     _check_names(folder, manifest)
     return manifest
-
-
-def _from_format_1(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Format 1 had one file of documents, vectors in numbered shards, no sizes, and could not change."""
-    depths = [int(depth) for depth in values["depths"]]
-    vectors = {
-        str(depth): [f"vectors-{depth}-{shard:05d}.safetensors" for shard in range(int(values["shards"]))]
-        for depth in depths
-    }
-    segment = {"rows": values["count"], "documents": DOCUMENTS, "vectors": vectors}
-    files = {}
-    for name, digest in values["files"].items():
-        place = folder / name
-        size = place.stat().st_size if _inside(folder.resolve(), name) and place.is_file() else 0
-        files[name] = {"bytes": size, "sha256": digest}
-    known = {"format", "model", "count", "dims", "layers", "depths", "shards", "files"}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f"unknown option '{unknown[0]}'")
-    return {
-        "format": 2,
-        "generation": 1,
-        "contents": {"depths": depths, **{name: values[name] for name in ("model", "dims", "layers")}},
-        "segments": [segment],
-        "files": files,
-    }
-
-
-def _from_format_2(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Format 2 knew one model."""
-    return {**values, "format": 3}
-
-
-_MIGRATIONS = {1: _from_format_1, 2: _from_format_2}
 
 
 def _inside(folder: Path, name: str) -> bool:
@@ -287,7 +256,7 @@ def files_below(folder: Path, part: str) -> list[str]:
 
 def segment_files(entry: SegmentEntry) -> list[str]:
     """The names of the files of a segment."""
-    return [entry.documents, *(name for names in entry.vectors.values() for name in names)]
+    return [entry.documents, entry.fields, *entry.vectors.values()]
 
 
 def used_files(manifest: Manifest) -> list[str]:

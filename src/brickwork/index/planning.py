@@ -210,7 +210,7 @@ def stage_dim(kind: Kind, dims: Sequence[int]) -> int:
     Kinds that read whole numbers gain from short prefixes and take a quarter of the width. Lists and signs keep few
     bits of each number and take all: lists of codes of 48 bytes found more when those described 384 dimensions than 192.
     """
-    share = {"flat": 4, "int8": 4, "hnsw": 4, "ivf": 1, "binary": 1}[kind]
+    share = {"flat": 4, "int8": 4, "hnsw": 4, "ivf": 1, "rabitq": 1, "binary": 1}[kind]
     return min(dim for dim in dims if dim * share >= dims[-1])
 
 

@@ -23,11 +23,12 @@ from brickwork.core.errors import ConfigError, DataError, MissingExtraError
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.filters import OWN_FIELDS, Filter, resolve
 from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, server_errors
 from brickwork.index.postgres_sql import (
     INDEXED,
     Place,
+    TableFields,
     column,
     create_graph,
     dims_of,
@@ -36,6 +37,7 @@ from brickwork.index.postgres_sql import (
     search,
     where_clause,
 )
+from brickwork.index.store import meta_text
 from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics, check_batch
 from brickwork.representation.truncate import truncate
 
@@ -199,11 +201,12 @@ class PostgresBackend(ServerBackend):
     ) -> list[list[Found]]:
         """The best documents of each query, all from one snapshot."""
         self.contents.check_search(queries, layers)
-        condition, parameters = where_clause(where)
         prefixes = {dim: truncate(queries, dim) for dim in dims_of(plan.stages)}
         with self._reading() as run:
             if where is not None:
                 self._check_fields(run, where)
+                where = resolve(where, TableFields(run, self.place.table))
+            condition, parameters = where_clause(where)
             graph = plan.kind in INDEXED and self._has_graph(run, plan.kind, layers, plan.stages[0][0])
             if graph:
                 _set_effort(run, plan)
@@ -358,13 +361,7 @@ def _row(document: Document) -> tuple[str, ...]:
     Raises:
         DataError: text with a NUL or a number that is not finite, neither of which PostgreSQL stores.
     """
-    try:
-        meta = json.dumps(dict(document.meta), default=str, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        raise DataError(
-            f"the metadata of document '{document.id}' of {document.source} is not JSON ({error}); "
-            "leave such values out"
-        ) from error
+    meta = meta_text(document, finite=True)
     texts = (document.id, document.title, document.text, document.source, meta)
     if any("\0" in text for text in texts) or "\\u0000" in meta:
         raise DataError(

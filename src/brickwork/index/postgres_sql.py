@@ -14,11 +14,13 @@ from typing import Any, LiteralString
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from brickwork.core.errors import ConfigError, MissingExtraError
-from brickwork.index.filters import OWN_FIELDS, Condition, Filter
+from brickwork.index.conditions import Condition
+from brickwork.index.conditions import Kind as FieldKind
+from brickwork.index.filters import OWN_FIELDS, Filter
 from brickwork.index.types import Kind, Plan, Stage
 
 try:
-    from psycopg import sql
+    from psycopg import Connection, sql
 except ImportError as error:
     raise MissingExtraError("psycopg", "postgres", "an index in PostgreSQL") from error
 
@@ -139,7 +141,7 @@ def search(table: str, plan: Plan, depth: int, where: sql.Composable, *, graph: 
 
 
 def where_clause(where: Filter | None) -> tuple[sql.Composable, dict[str, Any]]:
-    """A filter as a condition and its parameters; it holds exactly where :meth:`Filter.matches` does.
+    """A filter of :func:`filters.resolve` as a condition and its parameters.
 
     Raises:
         ConfigError: a value that PostgreSQL cannot compare with (text with a NUL).
@@ -161,20 +163,17 @@ def _condition(condition: Condition, names: tuple[str, str], values: dict[str, A
     CASE, not AND: only CASE promises that a text is not read as a number before its type is known.
     """
     field = _field(condition.field, names[0])
-    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    comparable = [one for one in wanted if not (isinstance(one, float) and math.isnan(one))]
-    if not comparable:  # nothing equals NaN, and nothing is less or more
-        return sql.SQL("true" if condition.operator == "ne" else "false")
     if condition.operator in ("eq", "in", "ne"):
-        tests: list[sql.Composable] = []
-        for place, one in enumerate(comparable):
-            name = f"{names[1]}_{place}"
-            # JSON has no infinity, so no stored number can equal one.
-            values[name] = None if one in (math.inf, -math.inf) else _json(one, condition.field)
-            tests.append(sql.SQL("{} = {}::jsonb").format(field, sql.Placeholder(name)))
-        test = sql.SQL("coalesce({}, false)").format(sql.SQL(" OR ").join(tests))
+        # JSON has neither infinity nor NaN, so no stored number can equal one.
+        possible = [one for one in condition.values if not isinstance(one, float) or math.isfinite(one)]
+        values[names[1]] = [_json(one, condition.field) for one in possible]
+        test = sql.SQL("coalesce({} = ANY({}::text[]::jsonb[]), false)").format(
+            field, sql.Placeholder(names[1])
+        )
         return sql.SQL("NOT {}").format(test) if condition.operator == "ne" else test
-    (one,) = comparable
+    (one,) = condition.values
+    if isinstance(one, float) and math.isnan(one):
+        return sql.SQL("false")  # nothing is less or more
     kind: LiteralString
     if isinstance(one, bool):
         kind, typed, values[names[1]] = "boolean", sql.SQL("({})::boolean"), one
@@ -192,6 +191,29 @@ def _condition(condition: Condition, names: tuple[str, str], values: dict[str, A
         sql.Placeholder(names[1]),
         sql.SQL(cast),
     )
+
+
+class TableFields:
+    """What the documents in a table hold, for :func:`filters.resolve`; each answer is a statement of its own."""
+
+    def __init__(self, run: "Connection[Any]", table: str):
+        self._run = run
+        self._table = sql.Identifier(table)
+
+    def has(self, field: str, kind: FieldKind) -> bool:
+        """Whether any document has a value of this kind in a field."""
+        name = {"text": "string", "number": "number", "truth": "boolean"}[kind]
+        test = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE jsonb_typeof(meta -> %s) = %s)")
+        (there,) = self._run.execute(test.format(self._table), [field, name]).fetchone() or (False,)
+        return bool(there)
+
+    def texts(self, field: str) -> list[str]:
+        """The distinct texts of a field."""
+        statement = sql.SQL(
+            "SELECT DISTINCT meta ->> %(field)s FROM {} WHERE jsonb_typeof(meta -> %(field)s) = 'string'"
+        )
+        rows = self._run.execute(statement.format(self._table), {"field": field}).fetchall()
+        return [text for (text,) in rows]
 
 
 def _field(name: str, parameter: str) -> sql.Composable:

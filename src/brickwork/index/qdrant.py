@@ -25,9 +25,10 @@ from brickwork.core.errors import (
 )
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
+from brickwork.index.conditions import Kind
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter
-from brickwork.index.qdrant_filters import conditions, key, payload
+from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.qdrant_filters import any_of, conditions, key, payload
 from brickwork.index.qdrant_state import (
     ALIVE,
     NAMESPACE,
@@ -264,7 +265,8 @@ class QdrantBackend(ServerBackend):
                 if name not in known:
                     fields = ", ".join((*OWN_FIELDS, *sorted(known - set(OWN_FIELDS))))
                     raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
-        allowed = conditions(where, lambda field: self.state.distinct(key("texts", field), number))
+        values = CollectionFields(self.state, number)
+        allowed = conditions(resolve(where, values), values.texts)
         if allowed is None:
             return None
         must, must_not = allowed
@@ -342,6 +344,25 @@ class QdrantBackend(ServerBackend):
         for name in wanted:
             if name not in there:
                 raise DataError(f"the id '{name}' is not in collection '{self.collection}'")
+
+
+class CollectionFields:
+    """What the documents of a state hold, for :func:`filters.resolve`; each answer asks the server."""
+
+    def __init__(self, state: State, number: int):
+        self._state = state
+        self._number = number
+
+    def has(self, field: str, kind: Kind) -> bool:
+        """Whether any document has a value of this kind in a field."""
+        if kind == "text":
+            return bool(self.texts(field))
+        which = models.Filter(must=[visible(self._number), any_of(field, kind)])
+        return self._state.count(which) > 0
+
+    def texts(self, field: str) -> list[str]:
+        """The distinct texts of a field."""
+        return self._state.distinct(key("texts", field), self._number)
 
 
 def parse_location(location: str) -> tuple[str, str]:

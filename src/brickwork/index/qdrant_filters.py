@@ -14,7 +14,9 @@ from typing import Any
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.index.filters import OWN_FIELDS, Condition, Filter, field_of, holds
+from brickwork.index.conditions import Condition, Kind
+from brickwork.index.filters import OWN_FIELDS, Filter, holds
+from brickwork.index.store import meta_text
 
 try:
     from qdrant_client import models
@@ -39,67 +41,91 @@ def payload(document: Document) -> dict[str, Any]:
     Raises:
         DataError: metadata that is not JSON, or a number beyond float64.
     """
+    meta = meta_text(document, finite=True)
+    groups: dict[str, dict[str, Any]] = {"texts": {}, "numbers": {}, "truths": {}}
+    own = {name: clean_text(getattr(document, name)) for name in OWN_FIELDS}
+    for name, value in (json.loads(meta) | own).items():
+        if isinstance(value, bool):
+            groups["truths"][_plain(name)] = int(value)
+        elif isinstance(value, int | float):
+            groups["numbers"][_plain(name)] = _as_float(value, document)
+        elif isinstance(value, str):
+            groups["texts"][_plain(name)] = value
+    texts = {name: clean_text(getattr(document, name)) for name in ("id", "title", "text", "source")}
+    fields = sorted(clean_text(name) for name in document.meta)
+    return {**texts, "meta": meta, "fields": fields, **groups}
+
+
+def _as_float(value: int | float, document: Document) -> float:
     try:
-        meta = json.dumps(dict(document.meta), default=str, ensure_ascii=False, allow_nan=False)
-        groups: dict[str, dict[str, Any]] = {"texts": {}, "numbers": {}, "truths": {}}
-        for name in (*document.meta, *OWN_FIELDS):
-            value = field_of(document, name)
-            if isinstance(value, bool):
-                groups["truths"][_plain(name)] = int(value)
-            elif isinstance(value, int | float):
-                groups["numbers"][_plain(name)] = float(value)
-            elif isinstance(value, str):
-                groups["texts"][_plain(name)] = clean_text(value)
-    except (ValueError, OverflowError) as error:
+        return float(value)
+    except OverflowError as error:
         raise DataError(
             f"the metadata of document '{document.id}' of {document.source} cannot be stored ({error}); leave such "
             "values out"
         ) from error
-    texts = {name: clean_text(getattr(document, name)) for name in ("id", "title", "text", "source")}
-    fields = sorted(clean_text(name) for name in document.meta)
-    return {**texts, "meta": clean_text(meta), "fields": fields, **groups}
 
 
 def conditions(
     where: Filter, texts_of: Callable[[str], Iterable[str]]
 ) -> tuple[list[models.Condition], list[models.Condition]] | None:
-    """What must hold and what must not, exactly where :meth:`Filter.matches` holds; ``None``: nothing can match.
+    """What must hold and what must not, for a filter of :func:`filters.resolve`; ``None``: nothing can match.
 
     ``texts_of`` gives the distinct texts of a field, for conditions on their order.
     """
     must: list[models.Condition] = []
     must_not: list[models.Condition] = []
     for condition in where.conditions:
+        if condition.operator in ("eq", "in", "ne"):
+            tests = _equal(condition)
+        else:
+            tests = _ordered(condition, texts_of)
         if condition.operator == "ne":
-            must_not.extend(_tests(Condition(condition.field, "eq", condition.value), texts_of))
+            must_not.extend(tests)
             continue
-        tests = _tests(condition, texts_of)
         if not tests:
             return None
         must.append(models.Filter(should=tests))
     return must, must_not
 
 
-def _tests(condition: Condition, texts_of: Callable[[str], Iterable[str]]) -> list[models.Condition]:
+def _equal(condition: Condition) -> list[models.Condition]:
     """Conditions of which one must hold; none of them can where the list is empty."""
-    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    if condition.operator == "in":
-        return [test for one in wanted for test in _tests(Condition(condition.field, "eq", one), texts_of)]
-    (one,) = wanted
+    tests: list[models.Condition] = []
+    texts = [clean_text(one) for one in condition.values if isinstance(one, str)]
+    if texts:
+        tests.append(_match("texts", condition.field, models.MatchAny(any=texts)))
+    for one in condition.values:
+        if isinstance(one, bool):
+            tests.append(_match("truths", condition.field, models.MatchValue(value=int(one))))
+        elif isinstance(one, int | float):
+            tests += _in_range(condition.field, "eq", float(one))
+    return tests
+
+
+def _ordered(condition: Condition, texts_of: Callable[[str], Iterable[str]]) -> list[models.Condition]:
+    (one,) = condition.values
     if isinstance(one, bool):
         accepted = [value for value in (False, True) if holds(value, condition)]
         return [_match("truths", condition.field, models.MatchValue(value=int(value))) for value in accepted]
     if isinstance(one, int | float):
-        bounds = _range(condition.operator, float(one))
-        if bounds is None:
-            return []
-        return [models.FieldCondition(key=key("numbers", condition.field), range=bounds)]
-    if condition.operator == "eq":
-        return [_match("texts", condition.field, models.MatchValue(value=clean_text(one)))]
+        return _in_range(condition.field, condition.operator, float(one))
     accepted_texts = [text for text in texts_of(condition.field) if holds(text, condition)]
     if not accepted_texts:
         return []
     return [_match("texts", condition.field, models.MatchAny(any=accepted_texts))]
+
+
+def any_of(field: str, kind: Kind) -> models.Condition:
+    """That a field holds a number, or a truth value."""
+    if kind == "number":
+        return models.FieldCondition(key=key("numbers", field), range=_ANY_NUMBER)
+    return models.FieldCondition(key=key("truths", field), range=models.Range(gte=0, lte=1))
+
+
+def _in_range(field: str, operator: str, wanted: float) -> list[models.Condition]:
+    bounds = _range(operator, wanted)
+    return [] if bounds is None else [models.FieldCondition(key=key("numbers", field), range=bounds)]
 
 
 def _match(group: str, field: str, match: models.Match) -> models.FieldCondition:

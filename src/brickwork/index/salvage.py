@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.core.errors import ArtifactError
 from brickwork.data.types import Document
 from brickwork.index.store import COLUMNS, ROW_HASH, THUMBNAIL, read_meta, row_hash
 
@@ -16,18 +15,12 @@ _MAGIC_BYTES = 8
 
 
 def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]]:
-    """The documents by row whose hash is right, and in words which are lost of the ``rows`` that there were.
-
-    Raises:
-        ArtifactError: a file of format 1, which has no hashes of rows.
-    """
+    """The documents by row whose hash is right, and in words which are lost of the ``rows`` that there were."""
     documents: dict[int, Document] = {}
     lost: dict[int, str] = {}
     for start, batch in _batches(path, rows):
         if ROW_HASH not in batch.schema.names:
-            raise ArtifactError(
-                f"{path} is damaged, and format 1 cannot tell which documents are; build the index again"
-            )
+            continue
         columns = [batch.column(name).to_pylist() for name in (*COLUMNS, ROW_HASH)]
         has_thumbnails = THUMBNAIL in batch.schema.names
         small = batch.column(THUMBNAIL).to_pylist() if has_thumbnails else [b""] * batch.num_rows

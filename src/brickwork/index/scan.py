@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from brickwork.index.segments import Segment
+from brickwork.index.shortlists.run import more_candidates
 from brickwork.index.shortlists.run import rerank as rerank_rows
 from brickwork.index.snapshot import Snapshot
 from brickwork.index.types import Plan, Stage
@@ -28,7 +29,8 @@ def run_plan(
     else:
         covered = len(shortlist)
         inside = None if allowed is None else allowed[:covered]
-        rows = shortlist.search(queries, keep, effort=plan.effort, allowed=inside)
+        wanted = more_candidates(keep, inside)
+        rows = shortlist.search(queries, wanted, effort=plan.effort, allowed=inside)
         _, tail = scan(snapshot, queries, dim, keep, layers, allowed, first=covered)
         rows = np.concatenate([rows, tail], axis=1)
         # A shortlist gives rows and no cosines: without a later stage its own size makes the order.

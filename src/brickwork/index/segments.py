@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -12,9 +12,10 @@ from jaxtyping import Int
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import atomic_folder
 from brickwork.data.types import Document
-from brickwork.index.columns import Columns
+from brickwork.index.columns import Columns, FieldsBuilder
 from brickwork.index.manifest import (
     DOCUMENTS,
+    FIELDS,
     REPAIR,
     SEGMENTS,
     Manifest,
@@ -22,10 +23,14 @@ from brickwork.index.manifest import (
     map_file,
 )
 from brickwork.index.search import FlatVectors
-from brickwork.index.store import HASH_BYTES, DocumentStore, DocumentWriter, VectorWriter, mapped_vectors
-
-if TYPE_CHECKING:
-    pass
+from brickwork.index.store import (
+    HASH_BYTES,
+    DocumentStore,
+    DocumentWriter,
+    VectorWriter,
+    mapped_vectors,
+    read_meta,
+)
 
 COPY_ROWS = 4_096
 
@@ -44,18 +49,18 @@ class Segment:
                 f"{folder / entry.documents} has {len(self.documents)} documents, the manifest {entry.rows}; "
                 f"{REPAIR.format(folder=folder)}"
             )
-        self._parts: dict[int, list[np.ndarray]] = {}
+        self._vectors: dict[int, np.ndarray] = {}
         for depth in manifest.contents.depths:
-            names = entry.vectors[str(depth)]
-            parts = [mapped_vectors(folder / n, mapped(n), manifest.contents.width) for n in names]
-            if sum(map(len, parts)) != entry.rows:
+            name = entry.vectors[str(depth)]
+            vectors = mapped_vectors(folder / name, mapped(name), manifest.contents.width)
+            if len(vectors) != entry.rows:
                 raise ArtifactError(
-                    f"{folder / (*names, entry.documents)[0]} has {sum(map(len, parts))} vectors for {entry.rows} "
-                    f"documents; {REPAIR.format(folder=folder)}"
+                    f"{folder / name} has {len(vectors)} vectors for {entry.rows} documents; "
+                    f"{REPAIR.format(folder=folder)}"
                 )
-            self._parts[depth] = parts
+            self._vectors[depth] = vectors
         self._flat: dict[int, FlatVectors] = {}
-        self.columns = Columns(self.documents)
+        self.columns = Columns(self.documents, folder / entry.fields, mapped(entry.fields))
 
     def __len__(self) -> int:
         return self.entry.rows
@@ -70,9 +75,7 @@ class Segment:
     def flat(self, depth: int) -> FlatVectors:
         """The vectors of one depth and their prefixes; pages are read when they are first compared."""
         if depth not in self._flat:
-            parts = self._parts[depth]
-            # Format 1 had several files a depth: those are copied into one matrix.
-            self._flat[depth] = FlatVectors(parts[0] if len(parts) == 1 else np.concatenate(parts))
+            self._flat[depth] = FlatVectors(self._vectors[depth])
         return self._flat[depth]
 
 
@@ -82,21 +85,22 @@ class SegmentWriter:
     def __init__(self, folder: Path, depths: Sequence[int], width: int):
         self.documents = DocumentWriter(folder / DOCUMENTS)
         self.vectors = {depth: VectorWriter(folder / vector_file(depth), width) for depth in depths}
+        self.fields, self._fields_path = FieldsBuilder(), folder / FIELDS
         self.rows = 0
 
     def write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
         """Appends documents and their vectors."""
-        self.documents.write(documents)
-        self._add(vectors)
+        self._add(self.documents.write(documents), vectors)
 
     def copy(self, segment: Segment, rows: Int[np.ndarray, " rows"]) -> None:
         """Appends rows of another segment."""
         for start in range(0, len(rows), COPY_ROWS):
             some = rows[start : start + COPY_ROWS]
-            self.documents.copy(segment.documents, some)
-            self._add({depth: segment.flat(depth).vectors[some] for depth in self.vectors})
+            metas = self.documents.copy(segment.documents, some)
+            self._add(metas, {depth: segment.flat(depth).vectors[some] for depth in self.vectors})
 
-    def _add(self, vectors: Mapping[int, np.ndarray]) -> None:
+    def _add(self, metas: Sequence[str], vectors: Mapping[int, np.ndarray]) -> None:
+        self.fields.add(read_meta(text, self.documents.path) for text in metas)
         for depth, writer in self.vectors.items():
             writer.write(vectors[depth])
         self.rows += len(next(iter(vectors.values())))
@@ -106,6 +110,7 @@ class SegmentWriter:
         self.documents.close()
         for writer in self.vectors.values():
             writer.close()
+        self.fields.write(self._fields_path)
 
 
 def vector_file(depth: int) -> str:
@@ -133,5 +138,7 @@ def write_segment(
                 writer.copy(first, second) if copy else writer.write(first, second)
         finally:
             writer.close()
-    vectors: dict[str, tuple[str, ...]] = {str(d): (f"{place}/{vector_file(d)}",) for d in depths}
-    return SegmentEntry(rows=writer.rows, documents=f"{place}/{DOCUMENTS}", vectors=vectors)
+    vectors = {str(depth): f"{place}/{vector_file(depth)}" for depth in depths}
+    return SegmentEntry(
+        rows=writer.rows, documents=f"{place}/{DOCUMENTS}", vectors=vectors, fields=f"{place}/{FIELDS}"
+    )

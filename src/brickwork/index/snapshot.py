@@ -12,7 +12,8 @@ from brickwork.core.files import read_json
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.columns import check_fields
-from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.conditions import Kind as FieldKind
+from brickwork.index.filters import OWN_FIELDS, Filter, resolve
 from brickwork.index.manifest import (
     REPAIR,
     SHORTLISTS,
@@ -54,6 +55,8 @@ class Snapshot:
         self.removed = self._read_removed(verify)
         self.live = int(self.starts[-1] if self.removed is None else np.sum(~self.removed))
         self.frontiers: dict[int, Frontier] = {}
+        self._fields: set[str] | None = None
+        self._kinds: dict[str, set[FieldKind]] = {}
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
 
     def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
@@ -137,21 +140,44 @@ class Snapshot:
             return live
         if any(name not in OWN_FIELDS for name in where.fields):
             check_fields(where, self.fields())
-        masks = [segment.columns.mask(where) for segment in self.segments]
+        concrete = resolve(where, self)
+        masks = [segment.columns.mask(concrete) for segment in self.segments]
         mask = np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
         return mask if live is None else mask & live
 
+    def _live(self, start: int, segment: Segment) -> Bool[np.ndarray, " rows"] | None:
+        """The rows of a segment that are not removed; ``None`` for all."""
+        return None if self.removed is None else ~self.removed[start : start + len(segment)]
+
     def fields(self) -> set[str]:
         """The names that filters may use."""
-        names = set(OWN_FIELDS)
-        for start, segment in self.parts():
-            for name, column in segment.columns.meta.items():
-                there = column.codes >= 0
-                if self.removed is not None:
-                    there &= ~self.removed[start : start + len(segment)]
-                if there.any():
-                    names.add(name)
-        return names
+        if self._fields is None:
+            names = set(OWN_FIELDS)
+            for start, segment in self.parts():
+                live = self._live(start, segment)
+                for name, column in segment.columns.meta.items():
+                    if (
+                        name not in names
+                        and (column.there() if live is None else column.there() & live).any()
+                    ):
+                        names.add(name)
+            self._fields = names
+        return self._fields
+
+    def has(self, field: str, kind: FieldKind) -> bool:
+        """Whether any document has a value of this kind in a field."""
+        if field not in self._kinds:
+            self._kinds[field] = {
+                kind
+                for start, segment in self.parts()
+                for kind in segment.columns[field].kinds(self._live(start, segment))
+            }
+        return kind in self._kinds[field]
+
+    def texts(self, field: str) -> Iterator[str]:
+        """The distinct texts of a field."""
+        parts = (s.columns[field].texts(self._live(start, s)) for start, s in self.parts())
+        return iter(dict.fromkeys(text for texts in parts for text in texts))
 
     def shortlist(self, kind: str, dim: int, depth: int) -> "Shortlist | None":
         """The first stage of this kind, if there is one; its file is hashed before it is read."""

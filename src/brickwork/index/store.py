@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, DataError
 from brickwork.core.files import check_tensor_file, os_errors
 from brickwork.core.text import clean_text
+from brickwork.core.values import json_value
 from brickwork.data.types import Document
 from brickwork.representation.export_parquet import document_text
 
@@ -48,11 +49,23 @@ def _hash(data: bytes) -> bytes:
 def stored_form(document: Document) -> Document:
     """The document as it will be read again: texts in valid Unicode, metadata as JSON keeps it."""
     texts: dict[str, Any] = {name: clean_text(getattr(document, name)) for name in COLUMNS[:-1]}
-    return Document(**texts, meta=json.loads(_meta_text(document)))
+    return Document(**texts, meta=json.loads(meta_text(document)))
 
 
-def _meta_text(document: Document) -> str:
-    return clean_text(json.dumps(dict(document.meta), default=str, ensure_ascii=False))
+def meta_text(document: Document, *, finite: bool = False) -> str:
+    """A document's metadata as JSON, in valid Unicode: what every backend stores.
+
+    Raises:
+        DataError: metadata that has no end, or with ``finite``, for stores whose JSON has no infinity, one of these.
+    """
+    try:
+        values = json_value(document.meta)
+        return clean_text(json.dumps(values, ensure_ascii=False, allow_nan=not finite))
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"the metadata of document '{document.id}' of {document.source} cannot be stored ({error}); leave such "
+            "values out"
+        ) from error
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -81,14 +94,14 @@ class DocumentWriter:
             self._file = pa.OSFile(str(path), "wb")
             self._writer = pa.ipc.new_file(self._file, self._schema)
 
-    def write(self, documents: Sequence[Document]) -> None:
-        """Appends documents; what has no UTF-8 form in them is replaced by U+FFFD."""
+    def write(self, documents: Sequence[Document]) -> list[str]:
+        """Appends documents, what has no UTF-8 form in them replaced by U+FFFD; returns their metadata as stored."""
         import pyarrow as pa
 
         columns: dict[str, list[Any]] = {
             name: [clean_text(getattr(document, name)) for document in documents] for name in COLUMNS[:-1]
         }
-        columns["meta"] = [_meta_text(document) for document in documents]
+        columns["meta"] = [meta_text(document) for document in documents]
         columns[TEXT_HASH] = [text_hash(document) for document in documents]
         columns[THUMBNAIL] = [document.thumbnail for document in documents]
         texts = zip(*(columns[name] for name in COLUMNS))
@@ -96,20 +109,18 @@ class DocumentWriter:
         batch = pa.RecordBatch.from_pydict(columns, schema=self._schema)
         with os_errors(self.path):
             self._writer.write_batch(batch)
+        return columns["meta"]
 
-    def copy(self, documents: "DocumentStore", rows: Int[np.ndarray, " rows"]) -> None:
-        """Appends rows of another file."""
+    def copy(self, documents: "DocumentStore", rows: Int[np.ndarray, " rows"]) -> list[str]:
+        """Appends rows of another file; returns their metadata as stored."""
         import pyarrow as pa
 
-        if not {TEXT_HASH, ROW_HASH} <= set(documents.table.schema.names):  # format 1
-            self.write(documents.rows(rows))
-            return
-        table = documents.table
+        table = documents.take(rows)
         if THUMBNAIL not in table.schema.names:
-            table = table.append_column(THUMBNAIL, pa.array([b""] * len(documents), pa.large_binary()))
-        table = table.select(self._schema.names).take(pa.array(rows))
+            table = table.append_column(THUMBNAIL, pa.array([b""] * len(rows), pa.large_binary()))
         with os_errors(self.path):
-            self._writer.write_table(table)
+            self._writer.write_table(table.select(self._schema.names))
+        return list(table["meta"].to_pylist())
 
     def close(self) -> None:
         """Finishes the file; harmless when called again."""
@@ -152,10 +163,11 @@ def mapped_vectors(path: Path, data: mmap.mmap, width: int) -> Float[np.ndarray,
     Raises:
         ArtifactError: its header does not fit the file, or it does not hold vectors of this width.
     """
-    entry = check_tensor_file(path).get("vectors")
-    if entry is None or entry["dtype"] != "F32" or len(entry["shape"]) != 2 or entry["shape"][1] != width:
+    header = check_tensor_file(path)
+    entry = header.get("vectors", {"shape": ()})
+    if len(header) != 1 or len(entry["shape"]) != 2 or entry["shape"][1] != width or entry["dtype"] != "F32":
         raise ArtifactError(f"{path} does not hold vectors of width {width}; build the index again")
-    start = 8 + int.from_bytes(data[:8], "little") + entry["data_offsets"][0]
+    start = 8 + int.from_bytes(data[:8], "little")  # a single tensor begins where the header ends
     rows = entry["shape"][0]
     return np.frombuffer(data, dtype="<f4", count=rows * width, offset=start).reshape(rows, width)
 
@@ -179,12 +191,15 @@ class DocumentStore:
             for batch in parts:
                 batch.validate(full=check)
             self.table = pa.Table.from_batches(parts, schema=reader.schema)
+            self._batches = parts
+            self._starts = np.cumsum([0, *(batch.num_rows for batch in parts)])
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ArtifactError(f"{path} cannot be read ({error}); build the index again") from error
         self.path = path
         names = self.table.schema.names
         wanted = [pa.field(name, pa.large_string()) for name in COLUMNS]
-        if list(self.table.schema)[: len(COLUMNS)] != wanted or any(c.null_count for c in self.table.columns):
+        wanted += [pa.field(name, pa.binary(HASH_BYTES)) for name in (TEXT_HASH, ROW_HASH)]
+        if list(self.table.schema)[: len(wanted)] != wanted or any(c.null_count for c in self.table.columns):
             raise ArtifactError(
                 f"{path} has columns {names}, not {list(COLUMNS)} of texts; build the index again"
             )
@@ -194,14 +209,36 @@ class DocumentStore:
 
     def rows(self, rows: Sequence[int] | Int[np.ndarray, " rows"]) -> list[Document]:
         """The documents of the given rows, in that order."""
-        import pyarrow as pa
-
         names = [name for name in self.table.schema.names if name in (*COLUMNS, THUMBNAIL)]
-        taken = self.table.select(names).take(pa.array(rows, pa.int64()))
         return [
             Document(**{**values, "meta": read_meta(values["meta"], self.path)})
-            for values in taken.to_pylist()
+            for values in self.take(rows, names).to_pylist()
         ]
+
+    def take(self, rows: Sequence[int] | Int[np.ndarray, " rows"], names: Sequence[str] = ()) -> "pa.Table":
+        """The given rows as a table of one piece, in that order; ``names`` chooses columns.
+
+        Taken batch by batch: Arrow's own ``Table.take`` first joins all batches, which copies the whole file.
+        """
+        import pyarrow as pa
+
+        wanted = np.asarray(rows, dtype=np.int64)
+        of_batch = np.searchsorted(self._starts, wanted, side="right") - 1
+        order = np.argsort(of_batch, kind="stable")
+        numbers, firsts = np.unique(of_batch[order], return_index=True)
+        chosen = self.table.schema.names if not names else list(names)
+        taken = [
+            self._batches[number].select(chosen).take(pa.array(wanted[some] - self._starts[number]))
+            for number, some in zip(numbers.tolist(), np.split(order, firsts[1:]))
+        ]
+        if not taken:
+            return self.table.select(chosen).slice(0, 0)
+        table = pa.Table.from_batches(taken).combine_chunks()
+        if (np.diff(order) > 0).all():
+            return table
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return table.take(pa.array(back))
 
     def find(self, ids: "pa.Array") -> Int[np.ndarray, " rows"]:
         """For each row the place of its id in ``ids``, -1 where it is not among them."""
@@ -212,12 +249,8 @@ class DocumentStore:
 
     @cached_property
     def text_hashes(self) -> np.ndarray:
-        """:func:`text_hash` of each row, as an array of 16-byte items. Format 1 did not keep them."""
-        if TEXT_HASH in self.table.schema.names:
-            kept = self.table[TEXT_HASH].to_pylist()
-        else:
-            kept = [text_hash(document) for document in self.rows(range(len(self)))]
-        return np.frombuffer(b"".join(kept), dtype=f"V{HASH_BYTES}")
+        """:func:`text_hash` of each row, as an array of 16-byte items."""
+        return np.frombuffer(b"".join(self.table[TEXT_HASH].to_pylist()), dtype=f"V{HASH_BYTES}")
 
 
 def read_meta(text: str, path: Path) -> dict[str, Any]:

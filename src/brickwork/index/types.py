@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Stage = tuple[int, int]
 """(dim, keep): compare on a prefix of ``dim`` dimensions and keep the best ``keep``."""
 
-Kind = Literal["flat", "int8", "binary", "hnsw", "ivf"]
+Kind = Literal["flat", "int8", "binary", "hnsw", "ivf", "rabitq"]
 """How the first stage finds its candidates; every kind is followed by exact stages where more than one is asked for."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -33,7 +33,7 @@ class Plan:
     """One way to search: the first stage by ``kind``, each further one reorders the survivors exactly.
 
     ``effort`` is what the first stage spends on a query: neighbours kept while walking the graph (``hnsw``,
-    efSearch) or lists read (``ivf``, nprobe); ``None`` where a kind has no such choice, or for its default.
+    efSearch) or lists read (``ivf``, ``rabitq``, nprobe); ``None`` where a kind has no such choice, or for its default.
     A backend that does not have ``kind`` searches exactly and says so in its statistics.
     """
 

@@ -5,15 +5,17 @@ LoRA: Hu et al. 2021, arXiv 2106.09685. Cut to a random rank while training: DyL
 
 A layer y = W0·x becomes y = W0·x + s·B_b·A_b·x with W0 frozen. A (r, d) and B (m, r) are kept in segments of rows and
 columns, each a parameter of its own: one that takes no part in a step has no gradient at all, so that no optimiser moves
-it, neither by momentum nor by weight decay. One gradient of zeros for the whole matrix would not do that.
+it, neither by momentum nor by weight decay. One gradient of zeros for the whole matrix would not do that. All adapted
+layers of a model share the rank, so a segment holds its rows and columns of all of them: there are as many parameters as
+ranks, not as many as ranks times layers, whose gradients and updates would cost more than the adapters.
 
-Shape legend: d inputs, m outputs, r largest rank, b rank in use (1 … r).
+Shape legend: d inputs, m outputs, r largest rank, b rank in use (1 … r), w = Σ (d + m) over the adapted layers.
 """
 
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -52,18 +54,81 @@ class RankState:
     drift: bool = False
 
 
+class Segments(nn.Module):
+    """A and B of all adapted layers of a model: row i of every A and column i of every B, side by side.
+
+    ``sizes``: ranks at which the rows are split into parameters, ascending; the last is r. ``widths``: of the parts of a
+    row, in turn d (times the kernel) and m of each layer.
+    """
+
+    def __init__(self, matrix: Float[Tensor, "rank w"], sizes: Sequence[int], widths: Sequence[int]):
+        super().__init__()
+        self.widths = tuple(widths)
+        self.set(matrix, sizes)
+
+    def set(self, matrix: Float[Tensor, "rank w"], sizes: Sequence[int]) -> None:
+        """Takes the rows apart into segments."""
+        self.sizes = tuple(sizes)
+        lengths = [size - before for before, size in zip((0, *sizes), sizes)]
+        self.rows = nn.ParameterList(nn.Parameter(part.clone()) for part in matrix.split(lengths))
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops the parts that were put together for a forward pass."""
+        self._key: tuple[Any, ...] | None = None
+        self._parts: tuple[Tensor, ...] = ()
+        self._taken: set[int] = set()
+
+    def factors(self, place: int, state: RankState, rank: int | None = None) -> tuple[Tensor, Tensor]:
+        """Of the layer at ``place`` the first b rows of A, flat, (b, d·kernel), and of Bᵀ, (b, m), with the gradients that
+        ``state`` allows; b is ``rank``, or that of the state.
+
+        Those of all layers are put together at once, for one forward pass: until a layer asks again, the gradient has come
+        back, or a parameter has counted a change (fused optimisers do not let it count).
+        """
+        b, modes = rank or state.rank, (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+        versions = tuple(0 if p.is_inference() else p._version for p in self.rows)
+        key = (b, state.last_only, state.drift, *modes, *versions)
+        if key != self._key or place in self._taken:
+            self.forget()
+            matrix = self._together(b, state)
+            if matrix.requires_grad:
+                matrix.register_hook(lambda gradient: self.forget())
+            self._key, self._parts = key, matrix.split(self.widths, dim=1)
+        self._taken.add(place)
+        return self._parts[2 * place], self._parts[2 * place + 1]
+
+    def _together(self, b: int, state: RankState) -> Float[Tensor, "b w"]:
+        last_only, drift = state.last_only, state.drift
+        first = max(
+            (size for size in (0, *self.sizes) if size < b), default=0
+        )  # where the last segment begins
+        rows, start = [], 0
+        for size, segment in zip(self.sizes, self.rows):
+            if start >= b and not drift:
+                break
+            part = segment if drift or size <= b else segment[: b - start]
+            rows.append(part.detach() if last_only and start < first and not drift else part)
+            start = size
+        matrix = torch.cat(rows)
+        if drift and last_only:
+            matrix = torch.cat([matrix[:first].detach(), matrix[first:]])
+        return matrix[:b]
+
+
 class LowRankLayer(nn.Module):
     """A frozen layer and its low-rank update.
 
     ``base``: ``nn.Linear``, ``nn.Conv2d`` of one group, or the transposed linear layer of transformers' GPT-2.
-    ``sizes``: ranks at which A and B are split into parameters, ascending; the last is r.
+    ``place``: which of the layers that share ``segments`` this is; the first of them owns their parameters.
     """
 
     def __init__(
         self,
         base: nn.Module,
         state: RankState,
-        sizes: Sequence[int],
+        segments: Segments,
+        place: int,
         *,
         alpha: float,
         scaling: Scaling,
@@ -72,23 +137,21 @@ class LowRankLayer(nn.Module):
         super().__init__()
         self.base = base
         self.state = state
-        self.sizes = tuple(sizes)
+        self.place = place
+        self._shared = (
+            segments,
+        )  # in a tuple, so that only the first layer has their parameters in its state
+        if place == 0:
+            self.segments = segments
         self.alpha = alpha
         self.scaling: Scaling = scaling
         self.dropout = nn.Dropout(dropout)
         self.merged: int | None = None
-        inputs, outputs, kernel = layer_shape(base)
-        down = torch.empty(self.sizes[-1], inputs, *kernel)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-        self.down, self.up = nn.ParameterList(), nn.ParameterList()
-        self._set(down, torch.zeros(outputs, self.sizes[-1]), self.sizes)
 
-    def _set(self, down: Tensor, up: Tensor, sizes: Sequence[int]) -> None:
-        """Takes A and B apart into segments."""
-        self.sizes = tuple(sizes)
-        lengths = [size - before for before, size in zip((0, *sizes), sizes)]
-        self.down = nn.ParameterList(nn.Parameter(part.clone()) for part in down.split(lengths))
-        self.up = nn.ParameterList(nn.Parameter(part.clone()) for part in up.split(lengths, dim=1))
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The ranks at which A and B are split into parameters; the last is r."""
+        return self._shared[0].sizes
 
     @property
     def weight(self) -> Tensor:
@@ -112,28 +175,9 @@ class LowRankLayer(nn.Module):
 
     def factors(self, rank: int | None = None) -> Factors:
         """A_b = A[:b] and B_b = B[:, :b], with the gradients that the state of the step allows."""
-        b = rank or self.state.rank
-        first = max(
-            (size for size in (0, *self.sizes) if size < b), default=0
-        )  # where the last segment begins
-        if self.state.drift:
-            down, up = torch.cat(list(self.down)), torch.cat(list(self.up), dim=1)
-            if self.state.last_only:
-                down = torch.cat([down[:first].detach(), down[first:]])
-                up = torch.cat([up[:, :first].detach(), up[:, first:]], dim=1)
-            return down[:b], up[:, :b]
-        downs, ups, start = [], [], 0
-        for size, down, up in zip(self.sizes, self.down, self.up):
-            if start >= b:
-                break
-            if size > b:
-                down, up = down[: b - start], up[:, : b - start]
-            if self.state.last_only and start < first:
-                down, up = down.detach(), up.detach()
-            downs.append(down)
-            ups.append(up)
-            start = size
-        return (downs[0], ups[0]) if len(downs) == 1 else (torch.cat(downs), torch.cat(ups, dim=1))
+        down, up = self._shared[0].factors(self.place, self.state, rank)
+        inputs, _, kernel = layer_shape(self.base)
+        return down.view(-1, inputs, *kernel) if kernel else down, up.T
 
     def forward(self, x: Tensor) -> Tensor:
         """y = W0·x + s·B_b·(A_b·x). Shapes: (…, d) → (…, m), or images (N, d, H, W) → (N, m, H', W')."""
@@ -266,6 +310,11 @@ class LoraAdapters:
         return self._first.scaling
 
     @property
+    def segments(self) -> Segments:
+        """The parameters of all layers."""
+        return self._first._shared[0]
+
+    @property
     def _first(self) -> LowRankLayer:
         return next(iter(self.layers.values()))
 
@@ -282,9 +331,11 @@ class LoraAdapters:
             raise ConfigError(f"rank={rank}: the adapters are merged at rank {merged}; unmerge them first")
         before = self.state.rank, self.state.last_only, self.state.drift
         self.state.rank, self.state.last_only, self.state.drift = rank, last_only, drift
+        self.segments.forget()
         try:
             yield
         finally:
+            self.segments.forget()
             self.state.rank, self.state.last_only, self.state.drift = before
 
     def check(self, rank: int) -> None:
@@ -317,8 +368,10 @@ class LoraAdapters:
         for layer in self.layers.values():
             if layer.scaling == "alpha/r":
                 layer.alpha *= rank / layer.sizes[-1]
-            down, up = layer.factors(rank)
-            layer._set(down, up, [*(size for size in layer.sizes if size < rank), rank])
+        segments = self.segments
+        segments.set(
+            torch.cat(list(segments.rows))[:rank], [*(size for size in segments.sizes if size < rank), rank]
+        )
         self.state.rank = rank
         return self
 
@@ -386,12 +439,31 @@ def inject_lora(
     model.requires_grad_(False)
     state = RankState(rank)
     parts = tuple(sizes) or tuple(range(1, rank + 1))
+    segments = Segments(_first_rows(shapes.values(), rank), parts, _widths(shapes.values()))
     layers = {}
-    for name, base in chosen.items():
-        layer = LowRankLayer(base, state, parts, alpha=alpha, scaling=scaling, dropout=dropout)
+    for place, (name, base) in enumerate(chosen.items()):
+        layer = LowRankLayer(base, state, segments, place, alpha=alpha, scaling=scaling, dropout=dropout)
         layers[name] = layer
         _replace(model, name, layer)
     return LoraAdapters(model, layers, state)
+
+
+Shape = tuple[int, int, tuple[int, ...]]
+"""Inputs, outputs and kernel of a layer."""
+
+
+def _widths(shapes: Iterable[Shape]) -> list[int]:
+    return [width for inputs, outputs, kernel in shapes for width in (inputs * math.prod(kernel), outputs)]
+
+
+def _first_rows(shapes: Iterable[Shape], rank: int) -> Float[Tensor, "rank w"]:
+    """A as LoRA draws it, layer by layer, and B = 0."""
+    parts = []
+    for inputs, outputs, kernel in shapes:
+        down = torch.empty(rank, inputs, *kernel)
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+        parts += [down.flatten(1), torch.zeros(rank, outputs)]
+    return torch.cat(parts, dim=1)
 
 
 def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from brickwork.core import registry
 from brickwork.core.elastic import ElasticAxes, bytes_per_vector
 from brickwork.core.errors import ConfigError
+from brickwork.representation.prompts import Prompts
 
 _FACTS = {
     "base": "started from",
@@ -39,6 +40,7 @@ class Described(Protocol):
     axes: ElasticAxes
     lineage: dict[str, Any]
     card: dict[str, Any]
+    prompts: Prompts
 
 
 def render(representation: Described) -> str:

@@ -57,6 +57,7 @@ def export_sentence_transformers(
         ]
         write_json(temporary / "modules.json", modules)
         settings = {"model_type": "SentenceTransformer", "similarity_fn_name": "cosine"}
+        settings |= representation.prompts.to_dict()
         write_json(temporary / "config_sentence_transformers.json", settings)
     return folder
 

@@ -38,6 +38,7 @@ from brickwork.core.files import (
     write_json,
     write_text,
 )
+from brickwork.core.folders import known_folder
 
 T = TypeVar("T")
 MANIFEST = "brickwork.json"
@@ -145,6 +146,9 @@ def unfinished(folder: Path) -> ArtifactError:
         return ArtifactError(
             f"{folder} holds a training that has not finished; finish it with: brickwork resume {folder}"
         )
+    known = known_folder(folder)
+    if known.kind not in ("", "empty", "model"):
+        return ArtifactError(f"{folder} holds no model: it {known.about}")
     return ArtifactError(
         f"{folder} holds no model: neither {MANIFEST} nor modules.json is there; choose a run folder or a "
         "SentenceTransformer folder"

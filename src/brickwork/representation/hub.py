@@ -21,13 +21,17 @@ def download(path: Path | str, revision: str | None = None) -> Path:
         ArtifactError: neither a folder nor a repository that can be fetched.
     """
     folder = Path(path).expanduser()
+    if path == "minilm" and not folder.exists():  # as --backbone takes it
+        from brickwork.encoders.build import minilm_folder
+
+        return minilm_folder()
     if folder.is_dir():
         if revision is not None:
             raise ConfigError(f"revision={revision!r} has no effect with the folder {folder}; leave it out")
         return folder
     if folder.exists() or isinstance(path, Path) or not _HUB_ID.fullmatch(path):
         raise ArtifactError(
-            f"{path} is not a model folder; give a run folder, a SentenceTransformer folder, or a hub id "
+            f"{path} is not a model folder; give a run folder, a SentenceTransformer folder, minilm, or a hub id "
             "such as organisation/name"
         )
     import huggingface_hub

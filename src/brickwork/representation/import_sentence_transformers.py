@@ -13,13 +13,27 @@ from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.tokenization import PAD, load_tokenizer
 from brickwork.representation.model import Representation
+from brickwork.representation.prompts import Prompts
 
+SETTINGS = "config_sentence_transformers.json"
+WEIGHTS = "model.safetensors"
 # StaticEmbedding of sentence-transformers reads a text to its end; so long a limit means the same.
 _STATIC_TOKENS = 1_000_000
 
 
+def is_sentence_transformer(folder: Path) -> bool:
+    """Whether ``folder`` can be read here: a SentenceTransformer, or the encoder of transformers that one begins with."""
+    if any((folder / name).is_file() for name in ("modules.json", SETTINGS)):
+        return True
+    weights = any((folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json"))
+    description = (
+        read_json(folder / "config.json") if weights and (folder / "config.json").is_file() else None
+    )
+    return isinstance(description, dict) and "model_type" in description
+
+
 def import_sentence_transformers(folder: Path) -> Representation:
-    """The model in ``folder``; its one trained size is the full one.
+    """The model in ``folder``; its one trained size is its ``truncate_dim``, else the full one. Its prompts are kept.
 
     Known are Transformer → Pooling, or StaticEmbedding, and then Normalize (which is left out: vectors are
     normalised after cutting, always).
@@ -39,8 +53,34 @@ def import_sentence_transformers(folder: Path) -> Representation:
         encoder = _static(folder / chain[0][1])
     else:
         encoder = load_text_folder(folder)
-    axes = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
-    return Representation(encoder.eval(), axes, lineage={"source": "sentence-transformers"}, card={})
+    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    if not isinstance(settings, dict):
+        raise ArtifactError(f"{folder / SETTINGS} is not a JSON object; use a good copy")
+    prompts = Prompts.from_dict(settings, str(folder / SETTINGS))
+    if prompts and any(name == "Pooling" and _leaves_prompts_out(folder / path) for name, path in chain):
+        raise ArtifactError(
+            f"{folder} leaves the tokens of its prompts out when it pools (include_prompt is false), which cannot be "
+            "loaded"
+        )
+    dim = _size(settings.get("truncate_dim"), encoder.embedding_dim, folder)
+    axes = ElasticAxes(dims=(dim,), layers=(encoder.num_layers,))
+    lineage = {"source": "sentence-transformers"}
+    return Representation(encoder.eval(), axes, lineage=lineage, card={}, prompts=prompts)
+
+
+def _leaves_prompts_out(pooling: Path) -> bool:
+    settings = read_json(pooling / "config.json")
+    return isinstance(settings, dict) and settings.get("include_prompt", True) is False
+
+
+def _size(truncate_dim: Any, width: int, folder: Path) -> int:
+    if truncate_dim is None:
+        return width
+    if type(truncate_dim) is not int or truncate_dim < 1:
+        raise ArtifactError(
+            f"{folder / SETTINGS} has truncate_dim={truncate_dim!r}, which is no size; use a good copy"
+        )
+    return min(truncate_dim, width)
 
 
 def _check_end(folder: Path, names: list[str]) -> None:

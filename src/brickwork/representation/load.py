@@ -18,9 +18,13 @@ from brickwork.data.types import TaskData
 from brickwork.representation.contract import check_data
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
-from brickwork.representation.import_sentence_transformers import import_sentence_transformers
+from brickwork.representation.import_sentence_transformers import (
+    import_sentence_transformers,
+    is_sentence_transformer,
+)
 from brickwork.representation.kept import only_encodes, restore_system
 from brickwork.representation.model import Representation
+from brickwork.representation.prompts import Prompts
 from brickwork.representation.store import restore_encoder
 
 
@@ -97,7 +101,7 @@ def _load(folder: Path) -> Any:
     """A representation or a system, whichever is in ``folder``."""
     if (folder / MANIFEST).is_file():
         return read_folder(folder, _restore)
-    if (folder / "modules.json").is_file() or (folder / "config_sentence_transformers.json").is_file():
+    if is_sentence_transformer(folder):
         return import_sentence_transformers(folder)
     raise unfinished(folder)
 
@@ -107,7 +111,8 @@ def _restore(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> Any:
         return restore_system(manifest, files)
     encoder, axes = restore_encoder(manifest, files), manifest["axes"]
     elastic = ElasticAxes(dims=tuple(axes["dims"]), layers=tuple(axes["layers"]))
-    return Representation(encoder, elastic, manifest["lineage"], manifest["card"])
+    prompts = Prompts.from_dict(manifest, MANIFEST)
+    return Representation(encoder, elastic, manifest["lineage"], manifest["card"], prompts)
 
 
 def _no_encoder(path: Path | str, system: Any) -> ArtifactError:

@@ -20,6 +20,7 @@ from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
 from brickwork.representation.folder import fingerprint, tokenizer_json
 from brickwork.representation.inference import Precision
+from brickwork.representation.prompts import Prompts, Role
 from brickwork.representation.truncate import truncate
 
 
@@ -27,7 +28,7 @@ class Representation:
     """An encoder, the axes along which it can be cut, where it comes from, and what its card tells.
 
     ``axes``: trained prefix lengths and depths. ``lineage``: the system that trained it, what it replaces.
-    ``card``: facts for the model card (representation/card.py).
+    ``card``: facts for the model card (representation/card.py). ``prompts``: what the model wants before its texts.
 
     Raises:
         ConfigError: ``axes`` go beyond the encoder.
@@ -39,11 +40,13 @@ class Representation:
         axes: ElasticAxes,
         lineage: Mapping[str, Any] | None = None,
         card: Mapping[str, Any] | None = None,
+        prompts: Prompts | None = None,
     ):
         self.encoder = cast(Any, encoder)
         self.axes = axes
         self.lineage = dict(lineage or {})
         self.card = dict(card or {})
+        self.prompts = prompts or Prompts()
         self.notes_given: set[str] = set()  # kinds of notes, each given once
         if axes.full_dim > self.encoder.embedding_dim or axes.num_layers > self.encoder.num_layers:
             raise ConfigError(
@@ -73,6 +76,7 @@ class Representation:
         progress: bool | Callable[[int], None] = False,
         precision: Precision = "auto",
         token_budget: int | None = None,
+        role: Role | None = None,
     ) -> Float32[np.ndarray, "*n dim"]:
         """Vectors of texts (one string; a list, tuple, series or array of one dimension, or an iterator, which is used up)
         or of images (uint8, N × H × W × C). Tables, mappings, sets, bytes, numbers and nested lists are refused.
@@ -80,7 +84,8 @@ class Representation:
         ``layers`` runs these blocks only; ``dim`` cuts, then ``normalize`` scales to length 1. ``batch_size``
         caps the inputs of a batch and ``token_budget`` its tokens: both change the speed, not the vectors
         (beyond rounding). ``precision``: ``auto`` is bf16 where the device has instructions for it.
-        ``progress``: a bar on the error stream, or what to call with the number of inputs done.
+        ``progress``: a bar on the error stream, or what to call with the number of inputs done. ``role``: whether the
+        texts are queries or documents, for models that want another prompt before each.
 
         Shapes: N inputs → (N, dim); one string → (dim,); an empty list → (0, dim).
 
@@ -91,10 +96,13 @@ class Representation:
         """
         dim, layers = self.size(dim, layers)
         single = isinstance(inputs, str)
+        texts = [inputs] if single else inputs
+        if self.prompts:
+            texts = self.prompted(texts, role)
         with counting_cuts(self) as count:
             vectors = encode(
                 self.encoder,
-                [inputs] if single else inputs,
+                texts,
                 dim,
                 layers,
                 batch_size=batch_size,
@@ -105,6 +113,13 @@ class Representation:
             )
             count(len(vectors))
         return vectors[0] if single else vectors
+
+    def prompted(self, texts: Any, role: Role | None = None) -> Any:
+        """The texts behind the prompt for their role; inputs of other kinds as they are."""
+        prompt = self.prompts.of(role)
+        if not prompt or not isinstance(texts, list | tuple):
+            return texts
+        return [prompt + text if isinstance(text, str) else text for text in texts]
 
     def similarity(self, a: Any, b: Any) -> Float32[np.ndarray, "a b"]:
         """Cosines between all of ``a`` and all of ``b``; each is texts, one text, or vectors."""
@@ -133,10 +148,11 @@ class Representation:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any weight, the architecture or the tokenizer."""
+        """16 hexadecimal digits that change with any weight, the architecture, the tokenizer or the prompts."""
         tokenizer = getattr(self.encoder, "tokenizer", None)
         text = tokenizer_json(tokenizer) if tokenizer is not None else None
-        return fingerprint(self.encoder.architecture(), text, self.encoder.state_dict())
+        architecture = {**self.encoder.architecture(), **self.prompts.to_dict()}
+        return fingerprint(architecture, text, self.encoder.state_dict())
 
     def save(self, folder: Path | str) -> Path:
         """Writes model.safetensors, tokenizer.json, README.md and, last, brickwork.json with their hashes.

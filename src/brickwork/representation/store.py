@@ -30,8 +30,9 @@ def save(representation: Described, folder: Path) -> Path:
         "architecture": architecture,
         "axes": {"dims": list(representation.axes.dims), "layers": list(representation.axes.layers)},
         "lineage": representation.lineage,
-        "fingerprint": fingerprint(architecture, tokenizer, state),
+        "fingerprint": fingerprint({**architecture, **representation.prompts.to_dict()}, tokenizer, state),
         "card": representation.card,
+        **representation.prompts.to_dict(),
     }
     return write_folder(folder, manifest, state, tokenizer, render(representation))
 

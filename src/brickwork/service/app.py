@@ -31,7 +31,9 @@ from brickwork.service.thumbnails import add_thumbnails, as_json
 if TYPE_CHECKING:
     from brickwork.index.encoding import Query
 
+# Answers of more than that are written in another thread: the event loop would stand still for everybody else.
 _FEW_TEXTS = 16
+_FEW_HITS = 100
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
     "5XX": {"model": schemas.Error, "description": "The server failed or could not answer in time."},
@@ -98,7 +100,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
         with service.using(body.model) as served:
             dim, layers = _size(served, "dimensions", body.dimensions, body.layers)
             texts = [body.input] if isinstance(body.input, str) else body.input
-            tokens = await service.tokenize(served, texts, "input")
+            tokens = await service.tokenize(served, texts, "input", body.input_type)
             embedding_work = EmbedWork(served, tokens, layers)
             work = Work(embedding_work.key, tokens.lengths.tolist(), embedding_work)
             _note(request, work, len(tokens.ids))
@@ -142,7 +144,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             _size(served, "dim", dim, layers)
             queries = await _queries(service, served, body)
             texts = [query if isinstance(query, str) else query.text for query in queries]
-            tokens = await service.tokenize(served, texts, "query")
+            tokens = await service.tokenize(served, texts, "query", "query")
             names = ("shortlist", "where", "recall", "budget_ms")
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
             search_work = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
@@ -151,9 +153,9 @@ def _add_api(app: FastAPI, service: Service) -> None:
             results = await service.do(work, request)
             request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
             answer, _, documents = results[0]
+            found = [hits for _, part, _ in results for hits in part]
             content = {
                 "object": "search.results",
-                "results": [[as_json(hit) for hit in hits] for _, part, _ in results for hits in part],
                 "dim": answer.dim,
                 "layers": answer.layers,
                 "kind": answer.plan.kind,
@@ -168,9 +170,14 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 "notes": answer.notes,
                 "model": served.id,
             }
-            return Response(
-                to_json(content, inf_nan_mode="null", fallback=str), media_type="application/json"
-            )
+
+            def render() -> bytes:
+                shown = [[as_json(hit) for hit in hits] for hits in found]
+                return to_json({**content, "results": shown}, inf_nan_mode="null", fallback=str)
+
+            few = sum(map(len, found)) <= _FEW_HITS
+            rendered = render() if few else await service.aside(render)
+            return Response(rendered, media_type="application/json")
 
     @app.get(
         "/v1/models",
@@ -186,7 +193,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             return {"object": "list", "data": [await service.between(served.describe)]}
 
     @app.get(
-        "/v1/models/{model}",
+        "/v1/models/{model:path}",
         response_model=schemas.Model,
         response_model_exclude_none=True,
         responses=_ERRORS,

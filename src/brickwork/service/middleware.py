@@ -97,7 +97,9 @@ class Gate:
         try:
             self._check(scope, headers)
             num_held, inner = await self._body(headers, receive)
-            await self.app(scope, inner, answer)
+            # What GET answers, without its body, which uvicorn leaves out: it looks at the scope that it made itself.
+            asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await self.app(asked, inner, answer)
         except ApiError as error:
             await _refuse(error, headers, receive, answer)
         except _Left:

@@ -94,6 +94,12 @@ class EmbeddingRequest(BaseModel):
     layers: Annotated[Size | None, Field(description="Layers of the encoder to run: fewer are faster.")] = (
         None
     )
+    input_type: Annotated[
+        Literal["query", "document"] | None,
+        Field(
+            description="What the texts are, for models that want another prompt before queries than before documents."
+        ),
+    ] = None
     encoding_format: Annotated[
         Literal["float", "base64"] | None,
         Field(description="Numbers, or the bytes of little-endian float32 in base64."),

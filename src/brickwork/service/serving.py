@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError
+from brickwork.core.folders import known_folder
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.text import join_tokens
 from brickwork.encoders.tokenization import encode_texts
@@ -22,6 +23,7 @@ from brickwork.index.manifest import MANIFEST, read_manifest
 from brickwork.representation.batches import fill_up
 from brickwork.representation.encode import check_inputs
 from brickwork.representation.inference import device_of, for_inference
+from brickwork.representation.prompts import Role
 from brickwork.service.batching import Piece
 
 if TYPE_CHECKING:
@@ -59,14 +61,15 @@ class Served:
     def max_tokens(self) -> int:
         return int(self.representation.encoder.max_tokens)
 
-    def tokenize(self, texts: Sequence[str], *, cut_long: bool) -> TokenBatch:
-        """The tokens of ``texts``.
+    def tokenize(self, texts: Sequence[str], *, cut_long: bool, role: Role | None = None) -> TokenBatch:
+        """The tokens of ``texts``, behind the prompt that the model wants for their role.
 
         Raises:
             DataError: a text is longer than the model reads, unless ``cut_long``, or cannot be read; gives its row.
         """
         encoder = self.representation.encoder
         check_inputs(encoder, texts)
+        texts = self.representation.prompted(list(texts), role)
         tokens: TokenBatch = encoder.tokenize(texts)
         if not cut_long:
             marks = encoder.body.kind != "static"
@@ -197,7 +200,7 @@ def load_served(target: str, name: str | None = None) -> Served:
     """
     path = Path(target)
     label = name or path.resolve().name if path.exists() else name or target
-    if (path / MANIFEST).is_file():
+    if known_folder(path).kind == "index":
         from brickwork.index.index import open_index
 
         index = open_index(path)

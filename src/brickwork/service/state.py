@@ -13,6 +13,7 @@ from fastapi import Request
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.core.types import TokenBatch
 from brickwork.representation.batches import TOKEN_BUDGET
+from brickwork.representation.prompts import Role
 from brickwork.service import errors
 from brickwork.service.batching import Batcher, Piece, Work
 from brickwork.service.config import ServiceConfig
@@ -118,7 +119,9 @@ class Service:
             del self._users[served]
             self.batcher.call(served.close)
 
-    async def tokenize(self, served: Served, texts: Sequence[str], param: str) -> TokenBatch:
+    async def tokenize(
+        self, served: Served, texts: Sequence[str], param: str, role: Role | None = None
+    ) -> TokenBatch:
         """The tokens of ``texts``.
 
         Raises:
@@ -127,7 +130,7 @@ class Service:
         cut_long = self.config.cut_long
 
         def tokenize() -> TokenBatch:
-            return served.tokenize(texts, cut_long=cut_long)
+            return served.tokenize(texts, cut_long=cut_long, role=role)
 
         try:
             few = sum(map(len, texts)) <= _FEW_CHARACTERS

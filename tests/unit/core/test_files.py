@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 import zipfile
 
@@ -188,15 +189,68 @@ def test_a_lock_held_by_a_living_process_is_respected_and_a_dead_ones_is_taken(t
     assert os.listdir(tmp_path) == []
 
 
-def test_a_lock_of_an_earlier_process_with_our_number_is_taken(tmp_path):
-    """As in a container that was restarted: the same pid, another start."""
-    with files.FolderLock(tmp_path):
-        owner = json.loads((tmp_path / ".lock").read_text())
-        with pytest.raises(ResourceError, match="is in use"), files.FolderLock(tmp_path):
+def test_a_lock_is_held_once_in_a_process_too(tmp_path):
+    with files.FolderLock(tmp_path, "indexing"):
+        with (
+            pytest.raises(ResourceError, match=f"process {os.getpid()} .* is indexing there"),
+            files.FolderLock(tmp_path),
+        ):
             pass
-    (tmp_path / ".lock").write_text(json.dumps({**owner, "started": owner["started"] - 100}))
-    with files.FolderLock(tmp_path):
-        assert json.loads((tmp_path / ".lock").read_text()) == owner
+        assert (tmp_path / ".lock").exists()
+    for content in ("", "[1]", '{"pid": 1, "host": "elsewhere", "purpose": "training"}'):
+        (tmp_path / ".lock").write_text(content)  # what is in the file says nothing about whether it is held
+        with files.FolderLock(tmp_path):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+RACE = """
+import os, sys, time
+from brickwork.core.errors import ResourceError
+from brickwork.core.files import FolderLock
+folder, trials = sys.argv[1], int(sys.argv[2])
+entered = 0
+for trial in range(trials):
+    place = os.path.join(folder, str(trial))
+    while not os.path.exists(os.path.join(folder, f"go-{trial}")):
+        time.sleep(0.0005)
+    try:
+        with FolderLock(place, "racing"):
+            inside = os.open(os.path.join(folder, f"inside-{trial}"), os.O_CREAT | os.O_EXCL)  # one at a time, or it fails
+            entered += 1
+            time.sleep(0.003)
+            os.close(inside)
+            os.unlink(os.path.join(folder, f"inside-{trial}"))
+    except ResourceError:
+        pass
+    open(os.path.join(folder, f"done-{trial}-{os.getpid()}"), "w").close()
+print(entered)
+"""
+
+
+def test_one_of_six_processes_enters_a_folder_with_a_stale_lock(tmp_path):
+    """A lock that a dead process left, as old and as new versions write it, and six that come at the same moment."""
+    trials = 60
+    for trial in range(trials):
+        (tmp_path / str(trial)).mkdir()
+        stale = {"pid": 2**22 + 1, "started": 1.0, "host": os.uname().nodename, "purpose": "adding"}
+        (tmp_path / str(trial) / ".lock").write_text(json.dumps(stale) if trial % 2 else "")
+    command = [sys.executable, "-c", RACE, str(tmp_path), str(trials)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    try:
+        for trial in range(trials):
+            (tmp_path / f"go-{trial}").touch()
+            while len(list(tmp_path.glob(f"done-{trial}-*"))) < 6:
+                assert not any(racer.poll() for racer in racers), "two were inside at once"
+                time.sleep(0.001)
+        entered = [int(racer.communicate(timeout=60)[0]) for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.wait()
+            racer.stdout.close()
+    assert sum(entered) >= trials
+    assert not list(tmp_path.glob("*/.lock"))
 
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):

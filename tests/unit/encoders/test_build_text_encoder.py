@@ -123,10 +123,6 @@ def test_lower_casing_of_the_folder(folder):
         (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04\x95" + b"\xff" * 60), "pickle"),
         (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
         (
-            lambda f: (f / "config_sentence_transformers.json").write_text('{"default_prompt_name": "q"}'),
-            "default prompt",
-        ),
-        (
             lambda f: (f / "modules.json").write_text(
                 '[{"type": "Transformer", "path": "../x"}, {"type": "Pooling", "path": "1_Pooling"}]'
             ),
@@ -170,3 +166,9 @@ def test_only_post_norm_can_be_written_as_bert():
         to_bert_state_dict(build_small(norm="pre"))
     with pytest.raises(ConfigError, match="static"):
         bert_config(build_small(backbone="static", num_heads=None, num_layers=None))
+
+
+def test_training_does_not_start_from_a_model_that_wants_a_prompt_everywhere(folder):
+    (folder / "config_sentence_transformers.json").write_text('{"default_prompt_name": "q"}')
+    with pytest.raises(ArtifactError, match=r"default prompt .*as it is"):
+        load_text_folder(folder, TextEncoderConfig(backbone=str(folder)))

@@ -111,7 +111,7 @@ def test_a_prefix_that_is_not_stored_is_refused(backend):
         backend.search(vectors_of([1])[1], Plan(stages=((5, 3),)), layers=1)
 
 
-@pytest.mark.parametrize("value", [float("nan"), 10**400])
+@pytest.mark.parametrize("value", [float("inf"), 10**400])
 def test_numbers_that_cannot_be_stored_are_refused_by_name(backend, value):
     with pytest.raises(DataError, match="'n'"):
         backend.add([document("n", year=value)], vectors_of([1]))

@@ -121,7 +121,7 @@ def test_what_was_lost_is_made_by_the_model_of_now(index, model, successor):
     opened = open_index(index.folder, successor)
     opened.add([Document(id="new", title="", text="word5", source="s")])
     first = read_manifest(index.folder).segments[0]
-    (index.folder / first.vectors["2"][0]).unlink()
+    (index.folder / first.vectors["2"]).unlink()
     with pytest.raises(ArtifactError, match="missing"):
         open_index(index.folder)
     report = repair_index(index.folder, successor)
@@ -242,25 +242,6 @@ def test_damaged_versions_are_refused(index):
         write_manifest(index.folder, type(manifest)(**{**vars(manifest), "segments": (entry,)}))
         with pytest.raises(ArtifactError, match="versions that there are not"):
             open_index(index.folder)
-
-
-def test_an_index_of_format_2_is_read_and_brought_forward(index, model, successor):
-    path = index.folder / MANIFEST
-    values = json.loads(path.read_text())
-    del values["versions"], values["checksum"]
-    for segment in values["segments"]:
-        del segment["versions"]
-    from brickwork.index.manifest import _checksum
-
-    values["format"] = 2
-    path.write_text(json.dumps({**values, "checksum": _checksum(values)}))
-    opened = open_index(index.folder, successor)
-    assert len(opened) == 150
-    opened.replace_model()
-    assert versions(index.folder)[model.fingerprint] == 150
-    path.write_text(json.dumps({**values, "checksum": "0" * 64}))
-    with pytest.raises(ArtifactError, match="checksum"):
-        open_index(index.folder)
 
 
 def test_another_process_that_writes_takes_up_the_new_model(index, model, successor, monkeypatch):

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from brickwork.core.errors import ArtifactError
 from brickwork.index.search import FlatVectors
 from brickwork.index.shortlists import build_shortlist, load_shortlist, run_plan
+from brickwork.index.shortlists.run import more_candidates
 from brickwork.index.types import KINDS, Plan
 
 ROWS, WIDTH, DIM = 3000, 32, 16
@@ -61,7 +62,7 @@ def test_flat_candidates_are_the_exact_ones(vectors, queries, shortlists):
 
 @pytest.mark.parametrize(
     ("kind", "effort", "least"),
-    [("int8", None, 0.99), ("binary", None, 0.6), ("hnsw", 200, 0.97), ("ivf", 64, 0.9)],
+    [("int8", None, 0.99), ("binary", None, 0.6), ("hnsw", 200, 0.97), ("ivf", 64, 0.9), ("rabitq", 64, 0.8)],
 )
 def test_candidates_hold_nearly_all_of_the_nearest(vectors, queries, shortlists, kind, effort, least):
     results = shortlists[kind].search(queries, 100, effort=effort)
@@ -89,14 +90,14 @@ def test_a_filter_holds_and_leaves_nobody_with_too_few(vectors, queries, shortli
         assert overlap(results[:, :wanted], oracle(vectors, queries[:3], DIM, wanted, allowed)) == 1
 
 
-@pytest.mark.parametrize("kind", ["int8", "hnsw", "ivf"])
+@pytest.mark.parametrize("kind", ["int8", "hnsw", "ivf", "rabitq"])
 def test_a_filter_costs_little_recall(vectors, queries, shortlists, kind):
     allowed = np.arange(ROWS) % 4 == 0
     results = shortlists[kind].search(queries, 100, effort=64, allowed=allowed)
     assert overlap(results, oracle(vectors, queries, DIM, 10, allowed)) >= 0.9
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "rabitq"])
 def test_effort_finds_more(vectors, queries, shortlists, kind):
     wanted = oracle(vectors, queries, DIM, 10)
     recalls = [overlap(shortlists[kind].search(queries, 10, effort=e), wanted) for e in (1, 256)]
@@ -137,7 +138,9 @@ def test_a_plan_ends_in_exact_cosines(vectors, queries, shortlists, kind, last):
     plan = Plan(stages=((DIM, 60), (last, 5)), kind=kind, effort=32)
     allowed = np.arange(ROWS) % 2 == 0
     scores, rows = run_plan(FlatVectors(vectors), shortlists[kind], queries, plan, allowed)
-    candidates = shortlists[kind].search(queries, 60, effort=32, allowed=allowed)
+    wanted = more_candidates(60, allowed)
+    assert wanted == 85  # half of the rows: √2 times as many
+    candidates = shortlists[kind].search(queries, wanted, effort=32, allowed=allowed)
     a, b = unit(queries[:, :last]).astype(np.float64), unit(vectors[:, :last]).astype(np.float64)
     for query in range(len(queries)):
         wanted = np.sort(b[candidates[query]] @ a[query])[::-1][:5]  # NumPy
@@ -205,17 +208,17 @@ def test_faiss_sees_no_byte_that_was_changed(tmp_path, vectors, shortlists, kind
         ({"rows": 0}, "is of 0 rows"),
         ({"width": 64}, "of width 64"),
         ({"dim": WIDTH + 1}, "cut to 33"),
-        ({"dim": DIM + 1}, "is damaged: it holds no 'ranges'"),
-        ({"rows": ROWS - 1}, "is damaged: it holds no 'codes'"),
+        ({"dim": DIM + 1}, "is damaged: its FAISS index is not of kind int8"),
+        ({"rows": ROWS - 1}, "is damaged: its FAISS index is not of kind int8"),
         ({"rows": "many"}, "is not a shortlist"),
-        ({"format": 2}, "is not a shortlist of format 1"),
+        ({"format": 1}, "is not a shortlist of format 2"),
         ({"kind": "cube"}, "is not a shortlist"),
-        ({"kind": "ivf"}, "is damaged: its FAISS bytes"),
+        ({"kind": "ivf"}, "is damaged: its FAISS index is not of kind ivf"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, vectors, shortlists, change, message):
     shortlists["int8"].save(tmp_path / "good")
-    header = {"format": 1, "kind": "int8", "dim": DIM, "rows": ROWS, "width": WIDTH} | change
+    header = {"format": 2, "kind": "int8", "dim": DIM, "rows": ROWS, "width": WIDTH} | change
     save_file(load_file(tmp_path / "good"), tmp_path / "bad", {"shortlist": json.dumps(header)})
     with pytest.raises(ArtifactError, match=message):
         load_shortlist(tmp_path / "bad", vectors)

@@ -4,6 +4,7 @@ import copy
 import shutil
 import threading
 import time
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -304,3 +305,21 @@ def test_the_description_is_a_page_without_anything_from_elsewhere(search_api):
     assert "://" not in answer.text
     assert "<script" not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("name", ["acme/small", "a b", "100%", "ü/ä/x"])
+def test_models_are_found_under_any_name_as_it_is_and_encoded(serve, model_folder, name):
+    api = serve(model_folder, name=name)
+    assert [each["id"] for each in api.get("/v1/models").json()["data"]] == [name]
+    for written in (quote(name, safe=""), quote(name)):
+        answer = api.get(f"/v1/models/{written}")
+        assert (answer.status_code, answer.json().get("id")) == (200, name)
+    assert api.embed(model=name, input="a").status_code == 200
+    assert api.get("/v1/models/other/small").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/v1/models", "/metrics", "/", "/openapi.json"])
+def test_head_answers_as_get_without_a_body(api, path):
+    got, head = api.get(path), api.head(path)
+    assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+    assert api.head("/v1/embeddings").status_code == api.get("/v1/embeddings").status_code == 405

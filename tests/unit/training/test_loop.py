@@ -15,6 +15,7 @@ from torch import nn
 from brickwork.core.errors import (
     BrickworkWarning,
     ConfigError,
+    DataError,
     Interrupted,
     MissingExtraError,
     NonFiniteError,
@@ -251,6 +252,10 @@ def test_resuming_with_other_settings_is_refused(tmp_path):
         fit(Toy(), toy_data(), CONFIG, tmp_path, seed=1, resume=True)
     with pytest.raises(ConfigError, match="examples was 40 and is 39"):
         fit(Toy(), toy_data(39), CONFIG, tmp_path, seed=0, resume=True)
+    changed = toy_data()
+    changed.columns["anchor"] = [*changed.columns["anchor"][:-1], "another text"]
+    with pytest.raises(DataError, match=r"data has changed since .*train \(anchor; 40 rows then, 40 now\)"):
+        fit(Toy(), changed, CONFIG, tmp_path, seed=0, resume=True)
 
 
 def test_a_folder_with_a_run_is_refused(tmp_path):

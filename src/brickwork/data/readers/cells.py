@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -12,10 +13,11 @@ import numpy as np
 
 from brickwork.core.errors import DataError
 from brickwork.data.readers.files import ReadReport, clean
+from brickwork.data.readers.images import decode
+from brickwork.data.readers.inside import OUTSIDE, inside
 
 MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>", "nat", "#n/a"}
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000  # a larger image is not decoded: it may be made to fill the memory
 _DAY_ZERO = datetime(2000, 1, 1)
 _SECONDS = 86_400.0
 _DURATION = re.compile(
@@ -224,36 +226,56 @@ def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.nda
     return matrices
 
 
-def read_image(value: Any, size: int, folder: Path, report: ReadReport, where: str) -> np.ndarray | None:
-    """An image (bytes of a file, its path relative to ``folder``, or an array) as RGB uint8 (size, size, 3).
+def read_image(
+    value: Any,
+    size: int,
+    folder: Path | None,
+    report: ReadReport,
+    where: str,
+    *,
+    allow_outside: bool = False,
+) -> np.ndarray | None:
+    """An image (bytes of a file, its path, or an array) as RGB uint8 (size, size, 3), read as :func:`decode` does.
 
-    One that cannot be read is counted in ``report`` and is missing.
+    A path that is a text comes from a table: it is looked for in ``folder``, and not outside of it unless
+    ``allow_outside``; without a folder it is taken as it stands, as a ``Path`` always is, which no table holds. An image
+    that cannot be read is counted in ``report`` and is missing.
     """
-    from PIL import Image
-
     if isinstance(value, dict):  # how Hugging Face's datasets keep images
         value = value.get("bytes") or value.get("path")
     if is_missing(value):
         return None
     if isinstance(value, np.ndarray):
         return value.astype(np.uint8)
+    raw: io.BufferedIOBase
     try:
-        source = io.BytesIO(value) if isinstance(value, bytes) else folder / str(value)
-        with Image.open(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} × {image.height} pixels are too many")
-            return np.asarray(image.convert("RGB").resize((size, size)), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        named = f" {value}" if isinstance(value, str) else ""
-        report.skip("images cannot be read and count as missing", f"{where}{named}: {error}"[:200])
+        if isinstance(value, bytes | bytearray | memoryview):
+            raw = io.BytesIO(value)
+        else:
+            named = Path(str(value))
+            path = (
+                named if folder is None or isinstance(value, Path) else inside(folder, named, allow_outside)
+            )
+            if path is None:
+                report.skip(OUTSIDE, f"{where} {value}"[:200])
+                return None
+            raw = open(path, "rb")  # noqa: SIM115
+        with raw:
+            return decode(raw, (size, size, 3))
+    except (OSError, ValueError, TypeError, DataError) as error:
+        shown = f" {value}" if isinstance(value, str | Path) else ""
+        report.skip("images cannot be read and count as missing", f"{where}{shown}: {error}"[:200])
         return None
 
 
-def located(cells: Sequence[Any], folder: Path) -> list[Any]:
-    """A column as it is, but paths of images that are found in ``folder``, where the table lies, with that folder."""
+def located(cells: Sequence[Any], folder: Path, *, allow_outside: bool = False) -> list[Any]:
+    """A column as it is, but paths of images that are found in ``folder``, where the table lies, as a ``Path`` there."""
     return [
-        str(folder / cell)
-        if isinstance(cell, str) and cell.lower().endswith(IMAGE_ENDINGS) and (folder / cell).is_file()
+        path
+        if isinstance(cell, str)
+        and cell.lower().endswith(IMAGE_ENDINGS)
+        and (path := inside(folder, cell, allow_outside)) is not None
+        and os.path.isfile(path)
         else cell
         for cell in cells
     ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brickwork.core.errors import DataError
+from brickwork.data.readers.csv_records import delimiter_of
 from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, rows, table_kind
 
 if TYPE_CHECKING:
@@ -105,8 +106,10 @@ def _clean_csv(path: Path, kind: str) -> "pa.Table | None":
     if b"\0" in raw or raw.count(b"\r") != raw.count(b"\r\n"):
         return None
     start = next((line for line in raw[:1_000_000].split(b"\n") if line.strip()), b"").decode()
-    delimiter = "\t" if kind == ".tsv" else max(",;\t|", key=start.count)
-    if not _quotes_are_plain(raw, delimiter):
+    delimiter = "\t" if kind == ".tsv" else delimiter_of(start)
+    if (kind == ".tsv" and b'"' in raw) or not _quotes_are_plain(
+        raw, delimiter
+    ):  # in TSV they are letters of their own
         return None
     (header,) = csv.reader([start.rstrip("\r")], delimiter=delimiter)
     header = [name.strip() for name in header]

@@ -3,7 +3,7 @@
 An engine sees prefixes only; what all kinds have in common (cutting, filters, files) is in ``shortlist.py``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,20 +17,6 @@ Allowed = Bool[np.ndarray, " rows"] | None
 @runtime_checkable
 class Engine(Protocol):
     """Finds rows of a matrix of unit-length prefixes."""
-
-    @classmethod
-    def build(cls, prefixes: Prefixes, seed: int) -> "Engine": ...
-
-    @classmethod
-    def restore(
-        cls, arrays: Mapping[str, np.ndarray], shape: tuple[int, int], prefixes: Callable[[], Prefixes]
-    ) -> "Engine":
-        """The engine that gave these ``arrays``, over ``prefixes`` (made when called) of ``shape``.
-
-        Raises:
-            ValueError: arrays that do not fit together or to the shape; says which.
-        """
-        ...
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that must be kept beside the vectors themselves."""

@@ -1,5 +1,7 @@
 """A plan carried out: candidates from a shortlist, put in order by exact comparison."""
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -24,11 +26,24 @@ def run_plan(
     stage's candidates are compared exactly also when no other stage follows.
     """
     first, *later = plan.stages
-    rows = shortlist.search(queries, first[1], effort=plan.effort, allowed=allowed)
+    rows = shortlist.search(queries, more_candidates(first[1], allowed), effort=plan.effort, allowed=allowed)
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
     for dim, keep in later or [first]:
         scores, rows = rerank(vectors, queries, rows, dim, keep)
     return scores, rows
+
+
+def more_candidates(keep: int, allowed: Bool[np.ndarray, " rows"] | None) -> int:
+    """How many candidates to keep under a filter: more, the fewer rows it leaves, up to four times as many.
+
+    The plan was measured on all rows. Those that a filter leaves lie farther from a query and closer to each other,
+    where coarse codes confuse more of them: with a tenth of the rows, 100 candidates of ``binary`` found 0.90 of the
+    best ten. Comparing some hundred more exactly costs little beside the first stage.
+    """
+    if allowed is None or not len(allowed):
+        return keep
+    share = max(int(np.count_nonzero(allowed)), 1) / len(allowed)
+    return math.ceil(keep * min(share**-0.5, 4.0))
 
 
 def rerank(

@@ -1,6 +1,7 @@
 """A first stage over a matrix of vectors: cuts queries, keeps filters, never finds too few, and lives in one file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +9,17 @@ from jaxtyping import Bool, Float, Int
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import check_tensor_file, load_tensors, save_tensors
-from brickwork.index.shortlists.approximate import HnswEngine, IvfEngine
 from brickwork.index.shortlists.engines import Engine
-from brickwork.index.shortlists.scans import BinaryEngine, FlatEngine, Int8Engine
-from brickwork.index.types import Kind
+from brickwork.index.shortlists.library import FaissEngine
+from brickwork.index.shortlists.scans import BinaryEngine, FlatEngine
+from brickwork.index.types import KINDS, Kind
 from brickwork.representation.nearest import top_k
 from brickwork.representation.truncate import truncate
 
-FORMAT = 1
-_ENGINES: dict[str, type[Engine]] = {
-    "flat": FlatEngine,
-    "int8": Int8Engine,
-    "binary": BinaryEngine,
-    "hnsw": HnswEngine,
-    "ivf": IvfEngine,
-}
+FORMAT = 2
 # A filter that leaves fewer rows than one in this many, or than this many for each wanted one, is answered exactly. A
 # graph is walked the longer the fewer match: at one row in ten the walk takes as long as comparing the rows.
-_FEW_OF_ALL: dict[str, int] = {"flat": 50, "int8": 50, "binary": 50, "hnsw": 10, "ivf": 50}
+_FEW_OF_ALL: dict[str, int] = {"flat": 50, "int8": 50, "binary": 50, "hnsw": 10, "ivf": 50, "rabitq": 50}
 _FEW_FOR_EACH = 10
 
 
@@ -107,7 +101,27 @@ def build_shortlist(
     kind: Kind, vectors: Float[np.ndarray, "rows width"], dim: int, *, seed: int = 0
 ) -> Shortlist:
     """A shortlist over all rows. The same seed gives the same bytes, except ``hnsw`` on more than one thread."""
-    return Shortlist(kind, dim, vectors, _ENGINES[kind].build(_prefixes(vectors, dim), seed))
+    prefixes = _prefixes(vectors, dim)
+    engine: Engine
+    if kind == "flat":
+        engine = FlatEngine(prefixes)
+    elif kind == "binary":
+        engine = BinaryEngine.build(prefixes)
+    else:
+        engine = FaissEngine.build(kind, prefixes, seed)
+    return Shortlist(kind, dim, vectors, engine)
+
+
+def _restored(
+    kind: Kind, arrays: Mapping[str, np.ndarray], vectors: Float[np.ndarray, "rows width"], dim: int
+) -> Engine:
+    """The engine of a file. Raises ValueError for arrays that do not fit together, or to the shape."""
+    if kind == "flat":
+        return FlatEngine(_prefixes(vectors, dim))
+    shape = (len(vectors), dim)
+    return (
+        BinaryEngine.restore(arrays, shape) if kind == "binary" else FaissEngine.restore(kind, arrays, shape)
+    )
 
 
 def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shortlist:
@@ -120,7 +134,7 @@ def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shor
     try:
         header = json.loads(check_tensor_file(path)["__metadata__"]["shortlist"])
         kind, rows, width, dim = (header[name] for name in ("kind", "rows", "width", "dim"))
-        known = header["format"] == FORMAT and kind in _ENGINES
+        known = header["format"] == FORMAT and kind in KINDS
         whole = all(isinstance(number, int) for number in (rows, width, dim))
     except (KeyError, TypeError, ValueError):
         known = False
@@ -134,7 +148,7 @@ def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shor
     arrays = {name: tensor.numpy() for name, tensor in load_tensors(path).items()}
     covered = vectors[:rows]
     try:
-        engine = _ENGINES[kind].restore(arrays, (rows, dim), lambda: _prefixes(covered, dim))
+        engine = _restored(kind, arrays, covered, dim)
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged: {error}; {again}") from error
     return Shortlist(kind, dim, covered, engine)

@@ -176,12 +176,13 @@ class System(nn.Module):
         """For each task the class with the probability of each, or the number, after the last modality that is there.
 
         ``columns``: by name, in a dictionary or data frame; the user's own, or those of :class:`TableLayout`. Those of a
-        missing modality may be left out.
+        missing modality may be left out. Images that are paths are read from the working folder and below it; a ``Path``
+        is taken as it stands.
 
         Raises:
             DataError: a part of a modality's columns is there and another is not, or no column is known.
         """
-        examples = typed_examples(self.layout, columns, with_targets=False)
+        examples = typed_examples(self.layout, columns, folder=Path(), with_targets=False)
         warn_of_new_gaps(examples, self.complete)
         return predictions(self.layout, self.stages(examples))
 

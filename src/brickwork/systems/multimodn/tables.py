@@ -36,7 +36,9 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
     report = ReadReport()
     raw = read_columns(path, report, config.limit)[1]
     layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
-    examples = typed_examples(layout, raw, report=report, where=str(path), folder=path.parent)
+    examples = typed_examples(
+        layout, raw, report=report, where=str(path), folder=path.parent, allow_outside=config.allow_outside
+    )
     kept = _labelled(examples, layout, report, path.name)
     if len(kept) < 2:
         raise DataError(f"{path} has {len(kept)} rows with a known target; training needs 2 or more")
@@ -92,7 +94,7 @@ def multitask(
         train = simulate(train, layout, missing, seed)
         validation = simulate(validation, layout, missing, seed + 1)
     for modality in layout.modalities:
-        if not is_present(train, modality.name).any():
+        if len(train) and not is_present(train, modality.name).any():
             raise DataError(
                 f"{name}: modality '{modality.name}' ({', '.join(modality.columns) or 'no columns'}) is missing from all "
                 f"{len(train)} training rows, so nothing can be learnt from it; leave it out of data.table.modalities, "
@@ -142,13 +144,15 @@ def typed_examples(
     *,
     report: ReadReport | None = None,
     where: str = "the data",
-    folder: Path = Path(),
+    folder: Path | None = None,
+    allow_outside: bool = False,
     with_targets: bool = True,
 ) -> Examples:
     """The user's columns (:data:`Columns`, or a data frame) as the layout describes them.
 
     Columns that play no role are ignored. A modality none of whose columns is there is missing from all rows, with a
-    warning. Images that are paths are looked for in ``folder``.
+    warning. Images that are paths are looked for in ``folder`` and, unless ``allow_outside``, nowhere else; without a
+    folder they are the caller's own paths.
 
     Raises:
         DataError: some columns of a modality are there and others are not, a target is unknown, lengths differ.
@@ -183,7 +187,7 @@ def typed_examples(
             gone.append(modality)
             columns.update(nothing(modality, count))
         else:
-            columns.update(_modality(modality, raw, problems, folder))
+            columns.update(_modality(modality, raw, problems, folder, allow_outside))
     if gone and len(gone) == len(layout.modalities):
         wanted = ", ".join(column for modality in gone for column in modality.columns[:4])
         raise DataError(
@@ -264,7 +268,9 @@ def nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:
     return columns
 
 
-def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder: Path) -> dict[str, Any]:
+def _modality(
+    modality: ModalityLayout, raw: Columns, report: ReadReport, folder: Path | None, allow_outside: bool
+) -> dict[str, Any]:
     name = modality.name
     if modality.kind == "image":
         size = modality.shape[0]
@@ -272,7 +278,9 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
         cells = table_cells.as_list(raw[column])
         return {
             name: [
-                table_cells.read_image(value, size, folder, report, f"'{column}' row {row}")
+                table_cells.read_image(
+                    value, size, folder, report, f"'{column}' row {row}", allow_outside=allow_outside
+                )
                 for row, value in enumerate(cells)
             ]
         }

@@ -286,3 +286,22 @@ def test_any_bytes_give_clean_texts_or_a_data_error(tmp_path, name, start, conte
         assert document.text.strip()
         document.text.encode("utf-8")  # no lone surrogates
         assert "\0" not in document.text
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("<meta charset='iso-8859-1'><p>caf\xe9 \x80</p>".encode("latin-1"), "café €"),
+        (b'<?xml version="1.0" encoding="shift_jis"?><p>' + "日本".encode("shift_jis"), "日本"),
+        (b'<meta http-equiv="Content-Type" content="text/html; charset=koi8-r"><p>\xd4', "т"),
+        ("<meta charset='latin1'><p>café".encode(), "café"),  # it says so, and is none
+        (b"<meta charset='zip'><p>caf\xe9", "caf�"),
+        (b"<meta charset='none-such'><p>caf\xe9", "caf�"),
+        ("<p>café".encode("utf-16"), "café"),
+        ("<p>café".encode("utf-8-sig"), "café"),
+    ],
+)
+def test_pages_are_decoded_as_they_say(tmp_path, content, wanted):
+    path = tmp_path / "a.html"
+    path.write_bytes(content)
+    assert [document.text for document in documents(path)[0]] == [wanted]
