@@ -39,7 +39,7 @@ VALUES = [
     (np.float64("nan"), None),
     (pandas.NaT, None),
     (pandas.NA, None),
-    (np.datetime64("NaT"), None),
+    (np.datetime64("NaT", "ns"), None),
     (dt.date(2024, 1, 5), "2024-01-05"),
     (dt.datetime(2024, 1, 5, 12), "2024-01-05T12:00:00"),
     (dt.datetime(2024, 1, 5, 12, tzinfo=EAST), "2024-01-05T10:00:00+00:00"),

@@ -27,7 +27,7 @@ MISSING = [
     Decimal("NaN"),
     pd.NA,
     pd.NaT,
-    np.datetime64("NaT"),
+    np.datetime64("NaT", "ns"),
 ]
 
 
