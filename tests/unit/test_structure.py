@@ -776,7 +776,7 @@ def test_weight_is_noticed():
 
 
 def test_protocols_ask_modules_for_no_parts():
-    """Python 3.12 and newer look members of a protocol up without calling ``__getattr__``, where a module keeps its parts."""
+    """Python 3.12 and newer look members of a protocol up without ``__getattr__``, where a module keeps its parts."""
     plain = re.compile(r"(str|int|float|bool|Literal|ClassVar|tuple|dict|Mapping|Path)\b")
     wrong = [
         f"{path.relative_to(PACKAGE)}: {node.name}.{ast.unparse(member.target)}"
