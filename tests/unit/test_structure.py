@@ -56,6 +56,7 @@ RESERVED = {
     "evaluation.codes": ("cmim", "binary-paragraph-vector", "rich-representations"),
     "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
     "modules.adapters": ("dylora", "text2token", "emoe"),
+    "modules.low_rank": ("dylora", "text2token", "emoe"),
     "modules.decoders": ("moduleformer", "codegen2", "emergent-semantics"),
     "modules.experts": ("moduleformer", "emoe", "m2mkd"),
     "modules.experts_triton": ("moduleformer", "emoe", "m2mkd"),

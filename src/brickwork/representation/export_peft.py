@@ -16,7 +16,8 @@ from torch import Tensor
 
 from brickwork.core.errors import ConfigError
 from brickwork.core.files import atomic_folder, save_tensors, write_json, write_text
-from brickwork.modules.adapters import LoraAdapters, is_transposed
+from brickwork.modules.adapters import LoraAdapters
+from brickwork.modules.low_rank import is_transposed
 from brickwork.representation.card import front_matter
 
 _CARD = """---
