@@ -20,6 +20,7 @@ from brickwork.representation.contract import build_system
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
 from brickwork.systems.dylora.system import load_data
+from brickwork.systems.dylora.tasks import with_classes
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from brickwork.training.run import RunConfig
@@ -449,3 +450,50 @@ def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
 
     with pytest.raises(ConfigError, match=r"rank=2 is no option.*takes none"):
         predict_api.predict(Plain(), tmp_path, rank=2)
+
+
+def test_another_file_is_measured_with_the_classes_that_were_learnt(tmp_path, monkeypatch):
+    """A file of only the last of three classes counts it as its first; the model's third is what it is compared with."""
+    words = {"fruit": "apple pear plum", "sky": "cloud rain wind", "tool": "saw nail drill"}
+    rows = [(f"{text} {n}", label) for n in range(12) for label, text in words.items()]
+    for name, part in (
+        ("own", rows),
+        ("tools", [row for row in rows if row[1] == "tool"]),
+        ("odd", [("x", "sea")] * 4),
+    ):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
+    everything = ImageDataConfig(source=str(tmp_path / "tools.csv"), validation_share=0.0, test_share=1.0)
+    task = load_data(everything, 0)
+    assert (task.class_names, set(np.asarray(task.test.columns["label"]).tolist())) == (("tool",), {0})
+    learnt = load_data(ImageDataConfig(source=str(tmp_path / "own.csv")), 0).class_names
+    assert learnt == ("fruit", "sky", "tool")
+    read = with_classes(task, learnt)
+    assert (read.class_names, read.num_classes) == (learnt, 3)
+    assert set(np.asarray(read.test.columns["label"]).tolist()) == {2}
+    odd = load_data(replace(everything, source=str(tmp_path / "odd.csv")), 0)
+    with pytest.raises(
+        DataError, match=r"odd\.csv has the class 'sea', which the model has not learnt; it knows fruit"
+    ):
+        with_classes(odd, learnt)
+
+
+def test_evaluate_reads_another_folder_with_the_classes_that_were_learnt(tmp_path):
+    """Images of the digit 7 alone, which a folder of one class counts as 0."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    config = replace(api.recipe("dylora", "smoke"), stages=())
+    settings = ["train.steps=2", "train.validate_every=0", "data.source=digits", "data.limit=300"]
+    brickwork.train(brickwork.override(config, settings), tmp_path / "run", measure=False)
+    digits = load_digits()
+    sevens = digits.images[digits.target == 7][:6]
+    (tmp_path / "other" / "7").mkdir(parents=True)
+    for number, image in enumerate(sevens):
+        Image.fromarray((image * 15.9).astype(np.uint8)).save(tmp_path / "other" / "7" / f"{number}.png")
+    system = brickwork.load(tmp_path / "run")
+    predicted = system.predict(
+        {"input": np.stack([(image * 15.9).astype(np.uint8) for image in sevens])[..., None]}
+    )
+    expected = np.mean([label == "7" for label in predicted["label"]])
+    assert brickwork.evaluate(tmp_path / "run", tmp_path / "other")["scores"]["accuracy"] == expected

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.api.train import CONTENT, describe, read_run
 from brickwork.core import registry
@@ -48,7 +48,7 @@ def evaluate(
         ArtifactError: the model cannot be loaded.
         DataError: the data cannot be read as the run reads its own.
     """
-    from brickwork.core.types import Evaluates
+    from brickwork.core.types import Evaluates, ReadsAsLearnt
     from brickwork.data.load import load_task
     from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
@@ -61,6 +61,8 @@ def evaluate(
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
 
     def read(config: "DataConfig") -> "TaskData":
+        if isinstance(loaded, ReadsAsLearnt):
+            return cast("TaskData", loaded.load_data(config, seed))
         return load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
 
     task = _held_out(model, config, read, split)

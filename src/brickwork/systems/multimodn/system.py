@@ -54,11 +54,11 @@ Config = MultiModNConfig
 _BATCH = 1024  # rows of a batch when nothing is learnt
 
 
-def load_data(config: Data, seed: int) -> TaskData:
-    """A known set with modalities, or the user's table."""
+def load_data(config: Data, seed: int, layout: TableLayout | None = None) -> TaskData:
+    """A known set with modalities, or the user's table, in the ``layout`` that was learnt if there is one."""
     if config.source in SETS:
         return multimodal_task(config, seed)
-    return multitask_table(Path(config.source).expanduser(), config, seed)
+    return multitask_table(Path(config.source).expanduser(), config, seed, layout)
 
 
 @complete
@@ -185,6 +185,14 @@ class System(nn.Module):
         examples = typed_examples(self.layout, columns, folder=Path(), with_targets=False)
         warn_of_new_gaps(examples, self.complete)
         return predictions(self.layout, self.stages(examples))
+
+    def load_data(self, config: Data, seed: int) -> TaskData:
+        """Other data of the columns and classes that were learnt.
+
+        Raises:
+            DataError: a column of a modality or a target is not there, or has a class that was not learnt.
+        """
+        return load_data(config, seed, self.layout)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""

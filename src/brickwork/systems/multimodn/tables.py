@@ -23,8 +23,9 @@ Columns = Mapping[str, Any]
 """The user's columns by name: lists, arrays, Arrow arrays or columns of a data frame, all of one length."""
 
 
-def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
-    """A table as a task with modalities and targets, chosen by ``config.table`` or guessed.
+def multitask_table(path: Path, config: Data, seed: int, layout: TableLayout | None = None) -> TaskData:
+    """A table as a task with modalities and targets: those of ``layout``, which was learnt, else those that
+    ``config.table`` chooses, or a guess.
 
     Raises:
         DataError: no target, unknown column names, a modality without a single value, too few rows.
@@ -35,7 +36,9 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
     raw = read_columns(path, report, config.limit)[1]
-    layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
+    notes: Sequence[str] = ()
+    if layout is None:
+        layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
     examples = typed_examples(
         layout, raw, report=report, where=str(path), folder=path.parent, allow_outside=config.allow_outside
     )
