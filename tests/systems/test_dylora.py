@@ -453,24 +453,27 @@ def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
 
 
 def test_another_file_is_measured_with_the_classes_that_were_learnt(tmp_path, monkeypatch):
-    """A file of only the last of three classes counts it as its first; the model's third is what it is compared with."""
+    """A file of only the last two of three classes counts them from 0; they are the model's second and third."""
     words = {"fruit": "apple pear plum", "sky": "cloud rain wind", "tool": "saw nail drill"}
     rows = [(f"{text} {n}", label) for n in range(12) for label, text in words.items()]
     for name, part in (
         ("own", rows),
-        ("tools", [row for row in rows if row[1] == "tool"]),
-        ("odd", [("x", "sea")] * 4),
+        ("tools", [row for row in rows if row[1] != "fruit"]),
+        ("odd", [("x", "sea"), ("y", "sky")] * 4),
     ):
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *part])
     everything = ImageDataConfig(source=str(tmp_path / "tools.csv"), validation_share=0.0, test_share=1.0)
     task = load_data(everything, 0)
-    assert (task.class_names, set(np.asarray(task.test.columns["label"]).tolist())) == (("tool",), {0})
+    assert (task.class_names, set(np.asarray(task.test.columns["label"]).tolist())) == (
+        ("sky", "tool"),
+        {0, 1},
+    )
     learnt = load_data(ImageDataConfig(source=str(tmp_path / "own.csv")), 0).class_names
     assert learnt == ("fruit", "sky", "tool")
     read = with_classes(task, learnt)
     assert (read.class_names, read.num_classes) == (learnt, 3)
-    assert set(np.asarray(read.test.columns["label"]).tolist()) == {2}
+    assert set(np.asarray(read.test.columns["label"]).tolist()) == {1, 2}
     odd = load_data(replace(everything, source=str(tmp_path / "odd.csv")), 0)
     with pytest.raises(
         DataError, match=r"odd\.csv has the class 'sea', which the model has not learnt; it knows fruit"
@@ -479,7 +482,7 @@ def test_another_file_is_measured_with_the_classes_that_were_learnt(tmp_path, mo
 
 
 def test_evaluate_reads_another_folder_with_the_classes_that_were_learnt(tmp_path):
-    """Images of the digit 7 alone, which a folder of one class counts as 0."""
+    """Images of 7 and 8, which a folder of two classes counts as 0 and 1."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -487,13 +490,13 @@ def test_evaluate_reads_another_folder_with_the_classes_that_were_learnt(tmp_pat
     settings = ["train.steps=2", "train.validate_every=0", "data.source=digits", "data.limit=300"]
     brickwork.train(brickwork.override(config, settings), tmp_path / "run", measure=False)
     digits = load_digits()
-    sevens = digits.images[digits.target == 7][:6]
-    (tmp_path / "other" / "7").mkdir(parents=True)
-    for number, image in enumerate(sevens):
-        Image.fromarray((image * 15.9).astype(np.uint8)).save(tmp_path / "other" / "7" / f"{number}.png")
+    chosen = [(digit, image) for digit in (7, 8) for image in digits.images[digits.target == digit][:6]]
+    pixels = [(image * 15.9).astype(np.uint8) for _, image in chosen]
+    for number, ((digit, _), image) in enumerate(zip(chosen, pixels)):
+        (tmp_path / "other" / str(digit)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "other" / str(digit) / f"{number}.png")
     system = brickwork.load(tmp_path / "run")
-    predicted = system.predict(
-        {"input": np.stack([(image * 15.9).astype(np.uint8) for image in sevens])[..., None]}
-    )
-    expected = np.mean([label == "7" for label in predicted["label"]])
-    assert brickwork.evaluate(tmp_path / "run", tmp_path / "other")["scores"]["accuracy"] == expected
+    predicted = system.predict({"input": np.stack(pixels)[..., None]})["label"]
+    expected = np.mean([label == str(digit) for label, (digit, _) in zip(predicted, chosen)])
+    scores = brickwork.evaluate(tmp_path / "run", tmp_path / "other")["scores"]
+    assert scores["accuracy"] == pytest.approx(expected)

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -237,9 +236,9 @@ def read_image(
 ) -> np.ndarray | None:
     """An image (bytes of a file, its path, or an array) as RGB uint8 (size, size, 3), read as :func:`decode` does.
 
-    A path that is a text comes from a table: it is looked for in ``folder``, and not outside of it unless
-    ``allow_outside``; without a folder it is taken as it stands, as a ``Path`` always is, which no table holds. An image
-    that cannot be read is counted in ``report`` and is missing.
+    A path that is a text is looked for in ``folder``, and not outside of it unless ``allow_outside``; a :class:`TableText`
+    is looked for where its table lies. Without a folder a text is taken as it stands, as a ``Path`` always is, which no
+    table holds. An image that cannot be read is counted in ``report`` and is missing.
     """
     if isinstance(value, dict):  # how Hugging Face's datasets keep images
         value = value.get("bytes") or value.get("path")
@@ -252,6 +251,8 @@ def read_image(
         if isinstance(value, bytes | bytearray | memoryview):
             raw = io.BytesIO(value)
         else:
+            if isinstance(value, TableText):
+                folder, allow_outside = value.folder, value.allow_outside
             named = Path(str(value))
             path = (
                 named if folder is None or isinstance(value, Path) else inside(folder, named, allow_outside)
@@ -268,14 +269,27 @@ def read_image(
         return None
 
 
+class TableText(str):
+    """A text of a table, which knows where the table lies: should it name a file, then one in ``folder``."""
+
+    folder: Path
+    allow_outside: bool
+
+
 def located(cells: Sequence[Any], folder: Path, *, allow_outside: bool = False) -> list[Any]:
-    """A column as it is, but paths of images that are found in ``folder``, where the table lies, as a ``Path`` there."""
-    return [
-        path
-        if isinstance(cell, str)
-        and cell.lower().endswith(IMAGE_ENDINGS)
-        and (path := inside(folder, cell, allow_outside)) is not None
-        and os.path.isfile(path)
-        else cell
-        for cell in cells
-    ]
+    """A column as it is, but its texts, and the paths of images of the datasets library, know the ``folder`` of the table.
+
+    What reads the cells later decides which of them are images; a name without a place would then be looked for in the
+    working folder.
+    """
+
+    def placed(cell: Any) -> Any:
+        if isinstance(cell, dict) and isinstance(cell.get("path"), str):
+            return {**cell, "path": placed(cell["path"])}
+        if not isinstance(cell, str):
+            return cell
+        text = TableText(cell)
+        text.folder, text.allow_outside = folder, allow_outside
+        return text
+
+    return [placed(cell) for cell in cells]

@@ -6,6 +6,7 @@ row into its cell, up to the next quote or to the end of the file. Where that sh
 
 import csv
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 UNCLOSED = "a quote that is not closed, or not closed before a delimiter"
 NOT_DOUBLED = "with a quote within a quoted cell that is not doubled, read as it stands"
 LIKE_ROWS = "with a cell over several lines that look like rows of their own; look for a quote that is not closed there"
+_QUOTED = re.compile(r'"[^"]*"')
 _MANY_LINES = 3  # so many lines that have as many cells as the header are no accident
 _ALIKE = 0.9  # the share of lines that have to: among many rows some have another number of cells
 
@@ -65,8 +67,8 @@ def records(
 
 
 def delimiter_of(header: str, candidates: str = ",;\t|") -> str:
-    """The candidate that divides a header into the most cells."""
-    return max(candidates, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))
+    """The candidate that comes most often in a header outside of quotes."""
+    return max(candidates, key=_QUOTED.sub("", header).count)
 
 
 class _TooLong(Exception):

@@ -38,6 +38,7 @@ TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 NO_NAMES = ("nan", "null", "<na>", "nat", "inf", "-inf", "+inf", "infinity", "-infinity")
 """Words that programs write for a missing number, and that are no id, class or score."""
 
+_EXACT = 2**53  # whole numbers below it are told apart by floats
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
 
 
@@ -337,12 +338,20 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, d
 
 
 def _arrow_values(column: Any) -> list[Any]:
-    """Python values; texts are decoded here, because Arrow lets invalid UTF-8 through and then raises."""
+    """Python values; texts are decoded here, because Arrow lets invalid UTF-8 through and then raises.
+
+    Numbers of 16 and 32 bits become the shortest decimal that reads back the same, 0.1 and not 0.10000000149.
+    """
     import pyarrow as pa
 
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        kind = np.float32 if pa.types.is_float32(column.type) else np.float16
+        return [None if value is None else float(str(kind(value))) for value in column.to_pylist()]
     return column.to_pylist()
 
 
@@ -367,7 +376,10 @@ def text_value(value: Any, report: ReadReport, where: str) -> str:
 
 def name_value(value: Any, report: ReadReport, where: str) -> str:
     """:func:`text_value` of an id, a class, a score or a group: empty also for :data:`NO_NAMES`, which programs write for
-    what is missing. A text, a title or a query keeps these words."""
+    what is missing. A text, a title or a query keeps these words. A number that is whole has no point, so that a column of
+    whole numbers means the same where a missing one has made it a column of floats."""
+    if isinstance(value, float | np.floating | Decimal) and -_EXACT < value < _EXACT and value == int(value):
+        value = int(value)
     text = text_value(value, report, where)
     return "" if text.lower() in NO_NAMES else text
 

@@ -3,11 +3,11 @@
 A tree of elements can take quadratic time and memory: each start of a block looks through all elements that are open, and
 formatting elements that were not closed are repeated in every block that follows. So formatting elements are given a name
 without that rule, and a page of very many tags is parsed in pieces, each inside the elements that were open at its start.
+Each attribute of an element is compared with those before it: elements of very many attributes lose them.
 """
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from brickwork.data.readers.outline import MAX_TITLE, Outline, Section
@@ -30,6 +30,15 @@ _FORMATTING = re.compile(
 )
 _UNSEEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _MAX_TAGS = 5_000  # of one piece
+_MAX_LENGTH = 64_000  # of one piece, in characters, unless there is no tag in more of them
+_MAX_ATTRIBUTES = 1_000  # of one element
+# An attribute as browsers read it, without a way back: each character is looked at once.
+_ATTRIBUTE = (
+    r"""[ \t\n\f\r/]*+[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"""
+    r"""(?:[ \t\n\f\r]*+=[ \t\n\f\r]*+(?:"[^"]*+"|'[^']*+'|[^ \t\n\f\r>"'][^ \t\n\f\r>]*+)?+)?+"""
+)
+_LONG = re.compile(r"</?[a-zA-Z][^<]{10000,}+")
+_TAG = re.compile(rf"(</?[a-zA-Z][^ \t\n\f\r/>]*+)((?:{_ATTRIBUTE})*+)")
 _MAX_OPEN = 40  # elements around a piece
 _CUT = "cut here"
 
@@ -63,7 +72,7 @@ class _Reader:
         from selectolax.lexbor import LexborHTMLParser
 
         around = ""
-        for piece, last in _pieces(_FORMATTING.sub(r"<\1x-f", text)):
+        for piece, last in _pieces(_LONG.sub(_few_attributes, _FORMATTING.sub(r"<\1x-f", text))):
             tree = LexborHTMLParser(f"{around}{piece}" if last else f"{around}{piece}<!--{_CUT}-->")
             if tree.root is not None:
                 self._follow(tree.root)
@@ -136,12 +145,25 @@ def _is_hidden(node: Any) -> bool:
     )
 
 
+def _few_attributes(found: re.Match[str]) -> str:
+    """A long tag, and the text behind it, without its attributes where they are very many."""
+    tag = _TAG.match(found[0])
+    assert tag is not None
+    if sum(1 for _ in re.finditer(_ATTRIBUTE, tag[2])) <= _MAX_ATTRIBUTES:
+        return found[0]
+    end = "--" if tag[2].endswith("--") else ""  # of a comment that it may stand in
+    return tag[1] + end + found[0][tag.end() :]
+
+
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Parts of at most :data:`_MAX_TAGS` tags, cut before one, and whether a part is the last."""
-    start = 0
-    for match in islice(re.finditer("<", text), _MAX_TAGS, None, _MAX_TAGS):
-        yield text[start : match.start()], False
-        start = match.start()
+    """Parts of at most :data:`_MAX_TAGS` tags and :data:`_MAX_LENGTH`, cut before a tag, and whether a part is the last."""
+    start = tags = 0
+    places = [match.start() for match in re.finditer("<", text)]
+    for place, following in zip(places, [*places[1:], len(text)]):
+        if place > start and (tags == _MAX_TAGS or following - start > _MAX_LENGTH):
+            yield text[start:place], False
+            start, tags = place, 0
+        tags += 1
     yield text[start:], True
 
 

@@ -199,6 +199,8 @@ def _plain(image: "Image", mode: str) -> "Image":
         image = Image.fromarray(np.where(clear, 255, values >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise DataError("floating-point numbers, whose range is not known: save it with 8 or 16 bits")
+    if image.mode == "LAB":  # has no way to grey of its own
+        image = image.convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

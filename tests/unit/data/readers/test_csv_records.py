@@ -118,3 +118,4 @@ def test_the_delimiter_is_that_of_most_cells():
     assert delimiter_of('"a;b;c;d",e,f') == ","
     assert delimiter_of("a;b") == ";"
     assert delimiter_of("text") == ","
+    assert delimiter_of('id;"a,b,c,d";label') == ";"

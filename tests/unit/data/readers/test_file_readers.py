@@ -6,6 +6,7 @@ import json
 import tracemalloc
 import warnings
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -73,6 +74,19 @@ def documents(path, **options):
         results = list(read_documents(path, report=report, **options))
     assert all(issubclass(warning.category, BrickworkWarning) for warning in caught)
     return results, report, [str(warning.message) for warning in caught]
+
+
+def test_short_floats_of_parquet_are_the_decimals_that_were_written(tmp_path):
+    """Also where a column is a dictionary; a filter then finds them by what a user writes."""
+    columns = {
+        "half": pa.array([np.float16(0.1), None], pa.float16()),
+        "single": pa.array([0.1, None], pa.float32()),
+        "double": pa.array([0.1, None]),
+        "dictionary": pa.array([0.1, None], pa.float32()).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    values = [row for _, row in rows(tmp_path / "t.parquet", ReadReport())]
+    assert values == [dict.fromkeys(columns, 0.1), dict.fromkeys(columns)]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt", "a.md"])

@@ -25,7 +25,7 @@ def gradient(mode="RGB", width=8, height=8):
     return Image.fromarray(np.tile(row, (height, 1))).convert(mode)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "LAB", "I;16"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_keeps_its_values(mode, channels):
     """Images of the size that is asked for are not scaled: the values are those that were drawn."""
@@ -37,6 +37,9 @@ def test_every_mode_keeps_its_values(mode, channels):
         raw = stored(Image.fromarray(wanted.astype(np.uint16) * 257))
     elif mode == "CMYK":
         raw = stored(gradient("RGB").convert("CMYK"), "TIFF")
+    elif mode == "LAB":  # of lightness alone, which is no straight line of the grey values
+        raw = stored(Image.merge("LAB", [gradient("L"), *[Image.new("L", (8, 8), 128)] * 2]), "TIFF")
+        wanted = np.asarray(Image.open(raw).convert("RGB"))[..., 0].astype(int)
     else:
         raw = stored(gradient(mode))
     results = decode(raw, (8, 8, channels))

@@ -1,8 +1,8 @@
 """Nothing outside the folder that was given is read, wherever names and links in the data lead, unless it is allowed."""
 
 import json
-import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +65,27 @@ def test_names_in_tables_do_not_lead_out(given, name):
     assert read_image(name, 8, given, report, "row 0") is None
     assert report.skipped == {OUTSIDE: 1}
     assert read_image(name, 8, given, report, "row 0", allow_outside=True) is not None
-    assert located([name, "given.png"], given) == [name, given / "given.png"]
+    # Rows to predict for are read when the table is no longer at hand: their texts know where it lay.
+    cells = [name, "given.png", {"path": name, "bytes": None}, {"path": "given.png", "bytes": None}, 3]
+    for allowed, count in ((False, 2), (True, 4)):
+        texts = located(cells, given, allow_outside=allowed)
+        assert texts == cells
+        for folder in (None, given.parent, given.parent / "private"):
+            images = [read_image(cell, 8, folder, ReadReport(), "row") for cell in texts[:4]]
+            assert sum(image is not None for image in images) == count
+
+
+def test_images_to_predict_for_are_not_looked_for_in_the_working_folder(given, monkeypatch):
+    """Neither by names nor by whole paths; names without an ending are found beside the table as well."""
+    private = given.parent / "private"
+    shutil.copy(given / "given.png", given / "photo")
+    names = ["private.png", str(private / "private.png"), "given.png", "photo"]
+    (given / "rows.csv").write_text("\n".join(["image", *names]) + "\n")
+    for working in (private, given.parent):
+        monkeypatch.chdir(working)
+        _, columns = read_inputs(given / "rows.csv", "columns")
+        images = [read_image(cell, 8, Path(), ReadReport(), "row") for cell in columns["image"]]
+        assert [image is not None for image in images] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -179,9 +199,12 @@ def test_class_folders_corpora_and_tables_in_parts(given):
 def test_columns_to_predict_for(given):
     (given / "rows.csv").write_text("scan,age\ngiven.png,1\n../private/private.png,2\n")
     _, columns = read_inputs(given / "rows.csv", "columns")
-    assert columns["scan"] == [given / "given.png", "../private/private.png"]
+    assert columns["scan"] == ["given.png", "../private/private.png"]
+    own, private = (read_image(cell, 8, None, ReadReport(), "row") for cell in columns["scan"])
+    assert own is not None
+    assert private is None
     _, columns = read_inputs(given / "rows.csv", "columns", allow_outside=True)
-    assert os.path.samefile(columns["scan"][1], given.parent / "private" / "private.png")
+    assert read_image(columns["scan"][1], 8, None, ReadReport(), "row") is not None
 
 
 def test_only_links_that_lead_out_say_so(given):

@@ -53,9 +53,31 @@ def test_words_are_texts_and_no_names():
     for word in ("nan", "NaN", "null", "NULL", "<NA>", "NaT", "inf"):
         assert text_value(word, ReadReport(), "") == word
         assert name_value(word, ReadReport(), "") == ""
-    for value, text in ((0, "0"), (0.0, "0.0"), (False, "False"), ("none", "none"), ("na", "na")):
+    for value, text in ((0, "0"), (0.0, "0"), (False, "False"), ("none", "none"), ("na", "na")):
         assert not no_value(value)
         assert name_value(value, ReadReport(), "") == text
+
+
+WHOLE = [1, 1.0, np.float32(1), np.float64(1), Decimal("1.00"), "1", " 1 "]
+
+
+@pytest.mark.parametrize("value", WHOLE, ids=repr)
+def test_a_whole_number_is_one_name_whatever_its_type(value):
+    assert name_value(value, ReadReport(), "") == "1"
+    assert name_value("1.0", ReadReport(), "") == "1.0"  # a text stays as it stands
+    for number, text in ((1.5, "1.5"), (1e300, "1e+300"), (Decimal("1.50"), "1.50")):
+        assert name_value(number, ReadReport(), "") == text
+
+
+def test_a_missing_number_does_not_rename_the_others(tmp_path):
+    """A column of whole numbers becomes one of floats where a number is missing."""
+    rows = pd.DataFrame({"id": [7, None, 8], "text": ["a", "b", "c"], "label": [0, None, 1]})
+    rows.to_parquet(tmp_path / "t.parquet", index=False)
+    documents = list(read_documents(tmp_path / "t.parquet"))
+    assert [document.id for document in documents] == ["7", "t.parquet:1", "8"]
+    with pytest.warns(BrickworkWarning, match="'label' is empty"):
+        task = load_task(DataConfig(source=str(tmp_path / "t.parquet")), 0)
+    assert task.class_names == ("0", "1")
 
 
 def test_nan_in_json_is_missing_in_every_role(tmp_path):

@@ -299,6 +299,35 @@ def test_html_of_any_shape_takes_time_by_its_length(shape):
     assert any(seconds(80_000) < 20 * max(seconds(10_000), 0.002) for _ in range(2))
 
 
+ATTRIBUTES = ["{} ", "{}='>' ", "{}/", '{}="<" ', "{}< ", '{}=" <b>"']
+
+
+@pytest.mark.parametrize("shape", ATTRIBUTES)
+@pytest.mark.parametrize("start", ["<p ", "<p x='<' ", "</p ", '<p " a=">" '])
+def test_an_element_of_very_many_attributes_takes_time_by_their_number(start, shape):
+    """Each is compared with those before it, which took 100 seconds for a million characters."""
+
+    def seconds(count):
+        page = start + "".join(shape.format(f"a{n}") for n in range(count)) + ">x</p><p>behind"
+        started = time.process_time()
+        assert texts(html_sections(page))[-1] == "behind"
+        return time.process_time() - started
+
+    assert any(seconds(80_000) < 20 * max(seconds(10_000), 0.005) for _ in range(2))
+
+
+def test_long_tags_keep_their_attributes_and_the_text_behind_them():
+    image = f"<img alt='a > b' src='data:image/png;base64,{'A' * 100_000}'>"
+    hidden = f"<p data-x='{'x ' * 10_000}' hidden>no</p>"
+    many = "".join(f" a{n}=1" for n in range(5000))
+    assert texts(html_sections(f"one {image} two{hidden}<p>3 < 4 {'word ' * 20_000}end")) == [
+        *("one", "two", "3", "<", "4"),
+        *["word"] * 20_000,
+        "end",
+    ]
+    assert texts(html_sections(f"<!-- <p{many}--><p>seen<p{many}>as well")) == ["seen", "as", "well"]
+
+
 def test_formatting_that_is_never_closed_is_not_repeated_in_every_block():
     """Browsers open all of it again in each of the paragraphs: 9 million elements."""
     started = time.process_time()
