@@ -21,6 +21,7 @@ from brickwork.data.readers.files import (
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
 from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.image_classes import image_class_task, is_class_folder
+from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.readers.pairs import plain_pairs
 from brickwork.data.readers.tables import plain_task, table_task
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
@@ -133,7 +134,10 @@ def _is_table(path: Path) -> bool:
             f"{path} does not exist, and it is no known data set ({nearest(str(path), known)}); "
             "check the path, or see: brickwork data"
         )
-    if path.is_dir() or path.suffix.lower() in MARKUP + PLAIN:
+    if path.is_dir():
+        refuse_own_folder(path)
+        return False
+    if path.suffix.lower() in MARKUP + PLAIN:
         return False
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder; give one of them")

@@ -9,6 +9,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from brickwork.core.errors import DataError
+from brickwork.core.folders import known_folder
 from brickwork.data.readers.files import ReadReport
 
 OUTSIDE = (
@@ -27,6 +29,18 @@ def inside(folder: Path, name: str | Path, allow_outside: bool = False) -> Path 
         return real if allow_outside or real.is_relative_to(os.path.realpath(folder)) else None
     except (OSError, ValueError):  # a NUL in the name: there is no such file
         return folder / name
+
+
+def refuse_own_folder(path: Path) -> None:
+    """A run, a model, an index or a part of one is no data, though there are texts in it.
+
+    Raises:
+        DataError: names what it is and what can be done with it.
+    """
+    known = known_folder(path)
+    foreign_model = known.kind == "model" and not (path / "brickwork.json").is_file()
+    if known.kind not in ("data", "empty", "") and not foreign_model:
+        raise DataError(f"{path} is no folder of data: it {known.about}")
 
 
 def files_below(

@@ -27,6 +27,7 @@ from brickwork.data.readers.files import (
     text_value,
 )
 from brickwork.data.readers.folders import MARKUP, PLAIN, document_files, file_problem
+from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.sets.sources import locate
 from brickwork.data.splits import select, split, stable_hash
 from brickwork.data.types import Examples, TaskData
@@ -123,6 +124,7 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
             f"{path} does not exist, and is no known set of texts ({', '.join(SETS)}); check the path"
         )
     if path.is_dir():
+        refuse_own_folder(path)
         yield from _folder(path, report, config.allow_outside)
     elif path.suffix.lower() in MARKUP + PLAIN:
         yield from _file(path, path.stem, path.name, report)
