@@ -309,7 +309,7 @@ def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) 
     reasons = {
         "empty": "is missing from every row",
         "nested": "holds lists of something other than numbers",
-        "decimal commas": "has numbers with decimal commas; write them with points, or",
+        "decimal commas": "has numbers with decimal commas (write them with points)",
     }
     bad = {column: kind for column, kind in kinds.items() if kind in reasons}
     if bad:
