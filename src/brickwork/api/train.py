@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import plain, read_json, write_json, write_text
 from brickwork.core.folders import known_folder
 
@@ -282,9 +282,18 @@ def resume(
 
     Raises:
         ArtifactError: the folder holds no run, or its configuration or checkpoints are damaged.
+        DataError: its data has changed, or is not where it was.
     """
+    run = read_run(folder)
+    source = Path(run.data.source)
+    is_path = len(source.parts) > 1 or source.suffix  # and no name of a known set
+    if is_path and not source.expanduser().exists():
+        raise DataError(
+            f"{source}, the data of the run {folder}, is not there from {Path.cwd()}; go to where the training "
+            "was begun, or bring the data back to its place"
+        )
     return train(
-        read_run(folder),
+        run,
         folder,
         resume=True,
         devices=devices,

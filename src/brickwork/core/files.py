@@ -45,6 +45,10 @@ def os_errors(path: Path | str) -> Iterator[None]:
             errno.EROFS: "the file system is read-only; choose another folder",
             errno.ENOENT: "there is no such folder and it cannot be made; choose another",
             errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
+            errno.EEXIST: "a file stands where a folder is needed; choose another folder",
+            errno.EISDIR: "a folder stands where a file is needed; choose another name",
+            errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+            errno.ELOOP: "its links lead round in a circle; choose another folder",
         }
         if error.errno in reasons:
             raise ResourceError(f"cannot write {path}: {reasons[error.errno]}") from error

@@ -23,6 +23,7 @@ from torch import nn
 from brickwork.core.config import differences, to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
 from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
+from brickwork.core.folders import known_folder
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.data.fingerprints import fingerprint_columns, refuse_other_data
 from brickwork.data.types import Examples
@@ -272,9 +273,14 @@ def _settings(
 
 
 def take_folder(cleanup: contextlib.ExitStack, folder: Path, resume: bool) -> None:
-    """Locks the folder, and refuses one that holds a run which is not to be resumed."""
+    """Locks the folder, and refuses one that holds something else or a run which is not to be resumed."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder for the run")
+    known = known_folder(folder)
+    if not resume and known.kind in ("index", "segment", "vectors", "checkpoint", "checkpoints"):
+        raise ConfigError(
+            f"{folder} is no folder for a run: it {known.about}. Choose another folder with --out"
+        )
     cleanup.enter_context(FolderLock(folder, "training"))
     remove_leftovers(folder)
     present = [

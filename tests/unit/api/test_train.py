@@ -114,6 +114,19 @@ def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_
     assert (trained.folder / "model.safetensors").read_bytes() == before
 
 
+def test_resume_from_another_place_says_where_the_data_was(trained, tmp_path, monkeypatch):
+    """A relative path is one from where the training was begun."""
+    shutil.copytree(trained.folder, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["source"] = "pairs.jsonl"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match=r"pairs\.jsonl, the data of the run .*run, is not there from .*begun"
+    ):
+        brickwork.resume(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

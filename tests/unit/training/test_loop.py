@@ -268,6 +268,16 @@ def test_a_folder_with_a_run_is_refused(tmp_path):
     assert called == [1]
 
 
+@pytest.mark.parametrize("names", [("manifest.json", "manifest.copy.json"), ("vectors.json",)])
+def test_a_folder_of_another_kind_is_refused(tmp_path, names):
+    """A run in the folder of an index would be both, and an index could not be brought up to date any more."""
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError, match=r"is no folder for a run: it (is an index|holds vectors)"):
+        fit(Toy(), toy_data(), CONFIG, tmp_path, seed=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
 def test_two_trainings_in_one_folder(tmp_path):
     with FolderLock(tmp_path, "training"), pytest.raises(ResourceError, match="is in use"):
         fit(Toy(), toy_data(), CONFIG, tmp_path, seed=0)
