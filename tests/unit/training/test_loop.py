@@ -95,7 +95,8 @@ def test_it_learns_and_says_so(tmp_path):
     assert last["loss"] == pytest.approx(last["terms"]["match"] + 0.1 * last["terms"]["size"], rel=1e-6)
     assert last["epoch"] == 60 * 8 / 40
     environment = json.loads((tmp_path / "run" / "env.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0]
+    installed = environment["packages"]["torch"]  # a build may name itself in one of the two alone
+    assert installed.partition("+")[0] == torch.__version__.partition("+")[0]
     assert steps_saved(tmp_path / "run") == [60]
 
 
