@@ -233,10 +233,9 @@ def test_eight_bits_are_close(law):
         dim = vectors.shape[1]
         unit = truncate(vectors, dim)
         shortlist = build_shortlist("int8", unit, dim)
-        arrays = shortlist._engine.arrays()
-        low, reach = arrays["ranges"]
-        back = low + (arrays["codes"].astype(np.float64) + 0.5) / 255 * reach
         prefixes = truncate(unit, dim)
+        back = shortlist._engine._index.reconstruct_n(0, len(prefixes)).astype(np.float64)
+        reach = prefixes.max(0) - prefixes.min(0)
         assert np.all(np.abs(back - prefixes) <= reach / 255 + 1e-6)
 
     law("matrices in 8 bits and back: off by no more than a step", _vectors(-1, 1), check, 30)

@@ -43,7 +43,7 @@ def check_images(images: np.ndarray, where: str) -> np.ndarray:
             colours = images.shape[-1] in (1, 3, 4)
             advice = "; one image is images[None]" if colours else "; grey images are images[..., None]"
         raise DataError(
-            f"{where}: images have the shape {images.shape}; it must be images × height × width × channels{advice}"
+            f"{where}: images have the shape {images.shape}; it must be uint8, images × height × width × channels{advice}"
         )
     return images
 
