@@ -74,16 +74,20 @@ class Brickwork:
         return [f"{document.id} {document.text}" for document in store.documents()]
 
 
+def as_table(texts: list[str], vectors: np.ndarray) -> Any:
+    """The documents as an Arrow table."""
+    import pyarrow as pa
+
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH)
+    ids, groups = [str(n) for n in range(len(texts))], [n % 100 for n in range(len(texts))]
+    return pa.table({"id": ids, "text": texts, "n": groups, "vector": column})
+
+
 class Lance:
     def write(self, folder: Path, texts: list[str], vectors: np.ndarray) -> None:
         import lancedb
-        import pyarrow as pa
 
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH)
-        ids = [str(n) for n in range(len(texts))]
-        table = pa.table(
-            {"id": ids, "text": texts, "n": [n % 100 for n in range(len(texts))], "vector": column}
-        )
+        table = as_table(texts, vectors)
         lancedb.connect(str(folder)).create_table("t", table)
 
     def open(self, folder: Path) -> Any:
@@ -103,13 +107,8 @@ class Lance:
 class Duck:
     def write(self, folder: Path, texts: list[str], vectors: np.ndarray) -> None:
         import duckdb
-        import pyarrow as pa
 
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH)
-        ids = [str(n) for n in range(len(texts))]
-        table = pa.table(
-            {"id": ids, "text": texts, "n": [n % 100 for n in range(len(texts))], "vector": column}
-        )
+        table = as_table(texts, vectors)
         with duckdb.connect(str(folder / "store.duckdb")) as run:
             run.register("given", table)
             run.execute(f"CREATE TABLE t AS SELECT id, text, n, vector::FLOAT[{WIDTH}] AS vector FROM given")

@@ -54,7 +54,6 @@ def encode_file(
         )  # fmt: skip
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
-    from brickwork.data.load import read_documents
     from brickwork.index.encoding import image_shape
     from brickwork.representation.export_parquet import encode_to_disk
     from brickwork.representation.load import as_representation
@@ -65,15 +64,7 @@ def encode_file(
             "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
             "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
         )
-    words, tokens = passage_length(representation, passage_words)
-    documents = read_documents(
-        data,
-        columns=columns,
-        limit=limit,
-        allow_outside=allow_outside,
-        max_passage_words=words,
-        max_passage_tokens=tokens,
-    )
+    documents = _texts(representation, data, columns, limit, passage_words, allow_outside)
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
@@ -188,13 +179,26 @@ def _documents(
     allow_outside: bool,
 ) -> "Iterator[Document]":
     """The documents in ``data``, as the model reads them: texts, or images where it encodes those."""
-    from brickwork.data.load import read_documents
     from brickwork.data.readers.captions import read_image_documents
     from brickwork.index.encoding import image_shape
 
     shape = image_shape(representation)
     if shape is not None:
         return read_image_documents(data, shape, columns, limit, allow_outside=allow_outside)
+    return _texts(representation, data, columns, limit, passage_words, allow_outside)
+
+
+def _texts(
+    representation: "Representation",
+    data: Path | str,
+    columns: "ColumnNames | None",
+    limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
+) -> "Iterator[Document]":
+    """The documents in ``data`` as texts, in passages that the model reads whole."""
+    from brickwork.data.load import read_documents
+
     words, tokens = passage_length(representation, passage_words)
     return read_documents(
         data,

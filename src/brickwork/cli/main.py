@@ -20,6 +20,7 @@ from brickwork.cli import (
     indexing,
     models,
     output,
+    searching,
     serve,
     systems,
     training,
@@ -162,7 +163,7 @@ def options(
     """Learn an elastic encoder for your documents, measure it, index it, search it."""
 
 
-for module in (training, models, systems, indexing, serve, catalogue, claims, datasets, doctor):
+for module in (training, models, systems, indexing, searching, serve, catalogue, claims, datasets, doctor):
     module.register(app)
 
 

@@ -8,22 +8,14 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames, DataConfig, ImageDataConfig, refuse_image_size
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import (
-    ReadReport,
-    column_names,
-    number_columns,
-    plain_columns,
-    plain_value,
-    rows,
-    table_kind,
-    text_value,
-)
+from brickwork.data.readers.files import ReadReport, column_names, plain_columns, rows, table_kind
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
 from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.image_classes import image_class_task, is_class_folder
 from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.readers.pairs import plain_pairs
 from brickwork.data.readers.tables import plain_task, table_task
+from brickwork.data.readers.values import number_columns, plain_value, text_value
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
 from brickwork.data.sets.images import image_task
 from brickwork.data.sets.sources import catalogue

@@ -25,14 +25,14 @@ from brickwork.core.errors import (
 )
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
-from brickwork.index.conditions import Kind
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
-from brickwork.index.qdrant_filters import any_of, conditions, key, payload
+from brickwork.index.qdrant_filters import conditions, key, payload
 from brickwork.index.qdrant_state import (
     ALIVE,
     NAMESPACE,
     RECORD,
+    CollectionFields,
     State,
     between,
     named,
@@ -344,25 +344,6 @@ class QdrantBackend(ServerBackend):
         for name in wanted:
             if name not in there:
                 raise DataError(f"the id '{name}' is not in collection '{self.collection}'")
-
-
-class CollectionFields:
-    """What the documents of a state hold, for :func:`filters.resolve`; each answer asks the server."""
-
-    def __init__(self, state: State, number: int):
-        self._state = state
-        self._number = number
-
-    def has(self, field: str, kind: Kind) -> bool:
-        """Whether any document has a value of this kind in a field."""
-        if kind == "text":
-            return bool(self.texts(field))
-        which = models.Filter(must=[visible(self._number), any_of(field, kind)])
-        return self._state.count(which) > 0
-
-    def texts(self, field: str) -> list[str]:
-        """The distinct texts of a field."""
-        return self._state.distinct(key("texts", field), self._number)
 
 
 def parse_location(location: str) -> tuple[str, str]:

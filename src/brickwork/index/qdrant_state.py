@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from brickwork.core.errors import ArtifactError, BrickworkError, MissingExtraError, ResourceError
-from brickwork.index.qdrant_filters import key
+from brickwork.index.conditions import Kind
+from brickwork.index.qdrant_filters import any_of, key
 
 try:
     from qdrant_client import QdrantClient, models
@@ -174,3 +175,22 @@ def server_errors(collection: str, consequence: str) -> Iterator[None]:
         raise ResourceError(
             f"the Qdrant server of collection '{collection}' cannot be reached or refused ({reason}); {consequence}"
         ) from error
+
+
+class CollectionFields:
+    """What the documents of a state hold, for :func:`filters.resolve`; each answer asks the server."""
+
+    def __init__(self, state: State, number: int):
+        self._state = state
+        self._number = number
+
+    def has(self, field: str, kind: Kind) -> bool:
+        """Whether any document has a value of this kind in a field."""
+        if kind == "text":
+            return bool(self.texts(field))
+        which = models.Filter(must=[visible(self._number), any_of(field, kind)])
+        return self._state.count(which) > 0
+
+    def texts(self, field: str) -> list[str]:
+        """The distinct texts of a field."""
+        return self._state.distinct(key("texts", field), self._number)

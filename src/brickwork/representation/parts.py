@@ -18,8 +18,9 @@ from brickwork.core import errors
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, name_value, text_value
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names
 from brickwork.data.readers.inside import files_below
+from brickwork.data.readers.values import name_value, text_value
 from brickwork.data.types import Document
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)

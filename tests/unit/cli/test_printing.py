@@ -13,7 +13,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from brickwork.api import predict as predict_api
-from brickwork.cli import indexing, models, output, systems, training
+from brickwork.cli import models, output, searching, systems, training
 from brickwork.cli.main import app
 from brickwork.core.console import decoded, plain_console, styled, visible
 from brickwork.core.errors import BrickworkError
@@ -39,7 +39,7 @@ def test_predictions_are_shown_as_they_are():
 
 def test_hits_are_shown_as_they_are():
     hit = types.SimpleNamespace(title=NASTY, id="x", score=0.5, source="a[b].txt", text=f"text {NASTY}")
-    out = printed(indexing._show_hits, [hit])
+    out = printed(searching._show_hits, [hit])
     assert out.count(SHOWN) == 2
     assert "a[b].txt" in out
 

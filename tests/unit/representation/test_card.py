@@ -87,10 +87,10 @@ def test_the_front_matter_of_every_card_is_yaml_that_reads_back(model, tmp_path,
     described = Representation(model.encoder, model.axes, model.lineage, card)
     for page in (render(described), render_system("multimodn", card)):
         data = ModelCard(page).data
-        assert (data.license, data.language, data.library_name) == (text, text, "brickwork")
+        assert (data.license, data.language, data.to_dict()["library_name"]) == (text, text, "brickwork")
 
 
 def test_an_adapter_of_no_named_backbone_has_a_card(tmp_path):
     adapters = inject_lora(torch.nn.Sequential(torch.nn.Linear(8, 8)), ["0"], rank=2)
     data = ModelCard.load(export_peft(adapters, tmp_path / "adapter", 2) / "README.md").data
-    assert (data.base_model, data.library_name) == (None, "peft")
+    assert (data.base_model, data.to_dict()["library_name"]) == (None, "peft")

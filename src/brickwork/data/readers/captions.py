@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows, text_value
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows
 from brickwork.data.readers.images import (
     Shape,
     decode,
@@ -30,6 +30,7 @@ from brickwork.data.readers.images import (
     read_images,
 )
 from brickwork.data.readers.inside import OUTSIDE, inside
+from brickwork.data.readers.values import text_value
 from brickwork.data.types import Document
 
 _NAMED = ("captions", "metadata", "labels")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from brickwork.data.readers.files import ReadReport, name_value, rows
+from brickwork.data.readers.files import ReadReport, rows
+from brickwork.data.readers.values import name_value
 
 
 class RowIds:

@@ -12,11 +12,12 @@ from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.cells import check_one_kind, label_kind, text_of
 from brickwork.data.readers.columns import describe, task_of
-from brickwork.data.readers.files import ReadReport, column_names, name_value, rows, text_value
+from brickwork.data.readers.files import ReadReport, column_names, rows
 from brickwork.data.readers.judged import by_label
 from brickwork.data.readers.outline import Section
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
 from brickwork.data.readers.passages import Passage, passages
+from brickwork.data.readers.values import name_value, text_value
 from brickwork.data.retrieval import retrieval_from_pairs
 from brickwork.data.types import Examples, Kind, TaskData
 

@@ -15,19 +15,10 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import (
-    TABLES,
-    ReadReport,
-    clean,
-    column_names,
-    lines,
-    name_value,
-    open_text,
-    rows,
-    text_value,
-)
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, lines, open_text, rows
 from brickwork.data.readers.folders import MARKUP, PLAIN, document_files, file_problem
 from brickwork.data.readers.inside import refuse_own_folder
+from brickwork.data.readers.values import name_value, text_value
 from brickwork.data.sets.sources import locate
 from brickwork.data.splits import select, split, stable_hash
 from brickwork.data.types import Examples, TaskData

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import check_tensor_file, load_tensors, save_tensors
 from brickwork.index.shortlists.engines import Engine
-from brickwork.index.shortlists.library import FaissEngine
+from brickwork.index.shortlists.faiss_engine import FaissEngine
 from brickwork.index.shortlists.scans import BinaryEngine, FlatEngine
 from brickwork.index.types import KINDS, Kind
 from brickwork.representation.nearest import top_k

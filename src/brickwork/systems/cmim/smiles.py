@@ -20,7 +20,8 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
-from brickwork.data.readers.files import ReadReport, column_names, lines, rows, text_value
+from brickwork.data.readers.files import ReadReport, column_names, lines, rows
+from brickwork.data.readers.values import text_value
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.tokenization import Notation

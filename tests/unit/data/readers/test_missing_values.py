@@ -14,7 +14,8 @@ from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames, DataConfig
 from brickwork.data.inputs import read_inputs
 from brickwork.data.load import load_task, read_documents
-from brickwork.data.readers.files import ReadReport, name_value, no_value, text_value
+from brickwork.data.readers.files import ReadReport
+from brickwork.data.readers.values import name_value, no_value, text_value
 from brickwork.representation.parts import parts_of, read_part
 
 NAN = float("nan")

@@ -1,0 +1,132 @@
+"""The command that searches an index."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from brickwork.cli import output
+from brickwork.cli.options import AsJson, Dim, Layers, Quiet, add, given_text
+from brickwork.core.console import styled
+from brickwork.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from brickwork.index.encoding import Query
+    from brickwork.index.index import Index
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    add(
+        app,
+        search,
+        "Use",
+        'brickwork search runs/docs-index "how do I resume a run?"',
+        'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
+        'brickwork search runs/docs-index "resume" --where "source=guide.md"',
+        'brickwork search runs/photos-index "at night" --image bridge.jpg',
+    )
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="The folder of an index.", show_default=False)],
+    query: Annotated[
+        str, typer.Argument(help="What to look for.", show_default=False, callback=given_text)
+    ] = "",
+    image: Annotated[
+        Path | None,
+        typer.Option(help="An image to look for, alone or with the query.", show_default=False),
+    ] = None,
+    text_weight: Annotated[
+        float, typer.Option(help="With --image: how much of the query is added; negative takes away.")
+    ] = 1.0,
+    dim: Dim = None,
+    layers: Layers = None,
+    top: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
+    shortlist: Annotated[
+        int | None, typer.Option(help="Find this many on a short prefix first, then order them at --dim.")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Only documents that match, e.g. 'source=guide.md, year>=2020, tag in a|b'.",
+            show_default=False,
+            callback=given_text,
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="The cheapest search measured to find this share of the best.")
+    ] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="The best search measured to take no longer than this.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search an index; cut the vectors and the encoder for speed.
+
+    The time is that of encoding and comparing this query, with model and vectors already in memory.
+    """
+    if not query.strip() and image is None:
+        raise typer.BadParameter(
+            "Missing argument 'QUERY': say what to look for, or give an image with --image FILE"
+        )
+    import warnings
+
+    from brickwork.index.index import open_index
+
+    wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
+    options: dict[str, Any] = {
+        "dim": dim,
+        "layers": layers,
+        **{k: v for k, v in wanted.items() if v is not None},
+    }
+    with output.results_only(as_json):
+        opened = open_index(index)
+        # Once untimed: the first call also loads the model, which says nothing about the size asked for.
+        if image is None and text_weight != 1.0:
+            raise ConfigError("--text-weight has an effect only with --image FILE")
+        questions = query if image is None else _with_image(opened, query, image, text_weight)
+        opened.answer(questions, top, **options)
+        answer = opened.answer(questions, top, **options)
+    for text in answer.notes:
+        warnings.warn(text, stacklevel=1)
+    milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
+    if as_json:
+        results = [hit.values() for hit in answer.hits[0]]
+        sizes_used = {"dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes)}
+        output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
+        return
+    _show_hits(answer.hits[0])
+    size = f"{answer.dim} dims, {answer.layers} layers"
+    output.hint(f"{len(opened):,} documents at {size}: {milliseconds:.1f} ms", quiet)
+
+
+def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
+    """The query of an image file, in the shape that the model of the index takes."""
+    from brickwork.data.readers.images import read_images
+    from brickwork.index.encoding import Query, image_shape
+
+    shape = image_shape(opened.representation)
+    if shape is None:
+        raise ConfigError(f"the model of {opened.folder} encodes texts only: leave --image out")
+    if image.is_dir():
+        raise ConfigError(f"--image {image} is a folder; give one image")
+    return Query(text, read_images(image, shape)[1][0], text_weight)
+
+
+def _show_hits(hits: list[Any]) -> None:
+    from rich.padding import Padding
+
+    out = output.console()
+    if not hits:
+        out.print("nothing found")
+    for rank, hit in enumerate(hits, 1):
+        out.print(
+            styled(
+                (f"{rank:>2}  {hit.title or hit.id}", "bold"), (f"  {hit.score:.3f}  {hit.source}", "dim")
+            ),
+            soft_wrap=True,
+        )
+        text = " ".join(hit.text.split())
+        out.print(Padding(text if len(text) <= 240 else text[:239] + "…", (0, 0, 0, 4)))
