@@ -19,12 +19,11 @@ def readable_rows(path: Path, rows: int) -> tuple[dict[int, Document], list[str]
     documents: dict[int, Document] = {}
     lost: dict[int, str] = {}
     for start, batch in _batches(path, rows):
-        if ROW_HASH not in batch.schema.names:
+        names = (*COLUMNS, ROW_HASH, THUMBNAIL)
+        if not set(names) <= set(batch.schema.names):
             continue
-        columns = [batch.column(name).to_pylist() for name in (*COLUMNS, ROW_HASH)]
-        has_thumbnails = THUMBNAIL in batch.schema.names
-        small = batch.column(THUMBNAIL).to_pylist() if has_thumbnails else [b""] * batch.num_rows
-        for place, (*values, digest, thumbnail) in enumerate(zip(*columns, small)):
+        columns = [batch.column(name).to_pylist() for name in names]
+        for place, (*values, digest, thumbnail) in enumerate(zip(*columns)):
             try:
                 texts = [value.decode() for value in values]
             except UnicodeDecodeError:

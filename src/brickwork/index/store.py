@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "title", "text", "source", "meta")
 TEXT_HASH = "text_hash"
 ROW_HASH = "row_hash"
-# Of images; indexes from before there were any have no such column.
-THUMBNAIL = "thumbnail"
+THUMBNAIL = "thumbnail"  # of images; empty for texts
 HASH_BYTES = 16
 # Room for the header of a vector file, which is written when the number of rows is known; the rows begin at a
 # multiple of 64 bytes.
@@ -80,6 +79,15 @@ def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
+def _schema() -> "pa.Schema":
+    """The columns of a file of documents."""
+    import pyarrow as pa
+
+    texts = [(name, pa.large_string()) for name in COLUMNS]
+    hashes = [(name, pa.binary(HASH_BYTES)) for name in (TEXT_HASH, ROW_HASH)]
+    return pa.schema([*texts, *hashes, (THUMBNAIL, pa.large_binary())])
+
+
 class DocumentWriter:
     """Writes documents to an Arrow file as they come."""
 
@@ -87,9 +95,7 @@ class DocumentWriter:
         import pyarrow as pa
 
         self.path = path
-        fields = [(name, pa.large_string()) for name in COLUMNS]
-        hashes = [(name, pa.binary(HASH_BYTES)) for name in (TEXT_HASH, ROW_HASH)]
-        self._schema = pa.schema([*fields, *hashes, (THUMBNAIL, pa.large_binary())])
+        self._schema = _schema()
         with os_errors(path):
             self._file = pa.OSFile(str(path), "wb")
             self._writer = pa.ipc.new_file(self._file, self._schema)
@@ -113,13 +119,9 @@ class DocumentWriter:
 
     def copy(self, documents: "DocumentStore", rows: Int[np.ndarray, " rows"]) -> list[str]:
         """Appends rows of another file; returns their metadata as stored."""
-        import pyarrow as pa
-
         table = documents.take(rows)
-        if THUMBNAIL not in table.schema.names:
-            table = table.append_column(THUMBNAIL, pa.array([b""] * len(rows), pa.large_binary()))
         with os_errors(self.path):
-            self._writer.write_table(table.select(self._schema.names))
+            self._writer.write_table(table)
         return list(table["meta"].to_pylist())
 
     def close(self) -> None:
@@ -196,23 +198,18 @@ class DocumentStore:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ArtifactError(f"{path} cannot be read ({error}); build the index again") from error
         self.path = path
-        names = self.table.schema.names
-        wanted = [pa.field(name, pa.large_string()) for name in COLUMNS]
-        wanted += [pa.field(name, pa.binary(HASH_BYTES)) for name in (TEXT_HASH, ROW_HASH)]
-        if list(self.table.schema)[: len(wanted)] != wanted or any(c.null_count for c in self.table.columns):
-            raise ArtifactError(
-                f"{path} has columns {names}, not {list(COLUMNS)} of texts; build the index again"
-            )
+        if self.table.schema != _schema() or any(c.null_count for c in self.table.columns):
+            names = self.table.schema.names
+            raise ArtifactError(f"{path} has columns {names}, not {_schema().names}; build the index again")
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def rows(self, rows: Sequence[int] | Int[np.ndarray, " rows"]) -> list[Document]:
         """The documents of the given rows, in that order."""
-        names = [name for name in self.table.schema.names if name in (*COLUMNS, THUMBNAIL)]
         return [
             Document(**{**values, "meta": read_meta(values["meta"], self.path)})
-            for values in self.take(rows, names).to_pylist()
+            for values in self.take(rows, (*COLUMNS, THUMBNAIL)).to_pylist()
         ]
 
     def take(self, rows: Sequence[int] | Int[np.ndarray, " rows"], names: Sequence[str] = ()) -> "pa.Table":

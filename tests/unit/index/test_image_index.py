@@ -4,7 +4,6 @@ import io
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -13,9 +12,7 @@ from brickwork.api import index as indexing
 from brickwork.api import predict as predict_api
 from brickwork.cli.main import app
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.data.readers import captions
-from brickwork.data.readers.images import decode, read_images
-from brickwork.index import segments, store
+from brickwork.data.readers.images import read_images
 from brickwork.index.encoding import Query
 from brickwork.index.index import open_index
 from brickwork.index.lifecycle import repair_index
@@ -218,35 +215,6 @@ def test_thumbnails_follow_changes_of_the_index(tmp_path, model):
         assert Image.open(io.BytesIO(index.get("scene-2.png")[0].thumbnail)).size == (128, 85)
         index.backend.compact()
     index.close()
-
-
-def test_an_index_from_before_thumbnails_gets_them_by_an_update(tmp_path, model, monkeypatch):
-    """Its file has no such column, as those of earlier versions: written here by a writer without it."""
-    write_images(tmp_path / "photos", IMAGES)
-
-    class Before(store.DocumentWriter):
-        def __init__(self, path):
-            super().__init__(path)
-            self._writer.close()
-            self._schema = self._schema.remove(self._schema.get_field_index(store.THUMBNAIL))
-            self._file = pa.OSFile(str(path), "wb")
-            self._writer = pa.ipc.new_file(self._file, self._schema)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(segments, "DocumentWriter", Before)
-        patch.setattr(captions, "decode_with_thumbnail", lambda *given: (decode(*given), b""))
-        indexing.build_index(model, tmp_path / "photos", tmp_path / "index").close()
-    with open_index(tmp_path / "index") as index:
-        assert index.search("red", 1)[0][0].thumbnail == b""
-        index.remove("scene-0.png")
-        index.backend.compact()  # copies rows that have no thumbnail
-        assert index.search("red", 1)[0][0].thumbnail == b""
-    index, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
-    assert (report.added, report.updated, report.unchanged) == (1, IMAGES - 1, 0)
-    names = list(index.backend.ids())
-    assert [document.thumbnail for document in index.get(names)] == small(tmp_path, names)
-    index.close()
-    assert indexing.update_index(model, tmp_path / "photos", tmp_path / "index")[1].unchanged == IMAGES
 
 
 def test_a_repair_keeps_thumbnails_and_invents_no_vectors(tmp_path, model):
