@@ -49,7 +49,9 @@ _SAFETY = (
 class Gate:
     """Checks host, key and size of a request; counts and logs its answer.
 
-    ``is_full`` tells whether the queue takes nothing any more: then work is refused before it is read.
+    ``is_full`` tells whether the queue takes nothing any more: then work is refused before it is read. ``is_ending``
+    tells whether the server ends: then each connection is closed with its answer, also one that was taken after
+    uvicorn told all others to close, on which a busy client would go on for as long as the server waits.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Gate:
         limits: Limits,
         metrics: Metrics,
         is_full: Callable[[], int | None],
+        is_ending: Callable[[], bool] = lambda: False,
     ):
         self.app = app
         self.keys = keys
         self.limits = limits
         self.metrics = metrics
         self.is_full = is_full
+        self.is_ending = is_ending
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +90,9 @@ class Gate:
                 status = message["status"]
                 fields = list(message.get("headers", ()))
                 present = {name for name, _ in fields}
-                extra = ((b"x-request-id", request_id.encode()), *_SAFETY)
+                extra = [(b"x-request-id", request_id.encode()), *_SAFETY]
+                if self.is_ending():
+                    extra.append((b"connection", b"close"))
                 message["headers"] = [
                     *fields,
                     *((name, value) for name, value in extra if name not in present),

@@ -1,44 +1,12 @@
-"""The process: its socket, its signals, and what it says once it answers."""
+"""The server: its socket, and one worker in this process or several in their own."""
 
-import asyncio
 import errno
-import os
-import resource
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from brickwork.core.errors import ConfigError, Interrupted, ResourceError
+from brickwork.core.errors import ConfigError, ResourceError
 from brickwork.service.config import ServiceConfig
-
-if TYPE_CHECKING:
-    import uvicorn
-    from fastapi import FastAPI
-
-    from brickwork.service.state import Service
-
-# A client that keeps connections for less than this never meets one that closes under its hands.
-_KEEP_ALIVE_SECONDS = 75
-_STOPS = (signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """What there is to say once the server answers."""
-
-    url: str
-    model: str
-    dims: tuple[int, ...]
-    layers: tuple[int, ...]
-    documents: int | None
-    keys: int
-    workers: int
-
-
-OnReady = Callable[[Started], None]
+from brickwork.service.process import STOPS, OnReady, settings, stopped_by, url_of, worker_app
 
 
 def serve(config: ServiceConfig, on_ready: OnReady = lambda started: None) -> None:
@@ -57,7 +25,7 @@ def serve(config: ServiceConfig, on_ready: OnReady = lambda started: None) -> No
         if config.workers == 1:
             _serve_here(config, listener, on_ready)
         else:
-            from brickwork.service.workers import serve_with_workers
+            from brickwork.service.supervisor import serve_with_workers
 
             serve_with_workers(config, listener, on_ready)
     finally:
@@ -92,13 +60,6 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
-    """The address to ask at."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def _serve_here(config: ServiceConfig, listener: socket.socket, on_ready: OnReady) -> None:
     """One worker, in this process."""
     import uvicorn
@@ -106,7 +67,7 @@ def _serve_here(config: ServiceConfig, listener: socket.socket, on_ready: OnRead
     app = worker_app(config, url_of(listener), on_ready)
     stopped: list[int] = []
     # uvicorn takes the signals over, drains, gives them back and raises them again: then they arrive here.
-    before = {number: signal.signal(number, lambda given, _: stopped.append(given)) for number in _STOPS}
+    before = {number: signal.signal(number, lambda given, _: stopped.append(given)) for number in STOPS}
     try:
         uvicorn.Server(settings(config, app)).run([listener])
     finally:
@@ -114,73 +75,3 @@ def _serve_here(config: ServiceConfig, listener: socket.socket, on_ready: OnRead
             signal.signal(number, handler)
     if stopped:
         raise stopped_by(stopped[0])
-
-
-def stopped_by(number: int) -> Interrupted:
-    """What a server ends with that a signal stopped."""
-    name = signal.Signals(number).name
-    return Interrupted(f"stopped by {name}; what was accepted was answered", 128 + number)
-
-
-def worker_app(config: ServiceConfig, url: str, on_ready: OnReady) -> "FastAPI":
-    """The application of one worker, with the model loaded; SIGHUP loads it again. Raises as :func:`serve`."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is loaded now is new enough
-    if config.threads is not None:  # before torch comes
-        os.environ["OMP_NUM_THREADS"] = str(config.threads)
-
-    from brickwork.service import logs
-    from brickwork.service.app import make_app
-    from brickwork.service.state import Service
-
-    _allow_many_connections()
-    logs.configure(quiet=config.quiet)
-    tasks: set[asyncio.Task[None]] = set()
-
-    def ready(service: Service) -> None:
-        def reload() -> None:
-            tasks.add(asyncio.ensure_future(service.reload_quietly()))
-
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-        on_ready(_started(service, url))
-
-    return make_app(Service(config), ready)
-
-
-def settings(config: ServiceConfig, app: Any, **more: Any) -> "uvicorn.Config":
-    """How uvicorn is to run ``app``, in one process or in several."""
-    import uvicorn
-
-    from brickwork.service.protocol import WatchedProtocol
-
-    return uvicorn.Config(
-        app,
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        http=partial(WatchedProtocol, seconds=config.limits.head_seconds),  # type: ignore[arg-type]
-        ws="none",
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=round(config.limits.drain_seconds),
-        **more,
-    )
-
-
-def _started(service: "Service", url: str) -> Started:
-    axes = service.served.representation.axes
-    return Started(
-        url=url,
-        model=service.served.id,
-        dims=axes.dims,
-        layers=axes.layers,
-        documents=service.documents,
-        keys=len(service.config.keys),
-        workers=service.config.workers,
-    )
-
-
-def _allow_many_connections() -> None:
-    """As many open files as this user may have: each connection is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

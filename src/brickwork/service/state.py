@@ -47,6 +47,7 @@ class Service:
             prepare=self._set_threads,
         )
         self.documents: int | None = None
+        self.ending = False  # a signal has come
         self._seen = state_on_disk(config.target)
         self._users: Counter[Served] = Counter()
         self._reloading = asyncio.Lock()

@@ -162,3 +162,13 @@ def test_unusual_characters_in_paths_and_headers(api):
     ):
         assert api.get(path).status_code == 404
     assert api.embed(input=TEXTS[0]).status_code == 200
+
+
+def test_connections_are_closed_with_their_answer_once_the_server_ends(serve, model_folder):
+    """uvicorn tells only those to close that it knows of when the signal comes; a busy client on one that was taken
+    a moment later kept the server for as long as it waits, 30 s."""
+    client = serve(model_folder)
+    assert "connection" not in client.embed(input="a").headers
+    client.service.ending = True
+    assert client.embed(input="a").headers["connection"] == "close"
+    assert client.get("/health").headers["connection"] == "close"

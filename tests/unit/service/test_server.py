@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from brickwork.core.errors import ConfigError, ResourceError
-from brickwork.service import server
+from brickwork.service import process, server
 from brickwork.service.config import Limits, ServiceConfig
 from running_server import TEXTS, running
 
@@ -33,10 +33,10 @@ def test_an_address_of_another_machine_is_refused(host):
 
 def test_addresses_are_shown_as_one_can_open_them():
     with server.bind("127.0.0.1", 0) as listener:
-        assert server.url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert process.url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
     if socket.has_ipv6:
         with server.bind("::1", 0) as listener:
-            assert server.url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+            assert process.url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
 def command(*words, **variables):
@@ -113,6 +113,23 @@ def test_waiting_for_the_last_answers_has_an_end(model_folder, tmp_path):
         started = time.monotonic()
         assert server.stop(seconds=20) == 143
         assert time.monotonic() - started < 8
+
+
+def test_the_service_knows_of_the_signal_that_uvicorn_handles(monkeypatch):
+    class Service:
+        ending = False
+
+    given = []
+    monkeypatch.setattr(
+        server.signal, "getsignal", lambda number: lambda *arguments: given.append(arguments[0])
+    )
+    installed = {}
+    monkeypatch.setattr(process.signal, "signal", installed.__setitem__)
+    service = Service()
+    process._note_signal(signal.SIGTERM, service)
+    installed[signal.SIGTERM](signal.SIGTERM, None)
+    assert service.ending
+    assert given == [signal.SIGTERM]
 
 
 def test_sighup_loads_anew(index_folder, tmp_path):

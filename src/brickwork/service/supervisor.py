@@ -1,5 +1,6 @@
 """Several workers on one socket: uvicorn's supervisor, with what it leaves out."""
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -8,29 +9,29 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import replace
 from functools import partial
 from multiprocessing.queues import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess
+from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from brickwork.core.errors import BrickworkError, ResourceError
 from brickwork.service import logs
 from brickwork.service.config import ServiceConfig
 from brickwork.service.metrics import SHARED_FOLDER
-from brickwork.service.server import OnReady, Started, settings, stopped_by, url_of, worker_app
+from brickwork.service.process import OnReady, Started, settings, stopped_by, url_of, worker_app
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _MOST_RESTARTS, _RESTARTS_SECONDS = 5, 60.0
-# A worker that does not answer its supervisor for so long is taken for hung, and replaced. Long, because a library may
-# hold Python's lock while it loads.
-_HUNG_SECONDS = 60
+# A worker is asked for a sign of life and given so long; it is taken for hung after a minute without one, because a
+# library may hold Python's lock while it loads.
+_ANSWER_SECONDS, _HUNG_SECONDS = 0.2, 60.0
 # What a worker says to its supervisor: that it is ready, or why it cannot be (message, exit code).
 Report = Started | tuple[str, int]
 
@@ -61,7 +62,8 @@ def serve_with_workers(config: ServiceConfig, listener: socket.socket, on_ready:
 
 
 class Workers(Multiprocess):
-    """uvicorn's supervisor, which starts workers, replaces those that died or hang, and hands on the end.
+    """uvicorn's supervisor, which starts workers on one socket, takes signals, adds and takes away workers, asks them
+    for signs of life, and ends them.
 
     Ours: a worker that cannot start says why; workers that die again and again end the service; SIGHUP loads the model
     anew inside the workers instead of starting others; waiting for the last answers has an end.
@@ -70,20 +72,19 @@ class Workers(Multiprocess):
     def __init__(self, config: ServiceConfig, listener: socket.socket, on_ready: OnReady):
         self.reports: SimpleQueue[Report] = multiprocessing.get_context("spawn").SimpleQueue()
         app = partial(_start, config, url_of(listener), self.reports)
-        more = {"factory": True, "workers": config.workers, "timeout_worker_healthcheck": _HUNG_SECONDS}
+        more = {"factory": True, "workers": config.workers}
         super().__init__(settings(config, app, **more), [listener])
         self.on_ready = on_ready
         self.join_seconds = config.limits.drain_seconds + 5
         self.failure: BrickworkError | None = None
         self.stopped: int | None = None
         self._started: Started | None = None
-        self._pids: set[int | None] = set()
+        self._heard: dict[int | None, float] = {}  # when each last answered, by its process id
         self._restarts: list[float] = []
 
     def init_processes(self) -> None:
         """Starts the workers, and waits until all of them answer or one has failed."""
         super().init_processes()
-        self._pids = {worker.pid for worker in self.processes}
         while not all(worker.is_ready(timeout=1) for worker in self.processes):
             self.handle_signals()
             self._read_reports()
@@ -101,28 +102,48 @@ class Workers(Multiprocess):
         self.on_ready(self._started)
 
     def keep_subprocess_alive(self) -> None:
-        """Replaces workers that died, unless that happens all the time or one could not start."""
-        before = list(self.processes)
-        super().keep_subprocess_alive()
+        """Replaces workers that died or hang, unless that happens all the time or one could not start.
+
+        uvicorn's own takes a worker for hung that misses one answer, and waits for the answer of one that was killed
+        while it was asked; neither suits workers that load libraries for seconds, or a supervisor that is to stop.
+        """
         self._read_reports()
-        if self.should_exit.is_set():  # uvicorn ends the service where a worker could not start
-            self._fail("a worker could not start again; see the lines above")
-        replaced = [worker for worker in before if worker not in self.processes]
-        for worker in replaced:
-            logs.log("worker_restarted", level=30, status=worker.exitcode)
-        pids = {worker.pid for worker in self.processes}
-        for pid in self._pids - pids:
-            mark_process_dead(pid)  # takes its gauges out of the metrics
-        self._pids = pids
-        now = time.monotonic()
-        self._restarts = [then for then in self._restarts if now - then < _RESTARTS_SECONDS] + [now] * len(
-            replaced
-        )
+        for place, worker in enumerate(self.processes):
+            if self.should_exit.is_set():
+                return
+            now = monotonic()
+            heard = self._heard.setdefault(worker.pid, now)
+            if worker.process.is_alive():
+                if worker.ping(timeout=_ANSWER_SECONDS):
+                    self._heard[worker.pid] = now
+                    continue
+                if now - heard < _HUNG_SECONDS:
+                    continue
+            worker.kill()
+            worker.join()
+            if worker.exitcode == STARTUP_FAILURE:
+                self._read_reports()
+                self._fail("a worker could not start again; see the lines above")
+                return
+            self._note_restart(worker.exitcode, now)
+            self.processes[place] = Process(self.config, self.sockets)
+            self.processes[place].start()
+        self._forget_the_gone()
+
+    def _note_restart(self, status: int | None, now: float) -> None:
+        logs.log("worker_restarted", level=logging.WARNING, status=status)
+        self._restarts = [then for then in self._restarts if now - then < _RESTARTS_SECONDS] + [now]
         if len(self._restarts) > _MOST_RESTARTS:
             self._fail(
                 f"workers died {len(self._restarts)} times within {_RESTARTS_SECONDS:g} s, the last with "
-                f"status {replaced[-1].exitcode}; see the lines above"
+                f"status {status}; see the lines above"
             )
+
+    def _forget_the_gone(self) -> None:
+        """Takes the gauges of workers that are no more out of the metrics."""
+        for pid in self._heard.keys() - {worker.pid for worker in self.processes}:
+            del self._heard[pid]
+            mark_process_dead(pid)
 
     def join_all(self) -> None:
         """Waits for the workers; those that do not end in time are killed."""
