@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What `make newest` takes as torch; a machine without a GPU may say TORCH='-c constraints.txt torch'.
+TORCH ?= torch
 # One thread a process: with two test workers on two cores, more threads only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 # Tests of one system, or of one heavy engine, stay on one worker; tests/scheduling.py makes the groups and orders them.
 WORKERS := -n 2 --dist loadgroup
 
-.PHONY: help setup setup-dev demo test reliability lint docs claims claims-smoke bench clean
+.PHONY: help setup setup-dev demo test newest reliability lint docs claims claims-smoke bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +42,14 @@ test: setup-dev  ## all tests and the linters, on 2 cores in under 12 minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(TEST_ENV) $(BIN)/python -m pytest $(WORKERS) -q
+
+newest:          ## the unit tests on the newest version of every dependency, in an environment of its own
+	$(PYTHON) -m venv --clear build/newest
+	build/newest/bin/python -m pip install --quiet --upgrade pip
+	build/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(TORCH)
+	build/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev]'
+	build/newest/bin/python -m pip freeze --exclude-editable
+	$(TEST_ENV) build/newest/bin/python -m pytest $(WORKERS) -q -o system_budget=0 tests/unit
 
 reliability: setup-dev  ## many more faults injected, counted in docs/reliability.md (about 25 minutes on 2 idle cores)
 	@mkdir -p build && rm -f build/tally.jsonl && date +%s > build/tally.began

@@ -40,3 +40,13 @@ def on_files(files: Files, config: Any) -> Files:
         page = re.sub(r"\]\(\.\./(\w+)/README\.md", lambda m: f"]({m[1].replace('_', '-')}.md", page)
         files.append(File.generated(config, f"systems/{slug}.md", content=page))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Links to a system's README, which readers of the repository follow, become links to its page."""
+    up = "../" * page.file.src_uri.count("/")
+    return re.sub(
+        r"\]\((?:\.\./)+src/brickwork/systems/(\w+)/README\.md",
+        lambda m: f"]({up}systems/{m[1].replace('_', '-')}.md",
+        markdown,
+    )

@@ -506,7 +506,8 @@ def test_every_operator_with_every_kind_of_value(backend):
     stored = [*POOL, None, [1], {"a": 1}]
     documents = [document(f"d{i}", x=value) for i, value in enumerate(stored)] + [document("without")]
     backend.add(documents, vectors_of([1] * len(documents)))
-    for wanted in [*POOL, float("inf"), float("-inf"), float("nan")]:
+    beyond = [float("inf"), float("-inf"), float("nan"), 10**400, -(10**400)]
+    for wanted in [*POOL, *beyond]:
         for sign in ("eq", "ne", "lt", "lte", "gt", "gte", "in"):
             where = as_filter([("x", sign, (wanted, "9") if sign == "in" else wanted)])
             (results,) = backend.search(vectors_of([1])[1], Plan(stages=((4, 100),)), layers=1, where=where)

@@ -141,7 +141,7 @@ def trace(slug: str, model: Any, data: TaskData) -> Any:
             list(system.fit(data.train, start=0)),
             {n: t.tolist() for n, t in system.state_dict().items()},
         ]
-    optimiser = torch.optim.SGD([*system.parameters(), torch.zeros(1)], lr=0.05)
+    optimiser = torch.optim.SGD([*system.parameters(), torch.zeros(1)], lr=0.05, momentum=0.9)
     for step in range(0 if isinstance(system, Fits) else 3):
         rows = list(range(8 * step, 8 * step + 8))
         output = system.loss({**system.collate(data.train.take(rows)), "step": step, "indices": rows})

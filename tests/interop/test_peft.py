@@ -37,9 +37,8 @@ def gpt2():
 
 def filled(model, **options):
     adapters = inject_lora(model, rank=4, alpha=6.0, **options)
-    for layer in adapters.layers.values():
-        for up in layer.up:
-            nn.init.normal_(up, std=0.1)
+    for row in adapters.segments.rows:
+        nn.init.normal_(row, std=0.3)
     return adapters
 
 

@@ -200,29 +200,49 @@ class CountingBench(Bench):
         return SimpleNamespace(rate=run.train.learning_rate)
 
 
-@pytest.mark.parametrize("best", FACTORS)
-def test_the_best_rate_wins(best):
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (1.0, (0.5, 1.0, 2.0)),
+        (0.5, (0.25, 0.5, 1.0, 2.0)),  # one beyond the best shows that it lies inside
+        (2.0, (0.5, 1.0, 2.0, 4.0)),
+        (8.0, (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
+        (1 / 64, tuple(2.0**n for n in range(-6, 2))),  # the end
+        (1000.0, tuple(2.0**n for n in range(-1, 7))),
+    ],
+)
+def test_the_best_rate_wins_and_lies_inside_the_rates_that_were_tried(best, tried):
     run = registry.load("matryoshka", "recipes").smoke()
     base, bench = run.train.learning_rate, CountingBench()
 
     def score(trained):
-        return -abs(trained.rate - best * base)
+        return -abs(math.log(trained.rate / (best * base)))
 
     chosen = bench.tuned(replace(run, seed=2), score)
-    assert (chosen.seed, chosen.train.learning_rate) == (2, best * base)
-    assert sorted(bench.pilots) == sorted((0, factor * base) for factor in FACTORS)
-    assert sorted(bench.forgotten) == sorted((0, factor * base) for factor in FACTORS if factor != best)
-    assert bench.tuned(replace(run, seed=1), score).train.learning_rate == best * base
-    assert len(bench.pilots) == len(FACTORS), "another seed chose anew"
+    assert (chosen.seed, chosen.train.learning_rate) == (2, min(best, 64.0) * base)
+    assert sorted(bench.pilots) == sorted((0, factor * base) for factor in tried)
+    assert sorted(bench.forgotten) == sorted((0, f * base) for f in tried if f != min(best, 64.0))
+    assert bench.rates(chosen) == tuple(factor * base for factor in tried)
+    again = bench.tuned(replace(run, seed=1), score)
+    assert again.train.learning_rate == chosen.train.learning_rate
+    assert len(bench.pilots) == len(tried), "another seed chose anew"
+    assert bench.rates(run) == (() if best != 1.0 else bench.rates(chosen))
+
+
+def test_rates_of_trainings_that_are_cut_short_are_not_searched_further():
+    run, bench = registry.load("matryoshka", "recipes").smoke(), CountingBench()
+    bench.max_steps = 3
+    assert bench.tuned(run, lambda trained: trained.rate).train.learning_rate == 2 * run.train.learning_rate
+    assert len(bench.pilots) == len(FACTORS)
 
 
 def test_each_score_chooses_its_own_rate_and_nan_is_the_worst():
     run = registry.load("matryoshka", "recipes").smoke()
     base, bench = run.train.learning_rate, CountingBench()
     for score, rate in (
-        (lambda trained: trained.rate, 2.0 * base),
-        (lambda trained: -trained.rate, 0.5 * base),
-        (lambda trained: trained.rate if trained.rate < base else math.nan, 0.5 * base),
+        (lambda trained: -abs(trained.rate - 2 * base), 2.0 * base),
+        (lambda trained: -abs(trained.rate - 0.5 * base), 0.5 * base),
+        (lambda trained: -trained.rate if trained.rate > 0.6 * base else math.nan, 1.0 * base),
     ):
         assert bench.tuned(run, score).train.learning_rate == rate
 

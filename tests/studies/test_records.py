@@ -15,7 +15,7 @@ from brickwork.studies import table as claim_table
 from brickwork.studies.effects import Effect
 from brickwork.studies.fingerprint import code_of
 from brickwork.studies.records import load_verdicts, machine, read_records, run_claims, stale
-from brickwork.studies.study import ArmCost, Claim, ClaimResult
+from brickwork.studies.study import ArmCost, Claim, ClaimResult, Judged
 from brickwork.studies.table import BEGIN, END, out_of_date, with_block
 
 
@@ -31,7 +31,7 @@ def system(monkeypatch):
             verdict=state.verdict,
             effect=6.0,
             interval=(5.5, 6.5),
-            above=0.0,
+            conditions=(Judged(name="gain", asked="> 0", outcome="met", effect=6.0, interval=(5.5, 6.5)),),
             unit="points",
             effects=(6.0, 5.8, 6.2),
             arms=(ArmCost(name="ours", trainings=3, examples=1200, seconds=4.0),),
@@ -77,7 +77,9 @@ def test_each_record_has_all_that_a_reader_needs(system, tmp_path):
 def test_numbers_that_json_does_not_have_are_recorded_as_none(documented, tmp_path, monkeypatch):
     def diverged(lab):
         effect = Effect((math.nan, 1.0, 2.0))
-        return lab.verdict(effect, True, unit="points", table=[{"ours": math.inf, "theirs": (math.nan, 1)}])
+        return lab.verdict(
+            effect, {"gain": effect > 0}, unit="points", table=[{"ours": math.inf, "theirs": (math.nan, 1)}]
+        )
 
     one = replace(claim_records.claims_of("my-system")[0], check=diverged)
     monkeypatch.setattr(claim_records, "claims_of", lambda slug: (one,))
@@ -294,9 +296,10 @@ def test_page_has_every_number_and_escapes_bars(documented, tmp_path):
     run_claims("my-system", "smoke", folder=tmp_path)
     page = claim_table.claims_page("my-system", tmp_path)
     row = next(line for line in page.splitlines() if line.startswith("| C1"))
-    numbers = "+6 points [+5.5, +6.5] (limit: above 0); +6, +5.8, +6.2"
+    numbers = "+6 points [+5.5, +6.5]; +6, +5.8, +6.2"
     for part in ("statement C1", "76.3 %", numbers, "≥ 5", "**supported** |"):
         assert part in row
+    assert "- C1: gain > 0: met (+6 [+5.5, +6.5])" in page
     assert "- C1: ours: 3 trainings, 1,200 examples, 4 s" in page
     assert f", {machine()['threads']} thread" in page
     assert all(line.count("|") - line.count("\\|") == 7 for line in page.splitlines() if line.startswith("|"))
@@ -312,11 +315,27 @@ def test_index_and_summary_count_the_verdicts(documented, tmp_path):
     assert claim_table.summary("my-system", tmp_path).startswith(f"3 claims: at `smoke` {counts}. ")
 
 
-def test_limits_of_an_effect_are_shown():
-    record = {"effect": -1.25, "unit": "points", "interval": [-2.0, -0.5], "above": -2.0, "below": None}
-    assert claim_table.effect_text(record) == "-1.25 points [-2, -0.5] (limit: above -2)"
-    assert claim_table.effect_text(record | {"interval": None, "above": None}) == "-1.25 points"
+def test_effects_and_conditions_are_shown_with_their_intervals():
+    record = {"effect": -1.25, "unit": "points", "interval": [-2.0, -0.5]}
+    assert claim_table.effect_text(record) == "-1.25 points [-2, -0.5]"
+    assert claim_table.effect_text(record | {"interval": None}) == "-1.25 points"
     assert claim_table.effect_text({"effect": None}) == "–"
+    condition = {
+        "name": "loss",
+        "asked": "≥ -1",
+        "outcome": "open",
+        "effect": -1.25,
+        "interval": [-2.0, -0.5],
+    }
+    assert claim_table.condition_text(condition) == "loss ≥ -1: open (-1.25 [-2, -0.5])"
+    exact = {
+        "name": "all",
+        "asked": "(no interval: counted)",
+        "outcome": "met",
+        "effect": None,
+        "interval": None,
+    }
+    assert claim_table.condition_text(exact) == "all (no interval: counted): met"
 
 
 def test_what_is_generated_replaces_what_stood_between_the_markers(tmp_path):
@@ -346,10 +365,10 @@ def test_results_of_another_format_are_refused(tmp_path):
     [
         (lambda stored: [], "holds no records of claims"),
         (lambda stored: {}, "holds no records of claims"),
-        (lambda stored: {"format": 1}, "'records' is not a list"),
-        (lambda stored: {"format": 1, "records": 5}, "'records' is not a list"),
-        (lambda stored: {"format": 1, "records": [5]}, "'records' is not a list"),
-        (lambda stored: {"format": 1, "records": [{}]}, r"record 0 \(without id\) has no good 'id'"),
+        (lambda stored: {"format": 2}, "'records' is not a list"),
+        (lambda stored: {"format": 2, "records": 5}, "'records' is not a list"),
+        (lambda stored: {"format": 2, "records": [5]}, "'records' is not a list"),
+        (lambda stored: {"format": 2, "records": [{}]}, r"record 0 \(without id\) has no good 'id'"),
         (lambda stored: changed_record(stored, seeds=3), r"record 0 \(C1\) has no good 'seeds'"),
         (lambda stored: changed_record(stored, verdict=None), "has no good 'verdict'"),
         (lambda stored: changed_record(stored, effect="6"), "has no good 'effect'"),

@@ -10,7 +10,7 @@ from scipy import stats
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import Effect, Measured, average, combined
+from brickwork.studies.effects import AnyOf, Effect, Fact, Measured, average, combined
 from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
 
 
@@ -45,8 +45,8 @@ class KnownBench(Bench):
         return replace(run, train=Train(0.2), model=Model(run.model.gain + 100))
 
 
-def lab(seeds=5):
-    return Lab("smoke", tuple(range(seeds)), KnownBench())
+def lab(seeds=5, **more):
+    return Lab("smoke", tuple(range(seeds)), KnownBench(), **more)
 
 
 def value(trained):
@@ -57,64 +57,134 @@ def by_size(trained, sizes):
     return {size: size * trained.system for size in sizes}
 
 
-def difference(gain, passed, **more):
+def difference(gain, criterion, **more):
     """The result of a claim whose effect is ``gain`` plus what the seeds do."""
-    here = lab()
+    here = lab(**more)
     at = here.arms(
         Run(), ours={"gain": gain}, theirs=lambda seed: Trained(0.0, None, seed, 10, 0.5, 0.1)
     ).measure(value)
-    return here.verdict(at["ours"] - at["theirs"], passed, unit="points", table=[], **more)
+    effect = at["ours"] - at["theirs"]
+    return here.verdict(effect, criterion(effect), unit="points", table=[])
+
+
+EXACT = Fact(True, "counted"), Fact(False, "counted")
 
 
 # The disturbances have the mean 0, the standard deviation 0.38 and so a half width of 0.47 (n = 5).
 @pytest.mark.parametrize(
-    ("gain", "passed", "more", "verdict"),
+    ("gain", "criterion", "verdict"),
     [
-        (1.0, True, {}, "supported"),
-        (0.3, True, {}, "undecided"),  # met by the mean, the interval covers 0
-        (0.3, False, {}, "undecided"),  # missed by the mean only
-        (1.0, False, {}, "refuted"),  # some other part of the criterion is missed
-        (-1.0, False, {}, "refuted"),
-        (-1.0, True, {}, "refuted"),  # a real effect on the wrong side
-        (-1.0, True, {"above": -2.0}, "supported"),  # a loss of at most 2
-        (-1.8, True, {"above": -2.0}, "undecided"),
-        (4.0, True, {"above": None, "below": 5.0}, "supported"),
-        (6.0, False, {"above": None, "below": 5.0}, "refuted"),
-        (0.0, True, {"above": -1.0, "below": 1.0}, "supported"),  # equal: the whole interval in the band
-        (0.0, True, {"above": -0.4, "below": 0.4}, "undecided"),
-        (0.0, True, {"above": None}, "supported"),  # not about the size of the effect
-        (0.0, False, {"above": None}, "refuted"),
-        (-1.0, False, {"needs": "100 classes"}, "not at this scale"),
-        (0.1, False, {"needs": "100 classes"}, "not at this scale"),
-        (0.1, True, {"needs": "100 classes"}, "undecided"),
-        (1.0, True, {"needs": "100 classes"}, "supported"),
+        (1.0, lambda e: {"gain": e > 0}, "supported"),
+        (0.3, lambda e: {"gain": e > 0}, "undecided"),  # met by the mean, the interval covers 0
+        (-0.3, lambda e: {"gain": e > 0}, "undecided"),  # missed by the mean only
+        (-1.0, lambda e: {"gain": e > 0}, "refuted"),
+        (10.3, lambda e: {"gain": e >= 10}, "undecided"),  # a minimum is a limit as well
+        (10.5, lambda e: {"gain": e >= 10}, "supported"),
+        (9.0, lambda e: {"gain": e >= 10}, "refuted"),
+        (-1.0, lambda e: {"loss": e >= -2}, "supported"),  # a loss of at most 2
+        (-1.8, lambda e: {"loss": e >= -2}, "undecided"),
+        (4.0, lambda e: {"change": e <= 5}, "supported"),
+        (6.0, lambda e: {"change": e < 5}, "refuted"),
+        (0.0, lambda e: {"low": e > -1, "high": e < 1}, "supported"),  # equal: the whole interval in the band
+        (0.0, lambda e: {"low": e > -0.4, "high": e < 0.4}, "undecided"),
+        (1.0, lambda e: {"gain": e > 0, "all classes": EXACT[0]}, "supported"),
+        (1.0, lambda e: {"gain": e > 0, "all classes": EXACT[1]}, "refuted"),
+        (0.3, lambda e: {"gain": e > 0, "all classes": EXACT[1]}, "refuted"),  # one missed is enough
+        (
+            1.0,
+            lambda e: {"gain": e > 0, "half": 0.5 * e >= 0.4},
+            "undecided",
+        ),  # a side condition has an interval
     ],
 )
-def test_every_branch_of_the_verdict(gain, passed, more, verdict):
-    result = difference(gain, passed, **more)
+def test_every_branch_of_the_verdict(gain, criterion, verdict):
+    result = difference(gain, criterion)
     assert result.verdict == verdict
     low, high = stats.t.interval(0.95, 4, loc=result.effect, scale=stats.sem(result.effects))
     assert result.interval == pytest.approx((low, high))
-    assert (result.above, result.below) == (more.get("above", 0.0), more.get("below"))
-    assert ("Needs 100 classes." in result.note) == (verdict == "not at this scale")
+    excused = difference(gain, criterion, excuse="100 classes")
+    assert excused.verdict == ("not at this scale" if verdict == "refuted" else verdict)
+    assert ("Needs 100 classes." in excused.note) == (verdict == "refuted")
+
+
+@pytest.mark.parametrize(
+    ("gains", "outcome"),
+    [
+        ((1.0, -1.0), "met"),
+        ((1.0, 0.3), "met"),
+        ((0.3, -1.0), "open"),
+        ((0.3, 0.2), "open"),
+        ((-1.0, -1.0), "missed"),
+    ],
+)
+def test_one_of_several_conditions_is_enough(gains, outcome):
+    effects = [Effect(tuple(gain + d for d in KnownBench.disturbances)) for gain in gains]
+    either = AnyOf(tuple(effect > 0 for effect in effects))
+    assert either.outcome == outcome
+    (kept,) = lab().verdict(effects[0], {"either": either}, unit="", table=[]).conditions
+    assert (kept.outcome, kept.effect) == (outcome, None)
+    assert f"> 0 ({(effects[1] > 0).outcome}, {gains[1]:+.3g})" in kept.asked
+
+
+def test_a_record_keeps_each_condition_with_its_numbers():
+    result = difference(1.0, lambda e: {"gain": e >= 0.5, "twice": 2 * e < 1, "all classes": EXACT[0]})
+    gain, twice, exact = result.conditions
+    assert (gain.name, gain.asked, gain.outcome) == ("gain", "≥ 0.5", "met")
+    assert (twice.asked, twice.outcome, twice.effect) == ("< 1", "missed", pytest.approx(2.0))
+    assert twice.interval == pytest.approx(tuple(2 * bound for bound in result.interval))
+    assert (exact.asked, exact.outcome, exact.effect) == ("(no interval: counted)", "met", None)
+
+
+@pytest.mark.parametrize(
+    ("scale", "designed", "verdict"),
+    [
+        ("smoke", "small", "not at this scale"),
+        ("small", "small", "refuted"),
+        ("gpu", "small", "refuted"),
+        ("small", "gpu", "not at this scale"),
+        ("smoke", "smoke", "refuted"),
+    ],
+)
+def test_nothing_excuses_at_the_scale_that_a_claim_is_designed_for(scale, designed, verdict):
+    def check(lab):
+        return lab.verdict(Effect((-1.0, -1.1)), {"gain": Effect((-1.0, -1.1)) > 0}, unit="", table=[])
+
+    of = {"scales": ("smoke", "small", "gpu"), "designed": designed}
+    excused = claim("C1", "says", paper="p", criterion="c", needs="100 classes", **of)(check)
+    assert excused.run(scale, range(2), Bench()).verdict == verdict
+    bare = claim("C1", "says", paper="p", criterion="c", **of)(check)
+    assert bare.run(scale, range(2), Bench()).verdict == "refuted"
 
 
 def test_one_seed_decides_no_difference():
-    assert verdict_of([9.0], True) == "undecided"
-    assert verdict_of([9.0], True, above=None) == "supported"
-    assert verdict_of([9.0], False, above=None) == "refuted"
+    one = Effect((9.0,))
+    assert verdict_of({"gain": one > 0}) == "undecided"
+    assert verdict_of({"count": EXACT[0]}) == "supported"
+    assert verdict_of({"count": EXACT[1]}) == "refuted"
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0])
+def test_an_interval_that_touches_the_limit_is_right_unless_the_condition_is_strict(limit):
+    same = Effect((limit,) * 3)
+    assert [c.outcome for c in (same >= limit, same <= limit)] == ["met", "met"]
+    assert [c.outcome for c in (same > limit, same < limit)] == ["missed", "missed"]
+
+
+@pytest.mark.parametrize("wrong", [lambda e: 0 < e < 5, lambda e: e > 0 and e < 5, lambda e: not e >= 0])
+def test_a_condition_is_not_taken_as_true_or_false(wrong):
+    with pytest.raises(TypeError, match="give each condition of a criterion to the verdict by itself"):
+        wrong(Effect((1.0, 2.0)))
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("passed", [True, False])
-@pytest.mark.parametrize("more", [{}, {"above": None}, {"needs": "100 classes"}])
-def test_an_effect_that_is_not_finite_decides_nothing(wrong, passed, more):
+@pytest.mark.parametrize("excuse", ["", "100 classes"])
+def test_an_effect_that_is_not_finite_decides_nothing(wrong, excuse):
     effect = Effect((wrong, 1.0, -math.inf))
-    assert verdict_of(effect.values, passed, **more) == "undecided"
-    result = lab().verdict(effect, passed, unit="points", table=[], **more)
-    assert (result.verdict, result.interval) == ("undecided", None)
-    assert result.note == "The effect of some seed is not a finite number."
-    assert math.isnan(result.effect)
+    for headline in (effect, Effect((1.0, 1.1, 1.2))):
+        result = lab(excuse=excuse).verdict(headline, {"gain": effect > 0}, unit="points", table=[])
+        assert result.verdict == "undecided"
+        assert result.note == "The effect of some seed is not a finite number."
+    assert lab().verdict(effect, {"count": EXACT[0]}, unit="", table=[]).interval is None
 
 
 def test_what_is_divided_by_zero_has_no_number_in_that_seed_alone():
@@ -124,10 +194,6 @@ def test_what_is_divided_by_zero_has_no_number_in_that_seed_alone():
     assert all(map(math.isnan, (ratio.mean, ratio.spread, average([ratio, ratio]).values[0])))
     (row,) = Measured((0, 1), ("arm",), {("ours",): ratio}).rows(sd=True)
     assert all(map(math.isnan, row.values()))
-
-
-def test_an_interval_that_touches_the_limit_does_not_exclude_it():
-    assert verdict_of([0.0, 0.0, 0.0], True) == "undecided"
 
 
 def test_effects_are_paired_by_seed():
@@ -183,7 +249,7 @@ def test_arms_of_one_name_are_all_counted_and_each_training_once():
     trained = here.arms(Run(), ours={})["ours"]
     here.arms({"ours": lambda seed: trained[seed]})
     here.arms(Run(), ours={"gain": 1.0})
-    (cost,) = here.verdict(Effect((1.0,)), True, unit="", table=[]).arms
+    (cost,) = here.verdict(Effect((1.0,)), {}, unit="", table=[]).arms
     assert (cost.trainings, cost.examples) == (4, 40)
 
 
@@ -208,11 +274,24 @@ def test_arms_are_what_differs_or_a_run_or_a_function_and_are_tuned_one_by_one()
         "run": 105.0,
         "own": 7.0,
     }
-    result = here.verdict(Effect((1.0,)), True, unit="points", table=[])
+    result = here.verdict(Effect((1.0,)), {}, unit="points", table=[])
     assert [arm.name for arm in result.arms] == ["two words", "run", "own"]
     assert [
-        arm.name for arm in here.verdict(Effect((1.0,)), True, unit="", table=[], costs=arms.only("own")).arms
+        arm.name for arm in here.verdict(Effect((1.0,)), {}, unit="", table=[], costs=arms.only("own")).arms
     ] == ["own"]
+
+
+def test_the_cost_of_a_tuned_arm_says_among_which_rates():
+    here = lab(1)
+    here.bench.rates = lambda run: (0.1, 0.2, 0.4)
+    here.arms(Run(), {"tuned": {}}, tuned_by=value)
+    here.arms(Run(), given={}, own=lambda seed: Trained(7.0, None, seed, 10, 0.5, 0.1, rates=(0.1,)))
+    costs = here.verdict(Effect((1.0,)), {}, unit="", table=[]).arms
+    assert {cost.name: cost.rates for cost in costs} == {
+        "tuned": (0.1, 0.2, 0.4),
+        "given": (),
+        "own": (0.1,),
+    }
 
 
 def test_cost_of_an_arm_sums_its_trainings():

@@ -11,6 +11,7 @@ CANDIDATES = {
     "data.table.targets": [("days",)],
     "data.table.ignore": [("vitals_oxygen",)],
     "data.table.time": ["days"],
+    "data.table.keep": [("patient_id",)],
     "data.table.missing.modality": ["person", ""],
     "data.table.missing.driver": ["person"],
     "data.table.missing.rate": [0.1],
@@ -25,8 +26,8 @@ def data(folder):
     path = folder / "ward.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows(zip(*(columns[name] for name in names), strict=True))
+        writer.writerow(["patient_id", *names])
+        writer.writerows(zip(range(120), *(columns[name] for name in names), strict=True))
     ways = [MissingConfig()]
     ways += [
         MissingConfig(modality="vitals", **more)

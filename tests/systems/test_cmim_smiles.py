@@ -1,14 +1,22 @@
 """SMILES: tokens against known counts, bad strings with their reasons, tables of all kinds."""
 
+import sys
 import warnings
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import BrickworkWarning, DataError, MissingExtraError
 from brickwork.data.config import ColumnNames, DataConfig
-from brickwork.systems.cmim.smiles import NOTATION, problem_of, smiles_task, smiles_tokenizer, tokens_of
+from brickwork.systems.cmim.smiles import (
+    NOTATION,
+    canonical_of,
+    problem_of,
+    smiles_task,
+    smiles_tokenizer,
+    tokens_of,
+)
 
 CAFFEINE = "CN1C=NC2=C1C(=O)N(C(=O)N2C)C"
 MOLECULES = ["CCO", "c1ccccc1O", "CC(=O)O", "[Na+].[Cl-]", "C[C@H](N)C(=O)O", "BrCCCl", "C%10CC%10", "CCN"]
@@ -55,13 +63,72 @@ def test_an_atom_that_was_never_seen_is_one_unknown_token():
         ("", "empty"),
         ("C(C", "not closed"),
         ("CC)", "was not opened"),
-        ("C1CC", "ring bond 1 is not closed"),
-        ("C%11CC", "ring bond 11 is not closed"),
+        ("C1CC", "ring bond is not closed"),
+        ("C%11CC", "ring bond is not closed"),
+        ("C%(123)CC%(124)", "ring bond is not closed"),
+        ("C(C)(C)(C)(C)C", "valence for atom # 0 C, 5"),
+        ("c1cccc1", "kekulize"),
+        ("[Xx]", "syntax error"),
+        ("CCO>>C1", "ring bond"),
         ("日本", "character 1"),
     ],
 )
 def test_what_is_no_smiles_has_a_reason(smiles, reason):
     assert reason in problem_of(smiles)
+
+
+SPELLINGS = {
+    "CCO": ["OCC", "C(O)C", "[CH3][CH2][OH]", " CCO "],
+    "C1CC1": ["C0CC0", "C%12CC%12", "C%(123)CC%(123)", "C%01CC1", "C%10CC%10"],
+    "c1ccccc1": ["C1=CC=CC=C1", "c%99ccccc%99"],
+    "[Cl-].[Na+]": ["[Na+].[Cl-]"],
+    "CCO>>CC=O": ["OCC>>C(C)=O"],
+}
+
+
+@pytest.mark.parametrize("canonical", SPELLINGS)
+def test_all_spellings_of_a_molecule_are_one(canonical, capfd):
+    assert {canonical_of(spelling) for spelling in [canonical, *SPELLINGS[canonical]]} == {canonical}
+    assert canonical_of("C[C@H](N)C(=O)O") != canonical_of("C[C@@H](N)C(=O)O")
+    with pytest.raises(DataError, match="'C1CC' is no molecule: a ring bond is not closed"):
+        canonical_of("C1CC")
+    assert capfd.readouterr() == ("", "")  # rdkit would write to standard error
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spellings_of_one_molecule_are_on_one_side_of_the_split(tmp_path, seed):
+    from rdkit import Chem
+
+    several = []
+    for carbons in range(1, 25):
+        molecule = Chem.MolFromSmiles("C" * carbons + "(=O)OCC")
+        several += [Chem.MolToSmiles(molecule, rootedAtAtom=atom, canonical=False) for atom in range(3)]
+    path = tmp_path / "m.smi"
+    path.write_text("\n".join(several))
+    task = smiles_task(DataConfig(source=str(path), validation_share=0.2, test_share=0.2), seed)
+    sides = [
+        {canonical_of(s) for s in part.columns["input"]} for part in (task.train, task.validation, task.test)
+    ]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set().union(*sides))
+    assert sum(map(len, (task.train, task.validation, task.test))) == len(set(several))
+
+
+def test_without_rdkit_molecules_are_not_read_and_a_model_still_takes_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    path = tmp_path / "m.smi"
+    path.write_text("CCO\nCCN\n")
+    with pytest.raises(
+        MissingExtraError, match=r"reading molecules needs the package 'rdkit'.*brickwork\[molecules\]"
+    ):
+        smiles_task(DataConfig(source=str(path)), 0)
+    NOTATION.check(MOLECULES)
+
+
+def test_ring_bonds_of_a_new_molecule_are_known():
+    tokens = smiles_tokenizer(["CC"]).encode("C%10CC%10C0CC0").tokens
+    assert "[UNK]" not in tokens
+    assert tokens.count("%10") == tokens.count("0") == 2
 
 
 def test_check_names_the_row():
@@ -98,10 +165,7 @@ def test_bad_rows_are_counted_reported_once_and_left_out(tmp_path):
     assert task.train.columns["input"] == ["CCO", "CCN"]
     warned = " ".join(str(w.message) for w in caught)
     assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 1, 'foo!'" in warned
-    assert (
-        "1 skipped: is no well-formed SMILES (first: some.csv row 2, 'C1CC': ring bond 1 is not closed)"
-        in warned
-    )
+    assert "1 skipped: is no molecule (first: some.csv row 2, 'C1CC': a ring bond is not closed)" in warned
     assert any("1 duplicates" in note for note in task.notes)
 
 

@@ -20,6 +20,7 @@ from brickwork.representation.contract import build_system
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
 from brickwork.systems.dylora.system import load_data
+from brickwork.systems.dylora.tasks import with_classes
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from brickwork.training.run import RunConfig
@@ -63,16 +64,16 @@ def test_turned_digits_are_turned():
 def test_the_loss_is_that_of_the_dense_network_at_the_rank_drawn(turned):
     """Eq. 7 for an MLP of three layers, written out in plain matrices."""
     system = make(turned).double()
-    for layer in system.adapters.layers.values():
-        for up in layer.up:
-            torch.nn.init.normal_(up, std=0.1)
+    for row in system.adapters.segments.rows:
+        torch.nn.init.normal_(row, std=0.1)
     batch = batch_of(system, turned, step=5)
     (b,) = system.ranks(5)
     h = batch["input"].double().flatten(1)
+    rows = torch.cat(list(system.adapters.segments.rows))[:b]
     for place, name in enumerate(("network.1", "network.3", "network.5")):
         layer = system.adapters.layers[name]
-        down = torch.cat(list(layer.down))[:b]
-        up = torch.cat(list(layer.up), dim=1)[:, :b]
+        outputs, inputs = layer.base.weight.shape
+        down, up, rows = rows[:, :inputs], rows[:, inputs : inputs + outputs].T, rows[:, inputs + outputs :]
         h = h @ (layer.base.weight + 6.0 / b * up @ down).T + layer.base.bias
         h = h.relu() if place < 2 else h
     expected = F.cross_entropy(h @ system.head.weight.T + system.head.bias, batch["label"])
@@ -133,7 +134,7 @@ def test_frozen_steps_of_the_loop_move_one_segment_only(turned, tmp_path):
         moved = {n for n in before if not torch.equal(before[n], after[n])}
         (b,) = system.ranks(step)
         assert {n for n in moved if not n.startswith("head")} <= {
-            n for n in before if n.endswith((f".down.{b - 1}", f".up.{b - 1}"))
+            n for n in before if n.endswith(f".segments.rows.{b - 1}")
         }
         assert "head.weight" in moved
 
@@ -203,9 +204,8 @@ def test_curve_evaluate_and_trace_agree_with_predict(turned):
 
 def test_truncated_and_merged_it_answers_as_at_that_rank(turned):
     system = make(turned).eval()
-    for layer in system.adapters.layers.values():
-        for up in layer.up:
-            torch.nn.init.normal_(up, std=0.1)
+    for row in system.adapters.segments.rows:
+        torch.nn.init.normal_(row, std=0.1)
     inputs = turned.test.columns["input"]
     expected = system.probabilities(inputs, rank=2)
     system.adapters.truncate_(2)
@@ -450,3 +450,53 @@ def test_a_rank_for_a_system_without_ranks_is_refused(tmp_path):
 
     with pytest.raises(ConfigError, match=r"rank=2 is no option.*takes none"):
         predict_api.predict(Plain(), tmp_path, rank=2)
+
+
+def test_another_file_is_measured_with_the_classes_that_were_learnt(tmp_path, monkeypatch):
+    """A file of only the last two of three classes counts them from 0; they are the model's second and third."""
+    words = {"fruit": "apple pear plum", "sky": "cloud rain wind", "tool": "saw nail drill"}
+    rows = [(f"{text} {n}", label) for n in range(12) for label, text in words.items()]
+    for name, part in (
+        ("own", rows),
+        ("tools", [row for row in rows if row[1] != "fruit"]),
+        ("odd", [("x", "sea"), ("y", "sky")] * 4),
+    ):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
+    everything = ImageDataConfig(source=str(tmp_path / "tools.csv"), validation_share=0.0, test_share=1.0)
+    task = load_data(everything, 0)
+    assert (task.class_names, set(np.asarray(task.test.columns["label"]).tolist())) == (
+        ("sky", "tool"),
+        {0, 1},
+    )
+    learnt = load_data(ImageDataConfig(source=str(tmp_path / "own.csv")), 0).class_names
+    assert learnt == ("fruit", "sky", "tool")
+    read = with_classes(task, learnt)
+    assert (read.class_names, read.num_classes) == (learnt, 3)
+    assert set(np.asarray(read.test.columns["label"]).tolist()) == {1, 2}
+    odd = load_data(replace(everything, source=str(tmp_path / "odd.csv")), 0)
+    with pytest.raises(
+        DataError, match=r"odd\.csv has the class 'sea', which the model has not learnt; it knows fruit"
+    ):
+        with_classes(odd, learnt)
+
+
+def test_evaluate_reads_another_folder_with_the_classes_that_were_learnt(tmp_path):
+    """Images of 7 and 8, which a folder of two classes counts as 0 and 1."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    config = replace(api.recipe("dylora", "smoke"), stages=())
+    settings = ["train.steps=2", "train.validate_every=0", "data.source=digits", "data.limit=300"]
+    brickwork.train(brickwork.override(config, settings), tmp_path / "run", measure=False)
+    digits = load_digits()
+    chosen = [(digit, image) for digit in (7, 8) for image in digits.images[digits.target == digit][:6]]
+    pixels = [(image * 15.9).astype(np.uint8) for _, image in chosen]
+    for number, ((digit, _), image) in enumerate(zip(chosen, pixels)):
+        (tmp_path / "other" / str(digit)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "other" / str(digit) / f"{number}.png")
+    system = brickwork.load(tmp_path / "run")
+    predicted = system.predict({"input": np.stack(pixels)[..., None]})["label"]
+    expected = np.mean([label == str(digit) for label, (digit, _) in zip(predicted, chosen)])
+    scores = brickwork.evaluate(tmp_path / "run", tmp_path / "other")["scores"]
+    assert scores["accuracy"] == pytest.approx(expected)

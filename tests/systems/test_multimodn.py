@@ -296,7 +296,11 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
     assert [m.kind for m in model.layout.modalities] == ["table", "table", "table", "image"]
     less = tmp_path / "less.csv"  # only one modality is there
     less.write_text("vitals_pulse,vitals_pressure,vitals_oxygen,other\n1,2,0.5,x\n,,,y\n")
-    with pytest.warns(BrickworkWarning, match=r"none of the columns of modalities 'person'.*know: other"):
+    never = pytest.warns(BrickworkWarning, match="never in training: 'vitals'")
+    with (
+        never,
+        pytest.warns(BrickworkWarning, match=r"none of the columns of modalities 'person'.*know: other"),
+    ):
         answers = predict_api.predict(tmp_path / "run", less, tmp_path / "answers.csv")
     assert set(answers) == {"id", "sick", "sick=no", "sick=yes", "days"}
     np.testing.assert_allclose(answers["sick=no"] + answers["sick=yes"], 1, atol=1e-6)
@@ -364,7 +368,7 @@ def test_bad_choices_name_what_is_wrong(table, settings, message):
 
 def test_a_modality_without_any_value_is_refused(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("a_x,a_y,b_x,b_y,label\n" + "".join(f"{i},{i % 3},,,{i % 2}\n" for i in range(20)))
+    path.write_text("a_x,a_y,b_x,b_y,label\n" + "".join(f"{i % 9},{i % 3},,,{i % 2}\n" for i in range(20)))
     with pytest.raises(DataError, match=r"column 'b_x' of modality 'b' is missing from every row"):
         api.build(
             override(api.recipe("multimodn"), [f"data.source={path}", "data.table.modalities=a=a_*,b=b_*"])
@@ -372,6 +376,21 @@ def test_a_modality_without_any_value_is_refused(tmp_path):
     system, data = api.build(override(api.recipe("multimodn"), [f"data.source={path}"]))
     assert system.layout.names == ("a_x", "a_y")
     assert any("b_x (empty)" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([{"vitals_pulse": 1}], "give columns by name"),
+        (None, "give columns by name"),
+        ({"vitals_pulse": 1.0}, "'vitals_pulse' is a single value"),
+        ({"vitals_pulse": "a"}, "'vitals_pulse' is a single value"),
+        ({"other": [1.0]}, "none of the columns that the model reads"),
+    ],
+)
+def test_what_is_no_table_is_refused(toy, given, message):
+    with pytest.raises(DataError, match=message):
+        fresh(toy).predict(given)
 
 
 def test_partly_given_modalities_are_refused(toy):

@@ -19,6 +19,7 @@ from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups
 from brickwork.systems.multimodn.layout import TableLayout
 from brickwork.systems.multimodn.missingness import delete, is_present, label_dependence, simulate
+from brickwork.systems.multimodn.row_names import names_rows
 from brickwork.systems.multimodn.sets import SETS, TOY_LAYOUT, multimodal_task, toy_columns
 from brickwork.systems.multimodn.system import load_data
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
@@ -95,6 +96,81 @@ def test_groups_are_guessed_from_names():
     assert guess_groups(dict.fromkeys(many, "number")) == {"table": many}
 
 
+rng = np.random.default_rng(0)
+NAMES_OF_ROWS = {
+    "id": rng.permutation(60) * 2,
+    "patient_id": [f"p{i % 30}" for i in range(60)],
+    "PatientID": rng.integers(10_000, 20_000, 60),
+    "userid": [str(i) for i in rng.integers(0, 99, 60)],
+    "uuid": [f"{i:08x}-aaaa" for i in range(60)],
+    "index": [i % 30 for i in range(60)],
+    "Unnamed: 0": [str(i) for i in range(60)],
+    "": list(range(60)),
+    "row number": [float(i) for i in range(60)],
+    "shuffled": rng.permutation(60),
+    "codes of five digits": rng.choice(90_000, 60, replace=False) + 10_000,
+    "from the top": list(range(60, 0, -1)),
+    "two rows each": [i // 2 for i in range(60)],
+    "with gaps": [None if i % 9 == 0 else i for i in range(60)],
+    "evenly spaced": [0.1 * i for i in range(60)],
+}
+FEATURES = {
+    "height": rng.normal(170, 10, 60),
+    "sorted height": np.sort(rng.normal(170, 10, 60)),
+    "age": rng.integers(20, 80, 60),
+    "sorted age": np.sort(rng.integers(0, 20, 60)),
+    "day": [datetime(2020, 1, 1 + i % 28) for i in range(60)],
+    "day as text": [f"2020-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(60)],
+    "date_id of the month": rng.integers(0, 12, 60),
+    "paid": rng.integers(0, 2, 60),
+    "smoker": [True, False] * 30,
+    "heat index": rng.normal(size=60),
+    "few rows": [3, 1, 7, 5],
+    "note": [f"the patient number {i} is well" for i in range(60)],
+}
+
+
+@pytest.mark.parametrize("name", NAMES_OF_ROWS)
+def test_columns_that_name_rows_are_recognised(name):
+    assert names_rows(name, NAMES_OF_ROWS[name])
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_measurements_dates_and_texts_name_no_rows(name):
+    assert names_rows(name, FEATURES[name]) is None
+
+
+def test_columns_that_name_rows_are_no_features(tmp_path):
+    """Rows were entered class by class: the number of the row would give the class away. The notes say how to keep one."""
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "id,nr of row,store_id,age,label\n"
+        + "".join(f"{1000 + i},{i},{i % 3},{20 + i * 7 % 50},{int(i >= 100)}\n" for i in range(200))
+    )
+    task = multitask_table(path, Data(source=str(path)), 0)
+    assert task.details.names == ("store_id", "age")
+    assert task.details.modality("store_id").categories == ("store_id",)
+    notes = " ".join(task.notes)
+    assert "id (called an identifier), nr of row (another whole number in each row)" in notes
+    assert "data.table.keep=id" in notes
+    kept = Data(source=str(path), table=TableConfig(keep=("id",)))
+    assert multitask_table(path, kept, 0).details.names == ("id", "store_id", "age")
+    every = Data(source=str(path), table=TableConfig(modalities=("all=*",)))
+    assert multitask_table(path, every, 0).details.modality("all").columns == ("age", "store_id")
+    named = Data(source=str(path), table=TableConfig(modalities=("all=age|id",)))
+    assert multitask_table(path, named, 0).details.modality("all").columns == ("age", "id")
+    path.write_text("id,label\n" + "".join(f"{i},{i % 2}\n" for i in range(50)))
+    with pytest.raises(DataError, match="no column to learn from beside label; 'id' is left out"):
+        multitask_table(path, Data(source=str(path)), 0)
+
+
+def test_the_column_of_groups_is_no_feature(parquet):
+    config = Data(
+        source=str(parquet), table=TableConfig(targets=("outcome",)), columns=ColumnNames(group="who")
+    )
+    assert "who" not in multitask_table(parquet, config, 0).details.names
+
+
 def test_groups_are_chosen_by_names_and_patterns():
     columns = ["TEMP", "PRES", "PM2.5", "PM10", "wd"]
     assert chosen_groups(("weather=TEMP|PRES", "particles=PM*"), columns, "f") == {
@@ -133,7 +209,7 @@ def parquet(tmp_path):
 
 
 def test_a_parquet_table_becomes_a_task(parquet):
-    table = TableConfig(targets=("outcome", "cost"), ignore=("who",))
+    table = TableConfig(targets=("outcome", "cost"), ignore=("who",), keep=("lab_b",))
     task = multitask_table(parquet, Data(source=str(parquet), table=table, image_size=8), 0)
     assert (task.kind, task.modality) == ("multitask", "table")
     assert {m.name: m.kind for m in task.details.modalities} == {
@@ -153,7 +229,7 @@ def test_a_parquet_table_becomes_a_task(parquet):
 
 @pytest.mark.filterwarnings("ignore:1 skipped. no target is known")
 def test_rows_are_split_by_group_and_by_time(parquet):
-    table = TableConfig(targets=("cost",), modalities=("labs=lab_*",))
+    table = TableConfig(targets=("cost",), modalities=("labs=lab_a|lab_b",))
     config = Data(source=str(parquet), table=table, columns=ColumnNames(group="who"), test_share=0.3)
     task = multitask_table(parquet, config, 0)
     person = [set((np.asarray(p.columns["labs"])[:, 1] // 2).tolist()) for p in (task.train, task.test)]
@@ -181,9 +257,64 @@ def test_odd_tables(tmp_path):
         multitask_table(tmp_path / "none.csv", Data(source="x"), 0)
 
 
+LABELS = {
+    "whole.csv": (["0", "1"], [0, 1]),
+    "numbers.csv": (["1.0", "2", "1"], [1.0, 2.0]),
+    "codes.csv": (["007", "008"], ["007", "008"]),
+    "words.csv": (["yes", "no"], ["no", "yes"]),
+    "texts.jsonl": (["1", "2"], ["1", "2"]),
+    "whole.jsonl": ([1, 2], [1, 2]),
+    "numbers.jsonl": ([1.0, 2, 1], [1.0, 2.0]),
+    "truth.jsonl": ([True, False], [False, True]),
+}
+
+
+def labelled_table(path, labels, rows=40):
+    """A table in which ``a`` says what the label is."""
+    chosen = [labels[i % len(labels)] for i in range(rows)]
+    if path.suffix == ".csv":
+        path.write_text("a,label\n" + "".join(f"{i % 7},{label}\n" for i, label in enumerate(chosen)))
+    else:
+        path.write_text(
+            "".join(json.dumps({"a": i % 7, "label": label}) + "\n" for i, label in enumerate(chosen))
+        )
+    return path
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_predicted_in_the_type_that_they_had(tmp_path, name):
+    labels, wanted = LABELS[name]
+    path = labelled_table(tmp_path / name, labels)
+    (target,) = multitask_table(path, Data(source=str(path)), 0).details.targets
+    given = [target.label(place) for place in range(len(target.classes))]
+    assert given == wanted
+    assert [type(label) for label in given] == [type(label) for label in wanted]
+
+
+@pytest.mark.parametrize("labels", [[1, "1"], [True, 1], ["a", 2.5], [False, "no"]])
+def test_labels_of_mixed_types_are_refused_in_tables(tmp_path, labels):
+    path = labelled_table(tmp_path / "t.jsonl", labels)
+    with pytest.raises(DataError, match="the target 'label' has labels of mixed types"):
+        multitask_table(path, Data(source=str(path)), 0)
+
+
+def test_labels_of_another_type_than_those_that_were_learnt_are_refused(tmp_path):
+    path = labelled_table(tmp_path / "t.jsonl", [0, 1])
+    layout = multitask_table(path, Data(source=str(path)), 0).details
+    for given in ([0, 1, None], [0.0, 1.0, float("nan")], ["0", "1.0", ""]):
+        codes = typed_examples(layout, {"a": [1, 2, 3], "label": given}).columns["target.label"]
+        np.testing.assert_array_equal(codes, [0, 1, -1])
+    with pytest.raises(DataError, match="labels that are a truth value, and the model learnt a number"):
+        typed_examples(layout, {"a": [1, 2], "label": [True, False]})
+    path = labelled_table(tmp_path / "u.jsonl", ["0", "1"])
+    layout = multitask_table(path, Data(source=str(path)), 0).details
+    with pytest.raises(DataError, match="labels that are a number, and the model learnt a text"):
+        typed_examples(layout, {"a": [1, 2], "label": [0, 1]})
+
+
 def test_rows_without_any_target_are_left_out_and_counted(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("a,label\n" + "".join(f"{i},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
+    path.write_text("a,label\n" + "".join(f"{i % 7},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
     with pytest.warns(BrickworkWarning, match=r"2 skipped: no target is known \(first: t.csv row 2\)"):
         task = multitask_table(path, Data(source=str(path)), 0)
     assert len(task.train) + len(task.validation) + len(task.test) == 18

@@ -56,6 +56,7 @@ RESERVED = {
     "evaluation.codes": ("cmim", "binary-paragraph-vector", "rich-representations"),
     "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
     "modules.adapters": ("dylora", "text2token", "emoe"),
+    "modules.low_rank": ("dylora", "text2token", "emoe"),
     "modules.decoders": ("moduleformer", "codegen2", "emergent-semantics"),
     "modules.experts": ("moduleformer", "emoe", "m2mkd"),
     "modules.experts_triton": ("moduleformer", "emoe", "m2mkd"),
@@ -773,3 +774,18 @@ def test_weight_is_noticed():
     )
     assert done.returncode == 1
     assert "torch" in done.stderr
+
+
+def test_protocols_ask_modules_for_no_parts():
+    """Python 3.12 and newer look members of a protocol up without ``__getattr__``, where a module keeps its parts."""
+    plain = re.compile(r"(str|int|float|bool|Literal|ClassVar|tuple|dict|Mapping|Path)\b")
+    wrong = [
+        f"{path.relative_to(PACKAGE)}: {node.name}.{ast.unparse(member.target)}"
+        for room in ("core", "encoders", "modules", "objectives", "systems", "training")
+        for path in sorted((PACKAGE / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
+        for member in node.body
+        if isinstance(member, ast.AnnAssign) and not plain.match(ast.unparse(member.annotation))
+    ]
+    assert wrong == []

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from brickwork.api import train as api
 from brickwork.core.config import override, to_dict
+from brickwork.core.console import plain_console, styled
 from brickwork.core.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run_demo(
     from brickwork.evaluation.measure import baseline_scores, measure
     from brickwork.index.build import build_index
 
-    console = console or Console()
+    console = console or plain_console()
     started = time.perf_counter()
     folder = Path(out)
     run = override(replace(api.recipe("matryoshka-2d", "demo"), seed=seed), settings)
@@ -104,7 +104,7 @@ def run_demo(
 
 
 def _headline(console: Console, number: str, text: str) -> None:
-    console.print(f"\n[bold]{number}  {text}[/bold]")
+    console.print(f"\n{number}  {text}", style="bold")
 
 
 def _describe(console: Console, data: "TaskData") -> None:
@@ -184,7 +184,7 @@ def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
         ("full size", index.axes.full_dim, full_layers),
         ("cut", SMALL_DIM, SMALL_LAYERS),
     )
-    console.print(f"\n  [bold]“{query}”[/bold]")
+    console.print(f"\n  “{query}”", style="bold")
     sides = []
     for label, dim, layers in sizes:
         index.answer(query, 3, dim=dim, layers=layers)  # to warm up: the first call reads vectors and weights
@@ -204,9 +204,7 @@ def _search(console: Console, index: "Index", query: str) -> "ExampleSearch":
         sides.append(side)
         console.print(f"  {label}: {dim} dimensions, {layers} layers, {side.milliseconds:.1f} ms")
         for hit in side.hits:
-            line = Text.assemble(
-                f"    {hit.score:.3f}  {hit.title}  ", (" ".join(hit.text.split())[:200], "dim")
-            )
+            line = styled(f"    {hit.score:.3f}  {hit.title}  ", (" ".join(hit.text.split())[:200], "dim"))
             console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
     return ExampleSearch(query=query, sides=tuple(sides))
 
@@ -274,4 +272,4 @@ def _goodbye(console: Console, folder: Path, seconds: float) -> None:
     )
     console.print("\nThe same on your own files (txt, md, rst, html, py, jsonl, csv, parquet):")
     for _, command in _commands(folder):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        console.print(f"  {command}", soft_wrap=True)

@@ -4,19 +4,23 @@ import brickwork
 brickwork.evaluate("runs/docs", "docs/", dims=[48, 384])["retrieval"]
 """
 
+import os
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from brickwork.api.train import describe, read_run
+from brickwork.api.train import CONTENT, describe, read_run
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import plain
+from brickwork.core.files import plain, read_json
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames, DataConfig
+    from brickwork.data.types import TaskData
     from brickwork.representation.model import Representation
 
 
@@ -29,6 +33,7 @@ def evaluate(
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
     seed: int | None = None,
+    allow_outside: bool = False,
     baselines: bool = True,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -36,13 +41,14 @@ def evaluate(
     system that was kept whole.
 
     ``data`` is a path or a known set. A run folder says how it is read and split: its columns, targets, limit and seed
-    are those of the training unless given here, so that the test part of the same data is the same.
+    are those of the training unless given here, so that the test part of the same data is the same. Of a path that the run
+    was not trained on all rows are measured, unless ``seed`` asks for a split.
 
     Raises:
         ArtifactError: the model cannot be loaded.
         DataError: the data cannot be read as the run reads its own.
     """
-    from brickwork.core.types import Evaluates
+    from brickwork.core.types import Evaluates, ReadsAsLearnt
     from brickwork.data.load import load_task
     from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
@@ -50,9 +56,16 @@ def evaluate(
     from brickwork.training.run import load_data
 
     loaded: Any = load(model) if isinstance(model, str | Path) else model
-    config, seed = _as_trained(model, data, columns, limit, seed)
+    split = seed is not None
+    config, seed = _as_trained(model, data, columns, limit, seed, allow_outside)
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
-    task = load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
+
+    def read(config: "DataConfig") -> "TaskData":
+        if isinstance(loaded, ReadsAsLearnt):
+            return cast("TaskData", loaded.load_data(config, seed))
+        return load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
+
+    task = _held_out(model, config, read, split)
     if isinstance(loaded, Evaluates):
         return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
     representation = as_representation(loaded)
@@ -75,11 +88,13 @@ def compatibility(
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
     seed: int | None = None,
+    allow_outside: bool = False,
 ) -> dict[str, Any]:
     """Whether newer models can search what older ones have indexed: the compatibility matrix of ``models``, oldest first.
 
     Any encoders whose vectors have one length can be compared, on the held-out part of ``data`` (pairs, or inputs
-    with labels; read and split as by the newest). ``search``, with labels: ``identification`` or ``nearest neighbour``.
+    with labels; read and split as by the newest; of a file that it was not trained on, all
+    pairs, but a part of what has labels). ``search``, with labels: ``identification`` or ``nearest neighbour``.
 
     Raises:
         ConfigError: fewer than two models, vectors of other lengths, or an unknown ``search``.
@@ -91,24 +106,73 @@ def compatibility(
 
     if search not in SEARCHES:
         raise ConfigError(f"search={search!r} is unknown; choose one of {', '.join(SEARCHES)}")
-    task = load_task(*_as_trained(models[-1] if models else None, data, columns, limit, seed))
+    newest = models[-1] if models else None
+    split = seed is not None
+    config, seed = _as_trained(newest, data, columns, limit, seed, allow_outside)
+    read = partial(load_task, seed=seed)
+    task = _held_out(newest, config, read, split)
+    if task.kind == "labelled" and not len(task.train):
+        task = read(config)  # labels are searched in a gallery, which is the training part
     loaded = [as_representation(model) for model in models]
     names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
     matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
     return {"data": describe(task), "matrices": [matrix.summary() for matrix in matrices]}
 
 
+def _held_out(
+    model: Any, config: "DataConfig", read: "Callable[[DataConfig], TaskData]", split: bool
+) -> "TaskData":
+    """The data with what is to be measured as its test part: of the run's own data, and of known sets, the part that was
+    held out; of other files all rows."""
+    from brickwork.data.fingerprints import fingerprint
+    from brickwork.data.load import is_known
+
+    source = Path(config.source).expanduser()
+    if split or is_known(config.source) or not source.exists():
+        return read(config)
+    everything = replace(config, validation_share=0.0, test_share=1.0, max_held_out=sys.maxsize)
+    if not _is_run(model):
+        return read(everything)
+    own = Path(read_run(model).data.source).expanduser()
+    if own.exists() and os.path.samefile(own, source):
+        return read(config)
+    record = Path(model) / CONTENT
+    if record.is_file():  # the same data in another place
+        task = read(config)
+        then, now = read_json(record), fingerprint(task)
+        if all(then.get(part) == now[part] for part in ("train", "validation", "test")):
+            return task
+    return read(everything)
+
+
+def _is_run(model: Any) -> bool:
+    from brickwork.representation.folder import MANIFEST
+
+    # Models of other tools have a config.json too, and ours from the hub have none.
+    return isinstance(model, str | Path) and all(
+        (Path(model) / n).is_file() for n in (MANIFEST, "config.json")
+    )
+
+
 def _as_trained(
-    model: Any, data: Path | str, columns: "ColumnNames | None", limit: int | None, seed: int | None
+    model: Any,
+    data: Path | str,
+    columns: "ColumnNames | None",
+    limit: int | None,
+    seed: int | None,
+    allow_outside: bool,
 ) -> "tuple[DataConfig, int]":
     """How the run of ``model`` reads and splits its data, where it has one, for ``data`` and with what was chosen."""
     from brickwork.data.config import DataConfig
-    from brickwork.representation.folder import MANIFEST
 
     config, own_seed = DataConfig(source=str(data)), 0
-    # Models of other tools have a config.json too, and ours from the hub have none.
-    if isinstance(model, str | Path) and all((Path(model) / n).is_file() for n in (MANIFEST, "config.json")):
+    if _is_run(model):
         run = read_run(model, data)
         config, own_seed = run.data, run.seed
-    config = replace(config, limit=limit or config.limit, columns=columns or config.columns)
+    config = replace(
+        config,
+        limit=limit or config.limit,
+        columns=columns or config.columns,
+        allow_outside=allow_outside or config.allow_outside,
+    )
     return config, own_seed if seed is None else seed

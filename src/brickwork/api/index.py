@@ -30,9 +30,14 @@ def encode_file(
     ray: str | None = None,
     workers: int | None = None,
     gpus: float = 0,
+    passage_words: int | None = None,
+    allow_outside: bool = False,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
+
+    ``passage_words``: the length of passages of documents (default: what the model reads). ``allow_outside``: links that
+    lead out of the folder ``data`` are followed.
 
     ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
     ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
@@ -40,10 +45,12 @@ def encode_file(
     Raises:
         ConfigError: a model of images.
     """
+    if ray is not None and passage_words is not None:
+        raise ConfigError("--passage-words is of text files, and --ray reads tables; leave it out")
     if ray is not None:
         return _encode_with_ray(
             model, data, out, limit, columns=columns, dim=dim, layers=layers, address=ray, workers=workers,
-            gpus=gpus, progress=progress,
+            gpus=gpus, allow_outside=allow_outside, progress=progress,
         )  # fmt: skip
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
@@ -58,7 +65,15 @@ def encode_file(
             "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
             "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
         )
-    documents = read_documents(data, columns=columns, limit=limit)
+    words, tokens = passage_length(representation, passage_words)
+    documents = read_documents(
+        data,
+        columns=columns,
+        limit=limit,
+        allow_outside=allow_outside,
+        max_passage_words=words,
+        max_passage_tokens=tokens,
+    )
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
@@ -90,18 +105,21 @@ def build_index(
     store: str | None = None,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    passage_words: int | None = None,
+    allow_outside: bool = False,
     progress: bool = False,
 ) -> "Index":
     """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
 
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
-    of the folder ``out``.
+    of the folder ``out``. ``passage_words``: the length of passages of documents (default: what the model reads).
+    ``allow_outside``: names and links that lead out of the folder ``data`` are followed.
     """
     from brickwork.index.build import build_index as build_documents
     from brickwork.representation.load import as_representation
 
     representation = as_representation(model)
-    documents = _documents(representation, data, columns, limit)
+    documents = _documents(representation, data, columns, limit, passage_words, allow_outside)
     return build_documents(
         representation, documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
     )
@@ -114,6 +132,8 @@ def update_index(
     *,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    passage_words: int | None = None,
+    allow_outside: bool = False,
     progress: bool = False,
 ) -> tuple["Index", "SyncReport"]:
     """Brings the index in ``folder`` up to date with ``data``: only texts that are new to it are encoded.
@@ -128,7 +148,7 @@ def update_index(
 
     representation = as_representation(model)
     index = open_index(folder, representation)
-    documents = _documents(representation, data, columns, limit)
+    documents = _documents(representation, data, columns, limit, passage_words, allow_outside)
     return index, index.sync(documents, progress=progress)
 
 
@@ -160,7 +180,12 @@ def read_as(data: Path | str, columns: "ColumnNames | None" = None) -> str:
 
 
 def _documents(
-    representation: "Representation", data: Path | str, columns: "ColumnNames | None", limit: int | None
+    representation: "Representation",
+    data: Path | str,
+    columns: "ColumnNames | None",
+    limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
 ) -> "Iterator[Document]":
     """The documents in ``data``, as the model reads them: texts, or images where it encodes those."""
     from brickwork.data.load import read_documents
@@ -169,5 +194,28 @@ def _documents(
 
     shape = image_shape(representation)
     if shape is not None:
-        return read_image_documents(data, shape, columns, limit)
-    return read_documents(data, columns=columns, limit=limit)
+        return read_image_documents(data, shape, columns, limit, allow_outside=allow_outside)
+    words, tokens = passage_length(representation, passage_words)
+    return read_documents(
+        data,
+        columns=columns,
+        limit=limit,
+        allow_outside=allow_outside,
+        max_passage_words=words,
+        max_passage_tokens=tokens,
+    )
+
+
+def passage_length(representation: "Representation", words: int | None) -> tuple[int, int | None]:
+    """The words and tokens of a passage at most: so many words, or as many tokens as the model reads of a text.
+
+    Raises:
+        ConfigError: fewer than ten words.
+    """
+    from brickwork.data.config import DataConfig
+
+    if words is None:
+        return DataConfig.max_passage_words, getattr(representation.encoder, "max_tokens", None)
+    if words < 10:
+        raise ConfigError(f"passage_words is {words}; use 10 or more")
+    return words, None

@@ -27,11 +27,13 @@ def predict(
     *,
     columns: "ColumnNames | None" = None,
     limit: int | None = None,
+    allow_outside: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """What a system that predicts says of each row of ``data``: named columns, with an ``id`` for each row.
 
-    ``out``: a .parquet, .csv or .jsonl file to write them to. ``options``: those that the
+    ``out``: a .parquet, .csv or .jsonl file to write them to. ``allow_outside``: names and links in the data may lead out
+    of the folder that it is in. ``options``: those that the
     system's own ``predict`` takes, such as the rank of adapters that serve several.
 
     Raises:
@@ -47,7 +49,9 @@ def predict(
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predicts")
     _check_options(model, system.predict, options)
-    ids, inputs = read_inputs(data, system.input_kind, columns=columns, limit=limit)
+    ids, inputs = read_inputs(
+        data, system.input_kind, columns=columns, limit=limit, allow_outside=allow_outside
+    )
     answers = {"id": ids, **system.predict(inputs, **options)}
     if out is not None:
         write_table(Path(out), answers)
@@ -62,6 +66,7 @@ def classify(
     *,
     prompts: Sequence[str] | None = None,
     limit: int | None = None,
+    allow_outside: bool = False,
 ) -> dict[str, Any]:
     """Each image of a folder (or one file) with the name that fits it best, without any training on the names.
 
@@ -91,7 +96,9 @@ def classify(
     if kind != "image-text":
         is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
         raise ConfigError(f"{model} {is_now}; classes by name need a model of images and texts: train align")
-    ids, arrays = read_images(images, representation.encoder.image.image_shape, limit=limit)
+    ids, arrays = read_images(
+        images, representation.encoder.image.image_shape, limit=limit, allow_outside=allow_outside
+    )
     best, scores = zero_shot(representation, list(names), representation.encode(arrays), chosen)
     ranked = np.sort(scores, axis=1)
     answers = {

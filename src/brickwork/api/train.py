@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import plain, read_json, write_json, write_text
 from brickwork.core.folders import known_folder
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from brickwork.training.loop import FitResult
     from brickwork.training.progress import Progress
     from brickwork.training.run import RunConfig
+
+
+CONTENT = "data.json"
+"""What the data of a run was, in a few digits a column."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,20 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
     from brickwork.representation.load import continue_system
     from brickwork.training.run import load_data
 
+    run = with_passages(run)
     data = load_data(run.system, run.data, run.seed)
     if run.start:
         return continue_system(run.system, run.model, data, run.seed, run.start), data
     return build_system(run.system, run.model, data, run.seed, assets), data
+
+
+def with_passages(run: "RunConfig") -> "RunConfig":
+    """The run with passages of documents as long as its model reads, where nothing else is asked for."""
+    parts = (run.model, getattr(run.model, "encoder", None))
+    limit = next((tokens for part in parts if (tokens := getattr(part, "max_tokens", None))), None)
+    if limit is None or run.data.max_passage_tokens is not None:
+        return run
+    return replace(run, data=replace(run.data, max_passage_tokens=max(10, limit)))
 
 
 def plan(run: "RunConfig") -> dict[str, Any]:
@@ -144,22 +158,27 @@ def train(
     has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
-        ConfigError, DataError: the run does not fit its data, or the run that is to be resumed.
+        ConfigError, DataError: the run does not fit its data, or the run or the data that is to be resumed.
         ResourceError: the folder cannot be written, or another process trains there.
         NonFiniteError: a loss or gradient was not finite.
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
     from brickwork.core.types import Evaluates, Fits
+    from brickwork.data.fingerprints import fingerprint, refuse_other_data
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
     from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
 
-    folder = Path(out)
+    folder, run = Path(out), with_passages(run)
     if resume:
         _check_same(folder, run)
     system, data = prepared or build(run, folder if resume else None)
+    content = fingerprint(data)
+    if resume:
+        record = folder / CONTENT
+        refuse_other_data(str(record), read_json(record) if record.is_file() else None, content)
     validate = (system_validator if isinstance(system, Evaluates) else make_validator)(data, run.seed)
 
     def start() -> None:
@@ -168,6 +187,7 @@ def train(
             for line in data_lines(data):
                 progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
+        write_json(folder / CONTENT, content)
         tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
@@ -262,9 +282,18 @@ def resume(
 
     Raises:
         ArtifactError: the folder holds no run, or its configuration or checkpoints are damaged.
+        DataError: its data has changed, or is not where it was.
     """
+    run = read_run(folder)
+    source = Path(run.data.source)
+    is_path = len(source.parts) > 1 or source.suffix  # and no name of a known set
+    if is_path and not source.expanduser().exists():
+        raise DataError(
+            f"{source}, the data of the run {folder}, is not there from {Path.cwd()}; go to where the training "
+            "was begun, or bring the data back to its place"
+        )
     return train(
-        read_run(folder),
+        run,
         folder,
         resume=True,
         devices=devices,
@@ -289,4 +318,7 @@ def read_run(folder: Path | str, source: Path | str | None = None) -> "RunConfig
         about = f"it {known.about}" if known.kind else "config.json is missing"
         raise ArtifactError(f"{folder} holds no run ({about}); start one with: brickwork train")
     run = run_from_dict(read_json(path))
-    return run if source is None else replace(run, data=replace(run.data, source=str(source)))
+    if source is None or str(source) == run.data.source:
+        return run
+    # What was allowed for the run's own data is not allowed for any other.
+    return replace(run, data=replace(run.data, source=str(source), allow_outside=False))

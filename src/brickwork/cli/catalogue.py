@@ -7,9 +7,11 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import AsJson, Quiet, Slug, add
+from brickwork.core.console import styled
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 
 _MARKS = {
@@ -98,9 +100,10 @@ def _claims_table(entries: list[dict[str, Any]]) -> "Table":
     for name in ("claim", *scales):
         table.add_column(name, no_wrap=True)
     for item in entries:
-        about = f"[bold]{item['slug']}[/bold]\n{item['title']}, arXiv {item['arxiv']}"
+        about = styled((item["slug"], "bold"), f"\n{item['title']}, arXiv {item['arxiv']}")
         columns = [
-            "\n".join(_verdict(claim["verdicts"].get(scale)) for claim in item["claims"]) for scale in scales
+            _joined("\n", [_verdict(claim["verdicts"].get(scale)) for claim in item["claims"]])
+            for scale in scales
         ]
         table.add_row(about, "\n".join(claim["id"] for claim in item["claims"]), *columns)
     return table
@@ -123,24 +126,22 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
         chain = [{"stage": stage, "part": part} for stage, part in flow(slug)]
         output.emit_json({**about, **more, "flow": chain, "recipes": recipes, "citation": bibtex(card)})
         return
-    from rich.markup import escape
-
     out = output.console()
-    out.print(f"[bold]{escape(card.title)}[/bold]  [dim]{escape(card.slug)} · {escape(card.group)}[/dim]")
-    out.print(f"{escape(card.authors)}, {card.year}, arXiv {escape(card.arxiv)}", style="dim")
-    out.print(f"\n{escape(card.summary)}\n")
-    out.print(flow_diagram(flow(slug), out.width), markup=False, soft_wrap=True)
-    out.print("\n[bold]Recipes[/bold]")
-    out.print(_columns([(f"[cyan]{name}[/cyan]", escape(line)) for name, line in recipes.items()]))
-    out.print("\n[bold]Claims[/bold]")
+    out.print(styled((card.title, "bold"), (f"  {card.slug} · {card.group}", "dim")))
+    out.print(f"{card.authors}, {card.year}, arXiv {card.arxiv}", style="dim")
+    out.print(f"\n{card.summary}\n")
+    out.print(flow_diagram(flow(slug), out.width), soft_wrap=True)
+    out.print("\nRecipes", style="bold")
+    out.print(_columns([(styled((name, "cyan")), styled(line)) for name, line in recipes.items()]))
+    out.print("\nClaims", style="bold")
     rows = []
     for claim in about["claims"]:
-        rows.append((f"[bold]{escape(claim['id'])}[/bold]", escape(claim["statement"])))
-        rows.append(("", f"[dim]paper: {escape(claim['paper'])}[/dim]"))
-        rows.append(("", f"{_verdicts(claim)}"))
+        rows.append((styled((claim["id"], "bold")), styled(claim["statement"])))
+        rows.append((styled(), styled((f"paper: {claim['paper']}", "dim"))))
+        rows.append((styled(), _verdicts(claim)))
     out.print(_columns(rows))
-    out.print("\n[bold]Citation[/bold]")
-    out.print(bibtex(card), markup=False, soft_wrap=True)
+    out.print("\nCitation", style="bold")
+    out.print(bibtex(card), soft_wrap=True)
     output.hint(f"\ntrain it: brickwork train {slug} --data PATH", quiet)
 
 
@@ -183,7 +184,7 @@ def flow_diagram(flow: tuple[tuple[str, str], ...], width: int) -> str:
     return "\n".join(lines)
 
 
-def _columns(rows: list[tuple[str, str]]) -> "Table":
+def _columns(rows: list[tuple["Text", "Text"]]) -> "Table":
     """Names and what they mean, side by side, wrapped under themselves."""
     from rich.table import Table
 
@@ -204,20 +205,22 @@ def _scales(entries: list[dict[str, Any]]) -> list[str]:
     return [scale for scale in ("smoke", "small", "gpu") if scale in present] or ["small"]
 
 
-def _verdict(record: dict[str, Any] | None) -> str:
-    """One verdict as rich markup, short enough for a column."""
+def _joined(between: str, parts: "list[Text]") -> "Text":
+    return styled(between).join(parts)
+
+
+def _verdict(record: dict[str, Any] | None) -> "Text":
+    """One verdict in its colour, short enough for a column."""
     if record is None:
-        return "[dim]–[/dim]"
-    return f"[{_MARKS[record['verdict']]}]{record['verdict']}[/]{'*' if record['stale'] else ''}"
+        return styled(("–", "dim"))
+    return styled((record["verdict"], _MARKS[record["verdict"]]), "*" if record["stale"] else "")
 
 
-def _verdicts(claim: dict[str, Any]) -> str:
-    """The verdicts of a claim as rich markup."""
+def _verdicts(claim: dict[str, Any]) -> "Text":
+    """The verdicts of a claim in their colours."""
     verdicts = []
     for scale, record in claim["verdicts"].items():
         style = _MARKS.get(record["verdict"], "")
         age = " (older code)" if record["stale"] else ""
-        verdicts.append(
-            f"[{style}]{record['verdict']}[/{style}] [dim]{scale}{age}[/dim]" if style else record["verdict"]
-        )
-    return ", ".join(verdicts) or "[dim]no result yet[/dim]"
+        verdicts.append(styled((record["verdict"], style), (f" {scale}{age}" if style else "", "dim")))
+    return _joined(", ", verdicts) if verdicts else styled(("no result yet", "dim"))

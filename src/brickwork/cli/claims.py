@@ -8,6 +8,7 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import Quiet, Slug, add
+from brickwork.core.console import styled
 
 
 class Scale(StrEnum):
@@ -68,7 +69,6 @@ def claims(
 
 
 def _show(records: list[dict[str, Any]]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from brickwork.studies.table import effect_text
@@ -77,9 +77,8 @@ def _show(records: list[dict[str, Any]]) -> None:
     for name in ("", "claim", "paper", "ours", "verdict"):
         table.add_column(name, overflow="fold")
     for record in records:
-        effect = escape(effect_text(record))
-        note = f"\n[dim]{escape(record['note'])}[/dim]" if record["note"] else ""
-        statement = escape(record["statement"]) + note
-        verdict = f"[bold]{record['verdict']}[/bold]"
-        table.add_row(record["id"], statement, escape(record["paper"]), effect, verdict)
+        note = f"\n{record['note']}" if record["note"] else ""
+        statement = styled(record["statement"], (note, "dim"))
+        verdict = styled((record["verdict"], "bold"))
+        table.add_row(record["id"], statement, record["paper"], effect_text(record), verdict)
     output.console().print(table)

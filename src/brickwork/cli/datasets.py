@@ -7,6 +7,7 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import AsJson, Quiet, add
+from brickwork.core.console import styled
 
 if TYPE_CHECKING:
     from brickwork.data.sets.source import Source
@@ -36,7 +37,6 @@ def data(
     if as_json:
         output.emit_json(entries)
         return
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="Data sets", title_justify="left", title_style="bold")
@@ -44,9 +44,9 @@ def data(
     table.add_column("what, task, licence", ratio=3)
     table.add_column("present", ratio=1, overflow="fold")
     for entry in entries:
-        here = "[green]yes[/green]" if entry["present"] else f"[dim]{escape(entry['where'])}[/dim]"
-        more = f"{entry['task'] or 'for later systems'} · {entry['licence']}"
-        table.add_row(entry["name"], f"{escape(entry['what'])}\n[dim]{escape(more)}[/dim]", here)
+        here = styled(("yes", "green") if entry["present"] else (entry["where"], "dim"))
+        more = f"\n{entry['task'] or 'for later systems'} · {entry['licence']}"
+        table.add_row(entry["name"], styled(entry["what"], (more, "dim")), here)
     output.console().print(table)
     output.hint(
         "one in detail: brickwork data NAME · your own: any folder, .jsonl, .csv, .parquet, .txt", quiet
@@ -112,18 +112,17 @@ def _brief(value: Any) -> str:
 
 
 def _show_one(details: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key in ("name", "what", "licence", "task", "citation", "url", "where"):
-        table.add_row(key, escape(details[key] or "for later systems"))
+        table.add_row(key, details[key] or "for later systems")
     for file, columns in details["files"].items():
-        table.add_row("file", f"[cyan]{escape(file)}[/cyan]")
+        table.add_row("file", styled((file, "cyan")))
         for name, shape in columns.items():
-            table.add_row("", escape(f"{name}: {shape}"))
+            table.add_row("", f"{name}: {shape}")
     for column, value in details["example"].items():
-        table.add_row("example", f"[cyan]{escape(column)}[/cyan] {escape(value)}")
+        table.add_row("example", styled((column, "cyan"), f" {value}"))
     output.console().print(table)

@@ -12,6 +12,7 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import AsJson, Quiet, add
+from brickwork.core.console import styled
 
 _VERSIONED = ("torch", "lightning-fabric", "transformers", "tokenizers", "safetensors", "huggingface-hub",
               "numpy", "scikit-learn", "faiss-cpu", "pyarrow")  # fmt: skip
@@ -177,7 +178,6 @@ def _memory_gib() -> float:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     out = output.console()
@@ -189,21 +189,19 @@ def _show(report: dict[str, Any]) -> None:
     table.add_row(
         "packages", ", ".join(f"{name} {value or 'MISSING'}" for name, value in report["versions"].items())
     )
-    table.add_row(
-        "processor", escape(f"{cpu['name']}, {cpu['cores']} cores, threads in use: {report['threads']}")
-    )
+    table.add_row("processor", f"{cpu['name']}, {cpu['cores']} cores, threads in use: {report['threads']}")
     table.add_row("features", ", ".join(cpu["features"]) or "unknown")
-    table.add_row("precision", escape(cpu["bf16"]))
+    table.add_row("precision", cpu["bf16"])
     table.add_row("memory", f"{report['memory_gib']} GiB, {report['memory_gb_per_second']} GB/s")
-    table.add_row("accelerator", escape(report["gpu"] or "none"))
+    table.add_row("accelerator", report["gpu"] or "none")
     for name, rate in report["gemm_gflops"].items():
         unit = "GOP/s" if name == "int8" else "GFLOP/s"
-        table.add_row(f"{name} product", escape(rate if isinstance(rate, str) else f"{rate:,.0f} {unit}"))
+        table.add_row(f"{name} product", rate if isinstance(rate, str) else f"{rate:,.0f} {unit}")
     sets = report["data"]["present"]
     where = report["data"]["BRICKWORK_DATA"] or "not set"
     here = ", ".join(name for name, present in sets.items() if present) or "none"
-    table.add_row("data sets", escape(f"{here} (BRICKWORK_DATA: {where})"))
+    table.add_row("data sets", f"{here} (BRICKWORK_DATA: {where})")
     for name, extra in report["extras"].items():
-        missing = f"[yellow]lacks {', '.join(extra['missing'])}[/yellow]: {escape(extra['install'])}"
-        table.add_row(f"extra {name}", missing if extra["missing"] else "[green]installed[/green]")
+        lacks = styled((f"lacks {', '.join(extra['missing'])}", "yellow"), f": {extra['install']}")
+        table.add_row(f"extra {name}", lacks if extra["missing"] else styled(("installed", "green")))
     out.print(table)

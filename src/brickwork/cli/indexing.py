@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Dim, Layers, Limit, Quiet, add, columns_with_note, sizes
+from brickwork.cli.options import (
+    AllowOutside,
+    AsJson,
+    Columns,
+    Dim,
+    Layers,
+    Limit,
+    PassageWords,
+    Quiet,
+    add,
+    columns_with_note,
+    given_text,
+    sizes,
+)
+from brickwork.core.console import styled
 from brickwork.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -92,6 +106,8 @@ def index(
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
     columns: Columns = None,
     limit: Limit = None,
+    passage_words: PassageWords = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -118,9 +134,22 @@ def index(
     if update:
         if layers or store or kind != "auto":
             raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
-        _update(model, data, out, columns, limit, as_json, quiet)
+        _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
-        _build(model, data, out, layers, kind, store, columns, limit, as_json, quiet)
+        _build(
+            model,
+            data,
+            out,
+            layers,
+            kind,
+            store,
+            columns,
+            limit,
+            passage_words,
+            allow_outside,
+            as_json,
+            quiet,
+        )
 
 
 def _build(
@@ -132,6 +161,8 @@ def _build(
     store: str | None,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -147,12 +178,14 @@ def _build(
             store=store,
             columns=columns_with_note(data, columns, quiet),
             limit=limit,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made)})
         return
-    print(out)
+    output.line(str(out))
     output.hint(_summary(made), quiet)
     if made.reason:
         output.hint(f"searches begin with {made.reason}", quiet)
@@ -166,6 +199,8 @@ def _update(
     out: Path,
     columns: list[str] | None,
     limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -175,12 +210,19 @@ def _update(
 
     with output.results_only(as_json):
         made, report = indexing.update_index(
-            model, data, out, columns=columns_with_note(data, columns, quiet), limit=limit, progress=not quiet
+            model,
+            data,
+            out,
+            columns=columns_with_note(data, columns, quiet),
+            limit=limit,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
+            progress=not quiet,
         )
     if as_json:
         output.emit_json({"folder": str(out), **_held(made), **asdict(report)})
         return
-    print(out)
+    output.line(str(out))
     counts = ", ".join(f"{count:,} {name}" for name, count in asdict(report).items())
     output.hint(f"{len(made):,} documents: {counts}", quiet)
 
@@ -194,7 +236,7 @@ def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
         output.emit_json({"folder": str(folder), **_held(index), "replaced": replaced, "versions": versions})
         return
-    print(folder)
+    output.line(str(folder))
     if not replaced:
         output.hint(f"nothing to do: {index.model} is the model of this index", quiet)
         return
@@ -225,7 +267,7 @@ def _verify(folder: Path, as_json: bool, quiet: bool) -> None:
         output.emit_json({"folder": str(folder), "problems": [asdict(problem) for problem in problems]})
     else:
         for problem in problems:
-            print(problem.what)
+            output.line(problem.what)
     if problems:
         raise ArtifactError(
             f"{len(problems)} of the files of {folder} are not as they were written; "
@@ -246,9 +288,9 @@ def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None
         output.emit_json({"folder": str(folder), **asdict(report)})
         return
     for name in report.repaired:
-        print(f"{name}: rebuilt")
+        output.line(f"{name}: rebuilt")
     for text in report.lost:
-        print(f"lost: {text}")
+        output.line(f"lost: {text}")
     done = "what was damaged is rebuilt" if report.repaired else "nothing was damaged"
     count = f"; {report.documents:,} documents" if report.documents else ""
     output.hint(f"{folder}: {done}{count}", quiet)
@@ -279,12 +321,14 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     }
     width = max(36, *(len(name) + 2 for name in rows))
     for name, value in rows.items():
-        print(f"{name:<{width}}{value}")
+        output.line(f"{name:<{width}}{value}")
 
 
 def search(
     index: Annotated[Path, typer.Argument(help="The folder of an index.", show_default=False)],
-    query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)] = "",
+    query: Annotated[
+        str, typer.Argument(help="What to look for.", show_default=False, callback=given_text)
+    ] = "",
     image: Annotated[
         Path | None,
         typer.Option(help="An image to look for, alone or with the query.", show_default=False),
@@ -303,6 +347,7 @@ def search(
         typer.Option(
             help="Only documents that match, e.g. 'source=guide.md, year>=2020, tag in a|b'.",
             show_default=False,
+            callback=given_text,
         ),
     ] = None,
     recall: Annotated[
@@ -367,17 +412,17 @@ def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> 
 
 
 def _show_hits(hits: list[Any]) -> None:
-    from rich.markup import escape
     from rich.padding import Padding
 
     out = output.console()
     if not hits:
         out.print("nothing found")
     for rank, hit in enumerate(hits, 1):
-        title = escape(hit.title or hit.id)
         out.print(
-            f"[bold]{rank:>2}  {title}[/bold]  [dim]{hit.score:.3f}  {escape(hit.source)}[/dim]",
+            styled(
+                (f"{rank:>2}  {hit.title or hit.id}", "bold"), (f"  {hit.score:.3f}  {hit.source}", "dim")
+            ),
             soft_wrap=True,
         )
         text = " ".join(hit.text.split())
-        out.print(Padding(escape(text if len(text) <= 240 else text[:239] + "…"), (0, 0, 0, 4)))
+        out.print(Padding(text if len(text) <= 240 else text[:239] + "…", (0, 0, 0, 4)))

@@ -3,6 +3,7 @@
 Nothing here or in the modules of the commands imports torch before a command needs it.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -24,11 +25,28 @@ from brickwork.cli import (
     training,
 )
 from brickwork.cli.options import write_epilog
-from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted
+from brickwork.core.console import any_encoding, visible
+from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted, ResourceError, missing_extra
+
+# What the system says of names that users give and of folders that they may not read.
+_OF_NAMES = (
+    errno.ENAMETOOLONG,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 class Commands(TyperGroup):
     """The group of commands: turns errors into one line and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line; what is printed fits any encoding."""
+        any_encoding()
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Takes ``--debug`` wherever it stands."""
@@ -54,13 +72,19 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command.
 
-        A :class:`BrickworkError` becomes ``error: …`` on standard error and its exit code; anything else is
-        a defect and shows its traceback. A reader that went away (``brickwork list | head``) is no error.
+        A :class:`BrickworkError` becomes ``error: …`` on standard error and its exit code, as does what the system says of
+        a path; anything else is a defect and shows its traceback. A reader that went away (``brickwork list | head``) is
+        no error.
         """
         debug = ctx.params.get("debug") or os.environ.get("BRICKWORK_DEBUG", "") not in ("", "0")
         try:
             with output.warnings_as_notes():
-                result = super().invoke(ctx)
+                try:
+                    result = super().invoke(ctx)
+                except ModuleNotFoundError as error:
+                    if missing := missing_extra(error, "this command"):
+                        raise missing from error
+                    raise
                 sys.stdout.flush()
                 return result
         except BrickworkError as error:
@@ -68,9 +92,9 @@ class Commands(TyperGroup):
                 traceback.print_exc()
             # A stop that was asked for is no error, though its exit code says that the work is not done.
             if not isinstance(error, Interrupted):
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {visible(str(error))}", file=sys.stderr)
             elif _is_first_process():
-                print(error, file=sys.stderr)
+                print(visible(str(error)), file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             if debug:
@@ -81,6 +105,11 @@ class Commands(TyperGroup):
             # Python flushes standard output once more when it leaves; there it must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:
+            if debug or error.errno not in _OF_NAMES or error.filename is None:
+                raise
+            print(f"error: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
+            raise typer.Exit(ResourceError.exit_code) from None
 
 
 def _is_first_process() -> bool:

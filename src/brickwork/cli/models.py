@@ -8,6 +8,7 @@ import typer
 
 from brickwork.cli import output
 from brickwork.cli.options import (
+    AllowOutside,
     AsJson,
     Columns,
     Data,
@@ -15,12 +16,14 @@ from brickwork.cli.options import (
     Layers,
     Limit,
     Model,
+    PassageWords,
     Quiet,
     add,
     column_names,
     columns_with_note,
     sizes,
 )
+from brickwork.core.console import styled
 from brickwork.core.errors import ConfigError
 
 
@@ -77,6 +80,7 @@ def evaluate(
             "oldest first.",
         ),
     ] = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -88,7 +92,12 @@ def evaluate(
             raise ConfigError("--against compares full vectors; leave --dims and --layers out")
         with output.results_only(as_json):
             compared = evaluating.compatibility(
-                [*against, model], data, columns=column_names(columns), limit=limit, seed=seed
+                [*against, model],
+                data,
+                columns=column_names(columns),
+                limit=limit,
+                seed=seed,
+                allow_outside=allow_outside,
             )
         output.emit_json(compared) if as_json else _show_compatibility(compared)
         return
@@ -101,6 +110,7 @@ def evaluate(
             columns=column_names(columns),
             limit=limit,
             seed=seed,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     output.emit_json(results) if as_json else _show_evaluation(results)
@@ -124,6 +134,8 @@ def encode(
         int | None, typer.Option(min=1, help="Workers of --ray (default: one a core or GPU).")
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker of --ray.")] = 0,
+    passage_words: PassageWords = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -142,12 +154,14 @@ def encode(
             ray=ray,
             workers=workers,
             gpus=gpus,
+            passage_words=passage_words,
+            allow_outside=allow_outside,
             progress=not quiet,
         )
     if as_json:
         output.emit_json(made)
     else:
-        print(out)
+        output.line(str(out))
         output.hint(", ".join(f"{name}: {value}" for name, value in made.items()), quiet)
 
 
@@ -166,7 +180,7 @@ def export(
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
-        print(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank})))
+        output.line(str(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank}))))
         return
     if rank is not None:
         raise ConfigError(
@@ -183,7 +197,7 @@ def export(
         from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 
         export_sentence_transformers(representation, out, dim=dim, layers=layers)
-    print(out)
+    output.line(str(out))
 
 
 def _show_evaluation(results: dict[str, Any]) -> None:
@@ -229,7 +243,6 @@ def _show_compatibility(results: dict[str, Any]) -> None:
             f"  AC {matrix['average_compatibility']:.2f} (share of cross-tests above the old self-test), "
             f"AA {matrix['average_accuracy']:.2f}",
             style="dim",
-            highlight=False,
         )
 
 
@@ -244,6 +257,6 @@ def _size_table(cells: dict[tuple[int, int], float]) -> Any:
         table.add_column(f"{dim} dims", justify="right")
     for layers in sorted({depth for depth, _ in cells}, reverse=True):
         row = [cells.get((layers, dim)) for dim in dims]
-        printed = ["" if v is None else f"[bold]{v:.3f}[/bold]" if v == best else f"{v:.3f}" for v in row]
+        printed = ["" if v is None else styled((f"{v:.3f}", "bold" if v == best else "")) for v in row]
         table.add_row(str(layers), *printed)
     return table

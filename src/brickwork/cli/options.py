@@ -1,18 +1,37 @@
 """What several commands share: option types, their parsing, and the Example section of a command's help."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from brickwork.core.console import decoded
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, notes and errors.")]
+
+def _quiet(wanted: bool) -> bool:
+    """The callback of ``-q``: bars of other libraries are off as well."""
+    if wanted:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = (
+            "1"  # read when huggingface_hub and transformers are imported
+        )
+        if "transformers" in sys.modules:
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
+    return wanted
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only results, notes and errors.", callback=_quiet)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, all else on standard error.")]
 Columns = Annotated[
     list[str] | None,
@@ -21,6 +40,20 @@ Columns = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first N documents or rows.")]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="Follow names and links in the data that lead out of the folder that was given.",
+    ),
+]
+PassageWords = Annotated[
+    int | None,
+    typer.Option(
+        min=10,
+        help="Words of a passage of a document (default: what the model reads). Updates need the same.",
+    ),
+]
 Dim = Annotated[int | None, typer.Option(help="Dimensions of each vector to use (default: all).")]
 Layers = Annotated[int | None, typer.Option(help="Layers of the encoder to run (default: all).")]
 Slug = Annotated[str, typer.Argument(help="A system of `brickwork list`.", show_default=False)]
@@ -33,6 +66,11 @@ Data = Annotated[
         help="A folder, a .jsonl, .csv, .parquet or .txt file, or a known set.", show_default=False
     ),
 ]
+
+
+def given_text(value: Any) -> Any:
+    """A callback of arguments that are texts and no file names: whatever bytes they came as, they are text."""
+    return [decoded(text) for text in value] if isinstance(value, list) else value and decoded(value)
 
 
 class Command(TyperCommand):

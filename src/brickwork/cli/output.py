@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
+from brickwork.core.console import encodes, plain_console, visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,7 +17,10 @@ def emit_json(value: Any) -> None:
     """``value`` as the JSON document on standard output."""
     from brickwork.core.files import plain
 
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    if not encodes(text, sys.stdout):
+        text = json.dumps(plain(value), indent=2, allow_nan=False)  # ASCII, which every encoding has
+    sys.stdout.write(text + "\n")
 
 
 @contextlib.contextmanager
@@ -26,16 +31,20 @@ def results_only(active: bool) -> Iterator[None]:
 
 
 def console(*, error: bool = False) -> "Console":
-    """A rich console; it does not colour what it takes for numbers or paths."""
-    from rich.console import Console
+    """The console of all commands: see :func:`brickwork.core.console.plain_console`."""
+    return plain_console(error=error)
 
-    return Console(stderr=error, highlight=False)
+
+def line(text: str) -> None:
+    """A line of results on standard output: as it is for a file or another program, control characters written out on a
+    terminal."""
+    print(visible(text) if sys.stdout.isatty() else text)
 
 
 def hint(text: str, quiet: bool) -> None:
-    """A line for people on standard error, unless ``quiet``. ``text`` is plain, not markup."""
+    """A line for people on standard error, unless ``quiet``."""
     if not quiet:
-        console(error=True).print(text, markup=False, soft_wrap=True)
+        console(error=True).print(text, soft_wrap=True)
 
 
 def next_commands(commands: Mapping[str, str], quiet: bool) -> None:
@@ -43,10 +52,10 @@ def next_commands(commands: Mapping[str, str], quiet: bool) -> None:
     if quiet:
         return
     out = console(error=True)
-    out.print("\n[bold]Next[/bold]")
+    out.print("\nNext", style="bold")
     for what, command in commands.items():
-        out.print(f"  {what}", style="dim", markup=False, soft_wrap=True)
-        out.print(f"    {command}", style="cyan", markup=False, soft_wrap=True)
+        out.print(f"  {what}", style="dim", soft_wrap=True)
+        out.print(f"    {command}", style="cyan", soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -65,7 +74,7 @@ def warnings_as_notes() -> Iterator[None]:
         text = " ".join(str(message).split())
         if text not in printed:
             printed.add(text)
-            print(f"note: {text}", file=sys.stderr)
+            print(f"note: {visible(text)}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

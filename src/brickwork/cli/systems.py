@@ -6,7 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Data, Limit, Quiet, add, column_names, values_of
+from brickwork.cli.options import (
+    AllowOutside,
+    AsJson,
+    Columns,
+    Data,
+    Limit,
+    Quiet,
+    add,
+    column_names,
+    given_text,
+    values_of,
+)
 
 Run = Annotated[str, typer.Argument(help="A run folder or a hub id.", show_default=False)]
 Out = Annotated[
@@ -45,13 +56,20 @@ def register(app: typer.Typer) -> None:
 def classify(
     model: Run,
     images: Annotated[str, typer.Argument(help="A folder of images, or one.", show_default=False)],
-    names: Annotated[str, typer.Option(help="The classes, with commas between.", show_default=False)],
+    names: Annotated[
+        str, typer.Option(help="The classes, with commas between.", show_default=False, callback=given_text)
+    ],
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help="A text with {} for the name, e.g. 'a photo of a {}'. Repeat.", show_default=False),
+        typer.Option(
+            help="A text with {} for the name, e.g. 'a photo of a {}'. Repeat.",
+            show_default=False,
+            callback=given_text,
+        ),
     ] = None,
     out: Out = None,
     limit: Limit = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -60,7 +78,9 @@ def classify(
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     with output.results_only(as_json):
-        answers = predict_api.classify(model, images, wanted, out, prompts=prompt, limit=limit)
+        answers = predict_api.classify(
+            model, images, wanted, out, prompts=prompt, limit=limit, allow_outside=allow_outside
+        )
     _tell(answers, out, as_json, quiet)
 
 
@@ -76,6 +96,7 @@ def predict(
             "--set", help="An option of the system's own, name=value; repeat it.", show_default=False
         ),
     ] = None,
+    allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -84,7 +105,15 @@ def predict(
 
     with output.results_only(as_json):
         options = values_of(settings or ())
-        answers = predict_api.predict(model, data, out, columns=column_names(columns), limit=limit, **options)
+        answers = predict_api.predict(
+            model,
+            data,
+            out,
+            columns=column_names(columns),
+            limit=limit,
+            allow_outside=allow_outside,
+            **options,
+        )
     _tell(answers, out, as_json, quiet)
 
 
@@ -98,7 +127,7 @@ def _tell(answers: dict[str, Any], out: Path | None, as_json: bool, quiet: bool)
     if as_json:
         output.emit_json(rows)
     elif out is not None:
-        print(out)
+        output.line(str(out))
         output.hint(f"{len(rows):,} rows: {', '.join(plain)}", quiet)
     else:
         _show(list(plain), rows[:_SHOWN])
@@ -119,7 +148,9 @@ def _show(names: list[str], rows: list[dict]) -> None:
 
 def generate(
     model: Run,
-    prompts: Annotated[list[str], typer.Argument(help="One or more beginnings.", show_default=False)],
+    prompts: Annotated[
+        list[str], typer.Argument(help="One or more beginnings.", show_default=False, callback=given_text)
+    ],
     max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens more.")] = 100,
     temperature: Annotated[float, typer.Option(min=0.0, help="0: the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Draw from the K likeliest tokens (0: from all).")] = 0,
@@ -137,7 +168,7 @@ def generate(
     if as_json:
         output.emit_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)])
     else:
-        print("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
+        output.line("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
         output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
 
 
@@ -156,5 +187,5 @@ def inspect(
     from brickwork.api import predict as predict_api
 
     page = predict_api.inspect(run, data, out, limit=limit)
-    print(page)
+    output.line(str(page))
     output.hint("look at it in a browser", quiet)

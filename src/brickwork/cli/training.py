@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brickwork.cli import output
-from brickwork.cli.options import AsJson, Columns, Quiet, Slug, add, column_settings
+from brickwork.cli.options import AllowOutside, AsJson, Columns, Quiet, Slug, add, column_settings
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Random seed (default: the recipe's).")] = None,
     settings: Settings = None,
     columns: Columns = None,
+    allow_outside: AllowOutside = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build all, run two steps, print shapes, memory and time.")
     ] = False,
@@ -93,6 +94,7 @@ def train(
     run = api.recipe(slug, recipe)
     given = [f"data.source={data}"] if data is not None else []
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
+    given += ["data.allow_outside=true"] if allow_outside else []
     given += [f"{_backbone_field(run.model, slug)}={backbone}"] if backbone is not None else []
     run = override(run, [*given, *(settings or [])])
     if seed is not None:
@@ -194,7 +196,7 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
         numbers = {"folder": str(folder), "steps": summary.result.step, "seconds": seconds}
         output.emit_json({**numbers, "files": made, "evaluation": measured})
     else:
-        print(folder)
+        output.line(str(folder))
     output.hint(f"made {', '.join(made)}", quiet)
     if summary.scores:
         output.hint(
@@ -251,14 +253,13 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(plan):
-        table.add_row(escape(name), escape(value))
+        table.add_row(name, value)
     output.console().print(table)
 
 

@@ -54,6 +54,24 @@ class MissingExtraError(BrickworkError):
         super().__init__(f"{purpose} needs the package '{package}': pip install 'brickwork[{extra}]'")
 
 
+_EXTRA_OF = {
+    **dict.fromkeys(
+        ("lightning_fabric", "sklearn", "scipy", "jinja2", "markupsafe", "threadpoolctl"), "train"
+    ),
+    **dict.fromkeys(
+        ("fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"), "serve"
+    ),
+}
+"""Top-level module → the extra that installs it, for modules that whole commands need."""
+
+
+def missing_extra(error: ModuleNotFoundError, purpose: str = "this") -> MissingExtraError | None:
+    """The error that names the extra with the module that was not found; ``None`` for a module of no extra."""
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF.get(package)
+    return MissingExtraError(package, extra, purpose) if extra else None
+
+
 class Interrupted(BrickworkError):
     """Ctrl-C (130) or SIGTERM (143): work was saved before leaving."""
 

@@ -205,6 +205,17 @@ class Encodes(Protocol):
     def representation(self) -> Any: ...
 
 
+@runtime_checkable
+class ReadsAsLearnt(Protocol):
+    """A system that reads data in the form in which it learnt: the same columns, the same classes in the same order.
+
+    Of another file than it was trained on, guesses and sorted names could give other ones. ``load_data`` takes the
+    configuration of the data and a seed, and gives the task.
+    """
+
+    def load_data(self, config: Any, seed: int) -> Any: ...
+
+
 class Keeps(Protocol):
     """A system that can be saved: ``architecture()`` gives JSON values from which it is rebuilt with fresh weights.
 

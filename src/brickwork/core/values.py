@@ -1,10 +1,11 @@
 """Values of metadata as JSON has them: numbers, truth values, texts, lists and objects, whatever they came from."""
 
 import enum
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+import math
+from collections.abc import Mapping, Sequence, Set
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 # Integers of a decimal stay integers up to here; larger ones are stored as the nearest float.
@@ -16,7 +17,8 @@ def json_value(value: Any) -> Any:
 
     Numbers of NumPy, torch and ``decimal`` are numbers; float16 and float32 become the shortest decimal that reads back
     the same (``float32(0.1)`` is 0.1). NaN, NaT and NA are ``None``. Dates and times are ISO 8601 texts, those with
-    a time zone in UTC; sets are lists in a fixed order. What is none of this is its ``str``.
+    a time zone in UTC; durations are seconds. Bytes are the text that they are in UTF-8, else hexadecimal digits; sets are
+    lists in a fixed order. What is none of this is its ``str``.
     """
     kind = type(value)
     if kind in (str, bool, int) or value is None:
@@ -27,33 +29,58 @@ def json_value(value: Any) -> Any:
         return json_value(value.value)
     if isinstance(value, Mapping):
         return {str(name): json_value(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _bytes_value(bytes(value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [json_value(item) for item in value]
-    if isinstance(value, set | frozenset):
+    if isinstance(value, Set):
         return sorted((json_value(item) for item in value), key=repr)
     if hasattr(value, "dtype") and getattr(value, "ndim", None) is not None:
         return _array_value(value)
+    if hasattr(value, "as_py"):  # a scalar of Arrow
+        return json_value(value.as_py())
     return _single_value(value)
+
+
+def _bytes_value(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def _array_value(value: Any) -> Any:
     """Arrays, and single numbers, of NumPy and torch."""
     if value.ndim:
         return [json_value(item) for item in value]
+    if getattr(value, "mask", False):  # of a masked array
+        return None
     kind, size = getattr(value.dtype, "kind", ""), getattr(value.dtype, "itemsize", 8)
     if kind == "M":
-        return (
-            None
-            if value != value
-            else json_value(datetime.fromisoformat(str(value)))
-            if "T" in str(value)
-            else str(value)
-        )
+        return None if value != value else _moment_of_numpy(str(value))
     if kind == "m":
-        return None if value != value else str(value)
-    if kind == "f" and size < 8:
+        return None if value != value else _duration_of_numpy(value)
+    if kind == "f" and size != 8:
         return json_value(float(str(value)))
     return json_value(value.item())
+
+
+def _moment_of_numpy(text: str) -> str:
+    """Dates as they are, times without a fraction of zeros; years that Python does not know stay as NumPy writes them."""
+    try:
+        return datetime.fromisoformat(text).isoformat() if "T" in text else text
+    except ValueError:
+        return text
+
+
+def _duration_of_numpy(value: Any) -> float | str:
+    """Seconds; months and years, which have no fixed length, stay as NumPy writes them."""
+    import numpy as np
+
+    try:
+        return float(value / np.timedelta64(1, "s"))
+    except TypeError:
+        return str(value)
 
 
 def _single_value(value: Any) -> Any:
@@ -64,16 +91,26 @@ def _single_value(value: Any) -> Any:
     if isinstance(value, datetime):  # before date, which it is too
         if value != value:  # NaT
             return None
-        return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
+        return (value if value.tzinfo is None else _in_utc(value)).isoformat()
     if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return None if value != value else value.total_seconds()
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, int):
+    if isinstance(value, Integral):
         return int(value)
-    if isinstance(value, float | Fraction):
-        return json_value(float(value))
+    if isinstance(value, Real):
+        return json_value(nearest_float(value))
     return str(value)
+
+
+def nearest_float(value: Any) -> float:
+    """A number as a float, one beyond all floats as an infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _decimal_value(value: Decimal) -> int | float | None:
@@ -101,4 +138,12 @@ def as_moment(value: date) -> datetime:
     """A date, or date and time, as a moment in UTC; one without a zone is taken to be in it."""
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else _in_utc(value)
+
+
+def _in_utc(value: datetime) -> datetime:
+    """In UTC; the first and the last moment there are for those that would lie beyond them."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return (datetime.max if value.year > 5000 else datetime.min).replace(tzinfo=UTC)

@@ -53,6 +53,10 @@ class DataConfig:
     """At most this many examples go to validation, and as many to test."""
     max_passage_words: int = 200
     """Longer passages of documents are split here, longer texts of the Python corpus are cut here."""
+    max_passage_tokens: int | None = None
+    """Passages of documents are also split at about so many tokens (none: at what the model of the run reads)."""
+    allow_outside: bool = False
+    """Whether names and links in the data may lead out of the folder that was given (``source``, or that of the table)."""
 
     def validate(self) -> list[str]:
         """Every problem with the values."""
@@ -68,6 +72,8 @@ class DataConfig:
             problems.append("validation_share and test_share together leave nothing to train on")
         if self.max_held_out < 1:
             problems.append(f"max_held_out is {self.max_held_out}; use a positive number")
+        if self.max_passage_tokens is not None and self.max_passage_tokens < 10:
+            problems.append(f"max_passage_tokens is {self.max_passage_tokens}; use 10 or more, or none")
         if self.max_passage_words < 10:
             problems.append(f"max_passage_words is {self.max_passage_words}; use 10 or more")
         return problems
@@ -114,7 +120,7 @@ def idle_options(config: DataConfig, seen: set[str]) -> list[str]:
     return [
         f"data.{name} was set and has no effect with {config.source}"
         for name in set_here
-        if name not in seen and name != "source"
+        if name not in seen and name not in ("source", "max_passage_tokens")  # which a run sets by itself
     ]
 
 

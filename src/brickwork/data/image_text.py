@@ -55,7 +55,9 @@ def image_text_task(
         train, test = (_emoji(part, config, shape) for part in ("train", "test"))
         parts = _split(train, config, seed, test=False)
         return _task("emoji", train, parts, choose, test=test)
-    captioned = read_captions(Path(config.source), shape, config.columns, config.limit)
+    captioned = read_captions(
+        Path(config.source), shape, config.columns, config.limit, allow_outside=config.allow_outside
+    )
     return _task(Path(config.source).name, captioned, _split(captioned, config, seed, test=True), choose)
 
 
@@ -116,11 +118,11 @@ def _task(
     test: Captioned | None = None,
 ) -> TaskData:
     train, notes = parts.train, list(captioned.notes)
-    if choose is not None:
+    if choose is not None and parts.train:
         texts, numbers = [captioned.texts[row] for row in train], [captioned.image_of[row] for row in train]
         kept, note = choose(texts, numbers, dict(enumerate(captioned.sizes)))
         train, notes = [train[row] for row in kept], [*notes, note]
-    if len(train) < 2:
+    if len(train) < 2 and len(parts.train):
         raise DataError(
             f"{name}: {len(train)} of {len(parts.train)} pairs are left for training. {'; '.join(notes)}; give more, or "
             "loosen what they are chosen by"

@@ -1,6 +1,5 @@
 """Inputs to predict for: texts, images, or rows of columns as they are called in the file."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,27 +7,34 @@ from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.load import read_documents
 from brickwork.data.readers.arrays import read_images, read_npz
-from brickwork.data.readers.cells import located
+from brickwork.data.readers.cells import as_list, located
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.files import ReadReport
+from brickwork.data.readers.ids import RowIds
+from brickwork.data.readers.typed import read_columns
 
 Reads = Literal["texts", "images", "columns"]
 
 
 def read_inputs(
-    source: Path | str, reads: Reads, *, columns: ColumnNames | None = None, limit: int | None = None
+    source: Path | str,
+    reads: Reads,
+    *,
+    columns: ColumnNames | None = None,
+    limit: int | None = None,
+    allow_outside: bool = False,
 ) -> tuple[list[str], dict[str, Any]]:
     """The name of each row and the columns of inputs.
 
     ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
-    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``;
-    paths of images are looked for beside the table. The arrays of an .npz file are columns too.
+    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``; paths of images are
+    looked for beside the table, outside its folder with ``allow_outside`` only. The arrays of an .npz file are columns too.
 
     Raises:
         DataError: the source does not exist, is of another kind or holds nothing.
     """
     if reads == "texts":
-        documents = list(read_documents(source, columns=columns, limit=limit))
+        documents = list(read_documents(source, columns=columns, limit=limit, allow_outside=allow_outside))
         return [d.id for d in documents], {"input": [d.text for d in documents]}
     path = Path(source).expanduser()
     if not path.is_file():
@@ -41,16 +47,22 @@ def read_inputs(
     if path.suffix.lower() == ".npz":
         arrays = {name: values[:limit] for name, values in read_npz(path).items()}
         return [str(number) for number in range(len(next(iter(arrays.values()))))], arrays
-    return _table(path, columns or ColumnNames(), limit)
+    return _table(path, columns or ColumnNames(), limit, allow_outside)
 
 
-def _table(path: Path, chosen: ColumnNames, limit: int | None) -> tuple[list[str], dict[str, Any]]:
+def _table(
+    path: Path, chosen: ColumnNames, limit: int | None, allow_outside: bool
+) -> tuple[list[str], dict[str, Any]]:
     report = ReadReport()
-    names = column_names(path)
-    numbered_rows = list(islice(rows(path, report, names), limit))
-    report.warn()
-    if not numbered_rows:
+    numbers, cells = read_columns(path, report, limit)
+    if not numbers:
         raise DataError(f"{path} holds no row; give a table with at least one")
-    roles = match(names, chosen, str(path))
-    known = [str(row[roles["id"]]) if "id" in roles else str(number) for number, row in numbered_rows]
-    return known, {name: located([row.get(name) for _, row in numbered_rows], path.parent) for name in names}
+    held = {name: as_list(column) for name, column in cells.items()}
+    roles = match(list(held), chosen, str(path))
+    ids = RowIds(path, roles.get("id"), report)
+    given = held[roles["id"]] if "id" in roles else numbers
+    known = [ids.of(number, {roles.get("id", ""): value}) for number, value in zip(numbers, given)]
+    report.warn()
+    return known, {
+        name: located(column, path.parent, allow_outside=allow_outside) for name, column in held.items()
+    }

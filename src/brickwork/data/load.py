@@ -1,7 +1,7 @@
 """The way in: a known set or the user's own files, as a learning task or as a stream of documents."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from brickwork.core.config import nearest
@@ -11,6 +11,7 @@ from brickwork.data.readers.columns import document_columns
 from brickwork.data.readers.files import (
     ReadReport,
     column_names,
+    number_columns,
     plain_columns,
     plain_value,
     rows,
@@ -18,7 +19,9 @@ from brickwork.data.readers.files import (
     text_value,
 )
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
+from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.image_classes import image_class_task, is_class_folder
+from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.readers.pairs import plain_pairs
 from brickwork.data.readers.tables import plain_task, table_task
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
@@ -26,6 +29,8 @@ from brickwork.data.sets.images import image_task
 from brickwork.data.sets.sources import catalogue
 from brickwork.data.sets.texts import TASKS
 from brickwork.data.types import Document, TaskData
+
+_LOOK_AHEAD = 256  # rows of a table, whose columns of numbers are known by them
 
 
 def load_task(config: DataConfig, seed: int) -> TaskData:
@@ -37,16 +42,27 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         ConfigError: ``image_size`` for a source whose images are not scaled.
     """
     path = Path(config.source).expanduser()
-    if not _is_known(config.source) and path.is_dir() and is_class_folder(path, MARKUP + PLAIN):
+    if (
+        not is_known(config.source)
+        and path.is_dir()
+        and is_class_folder(path, MARKUP + PLAIN, allow_outside=config.allow_outside)
+    ):
         side = config.image_size if isinstance(config, ImageDataConfig) else None
         return image_class_task(path, config, seed, side)
     refuse_image_size(config)
-    if _is_known(config.source):
+    if is_known(config.source):
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
     if _is_table(path):
         return table_task(path, config, seed)
     report = ReadReport()
-    pairs = plain_pairs(islice(all_passages(path, report, config.max_passage_words), config.limit))
+    found = all_passages(
+        path,
+        report,
+        config.max_passage_words,
+        config.max_passage_tokens,
+        allow_outside=config.allow_outside,
+    )
+    pairs = plain_pairs(islice(found, config.limit))
     report.duplicates += pairs.duplicates
     report.warn()
     return plain_task(path, pairs, config, seed, report.notes())
@@ -58,20 +74,25 @@ def read_documents(
     limit: int | None = None,
     report: ReadReport | None = None,
     max_passage_words: int = DataConfig.max_passage_words,
+    *,
+    max_passage_tokens: int | None = None,
+    allow_outside: bool = False,
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
 
-    Each row of a table is a document, called by its id column or by its row number; a column ``source`` says where
+    Each row of a table is a document, called by its id column or by its row number (a row without an id gets one that no
+    other has, and an id that comes twice is told with its rows); a column ``source`` says where
     it is from (else file and row), and the columns that play no role are its ``meta``, which searches can filter by.
-    Each passage of a text file or of a folder is a document, called ``file#passage``; its ``source`` is the file,
-    relative to ``path``.
+    Each passage of a text file or of a folder, of at most ``max_passage_words`` words and about ``max_passage_tokens``
+    tokens (what a model reads of it), is a document, called ``file#passage``; its ``source`` is the file,
+    relative to ``path``. Links that lead out of the folder are left out, unless ``allow_outside``.
 
     Raises:
         DataError: at once if ``path`` does not exist or has no column of texts; while reading if it is
             damaged or nothing in it can be read.
     """
     name = str(path)
-    if _is_known(name):
+    if is_known(name):
         return islice(_known_documents(name, limit), limit)
     path = Path(path).expanduser()
     report = report if report is not None else ReadReport()
@@ -81,11 +102,11 @@ def read_documents(
         roles = document_columns(column_names(path), columns or ColumnNames(), str(path))
         documents = _table_documents(path, roles, report)
     else:
-        documents = _passage_documents(path, report, max_passage_words)
+        documents = _passage_documents(path, report, max_passage_words, max_passage_tokens, allow_outside)
     return _reported(islice(documents, limit), path, report)
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
     """Whether the name is a set that can be loaded; a path of that name in the working folder is not asked
     for: write ``./name`` for it."""
     return name in TASKS or name in IMAGE_SETS
@@ -113,7 +134,10 @@ def _is_table(path: Path) -> bool:
             f"{path} does not exist, and it is no known data set ({nearest(str(path), known)}); "
             "check the path, or see: brickwork data"
         )
-    if path.is_dir() or path.suffix.lower() in MARKUP + PLAIN:
+    if path.is_dir():
+        refuse_own_folder(path)
+        return False
+    if path.suffix.lower() in MARKUP + PLAIN:
         return False
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder; give one of them")
@@ -126,21 +150,26 @@ def _is_table(path: Path) -> bool:
 
 def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> Iterator[Document]:
     known = set(roles.values())
-    for number, row in rows(path, report, sorted({*known, *plain_columns(path)})):
+    ids = RowIds(path, roles.get("id"), report)
+    read = rows(path, report, sorted({*known, *plain_columns(path)}))
+    first = list(islice(read, _LOOK_AHEAD))
+    numeric = number_columns([row for _, row in first], path)
+    for number, row in chain(first, read):
         where = f"{path.name} row {number}"
         text = text_value(row.get(roles["text"]), report, where)
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)
             continue
         title = text_value(row.get(roles["title"]), report, where) if "title" in roles else ""
-        given = text_value(row.get(roles["id"]), report, where) if "id" in roles else ""
         values = {
-            name: plain_value(value, path, report, where) for name, value in row.items() if name not in known
+            name: plain_value(value, path, report, where, number=name in numeric)
+            for name, value in row.items()
+            if name not in known
         }
         # Filters take "source" for the field of that name, so a column of it is that and no metadata beside it.
         source = values.pop("source", None)
         yield Document(
-            id=given or str(number),
+            id=ids.of(number, row),
             title=title,
             text=text,
             source=f"{path.name}:{number}" if source is None else str(source),
@@ -148,9 +177,11 @@ def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> I
         )
 
 
-def _passage_documents(path: Path, report: ReadReport, max_words: int) -> Iterator[Document]:
+def _passage_documents(
+    path: Path, report: ReadReport, max_words: int, max_tokens: int | None, allow_outside: bool
+) -> Iterator[Document]:
     last, number = "", 0
-    for name, passage in all_passages(path, report, max_words):
+    for name, passage in all_passages(path, report, max_words, max_tokens, allow_outside=allow_outside):
         number = number + 1 if name == last else 0
         last = name
         yield Document(id=f"{name}#{number}", title=passage.title, text=passage.text, source=name)

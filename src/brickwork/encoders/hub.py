@@ -36,7 +36,7 @@ class HubTransformer(nn.Module):
     ``config``: the model's configuration as plain values. Weights are fresh; see :func:`load_hub_model`.
 
     Raises:
-        ArtifactError: the model needs remote code, is an encoder-decoder, or its layers cannot be found.
+        ArtifactError: the model needs remote code, is no encoder of texts, or its layers cannot be found.
     """
 
     kind = "hub"
@@ -58,8 +58,7 @@ class HubTransformer(nn.Module):
 
     def _adopt(self, model: nn.Module) -> None:
         config: Any = model.config
-        if getattr(config, "is_encoder_decoder", False):
-            raise ArtifactError(f"'{config.model_type}' is an encoder-decoder; choose an encoder as backbone")
+        _check_reads_texts(model)
         self.arguments = {"config": json.loads(config.to_json_string(use_diff=False))}
         self.model = model
         self.width: int = config.hidden_size
@@ -116,6 +115,27 @@ class HubTransformer(nn.Module):
         stack: Any = self.model.get_submodule(self._path)
         weights = sum(p.numel() for layer in stack[:layers] for p in layer.parameters() if p.ndim == 2)
         return sum(2 * n * weights + layers * 4 * n * n * self.width for n in lengths)
+
+
+def _check_reads_texts(model: Any) -> None:
+    """Refuses what is not one stack of layers over texts: encoder-decoders, models of images, sound or several kinds."""
+    config, kind = model.config, f"'{model.config.model_type}'"
+    choose = "choose an encoder of texts as backbone"
+    if getattr(config, "is_encoder_decoder", False):
+        raise ArtifactError(f"{kind} is an encoder-decoder; {choose}")
+    if model.main_input_name != "input_ids":
+        raise ArtifactError(f"{kind} reads {model.main_input_name}, not texts; {choose}")
+    missing = [
+        name
+        for name in ("hidden_size", "num_hidden_layers")
+        if not isinstance(getattr(config, name, None), int)
+    ]
+    if missing:
+        parts = ", ".join(name for name in vars(config) if name.endswith("_config"))
+        several = f" but parts of its own ({parts})" if parts else ""
+        raise ArtifactError(
+            f"{kind} has no {' and no '.join(missing)}{several}, so it is not one encoder; {choose}"
+        )
 
 
 def _find_layers(model: nn.Module, num_layers: int, model_type: str) -> str:

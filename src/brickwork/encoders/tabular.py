@@ -30,8 +30,31 @@ def column_statistics(values: Float[np.ndarray, "rows numbers"]) -> tuple[list[f
     return mean.tolist(), np.where(steady, 1.0, deviation).tolist()
 
 
+def quantile_bins(values: Float[np.ndarray, "rows numbers"], count: int) -> list[list[float]]:
+    """For each column the different ones of ``count`` + 1 quantiles of its finite cells; a constant column has none."""
+    edges = []
+    for column in values.T:
+        column = column[np.isfinite(column)]
+        quantiles = np.quantile(column, np.linspace(0, 1, count + 1)) if len(column) else column
+        different: list[float] = np.unique(quantiles).tolist()
+        edges.append(different if len(different) > 1 else [])
+    return edges
+
+
+def piecewise(values: Float[np.ndarray, " rows"], edges: Sequence[float]) -> Float[np.ndarray, "rows bins"]:
+    """The share of each bin that lies below a value: 1 for the bins below it, 0 for those above (Gorishniy et al. 2022,
+    *On Embeddings for Numerical Features in Tabular Deep Learning*). A missing value gives zeros."""
+    low, high = np.asarray(edges[:-1]), np.asarray(edges[1:])
+    shares = np.clip((values[:, None] - low) / (high - low), 0.0, 1.0)
+    return np.where(np.isfinite(values)[:, None], shares, 0.0)
+
+
 class TabularEncoder(nn.Module):
-    """Numbers standardised, categories one-hot, words of texts hashed: F features of a row, without weights."""
+    """Numbers standardised, categories one-hot, words of texts hashed: F features of a row, without weights.
+
+    With ``bins`` (edges for each number), a number is also a :func:`piecewise` code, and its standardised value is clipped
+    to ±5 and followed by whether it is missing. A network learns from it what a tree does: thresholds, whatever the scale.
+    """
 
     kind = "table"
 
@@ -41,13 +64,16 @@ class TabularEncoder(nn.Module):
         scale: Sequence[float],
         categories: Sequence[Sequence[str]] = (),
         num_texts: int = 0,
+        bins: Sequence[Sequence[float]] = (),
     ):
         super().__init__()
         self.mean = np.asarray(mean, dtype=np.float64)
         self.scale = np.asarray(scale, dtype=np.float64)
         self.categories = [list(known) for known in categories]
         self.num_texts = num_texts
-        self.width = len(self.mean) + sum(map(len, self.categories)) + TEXT_WIDTH * num_texts
+        self.bins = [list(edges) for edges in bins]
+        of_bins = sum(max(0, len(edges) - 1) for edges in self.bins) + len(self.bins)
+        self.width = len(self.mean) + of_bins + sum(map(len, self.categories)) + TEXT_WIDTH * num_texts
 
     @classmethod
     def fitted(
@@ -55,14 +81,19 @@ class TabularEncoder(nn.Module):
         numbers: Float[np.ndarray, "rows numbers"],
         categories: np.ndarray | None = None,
         texts: np.ndarray | None = None,
+        num_bins: int = 0,
     ) -> "TabularEncoder":
-        """The encoder with the statistics of training rows. Shapes: numbers (B, N), categories (B, C), texts (B, X)."""
+        """The encoder with the statistics of training rows. Shapes: numbers (B, N), categories (B, C), texts (B, X).
+
+        ``num_bins``: of each number, between quantiles; 0: numbers are only standardised.
+        """
         mean, scale = column_statistics(numbers)
         known = [
             sorted({value for value in column if value is not None})
             for column in (() if categories is None else categories.T)
         ]
-        return cls(mean, scale, known, 0 if texts is None else texts.shape[1])
+        bins = quantile_bins(numbers, num_bins) if num_bins else []
+        return cls(mean, scale, known, 0 if texts is None else texts.shape[1], bins)
 
     def prepare(
         self,
@@ -74,9 +105,14 @@ class TabularEncoder(nn.Module):
         finite = np.isfinite(numbers)
         present = finite.any(axis=1)
         parts = [np.where(finite, (numbers - self.mean) / self.scale, 0.0)]
+        if self.bins:
+            parts = [np.clip(parts[0], -5.0, 5.0), (~finite).astype(np.float64)]
+            parts += [
+                piecewise(column, edges) for column, edges in zip(numbers.T, self.bins) if len(edges) > 1
+            ]
         for place, known in enumerate(self.categories):
             column = categories[:, place]  # type: ignore[index]
-            parts.append((column[:, None] == np.array(known, dtype=object)[None, :]).astype(np.float64))
+            parts.append(one_hot(column, known))
         if self.categories:
             present = present | (categories != None).any(axis=1)  # type: ignore[union-attr] # noqa: E711
         if texts is not None:
@@ -96,6 +132,7 @@ class TabularEncoder(nn.Module):
             "scale": self.scale.tolist(),
             "categories": self.categories,
             "num_texts": self.num_texts,
+            "bins": self.bins,
         }
 
 
@@ -160,6 +197,16 @@ def from_architecture(architecture: Mapping[str, Any]) -> TabularEncoder | Serie
         return kinds[values.pop("kind")](**values)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"the description of an encoder is damaged: {error!r}") from error
+
+
+def one_hot(column: Sequence[Any] | np.ndarray, known: Sequence[str]) -> Float[np.ndarray, "rows known"]:
+    """1 where a row has the category; zeros for what is missing or not known."""
+    place = {name: number for number, name in enumerate(known)}
+    places = np.fromiter((place.get(value, -1) for value in column), dtype=np.int64, count=len(column))
+    codes = np.zeros((len(column), len(known)))
+    rows = np.flatnonzero(places >= 0)
+    codes[rows, places[rows]] = 1.0
+    return codes
 
 
 def hashed_words(column: Sequence[str | None] | np.ndarray) -> Float[np.ndarray, "rows width"]:

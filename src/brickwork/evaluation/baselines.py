@@ -36,7 +36,7 @@ def rank_bm25(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[n
     try:
         import bm25s
     except ImportError as error:
-        raise MissingExtraError("bm25s", "demo", "the BM25 baseline") from error
+        raise MissingExtraError("bm25s", "train", "the BM25 baseline") from error
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     def tokens(text: str) -> list[str]:

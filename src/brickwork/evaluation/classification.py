@@ -1,5 +1,7 @@
 """Area under the ROC curve, balanced accuracy and what else diagnoses are judged by, with bootstrap intervals.
 
+The values are scikit-learn's; the intervals count rows, so that one sort serves all draws.
+
 Shape legend: N rows, C classes. Checked against scikit-learn and torchmetrics in the tests.
 """
 
@@ -39,7 +41,14 @@ def auroc(
             if (labels == c).any() and (labels != c).any()
         ]
         return float(np.mean(values)) if values else float("nan")
-    return _auroc_of_counts(labels, scores, np.ones((1, len(labels))))[0].item()
+    positive = labels == 1
+    if not positive.any() or positive.all() or np.isnan(scores).any():
+        return float("nan")
+    from sklearn.metrics import roc_auc_score
+
+    # Infinite scores have an order too, which scikit-learn refuses to look at.
+    ranks = np.unique(scores, return_inverse=True)[1]
+    return float(roc_auc_score(positive, ranks))
 
 
 def _auroc_of_counts(
@@ -65,26 +74,24 @@ def _auroc_of_counts(
 
 def balanced_accuracy(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
     """The mean over the classes that occur of the share of their rows that is right."""
-    return (
-        float(np.mean([(predicted[labels == c] == c).mean() for c in np.unique(labels)]))
-        if len(labels)
-        else float("nan")
-    )
+    if not len(labels):
+        return float("nan")
+    from sklearn.metrics import recall_score
+
+    # balanced_accuracy_score is this, and warns where a class is predicted that does not occur.
+    return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
 
 
 def binary_report(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> dict[str, float]:
     """Sensitivity, specificity, F1 and balanced accuracy of two classes; NaN where a class is absent."""
-    positive, right = labels == 1, labels == predicted
-    tp, tn = int((positive & right).sum()), int((~positive & right).sum())
-    fp, fn = int((~positive & ~right).sum()), int((positive & ~right).sum())
+    from sklearn.metrics import f1_score, recall_score
 
-    def share(part: int, whole: int) -> float:
-        return part / whole if whole else float("nan")
-
+    positive, said = labels == 1, predicted == 1
+    undefined = {"zero_division": np.nan}
     return {
-        "sensitivity": share(tp, tp + fn),
-        "specificity": share(tn, tn + fp),
-        "f1": share(2 * tp, 2 * tp + fp + fn),
+        "sensitivity": float(recall_score(positive, said, **undefined)),
+        "specificity": float(recall_score(~positive, ~said, **undefined)),
+        "f1": float(f1_score(positive, said, **undefined)),
         "balanced_accuracy": balanced_accuracy(labels, predicted),
     }
 

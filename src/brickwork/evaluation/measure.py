@@ -9,7 +9,7 @@ import numpy as np
 from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
 from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
-from brickwork.evaluation.probes import knn_probe
+from brickwork.evaluation.probes import knn_probe, leave_one_out
 from brickwork.evaluation.retrieval import DEFAULT_METRICS, score
 from brickwork.evaluation.similarity import similarity_grid
 from brickwork.representation.cuts import counting_cuts
@@ -142,18 +142,23 @@ def _knn_sizes(
     dims: Sequence[int] | None,
     layers: Sequence[int] | None,
 ) -> tuple[SizeScore, ...]:
-    """1-NN accuracy on the test part, neighbours from (at most 5,000 rows of) the training part."""
+    """1-NN accuracy on the test part, neighbours from (at most 5,000 rows of) the training part; without one, from the
+    other rows of the test part."""
     train = data.train.take(range(min(_PROBE_ROWS, len(data.train))))
     test = data.test.take(range(min(_PROBE_ROWS, len(data.test))))
     scores = []
     for depth in layers or representation.axes.layers:
-        left = representation.encode(train["input"], layers=depth, normalize=False)
+        left = (
+            representation.encode(train["input"], layers=depth, normalize=False) if len(data.train) else None
+        )
         right = representation.encode(test["input"], layers=depth, normalize=False)
         for dim in dims or representation.axes.dims:
-            accuracy = knn_probe(
-                left[:, :dim], np.asarray(train["label"]), right[:, :dim], np.asarray(test["label"]), k=1
-            ).accuracy
-            scores.append(SizeScore(dim=dim, layers=depth, value=accuracy))
+            labels = np.asarray(test["label"])
+            if left is None:
+                probe = leave_one_out(right[:, :dim], labels)
+            else:
+                probe = knn_probe(left[:, :dim], np.asarray(train["label"]), right[:, :dim], labels, k=1)
+            scores.append(SizeScore(dim=dim, layers=depth, value=probe.accuracy))
     return tuple(scores)
 
 

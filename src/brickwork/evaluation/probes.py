@@ -81,6 +81,13 @@ def knn_probe(
     return _result(predicted, test_labels, {"probe": "knn", "k": k, "metric": "cosine"})
 
 
+def leave_one_out(vectors: Float[np.ndarray, "n dim"], labels: Int[np.ndarray, " n"]) -> ProbeResult:
+    """Each vector with the label of the nearest other one by cosine."""
+    _, rows = top_k(normalise(vectors), normalise(vectors), 2)
+    others = np.where(rows[:, 0] == np.arange(len(rows)), rows[:, 1], rows[:, 0])
+    return _result(labels[others], labels, {"probe": "knn", "k": 1, "metric": "cosine, leave one out"})
+
+
 def nearest_class_mean(
     support: Float[np.ndarray, "n dim"],
     support_labels: Int[np.ndarray, " n"],

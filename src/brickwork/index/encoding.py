@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from brickwork.core.console import plain_console
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
@@ -156,7 +157,6 @@ def document_counter(wanted: bool) -> Iterator[Callable[[int], None]]:
     if not wanted:
         yield lambda count: None
         return
-    from rich.console import Console
     from rich.progress import Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -164,6 +164,6 @@ def document_counter(wanted: bool) -> Iterator[Callable[[int], None]]:
         TaskProgressColumn(show_speed=True),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=plain_console(error=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda count: bar.update(task, completed=count)

@@ -15,7 +15,7 @@ import enum
 import math
 import operator
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import PurePath
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from brickwork.data.types import Document
 
 OWN_FIELDS = ("id", "title", "source")
+_MOST_BITS = 14_000  # Python writes integers of up to 4,300 digits
 _OPERATORS: tuple[Operator, ...] = get_args(Operator)
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     "lt": operator.lt,
@@ -184,7 +185,9 @@ def _readings(field: str, wanted: Value, fields: FieldValues) -> _Readings:
     elif isinstance(wanted, bool):
         if fields.has(field, "truth"):
             return _Readings(truth=wanted)
-    elif not isinstance(wanted, Word) and (not math.isfinite(wanted) or fields.has(field, "number")):
+    elif not isinstance(wanted, Word) and (
+        (isinstance(wanted, float) and not math.isfinite(wanted)) or fields.has(field, "number")
+    ):
         return _Readings(number=wanted)
     return _Readings(word.text, word.number(), word.truth(), read_date(word.text))
 
@@ -223,6 +226,10 @@ def _from_mapping(where: Mapping[str, Any]) -> list[Condition]:
     conditions = []
     for name, wanted in where.items():
         tests = wanted if isinstance(wanted, Mapping) else {"eq": wanted}
+        if not tests:
+            raise ConfigError(
+                f"filter on '{name}': nothing is asked of it; write one of {', '.join(_OPERATORS)} with a value"
+            )
         for name_of, value in tests.items():
             if name_of not in _OPERATORS:
                 raise ConfigError(
@@ -246,6 +253,10 @@ def _value(field: str, value: Any) -> Value:
         return value
     if isinstance(value, Word):
         return value
+    if isinstance(value, Mapping | list | tuple | Set):  # of any depth: not looked into
+        raise ConfigError(
+            f"filter on '{field}': {type(value).__name__} is no text, number, truth value or date"
+        )
     if getattr(getattr(value, "dtype", None), "kind", "") == "M":
         moment = read_date(str(json_value(value)))
         if moment is not None:
@@ -254,4 +265,6 @@ def _value(field: str, value: Any) -> Value:
     known = not isinstance(plain, str) or isinstance(value, str | enum.Enum | time | uuid.UUID | PurePath)
     if kind_of(plain) is None or not known:
         raise ConfigError(f"filter on '{field}': {value!r} is no text, number, truth value or date")
+    if isinstance(plain, int) and plain.bit_length() > _MOST_BITS:
+        raise ConfigError(f"filter on '{field}': a number of more digits than any that is stored")
     return plain

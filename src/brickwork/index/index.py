@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.index.contract import Backend
 from brickwork.index.encoding import (
     Query,
@@ -33,6 +33,7 @@ from brickwork.index.results import Answer, Hit
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
+from brickwork.representation.inputs import items_of
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -125,8 +126,12 @@ class Index:
             ConfigError: an empty query; a size, depth or stage that the index does not have; a filter on a field
                 that no document has.
         """
-        wanted = [queries] if isinstance(queries, str | Query) else list(queries)
+        wanted = [queries] if isinstance(queries, str | Query) else items_of(queries, "queries")
         for number, query in enumerate(wanted, 1):
+            if not isinstance(query, str | Query):
+                raise DataError(
+                    f"query {number} is {query!r:.60} ({type(query).__name__}); give a text or a Query"
+                )
             text = query if isinstance(query, str) else query.text
             if not text.strip() and (isinstance(query, str) or query.image is None):
                 raise ConfigError(f"query {number} of {len(wanted)} is empty; type what to look for")

@@ -13,6 +13,7 @@ from typing import Any
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.core.text import clean_text
+from brickwork.core.values import nearest_float
 from brickwork.data.types import Document
 from brickwork.index.conditions import Condition, Kind
 from brickwork.index.filters import OWN_FIELDS, Filter, holds
@@ -99,7 +100,7 @@ def _equal(condition: Condition) -> list[models.Condition]:
         if isinstance(one, bool):
             tests.append(_match("truths", condition.field, models.MatchValue(value=int(one))))
         elif isinstance(one, int | float):
-            tests += _in_range(condition.field, "eq", float(one))
+            tests += _in_range(condition.field, "eq", nearest_float(one))
     return tests
 
 
@@ -109,7 +110,7 @@ def _ordered(condition: Condition, texts_of: Callable[[str], Iterable[str]]) -> 
         accepted = [value for value in (False, True) if holds(value, condition)]
         return [_match("truths", condition.field, models.MatchValue(value=int(value))) for value in accepted]
     if isinstance(one, int | float):
-        return _in_range(condition.field, condition.operator, float(one))
+        return _in_range(condition.field, condition.operator, nearest_float(one))
     accepted_texts = [text for text in texts_of(condition.field) if holds(text, condition)]
     if not accepted_texts:
         return []

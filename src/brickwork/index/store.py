@@ -163,10 +163,11 @@ def mapped_vectors(path: Path, data: mmap.mmap, width: int) -> Float[np.ndarray,
     Raises:
         ArtifactError: its header does not fit the file, or it does not hold vectors of this width.
     """
-    entry = check_tensor_file(path).get("vectors")
-    if entry is None or entry["dtype"] != "F32" or len(entry["shape"]) != 2 or entry["shape"][1] != width:
+    header = check_tensor_file(path)
+    entry = header.get("vectors", {"shape": ()})
+    if len(header) != 1 or len(entry["shape"]) != 2 or entry["shape"][1] != width or entry["dtype"] != "F32":
         raise ArtifactError(f"{path} does not hold vectors of width {width}; build the index again")
-    start = 8 + int.from_bytes(data[:8], "little") + entry["data_offsets"][0]
+    start = 8 + int.from_bytes(data[:8], "little")  # a single tensor begins where the header ends
     rows = entry["shape"][0]
     return np.frombuffer(data, dtype="<f4", count=rows * width, offset=start).reshape(rows, width)
 

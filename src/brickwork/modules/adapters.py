@@ -1,32 +1,29 @@
 """Low-rank adapters on the layers of somebody else's network, that can be cut to any rank.
 
 LoRA: Hu et al. 2021, arXiv 2106.09685. Cut to a random rank while training: DyLoRA, Valipour et al. 2022, arXiv
-2210.07558. rsLoRA's scale: Kalajdzievski 2023, arXiv 2312.03732.
-
-A layer y = W0·x becomes y = W0·x + s·B_b·A_b·x with W0 frozen. A (r, d) and B (m, r) are kept in segments of rows and
-columns, each a parameter of its own: one that takes no part in a step has no gradient at all, so that no optimiser moves
-it, neither by momentum nor by weight decay. One gradient of zeros for the whole matrix would not do that.
-
-Shape legend: d inputs, m outputs, r largest rank, b rank in use (1 … r).
+2210.07558. rsLoRA's scale: Kalajdzievski 2023, arXiv 2312.03732. The layer itself: :mod:`brickwork.modules.low_rank`.
 """
 
 import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from brickwork.core.errors import ConfigError
-
-Scaling = Literal["alpha/b", "alpha/r", "alpha/sqrt(b)"]
-Factors = tuple[Float[Tensor, "rank ..."], Float[Tensor, "_outputs rank"]]
-"""A_b, (b, d) or for a convolution (b, d, height, width), and B_b, (m, b)."""
+from brickwork.modules.low_rank import (
+    Factors,
+    LowRankLayer,
+    RankState,
+    Scaling,
+    Segments,
+    first_rows,
+    is_transposed,
+    layer_shape,
+    widths,
+)
 
 # What the papers adapt, the projections to queries and values, under the names that model families give them.
 ATTENTION = (
@@ -37,137 +34,6 @@ ATTENTION = (
     r"attn\.(q|v)",  # MPNet
     r"attention\.qkv|Wqkv|qkv|query_key_value|c_attn",  # one projection for all three: ours, ModernBERT, GPT
 )
-
-
-@dataclass
-class RankState:
-    """The rank that all adapters of one model use now.
-
-    ``last_only``: rows of A and columns of B below the last segment have no gradient. ``drift``: what takes no part in
-    the step has a gradient of zeros instead of none.
-    """
-
-    rank: int
-    last_only: bool = False
-    drift: bool = False
-
-
-class LowRankLayer(nn.Module):
-    """A frozen layer and its low-rank update.
-
-    ``base``: ``nn.Linear``, ``nn.Conv2d`` of one group, or the transposed linear layer of transformers' GPT-2.
-    ``sizes``: ranks at which A and B are split into parameters, ascending; the last is r.
-    """
-
-    def __init__(
-        self,
-        base: nn.Module,
-        state: RankState,
-        sizes: Sequence[int],
-        *,
-        alpha: float,
-        scaling: Scaling,
-        dropout: float,
-    ):
-        super().__init__()
-        self.base = base
-        self.state = state
-        self.sizes = tuple(sizes)
-        self.alpha = alpha
-        self.scaling: Scaling = scaling
-        self.dropout = nn.Dropout(dropout)
-        self.merged: int | None = None
-        inputs, outputs, kernel = layer_shape(base)
-        down = torch.empty(self.sizes[-1], inputs, *kernel)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-        self.down, self.up = nn.ParameterList(), nn.ParameterList()
-        self._set(down, torch.zeros(outputs, self.sizes[-1]), self.sizes)
-
-    def _set(self, down: Tensor, up: Tensor, sizes: Sequence[int]) -> None:
-        """Takes A and B apart into segments."""
-        self.sizes = tuple(sizes)
-        lengths = [size - before for before, size in zip((0, *sizes), sizes)]
-        self.down = nn.ParameterList(nn.Parameter(part.clone()) for part in down.split(lengths))
-        self.up = nn.ParameterList(nn.Parameter(part.clone()) for part in up.split(lengths, dim=1))
-
-    @property
-    def weight(self) -> Tensor:
-        """The frozen weight: some models ask a layer for its type or device."""
-        return cast(Tensor, self.base.weight)
-
-    @property
-    def bias(self) -> Tensor | None:
-        return cast(Any, self.base).bias
-
-    def scale(self, rank: int) -> float:
-        """s: α/b (DyLoRA, eq. 7), α/r (ordinary LoRA at its full rank), or α/√b (rsLoRA)."""
-        return (
-            self.alpha
-            / {
-                "alpha/b": rank,
-                "alpha/r": self.sizes[-1],
-                "alpha/sqrt(b)": math.sqrt(rank),
-            }[self.scaling]
-        )
-
-    def factors(self, rank: int | None = None) -> Factors:
-        """A_b = A[:b] and B_b = B[:, :b], with the gradients that the state of the step allows."""
-        b = rank or self.state.rank
-        first = max(
-            (size for size in (0, *self.sizes) if size < b), default=0
-        )  # where the last segment begins
-        if self.state.drift:
-            down, up = torch.cat(list(self.down)), torch.cat(list(self.up), dim=1)
-            if self.state.last_only:
-                down = torch.cat([down[:first].detach(), down[first:]])
-                up = torch.cat([up[:, :first].detach(), up[:, first:]], dim=1)
-            return down[:b], up[:, :b]
-        downs, ups, start = [], [], 0
-        for size, down, up in zip(self.sizes, self.down, self.up):
-            if start >= b:
-                break
-            if size > b:
-                down, up = down[: b - start], up[:, : b - start]
-            if self.state.last_only and start < first:
-                down, up = down.detach(), up.detach()
-            downs.append(down)
-            ups.append(up)
-            start = size
-        return (downs[0], ups[0]) if len(downs) == 1 else (torch.cat(downs), torch.cat(ups, dim=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """y = W0·x + s·B_b·(A_b·x). Shapes: (…, d) → (…, m), or images (N, d, H, W) → (N, m, H', W')."""
-        y = self.base(x)
-        if self.merged is not None:
-            return y
-        down, up = self.factors()
-        h = self.dropout(x).to(down.dtype)
-        if isinstance(self.base, nn.Conv2d):
-            base = self.base
-            h = F.conv2d(h, down, None, base.stride, base.padding, base.dilation)
-            update = F.conv2d(h, up[:, :, None, None])
-        else:
-            update = F.linear(F.linear(h, down), up)
-        return y + (self.scale(self.state.rank) * update).to(y.dtype)
-
-    def delta(self, rank: int) -> Tensor:
-        """s·B_b·A_b in the shape of the base's weight."""
-        down, up = self.factors(rank)
-        product = self.scale(rank) * (up @ down.flatten(1)).view(-1, *down.shape[1:])
-        return (product.T if is_transposed(self.base) else product).to(self.weight.dtype)
-
-
-def is_transposed(layer: nn.Module) -> bool:
-    """Whether a linear layer keeps its weight as (inputs, outputs), as GPT-2 in transformers does."""
-    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
-
-
-def layer_shape(layer: nn.Module) -> tuple[int, int, tuple[int, ...]]:
-    """Inputs, outputs and kernel of a layer that can be adapted."""
-    weight = cast(Tensor, layer.weight)
-    if is_transposed(layer):
-        return weight.shape[0], weight.shape[1], ()
-    return weight.shape[1], weight.shape[0], tuple(weight.shape[2:])
 
 
 def adaptable(model: nn.Module) -> dict[str, nn.Module]:
@@ -266,6 +132,11 @@ class LoraAdapters:
         return self._first.scaling
 
     @property
+    def segments(self) -> Segments:
+        """The parameters of all layers."""
+        return self._first._shared[0]
+
+    @property
     def _first(self) -> LowRankLayer:
         return next(iter(self.layers.values()))
 
@@ -282,9 +153,11 @@ class LoraAdapters:
             raise ConfigError(f"rank={rank}: the adapters are merged at rank {merged}; unmerge them first")
         before = self.state.rank, self.state.last_only, self.state.drift
         self.state.rank, self.state.last_only, self.state.drift = rank, last_only, drift
+        self.segments.forget()
         try:
             yield
         finally:
+            self.segments.forget()
             self.state.rank, self.state.last_only, self.state.drift = before
 
     def check(self, rank: int) -> None:
@@ -317,8 +190,10 @@ class LoraAdapters:
         for layer in self.layers.values():
             if layer.scaling == "alpha/r":
                 layer.alpha *= rank / layer.sizes[-1]
-            down, up = layer.factors(rank)
-            layer._set(down, up, [*(size for size in layer.sizes if size < rank), rank])
+        segments = self.segments
+        segments.set(
+            torch.cat(list(segments.rows))[:rank], [*(size for size in segments.sizes if size < rank), rank]
+        )
         self.state.rank = rank
         return self
 
@@ -386,9 +261,10 @@ def inject_lora(
     model.requires_grad_(False)
     state = RankState(rank)
     parts = tuple(sizes) or tuple(range(1, rank + 1))
+    segments = Segments(first_rows(shapes.values(), rank), parts, widths(shapes.values()))
     layers = {}
-    for name, base in chosen.items():
-        layer = LowRankLayer(base, state, parts, alpha=alpha, scaling=scaling, dropout=dropout)
+    for place, (name, base) in enumerate(chosen.items()):
+        layer = LowRankLayer(base, state, segments, place, alpha=alpha, scaling=scaling, dropout=dropout)
         layers[name] = layer
         _replace(model, name, layer)
     return LoraAdapters(model, layers, state)

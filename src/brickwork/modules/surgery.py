@@ -4,7 +4,7 @@ Works on what has a ``router`` and ``expert_maps()``: mixtures of attention head
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,21 +12,16 @@ from jaxtyping import Float
 from torch import nn
 
 from brickwork.core.errors import ConfigError
-from brickwork.modules.experts import ExpertLinear
-from brickwork.modules.routers import RememberedScorer, TopKRouter
+from brickwork.modules.decoders import ExpertFeedForward, HeadMixture
+from brickwork.modules.routers import RememberedScorer
 
 Trained = Literal["new", "router", "all"]
 # Below the mean of the old logits: new modules are tried now and then, and hardly change what the others do.
 _NEW_OFFSET = -2.0
 
 
-@runtime_checkable
-class Mixture(Protocol):
-    """A router and the maps of its modules."""
-
-    router: TopKRouter
-
-    def expert_maps(self) -> tuple[ExpertLinear, ...]: ...
+Mixture = HeadMixture | ExpertFeedForward
+"""A router and the maps of its modules."""
 
 
 def grow(mixture: Mixture, count: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.core.errors import DataError, ResourceError
+from brickwork.core.errors import ResourceError
 from brickwork.core.types import TokenBatch
 from brickwork.representation.inference import Precision, device_of, for_inference
 from brickwork.representation.packed import PackedLinear
@@ -65,20 +65,6 @@ def pooled_batches(
                 images = encoder.prepare(inputs[start:stop])  # type: ignore[operator]
                 yield np.arange(start, start + len(images)), run(images)
                 start = stop
-
-
-def check_texts(texts: Sequence[Any]) -> None:
-    """Refuses what is not a text, naming the row.
-
-    Raises:
-        DataError: with the first wrong row.
-    """
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f"input {row} is {text!r:.80} ({type(text).__name__}), not a text; "
-                "leave it out or make it a string"
-            )
 
 
 def _slabs(

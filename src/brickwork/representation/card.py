@@ -142,10 +142,8 @@ def _front_matter(representation: Described) -> str:
 
 
 def _yaml(card: Mapping[str, Any], task: str | None, tags: list[str]) -> str:
-    from huggingface_hub import ModelCardData
-
     base = card.get("base")
-    data = ModelCardData(
+    return front_matter(
         library_name="brickwork",
         pipeline_tag=task,
         tags=tags,
@@ -153,7 +151,13 @@ def _yaml(card: Mapping[str, Any], task: str | None, tags: list[str]) -> str:
         language=card.get("language"),
         base_model=base if isinstance(base, str) and base.count("/") == 1 and " " not in base else None,
     )
-    return data.to_yaml().strip()
+
+
+def front_matter(**values: Any) -> str:
+    """The YAML at the head of a card, as the hub reads it; values that are ``None`` are left out."""
+    from huggingface_hub import ModelCardData
+
+    return ModelCardData(**values).to_yaml().strip()
 
 
 def _summary(representation: Described) -> str:

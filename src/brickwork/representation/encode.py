@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Float32
 from torch import nn
 
+from brickwork.core.console import plain_console
 from brickwork.encoders.image_text import ImageTextEncoder
-from brickwork.representation.batches import check_texts, pooled_batches
+from brickwork.representation.batches import pooled_batches
 from brickwork.representation.inference import Precision
+from brickwork.representation.inputs import check_texts, images_of, texts_of
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
@@ -80,15 +82,19 @@ def encode_exits(
 
 def _tower(encoder: nn.Module, inputs: Any, layers: int) -> tuple[nn.Module, int]:
     """Which encoder the inputs go through, and how far: images of an encoder of both through that of images."""
-    if isinstance(encoder, ImageTextEncoder) and isinstance(inputs, np.ndarray) and inputs.ndim == 4:
+    if (
+        isinstance(encoder, ImageTextEncoder)
+        and isinstance(inputs, np.ndarray)
+        and inputs.dtype.kind in "buif"
+    ):
         return encoder.image, encoder.image.num_layers
     return encoder, layers
 
 
 def _as_inputs(encoder: nn.Module, inputs: Any) -> Any:
     if not hasattr(encoder, "tokenize"):
-        return np.asarray(inputs)
-    texts = inputs if isinstance(inputs, list) else list(inputs)
+        return images_of(inputs)
+    texts = texts_of(inputs)
     check_inputs(encoder, texts)
     return texts
 
@@ -114,7 +120,6 @@ def _progress(total: int, show: bool | Callable[[int], None]) -> Iterator[Callab
     if not show:
         yield lambda count: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -123,6 +128,6 @@ def _progress(total: int, show: bool | Callable[[int], None]) -> Iterator[Callab
             return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s", style="progress.data.speed")
 
     columns = ("encoding", BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=plain_console(error=True)) as bar:
         task = bar.add_task("encoding", total=total)
         yield lambda count: bar.advance(task, count)

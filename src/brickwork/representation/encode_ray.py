@@ -70,13 +70,14 @@ def encode_with_ray(
     shard_size: int = SHARD_SIZE,
     precision: Precision = "auto",
     progress: bool = False,
+    allow_outside: bool = False,
 ) -> dict[str, Any]:
     """Encodes the Parquet and JSONL files of ``data`` (a file or a folder) into shards in ``folder``.
 
     ``address``: ``local`` starts Ray on this machine for the time of the call; ``auto`` finds the cluster that
     this machine is part of; ``HOST:PORT`` is one. A Ray that this program runs already is used as it is.
     ``workers``: processes with a model and one thread each, by default one a core (or a GPU); ``gpus``: of each
-    worker. ``shard_size`` is in rows.
+    worker. ``shard_size`` is in rows. Links that lead out of ``data`` are followed with ``allow_outside`` only.
 
     Returns:
         ``documents``, ``shards``, ``reused`` (documents that earlier calls had done), ``skipped`` (rows without a
@@ -98,7 +99,7 @@ def encode_with_ray(
         if value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     data, folder = Path(data).expanduser().absolute(), Path(folder).expanduser().absolute()
-    names = _input_files(data)
+    names = _input_files(data, allow_outside)
     representation = load_representation(model)
     dim, layers = representation.size(dim, layers)
     job = Job(
@@ -252,9 +253,11 @@ def _save(folder: Path, manifest: dict[str, Any], shards: dict[str, dict[str, An
     write_json(folder / MANIFEST, manifest)
 
 
-def _input_files(data: Path) -> list[str]:
-    names, others = table_files(data)
-    if others:
+def _input_files(data: Path, allow_outside: bool) -> list[str]:
+    report = ReadReport()
+    names = table_files(data, report, allow_outside=allow_outside)
+    report.warn()
+    if others := sum(count for kind, count in report.quiet.items() if kind != "hidden"):
         warnings.warn(
             f"{others} files in {data} are neither .parquet nor plain .jsonl and were left out",
             BrickworkWarning,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from brickwork.core.console import plain_console
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import (
     FolderLock,
@@ -293,11 +294,10 @@ def counter(wanted: bool, total: int | None) -> Iterator[Callable[..., None]]:
     if not wanted:
         yield lambda count, reused=False: None
         return
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} documents, {task.fields[speed]}/s"))
-    console = Console(stderr=True)
+    console = plain_console(error=True)
     with Progress(*columns, TimeElapsedColumn(), "left", TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("", total=total, speed="0")
         fresh = 0

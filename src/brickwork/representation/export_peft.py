@@ -16,11 +16,12 @@ from torch import Tensor
 
 from brickwork.core.errors import ConfigError
 from brickwork.core.files import atomic_folder, save_tensors, write_json, write_text
-from brickwork.modules.adapters import LoraAdapters, is_transposed
+from brickwork.modules.adapters import LoraAdapters
+from brickwork.modules.low_rank import is_transposed
+from brickwork.representation.card import front_matter
 
 _CARD = """---
-base_model: {base}
-library_name: peft
+{front_matter}
 ---
 # LoRA adapter of rank {rank}
 
@@ -70,7 +71,7 @@ def export_peft(
             write_json(temporary / "head.json", dict(about_head or {}))
         more = "\n`head.safetensors` is the classifier that reads the backbone's vectors; `head.json` says how.\n"
         card = _CARD.format(
-            base=base or "null",
+            front_matter=front_matter(library_name="peft", base_model=base),
             rank=rank,
             full=adapters.max_rank,
             loading=_TRANSFORMERS.format(base=base) if base else _OTHER,

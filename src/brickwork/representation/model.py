@@ -78,7 +78,8 @@ class Representation:
         token_budget: int | None = None,
         role: Role | None = None,
     ) -> Float32[np.ndarray, "*n dim"]:
-        """Vectors of texts (a list, or one string) or of images (uint8, N × H × W × C).
+        """Vectors of texts (one string; a list, tuple, series or array of one dimension, or an iterator, which is used up)
+        or of images (uint8, N × H × W × C). Tables, mappings, sets, bytes, numbers and nested lists are refused.
 
         ``layers`` runs these blocks only; ``dim`` cuts, then ``normalize`` scales to length 1. ``batch_size``
         caps the inputs of a batch and ``token_budget`` its tokens: both change the speed, not the vectors
@@ -90,7 +91,7 @@ class Representation:
 
         Raises:
             ConfigError: a size that the model does not have.
-            DataError: an input is not a text.
+            DataError: an input is not a text; images of other numbers than uint8 or of another rank.
             ResourceError: a single input does not fit into memory.
         """
         dim, layers = self.size(dim, layers)

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from brickwork.core import errors
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, text_value
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, name_value, text_value
+from brickwork.data.readers.inside import files_below
 from brickwork.data.types import Document
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
@@ -59,8 +59,8 @@ class Part:
         return f"{self.file} rows {self.first} to {self.first + self.rows - 1}"
 
 
-def table_files(data: Path) -> tuple[list[str], int]:
-    """The Parquet and JSONL files of a data set (``""`` if it is one file), sorted, and how many others it has.
+def table_files(data: Path, report: ReadReport, *, allow_outside: bool = False) -> list[str]:
+    """The Parquet and JSONL files of a data set (``""`` if it is one file), sorted; others are counted in ``report``.
 
     Raises:
         DataError: it does not exist, or has none.
@@ -74,18 +74,13 @@ def table_files(data: Path) -> tuple[list[str], int]:
     if data.is_file():
         if data.suffix.lower() not in JSONL + PARQUET:
             raise DataError(f"{data} cannot be read in parts: {advice}")
-        return [""], 0
-    names, others = [], 0
-    for folder, inner, files in os.walk(data):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        for name in files:
-            if Path(name).suffix.lower() in JSONL + PARQUET and not name.startswith("."):
-                names.append((Path(folder) / name).relative_to(data).as_posix())
-            else:
-                others += 1
+        return [""]
+    files = files_below(data, JSONL + PARQUET, report, allow_outside=allow_outside)
+    names = sorted(file.relative_to(data).as_posix() for file in files)
     if not names:
-        raise DataError(f"{data} holds no file that can be read in parts: {advice}")
-    return sorted(names), others
+        reasons = "".join(f"; {message}" for message in report.messages())
+        raise DataError(f"{data} holds no file that can be read in parts: {advice}{reasons}")
+    return names
 
 
 def parts_of(data: Path, number: int, name: str, columns: ColumnNames, shard_size: int) -> list[Part]:
@@ -144,12 +139,16 @@ def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
     documents = []
     for row_number, row in rows(path, part, report):
         where = f"{part.file} row {row_number}"
-        values = {role: text_value(row.get(name), report, where) for role, name in part.roles.items()}
+        values = {
+            role: (name_value if role == "id" else text_value)(row.get(name), report, where)
+            for role, name in part.roles.items()
+        }
         if not values["text"]:
             report.skip(f"'{part.roles['text']}' is empty", where)
             continue
-        identity = values.get("id") or (str(row_number) if single else f"{part.file}#{row_number}")
         source = f"{part.file}:{row_number}"
+        unnamed = source if "id" in part.roles else str(row_number) if single else f"{part.file}#{row_number}"
+        identity = values.get("id") or unnamed
         documents.append(
             Document(id=identity, title=values.get("title", ""), text=values["text"], source=source)
         )

@@ -184,6 +184,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             rendered = render() if few else await service.aside(render)
             return Response(rendered, media_type="application/json")
 
+    @app.get("/v1/models/", include_in_schema=False)  # which would be the model without a name
     @app.get(
         "/v1/models",
         response_model=schemas.ModelList,

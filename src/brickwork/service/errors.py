@@ -7,6 +7,7 @@ from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 
 from brickwork.core.errors import BrickworkError, ConfigError, DataError, ResourceError
+from brickwork.core.text import clean_text
 
 INVALID = "invalid_request_error"
 
@@ -34,8 +35,8 @@ class ApiError(HTTPException):
 def error_body(
     message: str, *, type: str = INVALID, param: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """The body of a failed request."""
-    return {"error": {"message": message, "type": type, "param": param, "code": code}}
+    """The body of a failed request; what a client sent may be in the message, lone surrogates too."""
+    return {"error": {"message": clean_text(message), "type": type, "param": param, "code": code}}
 
 
 def overloaded(retry_after: int) -> ApiError:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FACTORS = (1.0, 0.5, 2.0)
-"""A learning rate is chosen among its own value times these."""
+"""A learning rate is chosen among its own value times these, and further ones where the best of them is at an edge."""
+WIDEST = 64.0
+"""No factor is larger, or smaller than its inverse: there nothing learns any more."""
 PILOT_SEED = 0
 
 
@@ -27,7 +29,8 @@ PILOT_SEED = 0
 class Trained:
     """A trained system (or a series of them), its data, and what that cost.
 
-    ``learning_rate``: the one it was trained with, chosen for it or given.
+    ``learning_rate``: the one it was trained with, chosen for it or given; ``rates``: those among which a study's own series
+    of trainings chose it.
     """
 
     system: Any  # an nn.Module with what the claim needs of it
@@ -37,6 +40,7 @@ class Trained:
     seconds: float
     learning_rate: float | None = None
     trainings: int = 1
+    rates: tuple[float, ...] = ()
     _measures: dict[Hashable, Any] = field(init=False, default_factory=dict, repr=False)
 
     def measured(self, measure: Callable[..., T], *args: Any) -> T:
@@ -61,6 +65,7 @@ class Bench:
     max_steps: int | None = None
     systems: set[str] = field(default_factory=set)
     _memo: dict[Hashable, Any] = field(default_factory=dict)
+    _tried: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def memo(self, key: Hashable, make: Callable[[], T]) -> T:
         """``make()``, or what it returned before for the same ``key``."""
@@ -149,11 +154,34 @@ class Bench:
         """The choice that scores best, at a tie the first of them; each is tried once for a ``key``."""
         return self.memo(("best", key), lambda: max(choices, key=score))
 
-    def tuned(self, run: "RunConfig", score: Callable[[Trained], float]) -> "RunConfig":
-        """``run`` with the learning rate, of :data:`FACTORS` times its own, whose model scores best on validation data.
+    def best_factor(self, key: Hashable, score: Callable[[float], float]) -> tuple[float, tuple[float, ...]]:
+        """The factor of a learning rate that scores best, at a tie the first of :data:`FACTORS`, and all that were tried.
 
-        Each rate is tried once for a ``score``, with :data:`PILOT_SEED`, whatever the seed of ``run``. A score of NaN is the
-        worst.
+        While the best is the smallest or the largest tried, the next one beyond is tried as well, up to :data:`WIDEST`: the
+        optimum of each arm lies inside its grid. Trainings that are cut short say nothing, so there the grid stays as it is.
+        A score of NaN is the worst. Each factor is tried once for a ``key``.
+        """
+
+        def quality(factor: float) -> float:
+            value = score(factor)
+            return -math.inf if math.isnan(value) else value
+
+        def search() -> tuple[float, tuple[float, ...]]:
+            qualities = {factor: quality(factor) for factor in FACTORS}
+            while True:
+                best = max(qualities, key=lambda factor: qualities[factor])
+                beyond = {min(qualities): best / 2, max(qualities): best * 2}.get(best, best)
+                if beyond == best or not 1 / WIDEST <= beyond <= WIDEST or self.max_steps is not None:
+                    return best, tuple(sorted(qualities))
+                qualities[beyond] = quality(beyond)
+
+        return self.memo(("factor", key), search)
+
+    def tuned(self, run: "RunConfig", score: Callable[[Trained], float]) -> "RunConfig":
+        """``run`` with the learning rate, by :meth:`best_factor` times its own, whose model scores best on validation data.
+
+        Each rate is tried once for a ``score``, with :data:`PILOT_SEED`, whatever the seed of ``run``. :meth:`rates` then
+        tells the rates that were tried.
         """
         from brickwork.core.config import fingerprint
 
@@ -163,15 +191,20 @@ class Bench:
         def pilot(factor: float) -> "RunConfig":
             return replace(at(factor), seed=PILOT_SEED)
 
-        def quality(factor: float) -> float:
-            value = score(self.train(pilot(factor)))
-            return -math.inf if math.isnan(value) else value
-
-        chosen = self.best(("rate", score, fingerprint(pilot(1.0))), FACTORS, quality)
-        for factor in FACTORS:
+        chosen, factors = self.best_factor(
+            ("rate", score, fingerprint(pilot(1.0))), lambda factor: score(self.train(pilot(factor)))
+        )
+        for factor in factors:
             if factor != chosen:
                 self.forget(pilot(factor))
+        self._tried[fingerprint(pilot(chosen))] = tuple(f * run.train.learning_rate for f in factors)
         return at(chosen)
+
+    def rates(self, run: "RunConfig") -> tuple[float, ...]:
+        """The learning rates among which that of ``run`` was chosen by :meth:`tuned`, ascending; empty if it was given."""
+        from brickwork.core.config import fingerprint
+
+        return self._tried.get(fingerprint(replace(run, seed=PILOT_SEED)), ())
 
     def _train(self, run: "RunConfig") -> Trained:
         from brickwork.core.config import fingerprint

@@ -5,12 +5,13 @@ import operator
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 from brickwork.evaluation.significance import seed_interval
 
 Number = float | int
 Reduce = Callable[[Sequence[float]], float]
+Outcome = Literal["met", "open", "missed"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,93 @@ class Effect:
     def __rmul__(self, other: Number) -> "Effect":
         return self._paired(operator.mul, other)
 
+    def __gt__(self, limit: Number) -> "Condition":
+        return Condition(self, limit, "above", strict=True)
+
+    def __ge__(self, limit: Number) -> "Condition":
+        return Condition(self, limit, "above", strict=False)
+
+    def __lt__(self, limit: Number) -> "Condition":
+        return Condition(self, limit, "below", strict=True)
+
+    def __le__(self, limit: Number) -> "Condition":
+        return Condition(self, limit, "below", strict=False)
+
     def _paired(self, of: Callable[[float, float], float], other: "Effect | Number") -> "Effect":
         others = other.values if isinstance(other, Effect) else (other,) * len(self.values)
         return Effect(tuple(of(a, b) for a, b in zip(self.values, others, strict=True)))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a criterion asks of an effect: to be ``above`` or ``below`` a limit; made by comparing: ``gain >= 10``.
+
+    The outcome follows from the 95 % interval of the effect over seeds: *met* if the whole of it is on the right side of
+    the limit, *missed* if the whole of it is on the wrong side, else *open*, also where there is no interval. The limit
+    itself is on the right side unless the condition is ``strict`` (``>``, ``<``).
+    """
+
+    effect: Effect
+    limit: Number
+    side: Literal["above", "below"]
+    strict: bool
+
+    @property
+    def outcome(self) -> Outcome:
+        """Met, open or missed, by the interval."""
+        interval = self.effect.interval
+        if interval is None:
+            return "open"
+        right = [self._right(bound) for bound in interval]
+        return "met" if all(right) else "open" if any(right) else "missed"
+
+    def __str__(self) -> str:
+        signs = {"above": "≥>", "below": "≤<"}
+        return f"{signs[self.side][self.strict]} {self.limit:g}"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "a condition is met, open or missed, not true or false: give each condition of a criterion to the verdict "
+            "by itself, and compare several effects through combined(min, …) or combined(max, …)"
+        )
+
+    def _right(self, value: float) -> bool:
+        if value == self.limit:
+            return not self.strict
+        return (value > self.limit) == (self.side == "above")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A condition without an interval, because nothing random decides it; ``why`` says so."""
+
+    passed: bool
+    why: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """Met or missed."""
+        return "met" if self.passed else "missed"
+
+    def __str__(self) -> str:
+        return f"(no interval: {self.why})"
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Several conditions of which one is enough: met if one is met, missed if all are missed, else open."""
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Met, open or missed."""
+        outcomes = {condition.outcome for condition in self.conditions}
+        return "met" if "met" in outcomes else "missed" if outcomes == {"missed"} else "open"
+
+    def __str__(self) -> str:
+        asked = ", ".join(f"{c} ({c.outcome}, {c.effect.mean:+.3g})" for c in self.conditions)
+        return f"(one is enough: {asked})"
 
 
 def _mean(values: Sequence[float]) -> float:

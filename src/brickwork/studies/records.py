@@ -27,7 +27,7 @@ from brickwork.studies.fingerprint import study_fingerprint
 from brickwork.studies.study import Claim, Scale, claims_in
 
 SCALES: tuple[Scale, ...] = ("smoke", "small", "gpu")
-_FORMAT = 1
+_FORMAT = 2
 _PATIENCE = 10.0  # seconds
 _VERSIONED = ("brickwork", "torch", "transformers", "numpy", "scikit-learn", "faiss-cpu")
 
@@ -39,7 +39,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
         ("id", "statement", "paper", "criterion", "verdict", "unit", "note", "fingerprint", "date"), str
     ),
-    **dict.fromkeys(("effects", "arms", "seeds", "systems"), list),
+    **dict.fromkeys(("effects", "arms", "conditions", "seeds", "systems"), list),
     "effect": (*_NUMBER, _NONE),
     "interval": (list, _NONE),
     "machine": dict,

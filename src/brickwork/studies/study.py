@@ -7,7 +7,7 @@
         arms = lab.arms(text(lab.scale), MRL={}, ordinary={"dims": LAST}, tuned_by=validation_score)
         at = arms.measure(recall_by_dim, key="dim")     # arm × dim -> one number a seed
         gain = at["MRL", SMALL] - at["ordinary", SMALL]
-        return lab.verdict(gain, gain.mean >= 10, unit="points of recall@10, MRL − ordinary")
+        return lab.verdict(gain, {"gain": gain >= 10}, unit="points of recall@10, MRL − ordinary", table=at.rows("dim"))
 
 A study is a module ``studies/<slug>.py`` or a folder with a module ``claims``; :mod:`brickwork.studies.records` runs its
 claims, stores and reads the results.
@@ -16,44 +16,60 @@ claims, stores and reads the results.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import Effect, Measured
+from brickwork.studies.effects import AnyOf, Condition, Effect, Fact, Measured, Outcome
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
 Scale = Literal["smoke", "small", "gpu"]
+_SIZES: tuple[Scale, ...] = get_args(Scale)
+Criterion = Condition | AnyOf | Fact
 Verdict = Literal["supported", "undecided", "refuted", "not at this scale", "not run"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCost:
-    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ."""
+    """What one arm of a comparison cost, over all seeds: the budgets are equal or seen to differ.
+
+    ``rates``: the learning rates among which its own was chosen; none where it was given.
+    """
 
     name: str
     trainings: int = 0
     examples: int = 0
     seconds: float = 0.0
     learning_rate: float | None = None
+    rates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One condition of a criterion as a record keeps it: ``asked`` is like "≥ 10", ``effect`` the mean over seeds."""
+
+    name: str
+    asked: str
+    outcome: Outcome
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimResult:
     """The result of a claim.
 
-    ``effect`` is in ``unit``; ``effects`` has it for every seed, in the order of the seeds; ``above`` and ``below`` are the
-    limits that :func:`verdict_of` judged it by; ``table`` holds all numbers behind it, each row one JSON object; ``note``
+    ``effect`` is in ``unit``; ``effects`` has it for every seed, in the order of the seeds; ``conditions`` are those of the
+    criterion, which :func:`verdict_of` judged; ``table`` holds all numbers behind it, each row one JSON object; ``note``
     says what the reader must know.
     """
 
     verdict: Verdict
     effect: float | None = None
     interval: tuple[float, float] | None = None
-    above: float | None = None
-    below: float | None = None
+    conditions: tuple[Judged, ...] = ()
     unit: str = ""
     effects: tuple[float, ...] = ()
     arms: tuple[ArmCost, ...] = ()
@@ -66,7 +82,9 @@ class Claim:
     """One headline claim.
 
     ``paper`` is the paper's own figure in words, ``criterion`` what makes our verdict "supported", written before the run.
-    ``check`` does the work; a scale not in ``scales`` is "not run".
+    ``check`` does the work; a scale not in ``scales`` is "not run". ``designed`` is the scale for which set-up and criterion
+    were made; ``needs`` says what the claim needs that smaller scales lack, which turns *refuted* into *not at this scale*
+    there, and nowhere else.
     """
 
     id: str
@@ -75,24 +93,46 @@ class Claim:
     criterion: str
     check: "Callable[[Lab], ClaimResult]"
     scales: tuple[Scale, ...] = ("smoke", "small")
+    designed: Scale = "small"
+    needs: str = ""
 
     def run(self, scale: Scale, seeds: Sequence[int], bench: Bench) -> ClaimResult:
         """The result at a scale; absent data or an absent optional package gives *not run*, other errors are raised."""
         if scale not in self.scales:
             return ClaimResult(verdict="not run", note=f"not defined at scale {scale}")
         try:
-            return self.check(Lab(scale, tuple(seeds), bench))
+            return self.check(Lab(scale, tuple(seeds), bench, excuse=self.excuse(scale)))
         except (DataError, MissingExtraError) as error:
             return ClaimResult(verdict="not run", note=str(error))
 
+    def excuse(self, scale: Scale) -> str:
+        """What a scale lacks that the claim needs; nothing at the scale that it is designed for, or above."""
+        return self.needs if _SIZES.index(scale) < _SIZES.index(self.designed) else ""
+
 
 def claim(
-    id: str, statement: str, *, paper: str, criterion: str, scales: tuple[Scale, ...] = ("smoke", "small")
+    id: str,
+    statement: str,
+    *,
+    paper: str,
+    criterion: str,
+    scales: tuple[Scale, ...] = ("smoke", "small"),
+    designed: Scale = "small",
+    needs: str = "",
 ) -> "Callable[[Callable[[Lab], ClaimResult]], Claim]":
-    """Makes a function of a :class:`Lab` a claim of its module."""
+    """Makes a function of a :class:`Lab` a claim of its module; the other fields are those of :class:`Claim`."""
 
     def register(check: "Callable[[Lab], ClaimResult]") -> Claim:
-        return Claim(id=id, statement=statement, paper=paper, criterion=criterion, check=check, scales=scales)
+        return Claim(
+            id=id,
+            statement=statement,
+            paper=paper,
+            criterion=criterion,
+            check=check,
+            scales=scales,
+            designed=designed,
+            needs=needs,
+        )
 
     return register
 
@@ -102,46 +142,23 @@ def claims_in(module: ModuleType) -> tuple[Claim, ...]:
     return tuple(value for value in vars(module).values() if isinstance(value, Claim))
 
 
-def verdict_of(
-    effects: Sequence[float],
-    passed: bool,
-    *,
-    above: float | None = 0.0,
-    below: float | None = None,
-    needs: str = "",
-) -> Verdict:
-    """The one way to reach a verdict.
+def verdict_of(criterion: Mapping[str, Criterion], excuse: str = "") -> Verdict:
+    """The one way to a verdict: it follows from the outcomes of the conditions of a criterion, so from their intervals.
 
-    ``passed`` says whether the criterion, written before the run, is met by the means over seeds. ``above`` and ``below``
-    are the limits of the effect: a difference must be above 0, a loss of at most 2 points above −2, a change of at most
-    5 % below 5; both ``None`` where the criterion is not about the size of the effect. A minimum, as "at least 10 points
-    better", is asked of the mean, in ``passed``: the interval is judged against the null of a difference, which stays 0,
-    and may reach below the minimum. With "the interval" as the 95 % Student interval of the effect over seeds, the first
-    line that holds decides:
-
-    1. *undecided*: the effect of some seed is NaN or infinite, which says nothing;
-    2. *not at this scale*: the criterion is missed, and ``needs`` says what the claim needs and this scale lacks, a reason
-       that stood in the study before the run;
-    3. *undecided*: there are limits, and the interval has one of them inside (or there is none: a single seed). The
-       criterion is met or missed by the mean, but other seeds could have turned it;
-    4. *supported*: the criterion is met, and the whole interval lies on the right side of every limit;
-    5. *refuted*: all else. The criterion is missed and the seeds agree, or the effect is real and goes the wrong way.
+    1. *supported*: every condition is met;
+    2. *not at this scale*: some condition is missed, and there is an ``excuse``: what the claim needs and this scale lacks.
+       :meth:`Claim.run` has one only below the scale that the claim is designed for, and it stood there before the run;
+    3. *refuted*: some condition is missed;
+    4. *undecided*: no condition is missed, but some limit lies inside its interval (or there is none: a single seed, or a
+       seed whose effect is NaN or infinite). Other seeds could turn it.
     """
-    if not Effect(tuple(effects)).finite:
-        return "undecided"
-    if not passed and needs:
-        return "not at this scale"
-    limits = [limit for limit in (above, below) if limit is not None]
-    interval = Effect(tuple(effects)).interval
-    if limits and (interval is None or any(interval[0] <= limit <= interval[1] for limit in limits)):
-        return "undecided"
-    if interval is None or not limits:
-        return "supported" if passed else "refuted"
-    right = (above is None or interval[0] > above) and (below is None or interval[1] < below)
-    return "supported" if passed and right else "refuted"
+    outcomes = [condition.outcome for condition in criterion.values()]
+    if "missed" in outcomes:
+        return "not at this scale" if excuse else "refuted"
+    return "undecided" if "open" in outcomes else "supported"
 
 
-def cost_of(name: str, trained: Sequence[Trained]) -> ArmCost:
+def cost_of(name: str, trained: Sequence[Trained], rates: Sequence[float] = ()) -> ArmCost:
     """The summed cost of the trainings of one arm (a model shared with another claim counts in both)."""
     return ArmCost(
         name=name,
@@ -149,6 +166,7 @@ def cost_of(name: str, trained: Sequence[Trained]) -> ArmCost:
         examples=sum(t.examples for t in trained),
         seconds=round(sum(t.seconds for t in trained), 2),
         learning_rate=trained[0].learning_rate,
+        rates=tuple(rates) or trained[0].rates,
     )
 
 
@@ -216,12 +234,17 @@ def _table(seeds: Sequence[int], names: tuple[str, ...], values: Mapping[Any, li
 
 @dataclass
 class Lab:
-    """Where one claim runs: at a ``scale``, with ``seeds``, on a ``bench`` that it shares with the study's other claims."""
+    """Where one claim runs: at a ``scale``, with ``seeds``, on a ``bench`` that it shares with the study's other claims.
+
+    ``excuse``: what the claim needs and the scale lacks, if it is below the scale that the claim is designed for.
+    """
 
     scale: Scale
     seeds: tuple[int, ...]
     bench: Bench
+    excuse: str = ""
     _costs: dict[str, list[Trained]] = field(default_factory=dict)
+    _rates: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def smoke(self) -> bool:
@@ -241,12 +264,13 @@ class Lab:
 
         An arm is a dictionary of what differs in the model of ``run``, or a whole run, or a function from a seed to what
         it trained; where no arm needs a ``run``, the arms come first. ``tuned_by``: the learning rate of each arm is the
-        one of three whose model scores best by it. Arms of one name in several calls are counted as one, each training once.
+        one of a grid whose model scores best by it (:meth:`Bench.tuned`). Arms of one name in several calls are
+        counted as one, each training once.
         """
         if isinstance(run, Mapping):
             run, arms = None, run
         arms = {**(arms or {}), **more}
-        makers = {name: self._maker(run, arm, tuned_by) for name, arm in arms.items()}
+        makers = {name: self._maker(name, run, arm, tuned_by) for name, arm in arms.items()}
         trained: dict[str, list[Trained]] = {name: [] for name in arms}
         for seed in self.seeds:
             for name, make in makers.items():
@@ -257,7 +281,7 @@ class Lab:
         return Arms(self.seeds, trained)
 
     def _maker(
-        self, run: "RunConfig | None", arm: Any, tuned_by: Callable[[Trained], float] | None
+        self, name: str, run: "RunConfig | None", arm: Any, tuned_by: Callable[[Trained], float] | None
     ) -> Callable[[int], Trained]:
         if callable(arm):
             return cast("Callable[[int], Trained]", arm)
@@ -265,27 +289,29 @@ class Lab:
             assert run is not None, "an arm that says what differs needs a run that it differs from"
             arm = replace(run, model=replace(run.model, **arm))
         chosen = self.bench.tuned(arm, tuned_by) if tuned_by else arm
+        self._rates[name] = self.bench.rates(chosen) if tuned_by else ()
         return lambda seed: self.bench.train(replace(chosen, seed=seed))
 
     def verdict(
         self,
         effect: Effect,
-        passed: bool,
+        criterion: Mapping[str, Criterion],
         *,
         unit: str,
-        above: float | None = 0.0,
-        below: float | None = None,
-        needs: str = "",
         note: str = "",
         table: Sequence[Mapping[str, Any]],
         costs: Mapping[str, Sequence[Trained]] | None = None,
     ) -> ClaimResult:
-        """The result of a claim by :func:`verdict_of`. ``costs``: the arms to count, if not all that were trained."""
-        verdict = verdict_of(effect.values, passed, above=above, below=below, needs=needs)
+        """The result of a claim: its headline ``effect``, and the verdict of its criterion's named conditions by
+        :func:`verdict_of`. ``costs``: the arms to count, if not all that were trained.
+        """
+        verdict = verdict_of(criterion, self.excuse)
         remarks = [note] if note else []
         if verdict == "not at this scale":
-            remarks.append(f"Needs {needs}.")
-        if not effect.finite:
+            remarks.append(f"Needs {self.excuse}.")
+        judged = [_judged(name, condition) for name, condition in criterion.items()]
+        conditions = [c for c in criterion.values() if isinstance(c, Condition)]
+        if not all(e.finite for e in (effect, *(c.effect for c in conditions))):
             remarks.append("The effect of some seed is not a finite number.")
         elif len(effect.values) == 1 and verdict == "undecided":
             remarks.append("One seed has no interval.")
@@ -293,11 +319,20 @@ class Lab:
             verdict=verdict,
             effect=effect.mean,
             interval=effect.interval,
-            above=above,
-            below=below,
+            conditions=tuple(judged),
             unit=unit,
             effects=effect.values,
-            arms=tuple(cost_of(name, several) for name, several in (costs or self._costs).items()),
+            arms=tuple(
+                cost_of(name, several, self._rates.get(name, ()))
+                for name, several in (costs or self._costs).items()
+            ),
             table=tuple(dict(row) for row in table),
             note=" ".join(remarks),
         )
+
+
+def _judged(name: str, condition: Criterion) -> Judged:
+    judged = Judged(name=name, asked=str(condition), outcome=condition.outcome)
+    if not isinstance(condition, Condition):
+        return judged
+    return replace(judged, effect=condition.effect.mean, interval=condition.effect.interval)

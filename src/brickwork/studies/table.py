@@ -7,7 +7,7 @@ the block between the markers in each system's README. Nobody edits them.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from brickwork.core import registry
 from brickwork.core.errors import ArtifactError
@@ -23,16 +23,16 @@ _INDEX = """# Claims
 
 Each headline claim of a paper is a function in a study (`studies/<slug>.py`, or a folder with `claims.py`). It trains
 all arms with the same data, seeds, steps and optimiser, and reaches a verdict by a criterion that was written before
-the run. There is one way to a verdict, `verdict_of` in `studies/study.py`; the interval is the 95 % Student interval
-of the effect over seeds:
+the run. A criterion is a set of conditions, each an effect against a limit ("at least 10 points better" has the
+limit 10), and there is one way from them to a verdict, `verdict_of` in `studies/study.py`. A condition is *met* if the
+whole 95 % Student interval of its effect over seeds lies on the right side of the limit, *missed* if the whole of it lies
+on the wrong side, and *open* otherwise:
 
-- **supported**: the criterion is met, and the interval lies on the right side of its limit (of 0, where the criterion
-  asks for a difference);
-- **undecided**: the criterion is met or missed by the mean, but the limit lies inside the interval: other seeds could
-  have turned it;
-- **refuted**: the criterion is missed and the seeds agree, or the effect goes the wrong way;
-- **not at this scale**: it is missed, and the claim needs more than this scale has; what that is stood in the study
-  before the run;
+- **supported**: every condition is met;
+- **undecided**: none is missed, but some is open: other seeds could have turned it;
+- **refuted**: some condition is missed;
+- **not at this scale**: some condition is missed, at a scale below the one that the claim is designed for, and the study
+  said before the run what the claim needs that this scale lacks;
 - **not run**: not defined at this scale, data missing, or not yet run.
 
 Run them with `brickwork claims SLUG --scale smoke|small|gpu`. Results are stored in this folder with the machine, the
@@ -43,9 +43,10 @@ losses of its systems have changed since.
 
 def claims_page(slug: str, folder: Path | None = None) -> str:
     """One table for each scale with recorded results, the notes, and what every arm cost."""
+    readme = f"../../src/brickwork/systems/{slug.replace('-', '_')}/README.md"
     head = (
         f"# {registry.card(slug).title}: claims\n\n"
-        f"[`{slug}`](../systems/{slug}.md) · what the verdicts mean: [Claims](index.md) · "
+        f"[`{slug}`]({readme}) · what the verdicts mean: [Claims](index.md) · "
         f"run them: `brickwork claims {slug} --scale smoke`\n\n"
     )
     recorded = load_records(slug, folder)
@@ -83,21 +84,29 @@ def summary(slug: str, folder: Path | None = None) -> str:
 
 
 def effect_text(record: Record) -> str:
-    """An effect with its unit, interval and limits; "–" where nothing was measured."""
+    """An effect with its unit and interval; "–" where nothing was measured."""
     if record["effect"] is None:
         return "–"
     text = f"{record['effect']:+.3g} {record['unit']}".strip()
     if record["interval"]:
         text += " [{:+.3g}, {:+.3g}]".format(*record["interval"])
-    limits = [f"{side} {record[side]:g}" for side in ("above", "below") if record.get(side) is not None]
-    return text + (f" (limit: {' and '.join(limits)})" if limits else "")
+    return text
+
+
+def condition_text(condition: Mapping[str, Any]) -> str:
+    """One condition with its outcome, like "gain ≥ 10: met (+12.1 [10.4, 13.8])"."""
+    text = f"{condition['name']} {condition['asked']}: {condition['outcome']}"
+    if condition["effect"] is None:
+        return text
+    interval = " [{:+.3g}, {:+.3g}]".format(*condition["interval"]) if condition["interval"] else ""
+    return f"{text} ({condition['effect']:+.3g}{interval})"
 
 
 def _scale(slug: str, scale: str, records: Sequence[Record]) -> str:
     lines = [
         f"## Scale `{scale}`",
         "",
-        "| | claim | the paper's figure | ours: effect [95 % interval] (limit); every seed | criterion | verdict |",
+        "| | claim | the paper's figure | ours: effect [95 % interval]; every seed | criterion | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for record in records:
@@ -106,8 +115,15 @@ def _scale(slug: str, scale: str, records: Sequence[Record]) -> str:
         verdict = f"**{record['verdict']}**{'*' if stale(slug, record) else ''}"
         cells = (record["id"], record["statement"], record["paper"], effect, record["criterion"], verdict)
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    conditions = [
+        f"- {record['id']}: {'; '.join(map(condition_text, record['conditions']))}"
+        for record in records
+        if record["conditions"]
+    ]
     notes = [f"- {record['id']}: {record['note']}" for record in records if record["note"]]
     costs = [f"- {record['id']}: {_costs(record)}" for record in records if record["arms"]]
+    if conditions:
+        lines += ["", "### Conditions of each criterion", "", *conditions]
     if notes:
         lines += ["", "### Notes", "", *notes]
     if costs:
@@ -127,9 +143,15 @@ def _cell(text: str) -> str:
 def _costs(record: Record) -> str:
     return "; ".join(
         f"{arm['name']}: {arm['trainings']} training{'s' * (arm['trainings'] != 1)}, {arm['examples']:,} examples, "
-        f"{arm['seconds']:.0f} s" + (f", rate {arm['learning_rate']:.2g}" if arm.get("learning_rate") else "")
+        f"{arm['seconds']:.0f} s" + (_rate(arm) if arm.get("learning_rate") else "")
         for arm in record["arms"]
     )
+
+
+def _rate(arm: Mapping[str, Any]) -> str:
+    tried = arm.get("rates")
+    grid = f", the best of {len(tried)} from {min(tried):.2g} to {max(tried):.2g}" if tried else ""
+    return f", rate {arm['learning_rate']:.2g}{grid}"
 
 
 def with_block(page: Path, block: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from brickwork.core.seeding import seed_everything
@@ -15,7 +14,7 @@ from brickwork.core.types import Batch, TokenBatch
 from brickwork.data.types import Examples
 from brickwork.training.batches import move
 from brickwork.training.config import Stage, TrainConfig
-from brickwork.training.devices import launch
+from brickwork.training.devices import Processes, launch
 from brickwork.training.optimizers import set_rate
 from brickwork.training.stages import RunningStage, StagePlan, announce, plan_stages
 from brickwork.training.step import mean_values
@@ -70,7 +69,7 @@ def forecast(
     return {**summary, "stages": named}
 
 
-def _measured(system: nn.Module, plan: StagePlan, fabric: Fabric, seed: int) -> dict[str, Any]:
+def _measured(system: nn.Module, plan: StagePlan, fabric: Processes, seed: int) -> dict[str, Any]:
     """Two steps of a stage: what it trains, on what, and how long all of it takes."""
     announce(system, plan, seed)
     seed_everything(seed)

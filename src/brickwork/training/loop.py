@@ -23,7 +23,9 @@ from torch import nn
 from brickwork.core.config import differences, to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
 from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
+from brickwork.core.folders import known_folder
 from brickwork.core.seeding import generator_for, seed_everything
+from brickwork.data.fingerprints import fingerprint_columns, refuse_other_data
 from brickwork.data.types import Examples
 from brickwork.training.batches import move
 from brickwork.training.checkpoint import (
@@ -56,6 +58,7 @@ from brickwork.training.threads import choose_threads, using_threads
 Validate = Callable[[Any], dict[str, float]]
 
 # Settings that a resume may change: they do not change the numbers.
+CONTENT = "content"  # of the data, in a checkpoint's state
 _FREE = {"save_every", "keep", "validate_every", "log_every", "device", "threads", "deterministic"}
 
 
@@ -263,18 +266,27 @@ def _settings(
     config: TrainConfig, seed: int, data: Examples, stages: Sequence[Stage], plans: Sequence[StagePlan]
 ) -> dict[str, Any]:
     """What a checkpoint says of its run; a resume compares it with its own."""
-    settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
+    content = {"train": fingerprint_columns(data.columns)}
+    settings = {"train": to_dict(config), "seed": seed, "examples": len(data), CONTENT: content}
     if stages:
         settings["stages"] = [
             {**to_dict(stage), "examples": len(plan.data)} for stage, plan in zip(stages, plans)
         ]
+        for stage, plan in zip(stages, plans):
+            if stage.data:
+                content[f"variants.{stage.data}"] = fingerprint_columns(plan.data.columns)
     return settings
 
 
 def take_folder(cleanup: contextlib.ExitStack, folder: Path, resume: bool) -> None:
-    """Locks the folder, and refuses one that holds a run which is not to be resumed."""
+    """Locks the folder, and refuses one that holds something else or a run which is not to be resumed."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder for the run")
+    known = known_folder(folder)
+    if not resume and known.kind in ("index", "segment", "vectors", "checkpoint", "checkpoints"):
+        raise ConfigError(
+            f"{folder} is no folder for a run: it {known.about}. Choose another folder with --out"
+        )
     cleanup.enter_context(FolderLock(folder, "training"))
     remove_leftovers(folder)
     present = [
@@ -293,17 +305,20 @@ def check_start(folder: Path, settings: dict[str, Any]) -> int:
 
     Raises:
         ConfigError: the checkpoint was made with settings that would give other numbers.
+        DataError: it was made with other data.
     """
     path = newest_good(folder)
     if path is None:
         return 0
-    state = read_json(path / STATE)
+    state, settings = read_json(path / STATE), dict(settings)
+    content = state.pop(CONTENT, None), settings.pop(CONTENT)
     differing = differences(_flat(state), _flat(settings))
     changes = [change for name, change in differing.items() if name not in _FREE]
     if changes:
         raise ConfigError(
             f"{path} is of another run: {', '.join(changes)}. Use the same, or train in another folder"
         )
+    refuse_other_data(str(path), *content)
     return state["step"]
 
 

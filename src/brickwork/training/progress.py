@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from brickwork.core.console import plain_console, visible
+
 LINE_EVERY_SECONDS = 5.0
 
 
@@ -18,7 +20,7 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or plain_console(error=True)
         self._bar: Bar | None = None
         self._quality = ""
         self._steps = 0
@@ -32,11 +34,11 @@ class Progress:
         self._started = self._printed = time.monotonic()
         if self.console.is_terminal:
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}"),
-                TextColumn("[green]{task.fields[quality]}"),
+                TextColumn("{task.fields[quality]}", markup=False, style="green"),
                 TextColumn("{task.fields[speed]}/s"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
@@ -51,7 +53,7 @@ class Progress:
         """A stage begins; the time left is always that of all stages."""
         self._stage = f"{name}, " if name else ""
         if self._bar is not None and name:
-            self._bar.update(self._bar.task_ids[0], description=f"training: {name}")
+            self._bar.update(self._bar.task_ids[0], description=f"training: {visible(name)}")
 
     def update(self, step: int, loss: float, examples_per_second: float) -> None:
         """After each step: ``step`` of them are done."""
@@ -70,7 +72,7 @@ class Progress:
 
     def validated(self, step: int, values: Mapping[str, float]) -> None:
         """New validation numbers."""
-        self._quality = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self._quality = visible("  ".join(f"{name} {value:.3f}" for name, value in values.items()))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], quality=self._quality)
         elif self._quality:
@@ -87,7 +89,7 @@ class Progress:
             self._bar = None
 
     def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(visible(text), markup=False, emoji=False, soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

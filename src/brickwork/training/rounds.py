@@ -17,10 +17,11 @@ from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, Interrupted
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.core.types import Fits
+from brickwork.data.fingerprints import fingerprint_columns
 from brickwork.data.types import Examples
 from brickwork.training.checkpoint import MODEL, OPTIMIZER, checkpoint_path, load_checkpoint, write_checkpoint
 from brickwork.training.config import Stage, TrainConfig
-from brickwork.training.loop import FitResult, check_start, evaluated, open_records, take_folder
+from brickwork.training.loop import CONTENT, FitResult, check_start, evaluated, open_records, take_folder
 from brickwork.training.progress import Progress
 from brickwork.training.records import environment
 from brickwork.training.signals import StopSignals, exit_code
@@ -59,7 +60,8 @@ def fit_rounds(
     refuse_options(config)
     with contextlib.ExitStack() as cleanup:
         take_folder(cleanup, folder, resume)
-        settings = {"train": to_dict(config), "seed": seed, "examples": len(data)}
+        content = {"train": fingerprint_columns(data.columns)}
+        settings = {"train": to_dict(config), "seed": seed, "examples": len(data), CONTENT: content}
         start = check_start(folder, settings)
         if start:
             load_checkpoint(checkpoint_path(folder, start), system, None)

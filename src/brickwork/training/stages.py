@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from brickwork.core.config import nearest
@@ -19,6 +18,7 @@ from brickwork.data.samplers import BatchSampler
 from brickwork.data.types import Examples
 from brickwork.training.batches import Batches
 from brickwork.training.config import Stage, TrainConfig, stage_lengths
+from brickwork.training.devices import Processes
 from brickwork.training.optimizers import build_optimizer
 from brickwork.training.schedules import rate_factor
 from brickwork.training.step import Step
@@ -134,7 +134,7 @@ def _shapes(system: nn.Module) -> set[tuple[str, tuple[int, ...]]]:
 class RunningStage:
     """What a stage trains with: its batches, its own optimiser, and gradients for no other parameters than its own."""
 
-    def __init__(self, plan: StagePlan, system: nn.Module, fabric: Fabric, seed: int):
+    def __init__(self, plan: StagePlan, system: nn.Module, fabric: Processes, seed: int):
         self.plan = plan
         self._system = system
         self._trainable = train_only(system, plan.trains, plan.name)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError, ResourceError
 from brickwork.core.types import Batch, CachesGradients, LossOutput
 from brickwork.training.config import TrainConfig
-from brickwork.training.devices import reduced
+from brickwork.training.devices import Processes, reduced
 from brickwork.training.gradient_cache import cached_backward
 
 
@@ -79,7 +78,7 @@ def mean_values(values: Sequence[LossValues]) -> LossValues:
 class Step:
     """Adds the gradient of one batch to the parameters of a system."""
 
-    def __init__(self, fabric: Fabric, system: nn.Module, config: TrainConfig):
+    def __init__(self, fabric: Processes, system: nn.Module, config: TrainConfig):
         if config.cache_chunk and not isinstance(system, CachesGradients):
             raise ConfigError(
                 f"train.cache_chunk={config.cache_chunk}: {type(system).__name__} does not split its loss "

@@ -15,7 +15,7 @@ from rich.console import Console
 import brickwork
 from brickwork.api import index as indexing
 from brickwork.api import train as api
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import read_json
 from brickwork.data.config import ColumnNames
 from brickwork.training.config import Stage
@@ -112,6 +112,19 @@ def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_
     before = (trained.folder / "model.safetensors").read_bytes()
     assert brickwork.resume(trained.folder).result.losses == ()
     assert (trained.folder / "model.safetensors").read_bytes() == before
+
+
+def test_resume_from_another_place_says_where_the_data_was(trained, tmp_path, monkeypatch):
+    """A relative path is one from where the training was begun."""
+    shutil.copytree(trained.folder, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["source"] = "pairs.jsonl"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match=r"pairs\.jsonl, the data of the run .*run, is not there from .*begun"
+    ):
+        brickwork.resume(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -286,3 +299,24 @@ def test_the_examples_of_the_interoperability_page_run(trained, tmp_path, monkey
     )
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made >= {"st", "st3", "model.onnx"}
+
+
+@pytest.mark.parametrize("row", [0, 30, 59])
+def test_a_run_does_not_go_on_with_other_data(tmp_path, row):
+    """With as many rows, and wherever the row that changed is: in training or held out."""
+    lines = [json.dumps({"anchor": f"question {n}", "positive": f"answer {n}"}) for n in range(60)]
+    data = tmp_path / "d.jsonl"
+    data.write_text("\n".join(lines))
+    run = brickwork.override(
+        brickwork.recipe("matryoshka-2d", "smoke"), ["train.steps=2", f"data.source={data}"]
+    )
+    brickwork.train(run, tmp_path / "run", measure=False)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    data.write_text(
+        "\n".join([*lines[:row], json.dumps({"anchor": "x", "positive": "y"}), *lines[row + 1 :]])
+    )
+    with pytest.raises(DataError, match=r"the data has changed since .*data\.json was written"):
+        brickwork.resume(tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    data.write_text("\n".join(lines))
+    assert brickwork.resume(tmp_path / "run").result.losses == ()

@@ -72,6 +72,7 @@ def test_evaluate_passes_sizes_and_columns(brickwork, called):
         "layers": [2],
         "columns": ColumnNames(anchor="q"),
         "limit": 9,
+        "allow_outside": False,
         "seed": 3,
         "progress": True,
     }

@@ -81,6 +81,28 @@ def test_ctrl_c_leaves_with_130(brickwork, failing):
     assert (result.code, result.err) == (130, "stopped\n")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("search", "x" * 300, "query"),
+        ("index", "{model}", "{data}", "--out", "{data}/index"),
+        ("encode", "{model}", "{data}", "--out", "{data}"),
+        ("export", "{model}", "--to", "onnx", "--out", "{data}"),
+        ("index", "{model}", "{data}", "--out", "x" * 300),
+    ],
+)
+def test_names_that_no_folder_can_have_are_one_message(brickwork, tmp_path, words):
+    from running_server import tiny_model
+
+    places = {"model": tiny_model().save(tmp_path / "model"), "data": tmp_path / "data.txt"}
+    places["data"].write_text("some words\n\nand others")
+    result = brickwork(*(word.format(**places) for word in words))
+    assert result.code in (2, 6)
+    assert result.err.startswith("error: ")
+    assert len(result.err.splitlines()) == 1
+    assert places["data"].is_file()
+
+
 def test_a_defect_of_ours_is_not_hidden(brickwork, failing):
     failing(ZeroDivisionError("ours"))
     result = brickwork("evaluate", "m", "d")

@@ -16,6 +16,7 @@ from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.config import ColumnNames, DataConfig
 from brickwork.data.load import load_task, read_documents
 from brickwork.data.readers.files import ReadReport
+from brickwork.data.sets.language import read_texts
 from brickwork.data.splits import normalised
 
 
@@ -103,6 +104,23 @@ def test_triplets_and_scored_pairs(tmp_path):
     assert "scores from 0 to 5 were brought to 0 … 1" in task.notes
     for anchor, _, score, _ in all_rows(task):
         assert score == pytest.approx(int(anchor.split()[1]) / 50)
+
+
+def test_equal_numbers_are_one_class_and_mixed_types_are_refused(tmp_path):
+    path = tmp_path / "l.jsonl"
+
+    def labels(*given):
+        path.write_text(
+            "".join(json.dumps({"text": f"t {i}", "label": given[i % len(given)]}) + "\n" for i in range(24))
+        )
+        return load(path).class_names
+
+    assert labels(1, 1.0, 2) == ("1", "2")
+    assert labels("1", "2") == ("1", "2")
+    assert labels(True, False) == ("False", "True")
+    for mixed in ((1, "1"), (True, 1), ("yes", 2.5)):
+        with pytest.raises(DataError, match=r"l.jsonl: 'label' has labels of mixed types"):
+            labels(*mixed)
 
 
 def test_labelled_texts_with_numbers_in_their_order(tmp_path):
@@ -334,3 +352,25 @@ def test_a_column_source_is_where_the_document_is_from(tmp_path):
     results = list(read_documents(path))
     assert [document.source for document in results] == ["guide.md", "table.csv:1", "7"]
     assert [document.meta for document in results] == [{"year": 2020}, {"year": 2021}, {"year": 2022}]
+
+
+OWN = {
+    "model": ("brickwork.json",),
+    "run": ("config.json", "checkpoints/step-1/state.json"),
+    "index": ("manifest.json", "segments/a.arrow"),
+    "vectors": ("vectors.json",),
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_folder_of_ours_is_no_data(tmp_path, kind):
+    """Its README would be learnt from."""
+    for name in (*OWN[kind], "README.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("# Title\n\n" + "some words of it\n\n" * 40)
+    for read in (load, read_documents, lambda path: list(read_texts(path, DataConfig(), ReadReport()))):
+        with pytest.raises(DataError, match=rf"is no folder of data: it .*{kind}"):
+            read(tmp_path)
+    for name in OWN[kind]:
+        (tmp_path / name).unlink()
+    assert list(read_documents(tmp_path))

@@ -75,6 +75,15 @@ def test_flops_count_the_matrices_of_the_layers():
     ("config", "message"),
     [
         ({"model_type": "t5"}, "encoder-decoder"),
+        (
+            {"model_type": "vit", "image_size": 16, "patch_size": 4, **SIZES},
+            "'vit' reads pixel_values, not texts",
+        ),
+        ({"model_type": "resnet", "hidden_sizes": [4, 8], "depths": [1, 1]}, "'resnet' reads pixel_values"),
+        (
+            {"model_type": "clip", "text_config": SIZES, "vision_config": SIZES},
+            "'clip' has no hidden_size and no num_hidden_layers but parts of its own .*choose an encoder of texts",
+        ),
         ({"model_type": "made_up"}, "'made_up' is not known"),
         ({"model_type": "albert", "embedding_size": 8, **SIZES, **COMMON}, "layers of a 'albert'"),
     ],

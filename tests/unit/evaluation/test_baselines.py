@@ -78,5 +78,5 @@ def test_identifiers_are_split():
 
 def test_missing_bm25s_says_how_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingExtraError, match=r"brickwork\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"brickwork\[train\]"):
         rank_bm25(["a b"], DOCUMENTS, 1)

@@ -85,6 +85,10 @@ def test_undefined_is_not_a_number():
     empty = np.zeros(0, dtype=np.int64)
     assert np.isnan(balanced_accuracy(empty, empty))
     assert np.isnan(binary_report(ones, ones)["specificity"])
+    assert np.isnan(binary_report(1 - ones, 1 - ones)["f1"])
+    assert np.isnan(auroc(np.array([0, 1]), np.array([0.5, np.nan])))
+    assert auroc(np.array([0, 1, 1]), np.array([-np.inf, 0.0, np.inf])) == 1.0
+    assert balanced_accuracy(np.array([0, 0, 1]), np.array([0, 2, 1])) == 0.75  # class 2 does not occur
 
 
 def test_scores_by_task_leave_out_what_is_unknown():

@@ -131,6 +131,24 @@ def test_triplets_against_all_of_them(series):
     assert satisfied_triplets(queries[0], queries[0], query_labels, gallery[0], labels) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("new", "kept"),
+    [
+        ((1.0, -0.2), 1.0),  # nearer to its own class, farther from the other
+        ((1.0, 1.0), 0.0),  # nearer to both: the second inequality fails
+        ((-0.2, -1.0), 0.0),  # farther from both: the first fails
+        ((0.0, 1.0), 0.0),  # both fail
+    ],
+)
+def test_each_inequality_of_a_triplet_by_hand(new, kept):
+    """A query of class 0 at cosines (0.8, 0.4) with the only row of each class; where a new model moves it decides."""
+    gallery = np.eye(3)[:2]
+    old = np.array([[0.8, 0.4, np.sqrt(1 - 0.8**2 - 0.4**2)]])
+    moved = np.array([[*new, 0.1]])
+    share = satisfied_triplets(old, moved, np.array([0]), gallery, np.array([0, 1]), count=50)
+    assert share == kept
+
+
 def test_triplets_need_two_classes(series):
     queries, query_labels, gallery, labels = series
     with pytest.raises(DataError, match="own class and of another"):

@@ -67,7 +67,36 @@ def test_what_is_no_filter_is_refused_with_its_place(text):
         parse_filter(text)
 
 
-@pytest.mark.parametrize("value", [None, [1], {"like": 1}, {"in": []}, {"in": "abc"}, {"in": 3}, b"x", float])
+def _nested(step, depth=3000):
+    value = 1
+    for _ in range(depth):
+        value = step(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            None,
+            [1],
+            (1,),
+            {1},
+            {},
+            {"eq": {}},
+            {"like": 1},
+            {"in": []},
+            {"in": "abc"},
+            {"in": 3},
+            b"x",
+            float,
+        ),
+        pytest.param(_nested(lambda inner: [inner]), id="lists in lists"),
+        pytest.param(_nested(lambda inner: {"eq": inner}), id="objects in objects"),
+        pytest.param({"in": _nested(lambda inner: [inner])}, id="lists in a list"),
+        pytest.param({"lt": 10**5000}, id="a number of 5,000 digits"),
+    ],
+)
 def test_mappings_of_what_cannot_be_compared_are_refused(value):
     with pytest.raises(ConfigError, match="filter on 'a'"):
         parse_filter({"a": value})

@@ -1,5 +1,6 @@
 """Low-rank adapters against dense products written out by hand."""
 
+import contextlib
 import copy
 import math
 
@@ -51,18 +52,31 @@ def adapted(net, **options):
     options = {"targets": ".*", "rank": 4, "alpha": 6.0, **options}
     adapters = inject_lora(net, **options)
     net.double()
-    for layer in adapters.layers.values():
-        for up in layer.up:
-            nn.init.normal_(up)
+    for row in adapters.segments.rows:
+        nn.init.normal_(row)
     return adapters
+
+
+def whole(adapters):
+    """Name → A (r, …) and B (m, r), cut out of the rows by hand: A and the transpose of B of each layer in turn."""
+    matrix, start, factors = torch.cat([row.detach() for row in adapters.segments.rows]), 0, {}
+    for name, layer in adapters.layers.items():
+        weight = layer.base.weight
+        outputs, inputs = weight.shape[:2] if type(layer.base).__name__ != "Conv1D" else weight.shape[::-1]
+        kernel = weight.shape[2:] if weight.ndim == 4 else ()
+        middle = start + inputs * math.prod(kernel)
+        end = middle + outputs
+        factors[name] = matrix[:, start:middle].reshape(-1, inputs, *kernel), matrix[:, middle:end].T
+        start = end
+    assert start == matrix.shape[1]
+    return factors
 
 
 def dense(net, adapters, rank, scale):
     """The plain network whose weights are W0 + scale·B_b·A_b, the products taken entry by entry."""
-    plain = copy.deepcopy(net)
+    plain, factors = copy.deepcopy(net), whole(adapters)
     for name, layer in adapters.layers.items():
-        down = torch.cat([p.detach() for p in layer.down])[:rank]
-        up = torch.cat([p.detach() for p in layer.up], dim=1)[:, :rank]
+        down, up = factors[name]
         weight = layer.base.weight.detach().clone()
         for r in range(rank):
             weight += scale * torch.einsum("m,...->m...", up[:, r], down[r])
@@ -107,9 +121,8 @@ def test_rank_b_does_not_depend_on_later_rows(net):
     adapters = adapted(net)
     with adapters.rank(2):
         before = net(X)
-        for layer in adapters.layers.values():
-            for p in (*layer.down[2:], *layer.up[2:]):
-                nn.init.constant_(p, 1e6)
+        for row in adapters.segments.rows[2:]:
+            nn.init.constant_(row, 1e6)
         assert torch.equal(net(X), before)
     with adapters.rank(3):
         assert not torch.allclose(net(X), before)
@@ -128,11 +141,11 @@ def _steps(net, adapters, optimiser, b, **how):
 
 
 def _moved(before, after):
-    """Which segments (0 … 3) of A or B moved in some layer."""
+    """Which segments (0 … 3) moved."""
     return {
         int(name.rpartition(".")[2])
         for name in before
-        if (".down." in name or ".up." in name) and not torch.equal(before[name], after[name])
+        if ".segments." in name and not torch.equal(before[name], after[name])
     }
 
 
@@ -149,7 +162,7 @@ def test_rows_without_part_in_a_step_stay_bit_for_bit(net, optimiser, how, expec
     extra = {"momentum": 0.9} if optimiser is torch.optim.SGD else {}
     states = list(_steps(net, adapters, optimiser(trained, lr=0.01, weight_decay=0.1, **extra), 2, **how))
     assert _moved(states[0], states[-1]) == expected
-    frozen = [n for n in states[0] if ".down." not in n and ".up." not in n]
+    frozen = [n for n in states[0] if ".segments." not in n]
     assert all(torch.equal(states[0][n], states[-1][n]) for n in frozen)
 
 
@@ -173,7 +186,7 @@ def test_drift_changes_no_gradient_that_there_is(net):
     for name, gradient in grads[0].items():
         if gradient is not None:
             torch.testing.assert_close(grads[1][name], gradient)
-        elif ".down." in name or ".up." in name:
+        elif ".segments." in name:
             assert not grads[1][name].any()
 
 
@@ -232,9 +245,8 @@ def test_transposed_linear_layers_of_gpt2():
     with adapters.rank(3):
         out = net(x)
     layer = adapters.layers["0"]
-    down, up = (torch.cat(list(parts), dim=i)[s] for i, (parts, s) in enumerate(
-        [(layer.down, slice(3)), (layer.up, (slice(None), slice(3)))]))  # fmt: skip
-    expected = x @ layer.base.weight + layer.base.bias + 6 / 3 * (x @ down.T) @ up.T
+    down, up = whole(adapters)["0"]
+    expected = x @ layer.base.weight + layer.base.bias + 6 / 3 * (x @ down[:3].T) @ up[:, :3].T
     torch.testing.assert_close(out, expected)
     adapters.merge_(3)
     torch.testing.assert_close(net(x), expected)
@@ -279,3 +291,47 @@ def test_a_copy_has_a_rank_of_its_own(net):
         assert other.state.rank == 4
         assert not torch.allclose(net(X), other_net(X))
     assert other.layers["out"] is other_net.out
+
+
+def test_the_parameters_are_as_many_as_the_ranks(net):
+    adapters = inject_lora(net, ".*", rank=4)
+    trained = {n: p.shape for n, p in net.named_parameters() if p.requires_grad}
+    width = sum(a[0].numel() + b.shape[0] for a, b in whole(adapters).values())
+    assert list(trained.values()) == [(1, width)] * 4
+    assert len({id(p) for p in net.parameters()}) == len(list(net.state_dict()))  # none is stored twice
+
+
+@pytest.mark.parametrize(
+    "optimiser", [lambda p: torch.optim.AdamW(p, lr=0.01, fused=True), lambda p: torch.optim.SGD(p, 0.1)]
+)
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_forward_pass_after_an_update_has_the_new_weights(net, optimiser, entered):
+    """Also without gradients, before and after; and of a layer alone."""
+    adapters = adapted(net)
+    update = optimiser([p for p in net.parameters() if p.requires_grad])
+    with adapters.rank(4) if entered else contextlib.nullcontext():
+        for _ in range(2):
+            with torch.no_grad():
+                before = net(X)
+            net(X).square().mean().backward()
+            with torch.no_grad():
+                assert torch.equal(net(X), before)
+            nn.utils.clip_grad_norm_(adapters.segments.parameters(), 1.0)
+            update.step()
+            with torch.no_grad():
+                after = net(X)
+                torch.testing.assert_close(after, dense(net, adapters, 4, 6 / 4)(X), rtol=1e-12, atol=1e-12)
+            assert not torch.allclose(after, before)
+
+
+def test_loaded_weights_are_used_at_once(net):
+    adapters = adapted(net)
+    other = adapted(Net().double())
+    with torch.no_grad():
+        net(X)
+        net.load_state_dict({**net.state_dict(), **{
+            n: p for n, p in other.model.state_dict().items() if ".segments." in n
+        }})  # fmt: skip
+        torch.testing.assert_close(net(X), dense(net, adapters, 4, 6 / 4)(X), rtol=1e-12, atol=1e-12)
+    for name, pair in whole(other).items():
+        assert all(torch.equal(a, b) for a, b in zip(pair, whole(adapters)[name]))

@@ -1,9 +1,13 @@
 """The model card, read back by the hub's own library."""
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
-from brickwork.representation.card import render
+from brickwork.modules.adapters import inject_lora
+from brickwork.representation.card import render, render_system
+from brickwork.representation.export_peft import export_peft
+from brickwork.representation.model import Representation
 
 CELLS = [
     {"dim": dim, "layers": layers, "ndcg@10": dim / 100 + layers / 1000, "vector_bytes": 4 * dim}
@@ -56,3 +60,37 @@ def test_the_flops_are_those_of_the_formula(model):
     # Width 32, MLP 128, 3 layers, texts of 48 tokens (this model's longest): per token and layer
     # 2 (4·32² + 2·32·128) + 4·48·32 = 24576 + 6144.
     assert f"| 3 | {3 * 30720 / 1e6:,.3g} |" in render(model)
+
+
+NASTY = [
+    "runs/we: bert #1",
+    "null",
+    "yes",
+    "1.0",
+    "- a",
+    "quo\"te'",
+    "{a: b}",
+    "two\nlines",
+    "--- end",
+    "café ☕",
+    "@a/b",
+    "%x",
+]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_the_front_matter_of_every_card_is_yaml_that_reads_back(model, tmp_path, text):
+    adapters = inject_lora(torch.nn.Sequential(torch.nn.Linear(8, 8)), ["0"], rank=2)
+    folder = export_peft(adapters, tmp_path / "adapter", 2, base=text)
+    assert ModelCard.load(folder / "README.md").data.base_model == text
+    card = {"name": text, "licence": text, "language": text, "base": text, "data": text}
+    described = Representation(model.encoder, model.axes, model.lineage, card)
+    for page in (render(described), render_system("multimodn", card)):
+        data = ModelCard(page).data
+        assert (data.license, data.language, data.library_name) == (text, text, "brickwork")
+
+
+def test_an_adapter_of_no_named_backbone_has_a_card(tmp_path):
+    adapters = inject_lora(torch.nn.Sequential(torch.nn.Linear(8, 8)), ["0"], rank=2)
+    data = ModelCard.load(export_peft(adapters, tmp_path / "adapter", 2) / "README.md").data
+    assert (data.base_model, data.library_name) == (None, "peft")

@@ -4,7 +4,11 @@ The oracle is the encoder's own forward on a single text, normalised in float64;
 compared with transformers and sentence-transformers in tests/unit/encoders and tests/interop.
 """
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -18,6 +22,7 @@ from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode_exits
 from brickwork.representation.export_parquet import encode_to_disk
 from brickwork.representation.inference import for_inference
+from brickwork.representation.inputs import images_of
 
 from .conftest import make_representation, make_texts
 
@@ -277,3 +282,78 @@ def test_similarity_is_the_cosine(model):
     assert_allclose(model.similarity(5 * vectors, "cat"), expected[:, :1], atol=1e-6)
     with pytest.raises(ConfigError, match="8 and 32"):
         model.similarity(vectors[:, :8], vectors)
+
+
+NO_TEXTS = {
+    "data frame": (lambda: pd.DataFrame({"text": ["a", "b", "c"]}), r"a table \(DataFrame\).*x\['text'\]"),
+    "empty frame": (lambda: pd.DataFrame(), r"a table \(DataFrame\)"),
+    "arrow table": (lambda: pa.table({"text": ["a"]}), r"a table \(Table\).*x\['text'\]"),
+    "mapping": (lambda: {"q1": "a", "q2": "b"}, r"a mapping \(dict\).*values\(\)"),
+    "keys": (lambda: {"q1": "a"}.keys(), r"a set \(dict_keys\)"),
+    "set": (lambda: {"a", "b"}, r"a set \(set\) has no order"),
+    "nothing": (lambda: None, "None .* is no list of texts"),
+    "number": (lambda: 3, r"3 \(int\) is no list"),
+    "bytes": (lambda: b"abc", "is no list of texts"),
+    "path": (lambda: Path("a/b"), "is no list of texts"),
+    "array of two dimensions": (lambda: np.array([["a", "b"]]), r"shape \(1, 2\)"),
+    "array of none": (lambda: np.array("a"), r"shape \(\)"),
+    "nested": (lambda: [["a", "b"]], r"input 0 is .*\(list\)"),
+    "pairs": (lambda: [("a", "b")], r"input 0 is .*\(tuple\)"),
+    "numbers": (lambda: np.arange(3), r"input 0 is 0 \(int\)"),
+    "a gap": (lambda: ["a", None], r"input 1 is None"),
+    "a gap in a series": (lambda: pd.Series(["a", float("nan")]), r"input 1 is nan \(float\)"),
+    "bytes inside": (lambda: ["a", b"b"], r"input 1 is b'b' \(bytes\)"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TEXTS)
+def test_what_is_no_list_of_texts_is_refused_by_name(model, name):
+    make, message = NO_TEXTS[name]
+    with pytest.raises(DataError, match=message):
+        model.encode(make())
+
+
+def test_every_one_dimensional_sequence_of_texts_is_taken(model):
+    texts = ["a text", "another", "a third é \ud83d"]
+    wanted = model.encode([*texts[:2], "a third é \ufffd"])
+    for given in (
+        tuple(texts),
+        np.array(texts, dtype=object),
+        pd.Series(texts, dtype=object),
+        iter(texts),
+        (t for t in texts),
+    ):
+        assert_array_equal(model.encode(given), wanted)
+    for given in (
+        np.array(texts[:2]),
+        pa.array(texts[:2]),
+        pa.chunked_array([texts[:2]]),
+        pd.Index(texts[:2]),
+    ):
+        assert_allclose(model.encode(given), wanted[:2], atol=1e-6)
+    assert model.encode(pd.Series([], dtype=object)).shape == (0, wanted.shape[1])
+
+
+NO_IMAGES = {
+    "fractions": (np.random.default_rng(0).random((2, 8, 8, 3)), r"float64.*\(255 \* images\).round"),
+    "large fractions": (np.full((2, 8, 8, 3), 7.0), r"float64.*: images.round"),
+    "whole numbers": (np.zeros((2, 8, 8, 3), dtype=np.int64), "int64; they must be one array of uint8"),
+    "truth values": (np.zeros((2, 8, 8, 3), dtype=bool), "bool; they must be one array of uint8"),
+    "one image": (np.zeros((8, 8, 3), dtype=np.uint8), r"one image is images\[None\]"),
+    "grey images": (np.zeros((5, 8, 8), dtype=np.uint8), r"images\[..., None\]"),
+    "rows": (np.zeros((5, 8), dtype=np.uint8), r"shape \(5, 8\)"),
+    "several shapes": ([np.zeros((8, 8, 3), np.uint8), np.zeros((4, 8, 3), np.uint8)], "different shapes"),
+    "a text": ("cat", "is a text"),
+    "texts": (["cat"], "is a text"),
+    "a mapping": ({"a": np.zeros((8, 8, 3), np.uint8)}, "a dict is no array of images"),
+}
+
+
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_what_is_no_array_of_images_is_refused_by_name(name):
+    given, message = NO_IMAGES[name]
+    with pytest.raises(DataError, match=message):
+        images_of(given)
+    good = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+    assert images_of(good) is good
+    assert images_of(list(good)).shape == good.shape

@@ -117,7 +117,9 @@ def test_a_folder_of_files(tmp_path):
     rows = '{"text": "one"}\n{"text": "two"}\n'
     for name in ("b/x.jsonl", "a.ndjson", ".hidden/y.jsonl", "notes.md", "old.jsonl.gz"):
         (tmp_path / name).write_text(rows)
-    assert table_files(tmp_path) == (["a.ndjson", "b/x.jsonl"], 2)
+    report = ReadReport()
+    assert table_files(tmp_path, report) == ["a.ndjson", "b/x.jsonl"]
+    assert report.quiet == {"hidden": 1, "type .md": 1, "type .gz": 1}
     results, _, _ = joined(tmp_path, "b/x.jsonl", 10)
     assert [row.id for row in results] == ["b/x.jsonl#0", "b/x.jsonl#1"], (
         "a row number alone would be there twice"
@@ -160,16 +162,16 @@ def test_input_that_cannot_be_read_in_parts(tmp_path, name, content, reason):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=reason):
-        table_files(path)
+        table_files(path, ReadReport())
         joined(path, "", 10)
 
 
 def test_no_input(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        table_files(tmp_path / "nothing")
+        table_files(tmp_path / "nothing", ReadReport())
     (tmp_path / "notes.md").write_text("hello")
     with pytest.raises(DataError, match="holds no file that can be read in parts"):
-        table_files(tmp_path)
+        table_files(tmp_path, ReadReport())
 
 
 def test_a_parquet_file_damaged_inside(tmp_path):

@@ -138,3 +138,17 @@ def test_models_tells_what_can_be_asked_for(search_api, api, model):
     (alone,) = api.get("/v1/models").json()["data"]
     assert "documents" not in alone
     assert alone["fingerprint"] == model.fingerprint
+
+
+def test_text_without_utf8_form_in_a_filter_is_the_clients_mistake(search_api):
+    answer = search_api.post(
+        "/v1/search",
+        content=b'{"query": "a", "where": {"\\ud800": "x"}}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert "no document has this field" in search_api.error(answer, 400)["message"]
+
+
+def test_the_list_of_models_with_a_slash_behind_it(search_api):
+    (served,) = search_api.get("/v1/models/").json()["data"]
+    assert served["id"] == search_api.get("/v1/models").json()["data"][0]["id"]

@@ -1,6 +1,8 @@
 """Choices of device and precision that do not need the devices. Two processes: tests/reliability."""
 
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,16 +19,16 @@ from brickwork.training.run import run_from_dict
 @pytest.mark.parametrize(
     ("asked", "fast", "expected"),
     [
-        ("auto", True, "bf16-mixed"),
-        ("auto", False, "32-true"),
-        ("fp32", True, "32-true"),
-        ("bf16", False, "bf16-mixed"),
+        ("auto", True, True),
+        ("auto", False, False),
+        ("fp32", True, False),
+        ("bf16", False, True),
     ],
 )
 def test_bf16_is_used_where_it_is_fast_or_asked_for(monkeypatch, asked, fast, expected):
     monkeypatch.setattr(precision, "bf16_is_fast", lambda device: fast)
-    name, reason = choose_precision(asked, "cpu")
-    assert name == expected
+    bf16, reason = choose_precision(asked, "cpu")
+    assert bf16 == expected
     assert ("slow" in reason) == (asked == "bf16" and not fast)
 
 
@@ -74,3 +76,42 @@ def test_configuration_round_trip_and_every_error_at_once():
 def test_a_run_names_its_system():
     with pytest.raises(ConfigError, match="option 'system' is required"):
         run_from_dict({"recipe": "small"})
+
+
+@pytest.mark.parametrize(("precision", "name"), [("fp32", "32-true"), ("bf16", "bf16-mixed")])
+def test_one_process_calculates_as_fabric_does(precision, name):
+    """Bit for bit: values, their types and gradients, inside the module and in what is calculated beside it."""
+    from lightning_fabric import Fabric
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(8, 4)
+
+        def forward(self, batch):  # an object, whose tensors Fabric leaves as they are
+            return {"total": self.layer(batch.x), "parts": {"stat": self.layer(batch.x).mean()}}
+
+    torch.manual_seed(0)
+    x, start = torch.randn(5, 8), Model().state_dict()
+    results = []
+    for processes in (
+        launch(TrainConfig(device="cpu", precision=precision))[0],
+        Fabric(accelerator="cpu", devices=1, precision=name),
+    ):
+        model = Model()
+        model.load_state_dict(start)
+        values = processes.setup_module(model)(SimpleNamespace(x=x))
+        with processes.autocast():
+            beside = values["total"] @ torch.ones(4, 2)
+        processes.backward(values["total"].square().mean() + beside.float().square().mean())
+        results.append((values["total"], values["parts"]["stat"], beside, model.layer.weight.grad))
+    for ours, theirs in zip(*results):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+
+
+def test_one_process_imports_no_fabric():
+    heavy = ("lightning_fabric", "torch._dynamo")
+    code = f"import sys, brickwork.training.loop; print([m for m in {heavy} if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

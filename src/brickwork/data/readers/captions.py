@@ -8,6 +8,7 @@ table), or in Parquet of image files, and a column of texts; a list in it is sev
 import hashlib
 import io
 import itertools
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows, text_value
 from brickwork.data.readers.images import (
     Shape,
     decode,
@@ -28,6 +29,7 @@ from brickwork.data.readers.images import (
     image_size,
     read_images,
 )
+from brickwork.data.readers.inside import OUTSIDE, inside
 from brickwork.data.types import Document
 
 _NAMED = ("captions", "metadata", "labels")
@@ -55,10 +57,12 @@ def read_captions(
     limit: int | None = None,
     *,
     thumbnails: list[bytes] | None = None,
+    allow_outside: bool = False,
 ) -> Captioned:
     """The images of a folder or table with their texts, the first ``limit`` texts. What cannot be used is counted, named
     and left out: an image that is missing, damaged or too large, a text that is empty. To ``thumbnails``, where given, a
-    small JPEG of each image is added.
+    small JPEG of each image is added. Names and links that lead out of the folder (of a table: the one that it lies in)
+    are followed with ``allow_outside`` only.
 
     Raises:
         DataError: nothing of that kind is there, or no image of it can be used.
@@ -67,9 +71,11 @@ def read_captions(
     if not path.exists():
         raise DataError(f"{path} does not exist; give a folder of images with captions, or a table of both")
     report = ReadReport()
-    table = _captions_table(path) if path.is_dir() else path
+    table = _captions_table(path, allow_outside) if path.is_dir() else path
     captioned = (
-        _from_table(table, columns or ColumnNames(), report) if table else _from_sidecars(path, report)
+        _from_table(table, columns or ColumnNames(), report, allow_outside)
+        if table
+        else _from_sidecars(path, report, allow_outside)
     )
     number_of: dict[str, int | None] = {}
     missing: list[str] = []
@@ -105,7 +111,12 @@ def read_captions(
 
 
 def read_image_documents(
-    path: Path | str, shape: Shape, columns: ColumnNames | None = None, limit: int | None = None
+    path: Path | str,
+    shape: Shape,
+    columns: ColumnNames | None = None,
+    limit: int | None = None,
+    *,
+    allow_outside: bool = False,
 ) -> Iterator[Document]:
     """Images as documents to be found: the text is what is said of them, if anything is, else the name of the file.
 
@@ -117,15 +128,18 @@ def read_image_documents(
     """
     path = Path(path).expanduser()
     thumbnails: list[bytes] = []
-    if path.suffix.lower() in TABLES or (path.is_dir() and _captions_table(path) is not None):
-        captioned = read_captions(path, shape, columns, thumbnails=thumbnails)
+    if path.suffix.lower() in TABLES or (path.is_dir() and _captions_table(path, allow_outside) is not None):
+        captioned = read_captions(path, shape, columns, thumbnails=thumbnails, allow_outside=allow_outside)
         texts: list[list[str]] = [[] for _ in captioned.names]
         for text, number in zip(captioned.texts, captioned.image_of):
             texts[number].append(text)
         items = zip(captioned.names, captioned.images, map(" / ".join, texts), thumbnails)
     else:
-        names, images = read_images(path, shape, limit=limit, thumbnails=thumbnails)
-        items = zip(names, images, (_beside(path / name) for name in names), thumbnails)
+        names, images = read_images(
+            path, shape, limit=limit, thumbnails=thumbnails, allow_outside=allow_outside
+        )
+        beside = (_beside(path, Path(name).with_suffix(".txt"), allow_outside) for name in names)
+        items = zip(names, images, beside, thumbnails)
     for name, image, text, small in itertools.islice(items, limit):
         yield Document(
             id=name,
@@ -143,17 +157,20 @@ def fingerprint(image: UInt8[np.ndarray, "height width channels"]) -> str:
     return hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
 
 
-def _beside(path: Path) -> str:
+def _beside(folder: Path, name: Path, allow_outside: bool) -> str:
     """The text beside an image, on one line; empty where there is none."""
-    file = path.with_suffix(".txt")
-    if not file.is_file():
+    file = inside(folder, name, allow_outside)
+    if file is None or not file.is_file():
         return ""
     with open_text(file) as opened:
         return " / ".join(line.strip() for line in opened if line.strip())
 
 
-def _captions_table(folder: Path) -> Path | None:
-    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLES and p.is_file())
+def _captions_table(folder: Path, allow_outside: bool) -> Path | None:
+    called = sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLES and p.is_file())
+    tables = [p for p in called if inside(folder, p.name, allow_outside)]
+    if called and not tables:
+        raise DataError(f"{called[0]} {OUTSIDE}")
     named = [p for p in tables if p.stem.lower() in _NAMED]
     if named or len(tables) == 1:
         return (named or tables)[0]
@@ -166,7 +183,7 @@ def _captions_table(folder: Path) -> Path | None:
 
 
 def _from_table(
-    path: Path, chosen: ColumnNames, report: ReadReport
+    path: Path, chosen: ColumnNames, report: ReadReport, allow_outside: bool
 ) -> Iterator[tuple[str, Path | bytes, str]]:
     """(name of the image, where it is, text) for each text of each row."""
     names = column_names(path)
@@ -183,25 +200,31 @@ def _from_table(
         if isinstance(value, dict):  # how the datasets library writes images
             value = value.get("bytes") or value.get("path")
         texts = row.get(roles["text"])
-        captions = [
-            clean(str(t), report, where).strip()
-            for t in (texts if isinstance(texts, list) else [texts])
-            if t is not None
-        ]
-        captions = [text for text in captions if text]
+        listed = texts if isinstance(texts, list) else [texts]
+        captions = [text for cell in listed if (text := text_value(cell, report, where))]
         if not captions:
             report.skip(f"'{roles['text']}' is empty", where)
         elif isinstance(value, bytes):
             yield from ((f"{path.name}:{number}", value, text) for text in captions)
         elif isinstance(value, str) and value.strip():
-            yield from ((value, path.parent / value, text) for text in captions)
+            source = inside(path.parent, value, allow_outside)
+            if source is None:
+                report.skip(OUTSIDE, f"{where}, {value}")
+            else:
+                yield from ((value, source, text) for text in captions)
         else:
             report.skip(f"'{roles['image']}' is empty", where)
 
 
-def _from_sidecars(folder: Path, report: ReadReport) -> Iterator[tuple[str, Path | bytes, str]]:
-    for file in image_files(folder, report):
-        beside, name = file.with_suffix(".txt"), file.relative_to(folder).as_posix()
+def _from_sidecars(
+    folder: Path, report: ReadReport, allow_outside: bool
+) -> Iterator[tuple[str, Path | bytes, str]]:
+    for file in image_files(folder, report, allow_outside=allow_outside):
+        name = file.relative_to(folder).as_posix()
+        beside = inside(folder, file.relative_to(folder).with_suffix(".txt"), allow_outside)
+        if beside is None:
+            report.skip(OUTSIDE, f"{name}, the text beside it")
+            continue
         if not beside.is_file():
             report.skip("no text beside the image", name)
             continue
@@ -222,7 +245,7 @@ def _image(
 ) -> tuple[UInt8[np.ndarray, "height width channels"], tuple[int, int]] | None:
     """An image in the shape asked for, and its size before; what cannot be used is noted."""
     try:
-        if isinstance(source, Path) and not source.is_file():
+        if isinstance(source, Path) and not os.path.isfile(source):  # a name may be none that a file can have
             missing.append(name)
             return None
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as raw:

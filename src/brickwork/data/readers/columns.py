@@ -55,7 +55,7 @@ def task_of(columns: Sequence[str], chosen: ColumnNames, where: str) -> tuple[Ki
     """What can be learnt from a table, and the columns for it; ``None`` for plain texts.
 
     Raises:
-        DataError: neither pairs nor texts are found; lists the columns.
+        DataError: neither pairs nor texts are found, lists the columns; or both negatives and a score.
     """
     given = {role for role, name in asdict(chosen).items() if name is not None}
     roles = match(columns, chosen, where)
@@ -63,15 +63,21 @@ def task_of(columns: Sequence[str], chosen: ColumnNames, where: str) -> tuple[Ki
     wants_texts = bool(given & {"text", "label"}) and not wants_pairs
     if wants_pairs and "positive" not in roles and "text" in roles:
         roles["positive"] = roles.pop("text")
+    if not wants_texts and "anchor" in roles and "positive" not in roles and "text" in roles:
+        roles["positive"] = roles["text"]
+    # Whoever names the columns of a pair means pairs, whatever a label says of them.
+    judged = () if {"anchor", "positive"} <= given else ("label",)
     if not wants_texts and {"anchor", "positive"} <= roles.keys():
+        if {"negative", "score"} <= roles.keys() - given:
+            raise DataError(
+                f"{where} has pairs with both negatives ('{roles['negative']}') and a score ('{roles['score']}'). Say which "
+                f"is to be learnt from: --column negative={roles['negative']} or --column score={roles['score']}"
+            )
         if "negative" in roles and "score" not in given:
             return "triplets", _only(roles, "anchor", "positive", "negative", "group")
         if "score" in roles:
             return "scored", _only(roles, "anchor", "positive", "score", "group")
-        return "pairs", _only(roles, "anchor", "positive", "group")
-    if not wants_texts and "anchor" in roles and "text" in roles:
-        roles["positive"] = roles["text"]
-        return "pairs", _only(roles, "anchor", "positive", "group")
+        return "pairs", _only(roles, "anchor", "positive", *judged, "group")
     if "text" not in roles and "positive" in roles:
         roles["text"] = roles["positive"]
     if "text" in roles and "label" in roles and not wants_pairs:

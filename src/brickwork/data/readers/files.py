@@ -17,11 +17,15 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.core.values import json_value
+from brickwork.data.readers.csv_records import delimiter_of, records
 
 MAX_TEXT = 1_000_000  # characters of one text
 _MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
@@ -31,6 +35,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
+NO_NAMES = ("nan", "null", "<na>", "nat", "inf", "-inf", "+inf", "infinity", "-infinity")
+"""Words that programs write for a missing number, and that are no id, class or score."""
+
+_EXACT = 2**53  # whole numbers below it are told apart by floats
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
 
 
@@ -52,6 +60,8 @@ class ReadReport:
     duplicates: int = 0
     """Examples left out because an equal one came before."""
     skipped: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
+    """Rows that were read and may be wrong, by reason."""
     quiet: Counter[str] = field(default_factory=Counter)
     """Files left out on purpose (hidden, other types): told, but no reason for a warning."""
     first: dict[str, str] = field(default_factory=dict)
@@ -59,6 +69,11 @@ class ReadReport:
     def skip(self, reason: str, where: str) -> None:
         """Counts a row or file that cannot be used."""
         self.skipped[reason] += 1
+        self.first.setdefault(reason, where)
+
+    def doubt(self, reason: str, where: str) -> None:
+        """Counts a row that is used and may be wrong."""
+        self.doubtful[reason] += 1
         self.first.setdefault(reason, where)
 
     def messages(self) -> list[str]:
@@ -78,6 +93,10 @@ class ReadReport:
         messages.extend(
             f"{count} skipped: {reason} (first: {self.first[reason]})"
             for reason, count in self.skipped.items()
+        )
+        messages.extend(
+            f"{count} row{'s'[: count != 1]} {reason} (first: {self.first[reason]})"
+            for reason, count in self.doubtful.items()
         )
         return messages
 
@@ -117,8 +136,8 @@ def _without_nul(text: str, report: ReadReport, where: str) -> str:
     return text
 
 
-def open_text(path: Path) -> io.TextIOWrapper:
-    """A file as text: UTF-8 (with or without BOM) or UTF-16 with BOM, gzip by its ending, any line ends.
+def open_text(path: Path, encoding: str = "utf-8-sig") -> io.TextIOWrapper:
+    """A file as text: UTF-8 (with or without BOM), UTF-16 with BOM, or ``encoding``; gzip by its ending, any line ends.
 
     Invalid bytes come as lone surrogates, which :func:`clean` counts and replaces.
 
@@ -137,7 +156,7 @@ def open_text(path: Path) -> io.TextIOWrapper:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return io.TextIOWrapper(raw, encoding="utf-16", errors="replace")
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape")
+    return io.TextIOWrapper(raw, encoding=encoding, errors="surrogateescape")
 
 
 def lines(path: Path, max_line: int = _MAX_LINE) -> Iterator[tuple[str, bool]]:
@@ -248,43 +267,41 @@ def _jsonl(path: Path, report: ReadReport) -> Iterator[tuple[int, dict]]:
 
 
 def _csv(path: Path, kind: str, report: ReadReport) -> Iterator[tuple[int, dict]]:
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
+    csv.field_size_limit(max(csv.field_size_limit(), 2 * _MAX_LINE))
 
-    def text_lines() -> Iterator[str]:
+    def text_lines() -> Iterator[tuple[int, str]]:
         for line_number, (line, cut) in enumerate(lines(path), start=1):
             where = f"{path.name} line {line_number}"
             if cut:
                 report.skip(f"line of more than {_MAX_LINE:,} characters", where)
             else:
-                yield _without_nul(line, report, where)
+                yield line_number, _without_nul(line, report, where)
 
     first = next((line for line, _ in lines(path) if line.strip()), "")
-    delimiter = "\t" if kind == ".tsv" else max(",;\t|", key=first.count)
-    reader = csv.reader(text_lines(), delimiter=delimiter)
-    try:
-        header = next((row for row in reader if row), None)
-        if header is None:
-            raise DataError(f"{path} is empty; give a file with a header and at least one row")
-        header = [name.strip() for name in header]
-        if len(set(header)) < len(header):
-            twice = sorted({name for name in header if header.count(name) > 1})
-            raise DataError(f"{path} has two columns called {', '.join(map(repr, twice))}; rename one")
-        number = -1
-        for row in reader:
-            if not row:
-                continue
-            number += 1
-            if len(row) != len(header):
-                report.skip(
-                    f"another number of fields than the {len(header)} of the header",
-                    f"{path.name} line {reader.line_num}, {len(row)} fields",
-                )
-                continue
-            yield number, dict(zip(header, row))
-    except csv.Error as error:
-        raise DataError(
-            f"{path} line {reader.line_num} is not valid CSV ({error}); look for an unclosed quote"
-        ) from error
+    delimiter = "\t" if kind == ".tsv" else delimiter_of(first)
+    read = records(text_lines(), delimiter, tabbed=kind == ".tsv", max_size=_MAX_LINE)
+    opening = next(read, None)
+    if opening is None:
+        raise DataError(f"{path} is empty; give a file with a header and at least one row")
+    if opening.cells is None:
+        raise DataError(f"{path} line {opening.line}, the header, has {opening.problem}; close it")
+    header = [name.strip() for name in opening.cells]
+    if len(set(header)) < len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise DataError(f"{path} has two columns called {', '.join(map(repr, twice))}; rename one")
+    for number, record in enumerate(read):
+        where = f"{path.name} line {record.line}"
+        if record.cells is None:
+            report.skip(record.problem, where)
+        elif len(record.cells) != len(header):
+            report.skip(
+                f"another number of fields than the {len(header)} of the header",
+                f"{where}, {len(record.cells)} fields",
+            )
+        else:
+            if record.problem:
+                report.doubt(record.problem, where)
+            yield number, dict(zip(header, record.cells))
 
 
 def _parquet_file(path: Path) -> Any:
@@ -321,32 +338,79 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, d
 
 
 def _arrow_values(column: Any) -> list[Any]:
-    """Python values; texts are decoded here, because Arrow lets invalid UTF-8 through and then raises."""
+    """Python values; texts are decoded here, because Arrow lets invalid UTF-8 through and then raises.
+
+    Numbers of 16 and 32 bits become the shortest decimal that reads back the same, 0.1 and not 0.10000000149.
+    """
     import pyarrow as pa
 
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        kind = np.float32 if pa.types.is_float32(column.type) else np.float16
+        return [None if value is None else float(str(kind(value))) for value in column.to_pylist()]
     return column.to_pylist()
+
+
+def no_value(value: Any) -> bool:
+    """Whether a cell is missing by its type: ``None``, NaN or an infinite number, NA and NaT of pandas and NumPy.
+
+    A text is none of these, whatever it says: see :func:`name_value` for roles in which the word "nan" is no value.
+    """
+    if isinstance(value, float | np.floating | Decimal):
+        return not math.isfinite(value)
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def text_value(value: Any, report: ReadReport, where: str) -> str:
     """A cell as clean text; empty for what is missing. Numbers and truth values become their text."""
-    if value is None or isinstance(value, dict | list | bytes):
+    if isinstance(value, dict | list | bytes) or no_value(value):
         return ""
     return clean(value if isinstance(value, str) else str(value), report, where).strip()
 
 
-def plain_value(value: Any, path: Path, report: ReadReport, where: str) -> str | int | float | bool | None:
+def name_value(value: Any, report: ReadReport, where: str) -> str:
+    """:func:`text_value` of an id, a class, a score or a group: empty also for :data:`NO_NAMES`, which programs write for
+    what is missing. A text, a title or a query keeps these words. A number that is whole has no point, so that a column of
+    whole numbers means the same where a missing one has made it a column of floats."""
+    if isinstance(value, float | np.floating | Decimal) and -_EXACT < value < _EXACT and value == int(value):
+        value = int(value)
+    text = text_value(value, report, where)
+    return "" if text.lower() in NO_NAMES else text
+
+
+def number_columns(values: Sequence[dict], path: Path) -> set[str]:
+    """The columns of a CSV or TSV file that hold numbers only, as far as ``values``, its first rows, say."""
+    if table_kind(path) not in (".csv", ".tsv") or not values:
+        return set()
+    numeric = set()
+    for name in values[0]:
+        cells = [
+            text for row in values if (text := (row.get(name) or "").strip()).lower() not in ("", *NO_NAMES)
+        ]
+        if cells and all(_NUMBER.fullmatch(text) for text in cells):
+            numeric.add(name)
+    return numeric
+
+
+def plain_value(
+    value: Any, path: Path, report: ReadReport, where: str, *, number: bool = False
+) -> str | int | float | bool | None:
     """A cell as text, number or truth value; ``None`` for what is missing or none of these.
 
-    In a CSV or TSV file, which has no types, a cell that reads as a number or truth value is one; ``007`` is text.
+    In a CSV or TSV file, which has no types, a cell that reads as a number or truth value is one; ``007`` is text, and so
+    is ``nan``, unless its column is one of ``number``s.
     """
     if not isinstance(value, str | dict | list | bytes):
         value = json_value(value)  # decimals, dates and times as the index keeps them
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, bool | int | float) and not no_value(value):
         return value
-    text = "" if isinstance(value, float) else text_value(value, report, where)
+    text = name_value(value, report, where) if number else text_value(value, report, where)
     if table_kind(path) in (".csv", ".tsv"):
         if _NUMBER.fullmatch(text):
             return float(text) if "." in text else int(text)

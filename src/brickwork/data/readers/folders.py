@@ -1,39 +1,32 @@
 """A folder of documents, or one document, as titled passages."""
 
-import os
+import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from brickwork.core.errors import DataError
 from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, open_text
-from brickwork.data.readers.passages import Passage, pack, passages, sections_of
+from brickwork.data.readers.inside import files_below
+from brickwork.data.readers.passages import Passage, pack, passages, room_for, sections_of
 
-MARKUP = (".md", ".markdown", ".rst", ".html", ".htm", ".py")
+HTML = (".html", ".htm", ".xhtml")
+MARKUP = (".md", ".markdown", ".rst", *HTML, ".py")
 PLAIN = (".txt", ".text")
 _MAX_MARKUP = 16 * 1024 * 1024  # bytes; markup is parsed as a whole
 _SAMPLE = 8192
+_CHARSET = re.compile(rb"(?i)\b(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([\w.:-]{1,40})")
+_WINDOWS = ("iso-8859-1", "latin1", "latin-1", "ascii", "us-ascii")
 
 
-def document_files(folder: Path, report: ReadReport) -> Iterator[Path]:
+def document_files(folder: Path, report: ReadReport, *, allow_outside: bool = False) -> Iterator[Path]:
     """The documents below a folder in the order of their names; what is left out is counted."""
-    for parent, folders, files in os.walk(folder):
-        kept = sorted(name for name in folders if not name.startswith("."))
-        report.quiet["hidden"] += len(folders) - len(kept)
-        folders[:] = kept
-        for name in sorted(files):
-            path = Path(parent) / name
-            if name.startswith("."):
-                report.quiet["hidden"] += 1
-            elif path.suffix.lower() not in MARKUP + PLAIN:
-                report.quiet[f"type {path.suffix.lower() or 'without ending'}"] += 1
-            elif not path.is_file():
-                report.skip("not a regular file", path.relative_to(folder).as_posix())
-            else:
-                yield path
-    report.quiet += type(report.quiet)()  # drops zero counts
+    return files_below(folder, MARKUP + PLAIN, report, allow_outside=allow_outside)
 
 
-def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
+def file_passages(
+    path: Path, name: str, report: ReadReport, max_words: int, max_tokens: int | None = None
+) -> Iterator[Passage]:
     """The passages of one document; titles are its headings, or ``name`` where it has none.
 
     A file that cannot be used (binary, unreadable, empty) is counted and gives nothing.
@@ -45,19 +38,25 @@ def file_passages(path: Path, name: str, report: ReadReport, max_words: int) -> 
     report.files += 1
     suffix = path.suffix.lower()
     if suffix in PLAIN:
-        pieces = plain_passages(path, name, report, max_words)
+        pieces = plain_passages(path, name, report, max_words, max_tokens)
     else:
-        with open_text(path) as file:
+        encoding = declared_encoding(path) if suffix in HTML else "utf-8-sig"
+        with open_text(path, encoding) as file:
             text = clean(file.read(), report, name)
-        pieces = passages(sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words)
+        pieces = passages(
+            sections_of(text, suffix, name.removesuffix(".py").replace("/", ".")), max_words, max_tokens
+        )
     for passage in pieces:
         report.rows += 1
         yield passage if passage.title else Passage(name, passage.text, passage.first, passage.headed)
 
 
-def plain_passages(path: Path, name: str, report: ReadReport, max_words: int) -> Iterator[Passage]:
+def plain_passages(
+    path: Path, name: str, report: ReadReport, max_words: int, max_tokens: int | None = None
+) -> Iterator[Passage]:
     """The passages of a plain text, read line by line: the file may be larger than memory."""
-    for place, text in enumerate(pack(_plain_paragraphs(path, name, report), max_words)):
+    fitting = None if max_tokens is None else room_for(name, max_tokens)
+    for place, text in enumerate(pack(_plain_paragraphs(path, name, report), max_words, fitting)):
         yield Passage("", text, first=place == 0, headed=False)
 
 
@@ -81,6 +80,23 @@ def _plain_paragraphs(path: Path, name: str, report: ReadReport) -> Iterator[str
         yield "\n".join(paragraph)
 
 
+def declared_encoding(path: Path) -> str:
+    """The encoding of a page of HTML: UTF-8 where its bytes are that, else the one that it names."""
+    raw = path.read_bytes()
+    with contextlib.suppress(UnicodeDecodeError):
+        raw.decode("utf-8")
+        return "utf-8-sig"
+    found = _CHARSET.search(raw[:_SAMPLE])
+    name = found[1].decode("ascii").lower() if found else ""
+    name = "cp1252" if name in _WINDOWS else name  # as browsers read it
+    if name.startswith("utf"):  # what a page in such an encoding could not say in these bytes
+        return "utf-8-sig"
+    with contextlib.suppress(LookupError, ValueError):  # no such encoding, or one that is not of texts
+        raw.decode(name, "surrogateescape")
+        return name
+    return "utf-8-sig"
+
+
 def file_problem(path: Path) -> str:
     """Why the file cannot be used, or nothing."""
     try:
@@ -98,17 +114,26 @@ def file_problem(path: Path) -> str:
     return "binary file" if not utf16 and control > len(sample) // 20 else ""
 
 
-def all_passages(path: Path, report: ReadReport, max_words: int) -> Iterator[tuple[str, Passage]]:
+def all_passages(
+    path: Path,
+    report: ReadReport,
+    max_words: int,
+    max_tokens: int | None = None,
+    *,
+    allow_outside: bool = False,
+) -> Iterator[tuple[str, Passage]]:
     """The passages of a document or of all documents of a folder, each with its document's name.
 
     Raises:
         DataError: nothing in there can be read; says what was found instead.
     """
-    files: Iterable[Path] = document_files(path, report) if path.is_dir() else [path]
+    files: Iterable[Path] = (
+        document_files(path, report, allow_outside=allow_outside) if path.is_dir() else [path]
+    )
     before = report.rows
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        for passage in file_passages(file, name, report, max_words):
+        for passage in file_passages(file, name, report, max_words, max_tokens):
             yield name, passage
     if report.rows == before:
         reasons = "; ".join(report.notes()) or "there are no files"

@@ -1,7 +1,6 @@
 """The user's images in a folder for each class, as a learning task: ``photos/cat/1.jpg``, ``photos/dog/7.png`` …"""
 
 import hashlib
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,21 +11,20 @@ from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.images import ENDINGS, FORMATS, Shape, image_files, read_images
+from brickwork.data.readers.inside import files_below
 from brickwork.data.types import Examples, TaskData
 
 _SIDE = 64  # of images that differ in size, where nothing else is asked for
 _GREY = ("1", "L", "LA", "I;16")
 
 
-def is_class_folder(folder: Path, texts: tuple[str, ...]) -> bool:
+def is_class_folder(folder: Path, texts: tuple[str, ...], *, allow_outside: bool = False) -> bool:
     """Whether a folder holds images in subfolders, and no document whose name ends in one of ``texts``."""
     has_classes = False
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        endings = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
-        if endings & set(texts):
+    for path in files_below(folder, (*texts, *ENDINGS), ReadReport(), allow_outside=allow_outside):
+        if path.suffix.lower() in texts:
             return False
-        has_classes = has_classes or (Path(parent) != folder and bool(endings & set(ENDINGS)))
+        has_classes = has_classes or path.parent != folder
     return has_classes
 
 
@@ -40,8 +38,8 @@ def image_class_task(folder: Path, config: DataConfig, seed: int, side: int | No
         DataError: fewer than two classes, or nothing that can be used.
     """
     report = ReadReport()
-    shape, sizes = _shape(folder, side)
-    names, images = read_images(folder, shape, report=report)
+    shape, sizes = _shape(folder, side, config.allow_outside)
+    names, images = read_images(folder, shape, report=report, allow_outside=config.allow_outside)
     inside = [row for row, name in enumerate(names) if "/" in name]
     classes = sorted({names[row].split("/")[0] for row in inside})
     if len(classes) < 2:
@@ -78,13 +76,13 @@ def image_class_task(folder: Path, config: DataConfig, seed: int, side: int | No
     )
 
 
-def _shape(folder: Path, side: int | None) -> tuple[Shape, int]:
+def _shape(folder: Path, side: int | None, allow_outside: bool) -> tuple[Shape, int]:
     """The shape that images are brought to, from their headers, and how many different sizes they have."""
     from PIL import Image
 
     sizes: Counter[tuple[int, int]] = Counter()
     grey = True
-    for path in image_files(folder, ReadReport()):
+    for path in image_files(folder, ReadReport(), allow_outside=allow_outside):
         try:
             with Image.open(path, formats=FORMATS) as opened:
                 sizes[opened.size] += 1

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from brickwork.data.readers.passages import SEPARATOR, Passage
+from brickwork.data.readers.outline import SEPARATOR
+from brickwork.data.readers.passages import Passage
 from brickwork.data.splits import normalised, stable_hash
 
 FEW_DOCUMENTS = 20

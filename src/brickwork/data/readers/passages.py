@@ -5,32 +5,23 @@ whole sentences where a paragraph is too long.
 """
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 
-SEPARATOR = " › "
+from brickwork.data.readers.html_text import html_sections
+from brickwork.data.readers.markdown_text import markdown_sections
+from brickwork.data.readers.outline import Outline, Section
+
 _WORDS = re.compile(r"\S+")
+_PIECES = re.compile(r"[a-zA-Z]+|[^\W\d_a-zA-Z]|\d+|[^\w\s]|_")
+_MARGIN, _MARKS, _FEWEST_TOKENS = 0.92, 2, 8
 _BLANK = re.compile(r"\n[^\S\n]*\n\s*")
-_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])[\"')\]]*\s+")
-_ATX = re.compile(r"^ {0,3}(#{1,6})(?=\s)")
-_FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
-_MAX_TITLE = 300
+_ENDS, _CLOSES = "[.!?…。！？]", "[\"')\\]]"
+# White space after the end of a sentence and up to three quotes and brackets that close it, which stay.
+_SENTENCE_END = re.compile("(?:" + "|".join(f"(?<={_ENDS}{_CLOSES * count})" for count in range(4)) + r")\s+")
 _UNDERLINE = re.compile(r"^([!-/:-@\[-`{-~])\1+\s*$")
-
-
-@dataclass(frozen=True)
-class Section:
-    """A text under its path of headings, outermost first; the path is empty where there are none."""
-
-    path: tuple[str, ...]
-    text: str
-
-    @property
-    def title(self) -> str:
-        """The headings as one line."""
-        return SEPARATOR.join(self.path)
 
 
 @dataclass(frozen=True)
@@ -43,11 +34,37 @@ class Passage:
     headed: bool
 
 
-def passages(sections: Iterable[Section], max_words: int) -> Iterator[Passage]:
-    """Passages of at most ``max_words`` words, in order."""
+def passages(sections: Iterable[Section], max_words: int, max_tokens: int | None = None) -> Iterator[Passage]:
+    """Passages of at most ``max_words`` words, in order; with their titles, of about ``max_tokens`` tokens at most."""
     for section in sections:
-        for place, text in enumerate(pack(paragraphs(section.text), max_words)):
+        fitting = None if max_tokens is None else room_for(section.title, max_tokens)
+        for place, text in enumerate(pack(paragraphs(section.text), max_words, fitting)):
             yield Passage(section.title, text, first=place == 0, headed=bool(section.path))
+
+
+def room_for(title: str, max_tokens: int) -> int:
+    """The tokens that are left for a text under a title, with a margin for what :func:`count_tokens` is wrong by."""
+    return max(_FEWEST_TOKENS, int(_MARGIN * max_tokens) - _MARKS - count_tokens(title))
+
+
+def count_tokens(text: str) -> int:
+    """About how many tokens a tokenizer of words and their parts makes of a text, without asking any.
+
+    Of MiniLM's tokenizer on prose in Markdown it differs by 8 % on average, on Python by 4 %; 95 of 100 passages have at
+    most 8 % more. So readers and models of all kinds can agree on a length.
+    """
+    return sum(map(_word_tokens, text.split()))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _word_tokens(word: str) -> int:
+    count = 0
+    for piece in _PIECES.findall(word):
+        letters = (
+            5 if piece.isalpha() and piece.isascii() else 2
+        )  # of a part; other alphabets have a piece a letter
+        count += 1 + (len(piece) - 1) // letters
+    return count
 
 
 def paragraphs(text: str) -> Iterator[str]:
@@ -55,38 +72,67 @@ def paragraphs(text: str) -> Iterator[str]:
     return (part.strip("\n").rstrip() for part in _BLANK.split(text) if part.strip())
 
 
-def pack(parts: Iterable[str], max_words: int) -> Iterator[str]:
-    """Paragraphs joined as long as they fit into ``max_words`` words; too long ones are split."""
+def pack(parts: Iterable[str], max_words: int, max_tokens: int | None = None) -> Iterator[str]:
+    """Paragraphs joined as long as they fit into ``max_words`` words and about ``max_tokens`` tokens; too long ones are
+    split."""
+    limit = _Limit(max_words, max_tokens)
     kept: list[str] = []
-    words = 0
+    words = tokens = 0
     for part in parts:
-        for piece in _short(part, max_words):
-            count = len(piece.split())
-            if kept and words + count > max_words:
+        for piece in _short(part, limit):
+            more, more_tokens = len(piece.split()), limit.tokens_of(piece)
+            if kept and not limit.fits(words + more, tokens + more_tokens):
                 yield "\n\n".join(kept)
-                kept, words = [], 0
+                kept, words, tokens = [], 0, 0
             kept.append(piece)
-            words += count
+            words, tokens = words + more, tokens + more_tokens
     if kept:
         yield "\n\n".join(kept)
 
 
-def _short(paragraph: str, max_words: int) -> Iterator[str]:
-    """The paragraph, or runs of its sentences of at most ``max_words`` words, or runs of words."""
-    if len(paragraph.split()) <= max_words:
+@dataclass(frozen=True)
+class _Limit:
+    words: int
+    tokens: int | None
+
+    def tokens_of(self, text: str) -> int:
+        """Where tokens do not matter, none."""
+        return 0 if self.tokens is None else count_tokens(text)
+
+    def fits(self, words: int, tokens: int) -> bool:
+        return words <= self.words and (self.tokens is None or tokens <= self.tokens)
+
+
+def _short(paragraph: str, limit: _Limit) -> Iterator[str]:
+    """The paragraph, or runs of its sentences that fit, or runs of words, or of letters where there are no spaces."""
+    if limit.fits(len(paragraph.split()), limit.tokens_of(paragraph)):
         yield paragraph
         return
     kept: list[str] = []
+    size = 0
     for sentence in _SENTENCE_END.split(paragraph):
-        words = sentence.split()
-        while words:
-            if kept and len(kept) + len(words) > max_words:
+        words = [(word, limit.tokens_of(word)) for part in sentence.split() for word in _parts(part, limit)]
+        if kept and not limit.fits(len(kept) + len(words), size + sum(tokens for _, tokens in words)):
+            yield " ".join(kept)
+            kept, size = [], 0
+        for word, tokens in words:
+            if kept and not limit.fits(len(kept) + 1, size + tokens):
                 yield " ".join(kept)
-                kept = []
-            taken, words = words[:max_words], words[max_words:]
-            kept.extend(taken)
+                kept, size = [], 0
+            kept.append(word)
+            size += tokens
     if kept:
         yield " ".join(kept)
+
+
+def _parts(word: str, limit: _Limit) -> Iterator[str]:
+    """The word, in parts where it is longer than a whole passage, as a text of Chinese is, or a long number."""
+    tokens = limit.tokens_of(word)
+    if limit.tokens is None or tokens <= limit.tokens:
+        yield word
+        return
+    letters = max(1, len(word) * limit.tokens // tokens)
+    yield from (word[start : start + letters] for start in range(0, len(word), letters))
 
 
 def cut_words(text: str, max_words: int) -> str:
@@ -103,80 +149,17 @@ def sections_of(text: str, suffix: str, name: str) -> list[Section]:
         return markdown_sections(text)
     if suffix == ".rst":
         return rst_sections(text)
-    if suffix in (".html", ".htm"):
+    if suffix in (".html", ".htm", ".xhtml"):
         return html_sections(text)
     if suffix == ".py":
         return python_sections(text, name)
     return [Section((), text)]
 
 
-class _Outline:
-    """Collects lines under headings; a heading closes those of its level and deeper."""
-
-    def __init__(self) -> None:
-        self.sections: list[Section] = []
-        self._path: list[tuple[int, str]] = []
-        self._lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        self._lines.append(line)
-
-    def drop_last(self) -> None:
-        self._lines.pop()
-
-    def heading(self, level: int, title: str) -> None:
-        self.close()
-        self._path = [entry for entry in self._path if entry[0] < level] + [(level, title)]
-
-    def close(self) -> list[Section]:
-        text = "\n".join(self._lines)
-        self._lines = []
-        if text.strip():
-            self.sections.append(Section(tuple(title for _, title in self._path), text.strip("\n").rstrip()))
-        return self.sections
-
-
-def markdown_sections(text: str) -> list[Section]:
-    """Sections of Markdown: ``#`` and underlined headings, code fences respected, front matter left out."""
-    rows = text.splitlines()
-    if rows and rows[0].strip() == "---":
-        end = next((n for n, row in enumerate(rows[1:], start=1) if row.strip() in ("---", "...")), None)
-        rows = rows[end + 1 :] if end else rows
-    outline = _Outline()
-    fence = ""
-    before = ""
-    for row in rows:
-        mark = _FENCE.match(row)
-        if fence:
-            outline.add(row)
-            if mark and mark[1].startswith(fence):
-                fence = ""
-        elif mark:
-            fence = mark[1]
-            outline.add(row)
-        elif heading := _ATX.match(row):
-            outline.heading(len(heading[1]), _plain(row[heading.end() :].strip().rstrip("#").strip()))
-        elif before.strip() and re.fullmatch(r" {0,3}(=+|-{2,})\s*", row) and not before.startswith("    "):
-            outline.drop_last()
-            outline.heading(1 if "=" in row else 2, _plain(before.strip()))
-            row = ""
-        else:
-            outline.add(row)
-        before = "" if fence or mark or heading else row
-    return outline.close()
-
-
-def _plain(title: str) -> str:
-    """A heading without links, emphasis and code marks, cut where it is longer than any heading."""
-    title = title[:_MAX_TITLE]
-    title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
-    return re.sub(r"[*`]+", "", title).strip()
-
-
 def rst_sections(text: str) -> list[Section]:
     """Sections of reStructuredText: underlined titles, their depth by the order in which marks appear."""
     rows = text.splitlines()
-    outline = _Outline()
+    outline = Outline()
     levels: list[str] = []
 
     def level(mark: str) -> int:
@@ -203,88 +186,6 @@ def rst_sections(text: str) -> list[Section]:
 
 def _is_underline(line: str, title: str) -> bool:
     return bool(_UNDERLINE.match(line)) and len(line.rstrip()) >= len(title.rstrip()) and title[0] != " "
-
-
-_HIDDEN = {"script", "style", "nav", "template", "noscript", "svg", "title", "footer"}
-_BLOCKS = {
-    "p",
-    "div",
-    "section",
-    "article",
-    "li",
-    "ul",
-    "ol",
-    "table",
-    "tr",
-    "pre",
-    "blockquote",
-    "br",
-    "dt",
-    "dd",
-}
-
-
-class _HtmlReader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.outline = _Outline()
-        self._text: list[str] = []
-        self._hidden = ""  # the element that hides what is inside
-        self._depth = 0
-        self._keeps_spaces = False
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if self._hidden:
-            self._depth += tag == self._hidden
-        elif tag in _HIDDEN:
-            self._hidden, self._depth = tag, 1
-        elif re.fullmatch("h[1-6]", tag) or tag in _BLOCKS:
-            self._flush()
-            self._keeps_spaces = tag == "pre"
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._hidden:
-            self._depth -= tag == self._hidden
-            # A page whose <head> is never closed is still to be read.
-            if self._depth == 0:
-                self._hidden = ""
-        elif re.fullmatch("h[1-6]", tag):
-            title = " ".join("".join(self._text).split())
-            self._text = []
-            if title:
-                self.outline.heading(int(tag[1]), title)
-        elif tag in _BLOCKS:
-            self._flush()
-            self._keeps_spaces = False
-
-    def handle_startendtag(self, tag: str, attrs: object) -> None:
-        if tag in _BLOCKS:
-            self._flush()
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self._text.append(data)
-
-    def _flush(self) -> None:
-        text = "".join(self._text)
-        self._text = []
-        text = text.strip("\n") if self._keeps_spaces else " ".join(text.split())
-        if text.strip():
-            self.outline.add(text + "\n")
-
-    def close(self) -> None:
-        super().close()
-        self._flush()
-
-
-def html_sections(text: str) -> list[Section]:
-    """Sections of HTML by ``h1`` … ``h6``; scripts, styles, navigation and the head are left out."""
-    # <body> ends the head, also where nobody closed it.
-    text = re.sub(r"(?is)<head\b[^>]*>.*?(</head>|(?=<body\b))", " ", text, count=1)
-    reader = _HtmlReader()
-    reader.feed(text)
-    reader.close()
-    return reader.outline.close()
 
 
 def python_sections(text: str, name: str) -> list[Section]:

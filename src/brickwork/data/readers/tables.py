@@ -1,5 +1,6 @@
 """The user's table as a learning task: which columns, which rows, in which parts."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -9,12 +10,17 @@ from typing import Any
 from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
+from brickwork.data.readers.cells import check_one_kind, label_kind, text_of
 from brickwork.data.readers.columns import describe, task_of
-from brickwork.data.readers.files import ReadReport, column_names, rows, text_value
+from brickwork.data.readers.files import ReadReport, column_names, name_value, rows, text_value
+from brickwork.data.readers.judged import by_label
+from brickwork.data.readers.outline import Section
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
-from brickwork.data.readers.passages import Passage, Section, passages
+from brickwork.data.readers.passages import Passage, passages
 from brickwork.data.retrieval import retrieval_from_pairs
 from brickwork.data.types import Examples, Kind, TaskData
+
+_NAMES = ("label", "score", "group")  # roles in which the word "nan" is no value
 
 
 def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
@@ -30,11 +36,16 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
     notes = [describe(kind, roles)]
     numbered_rows = islice(rows(path, report, sorted(set(roles.values()))), config.limit)
     if kind is None:
-        pairs = plain_pairs(_row_passages(numbered_rows, roles, path.name, report, config.max_passage_words))
+        pairs = plain_pairs(_row_passages(numbered_rows, roles, path.name, report, config))
         report.duplicates += pairs.duplicates
         report.warn()
         return plain_task(path, pairs, config, seed, [*notes, *report.notes()])
-    columns = _read(numbered_rows, roles, path.name, report)
+    # A label of pairs may be empty: it can be a category.
+    optional = ("group", "label") if kind == "pairs" else ("group",)
+    columns = _read(numbered_rows, roles, path.name, report, optional)
+    if kind == "pairs" and "label" in columns:
+        kind, columns, said = by_label(columns, roles["label"], str(path))
+        notes += said
     if kind == "labelled":
         task = _labelled(path, columns, config, seed, report)
     else:
@@ -44,28 +55,53 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
 
 
 def _read(
-    numbered_rows: Iterator[tuple[int, dict]], roles: dict[str, str], name: str, report: ReadReport
+    numbered_rows: Iterator[tuple[int, dict]],
+    roles: dict[str, str],
+    name: str,
+    report: ReadReport,
+    optional: tuple[str, ...],
 ) -> dict[str, list[Any]]:
-    """The columns of complete rows; a row with an empty text is counted and left out."""
+    """The columns of complete rows; a row with an empty text is counted and left out.
+
+    Raises:
+        DataError: labels of mixed types, as 1 and "1".
+    """
     columns: dict[str, list[Any]] = {role: [] for role in roles}
+    labels: list[Any] = []
     for number, row in numbered_rows:
         where = f"{name} row {number}"
         values: dict[str, Any] = {
-            role: text_value(row.get(column), report, where) for role, column in roles.items()
+            role: (name_value if role in _NAMES else text_value)(row.get(column), report, where)
+            for role, column in roles.items()
         }
-        empty = [roles[role] for role, value in values.items() if not value and role != "group"]
+        if values.get("label"):
+            labels.append(row[roles["label"]])
+            if label_kind(labels[-1]) == "number":  # 1 and 1.0 are one class
+                values["label"] = text_of(labels[-1])
+        empty = [roles[role] for role, value in values.items() if not value and role not in optional]
         if empty:
             report.skip(f"'{empty[0]}' is empty", where)
             continue
         if "score" in values:
-            try:
-                values["score"] = float(values["score"])
-            except ValueError:
+            score = _score(values["score"])
+            if score is None:
                 report.skip(f"'{roles['score']}' is not a number", where)
                 continue
+            values["score"] = score
         for role, value in values.items():
             columns[role].append(value)
+    if labels:
+        check_one_kind(labels, f"{name}: '{roles['label']}'")
     return columns
+
+
+def _score(text: str) -> float | None:
+    """The number that a text says; nothing for one that is not finite."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _enough(path: Path, count: int, report: ReadReport) -> None:
@@ -95,6 +131,11 @@ def _pairs(
     notes = []
     if kind == "scored":
         low, high = min(columns["score"]), max(columns["score"])
+        if low == high and not 0 <= low <= 1:
+            raise DataError(
+                f"{path}: all scores are {low:g}, so their range is not known; give scores from 0 to 1, or some that "
+                "differ"
+            )
         if low < 0 or high > 1:
             columns["score"] = [(score - low) / (high - low) for score in columns["score"]]
             notes.append(f"scores from {low:g} to {high:g} were brought to 0 … 1")
@@ -170,7 +211,7 @@ def _row_passages(
     roles: dict[str, str],
     name: str,
     report: ReadReport,
-    max_words: int,
+    config: DataConfig,
 ) -> Iterator[tuple[str, Passage]]:
     """The passages of each row's text; a row is a document."""
     for number, row in numbered_rows:
@@ -179,7 +220,7 @@ def _row_passages(
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)
             continue
-        for passage in passages([Section((), text)], max_words):
+        for passage in passages([Section((), text)], config.max_passage_words, config.max_passage_tokens):
             yield where, passage
 
 

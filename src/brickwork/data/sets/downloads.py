@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brickwork.core.console import plain_console
 from brickwork.core.errors import DataError
 from brickwork.core.files import atomic_path, os_errors, sha256_file
 from brickwork.data.sets.source import Source, cache_folder
@@ -42,15 +43,19 @@ def fetch(source: Source) -> Path:
 
 
 def _download(source: Source, path: Path) -> None:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     try:
         with (
             urllib.request.urlopen(source.download, timeout=_TIMEOUT_SECONDS) as answer,
             open(path, "wb") as file,
-            Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+            Progress(*columns, console=plain_console(error=True), transient=True) as progress,
         ):
             size = answer.headers.get("Content-Length")
             task = progress.add_task(f"downloading {source.name}", total=int(size) if size else None)

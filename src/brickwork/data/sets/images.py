@@ -11,7 +11,7 @@ from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig, ImageDataConfig
 from brickwork.data.readers.files import ReadReport
-from brickwork.data.readers.images import DEFAULT_SIDE, read_images
+from brickwork.data.readers.images import DEFAULT_SIDE, FORMATS, read_images
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
 
@@ -95,7 +95,13 @@ def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
     if path.is_dir():
         report = ReadReport()
         size = config.image_size or DEFAULT_SIDE
-        images = read_images(path, (size, size, 3), limit=config.limit, report=report)[1]
+        images = read_images(
+            path,
+            (size, size, 3),
+            limit=config.limit,
+            report=report,
+            allow_outside=config.allow_outside,
+        )[1]
         notes = (f"images cut and scaled to {size} × {size}", *report.notes())
     else:
         images, labels = _array(path)
@@ -205,6 +211,9 @@ def _read_parquet(path: Path, names: str, limit: int | None) -> tuple[Images, np
     table = pyarrow.parquet.read_table(path, columns=["image", "label", names])
     by_number = dict(zip(table["label"].to_pylist(), table[names].to_pylist()))
     table = table.slice(0, limit)
-    images = [np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")) for raw in table["image"].to_pylist()]
+    images = [
+        np.asarray(Image.open(io.BytesIO(raw), formats=FORMATS).convert("RGB"))
+        for raw in table["image"].to_pylist()
+    ]
     labels = np.asarray(table["label"].to_pylist(), dtype=np.int64)
     return np.stack(images), labels, tuple(by_number[number] for number in sorted(by_number))

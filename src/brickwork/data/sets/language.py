@@ -21,11 +21,13 @@ from brickwork.data.readers.files import (
     clean,
     column_names,
     lines,
+    name_value,
     open_text,
     rows,
     text_value,
 )
 from brickwork.data.readers.folders import MARKUP, PLAIN, document_files, file_problem
+from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.sets.sources import locate
 from brickwork.data.splits import select, split, stable_hash
 from brickwork.data.types import Examples, TaskData
@@ -122,7 +124,8 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
             f"{path} does not exist, and is no known set of texts ({', '.join(SETS)}); check the path"
         )
     if path.is_dir():
-        yield from _folder(path, report)
+        refuse_own_folder(path)
+        yield from _folder(path, report, config.allow_outside)
     elif path.suffix.lower() in MARKUP + PLAIN:
         yield from _file(path, path.stem, path.name, report)
     elif any(suffix.lower() in TABLES for suffix in path.suffixes):
@@ -134,9 +137,13 @@ def read_texts(path: Path, config: DataConfig, report: ReadReport) -> Iterator[T
         )
 
 
-def _folder(path: Path, report: ReadReport) -> Iterator[Text]:
-    files = list(document_files(path, report))
-    inside = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _folder(path: Path, report: ReadReport, allow_outside: bool) -> Iterator[Text]:
+    files = list(document_files(path, report, allow_outside=allow_outside))
+    inside = sorted(
+        p.name
+        for p in path.iterdir()
+        if p.is_dir() and not p.name.startswith(".") and (allow_outside or not p.is_symlink())
+    )
     sizes: Counter[str] = Counter()
     for file in files:
         parts = file.relative_to(path).parts
@@ -186,7 +193,7 @@ def _table(path: Path, config: DataConfig, report: ReadReport) -> Iterator[Text]
     ):
         where = f"{path.name} row {number}"
         text = text_value(row.get(roles["text"]), report, where)
-        label = text_value(row.get(roles["label"]), report, where) if "label" in roles else path.stem
+        label = name_value(row.get(roles["label"]), report, where) if "label" in roles else path.stem
         if not text or not label:
             report.skip(f"'{roles['text' if not text else 'label']}' is empty", where)
             continue

@@ -22,7 +22,7 @@ from brickwork.studies.cmim.setups import (
 )
 from brickwork.studies.cmim.term import DRAWN, drawn_codes, expected_terms
 from brickwork.studies.cmim.toy import Kind, point_scores, points
-from brickwork.studies.effects import Effect, Measured, average, combined
+from brickwork.studies.effects import AnyOf, Effect, Measured, average, combined
 from brickwork.studies.study import ClaimResult, Lab, claim
 
 _NEAR = "5-NN cosine"
@@ -54,16 +54,17 @@ def loss_property(lab: Lab) -> ClaimResult:
     by_codes, sums = changes("mean"), combined(min, changes("sum").values())
     largest = combined(max, by_codes.values())
     each = ", ".join(f"{codes} {max(effect.values):.1f} %" for codes, effect in by_codes.items())
+    more = at.where(form="mean", B=tuple(b for b in at.labels("B") if b != "B=2"))
+    without = max(max(combined(_change, more.where(codes=c).effects.values()).values) for c in by_codes)
     return lab.verdict(
         largest,
-        max(largest.values) <= 5 and min(sums.values) > 300,
-        above=None,
-        below=5.0,
+        {"mean form": largest <= 5, "sum form": sums > 300},
         unit="% largest change of E[ℓ_c] over B, mean form",
         table=at.rows("seed", "codes", digits=4),
         note=f"The sum form changes by at least {min(sums.values):.0f} %. The mean form, by codes: {each}. The mean over "
         "negatives stands inside a logarithm, so that few negatives give a lower expectation (Jensen) where their "
-        f"similarities differ much. Nothing is trained; {DRAWN:,} codes for every B.",
+        f"similarities differ much: from B = 8 on it changes by at most {without:.1f} %. Nothing is trained; {DRAWN:,} "
+        "codes for every B.",
     )
 
 
@@ -100,9 +101,7 @@ def batch_robustness(lab: Lab) -> ClaimResult:
         credit = "MIM alone is less flat: the contrastive term has a part in it."
     return lab.verdict(
         excess,
-        excess.mean <= 0,
-        above=None,
-        below=0.0,
+        {"range of cMIM − half of InfoNCE's": excess <= 0},
         unit="points, range of cMIM − half the range of InfoNCE with views",
         costs={f"{name}, all B": [t for size in sizes for t in arms[size][name]] for name in models},
         table=table,
@@ -114,21 +113,21 @@ def batch_robustness(lab: Lab) -> ClaimResult:
     "C3",
     "cMIM is better than MIM at discriminative tasks",
     paper=_UNKNOWN,
-    criterion="cMIM − MIM above 0 with its 95 % interval on at least one of four read-outs, below −0.5 points on none",
+    criterion="cMIM − MIM above 0 on at least one of four read-outs, below −0.5 points on none",
 )
 def against_mim(lab: Lab) -> ClaimResult:
-    best = best_temperature(lab)
+    best = best_temperature(lab, "cmim")
     at = _scores(lab, {**_temperatures(), "AE": _FOUR["AE"], "VAE": _FOUR["VAE"]})
     gains = {read: at[f"cMIM, τ={best}", read] - at["MIM", read] for read in READ_OUTS}
-    better = [read for read, gain in gains.items() if gain.interval and gain.interval[0] > 0]
-    worse = [read for read, gain in gains.items() if gain.mean < -0.5]
     return lab.verdict(
         gains[_NEAR],
-        bool(better) and not worse,
+        {
+            "better at one": AnyOf(tuple(gain > 0 for gain in gains.values())),
+            **{read: gain >= -0.5 for read, gain in gains.items()},
+        },
         unit="points of 5-NN (cosine) accuracy, cMIM − MIM",
         table=_with_z_scores(at),
-        note=f"τ={best} has the best validation score of {list(TEMPERATURES)}. Gains: {_means(gains, '+.2f')}. "
-        f"Better: {', '.join(better) or 'none'}; worse by more than half a point: {', '.join(worse) or 'none'}.",
+        note=f"τ={best} has the best validation score of {list(TEMPERATURES)}. Gains: {_means(gains, '+.2f')}.",
     )
 
 
@@ -136,27 +135,29 @@ def against_mim(lab: Lab) -> ClaimResult:
     "C4",
     "Without augmentation, cMIM is better than InfoNCE",
     paper=_UNKNOWN,
-    criterion="the 95 % interval over seeds of 5-NN accuracy, cMIM − InfoNCE without augmentation, lies at or above 0",
+    criterion="5-NN accuracy of cMIM at least that of InfoNCE without augmentation",
 )
 def against_info_nce(lab: Lab) -> ClaimResult:
-    """With shifted views reported, not judged."""
-    at = _scores(lab, {"cMIM": _best_cmim(lab), **_INFO_NCE, "MIM": _MIM})
-    gain = at["cMIM", _NEAR] - at["InfoNCE", _NEAR]
+    """Both temperatures are chosen in the same way; with shifted views reported, not judged."""
+    plain = {"InfoNCE": {"objective": "info_nce", "temperature": best_temperature(lab, "info_nce")}}
+    at = _scores(lab, {"cMIM": _best_cmim(lab), **_INFO_NCE, **plain, "MIM": _MIM})
+    gain, without = (at[arm, _NEAR] - at["InfoNCE", _NEAR] for arm in ("cMIM", "MIM"))
     return lab.verdict(
         gain,
-        gain.mean >= 0,
+        {"gain": gain >= 0},
         unit="points of 5-NN (cosine) accuracy, cMIM − InfoNCE without augmentation",
         table=_with_z_scores(at),
-        note=f"InfoNCE with shifted views: {at['InfoNCE, shifted views', _NEAR].mean:.1f}, cMIM "
-        f"{at['cMIM', _NEAR].mean:.1f}, MIM alone {at['MIM', _NEAR].mean:.1f}.",
+        note=f"MIM alone, without any contrastive term, is {without.mean:+.1f} points from InfoNCE: that much of the gain "
+        f"is reconstruction's. InfoNCE with shifted views: {at['InfoNCE, shifted views', _NEAR].mean:.1f}, cMIM "
+        f"{at['cMIM', _NEAR].mean:.1f}.",
     )
 
 
 @claim(
     "C5",
-    "cMIM keeps MIM's reconstruction, and MIM reconstructs better than a VAE",
+    "cMIM keeps MIM's reconstruction",
     paper='"competitive reconstruction"; sMIM against sVAE on PTB: perplexity 19.02 and 113.1',
-    criterion="test nats of cMIM at most 2 % above MIM's, and MIM's below the VAE's",
+    criterion="test nats of cMIM at most 2 % above MIM's",
 )
 def reconstruction(lab: Lab) -> ClaimResult:
     at = _scores(lab, {"cMIM": _best_cmim(lab), **{name: _FOUR[name] for name in ("MIM", "VAE", "AE")}})
@@ -167,15 +168,15 @@ def reconstruction(lab: Lab) -> ClaimResult:
     each = _means({name: kl[name] / dims for name in ("cMIM", "MIM", "VAE")}, ".2f")
     return lab.verdict(
         more,
-        more.mean <= 2 and nll["MIM"].mean < nll["VAE"].mean,
-        above=None,
-        below=2.0,
+        {"more nats": more <= 2},
         unit="% more nats for cMIM than for MIM",
         table=[
             {"arm": name, "nll (nats)": round(nll[name].mean, 2), "kl": round(kl[name].mean, 1)}
             for name in nll
         ],
-        note=f"Test nats: {_means(nll)}. KL to the anchor for each dimension of a code (5.5 with all σ at the floor): "
+        note=f"Test nats: {_means(nll)}. That MIM's are below the VAE's (the paper's other half) is no test: the VAE's loss "
+        "pays for information in the code, MIM's does not, and nats are read at z = μ. KL to the anchor for each dimension "
+        "of a code (5.5 with all σ at the floor): "
         f"{each}.",
     )
 
@@ -184,20 +185,21 @@ def reconstruction(lab: Lab) -> ClaimResult:
     "C6",
     "The decoder's states are better embeddings than the code, without training (images)",
     paper=_UNKNOWN,
-    criterion="the 95 % interval over seeds of linear accuracy, h cut by PCA to the width of μ, − μ, mean over AE, VAE, "
-    "MIM, cMIM, lies at or above 0",
+    criterion="linear accuracy from h, cut by PCA to the width of μ, at least that from μ, mean over AE, MIM and cMIM; the "
+    "VAE, whose codes hold little at this size, stands beside",
 )
 def informative_images(lab: Lab) -> ClaimResult:
     arms = lab.arms(images(lab.scale), _FOUR, tuned_by=validation_score)
     at = arms.measure(of_images, key="vectors")
-    gain = average(at[name, "h, PCA"] - at[name, "μ"] for name in _FOUR)
+    gains = {name: at[name, "h, PCA"] - at[name, "μ"] for name in _FOUR}
+    gain = average(gains[name] for name in ("AE", "MIM", "cMIM"))
     return lab.verdict(
         gain,
-        gain.mean >= 0,
-        unit="points of linear accuracy, h (PCA to the width of μ) − μ, mean of four objectives",
+        {"gain": gain >= 0},
+        unit="points of linear accuracy, h (PCA to the width of μ) − μ, mean of AE, MIM and cMIM",
         table=at.rows("arm"),
-        note="An MLP's h is a function of μ alone: it adds no information. Nulls: states of an untrained decoder "
-        "on the same μ; principal components of the pixels.",
+        note=f"Gains: {_means(gains, '+.2f')} points. An MLP's h is a function of μ alone: it adds no information. Nulls: "
+        "states of an untrained decoder on the same μ; principal components of the pixels.",
     )
 
 
@@ -205,21 +207,25 @@ def informative_images(lab: Lab) -> ClaimResult:
     "C7",
     "The decoder's states are better embeddings than the code, without training (molecules)",
     paper=_UNKNOWN,
-    criterion="ridge RMSE of ESOL at least 5 % lower from h (PCA to the width of μ) than from μ, with its 95 % interval",
+    criterion="ridge RMSE of ESOL at least 5 % lower from h (PCA to the width of μ) than from μ",
 )
 def informative_molecules(lab: Lab) -> ClaimResult:
     rows = 300 if lab.smoke else None
     arms = lab.arms(molecules(lab.scale), _FOUR, tuned_by=validation_score)
     at = arms.measure(of_molecules, rows, key="vectors")
     gain = average((at[name, "h, PCA"] / at[name, "μ"] - 1) * -100 for name in _FOUR)
+    trained, untrained = (
+        average(at[name, vectors] for name in _FOUR) for vectors in ("h, PCA", "untrained, PCA")
+    )
     null, spread = token_counts_rmse(lab.seeds, rows)
     return lab.verdict(
         gain,
-        gain.mean >= 5,
-        above=5.0,
+        {"lower RMSE": gain >= 5},
         unit="% lower RMSE from h (PCA to the width of μ) than from μ, mean of four objectives",
         table=[*at.rows("arm", digits=3), {"arm": "counts of tokens", "μ": round(null, 3)}],
-        note=f"Counts of tokens alone give {null:.2f} log units; the standard deviation of the property is {spread:.2f}. "
+        note=f"By PCA an untrained decoder gives {untrained.mean:.2f} log units, the trained ones {trained.mean:.2f}: what "
+        f"h adds need not be learnt. Counts of tokens alone give {null:.2f}; the standard deviation of the property is "
+        f"{spread:.2f}. "
         "Random 5-fold split, not by scaffold. Learnt from the SMILES of ESOL itself, without labels, not from ZINC.",
     )
 
@@ -251,11 +257,11 @@ def no_collapse(lab: Lab) -> ClaimResult:
     )
     return lab.verdict(
         information,
-        information.mean >= 0 and nearest.mean > 0,
+        {"information": information >= 0, "5-NN accuracy": nearest > 0},
         unit="nats of I(x; z) by KSG, MIM − VAE, mean over z ≥ 10",
         costs={kind: [t for z in sizes for t in arms[z][kind]] for kind in kinds},
         table=table,
-        note=f"5-NN accuracy, MIM − VAE: {nearest.mean:+.2f} points. MIM is symmetric, with samples from the decoder. KSG "
+        note="MIM is symmetric, with samples from the decoder. KSG "
         "is biased downwards for information as high as this; all arms are estimated alike.",
     )
 
@@ -264,16 +270,16 @@ def no_collapse(lab: Lab) -> ClaimResult:
     "C9",
     "The contrastive term spreads the codes' directions",
     paper="stated, no number",
-    criterion="mean cosine of different codes lower for cMIM than for MIM, with its 95 % interval",
+    criterion="mean cosine of different codes lower for cMIM than for MIM, and their effective rank higher",
 )
 def angles(lab: Lab) -> ClaimResult:
-    best, at = best_temperature(lab), _scores(lab, _temperatures())
+    best, at = best_temperature(lab, "cmim"), _scores(lab, _temperatures())
     ours = f"cMIM, τ={best}"
     lower = at["MIM", "mean_cosine"] - at[ours, "mean_cosine"]
     rank = at[ours, "rank"] - at["MIM", "rank"]
     return lab.verdict(
         lower,
-        lower.mean >= 0,
+        {"lower mean cosine": lower > 0, "higher rank": rank > 0},
         unit="lower mean cosine of different codes, MIM − cMIM",
         table=at.where(score=("mean_cosine", "rank")).rows("arm", digits=3),
         note=f"Effective rank, cMIM − MIM: {rank.mean:+.2f} of {images(lab.scale).model.encoder.embedding_dim}; "
@@ -287,7 +293,7 @@ def _temperatures() -> dict[str, Any]:
 
 
 def _best_cmim(lab: Lab) -> dict[str, Any]:
-    return {**_CMIM, "temperature": best_temperature(lab)}
+    return {**_CMIM, "temperature": best_temperature(lab, "cmim")}
 
 
 def _scores(lab: Lab, models: dict[str, Any]) -> Measured:

@@ -1,7 +1,7 @@
 """The models that the claims compare, and how they are read.
 
 Every arm is this system under another objective: same data, seeds, examples seen and optimiser. Its learning rate is chosen
-from the same three, on validation data (nearest neighbours of μ), for each objective and batch size apart. "No augmentation"
+from the same grid, on validation data (nearest neighbours of μ), for each objective and batch size apart. "No augmentation"
 is meant literally: only ``info_nce_views`` ever sees a changed image.
 """
 
@@ -24,13 +24,13 @@ _PROBED = 3000
 
 
 def images(scale: Scale) -> "RunConfig":
-    """MNIST (10,000 images, MLPs 784-256-256, 64 dimensions, 3 epochs); at smoke, the digits of scikit-learn."""
+    """MNIST (10,000 images, MLPs 784-256-256, 64 dimensions, 10 epochs); at smoke, the digits of scikit-learn."""
     from brickwork.systems.cmim.recipes import small, smoke
 
     if scale == "smoke":
         run, width, steps, data = smoke(), 64, 60, {"test_share": 0.4}
     else:
-        run, width, steps, data = small(), 256, 30_000 // BATCH, {"limit": 10_000}
+        run, width, steps, data = small(), 256, 100_000 // BATCH, {"limit": 10_000}
     model = replace(
         run.model,
         encoder=replace(run.model.encoder, width=width),
@@ -76,16 +76,16 @@ def validation_score(trained: Trained) -> float:
     return leave_one_out_accuracy(codes, np.asarray(part.columns["label"]))
 
 
-def best_temperature(lab: Lab) -> float:
+def best_temperature(lab: Lab, objective: str) -> float:
     """Of :data:`TEMPERATURES`, the one whose pilot (seed 0, at the rate that suits it) scores best on validation images."""
     run, bench = images(lab.scale), lab.bench
 
     def score(temperature: float) -> float:
-        model = replace(run.model, objective="cmim", temperature=temperature)
+        model = replace(run.model, objective=objective, temperature=temperature)
         tuned = bench.tuned(replace(run, model=model), validation_score)
         return validation_score(bench.train(replace(tuned, seed=PILOT_SEED)))
 
-    return bench.best(("temperature", run.recipe), TEMPERATURES, score)
+    return bench.best(("temperature", objective, run.recipe), TEMPERATURES, score)
 
 
 def embed(trained: Trained, inputs: Any) -> np.ndarray:

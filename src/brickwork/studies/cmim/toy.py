@@ -44,10 +44,11 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class PointModel(nn.Module):
-    """q(z|x) and p(x|z), both Gaussian with a spread for each dimension."""
+    """q(z|x) and p(x|z), both Gaussian with a spread for each dimension, and the objective that trains them."""
 
-    def __init__(self, dims: int, latent_dim: int):
+    def __init__(self, dims: int, latent_dim: int, kind: Kind):
         super().__init__()
+        self.kind: Kind = kind
         self.latent_dim = latent_dim
         self.encoder, self.decoder = _mlp(dims, 2 * latent_dim), _mlp(latent_dim, 2 * dims)
 
@@ -56,17 +57,17 @@ class PointModel(nn.Module):
         p = posterior(self.decoder(z), _FLOOR)
         return -log_normal(x, p.mean, p.log_sigma)
 
-    def loss(self, x: Float[Tensor, "batch dims"], kind: Kind) -> Float[Tensor, ""]:
+    def loss(self, x: Float[Tensor, "batch dims"]) -> Float[Tensor, ""]:
         """The objective on one batch."""
         q = posterior(self.encoder(x), _FLOOR)
-        z = q.mean if kind == "AE" else q.at(torch.randn_like(q.mean))
+        z = q.mean if self.kind == "AE" else q.at(torch.randn_like(q.mean))
         nll = self.nll(z, x)
         log_q, log_prior = expected_log_posterior(q.log_sigma), expected_log_prior(q.mean, q.log_sigma)
-        if kind == "AE":
+        if self.kind == "AE":
             return nll.mean()
-        if kind == "VAE":
+        if self.kind == "VAE":
             return (nll + log_q - log_prior).mean()
-        if kind == "A-MIM":
+        if self.kind == "A-MIM":
             return asymmetric_mim(nll, log_q, log_prior)
         code = torch.randn_like(z)  # the decoder's half of the mixture: z ~ P(z), x ~ p(x|z)
         p = posterior(self.decoder(code), _FLOOR)
@@ -83,12 +84,12 @@ def fit_points(
 ) -> PointModel:
     """A model trained with Adam; every objective gets the same batches and steps."""
     torch.manual_seed(seed)
-    model = PointModel(points.shape[1], latent_dim)
+    model = PointModel(points.shape[1], latent_dim, kind)
     optimiser = torch.optim.Adam(model.parameters(), lr=_RATE)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         rows = torch.randint(len(points), (_BATCH,), generator=generator)
-        loss = model.loss(points[rows], kind)
+        loss = model.loss(points[rows])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -97,8 +98,11 @@ def fit_points(
 
 @torch.no_grad()
 def codes_of(model: PointModel, points: Float[Tensor, "rows dims"], seed: int) -> Float[np.ndarray, "rows d"]:
-    """A sample of q(z|x) for each point: what the information is measured of."""
+    """What the information is measured of: a sample of q(z|x) for each point; of an auto-encoder its mean, since nothing
+    trains the spread."""
     q = posterior(model.encoder(points), _FLOOR)
+    if model.kind == "AE":
+        return q.mean.numpy()
     noise = torch.randn(q.mean.shape, generator=torch.Generator().manual_seed(seed))
     return q.at(noise).numpy()
 
@@ -123,7 +127,7 @@ def points(bench: Bench, kind: Kind, latent_dim: int, steps: int) -> Callable[[i
 
 
 def point_scores(trained: Trained) -> dict[str, float]:
-    """Of 1000 unseen points: KSG information between point and sampled code, and 5-NN accuracy of codes in percent."""
+    """Of 1000 unseen points: KSG information between point and code, and 5-NN accuracy of codes in percent."""
     from brickwork.evaluation.codes import ksg_information
     from brickwork.evaluation.probes import knn_probe
 

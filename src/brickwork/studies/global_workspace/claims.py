@@ -8,14 +8,14 @@ cannot give a sum that it never saw. Modulo 10 every sum is seen; that is the fa
 from collections.abc import Sequence
 from dataclasses import replace
 
-from brickwork.studies.effects import average, combined
+from brickwork.studies.effects import AnyOf, Fact, average, combined
 from brickwork.studies.global_workspace.setups import (
     NETWORKS,
     ROUTE,
     SEEN,
     STEPS,
     UNSEEN,
-    UNSEEN_OLD_SUM,
+    WEIGHTS,
     addition,
     alignment,
     held,
@@ -27,14 +27,19 @@ from brickwork.studies.global_workspace.setups import (
     translation,
     tuned_baseline,
     tuned_image_lstm,
+    validated_translation,
 )
-from brickwork.studies.study import ClaimResult, Lab, claim
+from brickwork.studies.study import Arms, ClaimResult, Lab, claim
 from brickwork.training.config import Stage
 from brickwork.training.run import RunConfig
 
 _QUICK = ("LSTM, matched", "Transformer, matched")  # of smoke
 _UNTIED = tuple(name for name in NETWORKS if not name.startswith("tied"))
 _LONGER = 10
+_OURS = "workspace"
+_TUNED = (
+    "Rate and decay of each baseline are the best on the unseen pairs of another split, of one grid for all."
+)
 _NUMBERS_UNKNOWN = "claimed in the abstract; numbers not known to us"
 
 # ---- the controller finds the program ---------------------------------------------------------------------------
@@ -54,22 +59,15 @@ def finds_the_program(lab: Lab) -> ClaimResult:
     arms = soft | lab.arms({f"workspace, hard, {s}": addition(lab, s, routing="hard") for s in hard})
     at = arms.measure(scored, key="number")
     unseen = average(at[arm, UNSEEN] for arm in soft)
-    accurate = all(at[arm, UNSEEN].mean >= 95 for arm in soft)
-    exact = all(at[arm, ROUTE].mean >= 90 for arm in soft)
-    note = (
-        "Extrapolation over the first addend is by construction (Increment is the same for every value); what is "
-        "learnt is the number of increments."
-    )
-    if not exact:
-        note += " On some split fewer than 90 % of the most open gates are Input, b × Increment, Output."
+    least, route = (combined(min, (at[arm, number] for arm in soft)) for number in (UNSEEN, ROUTE))
     return lab.verdict(
         unseen,
-        accurate and exact,
-        above=95.0,
+        {"the worst split": least >= 95, "exact routes on the worst split": route >= 90},
         unit=f"% of unseen pairs right, soft gates, mean over {', '.join(splits)}",
         costs=soft,
         table=[row(at, arms, arm, *reversed(arm.rsplit(", ", 1))) for arm in arms],
-        note=note,
+        note="Extrapolation over the first addend is by construction (Increment is the same for every value); what is "
+        "learnt is the number of increments.",
     )
 
 
@@ -90,14 +88,13 @@ def learned_modules(lab: Lab) -> ClaimResult:
     arms = lab.arms({ours: images(lab.scale), lstm: image_lstm(lab.scale, rate)})
     at = arms.measure(scored, key="number")
     gap = at[ours, UNSEEN] - at[lstm, UNSEEN]
-    ratio = (at[ours, UNSEEN] / combined(lambda values: max(*values, 1e-9), [at[ours, SEEN]] * 2)).mean
+    ratio = at[ours, UNSEEN] / at[ours, SEEN]
     task = _task_of(lab)
     return lab.verdict(
         gap,
-        ratio >= 0.85 and gap.mean > 40,
+        {"unseen over seen pairs": ratio >= 0.85, "workspace − LSTM": gap > 40},
         unit="points on unseen pairs of unseen images, workspace − LSTM on the same frozen features",
         table=[row(at, arms, ours, task, ours), row(at, arms, lstm, task, lstm, f"rate {rate:g}")],
-        note=f"Unseen over seen pairs: {ratio:.2f} for the workspace.",
     )
 
 
@@ -108,81 +105,86 @@ def learned_modules(lab: Lab) -> ClaimResult:
     "C3i",
     "With fewer parameters it beats LSTM and Transformer on interpolations",
     paper=_NUMBERS_UNKNOWN,
-    criterion="workspace − best baseline at least 20 points on unseen pairs on every task, with fewer parameters than "
-    "the full-size baselines",
+    criterion="workspace − each baseline at least 20 points on unseen pairs on every task, with fewer parameters than the "
+    "full-size baselines",
 )
 def interpolation(lab: Lab) -> ClaimResult:
-    return _against_baselines(lab, ("interp",), min_gap=20.0, fewer_parameters=True, longer="mod10/interp")
+    """Baselines are tuned on the corner, whose pairs are not those that they are scored on."""
+    tasks = ("mod10/interp",) if lab.smoke else ("interp", "mod10/interp")
+    arms, labels = _with_baselines(lab, tasks, tuned_on="corner", longer="mod10/interp")
+    at = arms.measure(scored, key="number")
+    theirs = [arm for arm in arms if labels[arm][1] != _OURS]
+    gaps = {arm: at[f"{_OURS}, {labels[arm][0]}", UNSEEN] - at[arm, UNSEEN] for arm in theirs}
+    size = {arm: parameters(trained[0]) for arm, trained in arms.items()}
+    full_size = [arm for arm in theirs if "matched" not in arm]
+    smaller = all(size[f"{_OURS}, {labels[arm][0]}"] < size[arm] for arm in full_size)
+    return lab.verdict(
+        combined(min, gaps.values()),
+        {f"workspace − {arm}": gap >= 20 for arm, gap in gaps.items()}
+        | {"fewer parameters": Fact(smaller or not full_size, "the sizes are counted")},
+        unit=f"points on unseen pairs, workspace − the best baseline of the seed, the least over {', '.join(tasks)}",
+        costs=arms.only(*(arm for arm in arms if "steps" not in arm)),
+        table=[row(at, arms, arm, *labels[arm]) for arm in arms],
+        note=_TUNED,
+    )
 
 
 @claim(
     "C3x",
     "With fewer parameters it beats LSTM and Transformer on extrapolations",
     paper=_NUMBERS_UNKNOWN,
-    criterion="at least 95 % on every task, and every baseline at most 20 %",
+    criterion="at least 95 % on every task, and every baseline at most 20 % in the mean over the tasks of a kind (sums as "
+    "they are, modulo 10)",
 )
 def extrapolation(lab: Lab) -> ClaimResult:
-    """Both digits, the sum or the first digit are larger than ever seen."""
-    return _against_baselines(lab, ("corner", "sum", "bigA"), min_workspace=95.0, max_baseline=20.0)
-
-
-def _against_baselines(
-    lab: Lab,
-    splits: Sequence[str],
-    *,
-    min_gap: float = -100.0,
-    min_workspace: float = 0.0,
-    max_baseline: float = 100.0,
-    fewer_parameters: bool = False,
-    longer: str = "",
-) -> ClaimResult:
-    """The workspace against all baselines on every task of ``splits``, the first of them also modulo 10.
-
-    The criterion is about means over seeds, in percent of unseen pairs: the least gap to the best baseline, the workspace on
-    its worst task, a baseline on any task; ``fewer_parameters`` than the full-size ones. On the task ``longer``, baselines
-    also train longer.
-    """
-    tasks = (f"mod10/{splits[0]}",) if lab.smoke else (*splits, f"mod10/{splits[0]}")
-    runs: dict[str, RunConfig] = {}
-    labels: dict[str, tuple[str, str, str]] = {}  # of an arm: task, name, setting
-    for task in tasks:
-        runs[f"workspace, {task}"] = addition(lab, task)
-        labels[f"workspace, {task}"] = (task, "workspace", "")
-        networks = _QUICK if lab.smoke else tuple(NETWORKS) if "mod10" in task else _UNTIED
-        sweeps = [(network, network, STEPS) for network in networks]
-        if task == longer and not lab.smoke:
-            sweeps += [(f"{network}, {_LONGER} × steps", network, _LONGER * STEPS) for network in _UNTIED]
-        for name, network, steps in sweeps:
-            runs[f"{name}, {task}"], setting = tuned_baseline(lab, task, network, steps)
-            labels[f"{name}, {task}"] = (task, name, setting)
-    arms = lab.arms(runs)
+    """Both digits, the sum or the first digit are larger than ever seen. Baselines are tuned on interpolation."""
+    splits = ("corner", "sum", "bigA")
+    kinds = {"modulo 10": tuple(f"mod10/{split}" for split in splits)}
+    kinds = {"modulo 10": ("mod10/corner",)} if lab.smoke else {"sums": splits, **kinds}
+    tasks = tuple(task for of_kind in kinds.values() for task in of_kind)
+    arms, labels = _with_baselines(lab, tasks, tuned_on="interp")
     at = arms.measure(scored, key="number")
-    ours = {task: f"workspace, {task}" for task in tasks}
-    theirs = {t: [arm for arm in arms if labels[arm][0] == t and arm != ours[t]] for t in tasks}
-    best = {t: max(theirs[t], key=lambda arm: at[arm, UNSEEN].mean) for t in tasks}
-    gap = combined(
-        min, [at[ours[t], UNSEEN] - combined(max, [at[a, UNSEEN] for a in theirs[t]]) for t in tasks]
-    )
-    weakest = min(at[ours[t], UNSEEN].mean for t in tasks)
-    size = {arm: parameters(trained[0]) for arm, trained in arms.items()}
-    smaller = all(size[ours[t]] <= size[arm] for t in tasks for arm in theirs[t] if "matched" not in arm)
-
-    def described(task: str, arm: str) -> str:
-        old = f"{at[arm, UNSEEN_OLD_SUM].mean:.1f} %" if (arm, UNSEEN_OLD_SUM) in at else "no such pair"
-        return f"{task}: {labels[arm][1]} {at[arm, UNSEEN].mean:.1f} % (sum seen: {old})"
-
+    worst = combined(min, (at[f"{_OURS}, {task}", UNSEEN] for task in tasks))
+    baselines = {
+        f"{name}, {kind}": average(at[f"{name}, {task}", UNSEEN] for task in of_kind)
+        for kind, of_kind in kinds.items()
+        for name in dict.fromkeys(name for task, name, _ in labels.values() if task in of_kind)
+        if name != _OURS
+    }
+    best = max(baselines, key=lambda name: baselines[name].mean)
     return lab.verdict(
-        gap,
-        gap.mean >= min_gap
-        and weakest >= min_workspace
-        and all(at[arm, UNSEEN].mean <= max_baseline for arm in best.values())
-        and (smaller or not fewer_parameters),
-        unit=f"points on unseen pairs, workspace − the best baseline of the seed, the least over {', '.join(tasks)}",
-        costs=arms.only(*(arm for arm in arms if "steps" not in arm)),
+        worst - baselines[best],
+        {"the workspace on its worst task": worst >= 95}
+        | {name: effect <= 20 for name, effect in baselines.items()},
+        unit="points on unseen pairs, workspace on its worst task − the best baseline in the mean over the tasks of a kind",
         table=[row(at, arms, arm, *labels[arm]) for arm in arms],
-        note=f"Best baselines: {'; '.join(described(t, arm) for t, arm in best.items())}. The workspace is {weakest:.1f} % "
-        "right at the least. Rate and decay of each baseline: best of 9 on the test pairs.",
+        note=f"The best baseline is {best}. {_TUNED}",
     )
+
+
+def _with_baselines(
+    lab: Lab, tasks: Sequence[str], *, tuned_on: str, longer: str = ""
+) -> tuple[Arms, dict[str, tuple[str, str, str]]]:
+    """The workspace and all baselines on every task, and task, name and setting of each arm.
+
+    The setting of a baseline is that which is best on the unseen pairs of ``tuned_on``, modulo 10 for a task modulo 10. On
+    the task ``longer``, baselines also train longer.
+    """
+    runs: dict[str, RunConfig] = {}
+    labels: dict[str, tuple[str, str, str]] = {}
+    for task in tasks:
+        runs[f"{_OURS}, {task}"] = addition(lab, task)
+        labels[f"{_OURS}, {task}"] = (task, _OURS, "")
+        *modulo, _ = task.split("/")
+        networks = _QUICK if lab.smoke else tuple(NETWORKS) if modulo else _UNTIED
+        lengths = [(network, network, STEPS) for network in networks]
+        if task == longer and not lab.smoke:
+            lengths += [(f"{network}, {_LONGER} × steps", network, _LONGER * STEPS) for network in _UNTIED]
+        for name, network, steps in lengths:
+            pilot = "/".join((*modulo, tuned_on))
+            runs[f"{name}, {task}"], setting = tuned_baseline(lab, task, pilot, network, steps)
+            labels[f"{name}, {task}"] = (task, name, setting)
+    return lab.arms(runs), labels
 
 
 # ---- limits -----------------------------------------------------------------------------------------------------
@@ -190,9 +192,10 @@ def _against_baselines(
 
 @claim(
     "J",
-    "Ours: learned modules need two phases; trained jointly they memorise pairs rather than count",
+    "Ours: learned modules need two phases; trained jointly they answer the pairs of training and fail on others",
     paper="the abstract describes joint training; our spec sheet's runs: joint 0.00 to 0.68, two phases 0.90",
-    criterion="two phases − joint at least 20 points on unseen pairs",
+    criterion="two phases − joint at least 20 points on unseen pairs, and joint training at least 20 points better on seen "
+    "pairs than on unseen ones",
     scales=("small",),
 )
 def joint_training(lab: Lab) -> ClaimResult:
@@ -204,7 +207,7 @@ def joint_training(lab: Lab) -> ClaimResult:
     gap, alone = at["two phases", UNSEEN] - at["joint", UNSEEN], at["joint", UNSEEN]
     return lab.verdict(
         gap,
-        gap.mean >= 20,
+        {"two phases − joint": gap >= 20, "joint, seen − unseen pairs": at["joint", SEEN] - alone >= 20},
         unit="points on unseen pairs, two phases − joint training",
         table=[row(at, arms, arm, _task_of(lab), arm) for arm in arms],
         note=f"Joint: mean {alone.mean:.1f} %, best of {len(lab.seeds)} restarts {max(alone.values):.1f} %, worst "
@@ -226,8 +229,7 @@ def counts_further(lab: Lab) -> ClaimResult:
     right = at[f"workspace, {best}", UNSEEN]
     return lab.verdict(
         right,
-        right.mean >= 95,
-        above=95.0,
+        {"some code": AnyOf(tuple(at[f"workspace, {code}", UNSEEN] >= 95 for code in codes))},
         unit=f"% of pairs with b ≥ 7 right, never shown, with the best code ({best})",
         table=[row(at, arms, arm, "bigB", arm) for arm in arms],
     )
@@ -249,8 +251,7 @@ def leaks(lab: Lab) -> ClaimResult:
     once, twice = (at["workspace", "soft", n, "accuracy"] for n in (steps, 2 * steps))
     return lab.verdict(
         twice - once,
-        twice.mean >= 95,
-        above=None,  # the criterion is the accuracy at twice the steps, not what it loses
+        {"twice the steps": twice >= 95},
         unit="points on all pairs, twice the steps of training − as many, soft gates",
         table=at.rows("gates", "steps", digits=1),
     )
@@ -263,20 +264,24 @@ def leaks(lab: Lab) -> ClaimResult:
     "A",
     "Cycles and demi-cycles on unpaired rows make up for few pairs (arXiv 2306.15711)",
     paper="4 to 7 times fewer pairs needed (abstract of 2306.15711)",
-    criterion="R² of translation with cycles and demi-cycles − with translation alone (on all rows or on the "
-    "pairs alone, the better of both) at least 0.02",
+    criterion="R² of translation with cycles and demi-cycles − with translation alone, on all rows and on the pairs alone, "
+    "at least 0.02; the weight of the cycles and the rate of every arm are chosen on validation rows",
 )
 def unpaired_rows_help(lab: Lab) -> ClaimResult:
-    """Few pairs, many unpaired rows: translation with cycles and demi-cycles − the better translation alone, by R²."""
-    arms = lab.arms(alignment(lab.scale))
+    """Few pairs, many unpaired rows: translation with cycles and demi-cycles against translation alone, by R²."""
+    models, weight = alignment(lab)
+    arms = lab.arms(models, tuned_by=validated_translation)
     at = arms.measure(translation, arm="losses", key="number")
-    without = combined(max, [at["translation", "R²"], at["translation, pairs alone", "R²"]])
-    gain = at["translation and cycles", "R²"] - without
+    gains = {
+        name: at["translation and cycles", "R²"] - at[name, "R²"]
+        for name in ("translation", "translation, pairs alone")
+    }
     return lab.verdict(
-        gain,
-        gain.mean >= 0.02,
+        combined(min, gains.values()),
+        {f"over {name}": gain >= 0.02 for name, gain in gains.items()},
         unit="R² of translation, with cycles and demi-cycles − without (64 pairs, about 1,300 other rows)",
         table=at.rows("losses", digits=3),
+        note=f"The weight of cycles and demi-cycles, of {', '.join(f'{w:g}' for w in WEIGHTS)}: {weight:g}.",
     )
 
 

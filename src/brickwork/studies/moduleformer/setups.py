@@ -1,9 +1,11 @@
 """The models that the claims of ModuleFormer compare, and what is measured of them.
 
-Two layers of 64 dimensions on bytes of English prose (WikiText-2 small) and Python source (the standard library), mixed and
-never labelled. All arms have the optimiser, rate and data order of the ``claims`` recipe; only the model changes.
+Bytes of English prose (WikiText-2 small) and Python source (the standard library), mixed and never labelled. Two layers of
+64 dimensions where two cores have to do; at ``gpu`` four of 128, the sheet's set-up. All arms have the optimiser and data
+order of the ``claims`` recipe; only the model changes, and in C1, where quality is compared, the rate is chosen for each.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +16,7 @@ from brickwork.data.types import Examples
 from brickwork.evaluation.usage import information_auc, information_test, normalised_information
 from brickwork.representation.contract import build_system
 from brickwork.studies.bench import Trained
-from brickwork.studies.study import Scale
+from brickwork.studies.study import Lab, Scale
 from brickwork.systems.moduleformer.system import module_use, token_nats
 from brickwork.training.run import RunConfig
 
@@ -22,9 +24,10 @@ CODE = "code"
 MIXED = ("stdlib",)  # with WikiText-2
 STEPS = {"smoke": 40, "small": 1000, "gpu": 3000}
 SHORT_STEPS = {"smoke": 40, "small": 400, "gpu": 3000}  # for losses and positions, which differ sooner
-LARGER = "more width, depth and training than two cores give"
-# Feed-forward widths of dense twins; the first has the active parameters of the mixture (2 modules of 64).
-DENSE_WIDTHS = (128, 256, 512)
+TUNING_STEPS = {"smoke": 20, "small": 400, "gpu": 1000}
+LARGER = "the sheet's four layers of 128 dimensions and 3,000 steps, which scale gpu has"
+WIDEST = 512
+"""Feed-forward width of the dense model that is pruned."""
 
 
 def base(
@@ -34,6 +37,15 @@ def base(
     from brickwork.systems.moduleformer.recipes import claims
 
     run = claims()
+    if scale == "gpu":
+        model = {
+            "context": 128,
+            "width": 128,
+            "num_layers": 4,
+            "attention_hidden": 64,
+            "hidden": 128,
+            **model,
+        }
     return replace(
         run,
         model=replace(run.model, **model),
@@ -45,6 +57,27 @@ def base(
 def dense(width: int) -> dict[str, Any]:
     """What makes a dense twin: as many query heads as a token chooses in the mixture, and ``width`` hidden units."""
     return {"attention_modules": 0, "feed_forward_modules": 0, "hidden": width}
+
+
+def dense_width(lab: Lab, factor: float) -> int:
+    """The feed-forward width at which a dense twin has ``factor`` times the layer FLOPs of the mixture, rounded up."""
+    run = base(lab.scale)
+    data = lab.bench.data(run)
+
+    def flops(**model: Any) -> int:
+        config = replace(run.model, **model)
+        return build_system("moduleformer", config, data, 0).decoder.layer_flops(config.context // 2)
+
+    start, a_unit = flops(**dense(1)), flops(**dense(2)) - flops(**dense(1))
+    return 1 + math.ceil((factor * flops() - start) / a_unit)
+
+
+def tuned(lab: Lab, **model: Any) -> RunConfig:
+    """The run of an arm at the rate that suits it, chosen by validation texts in trainings of ``TUNING_STEPS``."""
+    run = base(lab.scale, **model)
+    pilot = replace(run, train=replace(run.train, steps=TUNING_STEPS[lab.scale]))
+    rate = lab.bench.tuned(pilot, validation_score).train.learning_rate
+    return replace(run, train=replace(run.train, learning_rate=rate))
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------
@@ -59,6 +92,11 @@ def mean_nats(system: Any, examples: Examples) -> float:
 def of_domain(examples: Examples, domain: str) -> Examples:
     """The examples of one domain."""
     return examples.select([row for row, name in enumerate(examples.columns["domain"]) if name == domain])
+
+
+def validation_score(trained: Trained) -> float:
+    """The less nats per byte of validation texts, the better."""
+    return -mean_nats(trained.system, trained.data.validation)
 
 
 def held_out_nats(trained: Trained) -> float:
@@ -115,16 +153,18 @@ def specialisation(trained: Trained) -> dict[tuple[str, str], float]:
         values[mixture, "p"] = result.p_value
         values[mixture, "at init"] = normalised_information(before[mixture], domains)
         values[mixture, "AUC"] = information_auc(counts, domains)
+        values[mixture, "AUC at init"] = information_auc(before[mixture], domains)
     return values
 
 
 def best_mixture(trained: Trained) -> dict[str, float]:
-    """Of the mixture of the largest NMI: how far it is above the best before training, and its p; and the best AUC."""
+    """Of the mixture of the largest NMI: how far it is above the best before training, and its p; and the best AUC, after
+    training and before."""
     values = trained.measured(specialisation)
     mixtures = list(dict.fromkeys(mixture for mixture, _ in values))
     best = max(mixtures, key=lambda mixture: values[mixture, "NMI"])
     return {
         "gain": values[best, "NMI"] - max(values[mixture, "at init"] for mixture in mixtures),
         "p": values[best, "p"],
-        "AUC": max(values[mixture, "AUC"] for mixture in mixtures),
+        **{what: max(values[mixture, what] for mixture in mixtures) for what in ("AUC", "AUC at init")},
     }

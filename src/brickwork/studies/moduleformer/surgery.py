@@ -15,7 +15,7 @@ from torch import nn
 from brickwork.data.types import Examples
 from brickwork.modules.experts import grouped_linear
 from brickwork.studies.bench import Trained
-from brickwork.studies.moduleformer.setups import CODE, DENSE_WIDTHS, base, dense, mean_nats, of_domain
+from brickwork.studies.moduleformer.setups import CODE, WIDEST, base, dense, mean_nats, of_domain
 from brickwork.studies.study import Lab
 from brickwork.systems.moduleformer.growth import add_modules, concentrating
 from brickwork.systems.moduleformer.pruning import pruned_copy, shares_of_use
@@ -151,7 +151,7 @@ def tuned_on_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
     """Seed → a model of prose and code that goes on with code: plain, with load concentration, or a dense one."""
 
     def train(seed: int) -> Trained:
-        model = dense(DENSE_WIDTHS[-1]) if arm == "dense" else {}
+        model = dense(WIDEST) if arm == "dense" else {}
         start = lab.bench.train(replace(base(lab.scale, **model), seed=seed))
         system = concentrating(start.system, 0.05) if arm == "concentrated" else start.system
         return replace(go_on(lab, system, of_domain(start.data.train, CODE), seed), data=start.data)

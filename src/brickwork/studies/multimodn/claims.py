@@ -11,19 +11,20 @@ from operator import or_
 from typing import Any
 
 from brickwork.studies.bench import Trained
-from brickwork.studies.effects import Effect, Measured, average, combined
+from brickwork.studies.effects import Effect, Fact, Measured, average, combined
 from brickwork.studies.multimodn import setups
 from brickwork.studies.multimodn.setups import MNAR, TASKS, at_its_rate, set_up, variant
-from brickwork.studies.study import ClaimResult, Lab, claim
+from brickwork.studies.study import ClaimResult, Criterion, Lab, claim
 
-_LONGER = "trainings as long as the spec sheet's 40 epochs"
+_LONGER = "trainings as long as the spec sheet's 40 epochs, which scale small has"
 
 
 @claim(
     "C1",
     "Fusing one after the other does not cost accuracy against fusing side by side (P-Fusion)",
     paper="10 tasks of MIMIC, EDU and Weather2k: overlapping 95 % intervals of AUROC and BAC",
-    criterion="on every task the mean AUROC over seeds is at most 2 points below that of P-Fusion",
+    criterion="on every task AUROC is at most 2 points below that of P-Fusion",
+    needs=_LONGER,
 )
 def as_good_as_parallel(lab: Lab) -> ClaimResult:
     sets = {"tumour": "breast_cancer", "odd": "digits_quadrants"}
@@ -47,16 +48,13 @@ def as_good_as_parallel(lab: Lab) -> ClaimResult:
                 cells[f"{fusion} 95 %"] = [row[f"{fusion} low"], row[f"{fusion} high"]]
                 cells[f"{fusion} BAC"] = row[f"{fusion} BAC"]
             table.append(cells)
-    by_task = ", ".join(f"{target} {gap.mean:+.2f}" for target, gap in gaps.items())
     return lab.verdict(
         average(gaps.values()),
-        min(gap.mean for gap in gaps.values()) >= -2.0,
-        above=-2.0,
+        {task: gap >= -2 for task, gap in gaps.items()},
         unit="points of AUROC, MultiModN − P-Fusion, mean over tasks",
         costs=costs,
         table=table,
-        note=f"By task: {by_task}. The table has bootstrap intervals over the rows of the test part.",
-        needs=_LONGER,
+        note="The table has bootstrap intervals over the rows of the test part.",
     )
 
 
@@ -64,7 +62,7 @@ def as_good_as_parallel(lab: Lab) -> ClaimResult:
     "C2",
     "Several tasks learnt together are as good as each learnt alone",
     paper="MIMIC: multi-task within the intervals of single-task",
-    criterion="the 95 % interval over seeds of the mean AUROC, together − alone, lies at or above −2 points",
+    criterion="mean AUROC over the tasks, together − alone, at least −2 points",
 )
 def many_tasks(lab: Lab) -> ClaimResult:
     targets = {"together": (), **{f"{task} alone": (task,) for task in TASKS}}
@@ -76,8 +74,7 @@ def many_tasks(lab: Lab) -> ClaimResult:
     gain = average(at["together", task] - at["alone", task] for task in TASKS)
     return lab.verdict(
         gain,
-        gain.mean >= -2,
-        above=-2.0,
+        {"gain": gain >= -2},
         unit="points of AUROC, together − alone, mean over three tasks",
         table=at.rows("seed", "task"),
     )
@@ -94,15 +91,17 @@ def importance_is_right(lab: Lab) -> ClaimResult:
     run = variant(set_up(lab.scale, "digits_and_noise"), "multimodn")
     arms = lab.arms(multimodn=at_its_rate(lab, run))
     at = arms.measure(setups.worth, key=("task", "modality", "what"))
-    agreement = arms.measure(setups.rank_agreement)["multimodn"]
-    noise = at.over(modality="noise", what="importance").mean
+    agreements = arms.measure(setups.rank_agreement, key="what")
+    agreement, alone = (agreements["multimodn", what] for what in ("importance", "importance alone"))
+    noise, noise_alone = (at.over(modality="noise", what=w) for w in ("importance", "importance alone"))
     return lab.verdict(
         agreement,
-        agreement.mean > 0.5 and noise < 0.02,
-        above=0.5,
+        {"Spearman's ρ": agreement > 0.5, "change of P by noise": noise < 0.02},
         unit="Spearman's ρ of importance and loss of AUROC over five modalities, mean over three tasks",
         table=at.rows("seed", "task", "modality", digits=4),
-        note=f"The modality of noise moves a probability by {noise:.3f} on average.",
+        note="Importance is the mean change of a probability from one state to the next, as the paper has it. Read alone "
+        f"from the initial state, where only the first modality stood in training: ρ {alone.mean:.2f}, noise moves a "
+        f"probability by {noise_alone.mean:.3f}.",
     )
 
 
@@ -110,7 +109,9 @@ def importance_is_right(lab: Lab) -> ClaimResult:
     "C4",
     "Any subset of modalities can be read at test, without training again",
     paper="predictions after every modality; no table of subsets",
-    criterion="mean AUROC rises with the number of modalities, and no subset in any order is below 50 on any task",
+    criterion="mean AUROC rises with the number of modalities, and no subset (of one or more, in any order) is below 50 on "
+    "any task",
+    needs=_LONGER,
 )
 def any_subset(lab: Lab) -> ClaimResult:
     """At small also other orders, at the rate of the first."""
@@ -126,20 +127,24 @@ def any_subset(lab: Lab) -> ClaimResult:
     at = arms.measure(setups.subset_areas, key=("modalities", "kept", "task"))
     orders = tuple(arm for arm in arms if arm != "parallel")
     counts = range(len(names) + 1)
-    curve = [at.over(arm=orders, modalities=count).mean for count in counts]
-    worst = min(min(effect.values) for effect in at.where(arm=orders).effects.values())
+    curve = [at.over(arm=orders, modalities=count) for count in counts]
+    rises = combined(min, (after - before for before, after in pairwise(curve)))
+    some = at.where(modalities=counts[1:])  # with none at all it is 50
+    worst = combined(min, some.where(arm=orders).effects.values())
+    behind = at.over(arm="multimodn", modalities=counts[1:-1]) - at.over(
+        arm="parallel", modalities=counts[1:-1]
+    )
     means = []
     for arm in arms:
         by_count = (f"{at.over(arm=arm, modalities=count).mean:.1f}" for count in counts)
         means.append(f"{arm} {', '.join(by_count)}")
     return lab.verdict(
-        combined(min, at.where(arm="multimodn").effects.values()) - 50,
-        all(after >= before for before, after in pairwise(curve)) and worst >= 50.0,
-        above=None,  # with no modality at all it is 50
+        worst - 50,
+        {"smallest rise with one modality more": rises >= 0, "worst subset": worst >= 50},
         unit="points of AUROC above chance of the worst subset and task",
         table=at.rows("arm", "seed", "modalities", "kept"),
-        note=f"Mean AUROC with 0 to 4 modalities: {'; '.join(means)}. Worst of all orders: {worst:.1f}.",
-        needs=_LONGER,
+        note=f"Mean AUROC with 0 to 4 modalities: {'; '.join(means)}. Over the subsets of 1 to 3 MultiModN − P-Fusion is "
+        f"{behind.mean:+.2f} points.",
     )
 
 
@@ -154,14 +159,14 @@ _RATE = 0.8
     "C5",
     "MultiModN, skipping what a sample lacks, resists values missing not at random; P-Fusion collapses",
     paper="abstract: 'inherently MNAR-resistant'; P-Fusion fails catastrophically on flipped patterns",
-    criterion="flipped − same of AUROC: P-Fusion below −10 points, MultiModN above −2, mean over two sets",
+    criterion="flipped − same of AUROC: P-Fusion below −10 points, MultiModN above −2, mean over three sets",
 )
 def resistant(lab: Lab) -> ClaimResult:
     at, trained = _not_at_random(lab, *_MAIN, *_CROSSED)
-    ours, theirs = (average(_flipped_minus_same(at, arm)) for arm in ("multimodn", "parallel"))
+    ours, theirs = (average(_flipped_minus_same(at, arm).values()) for arm in ("multimodn", "parallel"))
     return lab.verdict(
         ours - theirs,
-        theirs.mean < -10 and ours.mean > -2,
+        {"P-Fusion": theirs < -10, "MultiModN": ours > -2},
         unit="points of AUROC (flipped − same), MultiModN − P-Fusion",
         costs={arm: trained[arm] for arm in ("multimodn", "parallel")},
         table=at.rows("arm", "set", "rate", "seed"),
@@ -171,49 +176,55 @@ def resistant(lab: Lab) -> ClaimResult:
 
 @claim(
     "C5a",
-    "As released (whole batches skipped, sigmoids in the cross-entropy), the flipped pattern costs nothing",
+    "As released (whole batches skipped, sigmoids in the cross-entropy), the flipped pattern costs nothing, because a "
+    "modality that somebody lacks is read for nearly nobody",
     paper="the authors' code; the spec sheet's measurement: .944 / .943 and .995 / .995",
-    criterion="on both sets the mean AUROC changes by at most 2 points between same and flipped pattern",
+    criterion="on every set AUROC changes by at most 2 points between same and flipped pattern",
 )
 def as_released(lab: Lab) -> ClaimResult:
     arm = "multimodn batch sigmoid"
     at, trained = _not_at_random(lab, arm, "multimodn batch", "multimodn sigmoid")
-    passed = all(abs(gap.mean) <= 2 for gap in _flipped_minus_same(at, arm))
-    return _verdict(lab, at, {arm: trained[arm]}, passed, above=-2.0, below=2.0)
+    gaps = _flipped_minus_same(at, arm)
+    criterion = {f"{source}, loss": gap >= -2 for source, gap in gaps.items()}
+    criterion |= {f"{source}, gain": gap <= 2 for source, gap in gaps.items()}
+    note = "Both patterns are read in batches, too: in nearly every one somebody lacks the modality, so both tests are read "
+    note += "without it. That is how the paper's resistance comes about; nothing learns to resist."
+    return _verdict(lab, at, {arm: trained[arm]}, criterion, note)
 
 
 @claim(
     "C5b",
     "With samples skipped, the absence of a modality is learnt as a sign of the label (and the tool warns)",
     paper="not in the paper; the spec sheet's measurement: .988 / .231 and .999 / .815",
-    criterion="on both sets flipped is more than 10 points of AUROC below same, and every training gets the warning",
+    criterion="on every set flipped is more than 10 points of AUROC below same, and every training gets the warning",
 )
 def skipping_samples_collapses(lab: Lab) -> ClaimResult:
     arm = "multimodn"
     at, trained = _not_at_random(lab, arm, "parallel")
     every = all(t.measured(setups.warned) for t in trained[arm])
-    passed = every and all(gap.mean < -10 for gap in _flipped_minus_same(at, arm))
-    note = f"The warning came {'for every' if every else 'not for every'} training."
-    return _verdict(lab, at, {arm: trained[arm]}, passed, below=-10.0, note=note)
+    criterion: dict[str, Criterion] = {
+        source: gap < -10 for source, gap in _flipped_minus_same(at, arm).items()
+    }
+    criterion["every training is warned of"] = Fact(every, "counted")
+    return _verdict(lab, at, {arm: trained[arm]}, criterion)
 
 
 @claim(
     "C5c",
     "Modality dropout of one half repairs most of it",
     paper="not in the paper; the spec sheet's measurement: flipped / same .90 and .99",
-    criterion="on both sets the AUROC flipped is at least 0.85 of that of the same pattern",
+    criterion="on every set the AUROC flipped is at least 0.85 of that of the same pattern",
 )
 def dropout_repairs(lab: Lab) -> ClaimResult:
-    """Without a limit: the criterion is a ratio on each set, the effect a difference over both."""
     arm = "multimodn dropout"
     at, trained = _not_at_random(lab, arm, "parallel dropout")
-    shares = [at[arm, s, _RATE, "flip"].mean / at[arm, s, _RATE, "same"].mean for s in MNAR]
-    note = f"Flipped / same: {', '.join(f'{share:.3f}' for share in shares)}."
-    return _verdict(lab, at, trained, min(shares) >= 0.85, note=note)
+    shares = {s: at[arm, s, _RATE, "flip"] / at[arm, s, _RATE, "same"] for s in at.labels("set")}
+    note = "Where the other modalities can take the place of the missing one, that is; so it is no advice without a test."
+    return _verdict(lab, at, trained, {source: share >= 0.85 for source, share in shares.items()}, note)
 
 
 def _not_at_random(lab: Lab, *names: str) -> tuple[Measured, dict[str, list[Trained]]]:
-    """The arms on both sets with the modality missing from 80 % of class 1 (at small also from none): what three tests say
+    """The arms on every set with the modality missing from 80 % of class 1 (at small also from none): what three tests say
     of them, and the trainings at 80 %.
     """
     tables: list[Measured] = []
@@ -222,6 +233,8 @@ def _not_at_random(lab: Lab, *names: str) -> tuple[Measured, dict[str, list[Trai
         if lab.smoke and name in _CROSSED:
             continue
         for source, (target, modality) in MNAR.items():
+            if lab.smoke and source == "student_performance":
+                continue
             for rate in (_RATE,) if lab.smoke or name in _CROSSED else (0.0, _RATE):
                 missing = {"modality": modality, "mechanism": "mnar", "rate": rate, "label": 1}
                 run = variant(set_up(lab.scale, source, [target], 600, **missing), name)
@@ -232,26 +245,24 @@ def _not_at_random(lab: Lab, *names: str) -> tuple[Measured, dict[str, list[Trai
     return reduce(or_, tables), trained
 
 
-def _flipped_minus_same(at: Measured, arm: str) -> list[Effect]:
+def _flipped_minus_same(at: Measured, arm: str) -> dict[str, Effect]:
     """The change of AUROC on each set."""
-    return [at[arm, source, _RATE, "flip"] - at[arm, source, _RATE, "same"] for source in MNAR]
+    return {
+        source: at[arm, source, _RATE, "flip"] - at[arm, source, _RATE, "same"] for source in at.labels("set")
+    }
 
 
 def _verdict(
     lab: Lab,
     at: Measured,
     costs: Mapping[str, Sequence[Trained]],
-    passed: bool,
-    above: float | None = None,
-    below: float | None = None,
+    criterion: Mapping[str, Criterion],
     note: str = "",
 ) -> ClaimResult:
     """A claim about the first arm of ``costs``; the table has them all."""
     return lab.verdict(
-        average(_flipped_minus_same(at, next(iter(costs)))),
-        passed,
-        above=above,
-        below=below,
+        average(_flipped_minus_same(at, next(iter(costs))).values()),
+        criterion,
         unit="points of AUROC, flipped − same",
         costs=costs,
         table=at.where(arm=tuple(costs)).rows("arm", "set", "rate", "seed"),
@@ -263,7 +274,7 @@ def _in_words(at: Measured) -> str:
     arms = []
     for arm in at.labels("arm"):
         sets = []
-        for source in MNAR:
+        for source in at.labels("set"):
             areas = (f"{at[arm, source, _RATE, test].mean:.1f}" for test in ("full", "same", "flip"))
             sets.append(f"{source} {' / '.join(areas)}")
         arms.append(f"{arm}: {', '.join(sets)}")

@@ -84,6 +84,23 @@ def kept_triplets(trained: Trained) -> dict[tuple[str, str], float]:
     return kept
 
 
+def cosines(trained: Trained) -> dict[tuple[str, str], float]:
+    """(what is searched, pair) → mean cosine of queries with gallery rows of their class, and with others.
+
+    "old" is a query by the model of the gallery, "new" by a newer one; over all pairs of models. These are what the
+    inequalities of the definition compare triplet by triplet.
+    """
+    means = {}
+    for name, ((queries, query_labels), (gallery, labels)) in trained.measured(sides).items():
+        same = query_labels[:, None] == labels[None, :]
+        pairs = [(new, old) for new in range(len(queries)) for old in range(new)]
+        for who in ("old", "new"):
+            tables = [queries[old if who == "old" else new] @ gallery[old].T for new, old in pairs]
+            means[name, f"{who}, same class"] = fmean(float(table[same].mean()) for table in tables)
+            means[name, f"{who}, other class"] = fmean(float(table[~same].mean()) for table in tables)
+    return means
+
+
 def own_accuracy(trained: Trained) -> float:
     """How well the models of a series classify, with their own classifiers, validation examples of the classes so far."""
     accuracies = []

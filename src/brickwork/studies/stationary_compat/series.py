@@ -1,8 +1,8 @@
 """Training of a series of models, every one of them on the bench.
 
-The learning rate is chosen for each method from the same three by how well the models of a pilot series classify validation
-examples of the classes that they were trained on, with their own classifiers: that is what each method is trained for, and
-it does not look at compatibility.
+The learning rate is chosen for each method from the same grid, its best inside, by how well the models of a pilot series
+classify validation examples of the classes that they were trained on, with their own classifiers: that is what each method
+is trained for, and it does not look at compatibility.
 """
 
 import copy
@@ -16,7 +16,7 @@ from brickwork.data.sets.images import load_images
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SlotRegistry
 from brickwork.representation.contract import build_encoder
-from brickwork.studies.bench import FACTORS, PILOT_SEED, Bench, Trained
+from brickwork.studies.bench import PILOT_SEED, Bench, Trained
 from brickwork.studies.stationary_compat.influence import Influenced
 from brickwork.studies.stationary_compat.measures import own_accuracy
 from brickwork.studies.stationary_compat.setups import Method, Series, SetUp
@@ -35,10 +35,18 @@ def series(
         return lab.bench.memo(("series", repr(setup), repr(method), factor, seed), trainer.series)
 
     tuned_on = like or (setup, method)
-    factor = lab.bench.best(
-        ("series", repr(tuned_on)), FACTORS, lambda factor: own_accuracy(at(factor, *tuned_on, PILOT_SEED))
+    factor, tried = lab.bench.best_factor(
+        ("series", repr(tuned_on)), lambda factor: own_accuracy(at(factor, *tuned_on, PILOT_SEED))
     )
-    return lambda seed: at(factor, setup, method, seed)
+    rates = tuple(f * setup.run.train.learning_rate for f in tried)
+
+    def trained(seed: int) -> Trained:
+        return lab.bench.memo(
+            ("rated series", repr(setup), repr(method), factor, seed),
+            lambda: replace(at(factor, setup, method, seed), rates=rates),
+        )
+
+    return trained
 
 
 @dataclass(frozen=True)

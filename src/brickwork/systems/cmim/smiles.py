@@ -1,19 +1,23 @@
 """Molecules written as SMILES: into tokens, out of the user's tables, checked before anything is learnt from them.
 
-Weininger 1988; OpenSMILES (opensmiles.org), section 3, for what a token is. There is no chemistry here: strings are read and
-checked as strings (alphabet, brackets, ring bonds), valences are not.
+Weininger 1988; OpenSMILES (opensmiles.org), section 3, for what a token is. What is a molecule, and which spellings
+are the same one, rdkit says (extra ``molecules``), when data is read; a trained model takes any string of tokens and
+needs no rdkit.
 """
 
+import contextlib
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from brickwork.core.config import nearest
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport, column_names, lines, rows, text_value
@@ -31,9 +35,9 @@ PROPERTIES = {
 USUAL_NAMES = ("smiles", "canonical_smiles", "isomeric_smiles", "mol", "molecule", "structure")
 LINES = (".smi", ".smiles", ".txt")
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
-# A bracket atom; Br and Cl before B and C; the organic subset, aromatic and not; ring bonds %10 … and 0 … 9; bonds,
-# branches, dots, the wildcard and the marks of reactions.
-_TOKEN = r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%[0-9]{2}|[0-9]|[-=#$:/\\~.()*>]"
+# A bracket atom; Br and Cl before B and C; the organic subset, aromatic and not; ring bonds %(100) …, %10 … and 0 … 9;
+# bonds, branches, dots, the wildcard and the marks of reactions.
+_TOKEN = r"\[[^\[\]\s]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|%[0-9]{2}|%\([0-9]{1,5}\)|[0-9]|[-=#$:/\\~.()*>]"
 _TOKENS = re.compile(_TOKEN)
 NOTATION = Notation("SMILES", _TOKEN)
 # What every vocabulary has, so that a new molecule of common atoms has no unknown token.
@@ -41,7 +45,8 @@ _BASE = (
     "Br",
     "Cl",
     *"BCNOPSFIbcnops",
-    *"123456789",
+    *"0123456789",
+    *(f"%{number}" for number in range(10, 20)),
     *"-=#:/\\.()",
     "[nH]",
     "[H]",
@@ -73,21 +78,86 @@ def tokens_of(smiles: str) -> list[str]:
 
 
 def problem_of(smiles: str) -> str | None:
-    """Why a string is no well-formed SMILES, or ``None``. Beyond :func:`tokens_of`: branches and ring bonds must close."""
+    """Why a string is no molecule, or ``None``: it has no tokens, or rdkit cannot read it.
+
+    Raises:
+        MissingExtraError: rdkit is not installed.
+    """
+    return _read(smiles)[1]
+
+
+def canonical_of(smiles: str) -> str:
+    """The one spelling of a molecule that rdkit gives all its spellings: ``OCC`` and ``C(O)C`` are ``CCO``.
+
+    Raises:
+        DataError: the string is no molecule.
+        MissingExtraError: rdkit is not installed.
+    """
+    canonical, problem = _read(smiles)
+    if problem is not None:
+        raise DataError(f"{_quoted(smiles)} is no molecule: {problem}")
+    return canonical
+
+
+def _read(smiles: str) -> tuple[str, str | None]:
+    """The canonical spelling, or why there is none; of a reaction, that of its parts."""
     try:
-        tokens = tokens_of(smiles)
+        tokens_of(smiles)
     except DataError as error:
-        return str(error).partition("is no SMILES: ")[2] or "empty"
-    depth, rings = 0, set[str]()
-    for token in tokens:
-        depth += (token == "(") - (token == ")")
-        if depth < 0:
-            return "a branch is closed that was not opened"
-        if token[0] == "%" or token.isdigit():
-            rings ^= {token.lstrip("%")}
-    if depth:
-        return "a branch '(' is not closed"
-    return f"ring bond {min(rings)} is not closed" if rings else None
+        return "", str(error).partition("is no SMILES: ")[2] or "empty"
+    chem = _rdkit()
+    spellings = []
+    for part in re.sub("%0([0-9])", r"\1", smiles.strip()).split(">"):  # rdkit does not know %01, which is 1
+        with _messages() as messages:
+            molecule = chem.MolFromSmiles(part)
+        if molecule is None:
+            return "", _reworded(messages)
+        spellings.append(chem.MolToSmiles(molecule))
+    return ">".join(spellings), None
+
+
+def _rdkit() -> Any:
+    try:
+        from rdkit import Chem
+    except ImportError as error:
+        raise MissingExtraError("rdkit", "molecules", "reading molecules") from error
+    return Chem
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[list[str]]:
+    """What rdkit says, which goes to standard error otherwise."""
+    from rdkit import rdBase
+
+    held: list[str] = []
+    logger, handler = logging.getLogger("rdkit"), logging.Handler()
+    handler.emit = lambda record: held.append(record.getMessage())  # type: ignore[method-assign]
+    rdBase.LogToPythonLogger()
+    before, logger.handlers = logger.handlers, [handler]
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield held
+    finally:
+        logger.handlers, logger.propagate = before, propagate
+        rdBase.LogToCppStreams()
+
+
+def _reworded(messages: Sequence[str]) -> str:
+    """The first reason that rdkit gave, in one line."""
+    known = {
+        "unclosed ring": "a ring bond is not closed",
+        "extra open parentheses": "a branch '(' is not closed",
+        "extra close parentheses": "a branch is closed that was not opened",
+    }
+    text = " ".join(" ".join(messages).split())
+    for sign, words in known.items():
+        if sign in text:
+            return words
+    text = re.sub(r"^(\[[0-9:]+\] *)?(SMILES Parse Error: )?", "", text)
+    return (
+        re.split(r" (?:for input|while parsing|Failed parsing)|\[[0-9]+:", text)[0].strip()[:120]
+        or "rdkit cannot read it"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -123,10 +193,11 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
     """Molecules to learn from without labels: of the user's table or list of lines, or a known set.
 
     A table has its SMILES in a column called like one (:data:`USUAL_NAMES`) or named by ``columns.text``; a ``.smi`` file
-    has one molecule a line, a name may follow after white space. What is no well-formed SMILES is counted, reported
-    once for each reason, and left out; so is what came before, letter by letter.
+    has one molecule a line, a name may follow after white space. What rdkit cannot read is counted, reported once for
+    each reason, and left out; so is what came before, letter by letter. Spellings of one molecule are in one part.
 
     Raises:
+        MissingExtraError: rdkit is not installed.
         DataError: nothing there, no such column, or fewer than two different molecules.
     """
     report = ReadReport()
@@ -136,8 +207,11 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
         read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(molecules))
     else:
         read = _strings(Path(config.source).expanduser(), config, report)
-    good = list(_well_formed(islice(read, config.limit), report))
-    kept = list(dict.fromkeys(good))  # letter by letter: c and C are not the same atom
+    good = list(_molecules(islice(read, config.limit), report))
+    key_of = dict(
+        good
+    )  # letter by letter: other spellings of a molecule are kept, and stay on its side of the split
+    kept = list(key_of)
     report.duplicates += len(good) - len(kept)
     if len(kept) < 2:
         reasons = "; ".join(report.notes())
@@ -147,7 +221,7 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
         )
     report.warn()
     parts = splits.split(
-        kept,
+        list(key_of.values()),
         validation_share=config.validation_share,
         test_share=config.test_share,
         max_held_out=config.max_held_out,
@@ -179,16 +253,17 @@ def load_property(name: str) -> tuple[list[str], np.ndarray]:
     return [row["smiles"].strip() for row in read], np.asarray([float(row[column]) for row in read])
 
 
-def _well_formed(read: Iterator[tuple[str, str]], report: ReadReport) -> Iterator[str]:
+def _molecules(read: Iterator[tuple[str, str]], report: ReadReport) -> Iterator[tuple[str, str]]:
+    """(the spelling that was read, the canonical one) of each molecule."""
     for where, text in read:
         if not text:
             report.skip("no SMILES", where)
             continue
-        problem = problem_of(text)
+        canonical, problem = _read(text)
         if problem is None:
-            yield text
+            yield text, canonical
         else:
-            kind = "cannot be tokenised as SMILES" if "character" in problem else "is no well-formed SMILES"
+            kind = "cannot be tokenised as SMILES" if "character" in problem else "is no molecule"
             report.skip(kind, f"{where}, {_quoted(text)}: {problem}")
 
 

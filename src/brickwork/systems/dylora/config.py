@@ -5,8 +5,8 @@ from typing import Literal
 
 from brickwork.core.elastic import check_nested
 from brickwork.encoders.config import ImageEncoderConfig
-from brickwork.modules.adapters import Scaling
 from brickwork.modules.heads import HeadKind
+from brickwork.modules.low_rank import Scaling
 
 Sampler = Literal["uniform", "geometric", "sandwich", "full"]
 

@@ -53,12 +53,11 @@ def recommended(points: Sequence[RankPoint], within: float = 0.01) -> int:
     return min(point.rank for point in points if point.accuracy >= best - within)
 
 
-def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share; (0, 1) without trials."""
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share; (0, 1) without trials."""
     if not trials:
         return 0.0, 1.0
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    margin = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return float((centre - margin) / scale), float((centre + margin) / scale)
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -42,7 +42,7 @@ from brickwork.representation.export_peft import export_peft
 from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.ranks import RankPoint, rank_curve, recommended, usual_ranks
-from brickwork.systems.dylora.tasks import load_data
+from brickwork.systems.dylora.tasks import load_data, with_classes
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
@@ -146,6 +146,14 @@ class System(nn.Module):
         """``label`` and its ``probability`` for each row of the column ``input``."""
         p = self.probabilities(columns["input"], rank)
         return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
+
+    def load_data(self, config: ImageDataConfig, seed: int) -> TaskData:
+        """Other data with the classes that were learnt.
+
+        Raises:
+            DataError: it has another class.
+        """
+        return with_classes(load_data(config, seed), self.classes)
 
     def right(self, examples: Examples) -> np.ndarray:
         """Whether each example is given its class at the rank that is set."""

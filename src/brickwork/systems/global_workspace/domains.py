@@ -18,6 +18,7 @@ from brickwork.core.errors import DataError
 from brickwork.core.seeding import generator_for
 from brickwork.data import splits
 from brickwork.data.readers.arrays import read_npz
+from brickwork.data.readers.cells import is_missing
 from brickwork.data.readers.files import ReadReport, column_names, rows
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.global_workspace.data import MADE_UP, Data
@@ -66,7 +67,7 @@ def domain_task(config: Data, seed: int) -> TaskData:
     if config.paired is not None:
         train = _with_pairs(train, config.paired, config.unpaired, seed)
     for name in columns:
-        if not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
+        if len(train) and not np.isfinite(np.asarray(train.columns[name])[:, 0]).any():
             raise DataError(
                 f"{config.source}: the domain '{name}' is missing from all {len(train)} training rows, so nothing can be "
                 "learnt of it; leave it out or correct the file"
@@ -148,7 +149,7 @@ def _vectors(values: Any, name: str) -> np.ndarray:
 
 def _cell(value: Any, name: str, row: int) -> list[float]:
     """A cell as numbers; empty where it is missing."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if is_missing(value):
         return []
     try:
         if isinstance(value, str) and value.strip().startswith("["):

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int64
-from scipy.special import softmax
 
 Logits = Mapping[int, Float[np.ndarray, "n classes"]]
 THRESHOLD_GRID = np.linspace(0.1, 1.0, 100)
@@ -72,6 +71,8 @@ class CascadePolicy:
 
 def _confidence(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shapes: (N, C) → largest probability (N,), its class (N,)."""
+    from scipy.special import softmax
+
     return softmax(logits.astype(np.float64), axis=1).max(1), logits.argmax(1)
 
 

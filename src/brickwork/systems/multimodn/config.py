@@ -41,7 +41,8 @@ class MultiModNConfig:
     decoder, with parallel fusion). ``modality_dropout``: share of (row, modality) pairs taken for missing while
     training, the remedy where missingness depends on a label. ``outputs``: what the loss reads, ``logits``, or as in the
     authors' code ``sigmoid``. ``classifier``: at the end of each decoder of classes. ``error_weight``: λ_err.
-    ``series_width``: of the recurrent network of series. ``image``: the image network.
+    ``series_width``: of the recurrent network of series. ``image``: the image network. ``bins``: number of bins between
+    quantiles that each number of a table is coded in beside its standardised value (0: none, as in the paper).
     """
 
     fusion: SequentialFusion | ParallelFusionConfig = SequentialFusion()
@@ -52,6 +53,7 @@ class MultiModNConfig:
     classifier: HeadKind = "linear"
     error_weight: float = 1.0
     series_width: int = 32
+    bins: int = 0
     image: ImageEncoderConfig = field(
         default_factory=lambda: ImageEncoderConfig(embedding_dim=64, width=16, depth=2)
     )
@@ -65,6 +67,8 @@ class MultiModNConfig:
             errors.append(f"hidden is {list(self.hidden)}; widths must be positive")
         if self.series_width < 1:
             errors.append(f"series_width is {self.series_width}; it must be positive")
+        if self.bins < 0:
+            errors.append(f"bins is {self.bins}; it must not be negative")
         if self.error_weight <= 0:
             errors.append(f"error_weight is {self.error_weight}; it must be positive")
         if isinstance(self.fusion, SequentialFusion):

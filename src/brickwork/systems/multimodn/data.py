@@ -50,6 +50,8 @@ class TableConfig:
     """Columns to learn: ``NAME``, or ``NAME:number`` or ``NAME:class`` where the guess is wrong."""
     ignore: tuple[str, ...] = ()
     """Columns to leave out."""
+    keep: tuple[str, ...] = ()
+    """Columns to learn from although they seem to name rows (as ``id`` does), which are otherwise left out."""
     time: str | None = None
     """Rows are split in the order of this column, the newest are the test part; it is a modality only if named."""
     missing: MissingConfig = field(default_factory=MissingConfig)

@@ -6,10 +6,8 @@ model.contributions(other)            # what each modality changed
 """
 
 import contextlib
-import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +22,11 @@ from brickwork.core.seeding import rng_state, set_rng_state
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
 from brickwork.systems.multimodn.data import Data
+from brickwork.systems.multimodn.fitting import FitOptions, hold_out, train
 from brickwork.systems.multimodn.inputs import (
+    Given,
     array_columns,
+    check_columns,
     flat_modalities,
     frame_columns,
     is_frame,
@@ -34,17 +35,15 @@ from brickwork.systems.multimodn.inputs import (
     named_modalities,
 )
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.missingness import complete_modalities, warn_of_new_gaps
 from brickwork.systems.multimodn.step_outputs import importance, moves, path, unit_of
 from brickwork.systems.multimodn.tables import multitask, typed_examples
+from brickwork.systems.multimodn.targets import InputError, check_labels, target_columns
 
 if TYPE_CHECKING:
     from brickwork.systems.multimodn.contributions import ContributionPlot
 
 _WHOLE = "features"  # the one modality of an array without groups
-
-
-class InputError(DataError, ValueError):
-    """Wrong input or parameter, as scikit-learn's callers expect it."""
 
 
 @contextlib.contextmanager
@@ -65,13 +64,19 @@ class _MultiModN(BaseEstimator):
         order: Sequence[str] | None = None,
         state_dim: int = 50,
         hidden: Sequence[int] = (32, 32),
-        dropout: float = 0.2,
-        modality_dropout: float = 0.0,
+        dropout: float = 0.1,
+        modality_dropout: float = 0.2,
         fusion: str = "sequential",
+        num_bins: int = 16,
         max_iter: int = 40,
-        batch_size: int = 16,
-        learning_rate: float = 1e-3,
+        batch_size: int | str = "auto",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 8,
         image_size: int = 32,
+        verbose: bool | int = False,
         random_state: Any = None,
     ):
         self.modalities = modalities
@@ -81,10 +86,16 @@ class _MultiModN(BaseEstimator):
         self.dropout = dropout
         self.modality_dropout = modality_dropout
         self.fusion = fusion
+        self.num_bins = num_bins
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
         self.image_size = image_size
+        self.verbose = verbose
         self.random_state = random_state
 
     # ---- fitting -------------------------------------------------------------------------------------------
@@ -102,89 +113,111 @@ class _MultiModN(BaseEstimator):
             fusion=fusion,
             hidden=tuple(self.hidden),
             dropout=self.dropout,
-            modality_dropout=self.modality_dropout,
+            # The start is trained in any case: to hide the only modality of an array would only cost steps.
+            modality_dropout=self.modality_dropout if len(self.layout_.modalities) > 1 else 0.0,
+            bins=self.num_bins,
         )
         return from_dict(MultiModNConfig, to_dict(config))
 
-    def _fit(self, X: Any, targets: dict[str, np.ndarray], classes: Mapping[str, Sequence[str]]) -> None:
+    def _options(self) -> FitOptions:
+        """How to train."""
+        if self.batch_size != "auto" and not isinstance(self.batch_size, Integral):
+            raise ConfigError(f"batch_size is {self.batch_size!r}; use a whole number, or 'auto'")
+        if self.early_stopping not in ("auto", True, False):
+            raise ConfigError(f"early_stopping is {self.early_stopping!r}; use True, False or 'auto'")
+        return FitOptions(
+            max_iter=self.max_iter,
+            batch_size=None if isinstance(self.batch_size, str) else self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            early_stopping=None if isinstance(self.early_stopping, str) else self.early_stopping,
+            validation_fraction=self.validation_fraction,
+            patience=self.n_iter_no_change,
+            verbose=bool(self.verbose),
+        )
+
+    def _fit(self, X: Given, targets: dict[str, np.ndarray], classes: Mapping[str, Sequence[str]]) -> None:
         """Trains on X and columns of targets by name; ``classes``: of each target that is a class."""
         from brickwork.representation.contract import build_system
-        from brickwork.training.config import TrainConfig
-        from brickwork.training.loop import fit
 
+        options = self._options()
         layouts = tuple(TargetLayout(name=name, classes=tuple(classes.get(name, ()))) for name in targets)
         self.layout_ = TableLayout(modalities=self._modalities(X), targets=layouts)
         examples = self._examples(X)
         held = {target.column: targets[target.name] for target in layouts}
+        examples = Examples({**examples.columns, **held})
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        rows, held_out = hold_out(examples, layouts, options, seed)
         task = multitask(
             "X",
             self.layout_,
-            Examples({**examples.columns, **held}),
+            rows,
             Data(validation_share=0.0, test_share=0.0),
             seed=0,
         )
-        rows = len(examples)
-        train = TrainConfig(
-            steps=self.max_iter * math.ceil(rows / self.batch_size),
-            batch_size=min(self.batch_size, rows),
-            learning_rate=self.learning_rate,
-            weight_decay=0.0,
-            warmup=0.0,
-            schedule="constant",
-            clip_norm=0.0,
-            precision="fp32",
-            save_every=0,
-            validate_every=0,
-            log_every=10**9,
-        )
-        from_dict(TrainConfig, to_dict(train))  # raises if an option is wrong
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         before = rng_state()
         try:
             system = build_system("multimodn", self._config(), task, seed)
-            with tempfile.TemporaryDirectory(prefix="brickwork-") as folder:
-                fit(system, task.train, train, Path(folder) / "run", seed=seed)
+            history = train(system, task.train, held_out, options, seed)
         finally:
             set_rng_state(*before)
         self.system_ = system.cpu().eval()
+        self.system_.complete = complete_modalities(examples, self.layout_)
         self.modalities_ = system.layout.names
         self.steps_ = system.steps
-        self.n_iter_ = self.max_iter
+        self.n_iter_ = history.epochs
+        self.best_iter_ = history.best_epoch
+        self.validation_losses_ = np.array(history.validation_losses)
 
-    def _modalities(self, X: Any) -> tuple[ModalityLayout, ...]:
+    def _modalities(self, X: Given) -> tuple[ModalityLayout, ...]:
+        if X.named:
+            return named_modalities(X.columns, self.image_size)
+        if not hasattr(self, "feature_names_in_") and self.modalities is None:
+            return (ModalityLayout(name=_WHOLE, numbers=tuple(X.columns)),)
+        return flat_modalities(X.columns, self.modalities, self.image_size)
+
+    def _examples(self, X: Given) -> Examples:
+        if X.named:
+            return named_examples(X.columns, self.layout_)
+        return typed_examples(self.layout_, X.columns, where="X", with_targets=False)
+
+    def _checked(self, X: Any, *, reset: bool) -> Given:
+        """X as modalities or columns by name; NaN is missing. After ``fit`` columns are found as scikit-learn finds them: by
+        name in a data frame, by place in an array. The columns of a whole modality may be left out of a data frame."""
         if is_named(X):
-            return named_modalities(X, self.image_size)
+            if reset:
+                for name in ("feature_names_in_", "n_features_in_"):
+                    self.__dict__.pop(name, None)
+            return Given(X, named=True)
+        if reset and is_frame(X):
+            validate_data(self, X, skip_check_array=True, reset=True)
+            return Given(frame_columns(X))
+        if not reset and not hasattr(self, "n_features_in_"):
+            raise InputError(
+                f"{type(self).__name__} was fitted on a dictionary of modalities ({', '.join(self.modalities_)}); give one"
+            )
+        names = getattr(self, "feature_names_in_", None) if not reset else None
+        if names is None:
+            return Given(
+                array_columns(
+                    validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+                )
+            )
         if is_frame(X):
-            return flat_modalities(frame_columns(X), self.modalities, self.image_size)
-        columns = array_columns(X)
-        if self.modalities is None:
-            return (ModalityLayout(name=_WHOLE, numbers=tuple(columns)),)
-        return flat_modalities(columns, self.modalities, self.image_size)
-
-    def _examples(self, X: Any) -> Examples:
-        if is_named(X):
-            return named_examples(X, self.layout_)
-        columns = frame_columns(X) if is_frame(X) else array_columns(X)
-        if columns.keys() == {f"x{i}" for i in range(len(columns))} and self.layout_.names == (_WHOLE,):
-            return Examples({_WHOLE: np.asarray(X, dtype=np.float64)})
-        return typed_examples(self.layout_, columns, where="X", with_targets=False)
-
-    def _checked(self, X: Any, *, reset: bool) -> Any:
-        """X as a mapping, a data frame, or a checked array in which NaN is missing."""
-        if is_named(X):
-            return X
-        if is_frame(X):
-            if reset:  # afterwards, a modality's columns may be left out
-                validate_data(self, X, skip_check_array=True, reset=True)
-            return X
-        return validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+            columns = frame_columns(X)
+            check_columns(columns, self.layout_, names)
+            return Given(columns)
+        array = validate_data(self, X, reset=False, dtype=None, ensure_all_finite=False)
+        return Given({str(name): array[:, place] for place, name in enumerate(names)})
 
     # ---- use -----------------------------------------------------------------------------------------------
 
     def _stages(self, X: Any) -> dict[str, np.ndarray]:
         check_is_fitted(self, "system_")
         with _value_errors():
-            return self.system_.stages(self._examples(self._checked(X, reset=False)))
+            examples = self._examples(self._checked(X, reset=False))
+            warn_of_new_gaps(examples, self.system_.complete)
+            return self.system_.stages(examples)
 
     def _target(self, target: str | None) -> TargetLayout:
         return self.layout_.targets[0] if target is None else self.layout_.target(target)
@@ -233,19 +266,26 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
 
     X: a data frame (``modalities`` groups its columns by names or patterns; guessed from names without), an array (one
     modality, or groups of column numbers), or a dictionary ``name → array, series, images or data frame``. y: one column
-    or several. ``max_iter``: epochs. ``modality_dropout``: 0.5 or more where missingness depends on y (``fit`` warns).
+    or several. ``max_iter``: most epochs. ``early_stopping``: a share ``validation_fraction`` of the rows is held out,
+    training ends after ``n_iter_no_change`` epochs without a better loss on them, and the best epoch is kept (``"auto"``:
+    from 200 rows on). ``batch_size``: ``"auto"`` is about a hundred batches an epoch, of 16 to 256 rows. ``num_bins``: of
+    each number, between quantiles (0: numbers are only standardised). ``modality_dropout``: share of modalities that are
+    hidden in training, so that answers hold where one is missing; 0.5 or more where missingness depends on y (``fit``
+    warns). ``verbose``: progress on standard error.
 
-    After ``fit``: ``classes_`` (a list for several targets), ``modalities_``, ``steps_``, ``system_``.
+    After ``fit``: ``classes_`` (a list for several targets; of the type that y had), ``modalities_``, ``steps_``,
+    ``system_``, ``n_iter_``, ``best_iter_``, ``validation_losses_``.
     """
 
     def fit(self, X: Any, y: Any) -> "MultiModNClassifier":
         """Trains from the start. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
         with _value_errors():
-            X = self._checked(X, reset=True)
-            columns, self._one_target = _target_columns(self, y)
+            given = self._checked(X, reset=True)
+            columns, self._one_target = target_columns(self, y)
             targets: dict[str, np.ndarray] = {}
             classes: list[np.ndarray] = []
             for name, values in columns.items():
+                check_labels(values)
                 check_classification_targets(values)
                 labels, codes = np.unique(values, return_inverse=True)
                 if len(labels) < 2:
@@ -254,8 +294,10 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
                     )
                 classes.append(labels)
                 targets[name] = codes.astype(np.int64)
-            check_consistent_length(next(iter(X.values())) if is_named(X) and X else X, *targets.values())
-            self._fit(X, targets, {name: [str(c) for c in of_one] for name, of_one in zip(targets, classes)})
+            check_consistent_length(next(iter(given.columns.values()), ()), *targets.values())
+            self._fit(
+                given, targets, {name: [str(c) for c in of_one] for name, of_one in zip(targets, classes)}
+            )
         self.classes_ = classes[0] if self._one_target else classes
         return self
 
@@ -278,7 +320,10 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
         probabilities = self.predict_proba(X)
         if self._one_target:
             return self.classes_[probabilities.argmax(1)]
-        return np.stack([labels[p.argmax(1)] for labels, p in zip(self.classes_, probabilities)], axis=1)
+        answers = [labels[p.argmax(1)] for labels, p in zip(self.classes_, probabilities)]
+        if len({column.dtype.kind for column in answers}) > 1:  # each target keeps the type of its labels
+            answers = [column.astype(object) for column in answers]
+        return np.stack(answers, axis=1)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of rows that are right; of several targets, right in all of them."""
@@ -294,14 +339,14 @@ class MultiModNRegressor(RegressorMixin, _MultiModN):
     def fit(self, X: Any, y: Any) -> "MultiModNRegressor":
         """Trains from the start. Raises ValueError on wrong input; a modality that is missing from all rows is one."""
         with _value_errors():
-            X = self._checked(X, reset=True)
-            columns, self._one_target = _target_columns(self, y)
+            given = self._checked(X, reset=True)
+            columns, self._one_target = target_columns(self, y)
             targets = {
                 name: check_array(values, ensure_2d=False, dtype=np.float64, input_name="y")
                 for name, values in columns.items()
             }
-            check_consistent_length(next(iter(X.values())) if is_named(X) and X else X, *targets.values())
-            self._fit(X, targets, {})
+            check_consistent_length(next(iter(given.columns.values()), ()), *targets.values())
+            self._fit(given, targets, {})
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -317,22 +362,3 @@ class MultiModNRegressor(RegressorMixin, _MultiModN):
     def _numbers(self, stages: dict[str, np.ndarray], step: int) -> np.ndarray:
         numbers = np.stack([held[step][:, 0] for held in stages.values()], axis=1)
         return numbers[:, 0] if self._one_target else numbers
-
-
-def _target_columns(estimator: Any, y: Any) -> tuple[dict[str, np.ndarray], bool]:
-    """The columns of y by name (of a data frame or series their own, else ``y`` or ``y0``, ``y1`` …), and whether y is
-    one column rather than a table. A column vector counts as one column, with scikit-learn's warning.
-    """
-    from sklearn.utils import column_or_1d
-
-    if y is None:
-        raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
-    if is_frame(y):
-        return {str(name): np.asarray(y[name]) for name in y.columns}, False
-    array = check_array(y, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="y")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        check_array(array, ensure_2d=False, input_name="y")  # raises, in scikit-learn's words
-    if array.ndim == 1 or array.shape[1] == 1:
-        name = getattr(y, "name", None)
-        return {"y" if name is None else str(name): column_or_1d(array, warn=array.ndim > 1)}, True
-    return {f"y{place}": array[:, place] for place in range(array.shape[1])}, False

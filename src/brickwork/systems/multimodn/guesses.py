@@ -3,41 +3,57 @@
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
 from brickwork.systems.multimodn.data import Data, TableConfig
-from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.layout import LabelType, ModalityLayout, TableLayout, TargetLayout
+from brickwork.systems.multimodn.row_names import names_groups, names_rows
 
 MAX_CATEGORIES = 50
 MAX_CLASSES = 20  # a column of more different whole numbers than this is a number
 _SAMPLE = 5000  # rows that types are guessed from
 _SINGLES = 8  # up to so many columns without groups are modalities of their own
 _TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y", "outcome", "diagnosis")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?")  # 007 and 1e3 are names
 _SEPARATORS = re.compile(r"[.:/|]|__")
 
 
-def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tuple[TableLayout, list[str]]:
+def plan_table(
+    raw: Mapping[str, Any], config: Data, where: str, *, typed: bool = True
+) -> tuple[TableLayout, list[str]]:
     """The layout of a table as the user chose it, guessed elsewhere; and notes on what was guessed.
+
+    ``typed``: whether the file has types; in one without (CSV), labels that read as numbers are numbers.
 
     Raises:
         DataError: unknown column names, nothing to learn or to learn from.
     """
     table = config.table
-    for name in (*table.ignore, *([table.time] if table.time else [])):
+    for name in (*table.ignore, *table.keep, *([table.time] if table.time else [])):
         _check_column(name, raw, "data.table", where)
-    targets = [_target(text, raw, where) for text in _target_names(raw, config, where)]
-    free = [name for name in raw if name not in {t.name for t in targets} | set(table.ignore)]
+    targets = [_target(text, raw, where, typed) for text in _target_names(raw, config, where)]
+    taken = {t.name for t in targets} | set(table.ignore)
+    free = [name for name in raw if name not in taken]
     kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
-    useless = {
-        name: kind for name, kind in kinds.items() if kind in ("empty", "constant", "identifier", "nested")
-    }
+    for name, kind in kinds.items():
+        if kind == "decimal commas":
+            _refuse_commas(name, raw[name], where)
+    kinds, row_names = without_row_names(kinds, raw, table.keep)
+    group = config.columns.group
+    if group is not None and group in kinds and group not in table.keep:
+        row_names.setdefault(group, "names the groups of the split")
+    nothing = ("empty", "constant", "identifier", "nested")
+    useless = {name: kind for name, kind in kinds.items() if kind in nothing and name not in table.keep}
+    useless |= row_names
     if table.modalities:
-        groups = chosen_groups(table.modalities, free, where)
+        groups = chosen_groups(table.modalities, free, where, unless_named=row_names)
     else:
         groups = guess_groups({name: kind for name, kind in kinds.items() if name not in useless})
     side = config.image_size or DEFAULT_SIDE
@@ -46,7 +62,10 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
         for name, columns in groups.items()
     )
     if not modalities:
-        raise DataError(f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}")
+        left_out = "".join(f"; '{name}' is left out ({reason})" for name, reason in useless.items())
+        raise DataError(
+            f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}{left_out}"
+        )
     notes = [
         "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _advice(table),
         "targets: " + ", ".join(f"{t.name} ({_kind_of(t)})" for t in targets),
@@ -55,7 +74,20 @@ def plan_table(raw: Mapping[str, Sequence[Any]], config: Data, where: str) -> tu
     left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != table.time]
     if left:
         notes.append(f"columns left out: {', '.join(left)}")
+    if named := [name for name in row_names if name not in used]:
+        notes.append(
+            f"{_short(named)} would tell the rows apart and say nothing of new ones; learn from such a column all the same "
+            f"with --set data.table.keep={named[0]}"
+        )
     return TableLayout(modalities=modalities, targets=tuple(targets)), notes
+
+
+def _refuse_commas(name: str, values: Any, where: str) -> None:
+    cell = next(v for v in table_cells.as_list(values) if table_cells.has_decimal_comma(v))
+    raise DataError(
+        f"{where}: '{name}' has numbers with decimal commas, for example '{cell}'; write them with points, or leave the "
+        "column out with data.table.ignore"
+    )
 
 
 def _short(columns: Sequence[str]) -> str:
@@ -97,7 +129,7 @@ def _target_names(raw: Mapping[str, Any], config: Data, where: str) -> list[str]
     return names
 
 
-def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLayout:
+def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> TargetLayout:
     """``name``, ``name:number`` or ``name:class``."""
     name, _, kind = (text, "", "") if text in raw else text.rpartition(":")
     name = name or text
@@ -116,6 +148,13 @@ def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLa
     distinct = len(set(values if is_number else map(table_cells.text_of, cells)))
     if kind == "number" or (kind == "" and is_number and not (whole and distinct <= MAX_CLASSES)):
         return TargetLayout(name=name)
+    if not is_number and all(
+        n is not None or table_cells.has_decimal_comma(c) for n, c in zip(values, cells)
+    ):
+        _refuse_commas(name, cells, where)
+    labels = _label_type(cells, f"{where}: the target '{name}'", typed)
+    if labels in ("number", "whole number"):
+        cells = [float(cell) for cell in cells]
     classes = sorted({table_cells.text_of(cell) for cell in cells}, key=natural)
     if len(classes) < 2:
         raise DataError(
@@ -126,7 +165,17 @@ def _target(text: str, raw: Mapping[str, Sequence[Any]], where: str) -> TargetLa
             f"{where}: the target '{name}' has {len(classes)} classes in {len(cells)} rows; is it an identifier? "
             "Name another with data.table.targets"
         )
-    return TargetLayout(name=name, classes=tuple(classes))
+    return TargetLayout(name=name, classes=tuple(classes), labels=labels)
+
+
+def _label_type(cells: Sequence[Any], where: str, typed: bool) -> LabelType:
+    kind = table_cells.check_one_kind(cells, where)
+    if kind == "text" and not typed and all(_NUMBER.fullmatch(cell.strip()) for cell in cells):
+        return "number" if any("." in cell for cell in cells) else "whole number"
+    if kind == "number":
+        whole = all(isinstance(cell, int | np.integer) for cell in cells)
+        return "whole number" if whole else "number"
+    return "truth value" if kind == "truth value" else "text"
 
 
 def natural(name: str) -> tuple[bool, float, str]:
@@ -142,7 +191,7 @@ def natural(name: str) -> tuple[bool, float, str]:
 
 def column_kind(values: Any) -> str:
     """``number`` (also dates and truth values), ``category``, ``text``, ``image``, ``series``; or why it is of no use:
-    ``empty``, ``constant``, ``identifier``, ``nested``."""
+    ``empty``, ``constant``, ``identifier``, ``nested``, ``decimal commas``."""
     cells = [v for v in table_cells.as_list(values[:_SAMPLE]) if not table_cells.is_missing(v)]
     if not cells:
         return "empty"
@@ -159,12 +208,31 @@ def column_kind(values: Any) -> str:
     distinct = len(set(texts))
     if distinct == 1 and len(cells) == len(values[:_SAMPLE]):
         return "constant"
-    if all(table_cells.number_of(v) is not None for v in cells):
+    numbers = [table_cells.number_of(v) for v in cells]
+    if all(number is not None for number in numbers):
         return "number"
+    if all(number is not None or table_cells.has_decimal_comma(v) for v, number in zip(cells, numbers)):
+        return "decimal commas"
     if distinct <= MAX_CATEGORIES and (distinct <= len(cells) / 2 or distinct <= 10):
         return "category"
     words = sum(len(text.split()) for text in texts) / len(texts)
     return "text" if words >= 2.5 else "identifier"
+
+
+def without_row_names(
+    kinds: Mapping[str, str], raw: Mapping[str, Any], keep: Sequence[str] = ()
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The kinds of all columns, whole numbers that name groups being categories; and the columns that name rows, with the
+    reason. ``keep``: columns that are taken for features whatever they look like."""
+    kinds, reasons = dict(kinds), {}
+    for name, kind in kinds.items():
+        if kind not in ("number", "category", "text", "identifier") or name in keep:
+            continue
+        if reason := names_rows(name, raw[name][:_SAMPLE]):
+            reasons[name] = reason
+        elif kind == "number" and names_groups(name, raw[name][:_SAMPLE]):
+            kinds[name] = "category"
+    return kinds, reasons
 
 
 def guess_groups(kinds: Mapping[str, str]) -> dict[str, list[str]]:
@@ -191,8 +259,11 @@ def guess_groups(kinds: Mapping[str, str]) -> dict[str, list[str]]:
     return {"table": plain, **own}
 
 
-def chosen_groups(chosen: Sequence[str], columns: Sequence[str], where: str) -> dict[str, list[str]]:
-    """Groups as the user wrote them: ``name=column|pattern*|column``.
+def chosen_groups(
+    chosen: Sequence[str], columns: Sequence[str], where: str, *, unless_named: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Groups as the user wrote them: ``name=column|pattern*|column``. ``unless_named``: columns that a pattern leaves out,
+    and that only their own name takes; a group of nothing else is left out with them.
 
     Raises:
         DataError: a name or pattern that fits no column (the error has the nearest names), or a column in two groups.
@@ -218,13 +289,15 @@ def chosen_groups(chosen: Sequence[str], columns: Sequence[str], where: str) -> 
                     f"Its columns are: {', '.join(columns)}"
                 )
             for column in fits:
+                if column != pattern and column in unless_named:
+                    continue
                 if taken.setdefault(column, name) != name:
                     raise DataError(
                         f"column '{column}' is in the modalities '{taken[column]}' and '{name}'; it can be in one"
                     )
                 if column not in groups[name]:
                     groups[name].append(column)
-    return groups
+    return {name: members for name, members in groups.items() if members}
 
 
 def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) -> ModalityLayout:
@@ -233,12 +306,15 @@ def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) 
     Raises:
         DataError: a column without values or of no use, or images and series mixed with other columns.
     """
-    bad = {column: kind for column, kind in kinds.items() if kind in ("empty", "nested")}
+    reasons = {
+        "empty": "is missing from every row",
+        "nested": "holds lists of something other than numbers",
+        "decimal commas": "has numbers with decimal commas (write them with points)",
+    }
+    bad = {column: kind for column, kind in kinds.items() if kind in reasons}
     if bad:
         column, kind = next(iter(bad.items()))
-        reason = (
-            "is missing from every row" if kind == "empty" else "holds lists of something other than numbers"
-        )
+        reason = reasons[kind]
         raise DataError(
             f"{where}: column '{column}' of modality '{name}' {reason}; leave it out of data.table.modalities"
         )

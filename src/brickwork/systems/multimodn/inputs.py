@@ -1,19 +1,35 @@
 """What users hand to the estimators (data frames, arrays, dictionaries of modalities) as typed examples."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from brickwork.core.config import nearest
-from brickwork.core.errors import DataError
+from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.data.readers.arrays import check_images
 from brickwork.data.types import Examples
-from brickwork.systems.multimodn.guesses import chosen_groups, column_kind, guess_groups, layout_of
+from brickwork.systems.multimodn.guesses import (
+    chosen_groups,
+    column_kind,
+    guess_groups,
+    layout_of,
+    without_row_names,
+)
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
 from brickwork.systems.multimodn.tables import nothing, typed_examples
 
 Groups = Mapping[str, Sequence[str | int]] | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What X is: columns by their names, or (``named``) the user's dictionary of modalities."""
+
+    columns: Mapping[str, Any]
+    named: bool = False
 
 
 def is_frame(X: Any) -> bool:
@@ -36,6 +52,24 @@ def frame_columns(X: Any) -> dict[str, Any]:
     return {str(name): X[name] for name in X.columns}
 
 
+def check_columns(columns: Collection[str], layout: TableLayout, known: Collection[str]) -> None:
+    """Refuses a data frame in which columns of the model are not there while others are that ``fit`` did not see: they may
+    have been renamed. Without such others, the columns of a whole modality may be left out.
+
+    Raises:
+        DataError: in scikit-learn's words.
+    """
+    absent = [column for m in layout.modalities for column in m.columns if column not in columns]
+    unseen = [column for column in columns if column not in known]
+    if absent and unseen:
+        raise DataError(
+            "The feature names should match those that were passed during fit.\nFeature names unseen at fit time:\n- "
+            + "\n- ".join(unseen[:5])
+            + "\nFeature names seen at fit time, yet now missing:\n- "
+            + "\n- ".join(absent[:5])
+        )
+
+
 def array_columns(X: np.ndarray) -> dict[str, Any]:
     """The columns of an array, called ``x0``, ``x1`` …"""
     return {f"x{place}": X[:, place] for place in range(X.shape[1])}
@@ -46,25 +80,42 @@ def flat_modalities(
 ) -> tuple[ModalityLayout, ...]:
     """The modalities of columns by the user's groups (names, patterns, or column numbers), or guessed.
 
+    Columns that name rows are left out, with a warning, unless a group has them by their own name.
+
     Raises:
         DataError: a name that fits no column, or no column that is of use.
     """
+    kinds = {name: column_kind(values) for name, values in columns.items()}
+    kinds, row_names = without_row_names(kinds, columns)
     if groups is None:
-        kinds = {name: column_kind(values) for name, values in columns.items()}
         useless = ("empty", "constant", "identifier", "nested")
-        members_of = guess_groups({name: kind for name, kind in kinds.items() if kind not in useless})
+        members_of = guess_groups(
+            {name: kind for name, kind in kinds.items() if kind not in useless and name not in row_names}
+        )
     else:
         entries = [
             f"{name}=" + "|".join(f"x{c}" if isinstance(c, int) else c for c in members)
             for name, members in groups.items()
         ]
-        members_of = chosen_groups(entries, list(columns), "X")
+        members_of = chosen_groups(entries, list(columns), "X", unless_named=row_names)
+    used = {column for members in members_of.values() for column in members}
+    _warn_of_row_names({name: reason for name, reason in row_names.items() if name not in used})
     if not members_of:
         raise DataError("X has no column that something can be learnt from: all are empty or constant")
     return tuple(
-        layout_of(name, {c: column_kind(columns[c]) for c in members}, image_size, "X")
+        layout_of(name, {c: kinds[c] for c in members}, image_size, "X")
         for name, members in members_of.items()
     )
+
+
+def _warn_of_row_names(left: Mapping[str, str]) -> None:
+    if left:
+        warnings.warn(
+            f"columns that name rows are not learnt from: {', '.join(f'{n} ({why})' for n, why in left.items())}; to learn "
+            "from one all the same, give it by its own name in modalities",
+            BrickworkWarning,
+            stacklevel=5,
+        )
 
 
 def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLayout, ...]:
@@ -79,9 +130,13 @@ def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLay
 
 def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
     if is_frame(value):
-        columns = {f"{name}/{c}": values for c, values in frame_columns(value).items()}
-        kinds = {column: column_kind(values) for column, values in columns.items()}
-        kinds = {c: kind for c, kind in kinds.items() if kind not in ("empty", "constant", "nested")}
+        columns = frame_columns(value)
+        found, row_names = without_row_names({c: column_kind(held) for c, held in columns.items()}, columns)
+        _warn_of_row_names(row_names)
+        useless = ("empty", "constant", "nested")
+        kinds = {
+            f"{name}/{c}": kind for c, kind in found.items() if kind not in useless and c not in row_names
+        }
         if not kinds:
             raise DataError(f"modality '{name}' has no column that something can be learnt from")
         return layout_of(name, kinds, image_size, "X")
@@ -95,13 +150,15 @@ def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
             return ModalityLayout(name=name, kind="image", numbers=(name,), shape=(image_size, image_size, 3))
         return layout_of(name, {name: kind}, image_size, "X")
     if first.ndim == 3:
+        check_images(first[None], f"modality '{name}'")
         return ModalityLayout(name=name, kind="image", numbers=(name,), shape=first.shape)
     if first.ndim == 2 or (first.ndim == 1 and not isinstance(value, np.ndarray)):
         variables = 1 if first.ndim == 1 else first.shape[1]
         return ModalityLayout(name=name, kind="series", numbers=_numbered(name, variables))
     if first.ndim > 3:
         raise DataError(
-            f"modality '{name}' has {first.ndim + 1} dimensions; see the documentation for what is taken"
+            f"modality '{name}' has {first.ndim + 1} dimensions; numbers have (rows, numbers), series (rows, time, "
+            "variables), images (rows, height, width, channels)"
         )
     return ModalityLayout(name=name, numbers=_numbered(name, 1 if first.ndim == 0 else len(first)))
 
@@ -142,6 +199,9 @@ def _cells(modality: ModalityLayout, value: Any) -> dict[str, Any]:
     if is_frame(value):
         return {f"{modality.name}/{c}": values for c, values in frame_columns(value).items()}
     if modality.kind == "image":
+        for image in value:
+            if isinstance(image, np.ndarray):
+                check_images(image[None], f"modality '{modality.name}'")
         return {modality.name: value}
     if modality.kind == "series":
         rows = [None if cell is None else np.asarray(cell, dtype=np.float64) for cell in value]

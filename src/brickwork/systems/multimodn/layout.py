@@ -8,6 +8,7 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 
 ModalityKind = Literal["table", "series", "image"]
+LabelType = Literal["text", "whole number", "number", "truth value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,26 @@ class ModalityLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetLayout:
-    """A column that is learnt: one of ``classes``, or a number where there are none."""
+    """A column that is learnt: one of ``classes``, or a number where there are none. ``labels``: what type the classes had,
+    which predictions have as well."""
 
     name: str
     classes: tuple[str, ...] = ()
+    labels: LabelType = "text"
 
     @property
     def is_class(self) -> bool:
         """Whether this is a classification."""
         return bool(self.classes)
+
+    def label(self, place: int) -> str | int | float | bool:
+        """The class at ``place`` in the type that it had in the data."""
+        name = self.classes[place]
+        if self.labels == "truth value":
+            return name == "True"
+        if self.labels == "text":
+            return name
+        return int(name) if self.labels == "whole number" else float(name)
 
     @property
     def column(self) -> str:

@@ -167,3 +167,22 @@ def warn_of_dependence(train: Examples, layout: TableLayout, modality_dropout: f
         BrickworkWarning,
         stacklevel=3,
     )
+
+
+def complete_modalities(examples: Examples, layout: TableLayout) -> tuple[str, ...]:
+    """The modalities that no row lacks."""
+    return tuple(name for name in layout.names if is_present(examples, name).all())
+
+
+def warn_of_new_gaps(examples: Examples, complete: Sequence[str]) -> None:
+    """One :class:`BrickworkWarning` of modalities that are missing here and never were in training (``complete``)."""
+    shares = (
+        {name: float(1 - is_present(examples, name).mean()) for name in complete} if len(examples) else {}
+    )
+    if gaps := [f"'{name}' (in {100 * share:.3g} % of the rows)" for name, share in shares.items() if share]:
+        warnings.warn(
+            f"missing here, and never in training: {', '.join(gaps)}. The model has learnt to do without it only where "
+            "modality_dropout hid it in training; look at the quality of such rows before you use their answers",
+            BrickworkWarning,
+            stacklevel=3,
+        )

@@ -31,6 +31,7 @@ class ModalityReader(nn.Module):
         columns: Mapping[str, Any],
         image: ImageEncoderConfig,
         series_width: int,
+        bins: int = 0,
     ) -> "ModalityReader":
         """A fresh reader with the statistics of training rows."""
         if layout.kind == "image":
@@ -38,7 +39,7 @@ class ModalityReader(nn.Module):
             return cls(layout, ImageEncoder(image, (height, width, channels)))
         if layout.kind == "series":
             return cls(layout, SeriesEncoder.fitted(columns[layout.name], series_width))
-        return cls(layout, TabularEncoder.fitted(*_cells(layout, columns)))
+        return cls(layout, TabularEncoder.fitted(*_cells(layout, columns), bins))
 
     def prepare(self, columns: Mapping[str, Any]) -> dict[str, Tensor]:
         """The tensors of a batch: ``NAME`` and ``NAME.present``, of series also ``NAME.lengths``."""

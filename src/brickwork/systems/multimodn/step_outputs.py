@@ -25,7 +25,7 @@ def predictions(layout: TableLayout, stages: Stages) -> dict[str, Any]:
         if not target.is_class:
             columns[target.name] = last[:, 0]
             continue
-        columns[target.name] = [target.classes[place] for place in last.argmax(1)]
+        columns[target.name] = [target.label(place) for place in last.argmax(1).tolist()]
         columns |= {f"{target.name}={name}": last[:, place] for place, name in enumerate(target.classes)}
     return columns
 

@@ -38,7 +38,11 @@ from brickwork.representation.contract import complete
 from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
-from brickwork.systems.multimodn.missingness import warn_of_dependence
+from brickwork.systems.multimodn.missingness import (
+    complete_modalities,
+    warn_of_dependence,
+    warn_of_new_gaps,
+)
 from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities, task_decoder
 from brickwork.systems.multimodn.objective import class_probabilities, step_losses
 from brickwork.systems.multimodn.readers import ModalityReader, target_scales, target_tensors
@@ -50,16 +54,17 @@ Config = MultiModNConfig
 _BATCH = 1024  # rows of a batch when nothing is learnt
 
 
-def load_data(config: Data, seed: int) -> TaskData:
-    """A known set with modalities, or the user's table."""
+def load_data(config: Data, seed: int, layout: TableLayout | None = None) -> TaskData:
+    """A known set with modalities, or the user's table, in the ``layout`` that was learnt if there is one."""
     if config.source in SETS:
         return multimodal_task(config, seed)
-    return multitask_table(Path(config.source).expanduser(), config, seed)
+    return multitask_table(Path(config.source).expanduser(), config, seed, layout)
 
 
 @complete
 class System(nn.Module):
-    """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target."""
+    """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target.
+    ``complete``: modalities that no row of training lacked."""
 
     reads = ("multitask",)
     input_kind: Literal["columns"] = "columns"
@@ -71,6 +76,7 @@ class System(nn.Module):
         *,
         targets: Sequence[TargetLayout],
         scales: Mapping[str, Sequence[float]],
+        complete: Sequence[str] = (),
     ):
         super().__init__()
         self.config = config
@@ -79,6 +85,7 @@ class System(nn.Module):
             modalities=tuple(reader.layout for reader in readers), targets=tuple(targets)
         )
         self.scales = {name: tuple(scale) for name, scale in scales.items()}
+        self.complete = tuple(complete)
         widths, chosen = [reader.width for reader in readers], config.fusion
         if isinstance(chosen, SequentialFusion):
             self.fusion: StateChain | ParallelFusion = StateChain(
@@ -165,15 +172,27 @@ class System(nn.Module):
                 parts[target.name].append(out.cpu().numpy())
         return {name: np.concatenate(batches, axis=1).astype(np.float64) for name, batches in parts.items()}
 
-    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+    def predict(self, columns: Any) -> dict[str, Any]:
         """For each task the class with the probability of each, or the number, after the last modality that is there.
 
-        ``columns``: the user's own, or those of :class:`TableLayout`; those of a missing modality may be left out.
+        ``columns``: by name, in a dictionary or data frame; the user's own, or those of :class:`TableLayout`. Those of a
+        missing modality may be left out. Images that are paths are read from the working folder and below it; a ``Path``
+        is taken as it stands.
 
         Raises:
-            DataError: a part of a modality's columns is there and another is not.
+            DataError: a part of a modality's columns is there and another is not, or no column is known.
         """
-        return predictions(self.layout, self.stages(typed_examples(self.layout, columns, with_targets=False)))
+        examples = typed_examples(self.layout, columns, folder=Path(), with_targets=False)
+        warn_of_new_gaps(examples, self.complete)
+        return predictions(self.layout, self.stages(examples))
+
+    def load_data(self, config: Data, seed: int) -> TaskData:
+        """Other data of the columns and classes that were learnt.
+
+        Raises:
+            DataError: a column of a modality or a target is not there, or has a class that was not learnt.
+        """
+        return load_data(config, seed, self.layout)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""
@@ -208,7 +227,10 @@ class System(nn.Module):
             "config": to_dict(self.config),
             "layout": to_dict(self.layout),
             "encoders": [cast(ModalityReader, reader).encoder.architecture() for reader in self.readers],
-            "facts": {"scales": {name: list(scale) for name, scale in self.scales.items()}},
+            "facts": {
+                "scales": {name: list(scale) for name, scale in self.scales.items()},
+                "complete": list(self.complete),
+            },
         }
 
     @staticmethod
@@ -225,8 +247,17 @@ class System(nn.Module):
         warn_of_dependence(data.train, layout, config.modality_dropout)
         columns = data.train.columns
         modalities = [layout.modality(name) for name in config.reading_order(layout.names)]
-        readers = [ModalityReader.fitted(m, columns, config.image, config.series_width) for m in modalities]
-        return System(config, readers, targets=layout.targets, scales=target_scales(layout, columns))
+        readers = [
+            ModalityReader.fitted(m, columns, config.image, config.series_width, config.bins)
+            for m in modalities
+        ]
+        return System(
+            config,
+            readers,
+            targets=layout.targets,
+            scales=target_scales(layout, columns),
+            complete=complete_modalities(data.train, layout),
+        )
 
     @staticmethod
     def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
@@ -237,4 +268,7 @@ class System(nn.Module):
             for m, a in zip(layout.modalities, architecture["encoders"], strict=True)
         ]
         config = from_dict(MultiModNConfig, architecture["config"])
-        return System(config, readers, targets=layout.targets, scales=architecture["facts"]["scales"])
+        facts = architecture["facts"]
+        return System(
+            config, readers, targets=layout.targets, scales=facts["scales"], complete=facts["complete"]
+        )

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data import splits
 from brickwork.data.readers import cells as table_cells
-from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.files import ReadReport, table_kind
+from brickwork.data.readers.typed import read_columns
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.guesses import plan_table
@@ -20,25 +20,12 @@ from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, Targ
 from brickwork.systems.multimodn.missingness import is_present, simulate
 
 Columns = Mapping[str, Any]
-"""The user's columns by name: lists, arrays or columns of a data frame, all of one length."""
+"""The user's columns by name: lists, arrays, Arrow arrays or columns of a data frame, all of one length."""
 
 
-def read_columns(path: Path, report: ReadReport, limit: int | None = None) -> dict[str, list[Any]]:
-    """All columns of a table; a cell that a row lacks is ``None``.
-
-    Raises:
-        DataError: the file is empty, damaged, or of another type.
-    """
-    names = column_names(path)
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for _, row in islice(rows(path, report), limit):
-        for name in names:
-            columns[name].append(row.get(name))
-    return columns
-
-
-def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
-    """A table as a task with modalities and targets, chosen by ``config.table`` or guessed.
+def multitask_table(path: Path, config: Data, seed: int, layout: TableLayout | None = None) -> TaskData:
+    """A table as a task with modalities and targets: those of ``layout``, which was learnt, else those that
+    ``config.table`` chooses, or a guess.
 
     Raises:
         DataError: no target, unknown column names, a modality without a single value, too few rows.
@@ -48,9 +35,13 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
-    raw = read_columns(path, report, config.limit)
-    layout, notes = plan_table(raw, config, str(path))
-    examples = typed_examples(layout, raw, report=report, where=str(path), folder=path.parent)
+    raw = read_columns(path, report, config.limit)[1]
+    notes: Sequence[str] = ()
+    if layout is None:
+        layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
+    examples = typed_examples(
+        layout, raw, report=report, where=str(path), folder=path.parent, allow_outside=config.allow_outside
+    )
     kept = _labelled(examples, layout, report, path.name)
     if len(kept) < 2:
         raise DataError(f"{path} has {len(kept)} rows with a known target; training needs 2 or more")
@@ -58,7 +49,10 @@ def multitask_table(path: Path, config: Data, seed: int) -> TaskData:
         if column is not None and column not in raw:
             raise DataError(f"{path} has no column '{column}' (wanted as {role}): {nearest(column, raw)}")
     group, time = config.columns.group, config.table.time
-    keys = None if group is None else [str(raw[group][row]) for row in kept]
+    keys = None
+    if group is not None:
+        cells = table_cells.as_list(raw[group])
+        keys = [str(cells[row]) for row in kept]
     times = None if time is None else table_cells.numbers(raw[time], report, time)[kept]
     report.warn()
     return multitask(
@@ -103,7 +97,7 @@ def multitask(
         train = simulate(train, layout, missing, seed)
         validation = simulate(validation, layout, missing, seed + 1)
     for modality in layout.modalities:
-        if not is_present(train, modality.name).any():
+        if len(train) and not is_present(train, modality.name).any():
             raise DataError(
                 f"{name}: modality '{modality.name}' ({', '.join(modality.columns) or 'no columns'}) is missing from all "
                 f"{len(train)} training rows, so nothing can be learnt from it; leave it out of data.table.modalities, "
@@ -149,22 +143,31 @@ def is_known(target: np.ndarray) -> np.ndarray:
 
 def typed_examples(
     layout: TableLayout,
-    raw: Columns,
+    raw: Any,
     *,
     report: ReadReport | None = None,
     where: str = "the data",
-    folder: Path = Path(),
+    folder: Path | None = None,
+    allow_outside: bool = False,
     with_targets: bool = True,
 ) -> Examples:
-    """The user's columns as the layout describes them. Columns that play no role are ignored.
+    """The user's columns (:data:`Columns`, or a data frame) as the layout describes them.
 
-    A modality none of whose columns is there is missing from all rows, with a warning. Images that are
-    paths are looked for in ``folder``.
+    Columns that play no role are ignored. A modality none of whose columns is there is missing from all rows, with a
+    warning. Images that are paths are looked for in ``folder`` and, unless ``allow_outside``, nowhere else; without a
+    folder they are the caller's own paths.
 
     Raises:
         DataError: some columns of a modality are there and others are not, a target is unknown, lengths differ.
     """
     problems = report or ReadReport()
+    if not (isinstance(raw, Mapping) or hasattr(raw, "columns")):
+        raise DataError(
+            f"{where}: give columns by name, as a dictionary or data frame, not a {type(raw).__name__}"
+        )
+    raw = {str(name): raw[name] for name in (raw if isinstance(raw, Mapping) else raw.columns)}
+    if plain := [name for name, held in raw.items() if isinstance(held, str) or not hasattr(held, "__len__")]:
+        raise DataError(f"{where}: '{plain[0]}' is a single value; give a list with one for each row")
     lengths = {name: len(values) for name, values in raw.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: columns of different lengths: {lengths}")
@@ -187,7 +190,13 @@ def typed_examples(
             gone.append(modality)
             columns.update(nothing(modality, count))
         else:
-            columns.update(_modality(modality, raw, problems, folder))
+            columns.update(_modality(modality, raw, problems, folder, allow_outside))
+    if gone and len(gone) == len(layout.modalities):
+        wanted = ", ".join(column for modality in gone for column in modality.columns[:4])
+        raise DataError(
+            f"{where} has none of the columns that the model reads ({wanted}{', …' if len(wanted) > 200 else ''}); it has "
+            f"{', '.join(unknown[:8]) or 'none'}"
+        )
     if gone:
         _warn_of_absent(gone, unknown, where)
     if with_targets:
@@ -262,7 +271,9 @@ def nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:
     return columns
 
 
-def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder: Path) -> dict[str, Any]:
+def _modality(
+    modality: ModalityLayout, raw: Columns, report: ReadReport, folder: Path | None, allow_outside: bool
+) -> dict[str, Any]:
     name = modality.name
     if modality.kind == "image":
         size = modality.shape[0]
@@ -270,12 +281,14 @@ def _modality(modality: ModalityLayout, raw: Columns, report: ReadReport, folder
         cells = table_cells.as_list(raw[column])
         return {
             name: [
-                table_cells.read_image(value, size, folder, report, f"'{column}' row {row}")
+                table_cells.read_image(
+                    value, size, folder, report, f"'{column}' row {row}", allow_outside=allow_outside
+                )
                 for row, value in enumerate(cells)
             ]
         }
     if modality.kind == "series":
-        variables = [table_cells.series(list(raw[c]), report, c) for c in modality.numbers]
+        variables = [table_cells.series(table_cells.as_list(raw[c]), report, c) for c in modality.numbers]
         return {name: [_stack(cells, report, name, row) for row, cells in enumerate(zip(*variables))]}
     count = len(raw[modality.columns[0]])
     columns: dict[str, Any] = {name: np.empty((count, len(modality.numbers)))}
@@ -310,7 +323,7 @@ def _target(target: TargetLayout, values: Any, report: ReadReport, where: str) -
     if not target.is_class:
         return table_cells.numbers(values, report, target.name)
     places = {name: place for place, name in enumerate(target.classes)}
-    cells = table_cells.texts(values, report, target.name)
+    cells = _labels(target, values, report, where)
     strange = sorted({cell for cell in cells if cell is not None and cell not in places})
     if strange:
         raise DataError(
@@ -318,3 +331,26 @@ def _target(target: TargetLayout, values: Any, report: ReadReport, where: str) -
             f"{', '.join(target.classes[:12])}; use data with the same classes"
         )
     return np.array([-1 if cell is None else places[cell] for cell in cells], dtype=np.int64)
+
+
+def _labels(target: TargetLayout, values: Any, report: ReadReport, where: str) -> np.ndarray:
+    """The names of the classes of a column, ``None`` where a label is missing. Texts may be numbers (as in CSV); no other
+    type may be another.
+
+    Raises:
+        DataError: labels of mixed types, or of another type than those that were learnt.
+    """
+    cells = table_cells.as_list(values)
+    kind = table_cells.check_one_kind(cells, f"{where}: the target '{target.name}'")
+    wanted = "number" if target.labels == "whole number" else target.labels
+    if kind not in ("text", wanted) and not all(map(table_cells.is_missing, cells)):
+        raise DataError(
+            f"{where}: the target '{target.name}' has labels that are a {kind}, and the model learnt a {wanted}; give "
+            "labels of that type"
+        )
+    if wanted == "number":
+        numbers = [None if table_cells.is_missing(cell) else table_cells.number_of(cell) for cell in cells]
+        cells = [cell if number is None else number for cell, number in zip(cells, numbers)]
+    elif wanted == "truth value":
+        cells = [cell.strip().capitalize() if isinstance(cell, str) else cell for cell in cells]
+    return table_cells.texts(cells, report, target.name)

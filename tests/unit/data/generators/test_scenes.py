@@ -48,7 +48,9 @@ def test_noise_has_exact_shares_and_does_what_it_says():
 
     share = {kind: [says(t, s) for t, s, f in zip(texts, scenes, fate) if f == kind] for kind in set(fate)}
     assert all(share["good"])
-    assert all(share["rare"])
+    assert not any(share["rare"]), "a filter of rare words would lose good captions"
+    rare = [word for t, f in zip(texts, fate) if f == "rare" for word in t.split() if word.startswith("img")]
+    assert len(set(rare)) == len(rare) > 200
     assert not any(share["boilerplate"])
     assert np.mean(share["mismatched"]) < 0.1, "by chance one of 64 fits"
     assert len({t for t, f in zip(texts, fate) if f == "boilerplate"}) == 5

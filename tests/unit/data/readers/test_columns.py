@@ -10,6 +10,12 @@ GUESSES = [
     (["query", "passage"], "pairs", {"anchor": "query", "positive": "passage"}),
     (["Question", "Answer", "url"], "pairs", {"anchor": "Question", "positive": "Answer"}),
     (["id", "query", "text"], "pairs", {"anchor": "query", "positive": "text"}),
+    (["query", "text", "score"], "scored", {"anchor": "query", "positive": "text", "score": "score"}),
+    (
+        ["premise", "hypothesis", "label"],
+        "pairs",
+        {"anchor": "premise", "positive": "hypothesis", "label": "label"},
+    ),
     (["title", "text"], "pairs", {"anchor": "title", "positive": "text"}),
     (["title", "passage"], "pairs", {"anchor": "title", "positive": "passage"}),
     (
@@ -48,7 +54,11 @@ def test_the_users_choice_comes_before_the_guess():
         {"anchor": "a", "positive": "text"},
     )
     columns = ["sentence1", "sentence2", "negative", "score"]
-    assert task_of(columns, ColumnNames(), "f")[0] == "triplets"
+    with pytest.raises(
+        DataError, match=r"both negatives \('negative'\) and a score .*--column negative=negative or"
+    ):
+        task_of(columns, ColumnNames(), "f")
+    assert task_of(columns, ColumnNames(negative="negative"), "f")[0] == "triplets"
     assert task_of(columns, ColumnNames(score="score"), "f")[0] == "scored"
 
 

@@ -6,6 +6,7 @@ import json
 import tracemalloc
 import warnings
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -73,6 +74,19 @@ def documents(path, **options):
         results = list(read_documents(path, report=report, **options))
     assert all(issubclass(warning.category, BrickworkWarning) for warning in caught)
     return results, report, [str(warning.message) for warning in caught]
+
+
+def test_short_floats_of_parquet_are_the_decimals_that_were_written(tmp_path):
+    """Also where a column is a dictionary; a filter then finds them by what a user writes."""
+    columns = {
+        "half": pa.array([np.float16(0.1), None], pa.float16()),
+        "single": pa.array([0.1, None], pa.float32()),
+        "double": pa.array([0.1, None]),
+        "dictionary": pa.array([0.1, None], pa.float32()).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    values = [row for _, row in rows(tmp_path / "t.parquet", ReadReport())]
+    assert values == [dict.fromkeys(columns, 0.1), dict.fromkeys(columns)]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt", "a.md"])
@@ -286,3 +300,22 @@ def test_any_bytes_give_clean_texts_or_a_data_error(tmp_path, name, start, conte
         assert document.text.strip()
         document.text.encode("utf-8")  # no lone surrogates
         assert "\0" not in document.text
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("<meta charset='iso-8859-1'><p>caf\xe9 \x80</p>".encode("latin-1"), "café €"),
+        (b'<?xml version="1.0" encoding="shift_jis"?><p>' + "日本".encode("shift_jis"), "日本"),
+        (b'<meta http-equiv="Content-Type" content="text/html; charset=koi8-r"><p>\xd4', "т"),
+        ("<meta charset='latin1'><p>café".encode(), "café"),  # it says so, and is none
+        (b"<meta charset='zip'><p>caf\xe9", "caf�"),
+        (b"<meta charset='none-such'><p>caf\xe9", "caf�"),
+        ("<p>café".encode("utf-16"), "café"),
+        ("<p>café".encode("utf-8-sig"), "café"),
+    ],
+)
+def test_pages_are_decoded_as_they_say(tmp_path, content, wanted):
+    path = tmp_path / "a.html"
+    path.write_bytes(content)
+    assert [document.text for document in documents(path)[0]] == [wanted]
