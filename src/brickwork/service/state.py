@@ -76,7 +76,7 @@ class Service:
             self._watch.cancel()
         drained = await self.aside(self.batcher.stop, self.config.limits.drain_seconds)
         if not drained:
-            log("drain_timeout", level=logging.WARNING, waiting=self.batcher.waiting[0])
+            log("drain_timeout", level=logging.ERROR, waiting=self.batcher.waiting[0])
         self._helpers.shutdown(wait=False)
         self.served.close()
 

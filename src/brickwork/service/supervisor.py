@@ -131,7 +131,7 @@ class Workers(Multiprocess):
         self._forget_the_gone()
 
     def _note_restart(self, status: int | None, now: float) -> None:
-        logs.log("worker_restarted", level=logging.WARNING, status=status)
+        logs.log("worker_restarted", level=logging.ERROR, status=status)
         self._restarts = [then for then in self._restarts if now - then < _RESTARTS_SECONDS] + [now]
         if len(self._restarts) > _MOST_RESTARTS:
             self._fail(
