@@ -1,6 +1,7 @@
 """One worker process: its application, how uvicorn runs it, and its signals."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -74,6 +75,10 @@ def worker_app(config: ServiceConfig, url: str, on_ready: OnReady) -> "FastAPI":
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         for number in STOPS:
             _note_signal(number, service)
+        # The collector looks at everything now and never again: torch's million objects would hold up all threads for
+        # 0.2 s, in the middle of requests.
+        gc.collect()
+        gc.freeze()
         on_ready(_started(service, url))
 
     return make_app(Service(config), ready)

@@ -1,5 +1,7 @@
 """The process: the port, the words at the start and the end, several workers."""
 
+import asyncio
+import gc
 import os
 import signal
 import socket
@@ -140,3 +142,22 @@ def test_sighup_loads_anew(index_folder, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert server.client.post("/v1/search", json={"query": "river"}).status_code == 200
+
+
+def test_what_is_loaded_is_not_looked_at_again_by_the_collector(model_folder):
+    """A full collection over torch's objects held up every request for 0.2 s."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, *process.STOPS)}
+    started = []
+
+    async def count():
+        app = process.worker_app(ServiceConfig(target=str(model_folder)), "http://here", started.append)
+        async with app.router.lifespan_context(app):
+            return gc.get_freeze_count()
+
+    try:
+        assert asyncio.run(count()) > 10_000
+        assert [each.url for each in started] == ["http://here"]
+    finally:
+        gc.unfreeze()
+        for number, handler in before.items():
+            signal.signal(number, handler)
