@@ -2,8 +2,9 @@
 
 Every store gets the same documents (id, text, a number) and unit vectors and is asked for the ten nearest, documents
 returned, exactly, one query at a time; then 60 times: one bit of one of its files is turned (in a byte that is not 0, as
-some reserve space in advance), the store is opened, every document is read and three queries are asked. An answer that differs from that of the good store without any error is
-*wrong*, one that is the same is *unseen* (the bit may lie where nothing is read), an error is *told*.
+some reserve space in advance), the store is opened, every document is read and three queries are asked. An answer that
+differs from that of the good store without any error is *wrong*, one that is the same is *unseen* (the bit may lie where
+nothing is read), an error is *told*.
 
 The peers may live in another environment: the vectors are made from a seed.
 
