@@ -1,13 +1,14 @@
 """An index in a folder beside the embedded stores of others: time, and what becomes of a file in which one bit has turned.
 
 Every store gets the same documents (id, text, a number) and unit vectors and is asked for the ten nearest, documents
-returned, exactly, one query at a time; then 60 times: one bit of one of its files is turned, the store is opened, every
-document is read and three queries are asked. An answer that differs from that of the good store without any error is
-*wrong*, one that is the same is *unseen* (the bit may lie where nothing is read), an error is *told*.
+returned, exactly, one query at a time; then 60 times: one bit of one of its files is turned (in a byte that is not 0, as
+some reserve space in advance), the store is opened, every document is read and three queries are asked. An answer that
+differs from that of the good store without any error is *wrong*, one that is the same is *unseen* (the bit may lie where
+nothing is read), an error is *told*.
 
 The peers may live in another environment: the vectors are made from a seed.
 
-    python benchmarks/peer_stores.py brickwork lancedb duckdb [--rows 50000] [--flips 60]
+    python benchmarks/peer_stores.py brickwork lancedb duckdb zvec qdrant-edge [--rows 50000] [--flips 60]
 """
 
 import argparse
@@ -128,7 +129,91 @@ class Duck:
         return [f"{name} {text}" for name, text in store.execute("SELECT id, text FROM t").fetchall()]
 
 
-STORES: dict[str, Any] = {"brickwork": Brickwork, "lancedb": Lance, "duckdb": Duck}
+class Zvec:
+    def write(self, folder: Path, texts: list[str], vectors: np.ndarray) -> None:
+        import zvec
+
+        fields = [zvec.FieldSchema("text", zvec.DataType.STRING), zvec.FieldSchema("n", zvec.DataType.INT64)]
+        # Exact search by inner product, as the others do.
+        column = zvec.VectorSchema("vector", zvec.DataType.VECTOR_FP32, WIDTH, zvec.FlatIndexParam())
+        schema = zvec.CollectionSchema("t", fields=fields, vectors=[column])
+        store = zvec.create_and_open(str(folder / "store"), schema)
+        for start in range(0, len(texts), 1024):
+            store.insert(
+                [
+                    zvec.Doc(
+                        id=str(n),
+                        fields={"text": texts[n], "n": n % 100},
+                        vectors={"vector": vectors[n].tolist()},
+                    )
+                    for n in range(start, min(start + 1024, len(texts)))
+                ]
+            )
+        store.optimize()
+        store.flush()
+
+    def open(self, folder: Path) -> Any:
+        import zvec
+
+        return zvec.open(str(folder / "store"), zvec.CollectionOption(read_only=True))
+
+    def search(self, store: Any, query: np.ndarray) -> list[str]:
+        import zvec
+
+        hits = store.query(
+            zvec.Query(field_name="vector", vector=query.tolist()), topk=TOP, output_fields=["text"]
+        )
+        return [f"{hit.id} {hit.fields['text']}" for hit in hits]
+
+    def read(self, store: Any) -> list[str]:
+        ids = [str(n) for n in range(store.stats.doc_count)]
+        found = [store.fetch(ids[start : start + 1000]) for start in range(0, len(ids), 1000)]
+        return [f"{name} {doc.fields['text']}" for part in found for name, doc in part.items()]
+
+
+class Qdrant:
+    def write(self, folder: Path, texts: list[str], vectors: np.ndarray) -> None:
+        import qdrant_edge as edge
+
+        (folder / "store").mkdir()
+        sizes = {"v": edge.EdgeVectorParams(size=WIDTH, distance=edge.Distance.Dot)}
+        store = edge.EdgeShard.create(str(folder / "store"), edge.EdgeConfig(vectors=sizes))
+        for start in range(0, len(texts), 1024):
+            points = [
+                edge.Point(n, {"v": vectors[n].tolist()}, {"text": texts[n], "n": n % 100})
+                for n in range(start, min(start + 1024, len(texts)))
+            ]
+            store.update(edge.UpdateOperation.upsert_points(points))
+        store.flush()
+        store.close()
+
+    def open(self, folder: Path) -> Any:
+        import qdrant_edge as edge
+
+        return edge.EdgeShard.load(str(folder / "store"))
+
+    def search(self, store: Any, query: np.ndarray) -> list[str]:
+        import qdrant_edge as edge
+
+        nearest = edge.Query.Nearest(query.tolist(), using="v")
+        parameters = edge.SearchParams(exact=True)
+        hits = store.query(edge.QueryRequest(limit=TOP, query=nearest, params=parameters, with_payload=True))
+        return [f"{hit.id} {hit.payload['text']}" for hit in hits]
+
+    def read(self, store: Any) -> list[str]:
+        import qdrant_edge as edge
+
+        points, _ = store.scroll(edge.ScrollRequest(limit=10**6, with_payload=True))
+        return [f"{point.id} {point.payload['text']}" for point in points]
+
+
+STORES: dict[str, Any] = {
+    "brickwork": Brickwork,
+    "lancedb": Lance,
+    "duckdb": Duck,
+    "zvec": Zvec,
+    "qdrant-edge": Qdrant,
+}
 
 
 def everything(name: str, folder: Path, queries: np.ndarray) -> list[list[str]]:
@@ -157,7 +242,10 @@ def flips(name: str, folder: Path, rows: int, count: int, queries: np.ndarray) -
         (file,) = rng.choices(files, sizes)
         path = damaged / file.relative_to(folder)
         content = bytearray(path.read_bytes())
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        place = rng.randrange(len(content))
+        while not content[place] and any(content):  # not in space that is reserved in advance
+            place = rng.randrange(len(content))
+        content[place] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
         command = [sys.executable, __file__, "--look", name, str(damaged), str(rows), str(good)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -4,7 +4,8 @@ What `search.py` measures is the comparison of vectors alone. This measures what
 encoded: `LocalBackend.search` on an index in a folder, 200,000 documents of about 400 characters with metadata, the ten best
 returned as documents; without a filter, under filters that leave 10 % and 1 % of the rows at random, and under one
 that leaves a tenth that lies together (documents of one topic, and the query of another). Recall@10 is against the exact
-search under the same filter.
+search under the same filter. Plans are the cheapest that found 0.95 and 0.99 with documents as queries, as `--recall`
+takes them.
 
 Vectors: MiniLM's of the abstracts of NFCorpus, and made ones between them (`search_data.grow`); queries are NFCorpus' own.
 
@@ -37,6 +38,7 @@ from common import environment, save
 from search_data import grow
 
 TOP, ROUNDS, WIDTH = 10, 40, 384
+RECALLS = (0.95, 0.99)  # as --recall asks for; the second is the default
 CONTENTS = Contents(model="none", dims=(96, 192, 384), layers=(6,), depths=(6,))
 WORDS = ["data", "model", "vector", "search", "query", "layer", "token", "index", "train", "error", "value"]
 FILTERS = {
@@ -123,12 +125,23 @@ def measure(backend: LocalBackend, queries: np.ndarray, plan: Plan) -> dict[str,
     return found
 
 
+def cheapest(backend: LocalBackend, kind: str, target: float) -> Plan:
+    """The plan of a kind that ``recall=target`` takes: the cheapest that found so much, else the one that found most."""
+    if kind == "flat":
+        return Plan(stages=((WIDTH, TOP),))
+    own = [point for point in backend.frontier(6).points if point.plan.kind == kind]
+    reached = [point for point in own if point.recall >= target]
+    if reached:
+        return min(reached, key=lambda point: point.milliseconds).plan
+    return max(own, key=lambda point: point.recall).plan
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--kinds", nargs="+", default=["flat", "int8", "binary", "hnsw", "ivf"])
+    parser.add_argument("--kinds", nargs="+", default=["flat", "int8", "binary", "hnsw", "ivf", "rabitq"])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -145,22 +158,15 @@ def main() -> None:
             started = time.perf_counter()
             backend.write(batches(documents, topics))
             building = time.perf_counter() - started
-            plan = Plan(stages=((WIDTH, TOP),))
-            if kind != "flat":
-                own = [p for p in backend.frontier(6).points if p.plan.kind == kind]
-                reached = [p for p in own if p.recall >= 0.95]
-                best = (
-                    min(reached, key=lambda p: p.milliseconds)
-                    if reached
-                    else max(own, key=lambda p: p.recall)
-                )
-                plan = best.plan
-            result["kinds"][kind] = {
-                "write_seconds": round(building, 1),
-                "plan": [list(stage) for stage in plan.stages],
-                "effort": plan.effort,
-                **measure(LocalBackend.open(Path(place) / "index", verify=False), queries, plan),
-            }
+            opened = LocalBackend.open(Path(place) / "index", verify=False)
+            result["kinds"][kind] = {"write_seconds": round(building, 1)}
+            for target in RECALLS if kind != "flat" else RECALLS[-1:]:
+                plan = cheapest(backend, kind, target)
+                result["kinds"][kind][f"recall={target}"] = {
+                    "plan": [list(stage) for stage in plan.stages],
+                    "effort": plan.effort,
+                    **measure(opened, queries, plan),
+                }
             print(kind, result["kinds"][kind], file=sys.stderr, flush=True)
     save("search-documents", result)
 

@@ -142,6 +142,7 @@ def running(config: ServiceConfig, log: Path, tokens_per_second: float | None = 
 def _serve(config: ServiceConfig, log: Path, send: int, tokens_per_second: float | None) -> int:
     """What happens in the fork; gives the exit status of the command line."""
     from brickwork.service import server
+    from brickwork.service.process import Started
     from brickwork.service.serving import Served
 
     with open(log, "w") as out:
@@ -150,7 +151,7 @@ def _serve(config: ServiceConfig, log: Path, send: int, tokens_per_second: float
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
-    def ready(started: server.Started) -> None:
+    def ready(started: Started) -> None:
         if tokens_per_second is not None:
             _slow_down(Served, tokens_per_second)
         os.write(send, f"{started.url}\n".encode())

@@ -4,12 +4,14 @@ The model is made slow to a known speed, so what a queue may cost in time is ari
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -382,6 +384,40 @@ def test_a_worker_that_is_killed_is_replaced(folder, tally, long):
         tally("R11", "workers killed and replaced while others served", killed)
     finally:
         process.kill()
+
+
+@pytest.mark.slow
+def test_workers_end_soon_under_load_and_with_their_parent(folder, long):
+    if not long:
+        pytest.skip("starts six processes that import torch: part of make reliability (BRICKWORK_LONG=1)")
+    command = [sys.executable, "-m", "brickwork", "serve", str(folder), "--port", "0", "--workers", "2", "-q"]
+
+    def ask(url):
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while True:
+                with contextlib.suppress(httpx.ReadError, httpx.RemoteProtocolError):
+                    client.post("/v1/embeddings", json=body("a"))
+
+    def ask_until_refused(url):
+        with contextlib.suppress(httpx.ConnectError):
+            ask(url)
+
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            url = process.stdout.readline().strip()
+            workers = psutil.Process(process.pid).children()
+            clients = [threading.Thread(target=ask_until_refused, args=(url,)) for _ in range(8)]
+            for client in clients:
+                client.start()
+            time.sleep(2)
+            process.send_signal(number)
+            assert process.wait(20) == status
+            assert not psutil.wait_procs(workers, timeout=20)[1]
+            for client in clients:
+                client.join(20)
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ class Part:
     batch_size: int = 8
     accumulate: int = 1
     learning_rate: float = 1e-3
+    threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from brickwork.cli import output
 from brickwork.cli.options import Quiet, add
 
 if TYPE_CHECKING:
-    from brickwork.service.server import Started
+    from brickwork.service.process import Started
 
 
 def register(app: typer.Typer) -> None:

@@ -257,8 +257,8 @@ def _retrieval(
     models: "Sequence[Representation]", names: Sequence[str], retrieval: "RetrievalSet"
 ) -> CompatibilityMatrix:
     matrix = retrieval_matrix(
-        [model.encode(retrieval.queries) for model in models],
-        [model.encode(retrieval.documents) for model in models],
+        [model.encode(retrieval.queries, role="query") for model in models],
+        [model.encode(retrieval.documents, role="document") for model in models],
         retrieval.relevant,
         names=names,
     )

@@ -23,6 +23,7 @@ from brickwork.representation.truncate import truncate
 if TYPE_CHECKING:
     from brickwork.data.types import RetrievalSet
     from brickwork.representation.model import Representation
+    from brickwork.representation.prompts import Role
 
 _MEASURED_QUERIES = 16
 _SCORE_DIGITS = 6
@@ -112,8 +113,8 @@ def evaluate_grid(
 ) -> GridResult:
     """Quality and cost of a representation at every size (default: those it was trained for).
 
-    Each text is encoded once, and all depths are read off that pass. ``measure`` also times encoding and
-    scanning of single queries.
+    Each text is encoded once, queries and documents behind the prompt that the model wants for them, and all depths are
+    read off that pass. ``measure`` also times encoding and scanning of single queries.
 
     Raises:
         ConfigError: a size outside the model's, or an unknown metric.
@@ -129,8 +130,13 @@ def evaluate_grid(
         axes.resolve(None, depth)
     for metric in metrics:
         parse_metric(metric)
-    queries = encode_exits(representation.encoder, retrieval.queries, layers=layers, progress=progress)
-    documents = encode_exits(representation.encoder, retrieval.documents, layers=layers, progress=progress)
+    texts: dict[Role, Any] = {"query": retrieval.queries, "document": retrieval.documents}
+    queries, documents = (
+        encode_exits(
+            representation.encoder, representation.prompted(values, role), layers=layers, progress=progress
+        )
+        for role, values in texts.items()
+    )
     scores = grid_scores(queries, documents, retrieval.relevant, dims, metrics)
     costs = size_costs(representation, retrieval.queries, documents, dims, layers, measure=measure)
     return GridResult(
@@ -188,7 +194,7 @@ def size_costs(
     scanning: dict[int, float | None] = dict.fromkeys(dims)
     if measure:
         for depth in layers:
-            encode = functools.partial(representation.encode, layers=depth)
+            encode = functools.partial(representation.encode, layers=depth, role="query")
             encoding[depth] = median_milliseconds(encode, [[query] for query in sample])
         for dim in dims:
             prefixes = np.ascontiguousarray(truncate(vectors, dim))
@@ -214,7 +220,7 @@ def query_flops(
     encoder = representation.encoder
     if not hasattr(encoder, "tokenize") or not queries:
         return dict.fromkeys(layers)
-    lengths = encoder.tokenize(list(queries)).lengths.tolist()
+    lengths = encoder.tokenize(representation.prompted(list(queries), "query")).lengths.tolist()
     return {depth: encoder.flops(lengths, depth) / len(lengths) for depth in layers}
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from brickwork.core.errors import ArtifactError, ConfigError
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Old models of the hub have no organisation ("bert-base-uncased").
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
 # What a model is made of; code, pickles and copies for other runtimes stay where they are.
-_WANTED = ["*.json", "*.safetensors", "README.md", "vocab.txt", "merges.txt"]
+_WANTED = ["*.json", "*.safetensors", "README.md", "vocab.txt", "merges.txt", "*.model"]
 _UNWANTED = ["onnx/*", "openvino/*", "checkpoints/*", "index/*"]
 
 

@@ -53,10 +53,12 @@ class MtebEncoder:
     ) -> np.ndarray:
         """Unit vectors of all texts in mteb's batches, each a dictionary with a list under ``text``.
 
+        ``prompt_type``: whether they are queries or documents, for models that want another prompt before each.
         mteb's batch size, made for GPUs and padded batches, is not used: batches here are sized by tokens.
         """
         texts = [text for batch in inputs for text in batch["text"]]
-        return self.representation.encode(texts, dim=self.dim, layers=self.layers)
+        role = getattr(prompt_type, "value", prompt_type)  # mteb's enumeration has the names of our roles
+        return self.representation.encode(texts, dim=self.dim, layers=self.layers, role=role)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> np.ndarray:
         """Cosines between all of both sides."""

@@ -60,7 +60,12 @@ def make_app(service: Service, on_ready: Callable[[Service], None] = lambda serv
     )
     config = service.config
     app.add_middleware(
-        Gate, keys=config.keys, limits=config.limits, metrics=service.metrics, is_full=service.refusal
+        Gate,
+        keys=config.keys,
+        limits=config.limits,
+        metrics=service.metrics,
+        is_full=service.refusal,
+        is_ending=lambda: service.ending,
     )
     handlers: dict[Any, Any] = {
         StarletteHTTPException: lambda request, error: errors.from_http(error),

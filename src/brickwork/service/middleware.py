@@ -49,7 +49,9 @@ _SAFETY = (
 class Gate:
     """Checks host, key and size of a request; counts and logs its answer.
 
-    ``is_full`` tells whether the queue takes nothing any more: then work is refused before it is read.
+    ``is_full`` tells whether the queue takes nothing any more: then work is refused before it is read. ``is_ending``
+    tells whether the server ends: then each connection is closed with its answer, also one that was taken after
+    uvicorn told all others to close, on which a busy client would go on for as long as the server waits.
     """
 
     def __init__(
@@ -60,13 +62,16 @@ class Gate:
         limits: Limits,
         metrics: Metrics,
         is_full: Callable[[], int | None],
+        is_ending: Callable[[], bool] = lambda: False,
     ):
         self.app = app
         self.keys = keys
         self.limits = limits
         self.metrics = metrics
         self.is_full = is_full
+        self.is_ending = is_ending
         self._bytes = 0
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,7 +91,9 @@ class Gate:
                 status = message["status"]
                 fields = list(message.get("headers", ()))
                 present = {name for name, _ in fields}
-                extra = ((b"x-request-id", request_id.encode()), *_SAFETY)
+                extra = [(b"x-request-id", request_id.encode()), *_SAFETY]
+                if self.is_ending():
+                    extra.append((b"connection", b"close"))
                 message["headers"] = [
                     *fields,
                     *((name, value) for name, value in extra if name not in present),
@@ -97,6 +104,8 @@ class Gate:
         try:
             self._check(scope, headers)
             num_held, inner = await self._body(headers, receive)
+            if scope["path"] in _WORK:
+                await self._take_turn()
             # What GET answers, without its body, which uvicorn leaves out: it looks at the scope that it made itself.
             asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self.app(asked, inner, answer)
@@ -144,6 +153,12 @@ class Gate:
             if retry_after is not None:
                 self.metrics.refused.labels("queue").inc()
                 raise overloaded(retry_after)
+
+    async def _take_turn(self) -> None:
+        """One request at a time begins its work, with a round of the event loop for everybody else before it: a hundred
+        that arrive together would hold up ``/health`` for as long as all of them take to begin, a fifth of a second."""
+        async with self._turn:
+            await asyncio.sleep(0)
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> tuple[int, Receive]:
         """Reads the body; how many bytes are held for it, and what gives it to the application.

@@ -47,6 +47,7 @@ class Service:
             prepare=self._set_threads,
         )
         self.documents: int | None = None
+        self.ending = False  # a signal has come
         self._seen = state_on_disk(config.target)
         self._users: Counter[Served] = Counter()
         self._reloading = asyncio.Lock()
@@ -75,7 +76,7 @@ class Service:
             self._watch.cancel()
         drained = await self.aside(self.batcher.stop, self.config.limits.drain_seconds)
         if not drained:
-            log("drain_timeout", level=logging.WARNING, waiting=self.batcher.waiting[0])
+            log("drain_timeout", level=logging.ERROR, waiting=self.batcher.waiting[0])
         self._helpers.shutdown(wait=False)
         self.served.close()
 

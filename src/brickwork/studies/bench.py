@@ -113,6 +113,8 @@ class Bench:
         A system that learns without a gradient does so in rounds of its own, which nothing cuts short; its cost is the
         examples that it is given, and it has no learning rate.
         """
+        import torch
+
         from brickwork.core.types import Fits
         from brickwork.training.config import shortened
         from brickwork.training.loop import fit
@@ -124,6 +126,8 @@ class Bench:
             return Trained(system.eval(), data, seed, len(data), result.seconds)
         if self.max_steps is not None:
             config, stages = shortened(config, stages, self.max_steps)
+        # As many threads for each arm, whatever else the machine does: their times are compared, their numbers repeated.
+        config = replace(config, threads=config.threads or torch.get_num_threads())
         with _passing_folder() as folder:
             result = fit(
                 system, data, config, folder, seed=seed, validate=validate, stages=stages, variants=variants

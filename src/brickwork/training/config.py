@@ -15,8 +15,8 @@ class TrainConfig:
 
     ``cache_chunk``: rows computed at once with gradient caching (0: off). ``warmup``: share of the steps.
     ``clip_norm``: 0 does not clip. ``save_every``, ``validate_every``: in steps; 0 saves at the end only, and
-    validates at the start and the end. ``momentum``: of sgd. ``keep``: that many checkpoints. ``threads``: 0 leaves
-    torch's choice.
+    validates at the start and the end. ``momentum``: of sgd. ``keep``: that many checkpoints. ``threads``: 0
+    takes one where more are slower (``training/threads.py``), else torch's choice.
     """
 
     steps: int = 1000

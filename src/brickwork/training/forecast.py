@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from brickwork.core.seeding import seed_everything
@@ -17,6 +18,7 @@ from brickwork.training.devices import Processes, launch
 from brickwork.training.optimizers import set_rate
 from brickwork.training.stages import RunningStage, StagePlan, announce, plan_stages
 from brickwork.training.step import mean_values
+from brickwork.training.threads import choose_threads, using_threads
 
 STEPS = 2
 
@@ -41,7 +43,11 @@ def forecast(
     plans = plan_stages(config, data, stages, variants)
     fabric, reason = launch(config)
     system.train()
-    measured = [_measured(system, plan, fabric, seed) for plan in plans]
+    threads, in_words = torch.get_num_threads(), ""
+    if fabric.device.type == "cpu":
+        threads, in_words = choose_threads(config, system, fabric.world_size, None)
+    with using_threads(threads):
+        measured = [_measured(system, plan, fabric, seed) for plan in plans]
     first, whole = measured[0], sum(m["forecast_seconds"] for m in measured)
     rows = config.batch_size * config.accumulate
     summary = {
@@ -49,7 +55,7 @@ def forecast(
         "parameters": first["parameters"],
         "losses": first["losses"],
         "precision": reason,
-        "device": str(fabric.device),
+        "device": ", ".join(filter(None, (str(fabric.device), in_words))),
         "peak_memory_bytes": peak_memory(fabric.device.type),
         "seconds_per_step": whole / config.steps,
         "examples_per_second": rows * config.steps / whole,

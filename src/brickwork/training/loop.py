@@ -53,6 +53,7 @@ from brickwork.training.records import Records, environment, write_replay
 from brickwork.training.signals import StopSignals, exit_code
 from brickwork.training.stages import RunningStage, StagePlan, announce, plan_stages
 from brickwork.training.step import LossValues, mean_values
+from brickwork.training.threads import choose_threads, using_threads
 
 Validate = Callable[[Any], dict[str, float]]
 
@@ -119,8 +120,6 @@ def fit(
         raise ConfigError(f"strategy {strategy} cannot change between stages what is trained; use ddp")
 
     # ---- devices and precision ------------------------------------------------------------------------
-    if config.threads:
-        torch.set_num_threads(config.threads)
     fabric, reason = launch(config, devices, strategy)
     display = progress if fabric.global_rank == 0 else None
 
@@ -134,6 +133,14 @@ def fit(
         after_step: Any = getattr(trained, "after_step", None)
         settings = _settings(config, seed, data, stages, plans)
         start = from_first(fabric, on_first(fabric, lambda: check_start(folder, settings)))
+        where = [
+            fabric.device.type,
+            "1 process" if fabric.world_size == 1 else f"{fabric.world_size} processes",
+        ]
+        if fabric.device.type == "cpu":
+            threads, in_words = choose_threads(config, trained, fabric.world_size, folder if start else None)
+            cleanup.enter_context(using_threads(threads))
+            where.append(in_words)
         begun = max((number for number, plan in enumerate(plans) if plan.first < start), default=0)
         for plan in plans[: begun + 1]:
             announce(trained, plan, seed)
@@ -148,8 +155,7 @@ def fit(
             cleanup.callback(records.close)
         stop = cleanup.enter_context(StopSignals())
         if display is not None:
-            processes = "1 process" if fabric.world_size == 1 else f"{fabric.world_size} processes"
-            display.message(f"{fabric.device.type}, {processes}; {reason}")
+            display.message(f"{', '.join(where)}; {reason}")
             if start == config.steps:
                 display.message(
                     f"all {start:,} steps were taken before: only the measurements are made again"

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 
 import pytest
 from rich.table import Table
@@ -186,3 +187,45 @@ def test_quiet_switches_off_the_bars_of_other_libraries(tmp_path, quiet):
     assert done.returncode == 0, done.stderr.decode()
     assert (b"%|" in done.stderr) != bool(quiet)
     assert not quiet or done.stderr == b""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("index", "m", "d", "--out", "o"),
+        ("index", "m", "d", "--out", "o", "--update"),
+        ("index", "m", "--out", "o", "--update"),
+        ("index", "o", "--verify"),
+        ("index", "o", "--repair"),
+        ("index", "o", "--stats"),
+        ("search", "o", "words"),
+        ("serve", "o"),
+    ],
+    ids=" ".join,
+)
+def test_notes_are_for_those_who_did_not_ask_for_quiet(arguments, quiet, monkeypatch):
+    """Whatever a command warns of: the first thing that each of these does is replaced by a warning."""
+
+    def warn(*_, **__):
+        warnings.warn("17 texts were cut", stacklevel=1)
+        raise BrickworkError("stopped here")
+
+    for place in (
+        "brickwork.api.index.read_as",
+        "brickwork.api.index.build_index",
+        "brickwork.api.index.update_index",
+        "brickwork.api.index.replace_model",
+        "brickwork.index.lifecycle.verify_index",
+        "brickwork.index.lifecycle.repair_index",
+        "brickwork.index.index.open_index",
+        "brickwork.service.keys.read_keys",
+    ):
+        monkeypatch.setattr(place, warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as outside of tests, where warnings are no errors
+        done = CliRunner().invoke(app, [*arguments, *(["-q"] if quiet else [])])
+    assert "error: stopped here" in done.output
+    assert ("note: 17 texts were cut" in done.output) is not quiet
+    with pytest.warns(UserWarning, match="after it"):
+        warnings.warn("after it", stacklevel=1)

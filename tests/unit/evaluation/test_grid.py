@@ -44,7 +44,10 @@ class WordVectors(nn.Module):
         rows = [self.tables[layers, list(text.encode())].sum(0) for text in texts]
         return torch.stack(rows).numpy()
 
-    def encode(self, inputs, dim=None, layers=None):
+    def prompted(self, texts, role=None):
+        return texts
+
+    def encode(self, inputs, dim=None, layers=None, role=None):
         self.calls.append((len(inputs), max(map(len, inputs))))
         vectors = torch.from_numpy(self.raw(inputs, layers or 2))[:, : dim or WIDTH]
         return nn.functional.normalize(vectors, dim=-1)

@@ -56,7 +56,7 @@ def test_no_network_is_one_clear_error(model, monkeypatch):
         model.push_to_hub("me/mine")
 
 
-@pytest.mark.parametrize("name", ["../a/b", "a/b/c", "/a/b", "a", "a/..", "", "a b/c"])
+@pytest.mark.parametrize("name", ["../a/b", "a/b/c", "/a/b", "./a", "a/", "a/..", "", "a b", "a b/c"])
 def test_what_is_not_a_hub_id_never_reaches_the_hub(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
@@ -65,3 +65,14 @@ def test_what_is_not_a_hub_id_never_reaches_the_hub(name, monkeypatch, tmp_path)
         return
     with pytest.raises(ArtifactError, match="is not a model folder"):
         download(name)
+
+
+def test_old_models_of_the_hub_have_no_organisation(model, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    folder = model.save(tmp_path / "remote")
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **_: asked.append(name) or str(folder)
+    )
+    assert load_representation("bert-base-uncased").fingerprint == model.fingerprint
+    assert asked == ["bert-base-uncased"]

@@ -10,10 +10,14 @@ from transformers import AutoModel
 
 import brickwork
 from brickwork.core.errors import ArtifactError
-from brickwork.data.types import Document
+from brickwork.data.types import Document, RetrievalSet
 from brickwork.encoders.build import minilm_package_folder
+from brickwork.evaluation import grid
+from brickwork.evaluation.grid import evaluate_grid
 from brickwork.index.build import build_index
 from brickwork.index.encoding import encode_documents, encode_queries
+from brickwork.representation.mteb_adapter import MtebEncoder
+from brickwork.representation.nearest import top_k
 from brickwork.representation.prompts import Prompts
 
 TEXTS = ["how do I resume a run?", "A run is resumed from its newest checkpoint.", "rivers and bridges"]
@@ -87,6 +91,48 @@ def test_an_index_uses_both_prompts_and_keeps_them(bert, tmp_path):
     wanted = reference.similarity(reference.encode_query(TEXTS[:1]), as_documents(reference, TEXTS))[0]
     np.testing.assert_allclose([scores[str(n)] for n in range(3)], wanted.numpy(), atol=1e-2)
     assert index.contents.width == 64
+
+
+def test_measurements_use_both_prompts(bert, tmp_path):
+    folder, _ = saved(bert, tmp_path / "model", prompts=PROMPTS)
+    model = brickwork.load(folder)
+    plain = brickwork.load(saved(bert, tmp_path / "plain")[0])
+    relevant = [{0: 1}, {1: 1}]
+    retrieval = RetrievalSet(name="r", queries=TEXTS[:2], documents=TEXTS[1:], relevant=relevant)
+    written_out = RetrievalSet(
+        name="r",
+        queries=["query: " + text for text in TEXTS[:2]],
+        documents=["passage: " + text for text in TEXTS[1:]],
+        relevant=relevant,
+    )
+    seen = []
+
+    def scores(model, data):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                grid, "top_k", lambda left, right, k: seen.append(left @ right.T) or top_k(left, right, k)
+            )
+            return evaluate_grid(model, data, measure=False).cells
+
+    ours, wanted = scores(model, retrieval), scores(plain, written_out)
+    assert ours == wanted, "scores and costs"
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-6)
+
+
+def test_mteb_says_what_is_a_query(bert, tmp_path):
+    mteb_types = pytest.importorskip("mteb.types")
+    model = brickwork.load(saved(bert, tmp_path / "model", prompts=PROMPTS)[0])
+    encoder, batches = MtebEncoder(model), [{"text": TEXTS[:2]}, {"text": TEXTS[2:]}]
+    for kind, role in (
+        (mteb_types.PromptType.query, "query"),
+        (mteb_types.PromptType.document, "document"),
+        (None, None),
+    ):
+        got = encoder.encode(batches, prompt_type=kind)
+        np.testing.assert_array_equal(got, model.encode(TEXTS, role=role))
+    assert not np.allclose(
+        encoder.encode(batches), encoder.encode(batches, prompt_type=mteb_types.PromptType.query)
+    )
 
 
 def test_prompts_make_another_model_and_go_with_an_export(bert, tmp_path):

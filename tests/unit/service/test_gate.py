@@ -1,5 +1,6 @@
 """What stands before everything else: keys, hosts, sizes, request ids, and the log."""
 
+import asyncio
 import json
 import re
 
@@ -7,6 +8,8 @@ import pytest
 
 from brickwork.service.config import Limits
 from brickwork.service.keys import digest
+from brickwork.service.metrics import Metrics
+from brickwork.service.middleware import Gate
 from running_server import TEXTS
 
 KEY, OTHER = "a-first-key-of-some-length", "the_second_key_0123456789"
@@ -162,3 +165,40 @@ def test_unusual_characters_in_paths_and_headers(api):
     ):
         assert api.get(path).status_code == 404
     assert api.embed(input=TEXTS[0]).status_code == 200
+
+
+def test_connections_are_closed_with_their_answer_once_the_server_ends(serve, model_folder):
+    """uvicorn tells only those to close that it knows of when the signal comes; a busy client on one that was taken
+    a moment later kept the server for as long as it waits, 30 s."""
+    client = serve(model_folder)
+    assert "connection" not in client.embed(input="a").headers
+    client.service.ending = True
+    assert client.embed(input="a").headers["connection"] == "close"
+    assert client.get("/health").headers["connection"] == "close"
+
+
+def test_others_are_answered_between_requests_that_arrive_together():
+    """A hundred searches in one round of the event loop, each with some milliseconds of its own, and /health after them."""
+    order = []
+
+    async def application(scope, receive, send):
+        order.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive():
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message):
+        pass
+
+    async def ask():
+        gate = Gate(application, keys=(), limits=Limits(), metrics=Metrics(), is_full=lambda: None)
+        headers = [(b"host", b"localhost"), (b"content-length", b"2")]
+        paths = 100 * ["/v1/search"] + ["/health"]
+        scopes = [{"type": "http", "path": path, "method": "POST", "headers": headers} for path in paths]
+        await asyncio.gather(*(gate(scope, receive, send) for scope in scopes))
+
+    asyncio.run(ask())
+    assert order.count("/v1/search") == 100
+    assert order.index("/health") < 5

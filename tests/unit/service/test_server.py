@@ -1,5 +1,7 @@
 """The process: the port, the words at the start and the end, several workers."""
 
+import asyncio
+import gc
 import os
 import signal
 import socket
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from brickwork.core.errors import ConfigError, ResourceError
-from brickwork.service import server
+from brickwork.service import process, server
 from brickwork.service.config import Limits, ServiceConfig
 from running_server import TEXTS, running
 
@@ -33,10 +35,10 @@ def test_an_address_of_another_machine_is_refused(host):
 
 def test_addresses_are_shown_as_one_can_open_them():
     with server.bind("127.0.0.1", 0) as listener:
-        assert server.url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert process.url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
     if socket.has_ipv6:
         with server.bind("::1", 0) as listener:
-            assert server.url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+            assert process.url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
 def command(*words, **variables):
@@ -115,6 +117,23 @@ def test_waiting_for_the_last_answers_has_an_end(model_folder, tmp_path):
         assert time.monotonic() - started < 8
 
 
+def test_the_service_knows_of_the_signal_that_uvicorn_handles(monkeypatch):
+    class Service:
+        ending = False
+
+    given = []
+    monkeypatch.setattr(
+        server.signal, "getsignal", lambda number: lambda *arguments: given.append(arguments[0])
+    )
+    installed = {}
+    monkeypatch.setattr(process.signal, "signal", installed.__setitem__)
+    service = Service()
+    process._note_signal(signal.SIGTERM, service)
+    installed[signal.SIGTERM](signal.SIGTERM, None)
+    assert service.ending
+    assert given == [signal.SIGTERM]
+
+
 def test_sighup_loads_anew(index_folder, tmp_path):
     with running(ServiceConfig(target=str(index_folder), reload_seconds=60.0), tmp_path / "log") as server:
         os.kill(server.process.pid, signal.SIGHUP)
@@ -123,3 +142,22 @@ def test_sighup_loads_anew(index_folder, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert server.client.post("/v1/search", json={"query": "river"}).status_code == 200
+
+
+def test_what_is_loaded_is_not_looked_at_again_by_the_collector(model_folder):
+    """A full collection over torch's objects held up every request for 0.2 s."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, *process.STOPS)}
+    started = []
+
+    async def count():
+        app = process.worker_app(ServiceConfig(target=str(model_folder)), "http://here", started.append)
+        async with app.router.lifespan_context(app):
+            return gc.get_freeze_count()
+
+    try:
+        assert asyncio.run(count()) > 10_000
+        assert [each.url for each in started] == ["http://here"]
+    finally:
+        gc.unfreeze()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -56,14 +56,15 @@ def test_a_terminal_gets_a_bar_with_everything():
         assert part in text
 
 
-def test_the_loop_says_what_it_runs_on(tmp_path):
+def test_the_loop_says_what_it_runs_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shown = Progress(console())
     config = TrainConfig(steps=2, batch_size=8, precision="fp32", device="cpu")
     fit(
         Toy(), toy_data(), config, tmp_path, seed=0, progress=shown, validate=lambda system: {"quality": 0.75}
     )
     lines = shown.console.file.getvalue().splitlines()
-    assert lines[0] == "cpu, 1 process; fp32, as asked for"
+    assert lines[0] == "cpu, 1 process, 1 thread (OMP_NUM_THREADS); fp32, as asked for"
     assert any(line.startswith("step 2/2  loss ") for line in lines)
     assert lines[-1] == "step 2/2  quality 0.750"
 
