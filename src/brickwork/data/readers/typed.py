@@ -6,6 +6,7 @@ many fields in each row as in the header, quotes that close in their line and st
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _QUOTE, _NEWLINE = ord('"'), ord("\n")
+# More than this is not unpacked into memory at once: the careful reader takes it line by line.
+_MOST_UNPACKED = 1 << 30
 
 
 def read_columns(
@@ -79,6 +82,8 @@ def _clean_table(path: Path) -> "pa.Table | None":
         OSError,
         UnicodeDecodeError,
         csv.Error,
+        EOFError,  # a .gz that ends too early
+        zlib.error,
     ):
         return None
     return None if table is None or _has_long_text(table) else table
@@ -101,7 +106,9 @@ def _clean_csv(path: Path, kind: str) -> "pa.Table | None":
     import pyarrow as pa
     import pyarrow.csv
 
-    raw = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+    raw = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    if raw is None:
+        return None
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     if b"\0" in raw or raw.count(b"\r") != raw.count(b"\r\n"):
         return None
@@ -124,6 +131,13 @@ def _clean_csv(path: Path, kind: str) -> "pa.Table | None":
             column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
         ),
     )
+
+
+def _unpacked(path: Path) -> bytes | None:
+    """What a compressed file holds; ``None`` where that is more than is kept in memory."""
+    with gzip.open(path) as file:
+        raw = file.read(_MOST_UNPACKED + 1)
+    return raw if len(raw) <= _MOST_UNPACKED else None
 
 
 def _quotes_are_plain(raw: bytes, delimiter: str) -> bool:

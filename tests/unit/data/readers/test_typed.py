@@ -245,3 +245,26 @@ def test_words_for_missing_numbers_are_missing_in_every_kind_of_file(tmp_path):
         report = ReadReport()
         np.testing.assert_array_equal(numbers(column, report, "a"), [np.nan] * 9 + [1.5])
         assert not report.notes()
+
+
+@pytest.mark.parametrize("damage", ["ends early", "bits turned", "no gzip"])
+def test_a_damaged_gz_file_is_refused_by_name(tmp_path, damage):
+    packed = bytearray(gzip.compress("".join(f"{i},{i * i}\n" for i in range(20_000)).encode()))
+    if damage == "ends early":
+        packed = packed[: len(packed) // 2]
+    elif damage == "bits turned":
+        packed[len(packed) // 2 : len(packed) // 2 + 40] = bytes(40)
+    else:
+        packed = bytearray(b"a,b\n1,2\n")
+    path = tmp_path / "damaged.csv.gz"
+    path.write_bytes(bytes(packed))
+    with pytest.raises(DataError, match=r"damaged\.csv\.gz"):
+        read_columns(path, ReadReport())
+
+
+def test_a_file_that_unpacks_to_too_much_is_read_line_by_line(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 100))
+    assert check_equal(path)
+    monkeypatch.setattr(typed, "_MOST_UNPACKED", 50)
+    assert not check_equal(path)
