@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
 
 
 def _quiet(wanted: bool) -> bool:
-    """The callback of ``-q``: notes, and bars of other libraries, are off as well."""
+    """The callback of ``-q``: bars of other libraries are off as well."""
     if wanted:
-        warnings.simplefilter("ignore")  # for this command: ``output.warnings_as_notes`` sets it back
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = (
             "1"  # read when huggingface_hub and transformers are imported
         )
@@ -31,7 +29,9 @@ def _quiet(wanted: bool) -> bool:
     return wanted
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.", callback=_quiet)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only results, notes and errors.", callback=_quiet)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, all else on standard error.")]
 Columns = Annotated[
     list[str] | None,

@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(*, quiet: bool) -> None:
-    """Sends our lines and uvicorn's to standard error; ``quiet`` keeps errors only."""
+    """Sends our lines and uvicorn's to standard error; ``quiet`` keeps warnings and errors only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("brickwork.service", "uvicorn.error"):
@@ -40,8 +40,7 @@ def configure(*, quiet: bool) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         # uvicorn's own messages about starting and stopping only repeat ours.
-        usual = logging.WARNING if name.startswith("uvicorn") else logging.INFO
-        logger.setLevel(logging.ERROR if quiet else usual)
+        logger.setLevel(logging.WARNING if quiet or name.startswith("uvicorn") else logging.INFO)
 
 
 def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: Any) -> None:

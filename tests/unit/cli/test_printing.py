@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import types
-import warnings
 
 import pytest
 from rich.table import Table
@@ -189,43 +188,16 @@ def test_quiet_switches_off_the_bars_of_other_libraries(tmp_path, quiet):
     assert not quiet or done.stderr == b""
 
 
-@pytest.mark.parametrize("quiet", [False, True])
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("index", "m", "d", "--out", "o"),
-        ("index", "m", "d", "--out", "o", "--update"),
-        ("index", "m", "--out", "o", "--update"),
-        ("index", "o", "--verify"),
-        ("index", "o", "--repair"),
-        ("index", "o", "--stats"),
-        ("search", "o", "words"),
-        ("serve", "o"),
-    ],
-    ids=" ".join,
-)
-def test_notes_are_for_those_who_did_not_ask_for_quiet(arguments, quiet, monkeypatch):
-    """Whatever a command warns of: the first thing that each of these does is replaced by a warning."""
-
-    def warn(*_, **__):
-        warnings.warn("17 texts were cut", stacklevel=1)
-        raise BrickworkError("stopped here")
-
-    for place in (
-        "brickwork.api.index.read_as",
-        "brickwork.api.index.build_index",
-        "brickwork.api.index.update_index",
-        "brickwork.api.index.replace_model",
-        "brickwork.index.lifecycle.verify_index",
-        "brickwork.index.lifecycle.repair_index",
-        "brickwork.index.index.open_index",
-        "brickwork.service.keys.read_keys",
-    ):
-        monkeypatch.setattr(place, warn)
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")  # as outside of tests, where warnings are no errors
-        done = CliRunner().invoke(app, [*arguments, *(["-q"] if quiet else [])])
-    assert "error: stopped here" in done.output
-    assert ("note: 17 texts were cut" in done.output) is not quiet
-    with pytest.warns(UserWarning, match="after it"):
-        warnings.warn("after it", stacklevel=1)
+def test_quiet_still_tells_what_was_lost(tmp_path):
+    """Rows without a usable score are left out of the training: that is said with ``-q`` as well, and nothing else is."""
+    scores = ("0.5", "nan", "0.9")
+    rows = "".join(f"a {number},b {number},{scores[number % 3]}\n" for number in range(60))
+    (tmp_path / "s.csv").write_text("sentence1,sentence2,score\n" + rows)
+    options = ["--recipe", "static", "--set", "train.steps=2", "--set", "train.batch_size=8", "-q"]
+    arguments = ["train", "matryoshka", "--data", tmp_path / "s.csv", "--out", tmp_path / "r", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "brickwork", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("note: 20 skipped: 'score' is empty")
