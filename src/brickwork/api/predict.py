@@ -44,13 +44,19 @@ def predict(
     from brickwork.core.types import Predicts
     from brickwork.data.inputs import read_inputs
     from brickwork.data.writers import check_table_path, write_table
+    from brickwork.training.run import texts_of
 
     if out is not None:
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predicts")
     _check_options(model, system.predict, options)
     ids, inputs = read_inputs(
-        data, system.input_kind, columns=columns, limit=limit, allow_outside=allow_outside
+        data,
+        system.input_kind,
+        columns=columns,
+        limit=limit,
+        allow_outside=allow_outside,
+        texts=texts_of(system),
     )
     answers = {"id": ids, **system.predict(inputs, **options)}
     if out is not None:
