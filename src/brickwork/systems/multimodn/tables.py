@@ -36,6 +36,8 @@ def multitask_table(path: Path, config: Data, seed: int, layout: TableLayout | N
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
     raw = read_columns(path, report, config.limit)[1]
+    words = config.table.na_values if layout is None else layout.na_values
+    raw = {name: table_cells.without_words(values, words) for name, values in raw.items()}
     notes: Sequence[str] = ()
     if layout is None:
         layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
@@ -171,6 +173,9 @@ def typed_examples(
     lengths = {name: len(values) for name, values in raw.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: columns of different lengths: {lengths}")
+    if layout.na_values:
+        held = [name for name, values in raw.items() if getattr(values, "ndim", 1) == 1]
+        raw |= {name: table_cells.without_words(raw[name], layout.na_values) for name in held}
     count = next(iter(lengths.values()), 0)
     unknown = sorted(set(raw) - {c for m in layout.modalities for c in m.columns})
     columns: dict[str, Any] = {}
