@@ -170,8 +170,8 @@ def test_bad_rows_are_counted_reported_once_and_left_out(tmp_path):
         task = smiles_task(DataConfig(source=str(path), validation_share=0.0, test_share=0.0), 0)
     assert task.train.columns["input"] == ["CCO", "CCN"]
     warned = " ".join(str(w.message) for w in caught)
-    assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 1, 'foo!'" in warned
-    assert "1 skipped: is no molecule (first: some.csv row 2, 'C1CC': a ring bond is not closed)" in warned
+    assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 2, 'foo!'" in warned
+    assert "1 skipped: is no molecule (first: some.csv row 3, 'C1CC': a ring bond is not closed)" in warned
     assert any("1 duplicates" in note for note in task.notes)
 
 

@@ -174,6 +174,6 @@ def test_decimal_commas_are_one_rule_with_the_row(tmp_path):
     data = multitask_table(good, Data(source=str(good)), 0)
     save_system(build_system("multimodn", brickwork.recipe("multimodn").model, data, 0), tmp_path / "model")
     with pytest.raises(
-        DataError, match=r"row 3: 'pulse' has numbers with decimal commas, for example '3,14'"
+        DataError, match=r"t\.csv: row 3: 'pulse' has numbers with decimal commas, for example '3,14'"
     ):
         brickwork.predict(tmp_path / "model", path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brickwork.api.train import read_run
 from brickwork.core import registry
 from brickwork.core.config import nearest
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -58,7 +58,10 @@ def predict(
         allow_outside=allow_outside,
         texts=texts_of(system),
     )
-    answers = {"id": ids, **system.predict(inputs, **options)}
+    try:
+        answers = {"id": ids, **system.predict(inputs, **options)}
+    except DataError as error:  # which knows the rows, and not where they come from
+        raise error if Path(data).name in str(error) else type(error)(f"{data}: {error}") from error
     if out is not None:
         write_table(Path(out), answers)
     return answers

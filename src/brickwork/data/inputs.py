@@ -67,6 +67,7 @@ def _table(
     ids = RowIds(path, roles.get("id"), report)
     given = held[roles["id"]] if "id" in roles else numbers
     known = [ids.of(number, {roles.get("id", ""): value}) for number, value in zip(numbers, given)]
+    report.used(len(numbers))
     report.warn()
     return known, {
         name: located(column, path.parent, allow_outside=allow_outside) for name, column in held.items()

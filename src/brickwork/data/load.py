@@ -9,7 +9,15 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames, DataConfig, ImageDataConfig, refuse_image_size
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import ReadReport, column_names, lines, plain_columns, rows, table_kind
+from brickwork.data.readers.files import (
+    ReadReport,
+    column_names,
+    lines,
+    plain_columns,
+    row_of,
+    rows,
+    table_kind,
+)
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
 from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.image_classes import image_class_task, is_class_folder
@@ -160,11 +168,11 @@ def _line_documents(path: Path, texts: TextFormat, report: ReadReport) -> Iterat
     """A document a line, called by the number of its line, from 1."""
     report.files += 1
     for number, (line, _) in enumerate(lines(path), start=1):
-        report.rows += 1
         where = f"{path.name} line {number}"
         text, *name = text_value(line, report, where).split(maxsplit=1) or [""]
         if not text:
             continue  # an empty line is no row
+        report.rows += 1
         if problem := texts.refuse(text):
             report.skip(problem[0], f"{where}, {problem[1]}")
             continue
@@ -181,7 +189,7 @@ def _table_documents(
     first = list(islice(read, _LOOK_AHEAD))
     numeric = number_columns([row for _, row in first], path)
     for number, row in chain(first, read):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         text = text_value(row.get(roles["text"]), report, where)
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)
@@ -225,6 +233,7 @@ def _reported(documents: Iterator[Document], path: Path, report: ReadReport) -> 
         yield document
     if count == 0:
         raise DataError(f"{path} holds no text that can be read: {'; '.join(report.messages())}")
+    report.used(count)
     report.warn()
 
 

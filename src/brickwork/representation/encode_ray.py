@@ -170,6 +170,7 @@ class _Totals:
 
     def warn(self) -> None:
         """One warning for each kind of repair, and one for texts that are longer than the model reads."""
+        self.report.used(self.documents, self.documents + sum(self.report.skipped.values()))
         self.report.warn()
         if self.cut:
             warnings.warn(

@@ -18,7 +18,7 @@ from brickwork.core import errors
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, row_of
 from brickwork.data.readers.inside import files_below
 from brickwork.data.readers.values import name_value, text_value
 from brickwork.data.types import Document, TextFormat
@@ -57,7 +57,7 @@ class Part:
 
     def where(self) -> str:
         """Its place in words."""
-        return f"{self.file} rows {self.first} to {self.first + self.rows - 1}"
+        return f"{self.file} rows {self.first + 1} to {self.first + self.rows}"
 
 
 def table_files(data: Path, report: ReadReport, *, allow_outside: bool = False) -> list[str]:
@@ -152,7 +152,7 @@ def read_part(data: Path, part: Part, report: ReadReport, texts: TextFormat | No
     rows = _parquet_rows if path.suffix.lower() in PARQUET else _jsonl_rows
     documents = []
     for row_number, row in rows(path, part, report):
-        where = f"{part.file} row {row_number}"
+        where = row_of(part.file, row_number)
         values = {
             role: (name_value if role == "id" else text_value)(row.get(name), report, where)
             for role, name in part.roles.items()
@@ -229,7 +229,7 @@ def _jsonl_rows(path: Path, part: Part, report: ReadReport) -> Iterator[tuple[in
         if not text:
             continue
         number += 1
-        where = f"{part.file} row {number}"
+        where = row_of(part.file, number)
         if "\0" in text:
             report.nul_bytes += text.count("\0")
             report.first.setdefault("nul_bytes", where)

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, row_of, rows
 from brickwork.data.readers.images import (
     Shape,
     decode,
@@ -82,11 +82,15 @@ def read_captions(
     missing: list[str] = []
     images: list[np.ndarray] = []
     kept = Captioned([], np.zeros((0, *shape), np.uint8), [], [])
+    seen = of_images = 0
     for name, source, text in captioned:
         if limit is not None and len(kept.texts) >= limit:
             break
+        seen += 1
         if name not in number_of:
+            before = report.skipped.total()
             read = _image(name, source, shape, report, missing, thumbnails)
+            of_images += report.skipped.total() - before
             number_of[name] = None if read is None else len(images)
             if read is not None:
                 images.append(read[0])
@@ -96,6 +100,7 @@ def read_captions(
         if number is not None:
             kept.texts.append(text)
             kept.image_of.append(number)
+    report.used(len(kept.texts), seen + report.skipped.total() - of_images)
     if missing:
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         what = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
@@ -196,7 +201,7 @@ def _from_table(
                 f"Say which it is: --column {role}=NAME"
             )
     for number, row in rows(path, report, [roles["image"], roles["text"]]):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         value = row.get(roles["image"])
         if isinstance(value, dict):  # how the datasets library writes images
             value = value.get("bytes") or value.get("path")

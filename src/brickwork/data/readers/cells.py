@@ -145,9 +145,10 @@ def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
     for row, value in enumerate(cells):
         number = number_of(value)
         if number is None:
-            refuse_decimal_comma(column, value, f"row {row + 1}")
+            refuse_decimal_comma(column, value, report.place(row))
             report.skip(
-                f"cells of '{column}' are no numbers and count as missing", f"row {row}: {value!r:.40}"
+                f"cells of '{column}' are no numbers and count as missing",
+                f"{report.place(row)}: {value!r:.40}",
             )
             number = math.nan
         column_values[row] = number
@@ -220,7 +221,9 @@ def texts(values: Any, report: ReadReport, column: str) -> np.ndarray:
     cells = as_list(values)
     column_texts = np.empty(len(cells), dtype=object)
     for row, value in enumerate(cells):
-        column_texts[row] = None if is_missing(value) else text_of(value, report, f"'{column}' row {row}")
+        column_texts[row] = (
+            None if is_missing(value) else text_of(value, report, f"'{column}' {report.place(row)}")
+        )
     return column_texts
 
 
@@ -246,7 +249,9 @@ def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.nda
         try:
             array = np.asarray([math.nan if v is None else v for v in value], dtype=np.float64)
         except (TypeError, ValueError):
-            report.skip(f"cells of '{column}' are no lists of numbers and count as missing", f"row {row}")
+            report.skip(
+                f"cells of '{column}' are no lists of numbers and count as missing", report.place(row)
+            )
             matrices.append(None)
             continue
         array[~np.isfinite(array)] = np.nan

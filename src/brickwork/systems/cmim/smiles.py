@@ -20,7 +20,7 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
-from brickwork.data.readers.files import ReadReport, column_names, lines, rows
+from brickwork.data.readers.files import ReadReport, column_names, lines, row_of, rows
 from brickwork.data.readers.values import text_value
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData, TextFormat
@@ -205,13 +205,14 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
     if config.source in (POOL, *PROPERTIES):
         names = list(PROPERTIES) if config.source == POOL else [config.source]
         molecules = [smiles for name in names for smiles in load_property(name)[0]]
-        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(molecules))
+        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(molecules, 1))
     else:
         read = _strings(Path(config.source).expanduser(), config, report)
     good = list(_molecules(islice(read, config.limit), report))
     key_of = dict(
         good
     )  # letter by letter: other spellings of a molecule are kept, and stay on its side of the split
+    report.used(len(good))
     kept = list(key_of)
     report.duplicates += len(good) - len(kept)
     if len(kept) < 2:
@@ -292,14 +293,14 @@ def _strings(path: Path, config: DataConfig, report: ReadReport) -> Iterator[tup
     if path.suffix.lower() in LINES:
         report.files += 1
         for number, (line, _) in enumerate(lines(path), start=1):
-            report.rows += 1
             words = line.split()
             if words:
+                report.rows += 1
                 yield f"{path.name} line {number}", text_value(words[0], report, path.name)
         return
     column = column_of(column_names(path), config.columns.text, str(path))
     for number, row in rows(path, report, [column]):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         yield where, text_value(row.get(column), report, where)
 
 
