@@ -23,10 +23,12 @@ import numpy as np
 
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.readers.csv_records import delimiter_of, records
+from brickwork.data.readers.signatures import refuse_other_kinds
 
 MAX_TEXT = 1_000_000  # characters of one text
 _MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
 _BATCH_ROWS = 256
+_FIRST_BYTES = 512
 _ESCAPED = re.compile("[\udc80-\udcff]+")  # what "surrogateescape" makes of invalid bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -196,6 +198,14 @@ def lines(path: Path, max_line: int = _MAX_LINE) -> Iterator[tuple[str, bool]]:
             raise DataError(f"{path} is damaged and cannot be read to its end: {error}") from error
 
 
+def _first_bytes(file: io.TextIOWrapper, path: Path) -> bytes:
+    """The beginning of an opened file, unpacked."""
+    try:
+        return bytes(file.buffer.read(_FIRST_BYTES))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged and cannot be read to its end: {error}") from error
+
+
 def rows(path: Path, report: ReadReport, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict]]:
     """The rows of a JSONL, CSV, TSV or Parquet file as (row number from 0, values by column).
 
@@ -210,6 +220,9 @@ def rows(path: Path, report: ReadReport, columns: Sequence[str] | None = None) -
         raise DataError(f"{path} is empty; give a file with at least one row")
     report.files += 1
     before = report.rows
+    if kind != ".parquet":
+        with open_text(path) as file:
+            refuse_other_kinds(path, _first_bytes(file, path))
     if kind == ".parquet":
         parsed = _parquet(path, columns)
     elif kind in (".csv", ".tsv"):
