@@ -208,6 +208,9 @@ def test_a_walk_through_files_of_other_types_ends(given, monkeypatch):
     for number in range(9):
         (given / f"{number}.aa.txt").write_text(f"the line number {number}")
     assert len(list(files_below(given, (".txt",), ReadReport()))) == 10
+    monkeypatch.setattr("brickwork.data.readers.folders.MANY", 9)
+    with pytest.warns(BrickworkWarning, match="has 10 documents, which takes a while to read"):
+        assert len(list(read_documents(given))) == 10
 
 
 def test_class_folders_corpora_and_tables_in_parts(given):
