@@ -102,7 +102,7 @@ def test_workers_that_are_killed_lose_nothing(work, tally, long):
     assert report["first"] == {
         "documents": len(expected), "shards": shards, "reused": 0, "skipped": bad, "dim": 32, "layers": 2
     }  # fmt: skip
-    assert report["told"] == [f"{bad} skipped: not a line of JSON (first: a.jsonl row 39)"]
+    assert report["told"] == [f"{bad} skipped: not a line of JSON (first: a.jsonl row 40)"]
     check(folder, model, expected)
     if long:
         assert report["again"] == {**report["first"], "reused": len(expected)}

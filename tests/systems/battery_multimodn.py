@@ -12,6 +12,7 @@ CANDIDATES = {
     "data.table.ignore": [("vitals_oxygen",)],
     "data.table.time": ["days"],
     "data.table.keep": [("patient_id",)],
+    "data.table.na_values": [("1",)],
     "data.table.missing.modality": ["person", ""],
     "data.table.missing.driver": ["person"],
     "data.table.missing.rate": [0.1],

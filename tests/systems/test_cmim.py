@@ -347,6 +347,7 @@ def test_what_to_do_next_names_the_kind_of_file(tmp_path, source, file_name):
     file.write_text("smiles\n" + "\n".join(MOLECULES) + "\n")
     recipe = "smoke" if source else "molecules"
     settings = ["--set", "train.steps=1", "--set", "train.batch_size=4"]
+    settings += [] if source else ["--set", "data.validation_share=0.1"]  # of ten molecules
     arguments = ["train", "cmim", "--recipe", recipe, "--data", source or str(file), *settings]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output

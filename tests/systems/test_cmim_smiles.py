@@ -1,5 +1,7 @@
 """SMILES: tokens against known counts, bad strings with their reasons, tables of all kinds."""
 
+import json
+import re
 import sys
 import warnings
 
@@ -7,10 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import brickwork
+from brickwork.api.index import encode_file
 from brickwork.core.errors import BrickworkWarning, DataError, MissingExtraError
 from brickwork.data.config import ColumnNames, DataConfig
+from brickwork.data.readers.files import ReadReport
 from brickwork.systems.cmim.smiles import (
     NOTATION,
+    TEXTS,
     canonical_of,
     problem_of,
     smiles_task,
@@ -164,8 +170,8 @@ def test_bad_rows_are_counted_reported_once_and_left_out(tmp_path):
         task = smiles_task(DataConfig(source=str(path), validation_share=0.0, test_share=0.0), 0)
     assert task.train.columns["input"] == ["CCO", "CCN"]
     warned = " ".join(str(w.message) for w in caught)
-    assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 1, 'foo!'" in warned
-    assert "1 skipped: is no molecule (first: some.csv row 2, 'C1CC': a ring bond is not closed)" in warned
+    assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 2, 'foo!'" in warned
+    assert "1 skipped: is no molecule (first: some.csv row 3, 'C1CC': a ring bond is not closed)" in warned
     assert any("1 duplicates" in note for note in task.notes)
 
 
@@ -184,3 +190,73 @@ def test_files_that_give_nothing_say_what_to_do(tmp_path):
         smiles_task(DataConfig(source=str(path), columns=ColumnNames(text="structure")), 0)
     with pytest.raises(DataError, match="is no file"):
         smiles_task(DataConfig(source=str(tmp_path / "none.csv")), 0)
+
+
+BAD = ["CCO", "C(C)(C)(C)(C)C", "foo!", "", "c1ccccc1O", "CC(=O"]  # rows 1, 2, 3 and 5 are no molecules
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A folder of a model of molecules, untrained."""
+    from brickwork.representation.contract import build_system
+    from brickwork.representation.kept import save_system
+
+    folder = tmp_path_factory.mktemp("cmim")
+    (folder / "train.smi").write_text("CCO\nCCC\nCCN\nc1ccccc1O\nCC(=O)O\nCCCl\n")
+    run = brickwork.override(
+        brickwork.recipe("cmim", "molecules"),
+        ["model.encoder.num_layers=1", "model.encoder.width=32", "model.decoder.width=16"],
+    )
+    data = smiles_task(DataConfig(source=str(folder / "train.smi")), 0)
+    save_system(build_system("cmim", run.model, data, 0), folder / "model")
+    return folder / "model"
+
+
+@pytest.mark.parametrize("kind", ["smi", "csv", "jsonl"])
+def test_a_bad_row_is_left_out_and_told_wherever_a_file_is_read(model, tmp_path, kind):
+    """What training skips and counts, index, encode and predict skip and count."""
+    path = tmp_path / f"new.{kind}"
+    if kind == "smi":
+        path.write_text("\n".join(f"{text} name {i}" if text else "" for i, text in enumerate(BAD)))
+    elif kind == "csv":
+        path.write_text("name,smiles\n" + "".join(f"name {i},{text}\n" for i, text in enumerate(BAD)))
+    else:
+        path.write_text(
+            "".join(json.dumps({"smiles": text, "name": f"name {i}"}) + "\n" for i, text in enumerate(BAD))
+        )
+
+    def told(call):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", BrickworkWarning)
+            result = call()
+        texts = "\n".join(str(warning.message) for warning in caught)
+        assert re.search(r"2 skipped: is no molecule \(first: new\.\w+ (row|line) \d, 'C\(C\)\(C\)", texts), (
+            texts
+        )
+        assert re.search(r"1 skipped: cannot be tokenised as SMILES \(first: new\.\w+ (row|line) \d", texts)
+        return result
+
+    answers = told(lambda: brickwork.predict(model, path))
+    assert len(answers["id"]) == len(answers["nll"]) == 2
+    assert told(lambda: encode_file(model, path, tmp_path / "vectors"))["documents"] == 2
+    index = told(lambda: brickwork.build_index(model, path, tmp_path / "index", kind="flat"))
+    held = index.get(answers["id"])
+    assert [(d.text, d.meta["name"]) for d in held] == [("CCO", "name 0"), ("c1ccccc1O", "name 4")]
+
+
+def test_parts_of_a_data_set_are_read_by_the_same_rule(tmp_path):
+    from brickwork.representation.parts import parts_of, read_part
+
+    path = tmp_path / "new.jsonl"
+    path.write_text("".join(json.dumps({"mol": text, "title": "a name"}) + "\n" for text in BAD))
+    (part,) = parts_of(path, 0, "", ColumnNames(), 100, TEXTS)
+    report = ReadReport()
+    documents = read_part(path, part, report, TEXTS)
+    assert [(d.title, d.text) for d in documents] == [("", "CCO"), ("", "c1ccccc1O")]
+    assert report.skipped == {"is no molecule": 2, "cannot be tokenised as SMILES": 1, "'mol' is empty": 1}
+
+
+def test_prose_is_refused_where_molecules_are_read(model, tmp_path):
+    (tmp_path / "page.md").write_text("# A heading\n\nSome prose.\n")
+    with pytest.raises(DataError, match=r"page.md is read as prose.*one text a line \(\.smi"):
+        brickwork.predict(model, tmp_path / "page.md")

@@ -315,7 +315,7 @@ def test_labels_of_another_type_than_those_that_were_learnt_are_refused(tmp_path
 def test_rows_without_any_target_are_left_out_and_counted(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,label\n" + "".join(f"{i % 7},{'' if i in (2, 5) else i % 2}\n" for i in range(20)))
-    with pytest.warns(BrickworkWarning, match=r"2 skipped: no target is known \(first: t.csv row 2\)"):
+    with pytest.warns(BrickworkWarning, match=r"2 skipped: no target is known \(first: t.csv row 3\)"):
         task = multitask_table(path, Data(source=str(path)), 0)
     assert len(task.train) + len(task.validation) + len(task.test) == 18
 

@@ -198,6 +198,7 @@ def _texts(
 ) -> "Iterator[Document]":
     """The documents in ``data`` as texts, in passages that the model reads whole."""
     from brickwork.data.load import read_documents
+    from brickwork.training.run import texts_of
 
     words, tokens = passage_length(representation, passage_words)
     return read_documents(
@@ -207,6 +208,7 @@ def _texts(
         allow_outside=allow_outside,
         max_passage_words=words,
         max_passage_tokens=tokens,
+        texts=texts_of(representation),
     )
 
 

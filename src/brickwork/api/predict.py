@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brickwork.api.train import read_run
 from brickwork.core import registry
 from brickwork.core.config import nearest
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -44,15 +44,24 @@ def predict(
     from brickwork.core.types import Predicts
     from brickwork.data.inputs import read_inputs
     from brickwork.data.writers import check_table_path, write_table
+    from brickwork.training.run import texts_of
 
     if out is not None:
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predicts")
     _check_options(model, system.predict, options)
     ids, inputs = read_inputs(
-        data, system.input_kind, columns=columns, limit=limit, allow_outside=allow_outside
+        data,
+        system.input_kind,
+        columns=columns,
+        limit=limit,
+        allow_outside=allow_outside,
+        texts=texts_of(system),
     )
-    answers = {"id": ids, **system.predict(inputs, **options)}
+    try:
+        answers = {"id": ids, **system.predict(inputs, **options)}
+    except DataError as error:  # which knows the rows, and not where they come from
+        raise error if Path(data).name in str(error) else type(error)(f"{data}: {error}") from error
     if out is not None:
         write_table(Path(out), answers)
     return answers

@@ -8,7 +8,10 @@ summary = brickwork.train(run, "runs/docs")
 summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
-from collections.abc import Callable
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -82,9 +85,35 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
 
     run = with_passages(run)
     data = load_data(run.system, run.data, run.seed)
+    if assets is None:
+        _refuse_empty_parts(data, run.data)
     if run.start:
         return continue_system(run.system, run.model, data, run.seed, run.start), data
     return build_system(run.system, run.model, data, run.seed, assets), data
+
+
+def _refuse_empty_parts(data: "TaskData", config: Any) -> None:
+    """Refuses a split that leaves a part empty that was asked for: nothing would be learnt, or nobody would see how well.
+
+    Raises:
+        DataError: names the part, the rows that there are, and what to do.
+    """
+    parts = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    rows = sum(parts.values())
+    for name, share in (("validation", config.validation_share), ("test", config.test_share)):
+        if share > 0 and not parts[name]:
+            too_few = round(share * rows) < 1  # else the examples that share a text are too many for one part
+            needed = min(0.5, math.ceil(100 / max(rows, 1)) / 100) if too_few else 0.5
+            raise DataError(
+                f"{data.name}: its {rows:,} examples leave none for {name} (data.{name}_share={share:g}; examples that "
+                f"share a text stay together). Give more data, or a larger share, as --set data.{name}_share={needed:g}; "
+                f"--set data.{name}_share=0 trains without that part"
+            )
+    if not parts["train"]:
+        raise DataError(
+            f"{data.name}: its {rows:,} examples leave none to train on (validation {parts['validation']:,}, test "
+            f"{parts['test']:,}); give more data, or lower data.validation_share and data.test_share"
+        )
 
 
 def with_passages(run: "RunConfig") -> "RunConfig":
@@ -129,14 +158,33 @@ def describe(data: "TaskData") -> dict[str, Any]:
     }
 
 
-def data_lines(data: "TaskData") -> list[str]:
-    """What was read, for a person: how much of what kind, then the notes of whoever read it."""
+def data_lines(data: "TaskData", told: Collection[str] = ()) -> list[str]:
+    """What was read, for a person: how much of what kind, then the notes of whoever read it, but for those that were
+    ``told`` as warnings."""
     from brickwork.api.report import in_words
 
     parts = (
         f"{len(data.train):,} to train on, {len(data.validation):,} to validate, {len(data.test):,} held out"
     )
-    return [f"{data.name}: {in_words(data)}, {parts}", *(f"  {note}" for note in data.notes)]
+    notes = (f"  {note}" for note in data.notes if note not in told)
+    return [f"{data.name}: {in_words(data)}, {parts}", *notes]
+
+
+@contextlib.contextmanager
+def _warnings_told() -> "Iterator[set[str]]":
+    """Shows warnings as they are shown otherwise, and collects what they say."""
+    told: set[str] = set()
+    show = warnings.showwarning
+
+    def show_and_note(message: Warning | str, *arguments: Any, **options: Any) -> None:
+        told.add(str(message))
+        show(message, *arguments, **options)
+
+    warnings.showwarning = show_and_note
+    try:
+        yield told
+    finally:
+        warnings.showwarning = show
 
 
 def train(
@@ -174,7 +222,8 @@ def train(
     folder, run = Path(out), with_passages(run)
     if resume:
         _check_same(folder, run)
-    system, data = prepared or build(run, folder if resume else None)
+    with _warnings_told() as told:
+        system, data = prepared or build(run, folder if resume else None)
     content = fingerprint(data)
     if resume:
         record = folder / CONTENT
@@ -184,7 +233,7 @@ def train(
     def start() -> None:
         """Says what was read and writes what a resume needs, once nothing is refused any more."""
         if progress is not None and prepared is None:  # whoever prepared it has printed them
-            for line in data_lines(data):
+            for line in data_lines(data, told):
                 progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
         write_json(folder / CONTENT, content)

@@ -12,6 +12,7 @@ from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.typed import read_columns
+from brickwork.data.types import TextFormat
 
 Reads = Literal["texts", "images", "columns"]
 
@@ -23,18 +24,22 @@ def read_inputs(
     columns: ColumnNames | None = None,
     limit: int | None = None,
     allow_outside: bool = False,
+    texts: TextFormat | None = None,
 ) -> tuple[list[str], dict[str, Any]]:
     """The name of each row and the columns of inputs.
 
-    ``texts``: the documents of a file, folder or known set, as ``input``. ``images``: an .npy array of uint8, N × H × W × C,
-    as ``input``. ``columns``: every column of a table by its own name, a missing value as ``None``; paths of images are
-    looked for beside the table, outside its folder with ``allow_outside`` only. The arrays of an .npz file are columns too.
+    ``reads``: ``texts``: the documents of a file, folder or known set, as ``input``; of the language ``texts``, if given.
+    ``images``: an .npy array of uint8, N × H × W × C, as ``input``. ``columns``: every column of a table by its own name, a
+    missing value as ``None``; paths of images are looked for beside the table, outside its folder with ``allow_outside``
+    only. The arrays of an .npz file are columns too.
 
     Raises:
         DataError: the source does not exist, is of another kind or holds nothing.
     """
     if reads == "texts":
-        documents = list(read_documents(source, columns=columns, limit=limit, allow_outside=allow_outside))
+        documents = list(
+            read_documents(source, columns=columns, limit=limit, allow_outside=allow_outside, texts=texts)
+        )
         return [d.id for d in documents], {"input": [d.text for d in documents]}
     path = Path(source).expanduser()
     if not path.is_file():
@@ -62,6 +67,7 @@ def _table(
     ids = RowIds(path, roles.get("id"), report)
     given = held[roles["id"]] if "id" in roles else numbers
     known = [ids.of(number, {roles.get("id", ""): value}) for number, value in zip(numbers, given)]
+    report.used(len(numbers))
     report.warn()
     return known, {
         name: located(column, path.parent, allow_outside=allow_outside) for name, column in held.items()

@@ -1,6 +1,7 @@
 """The way in: a known set or the user's own files, as a learning task or as a stream of documents."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -8,7 +9,15 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames, DataConfig, ImageDataConfig, refuse_image_size
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import ReadReport, column_names, plain_columns, rows, table_kind
+from brickwork.data.readers.files import (
+    ReadReport,
+    column_names,
+    lines,
+    plain_columns,
+    row_of,
+    rows,
+    table_kind,
+)
 from brickwork.data.readers.folders import MARKUP, PLAIN, all_passages
 from brickwork.data.readers.ids import RowIds
 from brickwork.data.readers.image_classes import image_class_task, is_class_folder
@@ -20,7 +29,7 @@ from brickwork.data.sets.images import PARTS as IMAGE_SETS
 from brickwork.data.sets.images import image_task
 from brickwork.data.sets.sources import catalogue
 from brickwork.data.sets.texts import TASKS
-from brickwork.data.types import Document, TaskData
+from brickwork.data.types import Document, TaskData, TextFormat
 
 _LOOK_AHEAD = 256  # rows of a table, whose columns of numbers are known by them
 
@@ -69,6 +78,7 @@ def read_documents(
     *,
     max_passage_tokens: int | None = None,
     allow_outside: bool = False,
+    texts: TextFormat | None = None,
 ) -> Iterator[Document]:
     """Documents one by one, never the whole file in memory; warnings come at the end of the stream.
 
@@ -79,6 +89,9 @@ def read_documents(
     tokens (what a model reads of it), is a document, called ``file#passage``; its ``source`` is the file,
     relative to ``path``. Links that lead out of the folder are left out, unless ``allow_outside``.
 
+    ``texts``: the formal language that the model reads. Rows that are none of it are counted, told and left out, as in
+    training; a file with one text a line is a document a line.
+
     Raises:
         DataError: at once if ``path`` does not exist or has no column of texts; while reading if it is
             damaged or nothing in it can be read.
@@ -88,11 +101,22 @@ def read_documents(
         return islice(_known_documents(name, limit), limit)
     path = Path(path).expanduser()
     report = report if report is not None else ReadReport()
-    if _is_table(path):
+    columns = columns or ColumnNames()
+    if texts is not None and path.is_file() and path.suffix.lower() in texts.endings:
+        documents = _line_documents(path, texts, report)
+    elif _is_table(path):
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty; give a file with at least one row")
-        roles = document_columns(column_names(path), columns or ColumnNames(), str(path))
-        documents = _table_documents(path, roles, report)
+        names = column_names(path)
+        if texts is not None:
+            columns = replace(columns, text=texts.column(names, columns.text, str(path)))
+        roles = document_columns(names, columns, str(path))
+        documents = _table_documents(path, roles, report, texts)
+    elif texts is not None:
+        raise DataError(
+            f"{path} is read as prose, and this model reads another language; give a table with a column of its texts, or "
+            f"one text a line ({', '.join(texts.endings)})"
+        )
     else:
         documents = _passage_documents(path, report, max_passage_words, max_passage_tokens, allow_outside)
     return _reported(islice(documents, limit), path, report)
@@ -140,17 +164,38 @@ def _is_table(path: Path) -> bool:
     return True
 
 
-def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> Iterator[Document]:
+def _line_documents(path: Path, texts: TextFormat, report: ReadReport) -> Iterator[Document]:
+    """A document a line, called by the number of its line, from 1."""
+    report.files += 1
+    for number, (line, _) in enumerate(lines(path), start=1):
+        where = f"{path.name} line {number}"
+        text, *name = text_value(line, report, where).split(maxsplit=1) or [""]
+        if not text:
+            continue  # an empty line is no row
+        report.rows += 1
+        if problem := texts.refuse(text):
+            report.skip(problem[0], f"{where}, {problem[1]}")
+            continue
+        meta = {"name": name[0]} if name else {}
+        yield Document(id=str(number), title="", text=text, source=f"{path.name}:{number}", meta=meta)
+
+
+def _table_documents(
+    path: Path, roles: dict[str, str], report: ReadReport, texts: TextFormat | None = None
+) -> Iterator[Document]:
     known = set(roles.values())
     ids = RowIds(path, roles.get("id"), report)
     read = rows(path, report, sorted({*known, *plain_columns(path)}))
     first = list(islice(read, _LOOK_AHEAD))
     numeric = number_columns([row for _, row in first], path)
     for number, row in chain(first, read):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         text = text_value(row.get(roles["text"]), report, where)
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)
+            continue
+        if texts is not None and (problem := texts.refuse(text)):
+            report.skip(problem[0], f"{where}, {problem[1]}")
             continue
         title = text_value(row.get(roles["title"]), report, where) if "title" in roles else ""
         values = {
@@ -160,6 +205,8 @@ def _table_documents(path: Path, roles: dict[str, str], report: ReadReport) -> I
         }
         # Filters take "source" for the field of that name, so a column of it is that and no metadata beside it.
         source = values.pop("source", None)
+        if texts is not None and title:
+            title, values = "", {"name": title, **values}
         yield Document(
             id=ids.of(number, row),
             title=title,
@@ -186,6 +233,7 @@ def _reported(documents: Iterator[Document], path: Path, report: ReadReport) -> 
         yield document
     if count == 0:
         raise DataError(f"{path} holds no text that can be read: {'; '.join(report.messages())}")
+    report.used(count)
     report.warn()
 
 

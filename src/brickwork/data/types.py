@@ -1,6 +1,6 @@
 """What the data folder hands on: documents, example columns, retrieval sets, and a task made of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,6 +22,22 @@ class Document:
     """The image (H, W, C) of uint8 that is encoded in place of the text; it is not stored."""
     thumbnail: bytes = field(default=b"", compare=False, repr=False)
     """A small JPEG of the image, to be shown; stored in folders, not in servers of other makers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFormat:
+    """Texts of a formal language that a system reads in place of prose; its module ``system`` has one as ``TEXTS``.
+
+    Its documents have no title, which would be no such text; what a table or line has for one is metadata (``name``).
+    """
+
+    endings: tuple[str, ...]
+    """Files that hold one text a line, and after white space its name."""
+    column: Callable[[Sequence[str], str | None, str], str]
+    """Which of the columns of a table holds the texts: the one that was chosen, else the usual one (columns, chosen, where).
+    Raises DataError where there is none."""
+    refuse: Callable[[str], tuple[str, str] | None]
+    """Why a text is none of the language: the kind of trouble, by which rows are counted, and what it is here."""
 
 
 class Examples:

@@ -33,6 +33,7 @@ from brickwork.index.postgres_sql import (
     create_graph,
     dims_of,
     graph_name,
+    jsonb_text,
     parse_location,
     search,
     where_clause,
@@ -361,7 +362,7 @@ def _row(document: Document) -> tuple[str, ...]:
     Raises:
         DataError: text with a NUL or a number that is not finite, neither of which PostgreSQL stores.
     """
-    meta = meta_text(document, finite=True)
+    meta = jsonb_text(meta_text(document, finite=True))
     texts = (document.id, document.title, document.text, document.source, meta)
     if any("\0" in text for text in texts) or "\\u0000" in meta:
         raise DataError(

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, LiteralString
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -27,6 +28,8 @@ except ImportError as error:
 DEFAULT_TABLE = "brickwork"
 INDEXED: tuple[Kind, ...] = ("hnsw", "binary")
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+# Texts, to be passed over, and numbers with an exponent.
+_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]+')
 _ORDER: dict[str, LiteralString] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
@@ -220,6 +223,17 @@ def _field(name: str, parameter: str) -> sql.Composable:
     if name in OWN_FIELDS:
         return sql.SQL("to_jsonb({})").format(sql.Identifier(name))
     return sql.SQL("(meta -> {}::text)").format(sql.Placeholder(parameter))
+
+
+def jsonb_text(text: str) -> str:
+    """JSON whose floats come back from ``jsonb`` as floats. It keeps numbers as decimals, and writes 1e+23 as a whole
+    number, which is another number than the float; with a digit behind the point it stays one."""
+    return _EXPONENT.sub(lambda found: found[0] if found[0][0] == '"' else _written_out(found[0]), text)
+
+
+def _written_out(number: str) -> str:
+    digits = format(Decimal(number), "f")
+    return digits if "." in digits else f"{digits}.0"
 
 
 def _json(value: Any, field: str) -> str:

@@ -92,6 +92,7 @@ def encode_with_ray(
     """
     ray = _import_ray()
     from brickwork.representation.load import load_representation
+    from brickwork.training.run import texts_of
 
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")
@@ -113,6 +114,7 @@ def encode_with_ray(
         normalize=normalize,
         precision=precision,
         gpu=gpus > 0,
+        texts=texts_of(representation),
     )
     del representation  # the workers have their own
     settings = (FORMAT_VERSION, job.fingerprint, dim, layers, dtype, normalize, shard_size)
@@ -122,7 +124,7 @@ def encode_with_ray(
         write_json(folder / MANIFEST, manifest)  # a worker looks whether it sees the folder
         before = {name: _state(data / name) for name in names}
         with _cluster(ray, address, workers, gpus) as most:
-            parts = _survey(ray, data, names, columns or ColumnNames(), shard_size)
+            parts = _survey(ray, job, names, columns or ColumnNames(), shard_size)
             _check_folder(folder, parts, manifest)
             with counter(progress, sum(part.rows for part in parts)) as advance:
                 totals = _encode(ray, job, parts, manifest, most, gpus, advance)
@@ -168,6 +170,7 @@ class _Totals:
 
     def warn(self) -> None:
         """One warning for each kind of repair, and one for texts that are longer than the model reads."""
+        self.report.used(self.documents, self.documents + sum(self.report.skipped.values()))
         self.report.warn()
         if self.cut:
             warnings.warn(
@@ -178,9 +181,9 @@ class _Totals:
             )
 
 
-def _survey(ray: Any, data: Path, names: list[str], columns: ColumnNames, shard_size: int) -> list[Part]:
+def _survey(ray: Any, job: Job, names: list[str], columns: ColumnNames, shard_size: int) -> list[Part]:
     """The parts of all files, in order."""
-    options = {"data": data, "columns": columns, "shard_size": shard_size}
+    options = {"data": job.data, "columns": columns, "shard_size": shard_size, "texts": job.texts}
     items = [{"number": number, "name": name} for number, name in enumerate(names)]
     blocks = min(len(items), _MOST_BLOCKS)
     survey = ray.data.from_items(items, override_num_blocks=blocks).map(

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from brickwork.core import errors
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import document_columns
-from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names
+from brickwork.data.readers.files import MAX_TEXT, ReadReport, column_names, row_of
 from brickwork.data.readers.inside import files_below
 from brickwork.data.readers.values import name_value, text_value
-from brickwork.data.types import Document
+from brickwork.data.types import Document, TextFormat
 
 JSONL, PARQUET = (".jsonl", ".ndjson"), (".parquet",)
 # A part also ends here, so that memory stays flat when documents are long.
@@ -57,7 +57,7 @@ class Part:
 
     def where(self) -> str:
         """Its place in words."""
-        return f"{self.file} rows {self.first} to {self.first + self.rows - 1}"
+        return f"{self.file} rows {self.first + 1} to {self.first + self.rows}"
 
 
 def table_files(data: Path, report: ReadReport, *, allow_outside: bool = False) -> list[str]:
@@ -84,7 +84,14 @@ def table_files(data: Path, report: ReadReport, *, allow_outside: bool = False) 
     return names
 
 
-def parts_of(data: Path, number: int, name: str, columns: ColumnNames, shard_size: int) -> list[Part]:
+def parts_of(
+    data: Path,
+    number: int,
+    name: str,
+    columns: ColumnNames,
+    shard_size: int,
+    texts: TextFormat | None = None,
+) -> list[Part]:
     """The parts of one file, of at most ``shard_size`` rows. The whole file is read once, for the keys.
 
     Raises:
@@ -93,7 +100,10 @@ def parts_of(data: Path, number: int, name: str, columns: ColumnNames, shard_siz
     path = data / name if name else data
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; remove it, or give a file with at least one row")
-    roles = document_columns(column_names(path), columns, str(path))
+    names = column_names(path)
+    if texts is not None:
+        columns = replace(columns, text=texts.column(names, columns.text, str(path)))
+    roles = document_columns(names, columns, str(path))
     ranges = _parquet_ranges if path.suffix.lower() in PARQUET else _jsonl_ranges
     return [
         Part(number=number, file=name or path.name, roles=roles, key=_key(roles, place, digest), **place)
@@ -101,10 +111,12 @@ def parts_of(data: Path, number: int, name: str, columns: ColumnNames, shard_siz
     ]
 
 
-def parts_task(row: dict[str, Any], data: Path, columns: ColumnNames, shard_size: int) -> dict[str, Any]:
+def parts_task(
+    row: dict[str, Any], data: Path, columns: ColumnNames, shard_size: int, texts: TextFormat | None = None
+) -> dict[str, Any]:
     """:func:`parts_of` as a worker runs it: plain values in (``number``, ``name``), and JSON out."""
     with collected_errors() as answer:
-        parts = parts_of(data, int(row["number"]), row["name"], columns, shard_size)
+        parts = parts_of(data, int(row["number"]), row["name"], columns, shard_size, texts)
         answer["parts"] = [asdict(part) for part in parts]
     return {"result": json.dumps(answer)}
 
@@ -126,8 +138,9 @@ def raise_collected(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
-    """The documents of a part; rows without text or that are no JSON object are counted in ``report``.
+def read_part(data: Path, part: Part, report: ReadReport, texts: TextFormat | None = None) -> list[Document]:
+    """The documents of a part; rows without text, of another language than ``texts``, or that are no JSON object are
+    counted in ``report``.
 
     A document without an id column is called by its row number, after its file's name where there are several.
 
@@ -139,7 +152,7 @@ def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
     rows = _parquet_rows if path.suffix.lower() in PARQUET else _jsonl_rows
     documents = []
     for row_number, row in rows(path, part, report):
-        where = f"{part.file} row {row_number}"
+        where = row_of(part.file, row_number)
         values = {
             role: (name_value if role == "id" else text_value)(row.get(name), report, where)
             for role, name in part.roles.items()
@@ -147,12 +160,14 @@ def read_part(data: Path, part: Part, report: ReadReport) -> list[Document]:
         if not values["text"]:
             report.skip(f"'{part.roles['text']}' is empty", where)
             continue
+        if texts is not None and (problem := texts.refuse(values["text"])):
+            report.skip(problem[0], f"{where}, {problem[1]}")
+            continue
         source = f"{part.file}:{row_number}"
         unnamed = source if "id" in part.roles else str(row_number) if single else f"{part.file}#{row_number}"
         identity = values.get("id") or unnamed
-        documents.append(
-            Document(id=identity, title=values.get("title", ""), text=values["text"], source=source)
-        )
+        title = values.get("title", "") if texts is None else ""  # a name is none of the language
+        documents.append(Document(id=identity, title=title, text=values["text"], source=source))
     return documents
 
 
@@ -214,7 +229,7 @@ def _jsonl_rows(path: Path, part: Part, report: ReadReport) -> Iterator[tuple[in
         if not text:
             continue
         number += 1
-        where = f"{part.file} row {number}"
+        where = row_of(part.file, number)
         if "\0" in text:
             report.nul_bytes += text.count("\0")
             report.first.setdefault("nul_bytes", where)

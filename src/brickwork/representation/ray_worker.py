@@ -13,6 +13,7 @@ from typing import Any
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, ResourceError
 from brickwork.core.files import os_errors, sha256_file
 from brickwork.data.readers.files import ReadReport
+from brickwork.data.types import TextFormat
 from brickwork.representation.export_parquet import MANIFEST, document_text, documents_digest, write_shard
 from brickwork.representation.inference import Precision
 from brickwork.representation.parts import Part, collected_errors, read_part
@@ -36,6 +37,7 @@ class Job:
     normalize: bool
     precision: Precision
     gpu: bool
+    texts: TextFormat | None = None
 
 
 class Worker:
@@ -64,7 +66,7 @@ class Worker:
         if path.is_file():
             return _finished(path, sha256)
         report = ReadReport()
-        rows = read_part(job.data, part, report)
+        rows = read_part(job.data, part, report, job.texts)
         repairs = {name: getattr(report, name) for name in ("invalid_utf8", "nul_bytes", "truncated")}
         repairs |= {"skipped": dict(report.skipped), "first": report.first}
         notes = {"documents": len(rows), "cut": 0, "repairs": repairs}

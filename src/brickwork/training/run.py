@@ -11,7 +11,7 @@ from brickwork.data.config import DataConfig, idle_options, watched
 from brickwork.training.config import Stage, TrainConfig, stage_lengths
 
 if TYPE_CHECKING:
-    from brickwork.data.types import TaskData
+    from brickwork.data.types import TaskData, TextFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +88,13 @@ def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":
     copy, seen = watched(config)
     task: "TaskData" = getattr(registry.load(slug, "system"), "load_data", load_task)(copy, seed)
     return replace(task, notes=(*task.notes, *idle_options(config, seen)))
+
+
+def texts_of(model: Any) -> "TextFormat | None":
+    """The formal language that a trained system or representation reads its texts in; ``None`` for prose.
+
+    It is ``TEXTS`` of the module ``system`` of whatever trained it, so that what is read for ``index``, ``encode`` and
+    ``predict`` is read as it was for the training.
+    """
+    slug = getattr(model, "slug", None) or getattr(model, "lineage", {}).get("system")
+    return getattr(registry.load(slug, "system"), "TEXTS", None) if slug in registry.slugs() else None

@@ -146,7 +146,7 @@ WRONG = [
         "query,text\n" + "q,a\n" * 9,
         r"gives 1 different example out of 9 rows.*8 duplicates left out",
     ),
-    ("a.csv", "query,text\n,a\nq,\n", r"gives 0 different examples.*'query' is empty \(first: a.csv row 0\)"),
+    ("a.csv", "query,text\n,a\nq,\n", r"gives 0 different examples.*'query' is empty \(first: a.csv row 1\)"),
     ("a.csv", "text,label\na,x\nb,x\n", "has only the class 'x'; classes can be learnt from two on"),
     ("a.csv", "x,y\n1,2\n", "has the columns x, y: no pair and no text among the usual names"),
     ("a.jsonl", '{"text": "short"}\n{"text": "Short"}\n', r"gives 0 pairs .* training needs 2 or more"),
@@ -176,7 +176,7 @@ def test_scores_that_are_no_numbers_are_skipped(tmp_path):
         ["sentence1", "sentence2", "score"],
         [("a", "b", "0.5"), ("c", "d", "high"), ("e", "f", "1")],
     )
-    with pytest.warns(BrickworkWarning, match=r"1 skipped: 'score' is not a number \(first: a.csv row 1\)"):
+    with pytest.warns(BrickworkWarning, match=r"1 skipped: 'score' is not a number \(first: a.csv row 2\)"):
         task = load_task(DataConfig(source=str(path)), 0)
     assert len(task.train) == 2
 

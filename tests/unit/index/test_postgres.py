@@ -1,6 +1,7 @@
 """The PostgreSQL store beyond what every backend promises: its server goes away, its graphs, what it refuses."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,7 +31,7 @@ from stores import CONTENTS, NumpyBackend, document, postgres_url, run_sql, star
 
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgres)")
 from brickwork.index.postgres import PostgresBackend
-from brickwork.index.postgres_sql import parse_location
+from brickwork.index.postgres_sql import jsonb_text, parse_location
 
 FULL = Plan(stages=((16, 5),))
 
@@ -161,6 +163,36 @@ def test_what_postgres_cannot_store_is_refused_by_name(backend, bad, reason):
     with pytest.raises(DataError, match=f"'n'.*{reason}"):
         backend.add([document("fine"), bad], vectors_of([1, 2]))
     assert len(backend) == 10
+
+
+FLOATS = [1e15, 1e16, 1e22, 1e23, -2.5e30, 1.7976931348623157e308, 1e-7, 5e-324, 0.1, 3.0, 1.5]
+
+
+def test_floats_stay_floats_in_jsonb():
+    """As ``jsonb`` writes a decimal: all its digits, and as many behind the point as it was given."""
+    given = {
+        "floats": FLOATS,
+        "ints": [10**23, 7, 0],
+        "words": ['1e23 "and" 1e+23', "\\", 'a "1e5'],
+        "1e9": {"deep": [1e40]},
+    }
+    held = json.loads(
+        json.dumps(json.loads(jsonb_text(json.dumps(given)), parse_float=Decimal), default="{:f}".format)
+    )
+    assert json.loads(jsonb_text(json.dumps(given))) == given
+    assert [type(json.loads(text)) for text in held["floats"]] == [float] * len(FLOATS)
+    assert [json.loads(text) for text in held["floats"]] == FLOATS
+    assert held["ints"] == given["ints"]
+    assert held["words"] == given["words"]
+
+
+def test_large_floats_come_back_as_they_were(backend):
+    backend.add([document("large", floats=FLOATS, one=1e23, whole=10**23)], vectors_of([11]))
+    (back,) = backend.get(["large"])
+    assert back.meta["floats"] == FLOATS
+    assert all(type(value) is float for value in back.meta["floats"])
+    assert (type(back.meta["one"]), back.meta["one"]) == (float, 1e23)
+    assert back.meta["whole"] == 10**23
 
 
 def test_filters_on_text_that_cannot_be_there(backend):

@@ -266,5 +266,5 @@ def test_a_part_that_ends_its_worker_is_given_up(work, monkeypatch):
     for _ in range(3):
         with pytest.raises(SystemExit):
             ask(Worker(job), parts[2])
-    with pytest.raises(ResourceError, match=r"rows\.jsonl rows 16 to 19 ended 3 workers"):
+    with pytest.raises(ResourceError, match=r"rows\.jsonl rows 17 to 20 ended 3 workers"):
         ask(Worker(job), parts[2])

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, rows
+from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, row_of, rows
 from brickwork.data.readers.images import (
     Shape,
     decode,
@@ -36,6 +36,7 @@ from brickwork.data.types import Document
 _NAMED = ("captions", "metadata", "labels")
 _CALLED = {"image": "an image", "text": "a text"}
 _LISTED = 5
+_OUTSIDE = f"the text beside an image {OUTSIDE}"
 
 
 @dataclass
@@ -82,11 +83,15 @@ def read_captions(
     missing: list[str] = []
     images: list[np.ndarray] = []
     kept = Captioned([], np.zeros((0, *shape), np.uint8), [], [])
+    seen = of_images = 0
     for name, source, text in captioned:
         if limit is not None and len(kept.texts) >= limit:
             break
+        seen += 1
         if name not in number_of:
+            before = report.skipped.total()
             read = _image(name, source, shape, report, missing, thumbnails)
+            of_images += report.skipped.total() - before
             number_of[name] = None if read is None else len(images)
             if read is not None:
                 images.append(read[0])
@@ -96,6 +101,7 @@ def read_captions(
         if number is not None:
             kept.texts.append(text)
             kept.image_of.append(number)
+    report.used(len(kept.texts), seen + report.skipped.total() - of_images)
     if missing:
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         what = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
@@ -139,7 +145,9 @@ def read_image_documents(
         names, images = read_images(
             path, shape, limit=limit, thumbnails=thumbnails, allow_outside=allow_outside
         )
-        beside = (_beside(path, Path(name).with_suffix(".txt"), allow_outside) for name in names)
+        report = ReadReport()
+        beside = [_beside(path, Path(name).with_suffix(".txt"), report, allow_outside) for name in names]
+        report.warn()
         items = zip(names, images, beside, thumbnails)
     for name, image, text, small in itertools.islice(items, limit):
         yield Document(
@@ -158,20 +166,26 @@ def fingerprint(image: UInt8[np.ndarray, "height width channels"]) -> str:
     return hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
 
 
-def _beside(folder: Path, name: Path, allow_outside: bool) -> str:
-    """The text beside an image, on one line; empty where there is none."""
+def _beside(folder: Path, name: Path, report: ReadReport, allow_outside: bool) -> str:
+    """The text beside an image, on one line; empty where there is none. One that is not read is counted."""
     file = inside(folder, name, allow_outside)
-    if file is None or not file.is_file():
+    if file is None:
+        report.skip(_OUTSIDE, name.as_posix())
+        return ""
+    if not file.is_file():
         return ""
     with open_text(file) as opened:
-        return " / ".join(line.strip() for line in opened if line.strip())
+        lines = [clean(line, report, name.as_posix()).strip() for line in opened]
+    return " / ".join(filter(None, lines))
 
 
 def _captions_table(folder: Path, allow_outside: bool) -> Path | None:
     called = sorted(p for p in folder.iterdir() if p.suffix.lower() in TABLES and p.is_file())
     tables = [p for p in called if inside(folder, p.name, allow_outside)]
-    if called and not tables:
-        raise DataError(f"{called[0]} {OUTSIDE}")
+    # One that is called captions is meant, whatever other tables there are.
+    meant = [p for p in called if p.stem.lower() in _NAMED] or called
+    if meant and not set(meant) & set(tables):
+        raise DataError(f"{meant[0]} {OUTSIDE}")
     named = [p for p in tables if p.stem.lower() in _NAMED]
     if named or len(tables) == 1:
         return (named or tables)[0]
@@ -196,7 +210,7 @@ def _from_table(
                 f"Say which it is: --column {role}=NAME"
             )
     for number, row in rows(path, report, [roles["image"], roles["text"]]):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         value = row.get(roles["image"])
         if isinstance(value, dict):  # how the datasets library writes images
             value = value.get("bytes") or value.get("path")
@@ -224,7 +238,7 @@ def _from_sidecars(
         name = file.relative_to(folder).as_posix()
         beside = inside(folder, file.relative_to(folder).with_suffix(".txt"), allow_outside)
         if beside is None:
-            report.skip(OUTSIDE, f"{name}, the text beside it")
+            report.skip(_OUTSIDE, Path(name).with_suffix(".txt").as_posix())
             continue
         if not beside.is_file():
             report.skip("no text beside the image", name)

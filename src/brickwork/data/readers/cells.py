@@ -70,9 +70,37 @@ def _time_number(text: str) -> float | None:
         return None
 
 
+def is_duration(text: str) -> bool:
+    """Whether a text is a duration that :func:`number_of` takes, and no date."""
+    return _DURATION.fullmatch(text.strip()) is not None
+
+
 def has_decimal_comma(value: Any) -> bool:
     """Whether a cell is a number with a comma where its point should be: ``1,5`` or ``1.234,5``."""
     return isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()) is not None
+
+
+def refuse_decimal_comma(column: str, value: Any, where: str, instead: str = "") -> None:
+    """The one rule for numbers with decimal commas, wherever numbers are read: they are refused, not guessed.
+
+    Raises:
+        DataError: ``value`` is one; names column, place and cell. ``instead``: what else can be done.
+    """
+    if has_decimal_comma(value):
+        raise DataError(
+            f"{where}: '{column}' has numbers with decimal commas, for example '{value.strip()}'; write them with points"
+            f"{instead}"
+        )
+
+
+def without_words(values: Any, words: Sequence[str]) -> Any:
+    """A column in which the cells that say one of ``words`` (upper or lower case) are missing; the same one if there is
+    none."""
+    meant = {word.strip().lower() for word in words}
+    cells = as_list(values) if meant else []
+    plain = (str, int, float, np.integer, np.floating)
+    says = [isinstance(c, plain) and not is_missing(c) and text_of(c).lower() in meant for c in cells]
+    return [None if said else cell for cell, said in zip(cells, says)] if any(says) else values
 
 
 def label_kind(value: Any) -> str:
@@ -117,8 +145,10 @@ def numbers(values: Any, report: ReadReport, column: str) -> np.ndarray:
     for row, value in enumerate(cells):
         number = number_of(value)
         if number is None:
+            refuse_decimal_comma(column, value, report.place(row))
             report.skip(
-                f"cells of '{column}' are no numbers and count as missing", f"row {row}: {value!r:.40}"
+                f"cells of '{column}' are no numbers and count as missing",
+                f"{report.place(row)}: {value!r:.40}",
             )
             number = math.nan
         column_values[row] = number
@@ -191,7 +221,9 @@ def texts(values: Any, report: ReadReport, column: str) -> np.ndarray:
     cells = as_list(values)
     column_texts = np.empty(len(cells), dtype=object)
     for row, value in enumerate(cells):
-        column_texts[row] = None if is_missing(value) else text_of(value, report, f"'{column}' row {row}")
+        column_texts[row] = (
+            None if is_missing(value) else text_of(value, report, f"'{column}' {report.place(row)}")
+        )
     return column_texts
 
 
@@ -217,7 +249,9 @@ def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.nda
         try:
             array = np.asarray([math.nan if v is None else v for v in value], dtype=np.float64)
         except (TypeError, ValueError):
-            report.skip(f"cells of '{column}' are no lists of numbers and count as missing", f"row {row}")
+            report.skip(
+                f"cells of '{column}' are no lists of numbers and count as missing", report.place(row)
+            )
             matrices.append(None)
             continue
         array[~np.isfinite(array)] = np.nan

@@ -23,10 +23,12 @@ import numpy as np
 
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.readers.csv_records import delimiter_of, records
+from brickwork.data.readers.signatures import refuse_other_kinds
 
 MAX_TEXT = 1_000_000  # characters of one text
 _MAX_LINE = 32_000_000  # characters of one line of JSON or CSV
 _BATCH_ROWS = 256
+_FIRST_BYTES = 512
 _ESCAPED = re.compile("[\udc80-\udcff]+")  # what "surrogateescape" makes of invalid bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -56,11 +58,33 @@ class ReadReport:
     quiet: Counter[str] = field(default_factory=Counter)
     """Files left out on purpose (hidden, other types): told, but no reason for a warning."""
     first: dict[str, str] = field(default_factory=dict)
+    unreadable: int = 0
+    """Rows of a table that are none, which ``rows`` does not count and ``skipped`` does."""
+    table: str = ""
+    numbers: Sequence[int] = ()
+    """The name of the table whose columns are looked at one by one, and the numbers of their rows in it."""
+    _lost: str = ""
 
     def skip(self, reason: str, where: str) -> None:
         """Counts a row or file that cannot be used."""
         self.skipped[reason] += 1
         self.first.setdefault(reason, where)
+
+    def skip_row(self, reason: str, where: str) -> None:
+        """Counts a row that cannot even be read as one."""
+        self.unreadable += 1
+        self.skip(reason, where)
+
+    def used(self, count: int, seen: int | None = None, what: str = "rows") -> None:
+        """Notes how many of all rows (or of ``seen``) can be used: it is told where more than half of them are lost."""
+        seen = self.rows + self.unreadable if seen is None else seen
+        lost = f"more than half of the {what} are lost: {count:,} of {seen:,} can be used"
+        self._lost = lost if 2 * count < seen else ""
+
+    def place(self, position: int) -> str:
+        """The row of a cell of a column, as it stands in its file."""
+        number = self.numbers[position] if len(self.numbers) else position
+        return row_of(self.table, number).strip()
 
     def doubt(self, reason: str, where: str) -> None:
         """Counts a row that is used and may be wrong."""
@@ -89,7 +113,7 @@ class ReadReport:
             f"{count} row{'s'[: count != 1]} {reason} (first: {self.first[reason]})"
             for reason, count in self.doubtful.items()
         )
-        return messages
+        return [*messages, self._lost] if self._lost else messages
 
     def notes(self) -> list[str]:
         """Everything worth telling, duplicates and files left out on purpose included."""
@@ -103,6 +127,11 @@ class ReadReport:
         """One :class:`BrickworkWarning` for each kind of repair, with its count."""
         for message in self.messages():
             warnings.warn(message, BrickworkWarning, stacklevel=3)
+
+
+def row_of(name: str, number: int) -> str:
+    """The place of a row of a table for people, who count from 1: the first row below the header is row 1."""
+    return f"{name} row {number + 1}"
 
 
 def clean(text: str, report: ReadReport, where: str) -> str:
@@ -169,6 +198,14 @@ def lines(path: Path, max_line: int = _MAX_LINE) -> Iterator[tuple[str, bool]]:
             raise DataError(f"{path} is damaged and cannot be read to its end: {error}") from error
 
 
+def _first_bytes(file: io.TextIOWrapper, path: Path) -> bytes:
+    """The beginning of an opened file, unpacked."""
+    try:
+        return bytes(file.buffer.read(_FIRST_BYTES))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged and cannot be read to its end: {error}") from error
+
+
 def rows(path: Path, report: ReadReport, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict]]:
     """The rows of a JSONL, CSV, TSV or Parquet file as (row number from 0, values by column).
 
@@ -183,6 +220,9 @@ def rows(path: Path, report: ReadReport, columns: Sequence[str] | None = None) -
         raise DataError(f"{path} is empty; give a file with at least one row")
     report.files += 1
     before = report.rows
+    if kind != ".parquet":
+        with open_text(path) as file:
+            refuse_other_kinds(path, _first_bytes(file, path))
     if kind == ".parquet":
         parsed = _parquet(path, columns)
     elif kind in (".csv", ".tsv"):
@@ -244,15 +284,15 @@ def _jsonl(path: Path, report: ReadReport) -> Iterator[tuple[int, dict]]:
         number += 1
         where = f"{path.name} line {line_number}"
         if cut:
-            report.skip(f"line of more than {_MAX_LINE:,} characters", where)
+            report.skip_row(f"line of more than {_MAX_LINE:,} characters", where)
             continue
         try:
             row = json.loads(_without_nul(text, report, where))
         except (ValueError, RecursionError):
-            report.skip("not a line of JSON", where)
+            report.skip_row("not a line of JSON", where)
             continue
         if not isinstance(row, dict):
-            report.skip("not a JSON object", where)
+            report.skip_row("not a JSON object", where)
             continue
         yield number, row
 
@@ -264,7 +304,7 @@ def _csv(path: Path, kind: str, report: ReadReport) -> Iterator[tuple[int, dict]
         for line_number, (line, cut) in enumerate(lines(path), start=1):
             where = f"{path.name} line {line_number}"
             if cut:
-                report.skip(f"line of more than {_MAX_LINE:,} characters", where)
+                report.skip_row(f"line of more than {_MAX_LINE:,} characters", where)
             else:
                 yield line_number, _without_nul(line, report, where)
 
@@ -283,9 +323,9 @@ def _csv(path: Path, kind: str, report: ReadReport) -> Iterator[tuple[int, dict]
     for number, record in enumerate(read):
         where = f"{path.name} line {record.line}"
         if record.cells is None:
-            report.skip(record.problem, where)
+            report.skip_row(record.problem, where)
         elif len(record.cells) != len(header):
-            report.skip(
+            report.skip_row(
                 f"another number of fields than the {len(header)} of the header",
                 f"{where}, {len(record.cells)} fields",
             )

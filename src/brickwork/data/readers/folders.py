@@ -2,10 +2,11 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, open_text
 from brickwork.data.readers.inside import files_below
 from brickwork.data.readers.passages import Passage, pack, passages, room_for, sections_of
@@ -14,6 +15,7 @@ HTML = (".html", ".htm", ".xhtml")
 MARKUP = (".md", ".markdown", ".rst", *HTML, ".py")
 PLAIN = (".txt", ".text")
 _MAX_MARKUP = 16 * 1024 * 1024  # bytes; markup is parsed as a whole
+MANY = 10_000  # documents of a folder: more are told before the first is read
 _SAMPLE = 8192
 _CHARSET = re.compile(rb"(?i)\b(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([\w.:-]{1,40})")
 _WINDOWS = ("iso-8859-1", "latin1", "latin-1", "ascii", "us-ascii")
@@ -127,9 +129,14 @@ def all_passages(
     Raises:
         DataError: nothing in there can be read; says what was found instead.
     """
-    files: Iterable[Path] = (
-        document_files(path, report, allow_outside=allow_outside) if path.is_dir() else [path]
-    )
+    # All names before the first text: a folder that is none of documents is refused at once.
+    files = list(document_files(path, report, allow_outside=allow_outside)) if path.is_dir() else [path]
+    if len(files) > MANY:
+        warnings.warn(
+            f"{path} has {len(files):,} documents, which takes a while to read; a limit reads the first of them",
+            BrickworkWarning,
+            stacklevel=3,
+        )
     before = report.rows
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name

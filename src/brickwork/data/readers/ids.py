@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from brickwork.data.readers.files import ReadReport, rows
+from brickwork.data.readers.files import ReadReport, row_of, rows
 from brickwork.data.readers.values import name_value
 
 
@@ -24,13 +24,13 @@ class RowIds:
         """The name of a row."""
         if self._column is None:
             return str(number)
-        where = f"{self._path.name} row {number}"
+        where = row_of(self._path.name, number)
         name = name_value(row.get(self._column), self._report, where)
         if not name:
             return self._unused(number)
         earlier = self._seen.setdefault(name, number)
         if earlier != number:
-            self._report.doubt("with the id of an earlier row", f"{where}, {name!r}, as row {earlier}")
+            self._report.doubt("with the id of an earlier row", f"{where}, {name!r}, as row {earlier + 1}")
         return name
 
     def _unused(self, number: int) -> str:

@@ -92,6 +92,7 @@ def read_images(
     if not names:
         reasons = "; ".join(report.notes()) or "there are no files"
         raise DataError(f"{path} holds no image that can be used ({', '.join(ENDINGS)}): {reasons}")
+    report.used(len(names), len(names) + report.skipped.total(), "images")
     report.warn()
     return names, np.stack(images)
 

@@ -10,9 +10,9 @@ from typing import Any
 from brickwork.core.errors import DataError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
-from brickwork.data.readers.cells import check_one_kind, label_kind, text_of
+from brickwork.data.readers.cells import check_one_kind, label_kind, refuse_decimal_comma, text_of
 from brickwork.data.readers.columns import describe, task_of
-from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.files import ReadReport, column_names, row_of, rows
 from brickwork.data.readers.judged import by_label
 from brickwork.data.readers.outline import Section
 from brickwork.data.readers.pairs import PlainPairs, plain_pairs
@@ -39,6 +39,7 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
     if kind is None:
         pairs = plain_pairs(_row_passages(numbered_rows, roles, path.name, report, config))
         report.duplicates += pairs.duplicates
+        report.used(report.rows + report.unreadable - report.skipped.total())
         report.warn()
         return plain_task(path, pairs, config, seed, [*notes, *report.notes()])
     # A label of pairs may be empty: it can be a category.
@@ -70,7 +71,7 @@ def _read(
     columns: dict[str, list[Any]] = {role: [] for role in roles}
     labels: list[Any] = []
     for number, row in numbered_rows:
-        where = f"{name} row {number}"
+        where = row_of(name, number)
         values: dict[str, Any] = {
             role: (name_value if role in _NAMES else text_value)(row.get(column), report, where)
             for role, column in roles.items()
@@ -85,12 +86,14 @@ def _read(
             continue
         if "score" in values:
             score = _score(values["score"])
+            refuse_decimal_comma(roles["score"], values["score"], where)
             if score is None:
                 report.skip(f"'{roles['score']}' is not a number", where)
                 continue
             values["score"] = score
         for role, value in values.items():
             columns[role].append(value)
+    report.used(len(next(iter(columns.values()))))
     if labels:
         check_one_kind(labels, f"{name}: '{roles['label']}'")
     return columns
@@ -216,7 +219,7 @@ def _row_passages(
 ) -> Iterator[tuple[str, Passage]]:
     """The passages of each row's text; a row is a document."""
     for number, row in numbered_rows:
-        where = f"{name} row {number}"
+        where = row_of(name, number)
         text = text_value(row.get(roles["text"]), report, where)
         if not text:
             report.skip(f"'{roles['text']}' is empty", where)

@@ -15,7 +15,16 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, lines, open_text, rows
+from brickwork.data.readers.files import (
+    TABLES,
+    ReadReport,
+    clean,
+    column_names,
+    lines,
+    open_text,
+    row_of,
+    rows,
+)
 from brickwork.data.readers.folders import MARKUP, PLAIN, document_files, file_problem
 from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.readers.values import name_value, text_value
@@ -182,7 +191,7 @@ def _table(path: Path, config: DataConfig, report: ReadReport) -> Iterator[Text]
     for number, row in rows(
         path, report, sorted({roles[role] for role in ("text", "label") if role in roles})
     ):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         text = text_value(row.get(roles["text"]), report, where)
         label = name_value(row.get(roles["label"]), report, where) if "label" in roles else path.stem
         if not text or not label:

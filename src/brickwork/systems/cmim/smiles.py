@@ -20,10 +20,10 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
-from brickwork.data.readers.files import ReadReport, column_names, lines, rows
+from brickwork.data.readers.files import ReadReport, column_names, lines, row_of, rows
 from brickwork.data.readers.values import text_value
 from brickwork.data.sets.sources import locate
-from brickwork.data.types import Examples, TaskData
+from brickwork.data.types import Examples, TaskData, TextFormat
 from brickwork.encoders.tokenization import Notation
 
 POOL = "molecules"
@@ -205,13 +205,14 @@ def smiles_task(config: DataConfig, seed: int) -> TaskData:
     if config.source in (POOL, *PROPERTIES):
         names = list(PROPERTIES) if config.source == POOL else [config.source]
         molecules = [smiles for name in names for smiles in load_property(name)[0]]
-        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(molecules))
+        read: Iterator[tuple[str, str]] = ((f"row {i}", smiles) for i, smiles in enumerate(molecules, 1))
     else:
         read = _strings(Path(config.source).expanduser(), config, report)
     good = list(_molecules(islice(read, config.limit), report))
     key_of = dict(
         good
     )  # letter by letter: other spellings of a molecule are kept, and stay on its side of the split
+    report.used(len(good))
     kept = list(key_of)
     report.duplicates += len(good) - len(kept)
     if len(kept) < 2:
@@ -264,8 +265,23 @@ def _molecules(read: Iterator[tuple[str, str]], report: ReadReport) -> Iterator[
         if problem is None:
             yield text, canonical
         else:
-            kind = "cannot be tokenised as SMILES" if "character" in problem else "is no molecule"
-            report.skip(kind, f"{where}, {_quoted(text)}: {problem}")
+            kind, why = _refusal(text, problem)
+            report.skip(kind, f"{where}, {why}")
+
+
+def refuse(text: str) -> tuple[str, str] | None:
+    """Why a text is no molecule: the kind of trouble and what it is; ``None`` for a molecule.
+
+    Raises:
+        MissingExtraError: rdkit is not installed.
+    """
+    problem = problem_of(text)
+    return None if problem is None else _refusal(text, problem)
+
+
+def _refusal(text: str, problem: str) -> tuple[str, str]:
+    kind = "cannot be tokenised as SMILES" if "character" in problem else "is no molecule"
+    return kind, f"{_quoted(text)}: {problem}"
 
 
 def _strings(path: Path, config: DataConfig, report: ReadReport) -> Iterator[tuple[str, str]]:
@@ -277,18 +293,23 @@ def _strings(path: Path, config: DataConfig, report: ReadReport) -> Iterator[tup
     if path.suffix.lower() in LINES:
         report.files += 1
         for number, (line, _) in enumerate(lines(path), start=1):
-            report.rows += 1
             words = line.split()
             if words:
+                report.rows += 1
                 yield f"{path.name} line {number}", text_value(words[0], report, path.name)
         return
-    column = _column(column_names(path), config.columns.text, str(path))
+    column = column_of(column_names(path), config.columns.text, str(path))
     for number, row in rows(path, report, [column]):
-        where = f"{path.name} row {number}"
+        where = row_of(path.name, number)
         yield where, text_value(row.get(column), report, where)
 
 
-def _column(names: Sequence[str], chosen: str | None, where: str) -> str:
+def column_of(names: Sequence[str], chosen: str | None, where: str) -> str:
+    """The column of SMILES: the chosen one, else one of :data:`USUAL_NAMES`.
+
+    Raises:
+        DataError: there is none.
+    """
     if chosen is not None:
         if chosen not in names:
             raise DataError(f"{where} has no column '{chosen}': {nearest(chosen, names)}")
@@ -301,3 +322,7 @@ def _column(names: Sequence[str], chosen: str | None, where: str) -> str:
         f"{where} has the columns {', '.join(names)}: none is called like SMILES ({', '.join(USUAL_NAMES)}). Say which it "
         "is: --column text=NAME"
     )
+
+
+TEXTS = TextFormat(endings=LINES, column=column_of, refuse=refuse)
+"""How ``index``, ``encode`` and ``predict`` read molecules: as training does."""

@@ -54,9 +54,9 @@ from brickwork.systems.cmim import objective as mim
 from brickwork.systems.cmim.augment import random_shift
 from brickwork.systems.cmim.config import Config
 from brickwork.systems.cmim.data import Data, load_data
-from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, UNKNOWN, smiles_tokenizer
+from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, TEXTS, UNKNOWN, smiles_tokenizer
 
-__all__ = ["Config", "Data", "System", "load_data"]
+__all__ = ["TEXTS", "Config", "Data", "System", "load_data"]
 _LATENT_DIM = 64
 _CHUNK = 512
 _PROBED = 2000

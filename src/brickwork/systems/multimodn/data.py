@@ -52,6 +52,9 @@ class TableConfig:
     """Columns to leave out."""
     keep: tuple[str, ...] = ()
     """Columns to learn from although they seem to name rows (as ``id`` does), which are otherwise left out."""
+    na_values: tuple[str, ...] = ()
+    """Cells that say one of these words (or are these numbers, such as -999) are missing, beside the usual NA, null, ? …;
+    in the data that the model is asked about as well."""
     time: str | None = None
     """Rows are split in the order of this column, the newest are the test part; it is a modality only if named."""
     missing: MissingConfig = field(default_factory=MissingConfig)

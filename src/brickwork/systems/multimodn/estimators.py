@@ -35,7 +35,11 @@ from brickwork.systems.multimodn.inputs import (
     named_modalities,
 )
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout, TargetLayout
-from brickwork.systems.multimodn.missingness import complete_modalities, warn_of_new_gaps
+from brickwork.systems.multimodn.missingness import (
+    complete_modalities,
+    warn_of_new_categories,
+    warn_of_new_gaps,
+)
 from brickwork.systems.multimodn.step_outputs import importance, moves, path, unit_of
 from brickwork.systems.multimodn.tables import multitask, typed_examples
 from brickwork.systems.multimodn.targets import InputError, check_labels, target_columns
@@ -217,6 +221,7 @@ class _MultiModN(BaseEstimator):
         with _value_errors():
             examples = self._examples(self._checked(X, reset=False))
             warn_of_new_gaps(examples, self.system_.complete)
+            warn_of_new_categories(examples, self.system_.readers)
             return self.system_.stages(examples)
 
     def _target(self, target: str | None) -> TargetLayout:

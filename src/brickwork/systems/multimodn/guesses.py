@@ -12,6 +12,14 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
+from brickwork.systems.multimodn.column_notes import (
+    NEARLY,
+    odd_cells,
+    odd_note,
+    short,
+    target_words,
+    type_note,
+)
 from brickwork.systems.multimodn.data import Data, TableConfig
 from brickwork.systems.multimodn.layout import LabelType, ModalityLayout, TableLayout, TargetLayout
 from brickwork.systems.multimodn.row_names import names_groups, names_rows
@@ -38,7 +46,8 @@ def plan_table(
     table = config.table
     for name in (*table.ignore, *table.keep, *([table.time] if table.time else [])):
         _check_column(name, raw, "data.table", where)
-    targets = [_target(text, raw, where, typed) for text in _target_names(raw, config, where)]
+    learnt = [_target(text, raw, where, typed) for text in _target_names(raw, config, where)]
+    targets = [target for target, _ in learnt]
     taken = {t.name for t in targets} | set(table.ignore)
     free = [name for name in raw if name not in taken]
     kinds = {name: column_kind(raw[name]) for name in free if name != table.time or table.modalities}
@@ -62,45 +71,47 @@ def plan_table(
         for name, columns in groups.items()
     )
     if not modalities:
-        left_out = "".join(f"; '{name}' is left out ({reason})" for name, reason in useless.items())
+        gone = "".join(f"; '{name}' is left out ({reason})" for name, reason in useless.items())
         raise DataError(
-            f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}{left_out}"
+            f"{where} has no column to learn from beside {', '.join(t.name for t in targets)}{gone}"
         )
     notes = [
-        "modalities: " + "; ".join(f"{m.name} = {_short(m.columns)}" for m in modalities) + _advice(table),
-        "targets: " + ", ".join(f"{t.name} ({_kind_of(t)})" for t in targets),
+        "modalities: " + "; ".join(f"{m.name} = {short(m.columns)}" for m in modalities) + _advice(table),
+        type_note({name: kinds[name] for m in modalities for name in m.columns}, raw),
+        "targets: " + "; ".join(words for _, words in learnt),
     ]
     used = {column for m in modalities for column in m.columns}
-    left = [f"{n} ({useless[n]})" if n in useless else n for n in free if n not in used and n != table.time]
+    left_out = [n for n in free if n not in used and n != table.time]
+    left = [f"{n} ({useless[n]})" if n in useless else n for n in left_out]
     if left:
         notes.append(f"columns left out: {', '.join(left)}")
     if named := [name for name in row_names if name not in used]:
         notes.append(
-            f"{_short(named)} would tell the rows apart and say nothing of new ones; learn from such a column all the same "
+            f"{short(named)} would tell the rows apart and say nothing of new ones; learn from such a column all the same "
             f"with --set data.table.keep={named[0]}"
         )
-    return TableLayout(modalities=modalities, targets=tuple(targets)), notes
+    for name in (*(t.name for t in targets if t.is_class), *free):
+        kind = kinds.get(name, "")
+        if (
+            name not in row_names
+            and kind in ("", "category", "text", "identifier")
+            and (odd := odd_cells(raw[name]))
+        ):
+            becomes = "is left out as an" if name in left_out else "is read as a"
+            notes.append(odd_note(name, f"{becomes} {kind or 'class'}", odd))
+    na_values = tuple(table.na_values)
+    return TableLayout(modalities=modalities, targets=tuple(targets), na_values=na_values), notes
 
 
 def _refuse_commas(name: str, values: Any, where: str) -> None:
-    cell = next(v for v in table_cells.as_list(values) if table_cells.has_decimal_comma(v))
-    raise DataError(
-        f"{where}: '{name}' has numbers with decimal commas, for example '{cell}'; write them with points, or leave the "
-        "column out with data.table.ignore"
-    )
-
-
-def _short(columns: Sequence[str]) -> str:
-    return ", ".join(columns[:6]) + (f" … ({len(columns)})" if len(columns) > 6 else "")
+    ignore = ", or leave the column out with data.table.ignore"
+    for row, cell in enumerate(table_cells.as_list(values)):
+        table_cells.refuse_decimal_comma(name, cell, f"{where} row {row + 1}", ignore)
 
 
 def _advice(config: TableConfig) -> str:
     advice = "; choose otherwise with --set 'data.table.modalities=NAME=COLUMN|PATTERN*,NAME=…'"
     return "" if config.modalities else advice
-
-
-def _kind_of(target: TargetLayout) -> str:
-    return f"{len(target.classes)} classes" if target.is_class else "number"
 
 
 def _check_column(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
@@ -129,8 +140,8 @@ def _target_names(raw: Mapping[str, Any], config: Data, where: str) -> list[str]
     return names
 
 
-def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> TargetLayout:
-    """``name``, ``name:number`` or ``name:class``."""
+def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> tuple[TargetLayout, str]:
+    """``name``, ``name:number`` or ``name:class``; and in words what it is learnt as."""
     name, _, kind = (text, "", "") if text in raw else text.rpartition(":")
     name = name or text
     _check_column(name, raw, "data.table.targets", where)
@@ -147,11 +158,10 @@ def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> Targe
         raise DataError(f"{where}: the target '{name}' is no number in some rows, for example {bad!r:.40}")
     distinct = len(set(values if is_number else map(table_cells.text_of, cells)))
     if kind == "number" or (kind == "" and is_number and not (whole and distinct <= MAX_CLASSES)):
-        return TargetLayout(name=name)
-    if not is_number and all(
-        n is not None or table_cells.has_decimal_comma(c) for n, c in zip(values, cells)
-    ):
-        _refuse_commas(name, cells, where)
+        target = TargetLayout(name=name)
+        return target, target_words(target, kind, cells)
+    if not is_number and _with_commas(cells, values):
+        _refuse_commas(name, raw[name], where)
     labels = _label_type(cells, f"{where}: the target '{name}'", typed)
     if labels in ("number", "whole number"):
         cells = [float(cell) for cell in cells]
@@ -161,11 +171,21 @@ def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> Targe
             f"{where}: the target '{name}' has only the class '{classes[0]}'; it takes two to learn"
         )
     if len(classes) > len(cells) // 2:
+        odd = odd_cells(cells)
+        hint = "is it an identifier? Name another with data.table.targets"
         raise DataError(
-            f"{where}: the target '{name}' has {len(classes)} classes in {len(cells)} rows; is it an identifier? "
-            "Name another with data.table.targets"
+            f"{where}: the target '{name}' has {len(classes)} classes in {len(cells)} rows; "
+            f"{odd_note(name, 'would be read as a class', odd) if odd else hint}"
         )
-    return TargetLayout(name=name, classes=tuple(classes), labels=labels)
+    target = TargetLayout(name=name, classes=tuple(classes), labels=labels)
+    return target, target_words(target, kind, cells)
+
+
+def _with_commas(cells: Sequence[Any], numbers: Sequence[float | None]) -> bool:
+    """Whether these are numbers of which some have decimal commas; a few other words do not change that."""
+    commas = sum(table_cells.has_decimal_comma(cell) for cell in cells)
+    count = commas + sum(number is not None for number in numbers)
+    return commas > 0 and count >= NEARLY * len(cells)
 
 
 def _label_type(cells: Sequence[Any], where: str, typed: bool) -> LabelType:
@@ -211,7 +231,7 @@ def column_kind(values: Any) -> str:
     numbers = [table_cells.number_of(v) for v in cells]
     if all(number is not None for number in numbers):
         return "number"
-    if all(number is not None or table_cells.has_decimal_comma(v) for v, number in zip(cells, numbers)):
+    if _with_commas(cells, numbers):
         return "decimal commas"
     if distinct <= MAX_CATEGORIES and (distinct <= len(cells) / 2 or distinct <= 10):
         return "category"

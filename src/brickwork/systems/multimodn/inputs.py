@@ -11,6 +11,7 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.readers.arrays import check_images
 from brickwork.data.types import Examples
+from brickwork.systems.multimodn.column_notes import odd_cells
 from brickwork.systems.multimodn.guesses import (
     chosen_groups,
     column_kind,
@@ -100,6 +101,10 @@ def flat_modalities(
         members_of = chosen_groups(entries, list(columns), "X", unless_named=row_names)
     used = {column for members in members_of.values() for column in members}
     _warn_of_row_names({name: reason for name, reason in row_names.items() if name not in used})
+    words = {name: kind for name, kind in kinds.items() if kind in ("category", "text", "identifier")}
+    _warn_of_odd_cells(
+        {n: odd for n in words if n not in row_names and (odd := odd_cells(columns[n]))}, kinds
+    )
     if not members_of:
         raise DataError("X has no column that something can be learnt from: all are empty or constant")
     return tuple(
@@ -113,6 +118,17 @@ def _warn_of_row_names(left: Mapping[str, str]) -> None:
         warnings.warn(
             f"columns that name rows are not learnt from: {', '.join(f'{n} ({why})' for n, why in left.items())}; to learn "
             "from one all the same, give it by its own name in modalities",
+            BrickworkWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_odd_cells(odd: Mapping[str, Mapping[str, int]], kinds: Mapping[str, str]) -> None:
+    if odd:
+        listed = "; ".join(f"'{n}' ({kinds[n]}; {', '.join(map(repr, list(o)[:4]))})" for n, o in odd.items())
+        warnings.warn(
+            f"columns of numbers but for a few cells are not read as numbers: {listed}. If these cells mean that a value is "
+            "missing, make them NaN before fit",
             BrickworkWarning,
             stacklevel=5,
         )

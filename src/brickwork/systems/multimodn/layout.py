@@ -74,6 +74,8 @@ class TableLayout:
 
     modalities: tuple[ModalityLayout, ...]
     targets: tuple[TargetLayout, ...]
+    na_values: tuple[str, ...] = ()
+    """Words that mean in this table that a cell is missing, beside the usual ones."""
 
     @property
     def names(self) -> tuple[str, ...]:

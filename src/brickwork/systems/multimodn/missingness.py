@@ -1,7 +1,8 @@
 """Missing modalities: simulated (at random, by another value, by the label), and tested for depending on a label."""
 
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.data import MissingConfig
-from brickwork.systems.multimodn.layout import TableLayout
+from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
 
 ALPHA = 0.001  # of all tests together (Bonferroni)
 MIN_DIFFERENCE = 0.05  # between shares of missing rows; a smaller one is not worth a warning
+_COLUMNS, _VALUES = 4, 3  # of new categories, that a warning names
 
 
 def simulate(examples: Examples, layout: TableLayout, config: MissingConfig, seed: int) -> Examples:
@@ -183,6 +185,31 @@ def warn_of_new_gaps(examples: Examples, complete: Sequence[str]) -> None:
         warnings.warn(
             f"missing here, and never in training: {', '.join(gaps)}. The model has learnt to do without it only where "
             "modality_dropout hid it in training; look at the quality of such rows before you use their answers",
+            BrickworkWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_new_categories(examples: Examples, readers: Iterable[Any]) -> None:
+    """One :class:`BrickworkWarning` of categories that training never saw: to the model they are no category. With the
+    column, how many of its cells, and a few of the values; ``readers``: those of the system."""
+    news = []
+    for reader in readers:
+        layout: ModalityLayout = reader.layout
+        for place, column in enumerate(layout.categories):
+            known = set(reader.encoder.categories[place])
+            cells = np.asarray(examples.columns[f"{layout.name}.categories"], dtype=object)[:, place]
+            strange = Counter(cell for cell in cells if cell is not None and cell not in known)
+            if strange:
+                count, filled = sum(strange.values()), sum(cell is not None for cell in cells)
+                some = ", ".join(f"{value!r:.40}" for value, _ in strange.most_common(_VALUES))
+                more = f" and {len(strange) - _VALUES} more" if len(strange) > _VALUES else ""
+                news.append(f"'{column}' ({count:,} of {filled:,} cells: {some}{more})")
+    if news:
+        more = f"; and {len(news) - _COLUMNS} more columns" if len(news) > _COLUMNS else ""
+        warnings.warn(
+            f"categories that were never seen in training: {'; '.join(news[:_COLUMNS])}{more}. They count as no category; "
+            "look at their spelling, or train on data that has them",
             BrickworkWarning,
             stacklevel=3,
         )

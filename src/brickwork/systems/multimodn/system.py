@@ -41,6 +41,7 @@ from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import (
     complete_modalities,
     warn_of_dependence,
+    warn_of_new_categories,
     warn_of_new_gaps,
 )
 from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities, task_decoder
@@ -184,6 +185,7 @@ class System(nn.Module):
         """
         examples = typed_examples(self.layout, columns, folder=Path(), with_targets=False)
         warn_of_new_gaps(examples, self.complete)
+        warn_of_new_categories(examples, self.readers)
         return predictions(self.layout, self.stages(examples))
 
     def load_data(self, config: Data, seed: int) -> TaskData:

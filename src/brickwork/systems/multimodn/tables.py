@@ -35,14 +35,18 @@ def multitask_table(path: Path, config: Data, seed: int, layout: TableLayout | N
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
-    raw = read_columns(path, report, config.limit)[1]
+    report.table = path.name
+    report.numbers, raw = read_columns(path, report, config.limit)
+    words = config.table.na_values if layout is None else layout.na_values
+    raw = {name: table_cells.without_words(values, words) for name, values in raw.items()}
     notes: Sequence[str] = ()
     if layout is None:
         layout, notes = plan_table(raw, config, str(path), typed=table_kind(path) not in (".csv", ".tsv"))
     examples = typed_examples(
         layout, raw, report=report, where=str(path), folder=path.parent, allow_outside=config.allow_outside
     )
-    kept = _labelled(examples, layout, report, path.name)
+    kept = _labelled(examples, layout, report)
+    report.used(len(kept))
     if len(kept) < 2:
         raise DataError(f"{path} has {len(kept)} rows with a known target; training needs 2 or more")
     for role, column in (("group", config.columns.group), ("time", config.table.time)):
@@ -126,13 +130,13 @@ def _split_by_time(times: np.ndarray, config: Data) -> splits.Parts:
     )
 
 
-def _labelled(examples: Examples, layout: TableLayout, report: ReadReport, name: str) -> list[int]:
+def _labelled(examples: Examples, layout: TableLayout, report: ReadReport) -> list[int]:
     """Rows of which at least one target is known; the others are counted."""
     labelled = np.zeros(len(examples), dtype=bool)
     for target in layout.targets:
         labelled |= is_known(np.asarray(examples.columns[target.column]))
     for row in np.flatnonzero(~labelled):
-        report.skip("no target is known", f"{name} row {row}")
+        report.skip("no target is known", report.place(int(row)))
     return np.flatnonzero(labelled).tolist()
 
 
@@ -171,6 +175,9 @@ def typed_examples(
     lengths = {name: len(values) for name, values in raw.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{where}: columns of different lengths: {lengths}")
+    if layout.na_values:
+        held = [name for name, values in raw.items() if getattr(values, "ndim", 1) == 1]
+        raw |= {name: table_cells.without_words(raw[name], layout.na_values) for name in held}
     count = next(iter(lengths.values()), 0)
     unknown = sorted(set(raw) - {c for m in layout.modalities for c in m.columns})
     columns: dict[str, Any] = {}
@@ -282,7 +289,12 @@ def _modality(
         return {
             name: [
                 table_cells.read_image(
-                    value, size, folder, report, f"'{column}' row {row}", allow_outside=allow_outside
+                    value,
+                    size,
+                    folder,
+                    report,
+                    f"'{column}' {report.place(row)}",
+                    allow_outside=allow_outside,
                 )
                 for row, value in enumerate(cells)
             ]
@@ -312,7 +324,8 @@ def _stack(
         return None
     if len(lengths) > 1:
         report.skip(
-            f"series of '{modality}' have different lengths within a row and count as missing", f"row {row}"
+            f"series of '{modality}' have different lengths within a row and count as missing",
+            report.place(row),
         )
         return None
     (length,) = lengths

@@ -149,6 +149,7 @@ def test_lines_that_are_not_json_objects_are_skipped_and_counted(tmp_path):
     assert told == [
         "2 skipped: not a line of JSON (first: a.jsonl line 2)",
         "1 skipped: not a JSON object (first: a.jsonl line 4)",
+        "more than half of the rows are lost: 2 of 5 can be used",
     ]
 
 
@@ -166,7 +167,7 @@ def test_invalid_utf8_is_replaced_counted_and_told_once(tmp_path):
     # The oracle: Python's own replacement.
     assert [d.text for d in results] == [b"caf\xe9".decode(errors="replace"), "fine", "��!"]
     assert report.invalid_utf8 == 2
-    assert told == ["2 texts held invalid UTF-8, replaced by U+FFFD (first: a.csv row 0)"]
+    assert told == ["2 texts held invalid UTF-8, replaced by U+FFFD (first: a.csv row 1)"]
 
 
 def test_invalid_utf8_in_jsonl_parquet_txt_and_escaped_surrogates(tmp_path):
@@ -227,7 +228,10 @@ def test_empty_texts_are_skipped_and_rows_keep_their_numbers(tmp_path):
     path.write_text('{"text": "a"}\n{"text": "  "}\n{"text": null}\n{"other": 1}\n{"text": 7}\n')
     results, _, told = documents(path)
     assert [(d.id, d.text) for d in results] == [("0", "a"), ("4", "7")]
-    assert told == ["3 skipped: 'text' is empty (first: a.jsonl row 1)"]
+    assert told == [
+        "3 skipped: 'text' is empty (first: a.jsonl row 2)",
+        "more than half of the rows are lost: 2 of 5 can be used",
+    ]
 
 
 def test_damaged_files_are_named(tmp_path):

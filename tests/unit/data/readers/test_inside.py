@@ -56,7 +56,7 @@ def test_names_in_tables_do_not_lead_out(given, name):
     with pytest.warns(BrickworkWarning) as caught:
         documents = list(read_image_documents(given, SHAPE))
     assert [document.id for document in documents] == ["given.png"]
-    assert f"1 skipped: {OUTSIDE} (first: captions.csv row 1, {name})" in told(caught)
+    assert f"1 skipped: {OUTSIDE} (first: captions.csv row 2, {name})" in told(caught)
     assert "--allow-outside" in OUTSIDE
     assert "allow_outside=True" in OUTSIDE
     assert len(list(read_image_documents(given, SHAPE, allow_outside=True))) == 2
@@ -121,8 +121,10 @@ def test_links_in_folders_do_not_lead_out(given):
         texts = [document.text for document in read_documents(given)]
     assert texts == ["a line of its own"] * 2
     assert f"5 skipped: {OUTSIDE} (first: linked.txt)" in told(caught)
-    with pytest.warns(BrickworkWarning, match=f"3 skipped: {OUTSIDE[:20]}"):
+    with pytest.warns(BrickworkWarning) as caught:
         assert read_images(given, SHAPE)[0] == ["given.png"]
+    assert f"3 skipped: {OUTSIDE} (first: linked.png)" in told(caught)
+    assert "more than half of the images are lost: 1 of 4 can be used" in told(caught)
     allowed = {document.source for document in read_documents(given, allow_outside=True)}
     assert allowed == {"linked.txt", "own.txt", "relative.txt", "same.txt", "twice.txt", "folder/diary.txt"}
     assert read_images(given, SHAPE, allow_outside=True)[0] == [
@@ -157,15 +159,58 @@ def test_the_given_path_may_be_a_link(given):
 def test_texts_beside_images_and_captions_tables_that_are_links(given):
     private = given.parent / "private"
     (given / "given.txt").symlink_to(private / "diary.txt")
-    with pytest.raises(DataError, match=r"leads outside .*the text beside it"):
+    with pytest.raises(DataError, match=r"the text beside an image leads outside .*given\.txt"):
         read_captions(given, SHAPE)
-    (only,) = read_image_documents(given, SHAPE)
+    with pytest.warns(
+        BrickworkWarning, match=r"1 skipped: the text beside an image leads outside .*given\.txt"
+    ):
+        (only,) = read_image_documents(given, SHAPE)
     assert only.text == "given.png"
     (private / "captions.csv").write_text("image,text\ngiven.png,private words\n")
     (given / "captions.csv").symlink_to(private / "captions.csv")
     with pytest.raises(DataError, match="leads outside"):
         read_captions(given, SHAPE)
+    (given / "prices.csv").write_text("image,text\ngiven.png,not the captions\n")
+    with pytest.raises(DataError, match=r"captions\.csv leads outside"):
+        read_captions(given, SHAPE)
     assert read_captions(given, SHAPE, allow_outside=True).texts == ["private words"]
+
+
+@pytest.mark.parametrize("text", ["a red square", "caf\u00e9", b"caf\xe9"])
+def test_the_text_beside_an_image_is_clean(given, text):
+    (given / "given.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    if isinstance(text, str):
+        assert [document.text for document in read_image_documents(given, SHAPE)] == [text]
+        return
+    with pytest.warns(BrickworkWarning, match=r"1 texts held invalid UTF-8.*given\.txt"):
+        (only,) = read_image_documents(given, SHAPE)
+    assert only.text == "caf\ufffd"
+
+
+@pytest.mark.parametrize("place", ["/", "/..", "link"])
+def test_the_whole_machine_is_no_folder_of_data(tmp_path, place):
+    (tmp_path / "link").symlink_to("/", target_is_directory=True)
+    with pytest.raises(DataError, match=r"is the root of the file system.*give the folder of the data"):
+        load_task(DataConfig(source=place if place != "link" else str(tmp_path / "link")), 0)
+
+
+def test_a_walk_through_files_of_other_types_ends(given, monkeypatch):
+    """A wrong folder is told and not walked through for an hour; one with many documents is read."""
+    monkeypatch.setattr("brickwork.data.readers.inside.MOST_OTHERS", 3)
+    for number in range(4):
+        (given / f"{number}.bin").write_bytes(b"x")
+    with pytest.raises(
+        DataError, match=r"holds 4 files of other types so far and 0 of those.*right folder\?"
+    ):
+        list(files_below(given, (".txt",), ReadReport()))
+    with pytest.raises(DataError, match="right folder"):
+        load_task(DataConfig(source=str(given)), 0)
+    for number in range(9):
+        (given / f"{number}.aa.txt").write_text(f"the line number {number}")
+    assert len(list(files_below(given, (".txt",), ReadReport()))) == 10
+    monkeypatch.setattr("brickwork.data.readers.folders.MANY", 9)
+    with pytest.warns(BrickworkWarning, match="has 10 documents, which takes a while to read"):
+        assert len(list(read_documents(given))) == 10
 
 
 def test_class_folders_corpora_and_tables_in_parts(given):

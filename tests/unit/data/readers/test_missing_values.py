@@ -87,7 +87,7 @@ def test_nan_in_json_is_missing_in_every_role(tmp_path):
         {"id": NAN, "text": "two"},
         {"id": 3, "text": NAN},
     ]
-    with pytest.warns(BrickworkWarning, match=r"1 skipped: 'text' is empty \(first: a.jsonl row 2\)"):
+    with pytest.warns(BrickworkWarning, match=r"1 skipped: 'text' is empty \(first: a.jsonl row 3\)"):
         first, second = read_documents(write(tmp_path / "a.jsonl", rows))
     assert (first.id, first.title, first.text, first.meta) == ("1", "", "one", {})
     assert (second.id, second.text) == ("a.jsonl:1", "two")
@@ -169,6 +169,6 @@ def test_parts_that_workers_read_call_rows_alike(tmp_path):
 def test_ids_that_come_twice_are_told_with_their_rows(tmp_path):
     (tmp_path / "a.csv").write_text("id,text\nx,one\ny,two\nx,three\nx,four\n")
     with pytest.warns(
-        BrickworkWarning, match=r"2 rows with the id of an earlier row \(first: a.csv row 2, 'x', as row 0\)"
+        BrickworkWarning, match=r"2 rows with the id of an earlier row \(first: a.csv row 3, 'x', as row 1\)"
     ):
         assert len(list(read_documents(tmp_path / "a.csv"))) == 4
