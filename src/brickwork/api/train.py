@@ -9,7 +9,6 @@ summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
 import contextlib
-import math
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.core.files import plain, read_json, write_json, write_text
 from brickwork.core.folders import known_folder
 
@@ -86,33 +85,33 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
     run = with_passages(run)
     data = load_data(run.system, run.data, run.seed)
     if assets is None:
-        _refuse_empty_parts(data, run.data)
+        _check_parts(data, run.data)
     if run.start:
         return continue_system(run.system, run.model, data, run.seed, run.start), data
     return build_system(run.system, run.model, data, run.seed, assets), data
 
 
-def _refuse_empty_parts(data: "TaskData", config: Any) -> None:
-    """Refuses a split that leaves a part empty that was asked for: nothing would be learnt, or nobody would see how well.
+def _check_parts(data: "TaskData", config: Any) -> None:
+    """Warns of a part of the split that was asked for and is empty, and refuses a training on nothing.
 
     Raises:
-        DataError: names the part, the rows that there are, and what to do.
+        DataError: no example is left to train on; with the rows that there are, and what to do.
     """
     parts = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
     rows = sum(parts.values())
-    for name, share in (("validation", config.validation_share), ("test", config.test_share)):
-        if share > 0 and not parts[name]:
-            too_few = round(share * rows) < 1  # else the examples that share a text are too many for one part
-            needed = min(0.5, math.ceil(100 / max(rows, 1)) / 100) if too_few else 0.5
-            raise DataError(
-                f"{data.name}: its {rows:,} examples leave none for {name} (data.{name}_share={share:g}; examples that "
-                f"share a text stay together). Give more data, or a larger share, as --set data.{name}_share={needed:g}; "
-                f"--set data.{name}_share=0 trains without that part"
-            )
     if not parts["train"]:
         raise DataError(
             f"{data.name}: its {rows:,} examples leave none to train on (validation {parts['validation']:,}, test "
             f"{parts['test']:,}); give more data, or lower data.validation_share and data.test_share"
+        )
+    empty = {"validation": config.validation_share, "test": config.test_share}
+    if names := [name for name, share in empty.items() if share > 0 and not parts[name]]:
+        shares = " and ".join(f"data.{name}_share={empty[name]:g}" for name in names)
+        warnings.warn(
+            f"{data.name}: its {rows:,} examples leave none for {' and '.join(names)} ({shares}; examples that share a text "
+            "stay together), so nothing will say how well it learns; give more data, or larger shares with --set",
+            BrickworkWarning,
+            stacklevel=4,
         )
 
 

@@ -15,6 +15,7 @@ from brickwork.data.config import DataConfig
 from brickwork.data.inputs import read_inputs
 from brickwork.data.load import load_task, read_documents
 from brickwork.data.readers.captions import read_captions
+from brickwork.data.types import Examples, TaskData
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.tables import multitask_table
 
@@ -117,32 +118,36 @@ def test_scores_with_decimal_commas_are_refused_with_the_row(tmp_path, cell):
 
 
 @pytest.mark.parametrize("rows", [3, 8])
-def test_a_part_that_is_empty_is_refused_with_what_to_do(tmp_path, rows):
-    """The advice in the error is enough: followed as often as it comes, it leads to a task with all parts."""
+def test_a_part_that_is_empty_is_told_with_what_to_do(tmp_path, rows):
     path = scored(tmp_path / "t.csv", lambda i: i / 50, rows=rows)
     run = override(training.recipe("matryoshka", "scratch"), [f"data.source={path}"])
-    with pytest.raises(DataError, match=rf"its {rows} examples leave none for validation .*larger share"):
-        training.build(run)
-    for _ in range(2):
-        try:
-            data = training.build(run)[1]
-            break
-        except DataError as error:
-            (share,) = re.findall(r"as --set (\S+);", str(error))
-            run = override(run, [share])
-    else:
-        data = training.build(run)[1]
-    assert all(map(len, (data.train, data.validation, data.test)))
-    without = override(run, ["data.validation_share=0"])
-    assert not len(training.build(without)[1].validation)
+    with pytest.warns(
+        BrickworkWarning, match=rf"its {rows} examples leave none for validation.*larger shares"
+    ):
+        task = training.build(run)[1]
+    assert len(task.train)
+    assert not len(task.validation)
+    shares = ["data.validation_share=0.34", "data.test_share=0.34"]
+    task, said = told(lambda: training.build(override(run, shares))[1])
+    assert all(map(len, (task.train, task.validation, task.test)))
+    assert not said
+    without = override(run, ["data.validation_share=0", "data.test_share=0"])
+    assert not told(lambda: training.build(without))[1]
 
 
 def test_a_part_that_is_empty_because_texts_are_shared(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("anchor,positive\n" + "".join(f"one query,{texts(i)[1]}\n" for i in range(60)))
     run = override(training.recipe("matryoshka", "scratch"), [f"data.source={path}"])
-    with pytest.raises(DataError, match="examples that share a text stay together"):
+    with pytest.warns(BrickworkWarning, match="examples that share a text stay together"):
         training.build(run)
+
+
+def test_nothing_to_train_on_is_refused(tmp_path):
+    parts = dict.fromkeys(("train", "validation", "test"), Examples({}))
+    empty = TaskData(name="t", kind="pairs", modality="text", **parts)
+    with pytest.raises(DataError, match="its 0 examples leave none to train on"):
+        training._check_parts(empty, DataConfig())
 
 
 def test_arrays_have_no_rows_that_are_lost(tmp_path):
