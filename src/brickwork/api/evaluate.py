@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.api.train import CONTENT, describe, read_run
 from brickwork.core import registry
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, naming_extras, need_extra
 from brickwork.core.files import plain, read_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 
+@naming_extras("evaluation")
 def evaluate(
     model: "Path | str | Representation",
     data: Path | str,
@@ -56,6 +57,7 @@ def evaluate(
     from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
 
+    need_extra("train", "evaluation")
     loaded: Any = load(model) if isinstance(model, str | Path) else model
     if not isinstance(loaded, Evaluates):
         loaded = as_representation(loaded)
@@ -91,6 +93,7 @@ def evaluate(
     return {"data": describe(task), **summary}
 
 
+@naming_extras("evaluation")
 def compatibility(
     models: "Sequence[Path | str | Representation]",
     data: Path | str,

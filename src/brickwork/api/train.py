@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras, need_extra
 from brickwork.core.files import plain, read_json, write_json, write_text
 from brickwork.core.folders import known_folder
 
@@ -74,6 +74,7 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
     return replace(getattr(registry.load(slug, "recipes"), name)(), recipe=name)
 
 
+@naming_extras("training")
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.representation.contract import build_system
@@ -96,6 +97,7 @@ def with_passages(run: "RunConfig") -> "RunConfig":
     return replace(run, data=replace(run.data, max_passage_tokens=max(10, limit)))
 
 
+@naming_extras("training")
 def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
     from brickwork.core.types import Fits
@@ -139,6 +141,7 @@ def data_lines(data: "TaskData") -> list[str]:
     return [f"{data.name}: {in_words(data)}, {parts}", *(f"  {note}" for note in data.notes)]
 
 
+@naming_extras("training")
 def train(
     run: "RunConfig",
     out: Path | str,
@@ -158,6 +161,7 @@ def train(
     has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
+        MissingExtraError: a package of the extra ``train`` is not installed; said before the data is read.
         ConfigError, DataError: the run does not fit its data, or the run or the data that is to be resumed.
         ResourceError: the folder cannot be written, or another process trains there.
         NonFiniteError: a loss or gradient was not finite.
@@ -171,6 +175,7 @@ def train(
     from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
 
+    need_extra("train", "training")
     folder, run = Path(out), with_passages(run)
     if resume:
         _check_same(folder, run)
