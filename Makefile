@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make newest` takes as torch; a machine without a GPU may say TORCH='-c constraints.txt torch'.
-TORCH ?= torch
+# What `make newest` may not go beyond. A machine without a GPU says NEWEST='-c constraints.txt': the newest torch of the
+# package index brings gigabytes of CUDA, and the build in constraints.txt is the one that is offered for the CPU.
+NEWEST ?=
 # One thread a process: with two test workers on two cores, more threads only wait for each other.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
@@ -46,8 +47,7 @@ test: setup-dev  ## all tests and the linters, on 2 cores in under 12 minutes
 newest:          ## the unit tests on the newest version of every dependency, in an environment of its own
 	$(PYTHON) -m venv --clear build/newest
 	build/newest/bin/python -m pip install --quiet --upgrade pip
-	build/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(TORCH)
-	build/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev]'
+	build/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(NEWEST) -e '.[dev]'
 	build/newest/bin/python -m pip freeze --exclude-editable
 	$(TEST_ENV) build/newest/bin/python -m pytest $(WORKERS) -q -o system_budget=0 tests/unit
 

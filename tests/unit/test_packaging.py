@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from brickwork.core.errors import _EXTRA_OF, MissingExtraError, missing_extra
+from brickwork.core.errors import _EXTRA_OF, MissingExtraError, missing_extra, naming_extras
 from brickwork.encoders.build import minilm_package_folder
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_without_extras_it_encodes_indexes_and_searches(tmp_path):
     left = re.findall(r"LEFT (\w+) (\d+)", result.stdout)
     assert left == [("search", "0"), ("list", "0"), ("serve", "7"), ("train", "7")], result.stderr
     for extra in ("serve", "train"):
-        hint = rf"error: this command needs the package '\w+': pip install 'brickwork\[{extra}\]'"
+        hint = rf"error: [\w ]+ needs the package '\w+': pip install 'brickwork\[{extra}\]'"
         assert re.search(hint, result.stderr)
 
 
@@ -71,6 +71,63 @@ def test_only_modules_of_extras_get_the_hint():
     assert isinstance(missing_extra(ModuleNotFoundError(name="sklearn.metrics")), MissingExtraError)
     assert missing_extra(ModuleNotFoundError(name="sklearned")) is None
     assert missing_extra(ModuleNotFoundError()) is None
+
+
+def test_other_errors_pass_by_the_hint():
+    with pytest.raises(ModuleNotFoundError, match="sklearned"), naming_extras("this"):
+        raise ModuleNotFoundError("no sklearned", name="sklearned")
+    with pytest.raises(KeyError), naming_extras("this"):
+        raise KeyError
+
+
+HIDDEN = [
+    ("sklearn", "from brickwork.systems.multimodn import MultiModNClassifier"),
+    ("sklearn", "from brickwork.systems.multimodn.estimators import MultiModNRegressor"),
+    ("sklearn", "from brickwork.evaluation.baselines import rank_tfidf; rank_tfidf(['a'], ['a'], 1)"),
+    ("sklearn", "from brickwork.data.sets.images import load_images; load_images('digits', 'all')"),
+    ("scipy", "from brickwork.evaluation.significance import seed_interval; seed_interval([1.0, 2.0])"),
+    ("lightning_fabric", "from brickwork.training.config import TrainConfig\n"
+     "from brickwork.training.devices import launch; launch(TrainConfig(), devices=2)"),
+    ("jinja2", "import brickwork; brickwork.train(brickwork.recipe('matryoshka-2d', 'smoke'), 'RUN')"),
+    ("bm25s", "import brickwork; brickwork.evaluate('nowhere', 'nothing')"),
+    ("uvicorn", "from brickwork.service.config import ServiceConfig\nfrom brickwork.service.server import serve\n"
+     "serve(ServiceConfig(target='nothing'))"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "code"), HIDDEN)
+def test_python_names_the_extra_too(module, code, monkeypatch, tmp_path):
+    for name in ("estimators", "targets"):  # those that import it at their top
+        monkeypatch.delitem(sys.modules, f"brickwork.systems.multimodn.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    hint = rf"needs the package '{module}': pip install 'brickwork\[{_EXTRA_OF[module]}\]'"
+    with pytest.raises(MissingExtraError, match=hint):
+        exec(code.replace("RUN", str(tmp_path / "run")), {})
+
+
+def test_public_functions_that_import_a_package_of_an_extra_name_it():
+    bare = []
+    for path in (ROOT / "src/brickwork").rglob("*.py"):
+        room = path.relative_to(ROOT / "src/brickwork").parts[0]
+        if room in ("systems", "studies", "service", "cli"):  # entered through the interface, which does
+            continue
+        for function in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
+                continue
+            tried = {n for node in ast.walk(function) if isinstance(node, ast.Try) for n in ast.walk(node)}
+            imports = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
+            modules = {
+                name.partition(".")[0]
+                for node in imports
+                if node not in tried
+                for name in (
+                    [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                )
+            }
+            named = any("naming_extras" in ast.unparse(line) for line in function.decorator_list)
+            if modules & set(_EXTRA_OF) and not named:
+                bare.append(f"{path.name}: {function.name}")
+    assert not bare
 
 
 def test_every_package_that_is_imported_is_declared():

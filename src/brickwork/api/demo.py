@@ -17,6 +17,7 @@ from rich.table import Table
 from brickwork.api import train as api
 from brickwork.core.config import override, to_dict
 from brickwork.core.console import plain_console, styled
+from brickwork.core.errors import naming_extras
 from brickwork.core.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class DemoResult:
     after: "Measurement"
 
 
+@naming_extras("the demo")
 def run_demo(
     out: Path | str = "runs/demo",
     *,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.api.train import CONTENT, describe, read_run
 from brickwork.core import registry
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, naming_extras, need_extra
 from brickwork.core.files import plain, read_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 
+@naming_extras("evaluation")
 def evaluate(
     model: "Path | str | Representation",
     data: Path | str,
@@ -45,7 +46,8 @@ def evaluate(
     was not trained on all rows are measured, unless ``seed`` asks for a split.
 
     Raises:
-        ArtifactError: the model cannot be loaded.
+        ArtifactError: the model cannot be loaded, or neither gives vectors nor measures itself.
+        ConfigError: a size outside the model's, or sizes for a system that measures itself; said before the data is read.
         DataError: the data cannot be read as the run reads its own.
     """
     from brickwork.core.types import Evaluates, ReadsAsLearnt
@@ -55,7 +57,19 @@ def evaluate(
     from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
 
+    need_extra("train", "evaluation")
     loaded: Any = load(model) if isinstance(model, str | Path) else model
+    if not isinstance(loaded, Evaluates):
+        loaded = as_representation(loaded)
+        for size in dims or ():
+            loaded.axes.resolve(size, None)
+        for size in layers or ():
+            loaded.axes.resolve(None, size)
+    elif dims or layers:
+        slug = getattr(loaded, "slug", type(loaded).__name__)
+        raise ConfigError(
+            f"{model} is measured by its system, {slug}, which has no sizes: leave dims and layers out"
+        )
     split = seed is not None
     config, seed = _as_trained(model, data, columns, limit, seed, allow_outside)
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
@@ -68,8 +82,7 @@ def evaluate(
     task = _held_out(model, config, read, split)
     if isinstance(loaded, Evaluates):
         return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
-    representation = as_representation(loaded)
-    summary = measure_all(representation, task, dims, layers, progress=progress).summary()
+    summary = measure_all(loaded, task, dims, layers, progress=progress).summary()
     if baselines:
         for entry in summary["retrieval"]:
             scores = baseline_scores(task.retrieval[entry["name"]])
@@ -80,6 +93,7 @@ def evaluate(
     return {"data": describe(task), **summary}
 
 
+@naming_extras("evaluation")
 def compatibility(
     models: "Sequence[Path | str | Representation]",
     data: Path | str,
@@ -101,20 +115,21 @@ def compatibility(
         DataError: the data has neither queries nor labels.
     """
     from brickwork.data.load import load_task
-    from brickwork.evaluation.compatibility import SEARCHES, measure_compatibility
+    from brickwork.evaluation.compatibility import SEARCHES, check_models, measure_compatibility
     from brickwork.representation.load import as_representation
 
     if search not in SEARCHES:
         raise ConfigError(f"search={search!r} is unknown; choose one of {', '.join(SEARCHES)}")
-    newest = models[-1] if models else None
+    loaded = [as_representation(model) for model in models]
+    names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
+    check_models(loaded, names)
+    newest = models[-1]
     split = seed is not None
     config, seed = _as_trained(newest, data, columns, limit, seed, allow_outside)
     read = partial(load_task, seed=seed)
     task = _held_out(newest, config, read, split)
     if task.kind == "labelled" and not len(task.train):
         task = read(config)  # labels are searched in a gallery, which is the training part
-    loaded = [as_representation(model) for model in models]
-    names = [str(m) if isinstance(m, str | Path) else r.fingerprint for m, r in zip(models, loaded)]
     matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
     return {"data": describe(task), "matrices": [matrix.summary() for matrix in matrices]}
 

@@ -4,11 +4,12 @@ import brickwork
 brickwork.build_index("runs/docs", "docs/", "runs/docs-index")
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -32,39 +33,37 @@ def encode_file(
     gpus: float = 0,
     passage_words: int | None = None,
     allow_outside: bool = False,
+    tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
 
     ``passage_words``: the length of passages of documents (default: what the model reads). ``allow_outside``: links that
-    lead out of the folder ``data`` are followed.
+    lead out of the folder ``data`` are followed. ``tell`` is called with which columns of a table are taken for what.
 
     ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
     ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
 
     Raises:
-        ConfigError: a model of images.
+        ArtifactError: the model gives no vectors; said before the data is looked at, as are the others.
+        ConfigError: a model of images, or a size that the model does not have.
     """
     if ray is not None and passage_words is not None:
         raise ConfigError("--passage-words is of text files, and --ray reads tables; leave it out")
     if ray is not None:
         return _encode_with_ray(
             model, data, out, limit, columns=columns, dim=dim, layers=layers, address=ray, workers=workers,
-            gpus=gpus, allow_outside=allow_outside, progress=progress,
+            gpus=gpus, allow_outside=allow_outside, tell=tell, progress=progress,
         )  # fmt: skip
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
-    from brickwork.index.encoding import image_shape
-    from brickwork.representation.export_parquet import encode_to_disk
+    from brickwork.representation.export_parquet import check_reads_texts, encode_to_disk
     from brickwork.representation.load import as_representation
 
     representation = as_representation(model)
-    if image_shape(representation) is not None and representation.encoder.kind == "image":
-        raise ConfigError(
-            "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
-            "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
-        )
-    documents = _texts(representation, data, columns, limit, passage_words, allow_outside)
+    check_reads_texts(representation)
+    representation.axes.resolve(dim, layers)
+    documents = _texts(representation, data, columns, limit, passage_words, allow_outside, tell)
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
@@ -73,6 +72,8 @@ def _encode_with_ray(
     data: Path | str,
     out: Path | str,
     limit: int | None,
+    *,
+    tell: "Callable[[str], None] | None",
     **options: Any,
 ) -> dict[str, Any]:
     from brickwork.representation.encode_ray import encode_with_ray
@@ -83,6 +84,9 @@ def _encode_with_ray(
         raise ConfigError(
             "--limit cannot be had with --ray, whose workers read all files at once; leave it out"
         )
+    with suppress(DataError):  # what cannot be read is said after what the model cannot do
+        if tell is not None and (note := read_as(data, options["columns"])):
+            tell(note)
     return encode_with_ray(model, data, out, **options)
 
 
@@ -98,19 +102,28 @@ def build_index(
     limit: int | None = None,
     passage_words: int | None = None,
     allow_outside: bool = False,
+    tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> "Index":
     """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
 
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
     of the folder ``out``. ``passage_words``: the length of passages of documents (default: what the model reads).
-    ``allow_outside``: names and links that lead out of the folder ``data`` are followed.
+    ``allow_outside``: names and links that lead out of the folder ``data`` are followed. ``tell`` is called with which
+    columns of a table of texts are taken for what.
+
+    Raises:
+        ArtifactError: the model gives no vectors; said before the data is looked at.
     """
     from brickwork.index.build import build_index as build_documents
+    from brickwork.index.maintenance import check_kind
     from brickwork.representation.load import as_representation
 
+    check_kind(kind)
     representation = as_representation(model)
-    documents = _documents(representation, data, columns, limit, passage_words, allow_outside)
+    for depth in layers or ():
+        representation.axes.resolve(None, depth)
+    documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
     return build_documents(
         representation, documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
     )
@@ -125,6 +138,7 @@ def update_index(
     limit: int | None = None,
     passage_words: int | None = None,
     allow_outside: bool = False,
+    tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> tuple["Index", "SyncReport"]:
     """Brings the index in ``folder`` up to date with ``data``: only texts that are new to it are encoded.
@@ -139,7 +153,7 @@ def update_index(
 
     representation = as_representation(model)
     index = open_index(folder, representation)
-    documents = _documents(representation, data, columns, limit, passage_words, allow_outside)
+    documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
     return index, index.sync(documents, progress=progress)
 
 
@@ -177,6 +191,7 @@ def _documents(
     limit: int | None,
     passage_words: int | None,
     allow_outside: bool,
+    tell: "Callable[[str], None] | None",
 ) -> "Iterator[Document]":
     """The documents in ``data``, as the model reads them: texts, or images where it encodes those."""
     from brickwork.data.readers.captions import read_image_documents
@@ -185,7 +200,7 @@ def _documents(
     shape = image_shape(representation)
     if shape is not None:
         return read_image_documents(data, shape, columns, limit, allow_outside=allow_outside)
-    return _texts(representation, data, columns, limit, passage_words, allow_outside)
+    return _texts(representation, data, columns, limit, passage_words, allow_outside, tell)
 
 
 def _texts(
@@ -195,12 +210,15 @@ def _texts(
     limit: int | None,
     passage_words: int | None,
     allow_outside: bool,
+    tell: "Callable[[str], None] | None",
 ) -> "Iterator[Document]":
     """The documents in ``data`` as texts, in passages that the model reads whole."""
     from brickwork.data.load import read_documents
     from brickwork.training.run import texts_of
 
     words, tokens = passage_length(representation, passage_words)
+    if tell is not None and (note := read_as(data, columns)):
+        tell(note)
     return read_documents(
         data,
         columns=columns,

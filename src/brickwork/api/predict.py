@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brickwork.api.train import read_run
 from brickwork.core import registry
 from brickwork.core.config import nearest
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 
+@naming_extras("the model")
 def predict(
     model: "Path | str | Any",
     data: Path | str,
@@ -163,6 +164,7 @@ def recommend(model: "Path | str | Any", users: Sequence[Any], *, count: int = 1
     return _system_that(model, Recommends, "recommends").recommend(users, count=count)
 
 
+@naming_extras("the model")
 def analyse(
     folder: Path | str, data: Path | str | None = None, *, limit: int | None = None
 ) -> dict[str, dict[str, Any]]:
@@ -179,6 +181,7 @@ def analyse(
     return system.analyse(_held_out(folder, data, limit)[1])
 
 
+@naming_extras("the model")
 def inspect(
     folder: Path | str,
     data: Path | str | None = None,

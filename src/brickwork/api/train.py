@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
-from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
+from brickwork.core.errors import (
+    ArtifactError,
+    BrickworkWarning,
+    ConfigError,
+    DataError,
+    naming_extras,
+    need_extra,
+)
 from brickwork.core.files import plain, read_json, write_json, write_text
 from brickwork.core.folders import known_folder
 
@@ -76,6 +83,7 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
     return replace(getattr(registry.load(slug, "recipes"), name)(), recipe=name)
 
 
+@naming_extras("training")
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.representation.contract import build_system
@@ -124,6 +132,7 @@ def with_passages(run: "RunConfig") -> "RunConfig":
     return replace(run, data=replace(run.data, max_passage_tokens=max(10, limit)))
 
 
+@naming_extras("training")
 def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
     from brickwork.core.types import Fits
@@ -186,6 +195,7 @@ def _warnings_told() -> "Iterator[set[str]]":
         warnings.showwarning = show
 
 
+@naming_extras("training")
 def train(
     run: "RunConfig",
     out: Path | str,
@@ -205,6 +215,7 @@ def train(
     has the whole model (``ddp``) or they share it (``fsdp``).
 
     Raises:
+        MissingExtraError: a package of the extra ``train`` is not installed; said before the data is read.
         ConfigError, DataError: the run does not fit its data, or the run or the data that is to be resumed.
         ResourceError: the folder cannot be written, or another process trains there.
         NonFiniteError: a loss or gradient was not finite.
@@ -218,6 +229,7 @@ def train(
     from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
 
+    need_extra("train", "training")
     folder, run = Path(out), with_passages(run)
     if resume:
         _check_same(folder, run)

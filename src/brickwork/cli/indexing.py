@@ -1,6 +1,7 @@
 """The command that makes an index and keeps it in order."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from brickwork.cli.options import (
     PassageWords,
     Quiet,
     add,
-    columns_with_note,
+    column_names,
     sizes,
 )
 from brickwork.core.errors import ArtifactError, ConfigError
@@ -162,10 +163,11 @@ def _build(
             layers=sizes(layers, "--layers"),
             kind=kind,
             store=store,
-            columns=columns_with_note(data, columns, quiet),
+            columns=column_names(columns),
             limit=limit,
             passage_words=passage_words,
             allow_outside=allow_outside,
+            tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )
     if as_json:
@@ -199,10 +201,11 @@ def _update(
             model,
             data,
             out,
-            columns=columns_with_note(data, columns, quiet),
+            columns=column_names(columns),
             limit=limit,
             passage_words=passage_words,
             allow_outside=allow_outside,
+            tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )
     if as_json:

@@ -1,6 +1,7 @@
 """What one does with a trained model: ``evaluate``, ``encode``, ``export``."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,6 @@ from brickwork.cli.options import (
     Quiet,
     add,
     column_names,
-    columns_with_note,
     sizes,
 )
 from brickwork.core.console import styled
@@ -149,13 +149,14 @@ def encode(
             out,
             dim=dim,
             layers=layers,
-            columns=columns_with_note(data, columns, quiet),
+            columns=column_names(columns),
             limit=limit,
             ray=ray,
             workers=workers,
             gpus=gpus,
             passage_words=passage_words,
             allow_outside=allow_outside,
+            tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )
     if as_json:

@@ -111,17 +111,6 @@ def sizes(text: str | None, option: str) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def columns_with_note(data: str, columns: Sequence[str] | None, quiet: bool) -> "ColumnNames | None":
-    """:func:`column_names`, after saying which columns of the documents are taken for what."""
-    from brickwork.api import index as indexing
-    from brickwork.cli import output
-
-    chosen = column_names(columns)
-    if not quiet and (text := indexing.read_as(data, chosen)):
-        output.hint(text, quiet)
-    return chosen
-
-
 def column_settings(columns: Sequence[str] | None) -> list[str]:
     """``role=name`` choices as settings of ``ColumnNames``, checked for their form.
 

@@ -4,6 +4,10 @@ A message names the file, row, field or option and says what to do. Anything tha
 a defect of ours and shows a traceback.
 """
 
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+
 
 class BrickworkError(Exception):
     """Something the user can put right. ``exit_code`` is what the command line returns."""
@@ -61,8 +65,15 @@ _EXTRA_OF = {
     **dict.fromkeys(
         ("fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"), "serve"
     ),
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
+    **dict.fromkeys(("psycopg", "pgvector"), "postgres"),
+    "bm25s": "train",
+    "tensorboard": "tensorboard",
+    "mteb": "peers",
+    "ray": "ray",
+    "qdrant_client": "qdrant",
 }
-"""Top-level module → the extra that installs it, for modules that whole commands need."""
+"""Top-level module → the extra that installs it, for what shared rooms need; a system names an extra of its own itself."""
 
 
 def missing_extra(error: ModuleNotFoundError, purpose: str = "this") -> MissingExtraError | None:
@@ -70,6 +81,32 @@ def missing_extra(error: ModuleNotFoundError, purpose: str = "this") -> MissingE
     package = (error.name or "").partition(".")[0]
     extra = _EXTRA_OF.get(package)
     return MissingExtraError(package, extra, purpose) if extra else None
+
+
+@contextlib.contextmanager
+def naming_extras(purpose: str) -> Iterator[None]:
+    """Around imports, or a function that imports: a package of an extra that is not installed is named with the extra.
+
+    Raises:
+        MissingExtraError: a package of an extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if missing := missing_extra(error, purpose):
+            raise missing from error
+        raise
+
+
+def need_extra(extra: str, purpose: str) -> None:
+    """Looks whether every package of ``extra`` is there, before long work that needs some of them at its end.
+
+    Raises:
+        MissingExtraError: names the first that is not.
+    """
+    for package, its in _EXTRA_OF.items():
+        if its == extra and importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, extra, purpose)
 
 
 class Interrupted(BrickworkError):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from brickwork.core.errors import MissingExtraError
+from brickwork.core.errors import naming_extras
 
 _WORD = re.compile(r"\w\w+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
@@ -27,16 +27,14 @@ def words(text: str) -> list[str]:
     return result
 
 
+@naming_extras("the BM25 baseline")
 def rank_bm25(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[np.ndarray, "queries depth"]:
     """The rows of the best k documents by BM25 (bm25s with its k1=1.5, b=0.75); −1 without a shared word.
 
     Raises:
-        MissingExtraError: bm25s is not installed.
+        MissingExtraError: bm25s or scikit-learn is not installed.
     """
-    try:
-        import bm25s
-    except ImportError as error:
-        raise MissingExtraError("bm25s", "train", "the BM25 baseline") from error
+    import bm25s
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     def tokens(text: str) -> list[str]:
@@ -58,6 +56,7 @@ def rank_bm25(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[n
     return ranked
 
 
+@naming_extras("the TF-IDF baseline")
 def rank_tfidf(queries: Sequence[str], documents: Sequence[str], k: int) -> Int[np.ndarray, "queries depth"]:
     """The rows of the best k documents by cosine of TF-IDF vectors (scikit-learn, sublinear counts)."""
     from sklearn.feature_extraction.text import TfidfVectorizer

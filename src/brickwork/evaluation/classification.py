@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from brickwork.core.errors import naming_extras
+
 NUM_RESAMPLES = 1000
 
 
@@ -24,6 +26,7 @@ class Estimate:
     confidence: float = 0.95
 
 
+@naming_extras("AUROC")
 def auroc(
     labels: Int[np.ndarray, " n"], scores: Float[np.ndarray, " n"] | Float[np.ndarray, "n classes"]
 ) -> float:
@@ -72,6 +75,7 @@ def _auroc_of_counts(
         return (ones * (below + zeros / 2)).sum(1) / np.where(pairs == 0, np.nan, pairs)
 
 
+@naming_extras("balanced accuracy")
 def balanced_accuracy(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
     """The mean over the classes that occur of the share of their rows that is right."""
     if not len(labels):
@@ -82,6 +86,7 @@ def balanced_accuracy(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, 
     return float(recall_score(labels, predicted, labels=np.unique(labels), average="macro"))
 
 
+@naming_extras("a report of two classes")
 def binary_report(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> dict[str, float]:
     """Sensitivity, specificity, F1 and balanced accuracy of two classes; NaN where a class is absent."""
     from sklearn.metrics import f1_score, recall_score

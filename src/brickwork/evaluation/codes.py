@@ -6,6 +6,7 @@ Shape legend: N rows, D dimensions.
 import numpy as np
 from jaxtyping import Float, Int
 
+from brickwork.core.errors import naming_extras
 from brickwork.evaluation.probes import normalise
 from brickwork.representation.nearest import top_k
 
@@ -35,6 +36,7 @@ def leave_one_out_accuracy(codes: Float[np.ndarray, "n dim"], labels: Int[np.nda
     return float((labels[nearest] == labels).mean())
 
 
+@naming_extras("an estimate of information")
 def ksg_information(
     x: Float[np.ndarray, "n dx"], y: Float[np.ndarray, "n dy"], *, neighbours: int = 3
 ) -> float:

@@ -214,6 +214,17 @@ def check_widths(names: Sequence[str], widths: Sequence[int]) -> None:
             )
 
 
+def check_models(models: "Sequence[Representation]", names: Sequence[str]) -> None:
+    """Refuses what cannot be compared, before any data is read.
+
+    Raises:
+        ConfigError: fewer than two models, or vectors of other lengths.
+    """
+    if len(models) < 2:
+        raise ConfigError("a compatibility matrix needs two models or more, the oldest first")
+    check_widths(names, [model.axes.full_dim for model in models])
+
+
 def measure_compatibility(
     models: "Sequence[Representation]",
     data: "TaskData",
@@ -232,9 +243,7 @@ def measure_compatibility(
         DataError: the data has neither queries nor labels.
     """
     names = tuple(names) or tuple(model.fingerprint for model in models)
-    if len(models) < 2:
-        raise ConfigError("a compatibility matrix needs two models or more, the oldest first")
-    check_widths(names, [model.axes.full_dim for model in models])
+    check_models(models, names)
     if data.retrieval:
         return [_retrieval(models, names, retrieval) for retrieval in data.retrieval.values()]
     if data.kind != "labelled" or not len(data.test):

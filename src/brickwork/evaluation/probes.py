@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from brickwork.core.errors import naming_extras
 from brickwork.representation.nearest import top_k
 from brickwork.representation.truncate import truncate
 
@@ -41,6 +42,7 @@ def normalise(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]
     return truncate(vectors, vectors.shape[1])
 
 
+@naming_extras("a linear probe")
 def linear_probe(
     train: Float[np.ndarray, "n dim"],
     train_labels: Int[np.ndarray, " n"],

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from brickwork.core.errors import naming_extras
+
 NUM_RESAMPLES = 10_000
 _CHUNK_NUMBERS = 4_000_000  # numbers of a resampling chunk held at once (32 MB)
 
@@ -92,6 +94,7 @@ def paired_bootstrap_columns(
     ]
 
 
+@naming_extras("an interval over seeds")
 def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Mean over seeds ± t(n−1) · s/√n, s being the standard deviation with n−1 in the denominator."""
     from scipy import stats

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from brickwork.core.errors import naming_extras
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 
+@naming_extras("a rank correlation")
 def spearman(predicted: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> float:
     """Spearman's rank correlation (ties share their mean rank); 0 where either side is constant.
 

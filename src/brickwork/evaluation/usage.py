@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from brickwork.core.errors import naming_extras
+
 
 def module_shares(counts: Float[np.ndarray, "rows modules"]) -> Float[np.ndarray, "rows modules"]:
     """Each row as shares that sum to 1; a row without assignments gets an even share."""
@@ -113,6 +115,7 @@ def routing_calibration(
     return RoutingCalibration(sum(n / total * abs(share - mean) for mean, share, n in bins), bins)
 
 
+@naming_extras("a probe of routes")
 def information_auc(
     counts: Float[np.ndarray, "rows modules"], labels: Sequence[str | int], *, seed: int = 0
 ) -> float:

@@ -55,6 +55,10 @@ class Column(Protocol):
         """The distinct texts that rows have; ``live`` leaves rows out."""
         ...
 
+    def some(self, kind: Kind, live: Bool[np.ndarray, " rows"] | None, count: int) -> list[Any]:
+        """Up to ``count`` values of a kind that rows have; ``live`` leaves rows out."""
+        ...
+
 
 class TextColumn:
     """A field that every row has as text: id, title or source."""
@@ -70,6 +74,10 @@ class TextColumn:
 
     def kinds(self, live: Bool[np.ndarray, " rows"] | None) -> set[Kind]:
         return {"text"}
+
+    def some(self, kind: Kind, live: Bool[np.ndarray, " rows"] | None, count: int) -> list[Any]:
+        values = self.values if live is None else self.values.filter(pa.array(live))
+        return values[:count].to_pylist() if kind == "text" else []
 
     def texts(self, live: Bool[np.ndarray, " rows"] | None) -> list[str]:
         values = self.values if live is None else self.values.filter(pa.array(live))
@@ -138,6 +146,17 @@ class FieldColumn:
             "text": slice(self._first_text, self.size - 1),
         }
         return {kind for kind, part in parts.items() if used[part].any()}
+
+    def some(self, kind: Kind, live: Bool[np.ndarray, " rows"] | None, count: int) -> list[Any]:
+        used = np.flatnonzero(self._used(live)[:-1])
+        if kind == "number":
+            return [self.numbers[place] for place in used[used < len(self.numbers)][:count]]
+        if kind == "text":
+            places = used[used >= self._first_text][:count] - self._first_text
+            return list(self._texts.take(pa.array(places)).to_pylist())
+        return [bool(place - len(self.numbers)) for place in used if 0 <= place - len(self.numbers) < 2][
+            :count
+        ]
 
     def texts(self, live: Bool[np.ndarray, " rows"] | None) -> list[str]:
         return list(self._texts.filter(pa.array(self._used(live)[self._first_text : -1])).to_pylist())

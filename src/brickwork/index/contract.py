@@ -104,6 +104,10 @@ class Backend(Protocol):
         """
         ...
 
+    def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
+        """What :func:`~brickwork.index.misfits.misfits` says of a filter that a search was asked with."""
+        ...
+
     def write(self, batches: Iterable[Batch], *, mode: Mode = "add") -> int:
         """Writes batches of documents with their vectors as they come; returns how many documents. A folder takes all of
         them in one step, a server each batch. Raises as :meth:`add`, :meth:`update` or :meth:`upsert`."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OWN_FIELDS = ("id", "title", "source")
 _MOST_BITS = 14_000  # Python writes integers of up to 4,300 digits
 _OPERATORS: tuple[Operator, ...] = get_args(Operator)
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+ORDERS: dict[str, Callable[[Any, Any], Any]] = {
     "lt": operator.lt,
     "lte": operator.le,
     "gt": operator.gt,
@@ -69,6 +69,10 @@ class FieldValues(Protocol):
         """The distinct texts that documents have there."""
         ...
 
+    def some(self, field: str, kind: Kind, count: int) -> list[Any]:
+        """Up to ``count`` values of this kind, to look at; none where telling them takes long."""
+        ...
+
 
 class DocumentFields:
     """The fields of some documents: what :func:`resolve` needs to know, by looking at each."""
@@ -82,6 +86,10 @@ class DocumentFields:
     def texts(self, field: str) -> Iterable[str]:
         values = (field_of(document, field) for document in self.documents)
         return dict.fromkeys(value for value in values if isinstance(value, str))
+
+    def some(self, field: str, kind: Kind, count: int) -> list[Any]:
+        values = (field_of(document, field) for document in self.documents)
+        return [value for value in values if kind_of(value) == kind][:count]
 
 
 def field_of(document: "Document", name: str) -> Any:
@@ -111,7 +119,7 @@ def holds(value: Any, condition: Condition) -> bool:
 
 def compare(order: Operator, left: Any, right: Any) -> Any:
     """``left < right`` and its like, for single values and for arrays."""
-    return _ORDER[order](left, right)
+    return ORDERS[order](left, right)
 
 
 # --- what a value means for what a field holds ------------------------------------------------------------
@@ -139,9 +147,9 @@ def _resolved(condition: Condition, fields: FieldValues) -> Condition:
     field, order = condition.field, condition.operator
     if field in OWN_FIELDS:  # texts, all of them
         texts = tuple(_as_text(wanted) for wanted in condition.values)
-        return Condition(field, *((order, texts[0]) if order in _ORDER else (_equality(order), texts)))
+        return Condition(field, *((order, texts[0]) if order in ORDERS else (_equality(order), texts)))
     readings = [_readings(field, wanted, fields) for wanted in condition.values]
-    if order in _ORDER:
+    if order in ORDERS:
         return _ordered(condition, readings[0], fields)
     values: list[str | int | float | bool] = []
     for one in readings:

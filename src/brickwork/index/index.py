@@ -156,6 +156,8 @@ class Index:
         encoded = time.perf_counter()
         results = self.backend.search(query_vectors, chosen, layers=layers, where=condition)
         scanned = time.perf_counter()
+        if condition is not None:
+            notes = [*notes, *self.backend.filter_notes(condition, any(results))]
         cost = scan_cost(len(self), chosen.stages)
         return Answer(
             hits=[[_hit(one) for one in hits] for hits in results],

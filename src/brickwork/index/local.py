@@ -43,6 +43,7 @@ from brickwork.index.manifest import (
     with_files,
     write_manifest,
 )
+from brickwork.index.misfits import misfits
 from brickwork.index.planning import Frontier
 from brickwork.index.replacement import made_now, succeeded
 from brickwork.index.scan import run_plan
@@ -183,6 +184,10 @@ class LocalBackend:
             [Found(documents[row], float(score)) for score, row in zip(*one) if row >= 0]
             for one in zip(scores, rows.tolist())
         ]
+
+    def filter_notes(self, where: "Filter", found: bool) -> tuple[str, ...]:
+        """What does not fit the documents that are there."""
+        return misfits(where, self._snapshot, found=found)
 
     def frontier(self, layers: int) -> Frontier:
         """What searches at this depth find and cost: as measured when the index was built, else measured now.

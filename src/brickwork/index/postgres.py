@@ -24,6 +24,7 @@ from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.misfits import misfits
 from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, server_errors
 from brickwork.index.postgres_sql import (
     INDEXED,
@@ -222,6 +223,11 @@ class PostgresBackend(ServerBackend):
                     rows = run.execute(exact, {**parameters, **vectors}).fetchall()
                 results.append([Found(_document(row), -float(row[5])) for row in rows])
         return results
+
+    def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
+        """What does not fit the documents that are there now."""
+        with self._reading() as run:
+            return misfits(where, TableFields(run, self.place.table), found=found)
 
     def build(self, kind: Kind, dim: int, depth: int | None = None) -> None:
         """Makes the graph for first stages of ``kind`` on a prefix (default: of the deepest vectors).

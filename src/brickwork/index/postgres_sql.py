@@ -196,6 +196,9 @@ def _condition(condition: Condition, names: tuple[str, str], values: dict[str, A
     )
 
 
+_JSON_TYPE: dict[FieldKind, str] = {"text": "string", "number": "number", "truth": "boolean"}
+
+
 class TableFields:
     """What the documents in a table hold, for :func:`filters.resolve`; each answer is a statement of its own."""
 
@@ -205,9 +208,10 @@ class TableFields:
 
     def has(self, field: str, kind: FieldKind) -> bool:
         """Whether any document has a value of this kind in a field."""
-        name = {"text": "string", "number": "number", "truth": "boolean"}[kind]
         test = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE jsonb_typeof(meta -> %s) = %s)")
-        (there,) = self._run.execute(test.format(self._table), [field, name]).fetchone() or (False,)
+        (there,) = self._run.execute(test.format(self._table), [field, _JSON_TYPE[kind]]).fetchone() or (
+            False,
+        )
         return bool(there)
 
     def texts(self, field: str) -> list[str]:
@@ -217,6 +221,15 @@ class TableFields:
         )
         rows = self._run.execute(statement.format(self._table), {"field": field}).fetchall()
         return [text for (text,) in rows]
+
+    def some(self, field: str, kind: FieldKind, count: int) -> list[Any]:
+        """Up to ``count`` values of this kind in a field."""
+        if field in OWN_FIELDS:
+            own = sql.SQL("SELECT {} FROM {} LIMIT %s").format(sql.Identifier(field), self._table)
+            return [value for (value,) in self._run.execute(own, [count])]
+        test = sql.SQL("SELECT meta -> %s FROM {} WHERE jsonb_typeof(meta -> %s) = %s LIMIT %s")
+        values = [field, field, _JSON_TYPE[kind], count]
+        return [value for (value,) in self._run.execute(test.format(self._table), values)]
 
 
 def _field(name: str, parameter: str) -> sql.Composable:

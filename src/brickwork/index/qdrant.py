@@ -27,6 +27,7 @@ from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.misfits import misfits
 from brickwork.index.qdrant_filters import conditions, key, payload
 from brickwork.index.qdrant_state import (
     ALIVE,
@@ -181,6 +182,12 @@ class QdrantBackend(ServerBackend):
         prefixes = {dim: truncate(queries, dim).tolist() for dim, _ in plan.stages}
         return self.state.reading(
             lambda number: self._search(prefixes, len(queries), plan, layers, where, number)
+        )
+
+    def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
+        """What does not fit the documents that are there now."""
+        return self.state.reading(
+            lambda number: misfits(where, CollectionFields(self.state, number), found=found)
         )
 
     def _search(

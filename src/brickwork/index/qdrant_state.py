@@ -194,3 +194,7 @@ class CollectionFields:
     def texts(self, field: str) -> list[str]:
         """The distinct texts of a field."""
         return self._state.distinct(key("texts", field), self._number)
+
+    def some(self, field: str, kind: Kind, count: int) -> list[Any]:
+        """Up to ``count`` texts of a field; other values are not looked up."""
+        return self.texts(field)[:count] if kind == "text" else []

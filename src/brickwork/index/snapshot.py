@@ -179,6 +179,13 @@ class Snapshot:
         parts = (s.columns[field].texts(self._live(start, s)) for start, s in self.parts())
         return iter(dict.fromkeys(text for texts in parts for text in texts))
 
+    def some(self, field: str, kind: FieldKind, count: int) -> list[Any]:
+        """Up to ``count`` values of this kind in a field."""
+        values: list[Any] = []
+        for start, segment in self.parts():
+            values += segment.columns[field].some(kind, self._live(start, segment), count - len(values))
+        return values
+
     def shortlist(self, kind: str, dim: int, depth: int) -> "Shortlist | None":
         """The first stage of this kind, if there is one; its file is hashed before it is read."""
         for entry in self.manifest.shortlists:

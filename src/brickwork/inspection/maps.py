@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from brickwork.core.errors import naming_extras
 from brickwork.inspection.report_data import CorpusMap, MapCluster, MapPoint
 
 _ENOUGH_FOR_TSNE = 50
 
 
+@naming_extras("a map")
 def corpus_map(
     vectors: Float[np.ndarray, "documents dim"],
     titles: Sequence[str],
@@ -92,6 +94,7 @@ def _densest(places: Float[np.ndarray, "members 2"]) -> tuple[float, float]:
     return float(x), float(y)
 
 
+@naming_extras("a map")
 def distinctive_words(
     texts: Sequence[str], groups: Int[np.ndarray, " documents"], num_groups: int, num_words: int = 3
 ) -> list[tuple[str, ...]]:

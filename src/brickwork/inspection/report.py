@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brickwork.core.errors import naming_extras
 from brickwork.core.files import write_text
 from brickwork.inspection import plots
 from brickwork.inspection.report_data import (
@@ -31,6 +32,7 @@ def write_report(folder: Path | str, data: ReportData) -> Path:
     return path
 
 
+@naming_extras("the report")
 def render(data: ReportData) -> str:
     """The page as HTML. Sections whose data is missing are left out; every text is escaped."""
     import jinja2
@@ -191,6 +193,7 @@ def shared_hits(search: ExampleSearch, side: SearchSide) -> set[tuple[str, str]]
     return names(search.sides[0].hits) & names(side.hits)
 
 
+@naming_extras("the report")
 def breakable(title: str) -> str:
     """A title whose long names may break after dots and underscores, not in the middle of a word."""
     from markupsafe import Markup, escape

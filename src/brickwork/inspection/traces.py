@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, naming_extras
 from brickwork.core.files import write_text
 from brickwork.core.types import Trace
 
@@ -94,6 +94,7 @@ def _sentence(trace: Trace, mean: np.ndarray) -> str:
     )
 
 
+@naming_extras("the page of traces")
 def render_traces(title: str, traces: Sequence[Trace], num_examples: int) -> str:
     """The page as HTML, without any outside file; every text is escaped."""
     import jinja2

@@ -40,6 +40,7 @@ from brickwork.representation.export_parquet import (
     MANIFEST,
     SETTINGS,
     SHARD_SIZE,
+    check_reads_texts,
     counter,
     open_folder,
 )
@@ -100,9 +101,10 @@ def encode_with_ray(
         if value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     data, folder = Path(data).expanduser().absolute(), Path(folder).expanduser().absolute()
-    names = _input_files(data, allow_outside)
-    representation = load_representation(model)
+    representation = load_representation(model)  # the data is looked at after what the model cannot do
+    check_reads_texts(representation)
     dim, layers = representation.size(dim, layers)
+    names = _input_files(data, allow_outside)
     job = Job(
         model=str(Path(model).absolute() if Path(model).exists() else model),
         fingerprint=representation.fingerprint,

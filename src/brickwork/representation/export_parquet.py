@@ -51,6 +51,19 @@ def document_text(document: Document) -> str:
     return f"{document.title}\n{document.text}"
 
 
+def check_reads_texts(representation: "Representation") -> None:
+    """Refuses a model of images, before its texts are read.
+
+    Raises:
+        ConfigError: says how images are encoded.
+    """
+    if getattr(representation.encoder, "kind", "text") == "image":
+        raise ConfigError(
+            "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
+            "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
+        )
+
+
 def encode_to_disk(
     representation: "Representation",
     documents: Iterable[Document | str],
@@ -81,6 +94,7 @@ def encode_to_disk(
         ResourceError: the disk is full, or another process writes there.
     """
     folder = Path(folder)
+    check_reads_texts(representation)
     dim, layers = representation.size(dim, layers)
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")

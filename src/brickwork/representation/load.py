@@ -92,9 +92,20 @@ def load_representation(path: Path | str, revision: str | None = None) -> Repres
     return representation
 
 
-def as_representation(model: Path | str | Representation) -> Representation:
-    """The model that was given, or the one in the folder (or repository) that was."""
-    return load_representation(model) if isinstance(model, str | Path) else model
+def as_representation(model: Any) -> Representation:
+    """The vectors' side of the model that was given, or of the one in the folder (or repository) that was.
+
+    Raises:
+        ArtifactError: as :func:`load_representation`, of a system that was given too.
+    """
+    if isinstance(model, str | Path):
+        return load_representation(model)
+    if isinstance(model, Encodes) and hasattr(model, "slug"):
+        representation: Representation = model.representation()
+        return representation
+    if hasattr(model, "slug"):
+        raise _no_encoder(f"the model ({type(model).__name__})", model)
+    return model
 
 
 def _load(folder: Path) -> Any:

@@ -4,11 +4,12 @@ import errno
 import signal
 import socket
 
-from brickwork.core.errors import ConfigError, ResourceError
+from brickwork.core.errors import ConfigError, ResourceError, naming_extras
 from brickwork.service.config import ServiceConfig
 from brickwork.service.process import STOPS, OnReady, settings, stopped_by, url_of, worker_app
 
 
+@naming_extras("the HTTP service")
 def serve(config: ServiceConfig, on_ready: OnReady = lambda started: None) -> None:
     """Serves until a signal asks to stop; then answers what was accepted, and raises :class:`Interrupted`.
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, runtime
 import torch
 from torch import Tensor, nn
 
-from brickwork.core.errors import BrickworkError, ConfigError
+from brickwork.core.errors import BrickworkError, ConfigError, naming_extras
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.hub import HubTransformer
 from brickwork.training.config import TrainConfig
@@ -118,6 +118,7 @@ def _in_float32(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
 
 
+@naming_extras("training")
 def launch(config: TrainConfig, devices: int = 1, strategy: Strategy = "ddp") -> tuple[Processes, str]:
     """The processes on the devices of ``config``, all running, and why their precision was chosen.
 
@@ -233,6 +234,7 @@ def reduced(fabric: Processes, tensor: Tensor, operation: Literal["mean", "sum"]
     return result
 
 
+@naming_extras("training")
 def trained_copy(fabric: Processes, system: nn.Module) -> nn.Module:
     """What is to be trained: ``system`` itself, or under FSDP a copy of it, whose parameters will be shared.
 

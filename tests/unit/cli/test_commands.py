@@ -144,9 +144,16 @@ def test_index(brickwork, called):
     assert page.err == ""
 
 
-def test_index_and_encode_say_what_columns_are_taken_for(brickwork, called, tmp_path):
-    called(indexing, "build_index", StandInIndex())
-    called(indexing, "encode_file", {"documents": 7})
+def test_index_and_encode_say_what_columns_are_taken_for(brickwork, monkeypatch, tmp_path):
+    def reads(name, answer):
+        def call(model, data, out, *, columns, tell, **others):
+            tell(indexing.read_as(data, columns))  # once the model is there
+            return answer
+
+        monkeypatch.setattr(indexing, name, call)
+
+    reads("build_index", StandInIndex())
+    reads("encode_file", {"documents": 7})
     table = tmp_path / "a.csv"
     table.write_text("title,body\nt,b\n")
     for verb in ("index", "encode"):

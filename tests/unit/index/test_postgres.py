@@ -391,3 +391,16 @@ def test_an_index_whose_documents_are_on_the_server(tmp_path, model, documents, 
     assert len(again) == len(documents) - 1
     assert again.get(["d5"]) == [documents[5]]
     again.close()
+
+
+def test_values_of_another_kind_are_told(backend):
+    def notes(text):
+        return backend.filter_notes(parse_filter(text), found=False)
+
+    assert not notes("n>=3, id=d1, title=none")
+    (note,) = notes("n>=three")
+    assert "its values are numbers" in note
+    assert "'three' is of another kind and matches nothing" in note
+    backend.add([document("dated", day="2024-05-01")], vectors_of([11]))
+    (note,) = notes("day=2024-5-1")
+    assert "its values are dates, for example 2024-05-01; '2024-5-1' is of another kind" in note

@@ -8,6 +8,7 @@ import pytest
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, MissingExtraError, ResourceError
 from brickwork.index.backends import open_backend
+from brickwork.index.filters import parse_filter
 from brickwork.index.types import Contents, Plan
 from stores import CONTENTS, document, vectors_of
 
@@ -236,3 +237,16 @@ def test_without_the_client_the_message_has_the_install_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'brickwork\[qdrant\]'"):
         open_backend(LOCATION)
+
+
+def test_values_of_another_kind_are_told(backend):
+    def notes(text):
+        return backend.filter_notes(parse_filter(text), found=False)
+
+    assert not notes("n>=3, id=d1, title=none")
+    (note,) = notes("n>=three")
+    assert "its values are numbers" in note
+    assert "'three' is of another kind and matches nothing" in note
+    backend.add([document("dated", day="2024-05-01")], vectors_of([11]))
+    (note,) = notes("day=2024-5-1")
+    assert "its values are dates, for example 2024-05-01; '2024-5-1' is of another kind" in note

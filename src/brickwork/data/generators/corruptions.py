@@ -3,9 +3,12 @@
 import numpy as np
 from jaxtyping import UInt8
 
+from brickwork.core.errors import naming_extras
+
 Images = UInt8[np.ndarray, "n height width channels"]
 
 
+@naming_extras("a blurred image")
 def corruptions(images: Images, seed: int) -> dict[str, np.ndarray]:
     """``none``; Gaussian ``noise`` (sd 25 of 255); Gaussian ``blur`` (sd 1 pixel); ``shift`` by 1/16 of the side."""
     from scipy.ndimage import gaussian_filter, shift

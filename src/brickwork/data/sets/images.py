@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, naming_extras
 from brickwork.data import splits
 from brickwork.data.config import DataConfig, ImageDataConfig
 from brickwork.data.readers.files import ReadReport
@@ -163,6 +163,7 @@ def _array(path: Path) -> tuple[Images, np.ndarray | None]:
     return images, labels
 
 
+@naming_extras("the set of digits")
 def _read(name: str, part: str, limit: int | None) -> tuple[Images, np.ndarray, tuple[str, ...]]:
     if name not in PARTS:
         raise DataError(f"'{name}' is no set of labelled images; there are: {', '.join(PARTS)}")

@@ -11,13 +11,9 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 
 from brickwork.core.config import from_dict, to_dict
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ConfigError, DataError, naming_extras
 from brickwork.core.seeding import rng_state, set_rng_state
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
@@ -42,7 +38,14 @@ from brickwork.systems.multimodn.missingness import (
 )
 from brickwork.systems.multimodn.step_outputs import importance, moves, path, unit_of
 from brickwork.systems.multimodn.tables import multitask, typed_examples
-from brickwork.systems.multimodn.targets import InputError, check_labels, target_columns
+
+with naming_extras("an estimator of multimodn"):
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
+
+    from brickwork.systems.multimodn.targets import InputError, check_labels, target_columns
 
 if TYPE_CHECKING:
     from brickwork.systems.multimodn.contributions import ContributionPlot
