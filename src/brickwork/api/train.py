@@ -18,14 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
-from brickwork.core.errors import (
-    ArtifactError,
-    BrickworkWarning,
-    ConfigError,
-    DataError,
-    naming_extras,
-    need_extra,
-)
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras, need_extra, warn
 from brickwork.core.files import plain, read_json, write_json, write_text
 from brickwork.core.folders import known_folder
 
@@ -115,11 +108,9 @@ def _check_parts(data: "TaskData", config: Any) -> None:
     empty = {"validation": config.validation_share, "test": config.test_share}
     if names := [name for name, share in empty.items() if share > 0 and not parts[name]]:
         shares = " and ".join(f"data.{name}_share={empty[name]:g}" for name in names)
-        warnings.warn(
+        warn(
             f"{data.name}: its {rows:,} examples leave none for {' and '.join(names)} ({shares}; examples that share a text "
-            "stay together), so nothing will say how well it learns; give more data, or larger shares with --set",
-            BrickworkWarning,
-            stacklevel=4,
+            "stay together), so nothing will say how well it learns; give more data, or larger shares with --set"
         )
 
 
@@ -286,7 +277,12 @@ def _check_same(folder: Path, run: "RunConfig") -> None:
         return
     then, now = to_dict(read_run(folder)), to_dict(run)
     fields = ("system", "model", "data", "start")
-    if changes := differences({name: then[name] for name in fields}, {name: now[name] for name in fields}):
+    changes = differences({name: then[name] for name in fields}, {name: now[name] for name in fields})
+    if (folder / CONTENT).is_file():
+        changes.pop(
+            "data.source", None
+        )  # data may lie elsewhere: what is in it is compared once it has been read
+    if changes:
         raise ConfigError(
             f"{folder / 'config.json'} is of another run: {', '.join(changes.values())}. Use the same, or train in "
             "another folder"
@@ -332,6 +328,7 @@ def _finish(
 
 def resume(
     folder: Path | str,
+    data: Path | str | None = None,
     *,
     devices: int = 1,
     strategy: "Strategy" = "ddp",
@@ -340,17 +337,21 @@ def resume(
 ) -> TrainSummary:
     """Goes on with the run in ``folder`` from its newest good checkpoint, to the same bits.
 
+    ``data``: where its data lies now, if it was moved; its name and what is in it must be the same.
+
     Raises:
         ArtifactError: the folder holds no run, or its configuration or checkpoints are damaged.
         DataError: its data has changed, or is not where it was.
     """
     run = read_run(folder)
+    if data is not None:
+        run = replace(run, data=replace(run.data, source=str(data)))
     source = Path(run.data.source)
     is_path = len(source.parts) > 1 or source.suffix  # and no name of a known set
     if is_path and not source.expanduser().exists():
         raise DataError(
             f"{source}, the data of the run {folder}, is not there from {Path.cwd()}; go to where the training "
-            "was begun, or bring the data back to its place"
+            f"was begun, or say where the data lies now: brickwork resume {folder} --data PATH"
         )
     return train(
         run,

@@ -140,6 +140,11 @@ def info(slug: Slug, as_json: AsJson = False, quiet: Quiet = False) -> None:
         rows.append((styled(), styled((f"paper: {claim['paper']}", "dim"))))
         rows.append((styled(), _verdicts(claim)))
     out.print(_columns(rows))
+    if any(record["stale"] for claim in about["claims"] for record in claim["verdicts"].values()):
+        output.hint(
+            f"older code: the comparison or its numbers changed since; run it again: brickwork claims {slug} --scale SCALE",
+            quiet,
+        )
     out.print("\nCitation", style="bold")
     out.print(bibtex(card), soft_wrap=True)
     output.hint(f"\ntrain it: brickwork train {slug} --data PATH", quiet)

@@ -212,6 +212,8 @@ def _show_evaluation(results: dict[str, Any]) -> None:
         out.print(_size_table(cells))
         for name, metrics in part.get("baselines", {}).items():
             out.print(f"  {name} {metrics['ndcg@10']:.3f}", style="dim")
+    if results["scores"] and results["data"]["test"]:
+        out.print(f"scores on {results['data']['test']:,} rows that were not trained on", style="bold")
     for name, values in results["scores"].items():
         if isinstance(values, list):
             out.print(name, style="bold")

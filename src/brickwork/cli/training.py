@@ -132,6 +132,10 @@ def resume(
     folder: Annotated[
         Path, typer.Argument(help="The run folder of a training that was stopped.", show_default=False)
     ],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where its data lies now, if it was moved under its name.", metavar="PATH"),
+    ] = None,
     devices: Devices = 1,
     strategy: Strategies = Strategy.ddp,
     tensorboard: Tensorboard = False,
@@ -144,6 +148,7 @@ def resume(
     with output.results_only(as_json):
         summary = api.resume(
             folder,
+            data,
             devices=devices,
             strategy=strategy.value,
             progress=_progress(quiet),

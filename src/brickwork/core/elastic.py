@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brickwork.core.errors import ConfigError
+from brickwork.core.values import whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,12 @@ class ElasticAxes:
         A size between the trained ones is allowed, with a note; one outside is an error.
 
         Raises:
-            ConfigError: ``dim`` or ``layers`` is not between 1 and the full size.
+            ConfigError: ``dim`` or ``layers`` is no whole number, or not between 1 and the full size.
         """
         notes: list[str] = []
         chosen = []
         for name, wanted, trained in (("dim", dim, self.dims), ("layers", layers, self.layers)):
-            value = trained[-1] if wanted is None else wanted
+            value = trained[-1] if wanted is None else whole_number(name, wanted)
             if not 1 <= value <= trained[-1]:
                 raise ConfigError(f"{name}={value} is outside 1 … {trained[-1]}; trained: {list(trained)}")
             if value not in trained:

@@ -6,7 +6,10 @@ a defect of ours and shows a traceback.
 
 import contextlib
 import importlib.util
+import sys
+import warnings
 from collections.abc import Iterator
+from types import FrameType
 
 
 class BrickworkError(Exception):
@@ -17,6 +20,18 @@ class BrickworkError(Exception):
 
 class BrickworkWarning(UserWarning):
     """Something the user should know that does not stop the work, with counts where rows are concerned."""
+
+
+def warn(message: str) -> None:
+    """A :class:`BrickworkWarning` that points to the line outside of this package from which it was called."""
+    frame: FrameType | None = sys._getframe(1)
+    level = outside = 2
+    while frame is not None:
+        level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] == __package__.partition(".")[0]:
+            outside = level  # of the frame that called this one
+        frame = frame.f_back
+    warnings.warn(message, BrickworkWarning, stacklevel=outside)
 
 
 class ConfigError(BrickworkError):

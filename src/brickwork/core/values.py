@@ -8,8 +8,23 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
+from brickwork.core.errors import ConfigError
+
 # Integers of a decimal stay integers up to here; larger ones are stored as the nearest float.
 _LARGEST_DIGITS = 30
+
+
+def whole_number(name: str, value: Any, *, least: int | None = None) -> int:
+    """``value`` of the option ``name`` as an integer: one of Python or NumPy, and neither a text nor a truth value.
+
+    Raises:
+        ConfigError: it is none, or less than ``least``.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r} ({type(value).__name__}): give a whole number")
+    if least is not None and value < least:
+        raise ConfigError(f"{name}={value}: give at least {least}")
+    return int(value)
 
 
 def json_value(value: Any) -> Any:

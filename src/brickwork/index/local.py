@@ -6,7 +6,6 @@ state, so that several processes may write in turn.
 """
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError, ResourceError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, ResourceError, warn
 from brickwork.core.files import FolderLock
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
@@ -334,7 +333,7 @@ class LocalBackend:
             if read_manifest(self.folder) != manifest:
                 raise
             message = f"the change of {self.folder} is made, but the disk did not confirm that it will last: {error}"
-            warnings.warn(message, BrickworkWarning, stacklevel=4)
+            warn(message)
         self._snapshot = Snapshot(self.folder, manifest, self._snapshot, verify=False)
 
     def _segment(
@@ -384,11 +383,7 @@ class LocalBackend:
             if shortlists_are_old(self._snapshot):
                 self._shortlists()
         except ResourceError as error:
-            warnings.warn(
-                f"the change is stored, but {self.folder} could not be compacted afterwards: {error}",
-                BrickworkWarning,
-                stacklevel=4,
-            )
+            warn(f"the change is stored, but {self.folder} could not be compacted afterwards: {error}")
 
     def _merge(self, first: int) -> None:
         manifest = merged(self.folder, self._snapshot, first)

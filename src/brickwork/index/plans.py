@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
+from brickwork.core.values import whole_number
 from brickwork.index.contract import Backend
 from brickwork.index.planning import pick
 from brickwork.index.search import default_funnel, shortlist_dim
@@ -31,8 +32,9 @@ def choose_plan(
     Raises:
         ConfigError: sizes that the index does not have, stages that keep too few, or two ways at once.
     """
-    if top < 1:
-        raise ConfigError(f"top={top}: ask for at least 1 result")
+    whole_number("top", top, least=1)
+    if shortlist is not None:
+        whole_number("shortlist", shortlist, least=1)
     ways = {
         "shortlist": shortlist is not None,
         "funnel": bool(funnel),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ResourceError
 from brickwork.core.types import TokenBatch
+from brickwork.core.values import whole_number
 from brickwork.representation.inference import Precision, device_of, for_inference
 from brickwork.representation.packed import PackedLinear
 
@@ -42,9 +43,13 @@ def pooled_batches(
     ``token_budget`` its tokens.
 
     Raises:
+        ConfigError: ``batch_size`` or ``token_budget`` is no whole number from 1 on.
         DataError: an input is neither.
         ResourceError: a single input does not fit into memory.
     """
+    for name, number in (("batch_size", batch_size), ("token_budget", token_budget)):
+        if number is not None:
+            whole_number(name, number, least=1)
     budget = token_budget or TOKEN_BUDGET.get(device_of(encoder).type, TOKEN_BUDGET["cpu"])
     with for_inference(encoder, precision) as model:
         run = _Runner(model, tuple(layers))

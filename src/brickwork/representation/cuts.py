@@ -1,11 +1,10 @@
 """How many texts were longer than the model reads, told once for a whole job and not for each of its batches."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from brickwork.core.errors import BrickworkWarning
+from brickwork.core.errors import warn
 
 KIND = "texts that were cut"
 
@@ -42,4 +41,4 @@ def counting_cuts(representation: Any) -> Iterator[Callable[[int], None]]:
 
 def tell(message: str) -> None:
     """A warning, at the line that asked for the encoding."""
-    warnings.warn(message, BrickworkWarning, stacklevel=5)
+    warn(message)

@@ -20,18 +20,12 @@ import socket
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brickwork.core.errors import (
-    BrickworkWarning,
-    ConfigError,
-    DataError,
-    MissingExtraError,
-)
+from brickwork.core.errors import ConfigError, DataError, MissingExtraError, warn
 from brickwork.core.files import FolderLock, remove_leftovers, write_json
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.files import ReadReport
@@ -175,11 +169,9 @@ class _Totals:
         self.report.used(self.documents, self.documents + sum(self.report.skipped.values()))
         self.report.warn()
         if self.cut:
-            warnings.warn(
+            warn(
                 f"{self.cut:,} of {self.documents:,} texts are longer than the model reads and were cut there; "
-                "split long texts into passages to keep all of them",
-                BrickworkWarning,
-                stacklevel=3,
+                "split long texts into passages to keep all of them"
             )
 
 
@@ -263,11 +255,7 @@ def _input_files(data: Path, allow_outside: bool) -> list[str]:
     names = table_files(data, report, allow_outside=allow_outside)
     report.warn()
     if others := sum(count for kind, count in report.quiet.items() if kind != "hidden"):
-        warnings.warn(
-            f"{others} files in {data} are neither .parquet nor plain .jsonl and were left out",
-            BrickworkWarning,
-            stacklevel=3,
-        )
+        warn(f"{others} files in {data} are neither .parquet nor plain .jsonl and were left out")
     return names
 
 

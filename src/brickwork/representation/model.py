@@ -4,7 +4,6 @@ model = brickwork.load("runs/demo")
 vectors = model.encode(["a text", "another"], dim=64, layers=3)
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import BrickworkWarning, ConfigError
+from brickwork.core.errors import ConfigError, warn
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
 from brickwork.representation.folder import fingerprint, tokenizer_json
@@ -186,4 +185,4 @@ class Representation:
         """A warning, once for each ``key`` in the life of this object."""
         if key not in self.notes_given:
             self.notes_given.add(key)
-            warnings.warn(message, BrickworkWarning, stacklevel=4)
+            warn(message)

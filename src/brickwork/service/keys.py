@@ -3,11 +3,10 @@
 import hashlib
 import hmac
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from brickwork.core.errors import BrickworkWarning, ConfigError
+from brickwork.core.errors import ConfigError, warn
 
 VARIABLE = "BRICKWORK_API_KEYS"
 MIN_CHARACTERS = 16
@@ -35,11 +34,7 @@ def read_keys(file: Path | None, variable: str | None) -> tuple[bytes, ...]:
                 f"--api-key-file {file} cannot be read ({type(error).__name__}); give a text file with one key a line"
             ) from error
         if file.stat().st_mode & 0o077:
-            warnings.warn(
-                f"{file} can be read by other users of this machine: chmod 600 {file}",
-                BrickworkWarning,
-                stacklevel=2,
-            )
+            warn(f"{file} can be read by other users of this machine: chmod 600 {file}")
         kept = [(f"line {number} of {file}", line.strip()) for number, line in enumerate(lines, 1)]
         entries += [(place, key) for place, key in kept if key and not key.startswith("#")]
         if not entries:

@@ -7,7 +7,6 @@ their own.
 """
 
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brickwork.core.errors import ArtifactError, BrickworkWarning
+from brickwork.core.errors import ArtifactError, warn
 from brickwork.core.files import (
     atomic_folder,
     load_tensors,
@@ -122,11 +121,7 @@ def newest_good(folder: Path | str) -> Path | None:
             problems.append(str(error))
             continue
         for problem in problems:
-            warnings.warn(
-                f"a checkpoint is damaged and was passed over: {problem}. Going on from {path.name}",
-                BrickworkWarning,
-                stacklevel=2,
-            )
+            warn(f"a checkpoint is damaged and was passed over: {problem}. Going on from {path.name}")
         return path
     if problems:
         raise ArtifactError(

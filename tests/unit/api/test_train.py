@@ -127,6 +127,25 @@ def test_resume_from_another_place_says_where_the_data_was(trained, tmp_path, mo
         brickwork.resume(tmp_path / "run")
 
 
+def test_resume_takes_data_that_was_moved_and_no_other(tmp_path):
+    data, moved = tmp_path / "pairs.csv", tmp_path / "elsewhere" / "pairs.csv"
+    rows = [f"question number {i},answer number {i * 7 % 50}" for i in range(60)]
+    data.write_text("\n".join(["anchor,positive", *rows]))
+    settings = [f"data.source={data}", "train.steps=2", "train.batch_size=8"]
+    run = brickwork.override(brickwork.recipe("matryoshka-2d", "smoke"), settings)
+    brickwork.train(run, tmp_path / "run", measure=False)
+    moved.parent.mkdir()
+    data.rename(moved)
+    with pytest.raises(DataError, match=r"brickwork resume .*run --data PATH"):
+        brickwork.resume(tmp_path / "run")
+    assert brickwork.resume(tmp_path / "run", moved).result.losses == ()
+    assert brickwork.resume(tmp_path / "run").result.losses == ()  # which remembers the new place
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(["anchor,positive", *rows[:-1], "another question,its answer"]))
+    with pytest.raises(DataError, match="the data has changed since"):
+        brickwork.resume(tmp_path / "run", other)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

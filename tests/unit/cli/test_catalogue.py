@@ -63,6 +63,7 @@ def test_claims_for_people(brickwork, recorded):
     assert "matryoshka-2d" in page.out
     assert "supported*" in page.out
     assert "* made with older code" in page.err
+    assert "older code: the comparison or its numbers changed since" in brickwork("info", "matryoshka-2d").err
     header = page.out.splitlines()[2]
     assert "small" in header  # a column for each scale at which there is a result
     assert "smoke" not in header

@@ -9,7 +9,6 @@ import hashlib
 import io
 import itertools
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, row_of, rows
@@ -112,7 +111,7 @@ def read_captions(
         raise DataError(f"{path} gives no image with a text: {reasons}")
     report.warn()
     if missing:
-        warnings.warn(kept.notes[0], BrickworkWarning, stacklevel=2)
+        warn(kept.notes[0])
     kept.images = np.stack(images)
     return kept
 

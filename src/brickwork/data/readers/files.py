@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import re
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.readers.csv_records import delimiter_of, records
 from brickwork.data.readers.signatures import refuse_other_kinds
 
@@ -126,7 +125,7 @@ class ReadReport:
     def warn(self) -> None:
         """One :class:`BrickworkWarning` for each kind of repair, with its count."""
         for message in self.messages():
-            warnings.warn(message, BrickworkWarning, stacklevel=3)
+            warn(message)
 
 
 def row_of(name: str, number: int) -> str:

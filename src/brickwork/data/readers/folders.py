@@ -2,11 +2,10 @@
 
 import contextlib
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.readers.files import MAX_TEXT, ReadReport, clean, lines, open_text
 from brickwork.data.readers.inside import files_below
 from brickwork.data.readers.passages import Passage, pack, passages, room_for, sections_of
@@ -132,10 +131,8 @@ def all_passages(
     # All names before the first text: a folder that is none of documents is refused at once.
     files = list(document_files(path, report, allow_outside=allow_outside)) if path.is_dir() else [path]
     if len(files) > MANY:
-        warnings.warn(
-            f"{path} has {len(files):,} documents, which takes a while to read; a limit reads the first of them",
-            BrickworkWarning,
-            stacklevel=3,
+        warn(
+            f"{path} has {len(files):,} documents, which takes a while to read; a limit reads the first of them"
         )
     before = report.rows
     for file in files:

@@ -180,7 +180,7 @@ function askForKey(again) {
 function slider(id, values, noun) {
   const range = $(id);
   range.max = values.length - 1;
-  range.disabled = values.length === 1;
+  range.closest("label").hidden = values.length === 1;  // there is nothing to choose
   const every = Math.ceil(values.length / 8);
   range.nextElementSibling.replaceChildren(...values.map((value, at) =>
     el("span", {}, (values.length - 1 - at) % every ? "" : String(value))));

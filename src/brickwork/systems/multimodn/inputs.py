@@ -1,6 +1,5 @@
 """What users hand to the estimators (data frames, arrays, dictionaries of modalities) as typed examples."""
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from brickwork.core.config import nearest
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.readers.arrays import check_images
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.column_notes import odd_cells
@@ -115,22 +114,18 @@ def flat_modalities(
 
 def _warn_of_row_names(left: Mapping[str, str]) -> None:
     if left:
-        warnings.warn(
+        warn(
             f"columns that name rows are not learnt from: {', '.join(f'{n} ({why})' for n, why in left.items())}; to learn "
-            "from one all the same, give it by its own name in modalities",
-            BrickworkWarning,
-            stacklevel=5,
+            "from one all the same, give it by its own name in modalities"
         )
 
 
 def _warn_of_odd_cells(odd: Mapping[str, Mapping[str, int]], kinds: Mapping[str, str]) -> None:
     if odd:
         listed = "; ".join(f"'{n}' ({kinds[n]}; {', '.join(map(repr, list(o)[:4]))})" for n, o in odd.items())
-        warnings.warn(
+        warn(
             f"columns of numbers but for a few cells are not read as numbers: {listed}. If these cells mean that a value is "
-            "missing, make them NaN before fit",
-            BrickworkWarning,
-            stacklevel=5,
+            "missing, make them NaN before fit"
         )
 
 

@@ -1,6 +1,5 @@
 """Missing modalities: simulated (at random, by another value, by the label), and tested for depending on a label."""
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.data import MissingConfig
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
@@ -162,12 +161,10 @@ def warn_of_dependence(train: Examples, layout: TableLayout, modality_dropout: f
         return
     more = f"; and {len(dependences) - 3} more" if len(dependences) > 3 else ""
     now = "" if modality_dropout == 0 else f" (it is {modality_dropout:g})"
-    warnings.warn(
+    warn(
         f"{'; '.join(map(str, dependences[:3]))}{more}. A model can learn from this that a missing modality means a label, "
         f"and is wrong where the pattern is another. Train with modality_dropout=0.5 or more{now}, and test with other "
-        "patterns of missing values",
-        BrickworkWarning,
-        stacklevel=3,
+        "patterns of missing values"
     )
 
 
@@ -182,11 +179,9 @@ def warn_of_new_gaps(examples: Examples, complete: Sequence[str]) -> None:
         {name: float(1 - is_present(examples, name).mean()) for name in complete} if len(examples) else {}
     )
     if gaps := [f"'{name}' (in {100 * share:.3g} % of the rows)" for name, share in shares.items() if share]:
-        warnings.warn(
+        warn(
             f"missing here, and never in training: {', '.join(gaps)}. The model has learnt to do without it only where "
-            "modality_dropout hid it in training; look at the quality of such rows before you use their answers",
-            BrickworkWarning,
-            stacklevel=3,
+            "modality_dropout hid it in training; look at the quality of such rows before you use their answers"
         )
 
 
@@ -207,9 +202,7 @@ def warn_of_new_categories(examples: Examples, readers: Iterable[Any]) -> None:
                 news.append(f"'{column}' ({count:,} of {filled:,} cells: {some}{more})")
     if news:
         more = f"; and {len(news) - _COLUMNS} more columns" if len(news) > _COLUMNS else ""
-        warnings.warn(
+        warn(
             f"categories that were never seen in training: {'; '.join(news[:_COLUMNS])}{more}. They count as no category; "
-            "look at their spelling, or train on data that has them",
-            BrickworkWarning,
-            stacklevel=3,
+            "look at their spelling, or train on data that has them"
         )

@@ -1,6 +1,6 @@
 """CSV, TSV, JSONL and Parquet tables with typed columns in modalities, any of which may be missing, and several targets."""
 
-import warnings
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brickwork.core.config import nearest
-from brickwork.core.errors import BrickworkWarning, DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data import splits
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.files import ReadReport, table_kind
@@ -258,13 +258,12 @@ def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, An
 
 def _warn_of_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str) -> None:
     others = f" (columns that the model does not know: {', '.join(unknown[:8])})" if unknown else ""
+    wanted = [column for modality in gone for column in modality.columns]
+    meant = {name: close[0] for name in wanted if (close := difflib.get_close_matches(name, unknown, 1, 0.7))}
+    others += "".join(f"; is '{there}' meant to be '{name}'?" for name, there in list(meant.items())[:4])
     names = ", ".join(f"'{modality.name}' ({', '.join(modality.columns[:4])})" for modality in gone)
     several = "modality" if len(gone) == 1 else "modalities"
-    warnings.warn(
-        f"{where} has none of the columns of {several} {names}: missing from every row{others}",
-        BrickworkWarning,
-        stacklevel=3,
-    )
+    warn(f"{where} has none of the columns of {several} {names}: missing from every row{others}")
 
 
 def nothing(modality: ModalityLayout, count: int) -> dict[str, Any]:

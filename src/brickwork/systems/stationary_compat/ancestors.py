@@ -1,13 +1,12 @@
 """What a model that replaces another one takes over from it: its classes' slots, its lineage, its old examples."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, warn
 from brickwork.core.files import read_json
 from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
@@ -117,12 +116,10 @@ def memory(
         if per_class is not None:
             raise
         missing = sorted(set(previous.registry.taken) - set(class_names(data)))
-        warnings.warn(
+        warn(
             f"the data of {previous.folder} cannot be read ({error}), so {len(missing)} old classes that are not in the "
             "new data are not rehearsed and will be forgotten in part. Add some of their rows to the new data, or set "
-            "model.rehearsal=0 to go on without a word",
-            BrickworkWarning,
-            stacklevel=2,
+            "model.rehearsal=0 to go on without a word"
         )
         return None
     rehearsed = [
