@@ -142,7 +142,7 @@ function say(heading, text, action, onAction) {
 function welcome() {
   say(model.documents ? `${plural(model.documents, "document")}, ready to search` : "This index is empty",
     model.documents
-      ? `${model.image_shape ? "Type what is to be seen, or give an image" : "Type a question"}, then drag the sliders: the results, what they cost and what changes against full size follow at once.`
+      ? `${model.image_shape ? "Type what is to be seen, or give an image" : "Type a question"}${sized() ? ", then drag the sliders: the results, what they cost and what changes against full size follow at once." : "."}`
       : el("pre", {}, "brickwork index MODEL DATA --out FOLDER --update"));
 }
 
@@ -180,7 +180,7 @@ function askForKey(again) {
 function slider(id, values, noun) {
   const range = $(id);
   range.max = values.length - 1;
-  range.closest("label").hidden = values.length === 1;  // there is nothing to choose
+  range.disabled = range.closest("label").hidden = values.length === 1;  // there is nothing to choose
   const every = Math.ceil(values.length / 8);
   range.nextElementSibling.replaceChildren(...values.map((value, at) =>
     el("span", {}, (values.length - 1 - at) % every ? "" : String(value))));
@@ -197,6 +197,8 @@ function slider(id, values, noun) {
     [...range.nextElementSibling.children].forEach((tick, at) => tick.classList.toggle("here", at === Number(range.value)));
   };
 }
+/** Whether there is a size to choose, and so anything to compare. */
+const sized = () => model.dims.length > 1 || depths.length > 1;
 let setSliders = () => {};
 
 /** Typing and sliding write over the address as it is; after Enter, or a link, they begin a new step of the history. */
@@ -298,6 +300,8 @@ async function start() {
     el("p", { class: "muted" }, "Embeddings are served as they are: see ", el("a", { href: "docs" }, "the API"), ".")]);
   depths = model.depths ?? model.layers;
   const sliders = [slider("dim", model.dims, "number"), slider("layers", depths, "layer")];
+  $("compare").closest("label").hidden = !sized();
+  $("where").closest(".controls").classList.toggle("filter-only", !sized());
   setSliders = () => sliders.forEach((update) => update());
   $("fields").replaceChildren(...(model.fields ?? []).slice(0, 8).map((name) => {
     const button = el("button", { type: "button" }, name);
