@@ -1,5 +1,6 @@
 """What a user is told of a table: the type of each column, numbers with odd words among them, new categories, targets."""
 
+import json
 import re
 import shlex
 import warnings
@@ -14,8 +15,10 @@ from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
 from brickwork.systems.multimodn import MultiModNClassifier
+from brickwork.systems.multimodn.config import MultiModNConfig
 from brickwork.systems.multimodn.data import Data, TableConfig
 from brickwork.systems.multimodn.guesses import column_kind
+from brickwork.systems.multimodn.system import System
 from brickwork.systems.multimodn.tables import multitask_table, typed_examples
 
 ROWS = 60
@@ -68,7 +71,7 @@ def test_the_type_of_each_column_is_told(tmp_path):
 def test_numbers_with_a_few_words_among_them_are_told_and_can_be_missing(tmp_path, words):
     path = table(tmp_path / "t.csv", pulse=with_words(*words))
     notes = notes_of(path)
-    assert "'pulse' is read as a category, although nearly all of its filled cells are numbers" in notes
+    assert "'pulse' is read as a category, although most of its filled cells are numbers" in notes
     assert all(f"{word!r} (3)" in notes for word in words)
     (advice,) = re.findall(r"is missing: --set (.*?)(?: \||$)", notes)
     (setting,) = shlex.split(advice)
@@ -177,3 +180,24 @@ def test_decimal_commas_are_one_rule_with_the_row(tmp_path):
         DataError, match=r"t\.csv: row 3: 'pulse' has numbers with decimal commas, for example '3,14'"
     ):
         brickwork.predict(tmp_path / "model", path)
+
+
+def test_words_that_mean_missing_are_kept_in_a_model(tmp_path):
+    """In the run folder too, where whoever predicts knows nothing of the options of the training."""
+    cells = ["-" if i % 3 == 0 else f"{(i % 17) * 1.37:.2f}" for i in range(ROWS)]
+    path = table(tmp_path / "t.csv", pulse=cells)
+    data = Data(source=str(path), table=TableConfig(na_values=("-",)))
+    task = multitask_table(path, data, 0)
+    system = System.build(MultiModNConfig(), task, None, 0)
+    again = System.restore(json.loads(json.dumps(system.architecture())), None)
+    assert again.layout.na_values == system.layout.na_values == ("-",)
+
+
+@pytest.mark.parametrize("every", [2, 5, 9, 20])
+def test_words_among_numbers_are_told_however_many(tmp_path, every):
+    cells = ["-" if i % every == 0 else f"{i * 1.37:.2f}" for i in range(ROWS)]
+    assert re.search(r"'pulse' is .*although most.*'-' \(", notes_of(table(tmp_path / "t.csv", pulse=cells)))
+    path = table(tmp_path / "c.csv", pulse=[cell.replace(".", ",") for cell in cells])
+    if every > 4:
+        with pytest.raises(DataError, match="'pulse' has numbers with decimal commas"):
+            notes_of(path)

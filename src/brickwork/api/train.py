@@ -337,7 +337,7 @@ def resume(
 ) -> TrainSummary:
     """Goes on with the run in ``folder`` from its newest good checkpoint, to the same bits.
 
-    ``data``: where its data lies now, if it was moved; its name and what is in it must be the same.
+    ``data``: where its data lies now, if it was moved or renamed; what is in it must be the same.
 
     Raises:
         ArtifactError: the folder holds no run, or its configuration or checkpoints are damaged.

@@ -134,7 +134,7 @@ def resume(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="Where its data lies now, if it was moved under its name.", metavar="PATH"),
+        typer.Option(help="Where its data lies now, if it was moved or renamed.", metavar="PATH"),
     ] = None,
     devices: Devices = 1,
     strategy: Strategies = Strategy.ddp,

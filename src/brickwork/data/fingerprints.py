@@ -23,8 +23,9 @@ def fingerprint(data: TaskData) -> dict[str, dict[str, str]]:
         "test": data.test.columns,
         **{f"variants.{name}": variant.columns for name, variant in data.variants.items()},
         **{
-            f"search.{name}": {"queries": search.queries, "documents": search.documents}
-            for name, search in data.retrieval.items()
+            # By their place: a file that was renamed has the same content.
+            f"search {place}": {"queries": search.queries, "documents": search.documents}
+            for place, search in enumerate(data.retrieval.values(), 1)
         },
     }
     return {part: fingerprint_columns(columns) for part, columns in parts.items()}

@@ -128,7 +128,7 @@ def test_resume_from_another_place_says_where_the_data_was(trained, tmp_path, mo
 
 
 def test_resume_takes_data_that_was_moved_and_no_other(tmp_path):
-    data, moved = tmp_path / "pairs.csv", tmp_path / "elsewhere" / "pairs.csv"
+    data, moved = tmp_path / "pairs.csv", tmp_path / "elsewhere" / "renamed.csv"
     rows = [f"question number {i},answer number {i * 7 % 50}" for i in range(60)]
     data.write_text("\n".join(["anchor,positive", *rows]))
     settings = [f"data.source={data}", "train.steps=2", "train.batch_size=8"]

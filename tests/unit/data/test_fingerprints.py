@@ -55,7 +55,7 @@ def test_what_changed_is_said_by_part_and_column(tmp_path):
     path.write_text("\n".join(["query,text", *lines]))
     before = fingerprint(load_task(DataConfig(source=str(path)), 0))
     assert fingerprint(load_task(DataConfig(source=str(path)), 0)) == before
-    assert set(before) == {"train", "validation", "test", "search.a"}
+    assert set(before) == {"train", "validation", "test", "search 1"}
     for row in range(0, 100, 9):  # wherever it is: in training or held out
         path.write_text("\n".join(["query,text", *lines[:row], f"question {row},other", *lines[row + 1 :]]))
         after = fingerprint(load_task(DataConfig(source=str(path)), 0))

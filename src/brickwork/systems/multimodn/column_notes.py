@@ -12,10 +12,11 @@ import numpy as np
 from brickwork.data.readers import cells as table_cells
 from brickwork.systems.multimodn.layout import TargetLayout
 
-NEARLY = 0.9  # a column of whose filled cells at least this share are numbers was perhaps meant to be one
+MOSTLY = 0.5  # a column of whose filled cells at least this share are numbers was perhaps meant to be one
 _SAMPLE = 5000  # rows that are looked at, as for the guess of the type itself
 _OF_A_TYPE = 50  # filled cells that tell a date from a number
 _SHOWN = 4
+_MOST_WORDS = 20  # different odd cells: words that mean "missing" come again
 
 
 def short(columns: Sequence[str]) -> str:
@@ -58,13 +59,13 @@ def _is_duration(cell: Any) -> bool:
 
 
 def odd_cells(values: Any) -> Counter[str]:
-    """The cells of a column that are no numbers, counted, where nearly all of its filled cells are; else none."""
+    """The cells of a column that are no numbers, counted, where most of its filled cells are; else none."""
     cells = _filled(values)
     if any(isinstance(cell, list | tuple | dict | bytes) or hasattr(cell, "shape") for cell in cells):
         return Counter()
     odd = Counter(table_cells.text_of(cell) for cell in cells if table_cells.number_of(cell) is None)
     count = sum(odd.values())
-    return odd if 0 < count <= (1 - NEARLY) * len(cells) + 1e-9 else Counter()
+    return odd if 0 < count <= (1 - MOSTLY) * len(cells) and len(odd) <= _MOST_WORDS else Counter()
 
 
 def odd_note(name: str, becomes: str, odd: Counter[str]) -> str:
@@ -75,7 +76,7 @@ def odd_note(name: str, becomes: str, odd: Counter[str]) -> str:
     plain = not any(set(word) & set(',["') for word in words)  # else a list of JSON
     option = f"data.table.na_values={','.join(words) if plain else json.dumps(words, ensure_ascii=False)}"
     return (
-        f"'{name}' {becomes}, although nearly all of its filled cells are numbers; the others say {shown}{more}. "
+        f"'{name}' {becomes}, although most of its filled cells are numbers; the others say {shown}{more}. "
         f"If these mean that a value is missing: --set {shlex.quote(option)}"
     )
 

@@ -13,7 +13,6 @@ from brickwork.core.errors import DataError
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
 from brickwork.systems.multimodn.column_notes import (
-    NEARLY,
     odd_cells,
     odd_note,
     short,
@@ -27,6 +26,9 @@ from brickwork.systems.multimodn.row_names import names_groups, names_rows
 MAX_CATEGORIES = 50
 MAX_CLASSES = 20  # a column of more different whole numbers than this is a number
 _SAMPLE = 5000  # rows that types are guessed from
+_COMMAS = (
+    0.75  # a column of which at least this share are numbers, some with decimal commas, was meant to be one
+)
 _SINGLES = 8  # up to so many columns without groups are modalities of their own
 _TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y", "outcome", "diagnosis")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?")  # 007 and 1e3 are names
@@ -182,10 +184,10 @@ def _target(text: str, raw: Mapping[str, Any], where: str, typed: bool) -> tuple
 
 
 def _with_commas(cells: Sequence[Any], numbers: Sequence[float | None]) -> bool:
-    """Whether these are numbers of which some have decimal commas; a few other words do not change that."""
+    """Whether these are numbers of which some have decimal commas; some other words do not change that."""
     commas = sum(table_cells.has_decimal_comma(cell) for cell in cells)
     count = commas + sum(number is not None for number in numbers)
-    return commas > 0 and count >= NEARLY * len(cells)
+    return commas > 0 and count >= _COMMAS * len(cells)
 
 
 def _label_type(cells: Sequence[Any], where: str, typed: bool) -> LabelType:

@@ -78,12 +78,15 @@ class System(nn.Module):
         targets: Sequence[TargetLayout],
         scales: Mapping[str, Sequence[float]],
         complete: Sequence[str] = (),
+        na_values: Sequence[str] = (),
     ):
         super().__init__()
         self.config = config
         self.readers = nn.ModuleList(readers)
         self.layout = TableLayout(
-            modalities=tuple(reader.layout for reader in readers), targets=tuple(targets)
+            modalities=tuple(reader.layout for reader in readers),
+            targets=tuple(targets),
+            na_values=tuple(na_values),
         )
         self.scales = {name: tuple(scale) for name, scale in scales.items()}
         self.complete = tuple(complete)
@@ -259,6 +262,7 @@ class System(nn.Module):
             targets=layout.targets,
             scales=target_scales(layout, columns),
             complete=complete_modalities(data.train, layout),
+            na_values=layout.na_values,
         )
 
     @staticmethod
@@ -272,5 +276,10 @@ class System(nn.Module):
         config = from_dict(MultiModNConfig, architecture["config"])
         facts = architecture["facts"]
         return System(
-            config, readers, targets=layout.targets, scales=facts["scales"], complete=facts["complete"]
+            config,
+            readers,
+            targets=layout.targets,
+            scales=facts["scales"],
+            complete=facts["complete"],
+            na_values=layout.na_values,
         )

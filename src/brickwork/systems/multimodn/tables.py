@@ -259,7 +259,9 @@ def _already(modality: ModalityLayout, raw: Columns, where: str) -> dict[str, An
 def _warn_of_absent(gone: Sequence[ModalityLayout], unknown: list[str], where: str) -> None:
     others = f" (columns that the model does not know: {', '.join(unknown[:8])})" if unknown else ""
     wanted = [column for modality in gone for column in modality.columns]
-    meant = {name: close[0] for name in wanted if (close := difflib.get_close_matches(name, unknown, 1, 0.7))}
+    lower = {name.lower(): name for name in unknown}
+    close = {name: difflib.get_close_matches(name.lower(), lower, 1, 0.7) for name in wanted}
+    meant = {name: lower[found[0]] for name, found in close.items() if found}
     others += "".join(f"; is '{there}' meant to be '{name}'?" for name, there in list(meant.items())[:4])
     names = ", ".join(f"'{modality.name}' ({', '.join(modality.columns[:4])})" for modality in gone)
     several = "modality" if len(gone) == 1 else "modalities"
