@@ -86,8 +86,6 @@ HIDDEN = [
     ("sklearn", "from brickwork.evaluation.baselines import rank_tfidf; rank_tfidf(['a'], ['a'], 1)"),
     ("sklearn", "from brickwork.data.sets.images import load_images; load_images('digits', 'all')"),
     ("scipy", "from brickwork.evaluation.significance import seed_interval; seed_interval([1.0, 2.0])"),
-    ("lightning_fabric", "from brickwork.training.config import TrainConfig\n"
-     "from brickwork.training.devices import launch; launch(TrainConfig(), devices=2)"),
     ("jinja2", "import brickwork; brickwork.train(brickwork.recipe('matryoshka-2d', 'smoke'), 'RUN')"),
     ("bm25s", "import brickwork; brickwork.evaluate('nowhere', 'nothing')"),
     ("uvicorn", "from brickwork.service.config import ServiceConfig\nfrom brickwork.service.server import serve\n"
@@ -99,7 +97,8 @@ HIDDEN = [
 def test_python_names_the_extra_too(module, code, monkeypatch, tmp_path):
     for name in ("estimators", "targets"):  # those that import it at their top
         monkeypatch.delitem(sys.modules, f"brickwork.systems.multimodn.{name}", raising=False)
-    monkeypatch.setitem(sys.modules, module, None)
+    for name in [module, *(loaded for loaded in sys.modules if loaded.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     hint = rf"needs the package '{module}': pip install 'brickwork\[{_EXTRA_OF[module]}\]'"
     with pytest.raises(MissingExtraError, match=hint):
         exec(code.replace("RUN", str(tmp_path / "run")), {})

@@ -176,6 +176,10 @@ class ServerBackend:
             count += len(documents)
         return count
 
+    def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
+        """Nothing, where a store is not asked what its fields hold."""
+        return ()
+
     def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
         """None: vectors are not read back from a server."""
         return {}

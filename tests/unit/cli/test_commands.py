@@ -39,7 +39,7 @@ def called(monkeypatch):
 
 
 EVALUATION = {
-    "data": {"name": "docs"},
+    "data": {"name": "docs", "test": 40},
     "retrieval": [
         {
             "name": "documentation search",
@@ -83,6 +83,7 @@ def test_evaluate_for_people(brickwork, called):
     page = brickwork("evaluate", "m", "d", "--quiet")
     for words in ("documentation search", "16 dims", "0.750", "0.250", "BM25 0.625", "spearman", "0.125"):
         assert words in page.out
+    assert "scores on 40 rows that were not trained on" in page.out
     assert notes["evaluate"][1]["progress"] is False
 
 
@@ -328,7 +329,9 @@ def trained(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "_progress", lambda quiet: None if quiet else "shown")
     monkeypatch.setattr(api, "recipe", lambda slug, name="small": replace(Run(), system=slug))
     monkeypatch.setattr(api, "train", train)
-    monkeypatch.setattr(api, "resume", lambda folder, **options: train("resumed", folder, **options))
+    monkeypatch.setattr(
+        api, "resume", lambda folder, data, **options: train(f"resumed on {data}", folder, **options)
+    )
     return notes
 
 
@@ -425,7 +428,9 @@ def test_dry_run_prints_the_forecast_and_trains_nothing(brickwork, trained, monk
 def test_resume(brickwork, trained):
     page = brickwork("resume", trained.folder)
     assert page.code == 0
-    assert trained.run == "resumed"
+    assert trained.run == "resumed on None"
+    brickwork("resume", trained.folder, "--data", "moved.csv")
+    assert trained.run == "resumed on moved.csv"
     assert str(trained.folder) in page.out
 
 

@@ -54,7 +54,12 @@ def test_plans_and_measurements_are_shown_as_they_are():
         "cells": [cell],
         "baselines": {NASTY: {"ndcg@10": 0.1}},
     }
-    assert printed(models._show_evaluation, {"retrieval": [part], "scores": {NASTY: 0.5}}).count(SHOWN) == 3
+    assert (
+        printed(
+            models._show_evaluation, {"data": {"test": 1}, "retrieval": [part], "scores": {NASTY: 0.5}}
+        ).count(SHOWN)
+        == 3
+    )
 
 
 def test_a_console_prints_strings_letter_by_letter():
