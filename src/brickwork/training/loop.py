@@ -20,20 +20,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from brickwork.core.config import differences, to_dict
+from brickwork.core.config import to_dict
 from brickwork.core.errors import ConfigError, Interrupted, NonFiniteError
-from brickwork.core.files import FolderLock, read_json, remove_leftovers, write_json
-from brickwork.core.folders import known_folder
+from brickwork.core.files import write_json
 from brickwork.core.seeding import generator_for, seed_everything
-from brickwork.data.fingerprints import fingerprint_columns, refuse_other_data
+from brickwork.data.fingerprints import fingerprint_columns
 from brickwork.data.types import Examples
 from brickwork.training.batches import move
 from brickwork.training.checkpoint import (
-    STATE,
     checkpoint_path,
     load_checkpoint,
-    newest_good,
-    steps_saved,
     whole_tensors,
     write_checkpoint,
 )
@@ -50,16 +46,13 @@ from brickwork.training.devices import (
 from brickwork.training.optimizers import clip_gradients, gradient_norm, set_rate
 from brickwork.training.progress import Progress
 from brickwork.training.records import Records, environment, write_replay
+from brickwork.training.run_folder import CONTENT, check_start, take_folder
 from brickwork.training.signals import StopSignals, exit_code
 from brickwork.training.stages import RunningStage, StagePlan, announce, plan_stages
 from brickwork.training.step import LossValues, mean_values
 from brickwork.training.threads import choose_threads, using_threads
 
 Validate = Callable[[Any], dict[str, float]]
-
-# Settings that a resume may change: they do not change the numbers.
-CONTENT = "content"  # of the data, in a checkpoint's state
-_FREE = {"save_every", "keep", "validate_every", "log_every", "device", "threads", "deterministic"}
 
 
 @dataclass(frozen=True)
@@ -276,60 +269,6 @@ def _settings(
             if stage.data:
                 content[f"variants.{stage.data}"] = fingerprint_columns(plan.data.columns)
     return settings
-
-
-def take_folder(cleanup: contextlib.ExitStack, folder: Path, resume: bool) -> None:
-    """Locks the folder, and refuses one that holds something else or a run which is not to be resumed."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; name a folder for the run")
-    known = known_folder(folder)
-    if not resume and known.kind in ("index", "segment", "vectors", "checkpoint", "checkpoints"):
-        raise ConfigError(
-            f"{folder} is no folder for a run: it {known.about}. Choose another folder with --out"
-        )
-    cleanup.enter_context(FolderLock(folder, "training"))
-    remove_leftovers(folder)
-    present = [
-        name for name in ("config.json", "metrics.jsonl", "model.safetensors") if (folder / name).exists()
-    ]
-    present += ["checkpoints"] if steps_saved(folder) else []
-    if present and not resume:
-        raise ConfigError(
-            f"{folder} already holds a run ({', '.join(present)}). Go on with it: brickwork resume {folder}; "
-            "or choose another folder with --out"
-        )
-
-
-def check_start(folder: Path, settings: dict[str, Any]) -> int:
-    """The step to go on from; 0 where nothing was saved.
-
-    Raises:
-        ConfigError: the checkpoint was made with settings that would give other numbers.
-        DataError: it was made with other data.
-    """
-    path = newest_good(folder)
-    if path is None:
-        return 0
-    state, settings = read_json(path / STATE), dict(settings)
-    content = state.pop(CONTENT, None), settings.pop(CONTENT)
-    differing = differences(_flat(state), _flat(settings))
-    changes = [change for name, change in differing.items() if name not in _FREE]
-    if changes:
-        raise ConfigError(
-            f"{path} is of another run: {', '.join(changes)}. Use the same, or train in another folder"
-        )
-    refuse_other_data(str(path), *content)
-    return state["step"]
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name; those of a stage as ``stages.NAME.steps``."""
-    flat = {**settings["train"], "seed": settings["seed"], "examples": settings["examples"]}
-    for number, stage in enumerate(settings.get("stages", [])):
-        flat |= {
-            f"stages.{stage['name']}.{name}": value for name, value in {"place": number, **stage}.items()
-        }
-    return flat
 
 
 def open_records(

@@ -21,9 +21,10 @@ from brickwork.data.fingerprints import fingerprint_columns
 from brickwork.data.types import Examples
 from brickwork.training.checkpoint import MODEL, OPTIMIZER, checkpoint_path, load_checkpoint, write_checkpoint
 from brickwork.training.config import Stage, TrainConfig
-from brickwork.training.loop import CONTENT, FitResult, check_start, evaluated, open_records, take_folder
+from brickwork.training.loop import FitResult, evaluated, open_records
 from brickwork.training.progress import Progress
 from brickwork.training.records import environment
+from brickwork.training.run_folder import CONTENT, check_start, take_folder
 from brickwork.training.signals import StopSignals, exit_code
 
 _READ = {"save_every", "keep", "log_every"}
