@@ -260,3 +260,14 @@ def test_prose_is_refused_where_molecules_are_read(model, tmp_path):
     (tmp_path / "page.md").write_text("# A heading\n\nSome prose.\n")
     with pytest.raises(DataError, match=r"page.md is read as prose.*one text a line \(\.smi"):
         brickwork.predict(model, tmp_path / "page.md")
+
+
+def test_a_column_of_molecules_needs_no_name_of_prose(model, tmp_path):
+    """What the commands tell of a table of prose is not asked of one of molecules."""
+    path = tmp_path / "new.csv"
+    path.write_text("mol,note\nCCO,a\nCCC,b\n")
+    told = []
+    index = brickwork.build_index(model, path, tmp_path / "index", kind="flat", tell=told.append)
+    assert len(index) == 2
+    assert not told
+    assert encode_file(model, path, tmp_path / "vectors", tell=told.append)["documents"] == 2

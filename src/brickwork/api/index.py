@@ -217,7 +217,9 @@ def _texts(
     from brickwork.training.run import texts_of
 
     words, tokens = passage_length(representation, passage_words)
-    if tell is not None and (note := read_as(data, columns)):
+    formal = texts_of(representation)
+    # A formal language has a column of its own, which its reader finds.
+    if tell is not None and formal is None and (note := read_as(data, columns)):
         tell(note)
     return read_documents(
         data,
@@ -226,7 +228,7 @@ def _texts(
         allow_outside=allow_outside,
         max_passage_words=words,
         max_passage_tokens=tokens,
-        texts=texts_of(representation),
+        texts=formal,
     )
 
 
