@@ -13,7 +13,7 @@ from brickwork.core.files import FolderLock
 from brickwork.studies import records as claim_records
 from brickwork.studies import table as claim_table
 from brickwork.studies.effects import Effect
-from brickwork.studies.fingerprint import code_of
+from brickwork.studies.fingerprint import code_of, reached
 from brickwork.studies.records import load_verdicts, machine, read_records, run_claims, stale
 from brickwork.studies.study import ArmCost, Claim, ClaimResult, Judged
 from brickwork.studies.table import BEGIN, END, out_of_date, with_block
@@ -55,7 +55,7 @@ def system(monkeypatch):
     monkeypatch.setattr(
         claim_records,
         "study_fingerprint",
-        lambda slug, systems: "+".join([slug, *sorted(systems)]) + state.code,
+        lambda slug, systems, claim: "+".join([slug, *sorted(systems)]) + state.code,
     )
     return state
 
@@ -198,10 +198,69 @@ def test_verdicts_say_when_they_are_stale(system, tmp_path):
 
 def test_staleness_follows_the_real_code():
     # The real fingerprint of the real source: a record made now is fresh, one of other code is not.
-    now = claim_records.study_fingerprint("dylora", ["dylora"])
-    assert not stale("dylora", {"fingerprint": now, "systems": ["dylora"]})
-    assert stale("dylora", {"fingerprint": now, "systems": ["dylora", "matryoshka"]})
-    assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora"]})
+    now = {
+        "id": "C1",
+        "fingerprint": claim_records.study_fingerprint("dylora", ["dylora"], "C1"),
+        "systems": ["dylora"],
+    }
+    assert not stale("dylora", now)
+    assert stale("dylora", now | {"id": "C2"})
+    assert stale("dylora", now | {"id": "gone"})
+    assert stale("dylora", now | {"systems": ["dylora", "matryoshka"]})
+    assert stale("dylora", now | {"fingerprint": "0" * 16})
+
+
+CLAIMS = """
+from brickwork.studies.mine import setups
+from brickwork.studies.mine.setups import run as longest
+
+UNIT = "points"
+
+@claim("C1", "statement", paper="", criterion="")
+def first(lab):
+    return helper(longest(lab))
+
+@claim("C2", "statement", paper="", criterion="")
+def second(lab):
+    return helper(setups.short(lab)), UNIT
+
+def helper(at):
+    return at
+
+if True:
+    pass
+"""
+SETUPS = """
+LENGTH: int = 3
+
+def run(lab):
+    return LENGTH
+
+def short(lab):
+    return 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reaches"),
+    [
+        (CLAIMS, '"points"', '"nats"', {"C2"}),
+        (CLAIMS, "return helper(longest(lab))", "return 0", {"C1"}),
+        (CLAIMS, '"C2", "statement"', '"C2", "another"', {"C2"}),
+        (CLAIMS, "return at", "return 2 * at", {"C1", "C2"}),
+        (CLAIMS, "import run as", "import faster as", {"C1"}),
+        (CLAIMS, "    pass", "    print()", {"C1", "C2"}),
+        (CLAIMS, "second(lab):", 'second(lab):\n    """What it does."""', set()),
+        (SETUPS, "LENGTH: int = 3", "LENGTH: int = 4", {"C1"}),
+        (SETUPS, "return 2", "return 1", {"C2"}),
+        (SETUPS, "return 2", "return 2\n\ndef nobody(lab):\n    return 1", set()),
+    ],
+)
+def test_a_claim_reaches_what_it_names_and_what_that_names(file, old, new, reaches):
+    # By hand: which of two claims another source of one of two modules can change.
+    after = [source.replace(old, new) if source is file else source for source in (CLAIMS, SETUPS)]
+    assert after != [CLAIMS, SETUPS]
+    assert {c for c in ("C1", "C2") if reached(c, [CLAIMS, SETUPS]) != reached(c, after)} == reaches
 
 
 CODE = '''
@@ -252,8 +311,9 @@ def test_code_is_written_alike_by_every_version_of_python():
 
 
 def test_a_record_whose_systems_are_gone_is_stale():
-    assert stale("dylora", {"fingerprint": "0" * 16, "systems": ["dylora", "gone"]})
-    assert stale("gone", {"fingerprint": "0" * 16, "systems": ["dylora"]})
+    record = {"id": "C1", "fingerprint": "0" * 16}
+    assert stale("dylora", record | {"systems": ["dylora", "gone"]})
+    assert stale("gone", record | {"systems": ["dylora"]})
 
 
 def test_systems_without_claims_are_refused(monkeypatch):

@@ -1,15 +1,16 @@
 """The key of a recorded result: it changes when the comparison does, or the numbers of what is compared.
 
-A result depends on its study, on the recipes that the study starts from, and on what the systems compute. The first two are
-hashed as source, without comments, docstrings and layout; the last by the golden losses of each system, which a test
-compares with today's code. So a refactor that moves no golden loss makes no result stale, and a change of numbers makes all
-that rest on them stale at once.
+A result depends on its claim and on what the claim reaches in its study, on the recipes that the study starts from, and on
+what the systems compute. The first two are hashed as source, without comments, docstrings and layout; the last by the golden
+losses of each system, which a test compares with today's code. So a refactor that moves no golden loss makes no result
+stale, nor does a change of another claim; and a change of numbers makes all that rest on them stale at once.
 """
 
 import ast
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -17,12 +18,23 @@ _GOLDEN = _PACKAGE.parents[1] / "tests" / "golden"
 
 
 def study_fingerprint(
-    slug: str, systems: Iterable[str], package: Path = _PACKAGE, golden: Path = _GOLDEN
+    slug: str,
+    systems: Iterable[str],
+    claim: str = "",
+    *,
+    package: Path = _PACKAGE,
+    golden: Path = _GOLDEN,
 ) -> str:
-    """Sixteen hexadecimal digits over the study of ``slug`` and over recipes and golden losses of the ``systems``."""
+    """Sixteen hexadecimal digits over the study of ``slug``, or what one ``claim`` reaches of it, and over recipes and
+    golden losses of the ``systems``."""
     digest = hashlib.sha256()
-    for file in study_files(slug, package):
-        digest.update(f"{file.name}\n{code_of(file.read_text(encoding='utf-8'))}".encode())
+    sources = {file.name: file.read_text(encoding="utf-8") for file in study_files(slug, package)}
+    if claim:
+        for code in reached(claim, sources.values()):
+            digest.update(code.encode())
+    else:
+        for name, source in sources.items():
+            digest.update(f"{name}\n{code_of(source)}".encode())
     for system in sorted(set(systems)):
         recipes = package / "systems" / system.replace("-", "_") / "recipes.py"
         digest.update(code_of(recipes.read_text(encoding="utf-8")).encode())
@@ -37,6 +49,80 @@ def study_files(slug: str, package: Path = _PACKAGE) -> list[Path]:
     return sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
 
 
+@dataclass(frozen=True)
+class _Statement:
+    """One statement of a module: its code, the names that it defines and those that it mentions; ``claim``: which it is."""
+
+    code: str
+    defines: frozenset[str]
+    mentions: frozenset[str]
+    claim: str = ""
+
+
+def reached(claim: str, sources: Iterable[str]) -> list[str]:
+    """The code of all statements of a study that a claim can reach: its own, those that define a name that one of these
+    mentions, in whichever module of the study, and those that define nothing.
+
+    A name counts wherever it stands, as a variable, an attribute or in an import, so what is reached is rather too much.
+    """
+    statements = [statement for source in sources for statement in _statements(source)]
+    todo = [s for s in statements if (not s.defines and not s.claim) or s.claim == claim]
+    found = set(todo)
+    while todo:
+        names = todo.pop().mentions
+        fresh = [s for s in statements if s not in found and not names.isdisjoint(s.defines)]
+        found.update(fresh)
+        todo += fresh
+    return [s.code for s in statements if s in found]
+
+
+@functools.cache
+def _statements(source: str) -> tuple[_Statement, ...]:
+    return tuple(_statement(node) for node in ast.parse(source).body if not _is_docstring(node))
+
+
+def _statement(node: ast.stmt) -> _Statement:
+    return _Statement(
+        code=_code(node),
+        defines=frozenset(_defined(node)),
+        mentions=frozenset(_mentioned(node)),
+        claim="".join(_claim(decorator) for decorator in getattr(node, "decorator_list", ())),
+    )
+
+
+def _claim(decorator: ast.expr) -> str:
+    """The id in ``@claim("C1", …)``."""
+    if (
+        isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "claim"
+    ):
+        return str(ast.literal_eval(decorator.args[0]))
+    return ""
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield (alias.asname or alias.name).partition(".")[0]
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                yield part.id
+
+
+def _mentioned(node: ast.stmt) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+        elif isinstance(part, ast.alias):
+            yield part.name.rpartition(".")[2]
+
+
 @functools.cache
 def code_of(source: str) -> str:
     """What Python reads of a source: its syntax tree without docstrings.
@@ -44,7 +130,10 @@ def code_of(source: str) -> str:
     Comments and layout are not in it, all that stands in other strings is. Not written by ``ast.dump``, whose text differs
     between versions of Python: here empty fields are left out, and letters are those of ASCII.
     """
-    tree = ast.parse(source)
+    return _code(ast.parse(source))
+
+
+def _code(tree: ast.AST) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):  # Python 3.12.1 ends some f-strings with an empty part
             node.values = [

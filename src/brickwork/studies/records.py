@@ -164,7 +164,7 @@ def _record(
         **plain(dataclasses.asdict(result)),
         "seeds": list(seeds),
         "systems": sorted(systems),
-        "fingerprint": study_fingerprint(slug, systems),
+        "fingerprint": study_fingerprint(slug, systems, claim.id),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "versions": {name: _version(name) for name in _VERSIONED},
@@ -172,9 +172,9 @@ def _record(
 
 
 def stale(slug: str, record: Record) -> bool:
-    """Whether study, recipes or golden losses of the systems have changed since a record was made, or are gone."""
+    """Whether what a record rests on in its study, recipes or golden losses has changed since it was made, or is gone."""
     try:
-        return record["fingerprint"] != study_fingerprint(slug, record["systems"])
+        return record["fingerprint"] != study_fingerprint(slug, record["systems"], record["id"])
     except FileNotFoundError:
         return True
 
