@@ -177,6 +177,25 @@ class Bench:
 
         return self.memo(("factor", key), search)
 
+    def at_its_rate(
+        self,
+        key: Hashable,
+        train: Callable[[float, int], Trained],
+        score: Callable[[Trained], float],
+        learning_rate: float,
+    ) -> Callable[[int], Trained]:
+        """Seed → ``train(rate, seed)``, a study's own training, at the rate that suits it: :meth:`best_factor` times
+        ``learning_rate``, by the ``score`` of what is trained with :data:`PILOT_SEED`. ``key`` says what is trained."""
+
+        def at(factor: float, seed: int) -> Trained:
+            return self.memo(("at a rate", key, factor, seed), lambda: train(factor * learning_rate, seed))
+
+        factor, tried = self.best_factor(key, lambda factor: score(at(factor, PILOT_SEED)))
+        rates = tuple(f * learning_rate for f in tried)
+        return lambda seed: self.memo(
+            ("at its rate", key, seed), lambda: replace(at(factor, seed), rates=rates)
+        )
+
     def tuned(self, run: "RunConfig", score: Callable[[Trained], float]) -> "RunConfig":
         """``run`` with the learning rate, by :meth:`best_factor` times its own, whose model scores best on validation data.
 

@@ -3,9 +3,9 @@
 * DyLoRA: a random rank each step, all rows up to it learn. Frozen: only the last of them.
 * LoRA b: ordinary LoRA of rank b. Truncated: LoRA r cut to b afterwards, at the better of two scales.
 
-Every arm adapts the same backbone with the same data, seeds, steps and optimiser. The learning rate of the main arms is
-chosen for each from the same grid, on validation data, by the ranks that the arm was trained for; the variants of an
-ablation take the rate of the arm that they vary. Accuracies are in percent, on the test part.
+Every arm, variants of an ablation among them, adapts the same backbone with the same data, seeds, steps and optimiser. Its
+learning rate is chosen from the same grid, on validation data, by the ranks that it was trained for. Accuracies are in
+percent, on the test part.
 """
 
 import copy
@@ -198,7 +198,8 @@ def all_against_frozen(lab: Lab) -> ClaimResult:
 )
 def geometric_against_uniform(lab: Lab) -> ClaimResult:
     models = {"geometric": {"sampler": "geometric"}, "sandwich": {"sampler": "sandwich"}}
-    at = lab.arms(at_main_rate(lab), models, uniform={}).measure(accuracies, _RANKS, key="rank")
+    arms = lab.arms(digits(lab.scale), models, uniform={}, tuned_by=validation_score)
+    at = arms.measure(accuracies, _RANKS, key="rank")
     low = average(at["geometric", b] - at["uniform", b] for b in (1, 2))
     high = at["geometric", 8] - at["uniform", 8]
     sandwich = average(at["sandwich", b] - at["uniform", b] for b in _RANKS)
@@ -220,11 +221,10 @@ def geometric_against_uniform(lab: Lab) -> ClaimResult:
 )
 def scalings(lab: Lab) -> ClaimResult:
     models: dict[str, Any] = {"α/b": {}, "α/r": {"scaling": "alpha/r"}, "α/√b": {"scaling": "alpha/sqrt(b)"}}
-    at = lab.arms(at_main_rate(lab), models).measure(accuracies, _RANKS, key="rank")
+    arms = lab.arms(digits(lab.scale), models, tuned_by=validation_score)
+    at = arms.measure(accuracies, _RANKS, key="rank")
     root = _over_ranks(at, "α/b", "α/√b")
-    return _at_least_as_good(
-        lab, at, "α/b", "α/r", "α/b − α/r", f"α/b − α/√b: {root.mean:+.2f} points. At the rate of α/b."
-    )
+    return _at_least_as_good(lab, at, "α/b", "α/r", "α/b − α/r", f"α/b − α/√b: {root.mean:+.2f} points.")
 
 
 @claim(
@@ -235,9 +235,10 @@ def scalings(lab: Lab) -> ClaimResult:
 )
 def rank_for_each_batch(lab: Lab) -> ClaimResult:
     """Four batches of 8 an update: a rank for each − one for all."""
-    run = at_main_rate(lab)
+    run = digits(lab.scale)
     run = replace(run, train=replace(run.train, batch_size=8, accumulate=4))
-    arms = lab.arms(run, {"a rank a batch": {}, "a rank an update": {"draw_every": 4}})
+    models: dict[str, Any] = {"a rank a batch": {}, "a rank an update": {"draw_every": 4}}
+    arms = lab.arms(run, models, tuned_by=validation_score)
     at = arms.measure(accuracies, _RANKS, key="rank")
     what = "a rank for each of 4 batches − one for the update"
     return _at_least_as_good(lab, at, "a rank a batch", "a rank an update", what)
@@ -250,9 +251,10 @@ def rank_for_each_batch(lab: Lab) -> ClaimResult:
     criterion="the 95 % interval over seeds of the mean over ranks of stay − drift lies at or above 0",
 )
 def truly_frozen(lab: Lab) -> ClaimResult:
-    frozen = digits(lab.scale)
-    frozen = lab.bench.tuned(replace(frozen, model=replace(frozen.model, update="frozen")), validation_score)
-    at = lab.arms(frozen, stay={}, drift={"idle": "drift"}).measure(accuracies, _RANKS, key="rank")
+    run = digits(lab.scale)
+    frozen = replace(run, model=replace(run.model, update="frozen"))
+    arms = lab.arms(frozen, stay={}, drift={"idle": "drift"}, tuned_by=validation_score)
+    at = arms.measure(accuracies, _RANKS, key="rank")
     note = "Gradients of zero, as in the released code, let AdamW's moments move rows that are called frozen."
     return _at_least_as_good(lab, at, "stay", "drift", "frozen: stay − drift", note)
 
@@ -312,11 +314,6 @@ def sentences() -> "RunConfig":
         run.train, steps=120, batch_size=16, precision="fp32", save_every=0, validate_every=0
     )  # fmt: skip
     return replace(run, recipe="claims: trec6", model=replace(run.model, max_tokens=32), train=train)
-
-
-def at_main_rate(lab: Lab) -> "RunConfig":
-    """DyLoRA with r = 8 on digits, at the rate that suits it."""
-    return lab.bench.tuned(digits(lab.scale), validation_score)
 
 
 # ---- what is measured -------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def tuned_image_lstm(lab: Lab) -> float:
     rates = (3e-3,) if lab.smoke else tuple(sorted(RATES, reverse=True))
 
     def score(rate: float) -> float:
-        return scored(lab.bench.train(replace(image_lstm(lab.scale, rate), seed=lab.seeds[0])))[UNSEEN]
+        return unseen(lab.bench.train(replace(image_lstm(lab.scale, rate), seed=lab.seeds[0])))
 
     return lab.bench.best(("image LSTM", lab.scale, lab.seeds[0]), rates, score)
 
@@ -156,6 +156,11 @@ def scored(trained: Trained) -> dict[str, float]:
     scores = trained.system.evaluate(trained.data.test)
     percent = {name.removeprefix("accuracy: "): 100 * value for name, value in scores.items()}
     return {name: percent[name] for name in SCORES if name in percent}
+
+
+def unseen(trained: Trained) -> float:
+    """Accuracy on unseen pairs, in percent."""
+    return scored(trained)[UNSEEN]
 
 
 def held(trained: Trained, steps: Sequence[int]) -> dict[tuple[str, int, str], float]:

@@ -64,7 +64,7 @@ def quality_per_flop(lab: Lab) -> ClaimResult:
 def balance(lab: Lab) -> ClaimResult:
     ours = "mutual information"
     losses = {ours: {}, "Switch": {"balance": "switch"}, "none": {"balance": "none"}}
-    arms = lab.arms(base(lab.scale, steps=SHORT_STEPS), losses)
+    arms = lab.arms(base(lab.scale, steps=SHORT_STEPS), losses, tuned_by=setups.validation_score)
     at = arms.measure(setups.usage, key="what", arm="loss")
     sharper = at["Switch", "token_entropy"] - at[ours, "token_entropy"]
     worse = at[ours, "nats"] - at["Switch", "nats"]
@@ -196,7 +196,7 @@ def pruning(lab: Lab) -> ClaimResult:
 )
 def longer_contexts(lab: Lab) -> ClaimResult:
     positions = {"stick-breaking": {}, "RoPE": {"position": "rope"}, "ALiBi": {"position": "alibi"}}
-    arms = lab.arms(base(lab.scale, steps=SHORT_STEPS), positions)
+    arms = lab.arms(base(lab.scale, steps=SHORT_STEPS), positions, tuned_by=setups.validation_score)
     at = arms.measure(setups.last_nats, key="context", arm="position")
     rise = {name: at[name, "256 tokens"] - at[name, "64 tokens"] for name in positions}
     gap = rise["RoPE"] - rise["stick-breaking"]

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -27,47 +28,79 @@ Curve = Sequence[tuple[int, float, float]]
 """(step, nats on old, nats on new texts)."""
 
 
-def go_on(
-    lab: Lab, system: Any, new: Examples, seed: int, validate: Callable[[Any], dict[str, float]] | None = None
-) -> Trained:
-    """A copy of ``system`` trained on ``new``, looked at by ``validate`` eight times on the way."""
+@dataclass(frozen=True)
+class Beginning:
+    """A model that goes on, the texts that it goes on with, and others of that kind, by which its rate is chosen."""
+
+    system: Any
+    new: Examples
+    held_out: Examples
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A model, and its losses on old and new texts while it was trained; both of the test part."""
+
+    model: Any
+    curve: Curve = ()
+
+
+def going_on(
+    lab: Lab,
+    arm: str,
+    begin: Callable[[int], Beginning],
+    watch: Callable[[Any, int], tuple[float, float]] | None = None,
+) -> Callable[[int], Trained]:
+    """Seed → a copy of the model of ``begin(seed)`` (:class:`Watched`) trained on its new texts, at the rate that suits the
+    arm, and looked at by ``watch`` eight times on the way."""
     steps = lab.bench.steps(MORE_STEPS[lab.scale])
-    config = replace(base(lab.scale).train, steps=steps, validate_every=max(1, steps // 8) if validate else 0)
-    return lab.bench.fit(copy.deepcopy(system), new, config, seed, validate)
+    every = max(1, steps // 8)
+
+    def train(rate: float, seed: int) -> Trained:
+        beginning = begin(seed)
+        curve: list[tuple[int, float, float]] = []
+
+        def look(system: Any) -> dict[str, float]:
+            old, new = watch(system, seed) if watch else (math.nan, math.nan)
+            curve.append((min(len(curve) * every, steps), old, new))
+            return {"old": old, "new": new}
+
+        config = replace(
+            base(lab.scale).train, steps=steps, learning_rate=rate, validate_every=every if watch else 0
+        )
+        model = copy.deepcopy(beginning.system)
+        trained = lab.bench.fit(model, beginning.new, config, seed, look if watch else None)
+        return replace(trained, system=Watched(trained.system, curve))
+
+    def score(trained: Trained) -> float:
+        return -mean_nats(trained.system.model, begin(trained.seed).held_out)
+
+    key = ("going on", lab.scale, arm)
+    return lab.bench.at_its_rate(key, train, score, base(lab.scale).train.learning_rate)
 
 
 # ---- new modules (C2) ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A model and its losses on held-out old and new texts while it was trained."""
-
-    model: Any
-    curve: Curve
-
-
 def prose_then_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
     """Seed → a model of prose (one for all arms) that goes on with code: all weights, adapters, or new modules."""
 
-    def train(seed: int) -> Trained:
-        start = lab.bench.train(replace(base(lab.scale, also=()), seed=seed))
-        mixed = lab.bench.data(replace(base(lab.scale), seed=seed))
-        old_test, new_test = start.data.validation, of_domain(mixed.validation, CODE)
-        systems = lab.bench.memo(("prose, then code", lab.scale, seed), lambda: _ways_to_go_on(start.system))
-        losses: list[tuple[float, float]] = []
+    def prose(seed: int) -> Trained:
+        return lab.bench.train(replace(base(lab.scale, also=()), seed=seed))
 
-        def watch(watched: Any) -> dict[str, float]:
-            losses.append((mean_nats(watched, old_test), mean_nats(watched, new_test)))
-            return dict(zip(("old", "new"), losses[-1]))
+    def code(seed: int, part: str) -> Examples:
+        return of_domain(getattr(lab.bench.data(replace(base(lab.scale), seed=seed)), part), CODE)
 
-        trained = go_on(lab, systems[arm], of_domain(mixed.train, CODE), seed, watch)
-        steps = lab.bench.steps(MORE_STEPS[lab.scale])
-        every = max(1, steps // 8)
-        curve = [(min(place * every, steps), *both) for place, both in enumerate(losses)]
-        return replace(trained, system=Watched(trained.system, curve))
+    def begin(seed: int) -> Beginning:
+        systems = lab.bench.memo(
+            ("prose, then code", lab.scale, seed), lambda: _ways_to_go_on(prose(seed).system)
+        )
+        return Beginning(systems[arm], code(seed, "train"), code(seed, "validation"))
 
-    return train
+    def watch(system: Any, seed: int) -> tuple[float, float]:
+        return mean_nats(system, prose(seed).data.test), mean_nats(system, code(seed, "test"))
+
+    return going_on(lab, arm, begin, watch)
 
 
 def _ways_to_go_on(start: Any) -> dict[str, Any]:
@@ -150,13 +183,17 @@ def with_low_rank(system: Any, rank: int) -> Any:
 def tuned_on_code(lab: Lab, arm: str) -> Callable[[int], Trained]:
     """Seed → a model of prose and code that goes on with code: plain, with load concentration, or a dense one."""
 
-    def train(seed: int) -> Trained:
+    def start(seed: int) -> Trained:
         model = dense(WIDEST) if arm == "dense" else {}
-        start = lab.bench.train(replace(base(lab.scale, **model), seed=seed))
-        system = concentrating(start.system, 0.05) if arm == "concentrated" else start.system
-        return replace(go_on(lab, system, of_domain(start.data.train, CODE), seed), data=start.data)
+        return lab.bench.train(replace(base(lab.scale, **model), seed=seed))
 
-    return train
+    def begin(seed: int) -> Beginning:
+        system, data = start(seed).system, start(seed).data
+        system = concentrating(system, 0.05) if arm == "concentrated" else system
+        return Beginning(system, of_domain(data.train, CODE), of_domain(data.validation, CODE))
+
+    trained = going_on(lab, arm, begin)
+    return lambda seed: replace(trained(seed), system=trained(seed).system.model, data=start(seed).data)
 
 
 def rises(trained: Trained) -> dict[tuple[float, str], float]:

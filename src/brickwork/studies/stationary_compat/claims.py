@@ -130,7 +130,7 @@ def zero_mask(lab: Lab) -> ClaimResult:
     cells = {f"K = {k}, batch {b}": (k, b) for k in (slots, slots // 4) for b in batches}
     arms = {
         f"{cell}, {method.options.get('mask', 'zero')}": series(
-            lab, _with_batch(_with_slots(setup, k), b), method, like=(setup, method)
+            lab, _with_batch(_with_slots(setup, k), b), method
         )
         for cell, (k, b) in cells.items()
         for method in (HOC, HOC_EXCLUDE)
@@ -246,7 +246,7 @@ def _more_accurate(lab: Lab, setup: SetUp, searched: str) -> ClaimResult:
     criterion="no other λ (0.5, 0.9) or μ (3, 30) has an AA that is more than 2 points higher",
 )
 def ablation(lab: Lab) -> ClaimResult:
-    """Scale of the logits, slots and memory in the table; all with the learning rate that suits the published setting."""
+    """Scale of the logits, slots and memory in the table, too."""
     setup = one_more_class(lab.scale)
     slots = setup.run.model.encoder.embedding_dim + 1
 
@@ -260,7 +260,7 @@ def ablation(lab: Lab) -> ClaimResult:
     settings |= {f"s = {value:g}": loss(logit_scale=value) for value in (4.0, 16.0)}
     settings |= {f"K = {value}": (_with_slots(setup, value), HOC) for value in (slots // 2, 2 * slots)}
     settings["no memory"] = replace(setup, memory=0), HOC
-    arms = {name: series(lab, *setting, like=settings[published]) for name, setting in settings.items()}
+    arms = {name: series(lab, *setting) for name, setting in settings.items()}
     at = lab.arms(arms).measure(compatibility, key=("searched", "quality"), arm="setting")
     accuracy = {name: at.over(setting=name, quality="AA") for name in settings}
     gains = {name: accuracy[published] - accuracy[name] for name in losses}

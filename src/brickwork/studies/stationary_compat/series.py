@@ -16,7 +16,7 @@ from brickwork.data.sets.images import load_images
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.simplex import SlotRegistry
 from brickwork.representation.contract import build_encoder
-from brickwork.studies.bench import PILOT_SEED, Bench, Trained
+from brickwork.studies.bench import Bench, Trained
 from brickwork.studies.stationary_compat.influence import Influenced
 from brickwork.studies.stationary_compat.measures import own_accuracy
 from brickwork.studies.stationary_compat.setups import Method, Series, SetUp
@@ -25,38 +25,24 @@ from brickwork.systems.stationary_compat.rehearsal import exemplars, of_classes
 from brickwork.systems.stationary_compat.system import System
 
 
-def series(
-    lab: Lab, setup: SetUp, method: Method, *, like: tuple[SetUp, Method] | None = None
-) -> Callable[[int], Trained]:
-    """Seed → the :class:`Series` of ``method``, at the learning rate that suits it, or that suits ``like``."""
+def series(lab: Lab, setup: SetUp, method: Method) -> Callable[[int], Trained]:
+    """Seed → the :class:`Series` of ``method``, at the learning rate that suits it."""
 
-    def at(factor: float, setup: SetUp, method: Method, seed: int) -> Trained:
-        trainer = Trainer(lab.bench, setup, method, factor, seed)
-        return lab.bench.memo(("series", repr(setup), repr(method), factor, seed), trainer.series)
+    def train(rate: float, seed: int) -> Trained:
+        return Trainer(lab.bench, setup, method, rate, seed).series()
 
-    tuned_on = like or (setup, method)
-    factor, tried = lab.bench.best_factor(
-        ("series", repr(tuned_on)), lambda factor: own_accuracy(at(factor, *tuned_on, PILOT_SEED))
-    )
-    rates = tuple(f * setup.run.train.learning_rate for f in tried)
-
-    def trained(seed: int) -> Trained:
-        return lab.bench.memo(
-            ("rated series", repr(setup), repr(method), factor, seed),
-            lambda: replace(at(factor, setup, method, seed), rates=rates),
-        )
-
-    return trained
+    key = ("series", repr(setup), repr(method))
+    return lab.bench.at_its_rate(key, train, own_accuracy, setup.run.train.learning_rate)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains one series, at the learning rate of its set-up times ``factor``."""
+    """Trains one series."""
 
     bench: Bench
     setup: SetUp
     method: Method
-    factor: float
+    learning_rate: float
     seed: int
 
     @property
@@ -68,7 +54,7 @@ class Trainer:
         """All models of the series, and what they cost together."""
         setup, method = self.setup, self.method
         self.bench.progress(
-            f"{method.name}: {len(setup.tasks)} models, seed {self.seed}, learning rate × {self.factor:g}"
+            f"{method.name}: {len(setup.tasks)} models, seed {self.seed}, learning rate {self.learning_rate:g}"
         )
         models: list[System] = []
         costs: list[Trained] = []
@@ -88,7 +74,7 @@ class Trainer:
             self.seed,
             sum(cost.examples for cost in costs),
             sum(cost.seconds for cost in costs),
-            self.factor * setup.run.train.learning_rate,
+            self.learning_rate,
             trainings=len(models),
         )
 
@@ -104,7 +90,9 @@ class Trainer:
             rows = rows.select(range(0, len(rows), round(1 / share)))
             return trainer.fitted(trainer.untrained(0, None, seed), rows, seed)
 
-        return self.bench.memo(("server", repr(self.setup), repr(plain), step, self.seed, self.factor), make)
+        return self.bench.memo(
+            ("server", repr(self.setup), repr(plain), step, self.seed, self.learning_rate), make
+        )
 
     def untrained(self, step: int, base: System | None, seed: int) -> System:
         """The model of ``step``: fresh, or from ``base`` (the server's model, or the previous one)."""
@@ -149,7 +137,7 @@ class Trainer:
         """Trains ``system`` in place. With a memory, half of each batch comes from there."""
         train, parts = self.setup.run.train, 2 if system.memory is not None else 1
         full = min(train.batch_size, parts * len(rows))
-        config = replace(train, batch_size=full // parts, learning_rate=self.factor * train.learning_rate)
+        config = replace(train, batch_size=full // parts, learning_rate=self.learning_rate)
         model = Influenced(system, old.classifier) if old and self.method.bct else system
         trained = self.bench.fit(model, rows, config, seed)
         return replace(trained, system=system, examples=trained.examples // config.batch_size * full)
