@@ -212,7 +212,7 @@ def test_staleness_follows_the_real_code():
 
 CLAIMS = """
 from brickwork.studies.mine import setups
-from brickwork.studies.mine.setups import run as longest
+from brickwork.studies.mine.setups import run as longest, LENGTH
 
 UNIT = "points"
 
@@ -222,7 +222,8 @@ def first(lab):
 
 @claim("C2", "statement", paper="", criterion="")
 def second(lab):
-    return helper(setups.short(lab)), UNIT
+    LENGTH = helper(setups.short(lab))
+    return LENGTH, UNIT
 
 def helper(at):
     return at
@@ -249,10 +250,12 @@ def short(lab):
         (CLAIMS, '"C2", "statement"', '"C2", "another"', {"C2"}),
         (CLAIMS, "return at", "return 2 * at", {"C1", "C2"}),
         (CLAIMS, "import run as", "import faster as", {"C1"}),
+        (CLAIMS, ", LENGTH", ", LENGTH, other", set()),
         (CLAIMS, "    pass", "    print()", {"C1", "C2"}),
         (CLAIMS, "second(lab):", 'second(lab):\n    """What it does."""', set()),
         (SETUPS, "LENGTH: int = 3", "LENGTH: int = 4", {"C1"}),
         (SETUPS, "return 2", "return 1", {"C2"}),
+        (SETUPS, "\ndef run", "\nfrom brickwork.studies.mine import setups\n\ndef run", set()),
         (SETUPS, "return 2", "return 2\n\ndef nobody(lab):\n    return 1", set()),
     ],
 )

@@ -9,6 +9,7 @@ stale, nor does a change of another claim; and a change of numbers makes all tha
 import ast
 import functools
 import hashlib
+import symtable
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,10 @@ class _Statement:
 
 
 def reached(claim: str, sources: Iterable[str]) -> list[str]:
-    """The code of all statements of a study that a claim can reach: its own, those that define a name that one of these
-    mentions, in whichever module of the study, and those that define nothing.
+    """The code of all statements of a study that a claim can reach, each once and sorted: its own, those that define a name
+    that one of these mentions, in whichever module of the study, and those that define nothing.
 
-    A name counts wherever it stands, as a variable, an attribute or in an import, so what is reached is rather too much.
+    An attribute counts as a name, whatever it is an attribute of, so what is reached is rather too much.
     """
     statements = [statement for source in sources for statement in _statements(source)]
     todo = [s for s in statements if (not s.defines and not s.claim) or s.claim == claim]
@@ -73,12 +74,22 @@ def reached(claim: str, sources: Iterable[str]) -> list[str]:
         fresh = [s for s in statements if s not in found and not names.isdisjoint(s.defines)]
         found.update(fresh)
         todo += fresh
-    return [s.code for s in statements if s in found]
+    return sorted({statement.code for statement in found})
 
 
 @functools.cache
 def _statements(source: str) -> tuple[_Statement, ...]:
-    return tuple(_statement(node) for node in ast.parse(source).body if not _is_docstring(node))
+    body = (node for node in ast.parse(source).body if not _is_docstring(node))
+    return tuple(_statement(part) for node in body for part in _parts(node))
+
+
+def _parts(node: ast.stmt) -> Iterator[ast.stmt]:
+    """An import by name, as one that nobody mentions changes nothing; all else as it is."""
+    if isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield ast.ImportFrom(node.module, [alias], node.level)
+    else:
+        yield node
 
 
 def _statement(node: ast.stmt) -> _Statement:
@@ -114,13 +125,22 @@ def _defined(node: ast.stmt) -> Iterator[str]:
 
 
 def _mentioned(node: ast.stmt) -> Iterator[str]:
+    yield from _looked_up(symtable.symtable(ast.unparse(node), "statement", "exec"))
     for part in ast.walk(node):
-        if isinstance(part, ast.Name):
-            yield part.id
-        elif isinstance(part, ast.Attribute):
+        if isinstance(part, ast.Attribute):
             yield part.attr
         elif isinstance(part, ast.alias):
             yield part.name.rpartition(".")[2]
+
+
+def _looked_up(table: symtable.SymbolTable) -> Iterator[str]:
+    """The names that a statement looks up in its module; those of its own functions' variables are none."""
+    outermost = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (outermost or symbol.is_global()):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _looked_up(inner)
 
 
 @functools.cache
