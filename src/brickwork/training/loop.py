@@ -333,10 +333,13 @@ def _determinism(wanted: bool) -> Any:
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted or before)
+    changes = wanted and not before  # torch imports its compiler for this, 1.8 s, even where nothing changes
+    if changes:
+        torch.use_deterministic_algorithms(True)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
             yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        if changes:
+            torch.use_deterministic_algorithms(False)

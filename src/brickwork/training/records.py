@@ -1,6 +1,7 @@
 """What a run leaves to read: ``metrics.jsonl``, ``env.json``, ``nonfinite.json``, TensorBoard events."""
 
 import datetime
+import functools
 import json
 import os
 import platform
@@ -93,18 +94,12 @@ def _event_writer(folder: Path, first_step: int) -> Any:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, processor, threads, git commit of the working folder and the command, for ``env.json``."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": versions,
+        "packages": dict(_versions()),
         "processor": cpu_name(),
         "processor_features": list(cpu_features()),
         "device": device_name,
@@ -113,6 +108,17 @@ def environment(device: torch.device) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "command": sys.argv,
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
 
 
 def _git_commit() -> str | None:
