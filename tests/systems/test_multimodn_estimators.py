@@ -330,3 +330,18 @@ def test_the_random_numbers_of_the_caller_are_left_alone():
     assert (before[1] == np.random.get_state()[1]).all()
     again = clone(model).fit(X, y)
     np.testing.assert_array_equal(model.predict_proba(X), again.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (pd.DataFrame([[1.0, 2.0]] * 4, columns=["a", "a"]), [1.0] * 4, "two columns have the name 'a'"),
+        ([{"a": 1.0}] * 4, [1.0] * 4, r"list of dictionaries, one a row; give pandas\.DataFrame\(X\)"),
+        (np.eye(4), [1.0, "2.5", "3,5", "x"], "labels of mixed types"),
+        (np.eye(4), ["1", "2.5", "3,5", "x"], "'y' is '3,5' in row 2, which is no number"),
+        (np.eye(4), pd.DataFrame([[1.0, 2.0]] * 4, columns=["a", "a"]), "two columns have the name 'a'"),
+    ],
+)
+def test_what_has_no_names_or_numbers_is_told(X, y, message):
+    with pytest.raises(ValueError, match=message):
+        MultiModNRegressor(max_iter=1, **QUICK).fit(X, y)

@@ -43,9 +43,9 @@ with naming_extras("an estimator of multimodn"):
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
+    from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-    from brickwork.systems.multimodn.targets import InputError, check_labels, target_columns
+    from brickwork.systems.multimodn.targets import InputError, check_labels, target_columns, target_numbers
 
 if TYPE_CHECKING:
     from brickwork.systems.multimodn.contributions import ContributionPlot
@@ -196,9 +196,12 @@ class _MultiModN(BaseEstimator):
                 for name in ("feature_names_in_", "n_features_in_"):
                     self.__dict__.pop(name, None)
             return Given(X, named=True)
+        if isinstance(X, list | tuple) and X and isinstance(X[0], Mapping):
+            raise InputError("X is a list of dictionaries, one a row; give pandas.DataFrame(X)")
         if reset and is_frame(X):
+            columns = frame_columns(X)
             validate_data(self, X, skip_check_array=True, reset=True)
-            return Given(frame_columns(X))
+            return Given(columns)
         if not reset and not hasattr(self, "n_features_in_"):
             raise InputError(
                 f"{type(self).__name__} was fitted on a dictionary of modalities ({', '.join(self.modalities_)}); give one"
@@ -349,10 +352,7 @@ class MultiModNRegressor(RegressorMixin, _MultiModN):
         with _value_errors():
             given = self._checked(X, reset=True)
             columns, self._one_target = target_columns(self, y)
-            targets = {
-                name: check_array(values, ensure_2d=False, dtype=np.float64, input_name="y")
-                for name, values in columns.items()
-            }
+            targets = {name: target_numbers(name, values) for name, values in columns.items()}
             check_consistent_length(next(iter(given.columns.values()), ()), *targets.values())
             self._fit(given, targets, {})
         return self

@@ -48,7 +48,16 @@ def is_named(X: Any) -> bool:
 
 
 def frame_columns(X: Any) -> dict[str, Any]:
-    """The columns of a data frame by name."""
+    """The columns of a data frame by name.
+
+    Raises:
+        DataError: two columns of one name.
+    """
+    names = [str(name) for name in X.columns]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"two columns have the name '{doubled[0]}'; a column is known by its name: rename one of them, or leave it out"
+        )
     return {str(name): X[name] for name in X.columns}
 
 

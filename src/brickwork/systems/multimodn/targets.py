@@ -9,7 +9,7 @@ from sklearn.utils import check_array, column_or_1d
 
 from brickwork.core.errors import DataError
 from brickwork.data.readers.cells import check_one_kind, is_missing
-from brickwork.systems.multimodn.inputs import is_frame
+from brickwork.systems.multimodn.inputs import frame_columns, is_frame
 
 
 class InputError(DataError, ValueError):
@@ -22,11 +22,12 @@ def target_columns(estimator: Any, y: Any) -> tuple[dict[str, np.ndarray], bool]
 
     Raises:
         InputError: y is ``None``, labels of one list are of mixed types.
+        DataError: a data frame with two columns of one name.
     """
     if y is None:
         raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
     if is_frame(y):
-        columns = {str(name): _column(y[name]) for name in y.columns}
+        columns = {name: _column(values) for name, values in frame_columns(y).items()}
         if len(columns) == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
@@ -68,3 +69,20 @@ def check_labels(labels: np.ndarray) -> None:
         if missing:
             raise InputError(f"y has no label in row {missing[0]}; leave out rows without one")
         check_one_kind(labels, "y")
+
+
+def target_numbers(name: str, values: np.ndarray) -> np.ndarray:
+    """The numbers (rows,) of one column of y.
+
+    Raises:
+        InputError: a cell that is none, with its row.
+        ValueError: a missing or infinite one, in scikit-learn's words.
+    """
+    for row, value in enumerate(values if values.dtype.kind in "OUS" else ()):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"'{name}' is {str(value)!r} in row {row}, which is no number; classes are for MultiModNClassifier"
+            ) from None
+    return check_array(values, ensure_2d=False, dtype=np.float64, input_name="y")
