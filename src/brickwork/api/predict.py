@@ -49,7 +49,7 @@ def predict(
 
     if out is not None:
         check_table_path(Path(out))
-    system = _system_that(model, Predicts, "predicts")
+    system = _system_that(model, Predicts, "predict", "predicts")
     _check_options(model, system.predict, options)
     ids, inputs = read_inputs(
         data,
@@ -146,7 +146,7 @@ def generate(
             f"max_tokens={max_tokens}, temperature={temperature}, top_k={top_k}: tokens must be at least 1, the others "
             "not negative"
         )
-    system = _system_that(model, Generates, "generates")
+    system = _system_that(model, Generates, "generate", "generates")
     return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
 
 
@@ -161,7 +161,7 @@ def recommend(model: "Path | str | Any", users: Sequence[Any], *, count: int = 1
 
     if count < 1:
         raise ConfigError(f"count={count}; it must be at least 1")
-    return _system_that(model, Recommends, "recommends").recommend(users, count=count)
+    return _system_that(model, Recommends, "recommend", "recommends").recommend(users, count=count)
 
 
 @naming_extras("the model")
@@ -177,7 +177,7 @@ def analyse(
     """
     from brickwork.core.types import Analyses
 
-    system = _system_that(folder, Analyses, "analyses")
+    system = _system_that(folder, Analyses, "analyse what it learnt", "analyses")
     return system.analyse(_held_out(folder, data, limit)[1])
 
 
@@ -200,7 +200,7 @@ def inspect(
     from brickwork.inspection.traces import write_traces
 
     folder = Path(folder)
-    system = _system_that(folder, Traces, "traces")
+    system = _system_that(folder, Traces, "show its modules at work", "traces")
     title, examples = _held_out(folder, data, limit)
     traces = system.trace(examples)
     path = Path(out) if out is not None else folder / "inspect.html"
@@ -227,7 +227,7 @@ def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any
     """
     from brickwork.core.types import ExportsAdapters
 
-    system = _system_that(model, ExportsAdapters, "adapters")
+    system = _system_that(model, ExportsAdapters, "export adapters", "adapters")
     _check_options(model, system.export_peft, options)
     return system.export_peft(folder, **options)
 
@@ -243,14 +243,14 @@ def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str,
             )
 
 
-def _system_that(model: "Path | str | Any", protocol: type, does: str) -> Any:
-    """The system in ``model``, which has to do what ``protocol`` says."""
+def _system_that(model: "Path | str | Any", protocol: type, verb: str, does: str) -> Any:
+    """The system in ``model``, which has to do what ``protocol`` says: ``verb`` in words, ``does`` on cards."""
     from brickwork.representation.load import load
 
     system = load(model) if isinstance(model, str | Path) else model
     if not isinstance(system, protocol):
-        able = [slug for slug in registry.slugs() if does in registry.card(slug).capabilities]
+        kind = getattr(system, "slug", "") or "an encoder"
         raise ArtifactError(
-            f"{model} holds a system without the capability '{does}'; systems with it: {', '.join(able) or 'none'}"
+            f"{model} is {kind}, which cannot {verb}; systems that can: {', '.join(registry.able(does)) or 'none'}"
         )
     return system

@@ -81,9 +81,10 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
     """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
     from brickwork.representation.contract import build_system
     from brickwork.representation.load import continue_system
-    from brickwork.training.run import load_data
+    from brickwork.training.run import find_models, load_data
 
     run = with_passages(run)
+    find_models(run)
     data = load_data(run.system, run.data, run.seed)
     if assets is None:
         _check_parts(data, run.data)
@@ -219,9 +220,11 @@ def train(
     from brickwork.training.loop import fit
     from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
+    from brickwork.training.run_folder import check_free
 
     need_extra("train", "training")
     folder, run = Path(out), with_passages(run)
+    check_free(folder, resume)
     if resume:
         _check_same(folder, run)
     with _warnings_told() as told:

@@ -62,9 +62,17 @@ def card(slug: str) -> SystemCard:
     return importlib.import_module(_folder(slug)).CARD
 
 
-def able(capability: str) -> list[str]:
-    """The systems whose cards name a capability."""
-    return [slug for slug in slugs() if capability in card(slug).capabilities]
+def able(verb: str) -> list[str]:
+    """The systems whose cards say that they do something, like ``generates``; one that does it for some data only, which
+    says ``generates molecules``, as ``cmim (molecules)``.
+    """
+    found = []
+    for slug in slugs():
+        for capability in card(slug).capabilities:
+            does, _, what = capability.partition(" ")
+            if does == verb:
+                found.append(f"{slug} ({what})" if what else slug)
+    return found
 
 
 def successor_hint(old: str) -> str:

@@ -48,13 +48,10 @@ def build_text_encoder(
         DataError: a tokenizer must be trained and there is no text.
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
     """
-    if config.backbone in ("scratch", "static"):
-        encoder = _fresh(config, texts, assets, tokenizer)
-    elif config.backbone == "minilm":
-        encoder = load_text_folder(minilm_folder(), config)
-    else:
-        encoder = load_text_folder(_backbone_folder(config.backbone, config.revision), config)
-    return encoder
+    folder = find_backbone(config.backbone, config.revision)
+    if folder is None:
+        return _fresh(config, texts, assets, tokenizer)
+    return load_text_folder(folder, config)
 
 
 def encoder_from_architecture(
@@ -151,14 +148,24 @@ def minilm_folder() -> Path:
     return folder
 
 
-def _backbone_folder(backbone: str, revision: str | None) -> Path:
+def find_backbone(backbone: str, revision: str | None) -> Path | None:
+    """The folder of a backbone, fetched if need be; ``None`` for one that is built with fresh weights.
+
+    Raises:
+        ConfigError: a revision of a folder.
+        ArtifactError: it is neither here nor on the hub, or damaged.
+    """
+    if backbone in ("scratch", "static"):
+        return None
+    if backbone == "minilm":
+        return minilm_folder()
     folder = Path(backbone).expanduser()
     if folder.is_dir():
         if revision is not None:
             raise ConfigError(f"revision has no effect with the folder '{backbone}'; leave it out")
         return folder
     if folder.is_absolute() or backbone.startswith(("./", "../", "~")) or backbone.count("/") > 1:
-        raise ArtifactError(f"{backbone} is not a folder; check the path")
+        raise ArtifactError(f"backbone {backbone} is not a folder; check the path")
     return _download(backbone, revision)
 
 
@@ -232,9 +239,13 @@ def load_published_encoder(backbone: str, revision: str | None, max_tokens: int)
 
     Raises:
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
-        ConfigError: it has fewer positions than ``max_tokens``.
+        ConfigError: it has fewer positions than ``max_tokens``, or fresh weights.
     """
-    folder = minilm_folder() if backbone == "minilm" else _backbone_folder(backbone, revision)
+    folder = find_backbone(backbone, revision)
+    if folder is None:
+        raise ConfigError(
+            f"backbone '{backbone}' has fresh weights, and a published one is asked for: use minilm, a folder or a hub id"
+        )
     modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
     model_folder = folder / modules.get("Transformer", "")
     if model_folder != folder and not (model_folder / "config.json").is_file():

@@ -131,7 +131,7 @@ def _no_encoder(path: Path | str, system: Any) -> ArtifactError:
     if isinstance(system, ExportsAdapters):
         instead = f"its adapters can be exported (brickwork export {path} --to peft)"
     else:
-        able = ", ".join(slug for slug in registry.slugs() if "encodes" in registry.card(slug).capabilities)
+        able = ", ".join(registry.able("encodes"))
         instead = f"the folder itself is what to pass on; models with an encoder come from {able}"
     return ArtifactError(
         f"{path} is a whole system, {system.slug}, and gives no vectors: there is no encoder in it to export, to encode "

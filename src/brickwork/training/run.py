@@ -1,7 +1,8 @@
 """A run: one complete, frozen configuration, to and from plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickwork.core import registry
@@ -71,6 +72,22 @@ def run_from_dict(values: Mapping[str, Any]) -> RunConfig:
 def data_type(slug: str) -> type[DataConfig]:
     """The data options of a system: its own ``Data``, or those that every source has."""
     return getattr(registry.load(slug, "system"), "Data", DataConfig)
+
+
+def find_models(run: RunConfig) -> None:
+    """Looks for the models that a run starts from before its data is read, which may take long.
+
+    Raises:
+        ConfigError, ArtifactError: one is not there.
+    """
+    from brickwork.encoders.build import find_backbone
+
+    for option, folder in (("start", run.start), ("model.previous", getattr(run.model, "previous", ""))):
+        if folder and not Path(folder).expanduser().is_dir():
+            raise ConfigError(f"{option}={folder}: there is no such folder; name that of a finished run")
+    for part in (run.model, *(getattr(run.model, part.name) for part in fields(run.model))):
+        if isinstance(backbone := getattr(part, "backbone", None), str):
+            find_backbone(backbone, part.revision)
 
 
 def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":

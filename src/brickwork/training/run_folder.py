@@ -18,21 +18,33 @@ _FREE = {"save_every", "keep", "validate_every", "log_every", "device", "threads
 
 
 def take_folder(cleanup: contextlib.ExitStack, folder: Path, resume: bool) -> None:
-    """Locks the folder, and refuses one that holds something else or a run which is not to be resumed."""
+    """Locks the folder, and refuses one that :func:`check_free` refuses."""
+    check_free(folder, resume)
+    cleanup.enter_context(FolderLock(folder, "training"))
+    remove_leftovers(folder)
+    check_free(folder, resume)
+
+
+def check_free(folder: Path, resume: bool) -> None:
+    """Refuses a folder that holds something else, or a run which is not to be resumed.
+
+    Raises:
+        ConfigError: says what it holds.
+    """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder for the run")
+    if resume:
+        return
     known = known_folder(folder)
-    if not resume and known.kind in ("index", "segment", "vectors", "checkpoint", "checkpoints"):
+    if known.kind in ("index", "segment", "vectors", "checkpoint", "checkpoints"):
         raise ConfigError(
             f"{folder} is no folder for a run: it {known.about}. Choose another folder with --out"
         )
-    cleanup.enter_context(FolderLock(folder, "training"))
-    remove_leftovers(folder)
     present = [
         name for name in ("config.json", "metrics.jsonl", "model.safetensors") if (folder / name).exists()
     ]
     present += ["checkpoints"] if steps_saved(folder) else []
-    if present and not resume:
+    if present:
         raise ConfigError(
             f"{folder} already holds a run ({', '.join(present)}). Go on with it: brickwork resume {folder}; "
             "or choose another folder with --out"

@@ -185,7 +185,7 @@ def test_it_recommends_and_analyses(counting):
     assert table["nearest"] == second
     with pytest.raises(ConfigError, match="count=0"):
         predict_api.recommend(counting.folder, list(images), count=0)
-    with pytest.raises(ArtifactError, match=r"without the capability 'generates'"):
+    with pytest.raises(ArtifactError, match=r"which cannot generate"):
         predict_api.generate(counting.folder, ["a"])
 
 

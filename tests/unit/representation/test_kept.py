@@ -161,7 +161,7 @@ def test_a_wrong_ending_is_refused_before_the_work(folder, tmp_path):
 
 
 def test_a_verb_that_the_system_does_not_have(folder):
-    with pytest.raises(ArtifactError, match=r"without the capability 'generates'; systems with it: none"):
+    with pytest.raises(ArtifactError, match=r"which cannot generate; systems that can: none"):
         brickwork.generate(folder, ["a"])
 
 

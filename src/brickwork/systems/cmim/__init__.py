@@ -11,7 +11,7 @@ CARD = SystemCard(
     group="learning objectives",
     summary="AE, VAE, MIM, cMIM, InfoNCE and their sums as one objective on an encoder and a decoder, for images and "
     "molecules: embeddings from the encoder or from the decoder's states, reconstruction, generation.",
-    capabilities=("encodes", "evaluates", "predicts", "images", "molecules"),
+    capabilities=("encodes", "evaluates", "predicts", "generates molecules", "images", "molecules"),
     jobs=(
         (
             "images or molecules without labels",
