@@ -141,7 +141,7 @@ def test_check_names_the_row():
     NOTATION.check(MOLECULES)
     with pytest.raises(DataError, match=r"row 1: 'C\?' .*character 2"):
         NOTATION.check(["C", "C?"])
-    with pytest.raises(DataError, match="row 0: None is not a text"):
+    with pytest.raises(DataError, match=r"^None is not a text"):
         NOTATION.check([None])
 
 

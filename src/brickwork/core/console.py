@@ -9,6 +9,7 @@ from brickwork.core.text import clean_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.text import Text
 
 # All of C0 but tab and newline, DEL, C1, and the marks that turn the direction of what follows.
@@ -58,6 +59,14 @@ def plain_console(*, error: bool = False) -> "Console":
             return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
 
     return PlainConsole(stderr=error, highlight=False, markup=False, emoji=False)
+
+
+def progress_bar(*columns: "str | ProgressColumn", transient: bool = False) -> "Progress":
+    """rich's progress on the error stream where that is a terminal; in a log or a pipe nothing is drawn."""
+    from rich.progress import Progress
+
+    console = plain_console(error=True)
+    return Progress(*columns, console=console, transient=transient, disable=not console.is_terminal)
 
 
 def styled(*parts: "str | tuple[str, str] | Text") -> "Text":

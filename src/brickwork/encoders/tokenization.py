@@ -149,23 +149,24 @@ class Notation:
         """Refuses the first text that is not of this notation.
 
         Raises:
-            DataError: row, character and remedy.
+            DataError: row, where there are several, character and remedy.
         """
         token = re.compile(self.pattern)
         for row, text in enumerate(texts):
+            where = f"row {row}: " if len(texts) > 1 else ""
             if not isinstance(text, str):
-                raise DataError(f"row {row}: {text!r:.60} is not a text; give {self.name} strings")
+                raise DataError(f"{where}{text!r:.60} is not a text; give {self.name} strings")
             place, written = 0, text.strip()
             while place < len(written) and (match := token.match(written, place)) and match[0]:
                 place = match.end()
             excerpt = repr(written if len(written) <= 60 else written[:57] + "…")
             if place < len(written):
                 raise DataError(
-                    f"row {row}: {excerpt} is no {self.name}: character {place + 1}, {written[place]!r}, is none of the "
+                    f"{where}{excerpt} is no {self.name}: character {place + 1}, {written[place]!r}, is none of the "
                     "notation; correct it or leave it out"
                 )
             if not written:
-                raise DataError(f"row {row}: an empty string is no {self.name}; leave it out")
+                raise DataError(f"{where}an empty string is no {self.name}; leave it out")
 
 
 def encode_texts(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from brickwork.core.console import plain_console
+from brickwork.core.console import progress_bar
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
@@ -157,13 +157,13 @@ def document_counter(wanted: bool) -> Iterator[Callable[[int], None]]:
     if not wanted:
         yield lambda count: None
         return
-    from rich.progress import Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.completed:,.0f} documents"),
         TaskProgressColumn(show_speed=True),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=plain_console(error=True), transient=True) as bar:
+    with progress_bar(*columns, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda count: bar.update(task, completed=count)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from torch import nn
 
-from brickwork.core.console import plain_console
+from brickwork.core.console import progress_bar
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.representation.batches import pooled_batches
 from brickwork.representation.inference import Precision
@@ -120,7 +120,7 @@ def _progress(total: int, show: bool | Callable[[int], None]) -> Iterator[Callab
     if not show:
         yield lambda count: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Speed(ProgressColumn):
@@ -128,6 +128,6 @@ def _progress(total: int, show: bool | Callable[[int], None]) -> Iterator[Callab
             return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s", style="progress.data.speed")
 
     columns = ("encoding", BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
-    with Progress(*columns, console=plain_console(error=True)) as bar:
+    with progress_bar(*columns) as bar:
         task = bar.add_task("encoding", total=total)
         yield lambda count: bar.advance(task, count)

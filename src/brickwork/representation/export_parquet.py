@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from brickwork.core.console import plain_console
+from brickwork.core.console import progress_bar
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import (
     FolderLock,
@@ -308,11 +308,10 @@ def counter(wanted: bool, total: int | None) -> Iterator[Callable[..., None]]:
     if not wanted:
         yield lambda count, reused=False: None
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} documents, {task.fields[speed]}/s"))
-    console = plain_console(error=True)
-    with Progress(*columns, TimeElapsedColumn(), "left", TimeRemainingColumn(), console=console) as bar:
+    with progress_bar(*columns, TimeElapsedColumn(), "left", TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total, speed="0")
         fresh = 0
 

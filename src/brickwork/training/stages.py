@@ -102,7 +102,7 @@ def check_batch(config: TrainConfig, data: Examples) -> None:
     if config.batch_size > len(data):
         raise ConfigError(
             f"train.batch_size={config.batch_size} is larger than the training data, which has {len(data)} "
-            f"examples; use at most {len(data)}, or more data"
+            f"examples; use at most that (--set train.batch_size={len(data)}), or more data"
         )
 
 

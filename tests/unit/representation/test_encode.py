@@ -262,12 +262,15 @@ def test_other_errors_are_not_swallowed(model, monkeypatch):
     assert tried == [2]
 
 
-def test_progress_counts_every_input(model, capfd):
+def test_progress_counts_every_input(model, capfd, monkeypatch):
     counts = []
     texts = make_texts(50)
     model.encode(texts, progress=counts.append, batch_size=8)
     assert sum(counts) == 50
     assert len(counts) > 3
+    model.encode(texts, progress=True)
+    assert capfd.readouterr() == ("", "")  # no terminal: a log is not drawn on
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for one
     model.encode(texts, progress=True)
     shown = capfd.readouterr()
     assert "50/50" in shown.err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brickwork.core.console import plain_console
+from brickwork.core.console import progress_bar
 from brickwork.core.errors import DataError
 from brickwork.core.files import atomic_path, os_errors, sha256_file
 from brickwork.data.sets.source import Source, cache_folder
@@ -43,7 +43,7 @@ def fetch(source: Source) -> Path:
 
 
 def _download(source: Source, path: Path) -> None:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -55,7 +55,7 @@ def _download(source: Source, path: Path) -> None:
         with (
             urllib.request.urlopen(source.download, timeout=_TIMEOUT_SECONDS) as answer,
             open(path, "wb") as file,
-            Progress(*columns, console=plain_console(error=True), transient=True) as progress,
+            progress_bar(*columns, transient=True) as progress,
         ):
             size = answer.headers.get("Content-Length")
             task = progress.add_task(f"downloading {source.name}", total=int(size) if size else None)
