@@ -188,7 +188,7 @@ def test_files_that_give_nothing_say_what_to_do(tmp_path):
     assert len(smiles_task(chosen, 0).train) == 2
     with pytest.raises(DataError, match="no column 'structure'"):
         smiles_task(DataConfig(source=str(path), columns=ColumnNames(text="structure")), 0)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         smiles_task(DataConfig(source=str(tmp_path / "none.csv")), 0)
 
 

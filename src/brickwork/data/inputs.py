@@ -11,6 +11,7 @@ from brickwork.data.readers.cells import as_list, located
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.ids import RowIds
+from brickwork.data.readers.inside import need_file
 from brickwork.data.readers.typed import read_columns
 from brickwork.data.types import TextFormat
 
@@ -42,10 +43,9 @@ def read_inputs(
         )
         return [d.id for d in documents], {"input": [d.text for d in documents]}
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise DataError(
-            f"{path} is no file; this model reads {'a table' if reads == 'columns' else 'an .npy file of images'}"
-        )
+    need_file(
+        path, f"{'a table' if reads == 'columns' else 'an .npy file of images'}, which this model reads"
+    )
     if reads == "images":
         images = read_images(path)[:limit]
         return [str(number) for number in range(len(images))], {"input": images}

@@ -261,6 +261,8 @@ def _value(field: str, value: Any) -> Value:
         return value
     if isinstance(value, Word):
         return value
+    if value is None:
+        raise ConfigError(f"filter on '{field}': null is no value to compare with; leave the field out")
     if isinstance(value, Mapping | list | tuple | Set):  # of any depth: not looked into
         raise ConfigError(
             f"filter on '{field}': {type(value).__name__} is no text, number, truth value or date"

@@ -38,8 +38,14 @@ def test_images_are_an_array(tmp_path):
 
 
 def test_what_cannot_be_read(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.csv is no file; this model reads a table"):
+    with pytest.raises(DataError, match=r"absent\.csv is not a file; give a table, which this model reads"):
         read_inputs(tmp_path / "absent.csv", "columns")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(DataError, match="run is a folder; give a table"):
+        read_inputs(tmp_path / "run", "columns")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(DataError, match=r"run is no folder of data: it is a run that has not finished"):
+        read_inputs(tmp_path / "run", "columns")
     (tmp_path / "empty.csv").write_text("a,b\n")
     with pytest.raises(DataError, match="holds no row"):
         read_inputs(tmp_path / "empty.csv", "columns")

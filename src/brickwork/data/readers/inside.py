@@ -49,6 +49,19 @@ def refuse_own_folder(path: Path) -> None:
         raise DataError(f"{path} is no folder of data: it {known.about}")
 
 
+def need_file(path: Path, instead: str) -> None:
+    """Refuses a path without a file; ``instead`` says what to give.
+
+    Raises:
+        DataError: nothing there, or a folder: one of ours says what it is.
+    """
+    if path.is_dir():
+        refuse_own_folder(path)
+        raise DataError(f"{path} is a folder; give {instead}")
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; give {instead}")
+
+
 def _refuse_walk(folder: Path, others: int, ours: int, endings: Collection[str]) -> None:
     raise DataError(
         f"{folder} holds {others:,} files of other types so far and {ours:,} of those that are read here "

@@ -21,6 +21,7 @@ from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport, column_names, lines, row_of, rows
+from brickwork.data.readers.inside import need_file
 from brickwork.data.readers.values import text_value
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData, TextFormat
@@ -286,10 +287,7 @@ def _refusal(text: str, problem: str) -> tuple[str, str]:
 
 def _strings(path: Path, config: DataConfig, report: ReadReport) -> Iterator[tuple[str, str]]:
     """(where, SMILES) of each row or line."""
-    if not path.is_file():
-        raise DataError(
-            f"{path} is no file; give a table with a column of SMILES, a .smi file, or the set '{POOL}'"
-        )
+    need_file(path, f"a table with a column of SMILES, a .smi file, or the set '{POOL}'")
     if path.suffix.lower() in LINES:
         report.files += 1
         for number, (line, _) in enumerate(lines(path), start=1):

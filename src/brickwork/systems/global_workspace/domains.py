@@ -20,6 +20,7 @@ from brickwork.data import splits
 from brickwork.data.readers.arrays import read_npz
 from brickwork.data.readers.cells import is_missing
 from brickwork.data.readers.files import ReadReport, column_names, rows
+from brickwork.data.readers.inside import need_file
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.global_workspace.data import MADE_UP, Data
 from brickwork.systems.global_workspace.simple_shapes import simple_shapes
@@ -162,11 +163,8 @@ def _cell(value: Any, name: str, row: int) -> list[float]:
 
 
 def _read(path: Path, config: Data, report: ReadReport) -> tuple[dict[str, np.ndarray], Layout, list[str]]:
-    if not path.is_file():
-        raise DataError(
-            f"{path} is not a file; give an .npz of arrays, or a table with vectors of two or more domains, or "
-            f"{' or '.join(MADE_UP)}"
-        )
+    made_up = " or ".join(MADE_UP)
+    need_file(path, f"an .npz of arrays, or a table with vectors of two or more domains, or {made_up}")
     raw, notes = (read_npz(path), []) if path.suffix.lower() == ".npz" else _table(path, config.limit, report)
     raw = {name: values[: config.limit] for name, values in raw.items()}
     layout = group_columns(list(raw))

@@ -12,6 +12,7 @@ from brickwork.core.errors import DataError, warn
 from brickwork.data import splits
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.files import ReadReport, table_kind
+from brickwork.data.readers.inside import need_file
 from brickwork.data.readers.typed import read_columns
 from brickwork.data.types import Examples, TaskData
 from brickwork.systems.multimodn.data import Data
@@ -30,8 +31,7 @@ def multitask_table(path: Path, config: Data, seed: int, layout: TableLayout | N
     Raises:
         DataError: no target, unknown column names, a modality without a single value, too few rows.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is not a file; give a table: .csv, .tsv, .jsonl or .parquet")
+    need_file(path, "a table: .csv, .tsv, .jsonl or .parquet")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; give a file with a header and at least two rows")
     report = ReadReport()
