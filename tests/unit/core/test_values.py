@@ -74,7 +74,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"), VALUES, ids=lambda value: repr(value).partition(" at 0x")[0][:30]
+    ("value", "wanted"), VALUES, ids=[f"{type(value).__name__}-{n}" for n, (value, _) in enumerate(VALUES)]
 )
 def test_values_as_json_keeps_them(value, wanted):
     result = json_value(value)
