@@ -1,6 +1,6 @@
 """The main job on a corpus that every machine has: the documentation of its Python packages.
 
-Collect, train MiniLM as ``matryoshka-2d``, measure before and after, index, search, report.
+Collect, train MiniLM as ``matryoshka-2d``, measure it beside MiniLM as it was published and BM25, index, search, report.
 """
 
 import datetime
@@ -18,7 +18,7 @@ from brickwork.api import train as api
 from brickwork.core.config import override, to_dict
 from brickwork.core.console import plain_console, styled
 from brickwork.core.errors import naming_extras
-from brickwork.core.files import read_json, write_json
+from brickwork.core.files import read_json
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document, TaskData
@@ -43,8 +43,7 @@ class DemoResult:
     folder: Path
     report: Path
     seconds: float
-    before: "Measurement"
-    after: "Measurement"
+    measurement: "Measurement"
 
 
 @naming_extras("the demo")
@@ -61,7 +60,6 @@ def run_demo(
     ``settings`` are ``field=value`` overrides of its recipe. A finished demo in ``out`` is replaced.
     """
     from brickwork.data.sets.python_corpus import documents as python_documents
-    from brickwork.evaluation.measure import baseline_scores, measure
     from brickwork.index.build import build_index
 
     console = console or plain_console()
@@ -73,18 +71,20 @@ def run_demo(
     system, data = api.build(run)
     _describe(console, data)
 
-    _headline(console, "2/5", "Measure the untrained model on modules that training will not see")
-    before = measure(system.eval().representation(), data, time_queries=False, progress=progress is not None)
-    baselines = {name: baseline_scores(task) for name, task in data.retrieval.items()}
-    _show_before(console, before, baselines)
-
-    _headline(console, "3/5", f"Train it as {run.system}: every prefix, every depth")
+    _headline(console, "2/5", f"Train MiniLM as {run.system}: every prefix, every depth")
     _clear(folder)
     summary = api.train(run, folder, progress=progress, prepared=(system, data))
     assert summary.measurement is not None
     assert summary.representation is not None
     after = summary.measurement
-    _show_grids(console, before, after)
+
+    _headline(
+        console,
+        "3/5",
+        "Compare it with MiniLM as it was published, and BM25, on modules that it has not seen",
+    )
+    _show_before(console, after)
+    _show_grids(console, after)
 
     _headline(console, "4/5", "Build the index and search it")
     documents = list(python_documents(run.data.limit))
@@ -94,15 +94,11 @@ def run_demo(
     searches = tuple(_search(console, index, query) for query in QUERIES)
 
     _headline(console, "5/5", "Write the report")
-    report = _report(folder, run, data, before, after, baselines, documents, index, searches)
+    report = _report(folder, run, data, after, documents, index, searches)
     seconds = time.perf_counter() - started
-    write_json(
-        folder / "evaluation.json",
-        {"before": before.summary(), "after": after.summary(), "baselines": _means(baselines)},
-    )
     console.print(f"  {report}")
     _goodbye(console, folder, seconds)
-    return DemoResult(folder, report, seconds, before, after)
+    return DemoResult(folder, report, seconds, after)
 
 
 def _headline(console: Console, number: str, text: str) -> None:
@@ -117,34 +113,26 @@ def _describe(console: Console, data: "TaskData") -> None:
         )
 
 
-def _means(baselines: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {
-            label: {m: statistics.fmean(v) for m, v in scores.items()} for label, scores in by_label.items()
-        }
-        for name, by_label in baselines.items()
-    }
-
-
-def _show_before(console: Console, before: "Measurement", baselines: dict[str, Any]) -> None:
-    for name, grid in before.grids.items():
+def _show_before(console: Console, after: "Measurement") -> None:
+    for name, grid in after.untouched.items():
         full = max(grid.cells, key=lambda cell: (cell.layers, cell.dim))
         small = grid.cell(SMALL_DIM, SMALL_LAYERS)
         others = ", ".join(
-            f"{label} {scores['ndcg@10']:.3f}" for label, scores in _means(baselines)[name].items()
+            f"{label} {statistics.fmean(scores['ndcg@10']):.3f}"
+            for label, scores in after.baselines[name].items()
         )
         console.print(
-            f"  {name}: nDCG@10 {full.mean('ndcg@10'):.3f} at full size, "
+            f"  {name}: MiniLM has nDCG@10 {full.mean('ndcg@10'):.3f} at full size, "
             f"{small.mean('ndcg@10'):.3f} at {SMALL_DIM} dimensions and {SMALL_LAYERS} layers; {others}"
         )
 
 
-def _show_grids(console: Console, before: "Measurement", after: "Measurement") -> None:
-    """The grid after training with the paired difference; * where the 95 % interval leaves out zero."""
+def _show_grids(console: Console, after: "Measurement") -> None:
+    """The grid after training with the paired difference to MiniLM cut to the same size; * where it is clear."""
     from brickwork.evaluation.grid import compare
 
     for name, grid in after.grids.items():
-        cells = {(c.dim, c.layers): c for c in compare(before.grids[name], grid)}
+        cells = {(c.dim, c.layers): c for c in compare(after.untouched[name], grid)}
         dims = sorted({dim for dim, _ in cells}, reverse=True)
         console.print(f"\n  {name} search: nDCG@10 after training, and the change")
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
@@ -155,6 +143,8 @@ def _show_grids(console: Console, before: "Measurement", after: "Measurement") -
             table.add_row(str(layers), *(_cell(cells[dim, layers]) for dim in dims))
         console.print(table)
     console.print("  * the 95 % interval of the change, paired over queries, leaves out zero")
+    for one in after.against:
+        console.print(f"  {one.sentence}")
 
 
 def _cell(comparison: "Comparison") -> str:
@@ -215,9 +205,7 @@ def _report(
     folder: Path,
     run: Any,
     data: "TaskData",
-    before: "Measurement",
     after: "Measurement",
-    baselines: dict[str, Any],
     documents: list["Document"],
     index: "Index",
     searches: tuple["ExampleSearch", ...],
@@ -238,10 +226,10 @@ def _report(
             title="An elastic encoder for Python's documentation",
             subtitle="MiniLM-L6 fine-tuned as matryoshka-2d on the packages of this machine",
             created=datetime.date.today().isoformat(),
-            finding=finding(before.grids["documentation"], main, SMALL_DIM, SMALL_LAYERS),
+            finding=finding(after.untouched["documentation"], main, SMALL_DIM, SMALL_LAYERS),
             facts={**facts(data), "steps": f"{run.train.steps:,} × {run.train.batch_size} pairs"},
             quality=tuple(
-                retrieval_part(grid, before.grids[name], baselines[name], descriptions.get(name, ""))
+                retrieval_part(grid, after.untouched[name], after.baselines[name], descriptions.get(name, ""))
                 for name, grid in after.grids.items()
             ),
             costs=costs(main),

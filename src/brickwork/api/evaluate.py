@@ -5,7 +5,6 @@ brickwork.evaluate("runs/docs", "docs/", dims=[48, 384])["retrieval"]
 """
 
 import os
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from brickwork.api.train import CONTENT, describe, read_run
+from brickwork.api.untouched import untouched
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError, naming_extras, need_extra
 from brickwork.core.files import plain, read_json
@@ -52,7 +52,6 @@ def evaluate(
     """
     from brickwork.core.types import Evaluates, ReadsAsLearnt
     from brickwork.data.load import load_task
-    from brickwork.evaluation.measure import baseline_scores
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
@@ -82,15 +81,12 @@ def evaluate(
     task = _held_out(model, config, read, split)
     if isinstance(loaded, Evaluates):
         return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
-    summary = measure_all(loaded, task, dims, layers, progress=progress).summary()
-    if baselines:
-        for entry in summary["retrieval"]:
-            scores = baseline_scores(task.retrieval[entry["name"]])
-            entry["baselines"] = {
-                name: {metric: statistics.fmean(values) for metric, values in metrics.items()}
-                for name, metrics in scores.items()
-            }
-    return {"data": describe(task), **summary}
+    run = read_run(model) if baselines and isinstance(model, str | Path) and _is_run(model) else None
+    start = None if run is None else untouched(run, loaded.axes)
+    measured = measure_all(
+        loaded, task, dims, layers, untouched=start, baselines=baselines, progress=progress
+    )
+    return {"data": describe(task), **measured.summary()}
 
 
 @naming_extras("evaluation")

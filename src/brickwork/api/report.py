@@ -69,10 +69,13 @@ def retrieval_part(
                 high=pair.difference.high if pair else None,
             )
         )
-    full = max(grid.cells, key=lambda cell: (cell.layers, cell.dim))
+    full, full_before = (
+        max(one.cells, key=lambda cell: (cell.layers, cell.dim)) if one else None for one in (grid, before)
+    )
+    assert full is not None
     others = {}
     for metric, name in METRIC_NAMES.items():
-        row = {} if before is None else {"before": before.cell(full.dim, full.layers).mean(metric)}
+        row = {} if full_before is None else {"before": full_before.mean(metric)}
         row["after"] = full.mean(metric)
         row.update({label: statistics.fmean(scores[metric]) for label, scores in (baselines or {}).items()})
         others[name] = row
@@ -182,7 +185,7 @@ def run_report(
     measurement: "Measurement | None",
     scores: Mapping[str, float] | None = None,
 ) -> Path:
-    """Writes ``report.html`` for a run without a before; ``scores``: a system's own numbers on held-out data."""
+    """Writes ``report.html`` for a run; ``scores``: a system's own numbers on held-out data."""
     grids = list(measurement.grids.values()) if measurement else []
     measured = measurement.scores if measurement else {}
     environment = folder / "env.json"
@@ -198,7 +201,13 @@ def run_report(
                 **{name: f"{value:.4g}" for name, value in (scores or {}).items()},
             },
             quality=(
-                *(retrieval_part(grid) for grid in grids),
+                *(
+                    retrieval_part(
+                        grid, measurement.untouched.get(grid.name), measurement.baselines.get(grid.name)
+                    )
+                    for grid in grids
+                    if measurement
+                ),
                 *(score_part(name, sizes, data) for name, sizes in measured.items() if sizes),
             ),
             costs=costs(grids[0]) if grids else None,

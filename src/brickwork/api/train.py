@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickwork.api.untouched import untouched
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras, need_extra, warn
@@ -318,8 +319,12 @@ def _finish(
         scores = {n: float(v) for n, v in system.evaluate(data.test).items()} if len(data.test) else {}
         write_json(folder / "evaluation.json", {"scores": plain(scores)})
     elif measure and isinstance(system, Encodes):
-        measurement = measure_all(system.representation(), data)
+        representation = system.representation()
+        start = untouched(run, representation.axes) if data.retrieval else None
+        measurement = measure_all(representation, data, untouched=start, baselines=True)
         write_json(folder / "evaluation.json", measurement.summary())
+        for lost in (one for one in measurement.against if one.outcome == "worse"):
+            warn(f"{lost.sentence}: this training did not help that search")
     if measure:
         measured = {} if scores is None else {"scores": plain(scores)}
         system.card = {**card(run, data, result, measurement), **measured}

@@ -211,6 +211,10 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
         output.hint(f"look at it in a browser: {folder / 'report.html'}", quiet)
     if commands := _next(folder, summary):
         output.next_commands(commands, quiet)
+    if summary.measurement is not None and summary.measurement.against:
+        output.hint("Did it help?", quiet)
+        for one in summary.measurement.against:
+            output.hint(f"  {one.sentence}", quiet)
 
 
 def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Everything that can be measured of a representation on held-out data of any kind, at every size."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brickwork.evaluation.against import Against, against
 from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
 from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
@@ -35,12 +37,25 @@ class SizeScore:
 class Measurement:
     """What was measured: retrieval grids by set; for scored or labelled data one number per size.
 
-    ``scores``: metric name → sizes; ``spearman`` for scored pairs, ``knn_accuracy`` (k=1) for labels.
+    ``scores``: metric name → sizes; ``spearman`` for scored pairs, ``knn_accuracy`` (k=1) for labels. By set, if they
+    were asked for: ``untouched``, the grid of the pretrained model as it was published, and ``baselines``, name → metric →
+    score of every query.
     """
 
     fingerprint: str
     grids: dict[str, GridResult] = field(default_factory=dict)
     scores: dict[str, tuple[SizeScore, ...]] = field(default_factory=dict)
+    untouched: dict[str, GridResult] = field(default_factory=dict)
+    baselines: dict[str, Mapping[str, Mapping[str, Sequence[float]]]] = field(default_factory=dict)
+
+    @property
+    def against(self) -> tuple[Against, ...]:
+        """The full size against what the user has without it, set by set."""
+        return tuple(
+            one
+            for name, grid in self.grids.items()
+            for one in against(grid, self.untouched.get(name), self.baselines.get(name, {}))
+        )
 
     def summary(self) -> dict[str, Any]:
         """Means and costs as plain JSON values, without the score of every query."""
@@ -52,6 +67,7 @@ class Measurement:
                     "queries": grid.num_queries,
                     "documents": grid.num_documents,
                     "cells": [_cell_summary(cell, grid.metrics) for cell in grid.cells],
+                    **self._beside(grid.name),
                 }
                 for grid in self.grids.values()
             ],
@@ -60,6 +76,22 @@ class Measurement:
                 for name, sizes in self.scores.items()
             },
         }
+
+    def _beside(self, name: str) -> dict[str, Any]:
+        """What a set was compared with, where it was."""
+        beside: dict[str, Any] = {}
+        if grid := self.untouched.get(name):
+            beside["untouched"] = [
+                {"dim": c.dim, "layers": c.layers} | {m: c.mean(m) for m in grid.metrics} for c in grid.cells
+            ]
+        if baselines := self.baselines.get(name):
+            beside["baselines"] = {
+                label: {metric: statistics.fmean(values) for metric, values in scores.items()}
+                for label, scores in baselines.items()
+            }
+        if rows := [one for one in self.against if one.task == name]:
+            beside["against"] = [asdict(one) | {"outcome": one.outcome} for one in rows]
+        return beside
 
 
 def _cell_summary(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
@@ -81,11 +113,14 @@ def measure(
     layers: Sequence[int] | None = None,
     *,
     time_queries: bool = True,
+    untouched: "Representation | None" = None,
+    baselines: bool = False,
     progress: bool = False,
 ) -> Measurement:
     """Measures on the held-out part of ``data``: its retrieval sets, else its scored pairs or its labels.
 
-    ``time_queries`` also times single queries at each size.
+    ``time_queries`` also times single queries at each size. Retrieval sets are searched by the ``untouched`` model as well,
+    at the sizes that it has, and with ``baselines`` by BM25 and TF-IDF.
 
     Raises:
         ConfigError: a size outside the model's.
@@ -103,7 +138,20 @@ def measure(
         scores["spearman"] = tuple(SizeScore(dim=d, layers=n, value=v) for (d, n), v in results.items())
     elif data.kind == "labelled":
         scores["knn_accuracy"] = _knn_sizes(representation, data, dims, layers)
-    return Measurement(fingerprint=representation.fingerprint, grids=grids, scores=scores)
+    return Measurement(
+        fingerprint=representation.fingerprint,
+        grids=grids,
+        scores=scores,
+        untouched={}
+        if untouched is None
+        else {
+            name: evaluate_grid(untouched, retrieval, measure=False, progress=progress)
+            for name, retrieval in data.retrieval.items()
+        },
+        baselines={name: baseline_scores(retrieval) for name, retrieval in data.retrieval.items()}
+        if baselines
+        else {},
+    )
 
 
 def _cross_modal(

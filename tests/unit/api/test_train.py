@@ -15,7 +15,7 @@ from rich.console import Console
 import brickwork
 from brickwork.api import index as indexing
 from brickwork.api import train as api
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.core.files import read_json
 from brickwork.data.config import ColumnNames
 from brickwork.training.config import Stage
@@ -223,6 +223,46 @@ def test_evaluate_gives_the_grid_and_the_baselines(trained):
     assert {(cell["dim"], cell["layers"]) for cell in entry["cells"]} == {(8, 1), (8, 3), (32, 1), (32, 3)}
     assert set(entry["baselines"]) == {"BM25", "TF-IDF"}
     assert json.loads(json.dumps(results, allow_nan=False)) == results
+
+
+@pytest.mark.filterwarnings("ignore:.* texts are longer than 16 tokens:brickwork.core.errors.BrickworkWarning")
+def test_a_training_that_makes_the_search_worse_says_so(trained, tmp_path):
+    """Beside the model that it starts from, as it was published: measured here by itself."""
+    from brickwork.api.train import build
+    from brickwork.evaluation.grid import evaluate_grid
+    from brickwork.representation.export_sentence_transformers import export_sentence_transformers
+
+    start = tmp_path / "published"
+    export_sentence_transformers(trained.representation, start)
+    encoder = {"backbone": str(start), "max_tokens": "16"}
+    run = brickwork.override(
+        brickwork.recipe("matryoshka-2d", "small"),
+        [
+            "data.source=toy",
+            "data.limit=300",
+            "model.dims=[8,32]",
+            "train.steps=3",
+            "train.learning_rate=1",
+            "train.batch_size=16",
+        ]
+        + [f"model.encoder.{name}={value}" for name, value in encoder.items()],
+    )
+    with pytest.warns(BrickworkWarning, match="worse than the untouched model") as told:
+        summary = brickwork.train(run, tmp_path / "run")
+    assert any("did not help" in str(one.message) for one in told)
+    _, data = build(run)
+    (task,) = data.retrieval.values()
+    published = brickwork.load(start)
+    assert published.encoder.max_tokens > 16
+    expected = evaluate_grid(published, task, [32], [3]).cells[0].scores
+    untouched = summary.measurement.untouched[task.name]
+    assert {(c.dim, c.layers) for c in untouched.cells} == {(d, n) for d in (8, 32) for n in (1, 2, 3)}
+    assert untouched.cell(32, 3).scores == expected
+    (entry,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["retrieval"]
+    assert {row["other"] for row in entry["against"]} == {"the untouched model", "BM25", "TF-IDF"}
+    assert "Training lowered" in (tmp_path / "run" / "report.html").read_text()
+    again = brickwork.evaluate(tmp_path / "run", "toy", limit=300)["retrieval"][0]
+    assert again["untouched"] == entry["untouched"]
 
 
 def test_plan_writes_nothing_and_forecasts_the_whole_run(tmp_path, monkeypatch):
