@@ -9,7 +9,7 @@ Early exit uses a view of the model whose list of layers is shorter; it shares e
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ class HubTransformer(nn.Module):
     def _adopt(self, model: nn.Module) -> None:
         config: Any = model.config
         _check_reads_texts(model)
-        self.arguments = {"config": json.loads(config.to_json_string(use_diff=False))}
+        # Which class the weights were saved from says nothing of the model, and is not known of one that is rebuilt.
+        described = {**json.loads(config.to_json_string(use_diff=False)), "architectures": None}
+        self.arguments = {"config": described}
         self.model = model
         self.width: int = config.hidden_size
         self.num_layers: int = config.num_hidden_layers
@@ -194,14 +196,15 @@ def _class_of(config: Any) -> Any:
     """
     from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
 
-    if not getattr(config, "is_encoder_decoder", False):
-        return AutoModel
-    if type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING:
+    # An encoder that was saved by itself says that it is no encoder-decoder, and keeps its type.
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if getattr(config, "is_encoder_decoder", False):
         raise ArtifactError(
             f"'{config.model_type}' is an encoder-decoder, and transformers has no class for its encoder alone; choose an "
             "encoder of texts as backbone (of these models: t5, mt5, umt5)"
         )
-    return AutoModelForTextEncoding
+    return AutoModel
 
 
 def _check_reads_texts(model: Any) -> None:
@@ -258,6 +261,11 @@ def _shorten(config: Any, num_layers: int) -> None:
     config.num_hidden_layers = num_layers
 
 
+def _few(names: Iterable[Any]) -> str:
+    names = sorted(names)
+    return f"{names}" if len(names) <= 4 else f"{names[:4]} and {len(names) - 4} more"
+
+
 def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     """The encoder in a Hugging Face folder, with its weights, cut to ``num_layers``.
 
@@ -285,8 +293,8 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     unexpected = [key for key in info["unexpected_keys"] if not key.startswith(_TASK_PARTS)]
     if missing or unexpected or info.get("mismatched_keys"):
         raise ArtifactError(
-            f"{folder} was refused: its weights do not fit its config.json; missing {sorted(missing)}, "
-            f"unexpected {sorted(unexpected)}, wrong shape {sorted(info.get('mismatched_keys') or [])}"
+            f"{folder} was refused: its weights do not fit its config.json; missing {_few(missing)}, "
+            f"unexpected {_few(unexpected)}, wrong shape {_few(info.get('mismatched_keys') or [])}"
         )
     _check_reads_texts(model)
     available = model.config.num_hidden_layers

@@ -1,0 +1,115 @@
+"""Embedding models as people use them, tiny and random: the same vectors as sentence-transformers, in and out again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from brickwork.core.files import load_tensors
+from brickwork.encoders.blocks.transformer import Transformer
+from brickwork.representation.export_sentence_transformers import export_sentence_transformers
+from brickwork.representation.load import load_representation
+
+from .pretrained_text import LENGTH, NAMED, OTHERS, SENTENCES, write
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the other libraries
+SHAPES = {**NAMED, **OTHERS}
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def written(request, tmp_path_factory):
+    """Name and shape of a model, its folder, their object and ours."""
+    folder = tmp_path_factory.mktemp("models") / request.param
+    theirs = write(SHAPES[request.param], folder)
+    return request.param, SHAPES[request.param], folder, theirs, load_representation(folder)
+
+
+def vectors_of(model, texts=SENTENCES, **options) -> np.ndarray:
+    return model.encode(texts, show_progress_bar=False, normalize_embeddings=True, **options)
+
+
+def test_vectors_are_theirs(written):
+    _, _, _, theirs, ours = written
+    assert ours.encoder.max_tokens == LENGTH
+    assert_allclose(ours.encode(SENTENCES, precision="fp32"), vectors_of(theirs), atol=1e-5)
+    assert_allclose(
+        ours.encode(SENTENCES, precision="fp32", batch_size=1), vectors_of(theirs, batch_size=1), atol=1e-5
+    )
+
+
+def test_prompts_are_theirs(written):
+    _, shape, _, theirs, ours = written
+    query = "query" if "query" in shape.prompts else None
+    document = next((name for name in ("document", "passage") if name in shape.prompts), None)
+    for role, name in (("query", query), ("document", document)):
+        expected = vectors_of(theirs, **({"prompt_name": name} if name else {"prompt": ""}))
+        assert_allclose(ours.encode(SENTENCES, role=role, precision="fp32"), expected, atol=1e-5)
+
+
+def test_fewer_layers_are_transformers_hidden_states(written):
+    """Layer k pools hidden state k; where the model has a norm after its last layer, that norm of it."""
+    _, shape, _, theirs, ours = written
+    body = theirs[0].auto_model
+    inputs = theirs.preprocess([shape.prompts.get(shape.default_prompt, "") + text for text in SENTENCES])
+    inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    stack = getattr(body, "encoder", body) if shape.model_type == "t5" else body
+    norm = next(
+        (getattr(stack, n) for n in ("norm", "final_norm", "final_layer_norm") if hasattr(stack, n)), None
+    )
+    with torch.no_grad():
+        states = body(**inputs, output_hidden_states=True).hidden_states
+    for layer in (1, 2):
+        with torch.no_grad():
+            features = {"token_embeddings": states[layer] if norm is None else norm(states[layer]), **inputs}
+            for part in list(theirs)[1:]:
+                features = part(features)
+        expected = torch.nn.functional.normalize(features["sentence_embedding"], dim=1).numpy()
+        assert_allclose(ours.encode(SENTENCES, layers=layer, precision="fp32"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dim", "layers"), [(None, None), (7, 2)])
+def test_it_goes_out_again(written, tmp_path, dim, layers):
+    name, shape, _, _, ours = written
+    expected = ours.encode(SENTENCES, dim=dim, layers=layers, precision="fp32")
+    folder = export_sentence_transformers(ours, tmp_path / "out", dim=dim, layers=layers)
+    again = sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    assert_allclose(vectors_of(again), expected, atol=1e-5)
+    assert (again.tokenizer.padding_side == "left") == shape.left
+    assert again.prompts.get("query", "") == shape.prompts.get("query", "")
+    assert_allclose(load_representation(folder).encode(SENTENCES, precision="fp32"), expected, atol=1e-5)
+    depths = [
+        n for n in load_tensors(folder / "model.safetensors") if f".{layers or 3}." in n and "Dense" not in n
+    ]
+    assert not depths, f"{name}: layers that do not run"
+
+
+def test_it_is_kept_as_our_own(written, tmp_path):
+    _, _, _, theirs, ours = written
+    kept = load_representation(ours.save(tmp_path / "own"))
+    assert kept.fingerprint == ours.fingerprint
+    assert_allclose(kept.encode(SENTENCES, precision="fp32"), vectors_of(theirs), atol=1e-5)
+
+
+def test_rounding_to_bf16_keeps_directions(written):
+    _, _, _, theirs, ours = written
+    assert (ours.encode(SENTENCES, precision="bf16") * vectors_of(theirs)).sum(1).min() > 0.99
+
+
+def test_what_is_packed_and_what_is_wrapped(written):
+    _, shape, *_, ours = written
+    packed = shape.model_type in ("bert", "roberta", "xlm-roberta")
+    assert isinstance(ours.encoder.body, Transformer) == packed
+
+
+def test_truncate_dim_is_the_size_of_the_vectors(tmp_path):
+    theirs = write(NAMED["embeddinggemma"], tmp_path / "st")
+    settings = json.loads((tmp_path / "st" / "config_sentence_transformers.json").read_text())
+    (tmp_path / "st" / "config_sentence_transformers.json").write_text(
+        json.dumps({**settings, "truncate_dim": 6})
+    )
+    ours = load_representation(tmp_path / "st")
+    assert ours.axes.full_dim == 6
+    assert_allclose(ours.encode(SENTENCES, precision="fp32"), vectors_of(theirs, truncate_dim=6), atol=1e-5)
