@@ -7,6 +7,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from brickwork.api import train as api
+from brickwork.core.config import override
 from brickwork.core.files import load_tensors
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
@@ -113,3 +115,38 @@ def test_truncate_dim_is_the_size_of_the_vectors(tmp_path):
     ours = load_representation(tmp_path / "st")
     assert ours.axes.full_dim == 6
     assert_allclose(ours.encode(SENTENCES, precision="fp32"), vectors_of(theirs, truncate_dim=6), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("slug", "name"),
+    [
+        ("matryoshka-2d", "qwen3-embedding"),
+        ("matryoshka-2d", "embeddinggemma"),
+        ("matryoshka", "embeddinggemma"),
+        ("stationary-compat", "qwen3-embedding"),
+    ],
+)
+def test_training_starts_from_it(slug, name, tmp_path):
+    write(NAMED[name], tmp_path / "st")
+    rows = [
+        f"{text} number {i},{text[::-1]} {i},{i % 3}"
+        for i, text in enumerate(["table of code", "capital"] * 20)
+    ]
+    columns = "input,unused,label" if slug == "stationary-compat" else "anchor,positive,unused"
+    (tmp_path / "data.csv").write_text("\n".join([columns, *rows]))
+    settings = [f"data.source={tmp_path / 'data.csv'}", f"model.encoder.backbone={tmp_path / 'st'}"]
+    settings += ["model.encoder.max_tokens=24", "train.steps=3", "train.batch_size=8"]
+    settings += [] if slug == "stationary-compat" else ["model.dims=[]"]
+    folder = tmp_path / "run"
+    api.train(override(api.recipe(slug, "small"), settings), folder)
+    before, after = load_representation(tmp_path / "st"), load_representation(folder)
+    moved = after.encoder.state_dict()
+    assert all(torch.isfinite(tensor).all() for tensor in moved.values())
+    assert any(not torch.equal(tensor, moved[key]) for key, tensor in before.encoder.state_dict().items())
+    assert after.encoder.pooling == before.encoder.pooling
+    assert len(after.encoder.dense) == len(before.encoder.dense)
+    layers = after.axes.layers[0]
+    out = export_sentence_transformers(after, tmp_path / "out", dim=8, layers=layers)
+    again = sentence_transformers.SentenceTransformer(str(out), device="cpu", local_files_only=True)
+    expected = after.encode(SENTENCES, dim=8, layers=layers, precision="fp32")
+    assert_allclose(vectors_of(again), expected, atol=1e-5)
