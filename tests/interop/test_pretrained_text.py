@@ -1,6 +1,7 @@
 """Embedding models as people use them, tiny and random: the same vectors as sentence-transformers, in and out again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from brickwork.api import train as api
 from brickwork.core.config import override
 from brickwork.core.files import load_tensors
 from brickwork.encoders.blocks.transformer import Transformer
+from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 from brickwork.representation.load import load_representation
 
@@ -150,3 +152,18 @@ def test_training_starts_from_it(slug, name, tmp_path):
     again = sentence_transformers.SentenceTransformer(str(out), device="cpu", local_files_only=True)
     expected = after.encode(SENTENCES, dim=8, layers=layers, precision="fp32")
     assert_allclose(vectors_of(again), expected, atol=1e-5)
+
+
+def test_a_hub_id_is_the_same_folder(tmp_path, monkeypatch):
+    """As the hub's client keeps it: no file is fetched here."""
+    theirs = write(NAMED["bge-m3"], tmp_path / "st")
+    repository = tmp_path / "hub" / "models--somebody--tiny-m3"
+    shutil.copytree(tmp_path / "st", repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    ours = load_representation("somebody/tiny-m3", "main")
+    assert_allclose(ours.encode(SENTENCES, precision="fp32"), vectors_of(theirs), atol=1e-5)
+    backbone = TextEncoderConfig(backbone="somebody/tiny-m3", revision="main", max_tokens=LENGTH)
+    assert build_text_encoder(backbone).pooling == "cls"

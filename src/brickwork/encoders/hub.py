@@ -7,9 +7,11 @@ it does not (BERT-like), it is hidden state k itself. Exit 0 is the embedding ou
 Early exit uses a view of the model whose list of layers is shorter; it shares every parameter.
 """
 
+import contextlib
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +263,21 @@ def _shorten(config: Any, num_layers: int) -> None:
     config.num_hidden_layers = num_layers
 
 
+@contextlib.contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    """transformers draws a bar while it loads weights, into files as well."""
+    from transformers.utils import logging
+
+    silenced = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if silenced:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silenced:
+            logging.enable_progress_bar()
+
+
 def _few(names: Iterable[Any]) -> str:
     names = sorted(names)
     return f"{names}" if len(names) <= 4 else f"{names[:4]} and {len(names) - 4} more"
@@ -277,16 +294,13 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
 
     description = read_json(folder / "config.json")
     _check_known(description)
+    safe = {"trust_remote_code": False, "local_files_only": True}
     try:
-        parsed = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-        model, info = _class_of(parsed).from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        parsed = AutoConfig.from_pretrained(str(folder), **safe)
+        with _bars_on_terminals():
+            model, info = _class_of(parsed).from_pretrained(
+                str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder} was refused: {error}") from error
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]

@@ -217,12 +217,12 @@ def check_weights(folder: Path) -> None:
     others = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt", "*.gguf")
                     for path in folder.glob(kind))  # fmt: skip
     there = (
-        f"; {', '.join(others[:3])} would have to be unpickled or converted, and only safetensors are read: take a revision "
-        "of the model that has them, or load it once with transformers and save it again"
+        f"{', '.join(others[:3])} would have to be unpickled or converted. Take a revision of the model that has "
+        "safetensors, or load it once with transformers and save it again"
         if others
-        else "; check the path, or make the folder again"
+        else "check the path, or take a revision of the model that has it"
     )
-    raise ArtifactError(f"{folder / WEIGHTS} is missing{there}")
+    raise ArtifactError(f"{folder / WEIGHTS} is missing, and only safetensors are read; {there}")
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:

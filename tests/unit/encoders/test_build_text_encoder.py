@@ -150,7 +150,7 @@ def test_lower_casing_of_the_folder(folder):
         (lambda f: write_dense(f, use_residual=True), "use_residual, which cannot be loaded"),
         (
             lambda f: write_dense(f, weights="pytorch_model.bin"),
-            r"Dense.*is missing; pytorch_model\.bin would have",
+            r"Dense.*only safetensors.*; pytorch_model\.bin would have",
         ),
         (
             lambda f: (f / "modules.json").write_text('[{"type": "custom_st.Transformer", "path": ""}]'),
