@@ -10,14 +10,16 @@ from numpy.testing import assert_allclose
 
 from brickwork.api import train as api
 from brickwork.core.config import override
+from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 from brickwork.representation.load import load_representation
 
-from .pretrained_text import LENGTH, NAMED, OTHERS, SENTENCES, write
+from .pretrained_text import LENGTH, NAMED, OTHERS, SENTENCES, tokenizer, write
 
+transformers = pytest.importorskip("transformers")
 sentence_transformers = pytest.importorskip("sentence_transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the other libraries
 SHAPES = {**NAMED, **OTHERS}
@@ -167,3 +169,32 @@ def test_a_hub_id_is_the_same_folder(tmp_path, monkeypatch):
     assert_allclose(ours.encode(SENTENCES, precision="fp32"), vectors_of(theirs), atol=1e-5)
     backbone = TextEncoderConfig(backbone="somebody/tiny-m3", revision="main", max_tokens=LENGTH)
     assert build_text_encoder(backbone).pooling == "cls"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "pooling"),
+    [("Qwen3ForCausalLM", "qwen3-embedding", "last"), ("XLMRobertaForMaskedLM", "bge-m3", "mean")],
+)
+def test_a_plain_folder_of_transformers(kind, name, pooling, tmp_path, capfd):
+    shape = NAMED[name]
+    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(shape.model_type, **shape.config))
+    model.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu", local_files_only=True)
+    theirs.max_seq_length = LENGTH
+    expected = vectors_of(theirs)
+    capfd.readouterr()
+    ours = load_representation(tmp_path)
+    assert capfd.readouterr() == (
+        "",
+        "",
+    )  # the head of the language model is not wanted, and nothing is said of it
+    assert ours.encoder.pooling == pooling
+    assert ours.encoder.max_tokens == {"qwen3": 64, "xlm-roberta": LENGTH}[shape.model_type]
+    ours.encoder.tokenizer.enable_truncation(LENGTH)
+    assert_allclose(ours.encode(SENTENCES, precision="fp32"), expected, atol=1e-5)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(
+        ArtifactError, match=r"only safetensors are read; pytorch_model\.bin would have to be unpickled"
+    ):
+        load_representation(tmp_path)

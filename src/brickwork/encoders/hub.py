@@ -264,16 +264,18 @@ def _shorten(config: Any, num_layers: int) -> None:
 
 
 @contextlib.contextmanager
-def _bars_on_terminals() -> Iterator[None]:
-    """transformers draws a bar while it loads weights, into files as well."""
+def _quietly() -> Iterator[None]:
+    """Without transformers' report of tensors that do not fit, which is made here; its bar is for terminals."""
     from transformers.utils import logging
 
-    silenced = logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    level, silenced = logging.get_verbosity(), logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    logging.set_verbosity_error()
     if silenced:
         logging.disable_progress_bar()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if silenced:
             logging.enable_progress_bar()
 
@@ -297,7 +299,7 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     safe = {"trust_remote_code": False, "local_files_only": True}
     try:
         parsed = AutoConfig.from_pretrained(str(folder), **safe)
-        with _bars_on_terminals():
+        with _quietly():
             model, info = _class_of(parsed).from_pretrained(
                 str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
             )

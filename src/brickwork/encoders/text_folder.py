@@ -80,7 +80,7 @@ def module_chain(folder: Path) -> list[tuple[str, Path]]:
 
 
 def read_text_folder(folder: Path) -> TextFolder:
-    """What ``folder`` says of its model; a folder of transformers is pooled by the mean, as sentence-transformers does.
+    """What ``folder`` says of its model.
 
     Raises:
         ArtifactError: files are missing or damaged, or the chain has parts that cannot be loaded.
@@ -108,7 +108,7 @@ def read_text_folder(folder: Path) -> TextFolder:
         folder,
         model,
         description,
-        pooling=_pooling(chain[1][1]) if chain else "mean",
+        pooling=_pooling(chain[1][1]) if chain else _usual_pooling(description),
         dense=tuple(
             (DenseShape.from_dict(read_object(path / "config.json"), str(path / "config.json")), path)
             for kind, path in chain
@@ -314,6 +314,12 @@ def refuse_default_prompt(folder: Path) -> None:
         raise ArtifactError(
             f"{folder} puts a default prompt before every text, and training does not; load it, or index with it, as it is"
         )
+
+
+def _usual_pooling(description: dict[str, Any]) -> str:
+    """Of a plain folder of transformers, as sentence-transformers takes it: the last token has seen all others."""
+    saved = str((description.get("architectures") or [""])[0])
+    return "last" if saved.endswith("ForCausalLM") and description.get("is_causal", True) else "mean"
 
 
 def _pooling(folder: Path) -> str:

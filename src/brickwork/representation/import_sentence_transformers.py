@@ -16,19 +16,16 @@ from brickwork.representation.model import Representation
 from brickwork.representation.prompts import Prompts
 
 SETTINGS = "config_sentence_transformers.json"
-WEIGHTS = "model.safetensors"
 # StaticEmbedding of sentence-transformers reads a text to its end; so long a limit means the same.
 _STATIC_TOKENS = 1_000_000
 
 
 def is_sentence_transformer(folder: Path) -> bool:
-    """Whether ``folder`` can be read here: a SentenceTransformer, or the encoder of transformers that one begins with."""
+    """Whether ``folder`` is for here: a SentenceTransformer, or the encoder of transformers that one begins with."""
     if any((folder / name).is_file() for name in ("modules.json", SETTINGS)):
         return True
-    weights = any((folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json"))
-    description = (
-        read_json(folder / "config.json") if weights and (folder / "config.json").is_file() else None
-    )
+    path = folder / "config.json"
+    description = read_json(path) if path.is_file() else None
     return isinstance(description, dict) and "model_type" in description
 
 
