@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, warn
 from brickwork.core.files import load_tensors, read_json
 from brickwork.encoders.bert import (
     from_bert_state_dict,
@@ -130,7 +130,7 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
     """
     read = read_text_folder(folder)
     if config is not None:
-        refuse_default_prompt(folder)
+        check_prompts(folder)
     body, positions = _load_body(read, config or TextEncoderConfig(backbone=str(folder)))
     max_tokens = _limit(read, positions, None if config is None else config.max_tokens)
     tokenizer, marks = folder_tokenizer(
@@ -160,7 +160,7 @@ def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
         ConfigError: it has fewer positions than ``max_tokens``.
     """
     read = read_text_folder(folder)
-    refuse_default_prompt(folder)
+    check_prompts(folder)
     if read.dense:
         raise ArtifactError(
             f"{folder} has Dense modules after its pooling, which cannot be kept with an adapter"
@@ -307,12 +307,24 @@ def _tokenizer_limit(model: Path) -> int | None:
     return int(limit) if isinstance(limit, int | float) and 0 < limit < 1e9 else None
 
 
-def refuse_default_prompt(folder: Path) -> None:
-    """Training puts nothing before texts; a model that wants it everywhere can only be used as it is."""
-    settings = folder / "config_sentence_transformers.json"
-    if settings.is_file() and read_object(settings).get("default_prompt_name"):
+def check_prompts(folder: Path) -> None:
+    """Training puts nothing before texts: says so of a model that was published with prompts.
+
+    Raises:
+        ArtifactError: it wants one everywhere, and can only be used as it is.
+    """
+    path = folder / "config_sentence_transformers.json"
+    settings = read_object(path) if path.is_file() else {}
+    if settings.get("default_prompt_name"):
         raise ArtifactError(
             f"{folder} puts a default prompt before every text, and training does not; load it, or index with it, as it is"
+        )
+    prompts = settings.get("prompts")
+    named = [str(name) for name, text in prompts.items() if text] if isinstance(prompts, dict) else []
+    if named:
+        warn(
+            f"{folder} was published with prompts ({', '.join(named[:4])}{' …' if named[4:] else ''}); training puts none "
+            "before texts, and what is trained here is used without them"
         )
 
 

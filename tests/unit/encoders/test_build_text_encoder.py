@@ -7,7 +7,7 @@ import torch
 from sample_encoders import TEXTS, build_small
 
 from brickwork.core.config import from_dict, override, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.core.files import save_tensors
 from brickwork.encoders.bert import bert_config, to_bert_state_dict
 from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
@@ -223,3 +223,17 @@ def test_training_does_not_start_from_a_model_that_wants_a_prompt_everywhere(fol
     (folder / "config_sentence_transformers.json").write_text('{"default_prompt_name": "q"}')
     with pytest.raises(ArtifactError, match=r"default prompt .*as it is"):
         load_text_folder(folder, TextEncoderConfig(backbone=str(folder)))
+
+
+def test_training_says_that_it_leaves_the_prompts_out(folder):
+    settings = folder / "config_sentence_transformers.json"
+    config = TextEncoderConfig(backbone=str(folder), max_tokens=16)
+    settings.write_text('{"prompts": {"query": "query: ", "passage": "passage: ", "document": ""}}')
+    with pytest.warns(
+        BrickworkWarning, match=r"published with prompts \(query, passage\); training puts none"
+    ):
+        build_text_encoder(config)
+    settings.write_text(
+        '{"prompts": {"query": "", "document": ""}}'
+    )  # as sentence-transformers writes it of its own
+    build_text_encoder(config)
