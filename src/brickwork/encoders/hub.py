@@ -2,7 +2,7 @@
 
 The exit after layer k is what the model's own code returns when it is built with k layers. Where that code puts a norm
 after its last layer (ModernBERT, T5, Qwen3, Llama, Gemma …), the exit is that norm of transformers' hidden state k; where
-it does not (BERT-like), it is hidden state k itself. Exit 0 is the embedding output, without that norm.
+it does not (BERT-like), it is hidden state k itself. Exit 0, the embedding output, is no exception.
 
 Early exit uses a view of the model whose list of layers is shorter; it shares every parameter.
 """
@@ -104,19 +104,17 @@ class HubTransformer(nn.Module):
         if not self._one_pass and len(set(exits)) > 1:
             return {layer: self._exits(ids, mask, (layer,))[layer] for layer in exits}
         deepest = max(exits)
-        earlier = min(exits) < deepest or deepest == 0
-        output = self._cut(max(deepest, 1))(
-            input_ids=ids, attention_mask=mask, output_hidden_states=earlier, use_cache=False
+        output = self._cut(max(deepest, 1))(  # some models cannot run without a layer
+            input_ids=ids,
+            attention_mask=mask,
+            output_hidden_states=min(exits) < deepest or deepest == 0,
+            use_cache=False,
         )
         norm = self.model.get_submodule(self._norm) if self._norm else nn.Identity()
-        hidden = {}
-        for layer in exits:
-            if layer == deepest > 0:
-                hidden[layer] = output.last_hidden_state
-            else:
-                state = output.hidden_states[layer]
-                hidden[layer] = norm(state) if layer else state
-        return hidden
+        return {
+            layer: output.last_hidden_state if layer == deepest > 0 else norm(output.hidden_states[layer])
+            for layer in exits
+        }
 
     def _cut(self, num_layers: int) -> nn.Module:
         """The model with its first layers only, sharing all parameters."""
@@ -131,8 +129,6 @@ class HubTransformer(nn.Module):
         Found by running the model with one layer and with all of them. Where neither hidden state 1 nor a norm of it is
         what the shallow model returns, each exit needs a pass of its own.
         """
-        if self.num_layers == 1:
-            return True, ""
         training = self.model.training
         self.model.eval()
         parameter = next(self.model.parameters())
@@ -148,9 +144,11 @@ class HubTransformer(nn.Module):
             hook.remove()
         # Not by values alone: norms with fresh weights are all equal.
         last = [name for name, result in results.items() if result.data_ptr() == shallow.data_ptr()]
+        self.model.train(training)
+        if self.num_layers == 1:
+            return True, last[-1] if last else ""
         answers = [("", full[1]), *((name, self.model.get_submodule(name)(full[1])) for name in last)]
         fitting = [name for name, answer in answers if torch.allclose(answer, shallow, rtol=1e-3, atol=1e-5)]
-        self.model.train(training)
         return bool(fitting), fitting[-1] if fitting else ""
 
     def _norms(self) -> list[tuple[str, nn.Module]]:

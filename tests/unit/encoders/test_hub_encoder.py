@@ -28,11 +28,18 @@ MODELS = {
         "num_heads": 2,
     },  # the encoder of an encoder-decoder
 }
+NORMS = {"modernbert": "final_norm", "qwen3": "norm", "t5": "encoder.final_layer_norm"}
 
 
 def make(model_type: str, **changes) -> HubTransformer:
     torch.manual_seed(0)
-    return HubTransformer(config={"model_type": model_type, **SIZES, **MODELS[model_type], **changes}).eval()
+    encoder = HubTransformer(
+        config={"model_type": model_type, **SIZES, **MODELS[model_type], **changes}
+    ).eval()
+    with torch.no_grad():
+        for parameter in encoder.parameters():  # fresh norms are all the same
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return encoder
 
 
 @pytest.fixture
@@ -55,7 +62,15 @@ def test_early_exit_is_a_model_with_fewer_layers(model_type, tokens):
         torch.testing.assert_close(exits[layers], expected)
         torch.testing.assert_close(encoder(tokens, [layers])[layers], expected)
         torch.testing.assert_close(encoder.forward_padded(ids, mask, layers)[mask.bool()], expected)
-    assert exits[0].shape == (9, 16)
+    with torch.no_grad():
+        full = encoder.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        norm = encoder.model.get_submodule(NORMS[model_type]) if model_type in NORMS else torch.nn.Identity()
+        expected = norm(full.hidden_states[0])[mask.bool()]
+    torch.testing.assert_close(exits[0], expected)
+    torch.testing.assert_close(encoder(tokens, [0])[0], expected)
+    shallow = make(model_type, **{depth: 1})
+    shallow.load_state_dict(encoder.state_dict(), strict=False)
+    torch.testing.assert_close(shallow(tokens, [0, 1])[0], expected)
 
 
 def test_the_shallow_view_shares_every_weight(tokens):
