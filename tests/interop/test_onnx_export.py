@@ -4,6 +4,7 @@ import builtins
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from brickwork.core.errors import ArtifactError, MissingExtraError
@@ -33,6 +34,33 @@ def test_the_vectors_are_those_of_encode(any_tiny, tmp_path, dim, layers):
     # Other numbers of texts and tokens than those it was traced with.
     assert_allclose(run(file, any_tiny.encoder, TEXTS), expected, atol=1e-4)
     assert_allclose(run(file, any_tiny.encoder, TEXTS[2:3]), expected[2:3], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+def test_a_model_that_reads_from_left_to_right(tmp_path):
+    from brickwork.representation.load import load_representation
+
+    from .pretrained_text import NAMED, write
+
+    write(NAMED["qwen3-embedding"], tmp_path / "st")
+    model = load_representation(tmp_path / "st")
+    file = export_onnx(model, tmp_path / "model.onnx", dim=8, layers=2)
+    texts = [text for text in TEXTS if text]  # padded to the longest: the last token is not in the last place
+    expected = model.encode(texts, dim=8, layers=2, precision="fp32")
+    assert_allclose(run(file, model.encoder, texts), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("any_tiny", ["post"], indirect=True)
+def test_a_type_of_model_that_torch_cannot_write(any_tiny, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise torch.onnx.OnnxExporterError("no")
+
+    monkeypatch.setattr("torch.onnx.export", fails)
+    with pytest.raises(
+        ArtifactError, match=r"cannot write a model of type '\w+' as ONNX; export it to sentence"
+    ):
+        export_onnx(any_tiny, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_minilm_in_a_folder_in_8_bits(minilm, tmp_path):

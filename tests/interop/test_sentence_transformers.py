@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import load_tensors
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 from brickwork.representation.load import load_representation
 
@@ -65,8 +66,9 @@ def test_a_model_that_is_not_bert(tmp_path):
         load_representation(model.save(tmp_path / "own")).encode(TEXTS, precision="fp32"), expected, atol=1e-6
     )
     assert (model.encode(TEXTS, precision="bf16") * expected).sum(1).min() > 0.999
-    with pytest.raises(ArtifactError, match="cannot be cut to 1 layers"):
-        export_sentence_transformers(model, tmp_path / "cut", layers=1)
+    cut = export_sentence_transformers(model, tmp_path / "cut", dim=8, layers=1)
+    assert_allclose(theirs(cut), model.encode(TEXTS, dim=8, layers=1, precision="fp32"), atol=1e-5)
+    assert not any("layer.1." in name for name in load_tensors(cut / "model.safetensors"))
 
 
 def test_import_of_minilm_and_back(minilm_folder, tmp_path):
@@ -122,10 +124,10 @@ def test_a_chain_with_unknown_parts_is_refused(minilm_folder, tmp_path):
     parts = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+        {"idx": 2, "name": "2", "path": "2_CNN", "type": "sentence_transformers.models.CNN"},
     ]
     (tmp_path / "modules.json").write_text(json.dumps(parts))
-    with pytest.raises(ArtifactError, match="Dense"):
+    with pytest.raises(ArtifactError, match="Pooling → CNN; what can be loaded"):
         load_representation(tmp_path)
     parts[0]["path"] = "../elsewhere"
     (tmp_path / "modules.json").write_text(json.dumps(parts))

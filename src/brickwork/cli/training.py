@@ -95,7 +95,7 @@ def train(
     given = [f"data.source={data}"] if data is not None else []
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
     given += ["data.allow_outside=true"] if allow_outside else []
-    given += [f"{_backbone_field(run.model, slug)}={backbone}"] if backbone is not None else []
+    given += _another_backbone(run.model, slug, backbone) if backbone is not None else []
     run = override(run, [*given, *(settings or [])])
     if seed is not None:
         run = replace(run, seed=seed)
@@ -115,6 +115,14 @@ def train(
             tensorboard=tensorboard,
         )
     _finished(summary, as_json, quiet)
+
+
+def _another_backbone(model: Any, slug: str, backbone: str) -> list[str]:
+    """The settings for a backbone; where it is not the recipe's own, the recipe's sizes of vectors go."""
+    field = _backbone_field(model, slug)
+    own = getattr(getattr(model, "encoder", model), "backbone", None)
+    dims = ["model.dims=[]"] if getattr(model, "dims", None) and backbone != own else []
+    return [f"{field}={backbone}", *dims]
 
 
 def _backbone_field(model: Any, slug: str) -> str:

@@ -1,6 +1,7 @@
-"""Weights and configuration of BERT-shaped checkpoints, to and from our transformer.
+"""Weights and configuration of BERT-shaped checkpoints (BERT, RoBERTa, XLM-R), to and from our transformer.
 
-BERT adds a vector for the segment (``token_type``) to every token. With one text there is one segment, so its
+RoBERTa and its heirs number positions from the one after the padding token's id: the rows before are never read and are
+left out. BERT adds a vector for the segment (``token_type``) to every token. With one text there is one segment, so its
 vector is folded into the position embeddings on loading; on export it is zero.
 """
 
@@ -29,23 +30,29 @@ _LAYER = {
     "mlp.down": "output.dense",
     "mlp_norm": "output.LayerNorm",
 }
+_ROBERTA = ("roberta", "xlm-roberta", "camembert")
 _QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
 # Buffers and task heads: nothing that changes the hidden states.
-_IGNORED = re.compile(r"(embeddings\.position_ids$|pooler\.|cls\.|classifier\.|qa_outputs\.)")
+_IGNORED = re.compile(r"(embeddings\.position_ids$|pooler\.|cls\.|lm_head\.|classifier\.|qa_outputs\.)")
 
 
 def is_bert_shaped(config: Mapping[str, Any]) -> bool:
     """Whether a Hugging Face ``config.json`` describes what our transformer computes."""
     return (
-        config.get("model_type") == "bert"
+        config.get("model_type") in ("bert", *_ROBERTA)
         and config.get("hidden_act", "gelu") == "gelu"
         and config.get("position_embedding_type", "absolute") == "absolute"
         and not config.get("is_decoder", False)
     )
 
 
+def position_offset(config: Mapping[str, Any]) -> int:
+    """The row of the position embeddings that belongs to the first token."""
+    return config.get("pad_token_id", 1) + 1 if config.get("model_type") in _ROBERTA else 0
+
+
 def transformer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What to build :class:`Transformer` with for a BERT ``config.json``.
+    """What to build :class:`Transformer` with for a BERT or RoBERTa ``config.json``.
 
     Raises:
         ArtifactError: a field is missing.
@@ -62,18 +69,21 @@ def transformer_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise ArtifactError(f"config.json lacks {missing}; the model folder is incomplete")
     arguments = {ours: config[theirs] for ours, theirs in names.items()}
+    arguments["max_positions"] -= position_offset(config)
     return {**arguments, "norm_eps": config.get("layer_norm_eps", 1e-12)}
 
 
-def from_bert_state_dict(state: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:
-    """The state of :class:`Transformer` with ``num_layers`` layers from a BERT checkpoint.
+def from_bert_state_dict(
+    state: Mapping[str, Tensor], num_layers: int, first_position: int = 0
+) -> dict[str, Tensor]:
+    """The state of :class:`Transformer` with ``num_layers`` layers from a BERT or RoBERTa checkpoint.
 
-    Deeper layers are left out.
+    Deeper layers are left out, and so are positions before ``first_position`` (:func:`position_offset`).
 
     Raises:
         ArtifactError: with the names of tensors that are missing or not understood.
     """
-    source = {re.sub(r"^bert\.", "", name): tensor for name, tensor in state.items()}
+    source = {re.sub(r"^(bert|roberta)\.", "", name): tensor for name, tensor in state.items()}
     # Old checkpoints call the norm's weight and bias gamma and beta.
     source = {re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", n)): t for n, t in source.items()}
     names: dict[str, tuple[str, ...]] = {ours: (theirs,) for ours, theirs in _EMBEDDINGS.items()}
@@ -93,7 +103,8 @@ def from_bert_state_dict(state: Mapping[str, Tensor], num_layers: int) -> dict[s
             f"the weights are not those of a BERT: missing {missing}, unexpected {unexpected}"
         )
     result = {name: torch.cat([source[part] for part in parts]).float() for name, parts in names.items()}
-    result["position_embedding.weight"] += source[_TOKEN_TYPE][0].float()
+    positions = result["position_embedding.weight"]
+    result["position_embedding.weight"] = positions[first_position:] + source[_TOKEN_TYPE][0].float()
     return result
 
 

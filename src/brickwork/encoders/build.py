@@ -8,16 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
-from torch import nn
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.core.files import load_tensors, read_json, sha256_file
-from brickwork.encoders.bert import from_bert_state_dict, is_bert_shaped, transformer_arguments
+from brickwork.core.files import sha256_file
+from brickwork.encoders import text_folder
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
-from brickwork.encoders.hub import load_hub_model
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.static import StaticEmbedding
@@ -51,7 +48,7 @@ def build_text_encoder(
     folder = find_backbone(config.backbone, config.revision)
     if folder is None:
         return _fresh(config, texts, assets, tokenizer)
-    return load_text_folder(folder, config)
+    return text_folder.load_text_folder(folder, config)
 
 
 def encoder_from_architecture(
@@ -192,50 +189,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
         ) from error
 
 
-def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> TextEncoder:
-    """The encoder in a Hugging Face or SentenceTransformer folder, with its weights.
-
-    ``config`` gives layers, length, pooling and dropout; without it they are the folder's own.
-
-    Raises:
-        ArtifactError: files are missing, damaged or unsafe, or the folder holds unknown parts.
-        ConfigError: ``config`` asks for more layers or tokens than there are.
-    """
-    modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
-    model_folder = folder / modules.get("Transformer", "")
-    if model_folder != folder and not (model_folder / "config.json").is_file():
-        model_folder = folder
-    if config is not None:
-        _refuse_default_prompt(folder)
-    description = read_json(model_folder / "config.json")
-    if not isinstance(description, dict):
-        raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
-    config = config or _own_settings(model_folder, description)
-    pooling = config.pooling or (_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean")
-    num_layers = _at_most("num_layers", config.num_layers, description.get("num_hidden_layers"), folder)
-    _at_most("max_tokens", config.max_tokens, description.get("max_position_embeddings"), folder)
-    body: nn.Module
-    if is_bert_shaped(description):
-        arguments = transformer_arguments(description)
-        arguments |= {"num_layers": num_layers or arguments["num_layers"], "dropout": config.dropout}
-        body = _load_bert(model_folder, arguments)
-    else:
-        if config.dropout:
-            raise ConfigError(
-                f"dropout has no effect with {folder}: its own configuration sets it; leave it out"
-            )
-        body = load_hub_model(model_folder, num_layers)
-    tokenizer = _folder_tokenizer(model_folder)
-    return TextEncoder(
-        body, tokenizer, pooling=pooling, max_tokens=config.max_tokens, projection=config.projection
-    )
-
-
 def load_published_encoder(backbone: str, revision: str | None, max_tokens: int) -> TextEncoder:
-    """``minilm``, a folder or a hub model with the modules that transformers builds for it, under their own names.
-
-    Slower than :func:`build_text_encoder` for BERT-shaped models, which become our own transformer there; for what other
-    tools have to find again in the published model (adapters). Pooling is the folder's own, or the mean.
+    """``minilm``, a folder or a hub model as transformers builds it: :func:`text_folder.load_published_encoder`.
 
     Raises:
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
@@ -246,140 +201,4 @@ def load_published_encoder(backbone: str, revision: str | None, max_tokens: int)
         raise ConfigError(
             f"backbone '{backbone}' has fresh weights, and a published one is asked for: use minilm, a folder or a hub id"
         )
-    modules = _sentence_transformer_modules(folder) if (folder / "modules.json").is_file() else {}
-    model_folder = folder / modules.get("Transformer", "")
-    if model_folder != folder and not (model_folder / "config.json").is_file():
-        model_folder = folder
-    description = read_json(model_folder / "config.json")
-    if not isinstance(description, dict):
-        raise ArtifactError(f"{model_folder / 'config.json'} is not a model's configuration; use a good copy")
-    _refuse_default_prompt(folder)
-    _at_most("max_tokens", max_tokens, description.get("max_position_embeddings"), folder)
-    pooling = _pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean"
-    body = load_hub_model(model_folder, None)
-    return TextEncoder(body, _folder_tokenizer(model_folder), pooling=pooling, max_tokens=max_tokens)
-
-
-def _load_bert(folder: Path, arguments: dict[str, Any]) -> Transformer:
-    path = folder / "model.safetensors"
-    try:
-        state = from_bert_state_dict(load_weights(folder), arguments["num_layers"])
-        # On the meta device: drawing initial weights that are thrown away would take longer than loading.
-        with torch.device("meta"):
-            body = Transformer(**arguments)
-        body.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise ArtifactError(f"{path} was refused: it does not fit config.json ({error})") from error
-    except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
-    return body
-
-
-def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of ``model.safetensors``, or of the several files that ``model.safetensors.index.json`` names.
-
-    Raises:
-        ArtifactError: files that are missing, damaged, unsafe or outside of the folder, or tensors that are not where the
-            list says.
-    """
-    path, listed = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if path.is_file() or not listed.is_file():
-        return load_tensors(path)
-    places = read_json(listed)
-    places = places.get("weight_map") if isinstance(places, dict) else None
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise ArtifactError(f"{listed} does not say which file has which tensor; use a good copy")
-    tensors: dict[str, torch.Tensor] = {}
-    for name in sorted(set(places.values())):
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ArtifactError(f"{listed} names '{name}', which is no safetensors file of this folder")
-        tensors |= load_tensors(folder / name)
-    if set(tensors) != set(places):
-        wrong = sorted(set(tensors) ^ set(places))[0]
-        raise ArtifactError(
-            f"{listed} and the files that it names do not agree about '{wrong}'; use a good copy"
-        )
-    return tensors
-
-
-def _at_most(name: str, tokens_wanted: int | None, available: Any, folder: Path) -> int | None:
-    if tokens_wanted is not None and isinstance(available, int) and tokens_wanted > available:
-        raise ConfigError(
-            f"{name}={tokens_wanted} is more than the {available} of {folder}; choose at most {available}"
-        )
-    return tokens_wanted
-
-
-def _own_settings(folder: Path, description: dict[str, Any]) -> TextEncoderConfig:
-    """The folder's own length limit; the default where it has none."""
-    path = folder / "sentence_bert_config.json"
-    length = read_json(path).get("max_seq_length") if path.is_file() else None
-    positions = description.get("max_position_embeddings") or 512
-    return TextEncoderConfig(backbone=str(folder), max_tokens=min(length or 256, positions))
-
-
-def _sentence_transformer_modules(folder: Path) -> dict[str, str]:
-    """Name → folder of the parts of a SentenceTransformer.
-
-    Normalize is accepted and left out: vectors are normalised after truncation, never before.
-    """
-    parts = read_json(folder / "modules.json")
-    try:
-        paths = {part["type"].rpartition(".")[2]: part["path"] for part in parts}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"{folder / 'modules.json'} is malformed ({error!r}); use a good copy") from error
-    unknown = set(paths) - {"Transformer", "Pooling", "Normalize"}
-    if unknown or "Transformer" not in paths or "Pooling" not in paths:
-        raise ArtifactError(
-            f"{folder} is a chain of {' → '.join(paths)}; only Transformer → Pooling "
-            "(→ Normalize) can be loaded"
-        )
-    if any(".." in Path(path).parts or Path(path).is_absolute() for path in paths.values()):
-        raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
-    return paths
-
-
-def _refuse_default_prompt(folder: Path) -> None:
-    """Training puts nothing before texts; a model that wants it everywhere can only be used as it is."""
-    settings = folder / "config_sentence_transformers.json"
-    if settings.is_file() and read_json(settings).get("default_prompt_name"):
-        raise ArtifactError(
-            f"{folder} puts a default prompt before every text, and training does not; load it, or index with it, as it is"
-        )
-
-
-def _pooling(folder: Path) -> str:
-    settings = read_json(folder / "config.json")
-    modes = settings.get("pooling_mode")
-    if modes is None:
-        prefix = "pooling_mode_"
-        modes = [
-            name.removeprefix(prefix)
-            for name, on in settings.items()
-            if name.startswith(prefix) and on is True
-        ]
-    modes = [modes] if isinstance(modes, str) else modes
-    known = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}
-    if len(modes) != 1 or modes[0] not in known:
-        raise ArtifactError(f"{folder} pools by {modes}; only one of mean and cls can be loaded")
-    return known[modes[0]]
-
-
-def _folder_tokenizer(folder: Path) -> Any:
-    if not (folder / "tokenizer.json").is_file() and (folder / "tokenizer_config.json").is_file():
-        # An old repository with a vocabulary only: transformers builds the fast tokenizer from it.
-        from transformers import AutoTokenizer
-
-        try:
-            built = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-            return built.backend_tokenizer
-        except (OSError, ValueError, AttributeError, ImportError) as error:
-            raise ArtifactError(f"{folder} has no tokenizer.json and none could be made ({error})") from error
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
-    settings = folder / "sentence_bert_config.json"
-    if settings.is_file() and read_json(settings).get("do_lower_case"):
-        from tokenizers import normalizers
-
-        first = [tokenizer.normalizer] if tokenizer.normalizer else []
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *first])
-    return tokenizer
+    return text_folder.load_published_encoder(folder, max_tokens)

@@ -16,7 +16,8 @@ class TextEncoderConfig:
     ``revision``: branch, tag or commit of a hub model.
     ``num_layers``: None = all of the backbone's; fewer keeps the first ones. From scratch: 4.
     ``max_tokens``: longer texts are cut.
-    ``pooling``: None = what the backbone's folder says, else ``mean``.
+    ``pooling``: None = what the backbone's folder says, else ``mean``. ``last``: the last token, for models that read
+    from left to right; ``weighted_mean``: later tokens count more.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
     ``projection``: a matrix after the pooling, to vectors of this many dimensions; None = the backbone's own width.
     The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
@@ -29,7 +30,7 @@ class TextEncoderConfig:
     revision: str | None = None
     num_layers: int | None = None
     max_tokens: int = 256
-    pooling: Literal["mean", "cls"] | None = None
+    pooling: Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"] | None = None
     dropout: float = 0.0
     projection: int | None = None
     width: int | None = None

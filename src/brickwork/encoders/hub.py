@@ -1,11 +1,17 @@
 """Encoders of transformers that are not BERT-shaped, behind the same contract as our own.
 
+The exit after layer k is what the model's own code returns when it is built with k layers. Where that code puts a norm
+after its last layer (ModernBERT, T5, Qwen3, Llama, Gemma …), the exit is that norm of transformers' hidden state k; where
+it does not (BERT-like), it is hidden state k itself. Exit 0, the embedding output, is no exception.
+
 Early exit uses a view of the model whose list of layers is shorter; it shares every parameter.
 """
 
+import contextlib
 import copy
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import read_json
 from brickwork.core.types import TokenBatch
 
 # Parts of a checkpoint that belong to a task, not to the encoder.
@@ -43,30 +50,45 @@ class HubTransformer(nn.Module):
 
     def __init__(self, *, config: dict[str, Any]):
         super().__init__()
-        from transformers import AutoConfig, AutoModel
+        from transformers import AutoConfig
 
         values = {k: v for k, v in config.items() if k not in ("auto_map", "architectures", "model_type")}
+        _check_known(config)
         try:
             parsed = AutoConfig.for_model(config["model_type"], **values)
-            model = AutoModel.from_config(parsed, trust_remote_code=False)
+            model = _class_of(parsed).from_config(parsed, trust_remote_code=False)
         except (KeyError, ValueError) as error:
             raise ArtifactError(
-                f"model type '{config.get('model_type')}' is not known to the installed transformers "
-                f"({error}); code from model folders is never run"
+                f"transformers makes no model of type '{config['model_type']}' from this configuration ({error})"
             ) from error
         self._adopt(model)
 
     def _adopt(self, model: nn.Module) -> None:
         config: Any = model.config
         _check_reads_texts(model)
-        self.arguments = {"config": json.loads(config.to_json_string(use_diff=False))}
+        # Which class the weights were saved from says nothing of the model, and is not known of one that is rebuilt.
+        described = {**json.loads(config.to_json_string(use_diff=False)), "architectures": None}
+        self.arguments = {"config": described}
         self.model = model
         self.width: int = config.hidden_size
         self.num_layers: int = config.num_hidden_layers
         self._path = _find_layers(model, self.num_layers, config.model_type)
-        # Some models put a norm after the last layer only. Their hidden states of one deep pass are then not
-        # what a shallower model would return, and each exit needs a pass of its own.
-        self._one_pass = self._hidden_states_are_exits()
+        self._one_pass, self._norm = self._ending()
+
+    @property
+    def max_positions(self) -> int | None:
+        """How many tokens a text may have; None: the model sets no limit."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if not isinstance(limit, int) or limit < 1:
+            return None
+        for module in self.model.modules():
+            # RoBERTa and its heirs count positions from the one after the padding's.
+            offset = getattr(module, "padding_idx", None)
+            if isinstance(offset, int) and isinstance(
+                getattr(module, "position_embeddings", None), nn.Embedding
+            ):
+                return limit - offset - 1
+        return limit
 
     def forward(self, tokens: TokenBatch, exits: Sequence[int]) -> dict[int, Float[Tensor, "tokens width"]]:
         """Hidden states after each layer in ``exits`` (0: the embedding output)."""
@@ -79,16 +101,20 @@ class HubTransformer(nn.Module):
         return self._exits(input_ids, attention_mask, (layer,))[layer]
 
     def _exits(self, ids: Tensor, mask: Tensor, exits: Sequence[int]) -> dict[int, Tensor]:
-        if self._one_pass:
-            states = self._cut(max(exits))(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-            return {layer: states.hidden_states[layer] for layer in exits}
-        outputs = {}
-        for layer in exits:
-            output = self._cut(max(layer, 1))(
-                input_ids=ids, attention_mask=mask, output_hidden_states=layer == 0
-            )
-            outputs[layer] = output.last_hidden_state if layer else output.hidden_states[0]
-        return outputs
+        if not self._one_pass and len(set(exits)) > 1:
+            return {layer: self._exits(ids, mask, (layer,))[layer] for layer in exits}
+        deepest = max(exits)
+        output = self._cut(max(deepest, 1))(  # some models cannot run without a layer
+            input_ids=ids,
+            attention_mask=mask,
+            output_hidden_states=min(exits) < deepest or deepest == 0,
+            use_cache=False,
+        )
+        norm = self.model.get_submodule(self._norm) if self._norm else nn.Identity()
+        return {
+            layer: output.last_hidden_state if layer == deepest > 0 else norm(output.hidden_states[layer])
+            for layer in exits
+        }
 
     def _cut(self, num_layers: int) -> nn.Module:
         """The model with its first layers only, sharing all parameters."""
@@ -97,18 +123,52 @@ class HubTransformer(nn.Module):
         )
 
     @torch.no_grad()
-    def _hidden_states_are_exits(self) -> bool:
-        """Whether hidden state 1 of a full pass is what the model with one layer returns."""
-        if self.num_layers == 1:
-            return True
+    def _ending(self) -> tuple[bool, str]:
+        """Whether the hidden states of one pass are the exits, and the path of the norm to be put on them, if any.
+
+        Found by running the model with one layer and with all of them. Where neither hidden state 1 nor a norm of it is
+        what the shallow model returns, each exit needs a pass of its own.
+        """
         training = self.model.training
         self.model.eval()
         parameter = next(self.model.parameters())
         ids = torch.arange(4, device=parameter.device)[None]
         full = self.model(input_ids=ids, output_hidden_states=True).hidden_states
+        results: dict[str, Tensor] = {}
+        hooks = [
+            module.register_forward_hook(lambda _, __, result, name=name: results.update({name: result}))
+            for name, module in self._norms()
+        ]
         shallow = self._cut(1)(input_ids=ids).last_hidden_state
+        for hook in hooks:
+            hook.remove()
+        # Not by values alone: norms with fresh weights are all equal.
+        last = [name for name, result in results.items() if result.data_ptr() == shallow.data_ptr()]
         self.model.train(training)
-        return torch.allclose(full[1], shallow, rtol=1e-3, atol=1e-5)
+        if self.num_layers == 1:
+            return True, last[-1] if last else ""
+        answers = [("", full[1]), *((name, self.model.get_submodule(name)(full[1])) for name in last)]
+        fitting = [name for name, answer in answers if torch.allclose(answer, shallow, rtol=1e-3, atol=1e-5)]
+        return bool(fitting), fitting[-1] if fitting else ""
+
+    def _norms(self) -> list[tuple[str, nn.Module]]:
+        """Path and module of what has nothing but vectors of the model's width, outside of the layers."""
+        return [
+            (name, module)
+            for name, module in self.model.named_modules()
+            if not name.startswith(f"{self._path}.")
+            and (own := list(module.parameters()))
+            and all(parameter.shape == (self.width,) for parameter in own)
+        ]
+
+    def first_layers(self, num_layers: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """``config.json`` and weights of the model that has the first layers only, under transformers' names."""
+        config: Any = copy.deepcopy(self.model.config)
+        _shorten(config, num_layers)
+        deeper = tuple(f"{self._path}.{layer}." for layer in range(num_layers, self.num_layers))
+        state = {n: t for n, t in self.model.state_dict().items() if not deeper or not n.startswith(deeper)}
+        values = json.loads(config.to_json_string(use_diff=False))
+        return {**values, "architectures": [type(self.model).__name__]}, state
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Twice the weights of the layers' matrices per token, and 4n²D per layer and text for attention."""
@@ -117,12 +177,40 @@ class HubTransformer(nn.Module):
         return sum(2 * n * weights + layers * 4 * n * n * self.width for n in lengths)
 
 
+def _check_known(config: Mapping[str, Any]) -> None:
+    from transformers import CONFIG_MAPPING, __version__
+
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise ArtifactError(
+            f"model type '{kind}' is not known to the installed transformers ({__version__}), and code from model folders "
+            "is never run; choose another model, or a newer transformers if it has this one"
+        )
+
+
+def _class_of(config: Any) -> Any:
+    """The class that makes the encoder; of an encoder-decoder (T5) its encoder alone.
+
+    Raises:
+        ArtifactError: an encoder-decoder whose encoder transformers does not offer by itself.
+    """
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
+
+    # An encoder that was saved by itself says that it is no encoder-decoder, and keeps its type.
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if getattr(config, "is_encoder_decoder", False):
+        raise ArtifactError(
+            f"'{config.model_type}' is an encoder-decoder, and transformers has no class for its encoder alone; choose an "
+            "encoder of texts as backbone (of these models: t5, mt5, umt5)"
+        )
+    return AutoModel
+
+
 def _check_reads_texts(model: Any) -> None:
-    """Refuses what is not one stack of layers over texts: encoder-decoders, models of images, sound or several kinds."""
+    """Refuses what is not one stack of layers over texts: models of images, sound or several kinds."""
     config, kind = model.config, f"'{model.config.model_type}'"
     choose = "choose an encoder of texts as backbone"
-    if getattr(config, "is_encoder_decoder", False):
-        raise ArtifactError(f"{kind} is an encoder-decoder; {choose}")
     if model.main_input_name != "input_ids":
         raise ArtifactError(f"{kind} reads {model.main_input_name}, not texts; {choose}")
     missing = [
@@ -164,38 +252,76 @@ def _with_layers(module: nn.Module, path: str, num_layers: int) -> nn.Module:
     return view
 
 
+def _shorten(config: Any, num_layers: int) -> None:
+    """Makes ``config`` that of the first layers; what it lists for each layer gets shorter as well."""
+    before = config.num_hidden_layers
+    for name, value in vars(config).items():
+        if "layer" in name and isinstance(value, list) and len(value) == before:
+            setattr(config, name, value[:num_layers])
+    config.num_hidden_layers = num_layers
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' report of tensors that do not fit, which is made here; its bar is for terminals."""
+    from transformers.utils import logging
+
+    level, silenced = logging.get_verbosity(), logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    logging.set_verbosity_error()
+    if silenced:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if silenced:
+            logging.enable_progress_bar()
+
+
+def _few(names: Iterable[Any]) -> str:
+    names = sorted(names)
+    return f"{names}" if len(names) <= 4 else f"{names[:4]} and {len(names) - 4} more"
+
+
 def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     """The encoder in a Hugging Face folder, with its weights, cut to ``num_layers``.
 
     Raises:
         ArtifactError: no safetensors, remote code needed, or weights that do not fit (with their names).
+        ConfigError: more layers than there are.
     """
-    from transformers import AutoModel
+    from transformers import AutoConfig
 
+    description = read_json(folder / "config.json")
+    _check_known(description)
+    safe = {"trust_remote_code": False, "local_files_only": True}
     try:
-        model, info = AutoModel.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        parsed = AutoConfig.from_pretrained(str(folder), **safe)
+        with _quietly():
+            model, info = _class_of(parsed).from_pretrained(
+                str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder} was refused: {error}") from error
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     unexpected = [key for key in info["unexpected_keys"] if not key.startswith(_TASK_PARTS)]
     if missing or unexpected or info.get("mismatched_keys"):
         raise ArtifactError(
-            f"{folder} was refused: its weights do not fit its config.json; missing {sorted(missing)}, "
-            f"unexpected {sorted(unexpected)}, wrong shape {sorted(info.get('mismatched_keys') or [])}"
+            f"{folder} was refused: its weights do not fit its config.json; missing {_few(missing)}, "
+            f"unexpected {_few(unexpected)}, wrong shape {_few(info.get('mismatched_keys') or [])}"
         )
-    if num_layers is not None and num_layers < model.config.num_hidden_layers:
-        path = _find_layers(model, model.config.num_hidden_layers, model.config.model_type)
+    _check_reads_texts(model)
+    available = model.config.num_hidden_layers
+    if num_layers is not None and num_layers > available:
+        raise ConfigError(
+            f"num_layers={num_layers} is more than the {available} of {folder}; choose at most {available}"
+        )
+    if num_layers is not None and num_layers < available:
+        path = _find_layers(model, available, model.config.model_type)
         parent, _, name = path.rpartition(".")
         stack: Any = model.get_submodule(path)
         setattr(model.get_submodule(parent), name, nn.ModuleList(stack[:num_layers]))
-        model.config.num_hidden_layers = num_layers
+        _shorten(model.config, num_layers)
     wrapper = HubTransformer.__new__(HubTransformer)
     nn.Module.__init__(wrapper)
     wrapper._adopt(model)

@@ -1,6 +1,6 @@
 """Texts and images to vectors of one space: two encoders side by side (a dual encoder)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import Batch
+from brickwork.encoders.dense import DenseShape
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import Body, TextEncoder
 
@@ -32,8 +33,18 @@ class ImageTextEncoder(TextEncoder):
         pooling: str = "mean",
         max_tokens: int = 256,
         projection: int | None = None,
+        dense: Sequence[DenseShape] = (),
+        marks: Mapping[str, str] | None = None,
     ):
-        super().__init__(body, tokenizer, pooling=pooling, max_tokens=max_tokens, projection=projection)
+        super().__init__(
+            body,
+            tokenizer,
+            pooling=pooling,
+            max_tokens=max_tokens,
+            projection=projection,
+            dense=dense,
+            marks=marks,
+        )
         if image.embedding_dim != self.embedding_dim:
             raise ConfigError(
                 f"the image encoder gives {image.embedding_dim} dimensions and the text encoder {self.embedding_dim}; "
@@ -51,8 +62,10 @@ class ImageTextEncoder(TextEncoder):
             pooling=text.pooling,
             max_tokens=text.max_tokens,
             projection=None if text.projection is None else text.embedding_dim,
+            dense=[part.shape for part in text.dense],
+            marks=text.marks,
         )
-        encoder.projection = text.projection
+        encoder.dense, encoder.projection = text.dense, text.projection
         return encoder
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:

@@ -17,7 +17,9 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import Batch, TokenBatch
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.pooling import at_least_float32, pool, pool_padded
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
@@ -28,9 +30,12 @@ _BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, Stat
 
 
 class TextEncoder(nn.Module):
-    """A tokenizer, a body, a pooling and, where asked for, a matrix without bias to another width.
+    """A tokenizer, a body, a pooling (encoders/pooling.py), and what comes after it.
 
-    ``notation``: the formal language that the texts are in, where they are in one.
+    ``dense``: maps with activations that a pretrained model has after its pooling. ``projection``: a matrix without bias
+    to another width, after these. ``notation``: the formal language that the texts are in, where they are in one.
+    ``marks``: the tokenizer's special tokens by role (``pad_token`` …) and its ``padding_side``, where they are not those
+    of BERT; for other tools, since nothing is padded here.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
     """
@@ -46,12 +51,17 @@ class TextEncoder(nn.Module):
         max_tokens: int = 256,
         projection: int | None = None,
         notation: Notation | None = None,
+        dense: Sequence[DenseShape] = (),
+        marks: Mapping[str, str] | None = None,
     ):
         super().__init__()
         self.body = body
         self.notation = notation
-        self.embedding_dim = projection or body.width
-        self.projection = nn.Linear(body.width, projection, bias=False) if projection else None
+        self.dense: Any = nn.ModuleList(Dense(shape) for shape in dense)
+        self.marks = dict(marks or {})
+        width = dense[-1].out_features if dense else body.width
+        self.embedding_dim = projection or width
+        self.projection = nn.Linear(width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_tokens = max_tokens
@@ -68,7 +78,7 @@ class TextEncoder(nn.Module):
         """The id that padded batches are filled with; its value never matters."""
         if isinstance(self.body, StaticEmbedding):
             return self.body.pad_id
-        return self.tokenizer.token_to_id(PAD) or 0
+        return self.tokenizer.token_to_id(self.marks.get("pad_token", PAD)) or 0
 
     def tokenize(self, texts: Sequence[str]) -> TokenBatch:
         """Token ids of ``texts``, packed, each cut to ``max_tokens``.
@@ -91,8 +101,8 @@ class TextEncoder(nn.Module):
         """
         self._check_layers(layers)
         if isinstance(self.body, StaticEmbedding):
-            return {1: self._project(_at_least_float32(self.body(tokens)))}
-        pooled = {layer: self._pool(h, tokens) for layer, h in self.body(tokens, layers).items()}
+            return {1: self._project(at_least_float32(self.body(tokens)))}
+        pooled = {layer: pool(h, tokens, self.pooling) for layer, h in self.body(tokens, layers).items()}
         return {layer: self._project(vectors) for layer, vectors in pooled.items()}
 
     def forward_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
@@ -102,17 +112,15 @@ class TextEncoder(nn.Module):
         """
         if isinstance(self.body, StaticEmbedding):
             return self._project(self.body.forward_padded(input_ids, attention_mask))
-        hidden = _at_least_float32(self.body.forward_padded(input_ids, attention_mask, layer))
-        if self.pooling == "cls":
-            return self._project(hidden[:, 0])
-        weight = attention_mask.to(hidden.dtype)[..., None]
-        return self._project((hidden * weight).sum(1) / weight.sum(1))
+        hidden = self.body.forward_padded(input_ids, attention_mask, layer)
+        return self._project(pool_padded(hidden, attention_mask, self.pooling))
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Floating-point operations to encode texts of these many tokens, up to ``layers``."""
         self._check_layers([layers])
-        matrix = self.projection.weight.numel() if self.projection is not None else 0
-        return self.body.flops(lengths, layers) + 2 * len(lengths) * matrix
+        after = [part.linear.weight for part in self.dense]
+        after += [self.projection.weight] if self.projection is not None else []
+        return self.body.flops(lengths, layers) + 2 * len(lengths) * sum(w.numel() for w in after)
 
     def flops_per_token(self, layers: int, length: int | None = None) -> float:
         """The same per token, in a text of ``length`` tokens (None: the longest allowed)."""
@@ -155,6 +163,8 @@ class TextEncoder(nn.Module):
             "arguments": dict(self.body.arguments),
             "pooling": self.pooling,
             "max_tokens": self.max_tokens,
+            **({"dense": [part.shape.to_dict() for part in self.dense]} if len(self.dense) else {}),
+            **({"marks": self.marks} if self.marks else {}),
             **({} if self.projection is None else {"projection": self.embedding_dim}),
             **({} if self.notation is None else {"notation": asdict(self.notation)}),
         }
@@ -170,6 +180,11 @@ class TextEncoder(nn.Module):
             body = _BODIES[architecture["body"]](**architecture["arguments"])
             settings = {name: architecture[name] for name in ("pooling", "max_tokens")}
             settings["projection"] = architecture.get("projection")
+            settings["marks"] = architecture.get("marks")
+            settings["dense"] = [
+                DenseShape.from_dict(shape, "the description of the encoder")
+                for shape in architecture.get("dense", ())
+            ]
             notation = architecture.get("notation")
             settings["notation"] = None if notation is None else Notation(**notation)
         except (KeyError, TypeError) as error:
@@ -185,24 +200,11 @@ class TextEncoder(nn.Module):
             raise ConfigError(f"layers {list(layers)}: this encoder has layers {first} … {self.num_layers}")
 
     def _project(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
+        for part in self.dense:
+            pooled = part(pooled)
         if self.projection is None:
             return pooled
-        return _at_least_float32(self.projection(pooled.to(self.projection.weight.dtype)))
-
-    def _pool(
-        self, hidden: Float[Tensor, "tokens width"], tokens: TokenBatch
-    ) -> Float[Tensor, "batch width"]:
-        if self.pooling == "cls":
-            return _at_least_float32(hidden[tokens.lengths.cumsum(0) - tokens.lengths])
-        hidden = _at_least_float32(hidden)
-        if len(tokens) * tokens.max_length == hidden.shape[0]:
-            return hidden.view(len(tokens), tokens.max_length, -1).mean(1)
-        total = hidden.new_zeros(len(tokens), hidden.shape[1]).index_add_(0, tokens.sequence, hidden)
-        return total / tokens.lengths[:, None]
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+        return at_least_float32(self.projection(pooled.to(self.projection.weight.dtype)))
 
 
 def join_tokens(batches: Sequence[TokenBatch]) -> TokenBatch:

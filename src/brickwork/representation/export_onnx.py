@@ -54,7 +54,8 @@ def export_onnx(
     Raises:
         MissingExtraError: onnx, onnxruntime or onnxscript is not installed.
         ConfigError: a size that the model does not have.
-        ArtifactError: an image encoder, or the written model gives other vectors.
+        ArtifactError: an image encoder, a type of model that torch's exporter cannot write, or the written model gives
+            other vectors.
         ResourceError: disk full, read-only folder.
     """
     try:
@@ -111,19 +112,25 @@ def _float32_copy(encoder: Any) -> Any:
     return copy.deepcopy(encoder, memo).float().cpu().eval()
 
 
-def _export(model: nn.Module, samples: tuple[Tensor, Tensor], path: Path) -> None:
+def _export(model: _Cut, samples: tuple[Tensor, Tensor], path: Path) -> None:
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    torch.onnx.export(
-        model,
-        samples,
-        str(path),
-        dynamo=True,
-        input_names=["input_ids", "attention_mask"],
-        output_names=["sentence_embedding"],
-        dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
-        external_data=False,
-        verbose=False,
-    )
+    try:
+        torch.onnx.export(
+            model,
+            samples,
+            str(path),
+            dynamo=True,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["sentence_embedding"],
+            dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+            external_data=False,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        kind = model.encoder.body.arguments.get("config", {}).get("model_type", model.encoder.body.kind)
+        raise ArtifactError(
+            f"torch {torch.__version__} cannot write a model of type '{kind}' as ONNX; export it to sentence-transformers"
+        ) from error
 
 
 def _quantise(path: Path) -> None:

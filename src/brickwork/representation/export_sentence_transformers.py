@@ -1,8 +1,8 @@
 """A folder that ``sentence_transformers.SentenceTransformer(folder)`` opens, with the same vectors.
 
-Written file by file from that library's format, so it need not be installed. A cut in ``dim`` becomes a Dense
-module that keeps the first dimensions, before Normalize: the library's own ``truncate_dim`` would cut after it
-and leave vectors that are not of length 1.
+Written file by file from that library's format, so it need not be installed. A cut in ``dim`` leaves rows of the last
+Dense module out, or becomes one that keeps the first dimensions, before Normalize: the library's own ``truncate_dim`` would
+cut after it and leave vectors that are not of length 1.
 """
 
 from pathlib import Path
@@ -13,6 +13,8 @@ import torch
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import atomic_folder, save_tensors, write_json, write_text
 from brickwork.encoders.bert import bert_config, to_bert_state_dict
+from brickwork.encoders.dense import Dense, DenseShape
+from brickwork.encoders.folder_tokenizer import BERT_MARKS
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.static import StaticEmbedding
 
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
 
 _MODULES = "sentence_transformers.models."
-_SPECIAL = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
+    "pooling_mode_weightedmean_tokens": "weighted_mean",
+    "pooling_mode_lasttoken": "last",
+}
 
 
 def export_sentence_transformers(
@@ -46,10 +55,9 @@ def export_sentence_transformers(
             chain = _write_static(encoder, temporary, dim)
         else:
             chain = _write_transformer(encoder, temporary, layers)
-            if encoder.projection is not None:
-                chain.append(_write_dense(temporary, encoder.projection.weight.detach()[:dim]))
-            elif dim < encoder.embedding_dim:
-                chain.append(_write_dense(temporary, torch.eye(dim, encoder.embedding_dim)))
+            chain += [
+                _write_dense(temporary, i, part) for i, part in enumerate(_after_pooling(encoder, dim), 2)
+            ]
         chain.append(("Normalize", _folder(temporary, f"{len(chain)}_Normalize")))
         modules = [
             {"idx": i, "name": str(i), "path": path, "type": _MODULES + name}
@@ -79,34 +87,32 @@ def _write_static(encoder: "TextEncoder", folder: Path, dim: int) -> list[tuple[
 
 
 def _write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> list[tuple[str, str]]:
+    body: Any = encoder.body
     config, weights = (
-        _hub_model(encoder, layers) if isinstance(encoder.body, HubTransformer) else _bert(encoder, layers)
+        body.first_layers(layers) if isinstance(body, HubTransformer) else _bert(encoder, layers)
     )
     write_json(folder / "config.json", config)
     save_tensors(folder / "model.safetensors", weights, {"format": "pt"})
     write_text(folder / "tokenizer.json", encoder.tokenizer.to_str())
-    tokens = {
-        role: token for role, token in _SPECIAL.items() if encoder.tokenizer.token_to_id(token) is not None
+    marks = encoder.marks or {
+        role: token for role, token in BERT_MARKS.items() if encoder.tokenizer.token_to_id(token) is not None
     }
     tokenizer_settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": encoder.max_tokens,
         "pad_token": encoder.tokenizer.id_to_token(encoder.pad_id),
-        **tokens,
+        **marks,
     }
     write_json(folder / "tokenizer_config.json", tokenizer_settings)
     write_json(
         folder / "sentence_bert_config.json", {"max_seq_length": encoder.max_tokens, "do_lower_case": False}
     )
     pooling = _folder(folder, "1_Pooling")
-    modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     write_json(
         folder / pooling / "config.json",
         {
             "word_embedding_dimension": encoder.body.width,
-            **{name: encoder.pooling == mode for name, mode in modes.items()},
-            "pooling_mode_max_tokens": False,
-            "pooling_mode_mean_sqrt_len_tokens": False,
+            **{name: encoder.pooling == mode for name, mode in _POOLING_FLAGS.items()},
         },
     )
     return [("Transformer", ""), ("Pooling", pooling)]
@@ -122,28 +128,33 @@ def _bert(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dict[str
         ) from error
 
 
-def _hub_model(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    body: Any = encoder.body
-    if layers < encoder.num_layers:
-        raise ArtifactError(
-            f"a model of type '{body.arguments['config'].get('model_type')}' cannot be cut to {layers} "
-            "layers in this format; export all layers, or export to ONNX"
-        )
-    return {**body.arguments["config"], "architectures": [type(body.model).__name__]}, body.model.state_dict()
+def _after_pooling(encoder: "TextEncoder", dim: int) -> list[Dense]:
+    """The maps that follow the pooling, the last one cut to ``dim`` rows; one that cuts, where there are none."""
+    shapes = [(part.linear.weight, part.linear.bias, part.shape.activation) for part in encoder.dense]
+    if encoder.projection is not None:
+        shapes.append((encoder.projection.weight, None, "Identity"))
+    if dim < encoder.embedding_dim and not shapes:
+        shapes.append((torch.eye(dim, encoder.embedding_dim), None, "Identity"))
+    parts = []
+    for number, (weight, bias, activation) in enumerate(shapes, start=1):
+        rows = dim if number == len(shapes) else len(weight)
+        with torch.device("meta"):
+            part = Dense(DenseShape(weight.shape[1], rows, bias is not None, activation))
+        state = {"weight": weight.detach()[:rows], **({} if bias is None else {"bias": bias.detach()[:rows]})}
+        part.linear.load_state_dict(state, assign=True)
+        parts.append(part)
+    return parts
 
 
-def _write_dense(folder: Path, weight: torch.Tensor) -> tuple[str, str]:
-    """A Dense module with this matrix (dim, width): a projection, or the first dimensions of the vector."""
-    name = _folder(folder, "2_Dense")
-    dim, width = weight.shape
+def _write_dense(folder: Path, number: int, part: Dense) -> tuple[str, str]:
+    name = _folder(folder, f"{number}_Dense")
+    activation = type(part.activation)
     settings = {
-        "in_features": width,
-        "out_features": dim,
-        "bias": False,
-        "activation_function": "torch.nn.modules.linear.Identity",
+        "in_features": part.shape.in_features,
+        "out_features": part.shape.out_features,
+        "bias": part.shape.bias,
+        "activation_function": f"{activation.__module__}.{activation.__name__}",
     }
     write_json(folder / name / "config.json", settings)
-    save_tensors(
-        folder / name / "model.safetensors", {"linear.weight": weight.contiguous()}, {"format": "pt"}
-    )
+    save_tensors(folder / name / "model.safetensors", part.state_dict(), {"format": "pt"})
     return "Dense", name

@@ -8,56 +8,47 @@ import torch
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, read_json
-from brickwork.encoders.build import load_text_folder
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
+from brickwork.encoders.text_folder import check_weights, load_text_folder, module_chain
 from brickwork.encoders.tokenization import PAD, load_tokenizer
 from brickwork.representation.model import Representation
 from brickwork.representation.prompts import Prompts
 
 SETTINGS = "config_sentence_transformers.json"
-WEIGHTS = "model.safetensors"
 # StaticEmbedding of sentence-transformers reads a text to its end; so long a limit means the same.
 _STATIC_TOKENS = 1_000_000
 
 
 def is_sentence_transformer(folder: Path) -> bool:
-    """Whether ``folder`` can be read here: a SentenceTransformer, or the encoder of transformers that one begins with."""
+    """Whether ``folder`` is for here: a SentenceTransformer, or the encoder of transformers that one begins with."""
     if any((folder / name).is_file() for name in ("modules.json", SETTINGS)):
         return True
-    weights = any((folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json"))
-    description = (
-        read_json(folder / "config.json") if weights and (folder / "config.json").is_file() else None
-    )
+    path = folder / "config.json"
+    description = read_json(path) if path.is_file() else None
     return isinstance(description, dict) and "model_type" in description
 
 
 def import_sentence_transformers(folder: Path) -> Representation:
     """The model in ``folder``; its one trained size is its ``truncate_dim``, else the full one. Its prompts are kept.
 
-    Known are Transformer → Pooling, or StaticEmbedding, and then Normalize (which is left out: vectors are
+    Known are Transformer → Pooling → Dense …, or StaticEmbedding, and then Normalize (which is left out: vectors are
     normalised after cutting, always).
 
     Raises:
         ArtifactError: files are missing, damaged or unsafe, or the chain has other parts.
     """
-    parts = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
-    try:
-        chain = [(str(part["type"]).rpartition(".")[2], str(part["path"])) for part in parts]
-    except (TypeError, KeyError) as error:
-        raise ArtifactError(f"{folder / 'modules.json'} is malformed ({error!r}); use a good copy") from error
-    if any(".." in Path(path).parts or Path(path).is_absolute() for _, path in chain):
-        raise ArtifactError(f"{folder / 'modules.json'} points outside its folder; it is not safe to load")
+    chain = module_chain(folder)
     if chain and chain[0][0] == "StaticEmbedding":
         _check_end(folder, [name for name, _ in chain[1:]])
-        encoder = _static(folder / chain[0][1])
+        encoder = _static(chain[0][1])
     else:
         encoder = load_text_folder(folder)
     settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     if not isinstance(settings, dict):
         raise ArtifactError(f"{folder / SETTINGS} is not a JSON object; use a good copy")
     prompts = Prompts.from_dict(settings, str(folder / SETTINGS))
-    if prompts and any(name == "Pooling" and _leaves_prompts_out(folder / path) for name, path in chain):
+    if prompts and any(name == "Pooling" and _leaves_prompts_out(path) for name, path in chain):
         raise ArtifactError(
             f"{folder} leaves the tokens of its prompts out when it pools (include_prompt is false), which cannot be "
             "loaded"
@@ -91,6 +82,7 @@ def _check_end(folder: Path, names: list[str]) -> None:
 
 
 def _static(folder: Path) -> TextEncoder:
+    check_weights(folder)
     state = load_tensors(folder / "model.safetensors")
     weight: Any = state.get("embedding.weight")
     if set(state) != {"embedding.weight"} or weight.ndim != 2:

@@ -57,13 +57,22 @@ def for_inference(encoder: nn.Module, precision: Precision = "auto") -> Iterator
 
 def _bf16_copy(encoder: nn.Module) -> nn.Module:
     stamp = _stamp(encoder)
-    kept = _copies.get(encoder)
-    if kept is not None and stamp is not None and kept[0] == stamp:
-        return kept[1]
+    earlier = _copies.get(encoder)
+    if earlier is not None and stamp is not None and earlier[0] == stamp:
+        return earlier[1]
     tokenizer = getattr(encoder, "tokenizer", None)
     # Weights go to bf16 one by one, so that no second float32 model exists; the tokenizer is shared.
     memo: dict[int, Any] = {} if tokenizer is None else {id(tokenizer): tokenizer}
-    for tensor in (*encoder.parameters(), *encoder.buffers()):
+    # Not so what is no weight: the angles of rotary positions, in bf16, are wrong by whole turns in long texts.
+    kept = {
+        id(module._buffers[name])
+        for module in encoder.modules()
+        for name in module._non_persistent_buffers_set
+    }
+    for tensor in (
+        *encoder.parameters(),
+        *(buffer for buffer in encoder.buffers() if id(buffer) not in kept),
+    ):
         low = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
         memo[id(tensor)] = nn.Parameter(low, False) if isinstance(tensor, nn.Parameter) else low
     low_precision = copy.deepcopy(encoder, memo).eval()

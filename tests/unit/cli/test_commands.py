@@ -397,6 +397,11 @@ def test_backbone_is_set_where_a_system_has_it(brickwork, monkeypatch, tmp_path)
     for slug in ("dylora", "stationary-compat"):
         assert brickwork("train", slug, "--backbone", "models/mine", "--dry-run").code == 0
     assert runs[0].backbone == runs[1].encoder.backbone == "models/mine"
+    # The recipe's sizes end at the width of its own backbone.
+    for backbone, given, dims in (("models/mine", [], ()), ("minilm", [], (24, 48, 96, 192, 384)),
+                                  ("models/mine", ["--set", "model.dims=[8,16]"], (8, 16))):  # fmt: skip
+        assert brickwork("train", "matryoshka-2d", "--backbone", backbone, *given, "--dry-run").code == 0
+        assert runs[-1].dims == dims
     refused = brickwork("train", "cmim", "--backbone", "minilm", "--dry-run")
     assert refused.code == ConfigError.exit_code
     assert "cmim with this recipe starts from no pretrained model" in refused.err

@@ -7,10 +7,11 @@ import torch
 from sample_encoders import TEXTS, build_small
 
 from brickwork.core.config import from_dict, override, to_dict
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.core.files import save_tensors
 from brickwork.encoders.bert import bert_config, to_bert_state_dict
-from brickwork.encoders.build import TextEncoderConfig, build_text_encoder, load_text_folder
+from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
+from brickwork.encoders.text_folder import load_text_folder
 
 
 @pytest.fixture
@@ -31,6 +32,15 @@ def write_modules(folder, *kinds, pooling=None):
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir(exist_ok=True)
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling or {"pooling_mode_cls_token": True}))
+
+
+def write_dense(folder, weights="model.safetensors", **changes):
+    write_modules(folder, "Transformer", "Pooling", "Dense", "Normalize")
+    (folder / "Dense").mkdir()
+    settings = {"in_features": 16, "out_features": 4, "bias": False}
+    settings |= {"activation_function": "torch.nn.modules.activation.Tanh"}
+    (folder / "Dense" / "config.json").write_text(json.dumps({**settings, **changes}))
+    save_tensors(folder / "Dense" / weights, {"linear.weight": torch.ones(4, 16)})
 
 
 def test_configuration_round_trip():
@@ -99,6 +109,10 @@ def test_configuration_over_the_folders_own(folder):
 def test_new_style_pooling(folder):
     write_modules(folder, pooling={"pooling_mode": "mean", "embedding_dimension": 16})
     assert load_text_folder(folder).pooling == "mean"
+    write_modules(
+        folder, pooling={"pooling_mode_mean_sqrt_len_tokens": True, "pooling_mode_cls_token": False}
+    )
+    assert load_text_folder(folder).pooling == "mean_sqrt_len"
 
 
 def test_lower_casing_of_the_folder(folder):
@@ -111,10 +125,47 @@ def test_lower_casing_of_the_folder(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: write_modules(f, "Transformer", "Pooling", "Dense"), "Transformer → Pooling → Dense"),
-        (lambda f: write_modules(f, "Transformer"), "only Transformer → Pooling"),
-        (lambda f: write_modules(f, pooling={"pooling_mode_max_tokens": True}), "pools by .*max_tokens"),
-        (lambda f: write_modules(f, pooling={"pooling_mode": ["mean", "cls"]}), "only one of mean and cls"),
+        (
+            lambda f: write_modules(f, "Transformer", "Pooling", "LSTM"),
+            "Transformer → Pooling → LSTM; what can",
+        ),
+        (
+            lambda f: write_modules(f, "Transformer", "Pooling", "Normalize", "Dense"),
+            "Normalize → Dense; what can",
+        ),
+        (lambda f: write_modules(f, "Transformer", "Pooling", "Dense"), r"Dense.config\.json is missing"),
+        (lambda f: write_modules(f, "Transformer"), "what can be loaded is Transformer → Pooling"),
+        (lambda f: write_modules(f, pooling={"pooling_mode_top_tokens": True}), "pools by top_tokens; only"),
+        (
+            lambda f: write_modules(f, pooling={"pooling_mode": ["mean", "cls"]}),
+            "pools by mean and cls; only one",
+        ),
+        (lambda f: write_dense(f, activation_function="custom.Sine"), r"Dense.*activation custom\.Sine"),
+        (lambda f: write_dense(f, in_features=7), "Dense takes 7 dimensions and is given 16"),
+        (lambda f: write_dense(f, bias=True), r"Dense.model\.safetensors does not fit its config"),
+        (
+            lambda f: write_dense(f, module_input_name="token_embeddings"),
+            "only a Dense of the sentence's vector",
+        ),
+        (lambda f: write_dense(f, use_residual=True), "use_residual, which cannot be loaded"),
+        (
+            lambda f: write_dense(f, weights="pytorch_model.bin"),
+            r"Dense.*only safetensors.*; pytorch_model\.bin would have",
+        ),
+        (
+            lambda f: (f / "modules.json").write_text('[{"type": "custom_st.Transformer", "path": ""}]'),
+            r"custom_st\.Transformer, which is code of the model's own",
+        ),
+        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "only safetensors are read"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), "an adapter .PEFT. beside its model; merge"),
+        (
+            lambda f: (f / "sentence_bert_config.json").write_text('{"transformer_task": "fill-mask"}'),
+            "the task 'fill-mask', which cannot be loaded",
+        ),
+        (
+            lambda f: (f / "sentence_bert_config.json").write_text('{"config_args": {"is_decoder": true}}'),
+            "asks for is_decoder, which cannot be loaded",
+        ),
         (lambda f: (f / "modules.json").write_text("[3]"), r"modules\.json is malformed"),
         (lambda f: (f / "config.json").write_text("[3]"), r"config\.json is not a model's"),
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "lacks .*hidden_size"),
@@ -172,3 +223,17 @@ def test_training_does_not_start_from_a_model_that_wants_a_prompt_everywhere(fol
     (folder / "config_sentence_transformers.json").write_text('{"default_prompt_name": "q"}')
     with pytest.raises(ArtifactError, match=r"default prompt .*as it is"):
         load_text_folder(folder, TextEncoderConfig(backbone=str(folder)))
+
+
+def test_training_says_that_it_leaves_the_prompts_out(folder):
+    settings = folder / "config_sentence_transformers.json"
+    config = TextEncoderConfig(backbone=str(folder), max_tokens=16)
+    settings.write_text('{"prompts": {"query": "query: ", "passage": "passage: ", "document": ""}}')
+    with pytest.warns(
+        BrickworkWarning, match=r"published with prompts \(query, passage\); training puts none"
+    ):
+        build_text_encoder(config)
+    settings.write_text(
+        '{"prompts": {"query": "", "document": ""}}'
+    )  # as sentence-transformers writes it of its own
+    build_text_encoder(config)

@@ -6,9 +6,10 @@ import torch
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import load_tensors, save_tensors
 from brickwork.core.types import TokenBatch
-from brickwork.encoders.build import TextEncoderConfig, build_text_encoder, load_text_folder
+from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.text import TextEncoder
+from brickwork.encoders.text_folder import load_text_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 
@@ -19,12 +20,26 @@ MODELS = {
     "roberta": COMMON,
     "modernbert": {**COMMON, "pad_token_id": 0},  # a norm after the last layer only
     "qwen3": {**COMMON, "num_key_value_heads": 1, "head_dim": 8},  # causal, and such a norm
+    "t5": {
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 24,
+        "num_layers": 3,
+        "num_heads": 2,
+    },  # the encoder of an encoder-decoder
 }
+NORMS = {"modernbert": "final_norm", "qwen3": "norm", "t5": "encoder.final_layer_norm"}
 
 
 def make(model_type: str, **changes) -> HubTransformer:
     torch.manual_seed(0)
-    return HubTransformer(config={"model_type": model_type, **SIZES, **MODELS[model_type], **changes}).eval()
+    encoder = HubTransformer(
+        config={"model_type": model_type, **SIZES, **MODELS[model_type], **changes}
+    ).eval()
+    with torch.no_grad():
+        for parameter in encoder.parameters():  # fresh norms are all the same
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return encoder
 
 
 @pytest.fixture
@@ -36,7 +51,7 @@ def tokens():
 def test_early_exit_is_a_model_with_fewer_layers(model_type, tokens):
     encoder = make(model_type)
     ids, mask = tokens.padded(0)
-    depth = "n_layers" if model_type == "distilbert" else "num_hidden_layers"
+    depth = {"distilbert": "n_layers", "t5": "num_layers"}.get(model_type, "num_hidden_layers")
     exits = encoder(tokens, [0, 1, 2, 3])
     for layers in (1, 2, 3):
         shallow = make(model_type, **{depth: layers})
@@ -47,7 +62,15 @@ def test_early_exit_is_a_model_with_fewer_layers(model_type, tokens):
         torch.testing.assert_close(exits[layers], expected)
         torch.testing.assert_close(encoder(tokens, [layers])[layers], expected)
         torch.testing.assert_close(encoder.forward_padded(ids, mask, layers)[mask.bool()], expected)
-    assert exits[0].shape == (9, 16)
+    with torch.no_grad():
+        full = encoder.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        norm = encoder.model.get_submodule(NORMS[model_type]) if model_type in NORMS else torch.nn.Identity()
+        expected = norm(full.hidden_states[0])[mask.bool()]
+    torch.testing.assert_close(exits[0], expected)
+    torch.testing.assert_close(encoder(tokens, [0])[0], expected)
+    shallow = make(model_type, **{depth: 1})
+    shallow.load_state_dict(encoder.state_dict(), strict=False)
+    torch.testing.assert_close(shallow(tokens, [0, 1])[0], expected)
 
 
 def test_the_shallow_view_shares_every_weight(tokens):
@@ -74,7 +97,7 @@ def test_flops_count_the_matrices_of_the_layers():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "t5"}, "encoder-decoder"),
+        ({"model_type": "bart"}, "'bart' is an encoder-decoder, and .* no class for its encoder alone"),
         (
             {"model_type": "vit", "image_size": 16, "patch_size": 4, **SIZES},
             "'vit' reads pixel_values, not texts",
@@ -134,7 +157,7 @@ def test_weights_that_do_not_fit_are_named(folder, change):
 
 def test_a_pickled_checkpoint_is_not_read(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ArtifactError, match="refused"):
+    with pytest.raises(ArtifactError, match=r"only safetensors are read"):
         load_text_folder(folder)
 
 

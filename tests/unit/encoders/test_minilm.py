@@ -10,7 +10,8 @@ from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
 from brickwork.encoders import build
 from brickwork.encoders.bert import bert_config, from_bert_state_dict, to_bert_state_dict
-from brickwork.encoders.build import TextEncoderConfig, build_text_encoder, load_text_folder
+from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
+from brickwork.encoders.text_folder import load_text_folder
 
 TEXTS = [
     "How do I read a file line by line?",

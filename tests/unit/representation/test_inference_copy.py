@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from brickwork.core.types import TokenBatch
+from brickwork.encoders.hub import HubTransformer
 from brickwork.representation import inference
 
 
@@ -22,3 +24,25 @@ def test_the_copy_is_made_anew_after_every_kind_of_optimiser_step(options):
         assert not torch.equal(after[1].weight, old)
     with inference.for_inference(encoder, "bf16") as again:
         assert again is after
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+def test_rotary_positions_stay_exact_in_long_texts():
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 300,
+    }
+    torch.manual_seed(0)
+    encoder = HubTransformer(
+        config={**config, "intermediate_size": 96, "max_position_embeddings": 2048}
+    ).eval()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    tokens = TokenBatch.from_lists([torch.randint(300, (1500,)).tolist()])
+    with torch.no_grad(), inference.for_inference(encoder, "bf16") as low:
+        exact, rounded = encoder(tokens, [2])[2], low(tokens, [2])[2].float()
+    assert torch.cosine_similarity(exact, rounded)[-50:].min() > 0.99
