@@ -18,13 +18,16 @@ from brickwork.core.types import Batch, TokenBatch
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
 __all__ = ["TextEncoder", "TextEncoderConfig", "encode_columns", "join_tokens"]
 
-Body = Transformer | StaticEmbedding | HubTransformer
-_BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer)}
+Body = Transformer | StaticEmbedding | HubTransformer | TextTower
+_BODIES: dict[str, type[Body]] = {
+    body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer, TextTower)
+}
 
 
 class TextEncoder(nn.Module):
@@ -66,7 +69,7 @@ class TextEncoder(nn.Module):
     @property
     def pad_id(self) -> int:
         """The id that padded batches are filled with; its value never matters."""
-        if isinstance(self.body, StaticEmbedding):
+        if isinstance(self.body, StaticEmbedding | TextTower):
             return self.body.pad_id
         return self.tokenizer.token_to_id(PAD) or 0
 
@@ -79,6 +82,8 @@ class TextEncoder(nn.Module):
         static = isinstance(self.body, StaticEmbedding)
         rows, truncated = encode_texts(self.tokenizer, texts, self.max_tokens, marks=not static)
         self.truncated += truncated
+        if isinstance(self.body, TextTower):
+            rows = self.body.fill(rows)
         return TokenBatch.from_lists([row or [self.pad_id] for row in rows])
 
     def forward(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch width"]]:
@@ -105,6 +110,11 @@ class TextEncoder(nn.Module):
         hidden = _at_least_float32(self.body.forward_padded(input_ids, attention_mask, layer))
         if self.pooling == "cls":
             return self._project(hidden[:, 0])
+        if self.pooling == "last":
+            last = attention_mask.sum(1) - 1
+            return self._project(
+                hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
+            )
         weight = attention_mask.to(hidden.dtype)[..., None]
         return self._project((hidden * weight).sum(1) / weight.sum(1))
 
@@ -194,6 +204,8 @@ class TextEncoder(nn.Module):
     ) -> Float[Tensor, "batch width"]:
         if self.pooling == "cls":
             return _at_least_float32(hidden[tokens.lengths.cumsum(0) - tokens.lengths])
+        if self.pooling == "last":
+            return _at_least_float32(hidden[tokens.lengths.cumsum(0) - 1])
         hidden = _at_least_float32(hidden)
         if len(tokens) * tokens.max_length == hidden.shape[0]:
             return hidden.view(len(tokens), tokens.max_length, -1).mean(1)
