@@ -12,6 +12,7 @@ from torch import nn
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
+from brickwork.core.framing import Framing
 from brickwork.encoders.build import find_backbone
 from brickwork.encoders.config import PretrainedImageConfig
 from brickwork.encoders.hub_images import TOWERS, HubImageEncoder
@@ -65,6 +66,36 @@ def build_image_encoder(config: PretrainedImageConfig) -> HubImageEncoder:
     if config.embedding_dim is not None:
         encoder.project_to(config.embedding_dim)
     return encoder
+
+
+def build_image_text_encoder(backbone: str, revision: str | None) -> ImageTextEncoder:
+    """The pretrained dual encoder (CLIP, SigLIP) in a folder or on the hub.
+
+    Raises:
+        ArtifactError: it is missing, damaged, unsafe or of an unknown kind.
+    """
+    folder = find_backbone(backbone, revision)
+    if folder is None:
+        raise ConfigError(
+            f"backbone '{backbone}' is no model of images and texts; give a folder or the id of one on the hub"
+        )
+    return load_image_text_folder(folder)
+
+
+def backbone_framing(backbone: str, revision: str | None) -> Framing | None:
+    """How a pretrained model wants its images scaled and cut; ``None`` for one of texts.
+
+    Raises:
+        ArtifactError: it is missing, or does not say how.
+    """
+    folder = find_backbone(backbone, revision)
+    if folder is None or backbone_kind(folder) == "text":
+        return None
+    folder = image_folder(folder)
+    description = _description(folder)
+    vision = description.get("vision_config")
+    channels = (vision if isinstance(vision, dict) else description).get("num_channels", 3)
+    return read_preprocessing(folder, channels).framing
 
 
 def load_image_folder(folder: Path, num_layers: int | None = None) -> HubImageEncoder:

@@ -117,3 +117,8 @@ class PretrainedImageConfig:
             for name in ("num_layers", "embedding_dim")
             if (value := getattr(self, name)) is not None and value < 1
         ]
+
+
+def modality_of(config: TextEncoderConfig | ImageEncoderConfig | PretrainedImageConfig) -> str:
+    """What an encoder is for: ``text`` or ``image``."""
+    return "text" if isinstance(config, TextEncoderConfig) else "image"

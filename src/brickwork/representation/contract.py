@@ -29,7 +29,12 @@ from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder, encoder_from_architecture
 from brickwork.encoders.build_images import build_image_encoder
-from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
+from brickwork.encoders.config import (
+    ImageEncoderConfig,
+    PretrainedImageConfig,
+    TextEncoderConfig,
+    modality_of,
+)
 from brickwork.encoders.image import ImageEncoder
 from brickwork.representation.model import Representation
 
@@ -196,7 +201,7 @@ def build_encoder(config: Any, data: TaskData, assets: Path | None = None) -> An
         DataError: it is for inputs of another modality.
     """
     described = config.encoder
-    kind = "image" if isinstance(described, PretrainedImageConfig) else described.kind
+    kind = modality_of(described)
     if data.modality != kind:
         name = {"text": "TextEncoderConfig", "image": "ImageEncoderConfig"}.get(data.modality)
         instead = f"take a recipe with {name}, or other data" if name else "take other data"
