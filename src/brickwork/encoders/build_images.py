@@ -18,6 +18,7 @@ from brickwork.encoders.config import PretrainedImageConfig
 from brickwork.encoders.hub_images import TOWERS, HubImageEncoder
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.image_text import ImageTextEncoder
+from brickwork.encoders.partial import quiet_transformers
 from brickwork.encoders.preprocessing import read_preprocessing
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.tokenization import load_tokenizer
@@ -219,7 +220,6 @@ def _loaded(folder: Path, kind: str, options: dict[str, Any]) -> Any:
         ArtifactError: no safetensors, or weights that do not fit (with their names).
     """
     import transformers
-    from transformers.utils import logging
 
     classes = {
         "clip": transformers.CLIPModel,
@@ -227,22 +227,19 @@ def _loaded(folder: Path, kind: str, options: dict[str, Any]) -> Any:
         "projected": transformers.CLIPVisionModelWithProjection,
     }
     reader: Any = classes.get(kind, transformers.AutoModel)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model, info = reader.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **options,
-        )
+        with quiet_transformers():
+            model, info = reader.from_pretrained(
+                str(folder),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ArtifactError(f"{folder} was refused: {error}") from error
-    finally:
-        logging.enable_progress_bar() if shown else None
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(_SILENT))
     unexpected = sorted(
         key for key in info["unexpected_keys"] if not key.startswith(_UNUSED) and not key.endswith(_SILENT)

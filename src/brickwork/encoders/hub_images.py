@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.framing import Framing
 from brickwork.encoders.image import ImageEncoder
-from brickwork.encoders.partial import run_first
+from brickwork.encoders.partial import quiet_transformers, run_first
 from brickwork.encoders.preprocessing import Preprocessing
 
 
@@ -290,8 +290,10 @@ def _fresh(config: dict[str, Any]) -> nn.Module:
     tower = _known(config.get("model_type"))
     values = {k: v for k, v in config.items() if k not in ("auto_map", "architectures", "model_type")}
     try:
-        parsed = AutoConfig.for_model(config["model_type"], **values)
-        return AutoModel.from_config(parsed, trust_remote_code=False, **dict.fromkeys(tower.options, False))
+        with quiet_transformers():
+            parsed = AutoConfig.for_model(config["model_type"], **values)
+            options = dict.fromkeys(tower.options, False)
+            return AutoModel.from_config(parsed, trust_remote_code=False, **options)
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"no model can be built from its description ({error})") from error
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.hub_images import plain_config
-from brickwork.encoders.partial import run_first
+from brickwork.encoders.partial import quiet_transformers, run_first
 
 TEXT_TOWERS = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel"}
 """Types of models, and the class of transformers that is each."""
@@ -43,8 +43,9 @@ class TextTower(nn.Module):
             )
         values = {key: value for key, value in config.items() if key != "model_type"}
         try:
-            parsed = transformers.AutoConfig.for_model(config["model_type"], **values)
-            model = getattr(transformers, name)._from_config(parsed)
+            with quiet_transformers():
+                parsed = transformers.AutoConfig.for_model(config["model_type"], **values)
+                model = getattr(transformers, name)._from_config(parsed)
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"no text tower can be built from its description ({error})") from error
         self._adopt(model, pad_id, filled, left)

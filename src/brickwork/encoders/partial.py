@@ -4,8 +4,10 @@ Views share all parameters with their model, and are made anew for each pass: pa
 other's hidden states.
 """
 
+import contextlib
 import copy
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,6 +33,22 @@ def run_first(
     if without:
         view = _with(view, without, nn.Identity())
     return hidden, view(*arguments, **options)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without its progress bars and notes, while models are built: what is wrong with them is said by us."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
 
 
 class _Enough(Exception):

@@ -139,7 +139,9 @@ def encode_queries(
             )
         given = list(images.values())
         pixels = form.of_arrays(given) if isinstance(form, Framing) else np.stack(given)
-        image_vectors = representation.encode(pixels)
+        # Of a model of both, the depth is that of the texts.
+        depth = layers if representation.encoder.kind == "image" else None
+        image_vectors = representation.encode(pixels, layers=depth)
         for row, vector in zip(images, image_vectors):
             vectors[row] = weights[row] * vectors[row] + vector
         vectors = truncate(vectors, vectors.shape[1])
