@@ -32,7 +32,10 @@ UNTESTED_PARTS = {
     "backbone": "pretrained weights; tests/unit/encoders",
 }
 # The same for data options of that name.
-UNTESTED_DATA = {"image_size": "the user's own images alone are scaled; tests/unit/data/readers"}
+UNTESTED_DATA = {
+    "image_size": "the user's own images alone are scaled; tests/unit/data/readers",
+    "framing": "the user's own images alone are scaled; tests/unit/data/readers/test_framing.py",
+}
 # Fields of the shared parts for which no value can be guessed.
 CANDIDATES: dict[str, list[Any]] = {"num_heads": [1, 4], "vocab_size": [300], "max_tokens": [4]}
 # The smoke encoders read a few tokens only, of which encoding tells.

@@ -51,7 +51,6 @@ def evaluate(
         DataError: the data cannot be read as the run reads its own.
     """
     from brickwork.core.types import Evaluates, ReadsAsLearnt
-    from brickwork.data.load import load_task
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
@@ -76,7 +75,7 @@ def evaluate(
     def read(config: "DataConfig") -> "TaskData":
         if isinstance(loaded, ReadsAsLearnt):
             return cast("TaskData", loaded.load_data(config, seed))
-        return load_data(slug, config, seed) if slug in registry.slugs() else load_task(config, seed)
+        return load_data(slug, config, seed) if slug in registry.slugs() else _untrained(loaded, config, seed)
 
     task = _held_out(model, config, read, split)
     if isinstance(loaded, Evaluates):
@@ -87,6 +86,22 @@ def evaluate(
         loaded, task, dims, layers, untouched=start, baselines=baselines, progress=progress
     )
     return {"data": describe(task), **measured.summary()}
+
+
+def _untrained(model: "Representation", config: "DataConfig", seed: int) -> "TaskData":
+    """Data as a model reads it that no system of ours has trained: images as its own preprocessing has them."""
+    from brickwork.core.framing import Framing
+    from brickwork.data.config import ImageDataConfig
+    from brickwork.data.image_text import image_text_task
+    from brickwork.data.load import load_task
+    from brickwork.index.encoding import image_form
+
+    form = image_form(model)
+    if not isinstance(form, Framing):
+        return load_task(config, seed)
+    if model.encoder.kind == "image-text":
+        return image_text_task(config, seed, framing=form)
+    return load_task(ImageDataConfig(**{**vars(config), "framing": form}), seed)
 
 
 @naming_extras("evaluation")

@@ -195,11 +195,11 @@ def _documents(
 ) -> "Iterator[Document]":
     """The documents in ``data``, as the model reads them: texts, or images where it encodes those."""
     from brickwork.data.readers.captions import read_image_documents
-    from brickwork.index.encoding import image_shape
+    from brickwork.index.encoding import image_form
 
-    shape = image_shape(representation)
-    if shape is not None:
-        return read_image_documents(data, shape, columns, limit, allow_outside=allow_outside)
+    form = image_form(representation)
+    if form is not None:
+        return read_image_documents(data, form, columns, limit, allow_outside=allow_outside)
     return _texts(representation, data, columns, limit, passage_words, allow_outside, tell)
 
 

@@ -81,7 +81,9 @@ def classify(
     """Each image of a folder (or one file) with the name that fits it best, without any training on the names.
 
     ``prompts`` are texts with ``{}`` for the name; a class is the mean of them (default: eight). Columns ``id``, ``class``,
-    ``score`` (a cosine) and ``margin`` over the second best. ``out``: a .parquet, .csv or .jsonl file to write them to.
+    ``score`` (a cosine), ``margin`` over the second best, and, of a pretrained CLIP or SigLIP, ``probability`` as it was
+    trained: among the names (CLIP), or of this name by itself (SigLIP).
+    ``out``: a .parquet, .csv or .jsonl file to write them to.
 
     Raises:
         ConfigError: fewer than two names, a prompt without ``{}``, or a model that does not encode images and texts.
@@ -92,6 +94,7 @@ def classify(
     from brickwork.data.readers.images import read_images
     from brickwork.data.writers import check_table_path, write_table
     from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
+    from brickwork.index.encoding import image_form
     from brickwork.representation.load import as_representation
 
     chosen = list(prompts or PROMPTS)
@@ -106,9 +109,9 @@ def classify(
     if kind != "image-text":
         is_now = "is a system of its own" if kind == "system" else f"encodes {kind}s only"
         raise ConfigError(f"{model} {is_now}; classes by name need a model of images and texts: train align")
-    ids, arrays = read_images(
-        images, representation.encoder.image.image_shape, limit=limit, allow_outside=allow_outside
-    )
+    form = image_form(representation)
+    assert form is not None, "an encoder of images"
+    ids, arrays = read_images(images, form, limit=limit, allow_outside=allow_outside)
     best, scores = zero_shot(representation, list(names), representation.encode(arrays), chosen)
     ranked = np.sort(scores, axis=1)
     answers = {
@@ -117,6 +120,9 @@ def classify(
         "score": ranked[:, -1],
         "margin": ranked[:, -1] - ranked[:, -2],
     }
+    shares = representation.encoder.probabilities(scores)
+    if shares is not None:
+        answers["probability"] = shares.max(axis=1)
     if out is not None:
         write_table(Path(out), answers)
     return answers

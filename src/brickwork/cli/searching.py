@@ -105,14 +105,14 @@ def search(
 def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
     """The query of an image file, in the shape that the model of the index takes."""
     from brickwork.data.readers.images import read_images
-    from brickwork.index.encoding import Query, image_shape
+    from brickwork.index.encoding import Query, image_form
 
-    shape = image_shape(opened.representation)
-    if shape is None:
+    form = image_form(opened.representation)
+    if form is None:
         raise ConfigError(f"the model of {opened.folder} encodes texts only: leave --image out")
     if image.is_dir():
         raise ConfigError(f"--image {image} is a folder; give one image")
-    return Query(text, read_images(image, shape)[1][0], text_weight)
+    return Query(text, read_images(image, form)[1][0], text_weight)
 
 
 def _show_hits(hits: list[Any]) -> None:

@@ -3,7 +3,6 @@
 import os
 import shlex
 import time
-from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,6 +49,7 @@ def register(app: typer.Typer) -> None:
         "brickwork train matryoshka-2d --data pairs.csv --column anchor=question",
         "brickwork train matryoshka-2d --data docs/ --set train.steps=200 --dry-run",
         "brickwork train matryoshka --data labelled.csv --backbone models/bert",
+        "brickwork train align --recipe clip --data photos/ --backbone models/clip",
     )
     add(app, resume, "Learn", "brickwork resume runs/docs")
     add(app, demo, "Learn", "brickwork demo --out runs/demo", "brickwork demo --set train.steps=20")
@@ -66,9 +66,10 @@ def train(
     ] = None,
     recipe: Annotated[str, typer.Option(help="A recipe of `brickwork info SLUG`.")] = "small",
     backbone: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="The pretrained model to start from: minilm, a folder, a hub id (default: the recipe's).",
+            help="The pretrained model to start from: minilm, a folder, a hub id (default: the recipe's). Repeat for one "
+            "of images and one of texts.",
             show_default=False,
         ),
     ] = None,
@@ -95,7 +96,7 @@ def train(
     given = [f"data.source={data}"] if data is not None else []
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
     given += ["data.allow_outside=true"] if allow_outside else []
-    given += _another_backbone(run.model, slug, backbone) if backbone is not None else []
+    given += api.backbone_settings(run, backbone or [])
     run = override(run, [*given, *(settings or [])])
     if seed is not None:
         run = replace(run, seed=seed)
@@ -115,25 +116,6 @@ def train(
             tensorboard=tensorboard,
         )
     _finished(summary, as_json, quiet)
-
-
-def _another_backbone(model: Any, slug: str, backbone: str) -> list[str]:
-    """The settings for a backbone; where it is not the recipe's own, the recipe's sizes of vectors go."""
-    field = _backbone_field(model, slug)
-    own = getattr(getattr(model, "encoder", model), "backbone", None)
-    dims = ["model.dims=[]"] if getattr(model, "dims", None) and backbone != own else []
-    return [f"{field}={backbone}", *dims]
-
-
-def _backbone_field(model: Any, slug: str) -> str:
-    """The dotted name of the field ``backbone``, at the top of a system's configuration or in its encoder's."""
-    parts = {"": model, **{f"{field.name}.": getattr(model, field.name) for field in fields(model)}}
-    for prefix, part in parts.items():
-        if hasattr(part, "backbone"):
-            return f"model.{prefix}backbone"
-    raise ConfigError(
-        f"{slug} with this recipe starts from no pretrained model, so --backbone says nothing here; leave it out"
-    )
 
 
 def resume(

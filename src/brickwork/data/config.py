@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from brickwork.core.errors import ConfigError
+from brickwork.core.framing import Framing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +85,14 @@ class ImageDataConfig(DataConfig):
     """For systems that read images."""
 
     image_size: int | None = None
-    """The side of the squares that the user's own images become (none: their own size where a system can take it,
-    else 32)."""
+    """The side of the squares that the user's own images become (none: as a pretrained model takes them; else their own
+    size where a system can take it, else 32)."""
+    framing: Framing | None = None
+    """How the user's own images are scaled and cut; a run takes it from its pretrained model."""
 
     def validate(self) -> list[str]:
         """Every problem with the values."""
-        return [*super().validate(), *image_size_problems(self.image_size)]
+        return [*super().validate(), *image_size_problems(self.image_size, self.framing)]
 
 
 Options = TypeVar("Options", bound=DataConfig)
@@ -120,7 +123,8 @@ def idle_options(config: DataConfig, seen: set[str]) -> list[str]:
     return [
         f"data.{name} was set and has no effect with {config.source}"
         for name in set_here
-        if name not in seen and name not in ("source", "max_passage_tokens")  # which a run sets by itself
+        if name not in seen
+        and name not in ("source", "max_passage_tokens", "framing")  # which a run sets by itself
     ]
 
 
@@ -137,8 +141,10 @@ def refuse_image_size(config: DataConfig) -> None:
         )
 
 
-def image_size_problems(image_size: int | None) -> list[str]:
-    """What is wrong with a side of images."""
+def image_size_problems(image_size: int | None, framing: Framing | None = None) -> list[str]:
+    """What is wrong with a side of images, or with both it and a framing."""
     if image_size is not None and image_size < 1:
         return [f"image_size is {image_size}; use a positive number, or none"]
+    if image_size is not None and framing is not None:
+        return ["image_size has no effect with framing, which says the size; leave one of them out"]
     return []

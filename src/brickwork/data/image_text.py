@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.framing import Framing
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.generators.scenes import Noise, scene_pairs
 from brickwork.data.readers.captions import Captioned, fingerprint, read_captions
-from brickwork.data.readers.images import DEFAULT_SIDE, decode
+from brickwork.data.readers.images import DEFAULT_SIDE, Shape, decode
 from brickwork.data.sets.sources import locate
 from brickwork.data.types import Examples, TaskData
 
@@ -28,6 +29,7 @@ def image_text_task(
     seed: int,
     *,
     image_size: int | None = None,
+    framing: Framing | None = None,
     noise: Noise | None = None,
     choose: Choose | None = None,
 ) -> TaskData:
@@ -35,7 +37,8 @@ def image_text_task(
     numbers that are equal for equal pixels and equal texts.
 
     ``source``: a folder or table of :func:`read_captions`; ``emoji``; or ``scenes``, made-up images, of which ``noise``
-    spoils some (what is held out is clean). ``image_size``: the side of squares of all but the scenes. An image or a text is
+    spoils some (what is held out is clean). ``image_size``: the side of squares of all but the scenes; ``framing``: in
+    its place, how a pretrained model takes them. An image or a text is
     wholly in one part. ``choose`` cleans the training part.
 
     Raises:
@@ -50,7 +53,7 @@ def image_text_task(
     if noise != Noise():
         raise ConfigError(f"data.noise has no effect with '{config.source}', only with scenes; leave it out")
     side = image_size or DEFAULT_SIDE
-    shape = (side, side, 3)
+    shape = framing or (side, side, 3)
     if config.source == "emoji":
         train, test = (_emoji(part, config, shape) for part in ("train", "test"))
         parts = _split(train, config, seed, test=False)
@@ -79,7 +82,7 @@ def _scenes(config: DataConfig, noise: Noise, seed: int, choose: Choose | None) 
     return _task(config.source, every, parts, choose)
 
 
-def _emoji(part: str, config: DataConfig, shape: tuple[int, int, int]) -> Captioned:
+def _emoji(part: str, config: DataConfig, shape: Shape | Framing) -> Captioned:
     """Images of emoji, each with its name and its aliases as texts."""
     import pyarrow.parquet
 

@@ -48,8 +48,9 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         and path.is_dir()
         and is_class_folder(path, MARKUP + PLAIN, allow_outside=config.allow_outside)
     ):
-        side = config.image_size if isinstance(config, ImageDataConfig) else None
-        return image_class_task(path, config, seed, side)
+        if isinstance(config, ImageDataConfig):
+            return image_class_task(path, config, seed, config.image_size, config.framing)
+        return image_class_task(path, config, seed)
     refuse_image_size(config)
     if is_known(config.source):
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)

@@ -15,6 +15,7 @@ from brickwork.core.files import sha256_file
 from brickwork.encoders import text_folder
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.hub_images import image_encoder_from
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.static import StaticEmbedding
@@ -60,7 +61,7 @@ def encoder_from_architecture(
         ArtifactError: the description does not fit this version.
     """
     if architecture.get("kind") == "image":
-        return ImageEncoder.from_architecture(architecture)
+        return image_encoder_from(architecture)
     cls = ImageTextEncoder if architecture.get("kind") == "image-text" else TextEncoder
     return cls.from_architecture(architecture, tokenizer_json or "")
 

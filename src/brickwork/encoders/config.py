@@ -94,3 +94,32 @@ class ImageEncoderConfig:
             for name in ("embedding_dim", "width", "depth", "shrink")
             if getattr(self, name) < 1
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedImageConfig:
+    """How to load a pretrained encoder of images: ViT, DINOv2, DINOv3, ConvNeXt, ResNet, Swin, or the image tower of CLIP or
+    SigLIP, with its own preprocessing.
+
+    ``backbone``: a folder of transformers or the id of a model on the hub, ``revision``: branch, tag or commit of that.
+    ``num_layers``: None = all; fewer keeps the first ones (not of ConvNeXt, ResNet and Swin).
+    ``embedding_dim``: None = as many dimensions as it has; another number ends in a fresh matrix.
+    """
+
+    kind: Literal["pretrained-image"] = "pretrained-image"
+    backbone: str
+    revision: str | None = None
+    num_layers: int | None = None
+    embedding_dim: int | None = None
+
+    def validate(self) -> list[str]:
+        return [
+            f"{name} is {value}; it must be at least 1"
+            for name in ("num_layers", "embedding_dim")
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+
+
+def modality_of(config: TextEncoderConfig | ImageEncoderConfig | PretrainedImageConfig) -> str:
+    """What an encoder is for: ``text`` or ``image``."""
+    return "text" if isinstance(config, TextEncoderConfig) else "image"

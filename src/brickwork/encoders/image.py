@@ -136,7 +136,8 @@ class ImageEncoder(nn.Module):
 
     def embed(self, batch: Batch, names: Sequence[str]) -> dict[str, Float[Tensor, "batch width"]]:
         """The vectors of those of the columns ``names`` that the batch has."""
-        return {name: self(batch[name])[1] for name in names if name in batch}
+        last = self.num_layers
+        return {name: self(batch[name], [last])[last] for name in names if name in batch}
 
     def flops(self, num_images: int = 1) -> int:
         """Floating-point operations of convolutions and matrices (multiply and add counted apart)."""

@@ -1,14 +1,19 @@
-"""Texts and images to vectors of one space: two encoders side by side (a dual encoder)."""
+"""Texts and images to vectors of one space: two encoders side by side (a dual encoder).
+
+Shape legend: I images, T texts, D dimensions.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 from tokenizers import Tokenizer
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import Batch
 from brickwork.encoders.dense import DenseShape
+from brickwork.encoders.hub_images import image_encoder_from
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import Body, TextEncoder
 
@@ -17,6 +22,9 @@ class ImageTextEncoder(TextEncoder):
     """An encoder of texts with an encoder of images, ``image``, whose vectors are compared with its own.
 
     Whatever takes an encoder of texts takes this one; images of uint8, N × H × W × C, go through ``image``.
+
+    ``scale``: what cosines are multiplied by to be logits (CLIP's and SigLIP's, learned); ``bias``: what is then added
+    (SigLIP's). None where the encoder has none.
 
     Raises:
         ConfigError: vectors of different widths.
@@ -35,6 +43,8 @@ class ImageTextEncoder(TextEncoder):
         projection: int | None = None,
         dense: Sequence[DenseShape] = (),
         marks: Mapping[str, str] | None = None,
+        scale: float | None = None,
+        bias: float | None = None,
     ):
         super().__init__(
             body,
@@ -51,9 +61,12 @@ class ImageTextEncoder(TextEncoder):
                 "make them equal"
             )
         self.image = image
+        self.scale, self.bias = scale, bias
 
     @classmethod
-    def of(cls, image: ImageEncoder, text: TextEncoder) -> "ImageTextEncoder":
+    def of(
+        cls, image: ImageEncoder, text: TextEncoder, *, scale: float | None = None, bias: float | None = None
+    ) -> "ImageTextEncoder":
         """Both as one, with the weights of ``text`` taken over."""
         encoder = cls(
             image,
@@ -64,6 +77,8 @@ class ImageTextEncoder(TextEncoder):
             projection=None if text.projection is None else text.embedding_dim,
             dense=[part.shape for part in text.dense],
             marks=text.marks,
+            scale=scale,
+            bias=bias,
         )
         encoder.dense, encoder.projection = text.dense, text.projection
         return encoder
@@ -78,9 +93,33 @@ class ImageTextEncoder(TextEncoder):
         rest = {name: values for name, values in columns.items() if name not in images}
         return {**images, **super().collate(rest)}
 
+    def logits(
+        self, cosines: Float32[np.ndarray, "images texts"]
+    ) -> Float32[np.ndarray, "images texts"] | None:
+        """Cosines of images and texts as the logits that the model was trained with; None where it has no scale."""
+        return None if self.scale is None else (self.scale * cosines + (self.bias or 0.0)).astype(np.float32)
+
+    def probabilities(
+        self, cosines: Float32[np.ndarray, "images texts"]
+    ) -> Float32[np.ndarray, "images texts"] | None:
+        """How likely each text belongs to the image: among all the texts (CLIP), or each for itself, so that rows do not add
+        up to 1 (SigLIP, whose logits have a bias). None where the encoder has no scale."""
+        logits = self.logits(cosines)
+        if logits is None:
+            return None
+        if self.bias is not None:
+            return (0.5 * (1 + np.tanh(logits / 2))).astype(np.float32)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
-        return {**super().architecture(), "image": self.image.architecture()}
+        numbers = {"scale": self.scale, "bias": self.bias}
+        return {
+            **super().architecture(),
+            "image": self.image.architecture(),
+            **{name: value for name, value in numbers.items() if value is not None},
+        }
 
     @classmethod
     def from_architecture(cls, architecture: Mapping[str, Any], tokenizer_json: str) -> "ImageTextEncoder":
@@ -93,5 +132,8 @@ class ImageTextEncoder(TextEncoder):
         if not isinstance(image, Mapping):
             raise ArtifactError("the description of the encoder is damaged: its image encoder is missing")
         return cls.of(
-            ImageEncoder.from_architecture(image), TextEncoder.from_architecture(architecture, tokenizer_json)
+            image_encoder_from(image),
+            TextEncoder.from_architecture(architecture, tokenizer_json),
+            scale=architecture.get("scale"),
+            bias=architecture.get("bias"),
         )

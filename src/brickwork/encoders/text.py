@@ -19,14 +19,17 @@ from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.pooling import at_least_float32, pool, pool_padded
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
 __all__ = ["TextEncoder", "TextEncoderConfig", "encode_columns", "join_tokens"]
 
-Body = Transformer | StaticEmbedding | HubTransformer
-_BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer)}
+Body = Transformer | StaticEmbedding | HubTransformer | TextTower
+_BODIES: dict[str, type[Body]] = {
+    body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer, TextTower)
+}
 
 
 class TextEncoder(nn.Module):
@@ -76,7 +79,7 @@ class TextEncoder(nn.Module):
     @property
     def pad_id(self) -> int:
         """The id that padded batches are filled with; its value never matters."""
-        if isinstance(self.body, StaticEmbedding):
+        if isinstance(self.body, StaticEmbedding | TextTower):
             return self.body.pad_id
         return self.tokenizer.token_to_id(self.marks.get("pad_token", PAD)) or 0
 
@@ -89,6 +92,8 @@ class TextEncoder(nn.Module):
         static = isinstance(self.body, StaticEmbedding)
         rows, truncated = encode_texts(self.tokenizer, texts, self.max_tokens, marks=not static)
         self.truncated += truncated
+        if isinstance(self.body, TextTower):
+            rows = self.body.fill(rows)
         return TokenBatch.from_lists([row or [self.pad_id] for row in rows])
 
     def forward(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch width"]]:

@@ -11,8 +11,10 @@ from jaxtyping import Float
 
 from brickwork.core.console import progress_bar
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.framing import Framing
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
+from brickwork.representation.encode import encode_exits
 from brickwork.representation.export_parquet import document_text
 from brickwork.representation.prompts import Role
 from brickwork.representation.truncate import truncate
@@ -26,7 +28,7 @@ ROWS_PER_BATCH = 512
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for: a text, an image (uint8, H × W × C, of the model's shape), or both.
+    """What to look for: a text, an image (uint8, H × W × C, of the model's shape; pretrained models take any), or both.
 
     Both are added as unit vectors, the text ``text_weight`` times (negative: away from it), as ALIGN does (Jia et al.
     2021, section 4.3): an image and "at night" find the same thing at night.
@@ -80,13 +82,14 @@ def _vectors(
 ) -> dict[int, np.ndarray]:
     if documents and documents[0].image is not None:
         images = np.stack([np.asarray(document.image) for document in documents])
+        if len(depths) > 1 and representation.encoder.kind == "image":
+            exits = encode_exits(representation.encoder, images, layers=depths)
+            return {depth: truncate(exits[depth], representation.axes.full_dim) for depth in depths}
         return dict.fromkeys(depths, np.asarray(representation.encode(images), dtype=np.float32))
     texts = [document_text(document) for document in documents]
     if len(depths) == 1:
         made = _encoded(representation, texts, depths[0], "document")
         return {depths[0]: np.asarray(made, dtype=np.float32)}
-    from brickwork.representation.encode import encode_exits
-
     if getattr(representation, "prompts", None):
         texts = representation.prompted(texts, "document")
     exits = encode_exits(representation.encoder, texts, layers=depths)
@@ -123,18 +126,22 @@ def encode_queries(
         wanted = [texts[row] for row in with_text]
         vectors[with_text] = _encoded(representation, wanted, layers, "query")
     if images:
-        shape = image_shape(representation)
-        if shape is None:
+        form, shape = image_form(representation), image_shape(representation)
+        if form is None:
             raise ConfigError("this model encodes texts only: search with a text")
         for image in images.values():
-            if image.shape != shape:
+            if image.shape != shape and not isinstance(form, Framing):
                 raise DataError(f"the image of a query has the shape {image.shape}; the model takes {shape}")
         weights = {row: query.text_weight for row, query in enumerate(queries) if isinstance(query, Query)}
         if not all(map(math.isfinite, weights.values())):
             raise ConfigError(
                 "text_weight must be a finite number; 1 adds the text as it is, −1 takes it away"
             )
-        image_vectors = representation.encode(np.stack(list(images.values())))
+        given = list(images.values())
+        pixels = form.of_arrays(given) if isinstance(form, Framing) else np.stack(given)
+        # Of a model of both, the depth is that of the texts.
+        depth = layers if representation.encoder.kind == "image" else None
+        image_vectors = representation.encode(pixels, layers=depth)
         for row, vector in zip(images, image_vectors):
             vectors[row] = weights[row] * vectors[row] + vector
         vectors = truncate(vectors, vectors.shape[1])
@@ -143,6 +150,13 @@ def encode_queries(
         return vectors, ()
     longest = getattr(representation.encoder, "max_tokens", None)
     return vectors, (f"{cut} of {len(texts)} queries had more than {longest} tokens and were cut there",)
+
+
+def image_form(representation: "Representation") -> tuple[int, int, int] | Framing | None:
+    """What readers are to make of images for a model: the shape that it takes, or how its own preprocessing scales and
+    cuts them; ``None`` for one of texts only."""
+    encoder = getattr(representation.encoder, "image", representation.encoder)
+    return getattr(encoder, "framing", None) or image_shape(representation)
 
 
 def image_shape(representation: "Representation") -> tuple[int, int, int] | None:

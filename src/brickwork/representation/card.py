@@ -172,18 +172,24 @@ def _summary(representation: Described) -> str:
     return (f"{_line(own)}\n\n" if own else "") + text + "."
 
 
+def _image_shape(encoder: Any) -> str:
+    framing = getattr(encoder, "framing", None)
+    shape = " × ".join(map(str, encoder.image_shape))
+    return shape if framing is None else f"{shape}, or of any size: {framing.describe()}"
+
+
 def _usage(representation: Described) -> str:
     axes = representation.axes
     dim, layers = axes.dims[(len(axes.dims) - 1) // 2], axes.layers[(len(axes.layers) - 1) // 2]
     if representation.encoder.kind == "image":
-        shape = " × ".join(map(str, representation.encoder.image_shape))
+        shape = _image_shape(representation.encoder)
         return (
             "```python\nimport brickwork\n\n"
             'model = brickwork.load("path/to/this/folder")\n'
             f"vectors = model.encode(images, dim={dim})  # uint8, N × {shape}\n```"
         )
     if representation.encoder.kind == "image-text":
-        shape = " × ".join(map(str, representation.encoder.image.image_shape))
+        shape = _image_shape(representation.encoder.image)
         return (
             "```python\nimport brickwork\n\n"
             'model = brickwork.load("path/to/this/folder")\n'

@@ -28,7 +28,13 @@ from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder, encoder_from_architecture
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.build_images import build_image_encoder
+from brickwork.encoders.config import (
+    ImageEncoderConfig,
+    PretrainedImageConfig,
+    TextEncoderConfig,
+    modality_of,
+)
 from brickwork.encoders.image import ImageEncoder
 from brickwork.representation.model import Representation
 
@@ -195,12 +201,13 @@ def build_encoder(config: Any, data: TaskData, assets: Path | None = None) -> An
         DataError: it is for inputs of another modality.
     """
     described = config.encoder
-    if data.modality != described.kind:
+    kind = modality_of(described)
+    if data.modality != kind:
         name = {"text": "TextEncoderConfig", "image": "ImageEncoderConfig"}.get(data.modality)
         instead = f"take a recipe with {name}, or other data" if name else "take other data"
-        raise DataError(
-            f"{data.name} holds {data.modality}s, and model.encoder is for {described.kind}s; {instead}"
-        )
+        raise DataError(f"{data.name} holds {data.modality}s, and model.encoder is for {kind}s; {instead}")
+    if isinstance(described, PretrainedImageConfig):
+        return build_image_encoder(described)
     if isinstance(described, TextEncoderConfig):
         return build_text_encoder(described, data.texts(), assets)
     assert isinstance(described, ImageEncoderConfig), "the only other kind"

@@ -16,7 +16,7 @@ Two kinds of models are kept like this: encoders (:mod:`brickwork.representation
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +54,7 @@ _FILES: dict[str, tuple[set[str], ...]] = {
     "system": ({WEIGHTS}, {WEIGHTS, TOKENIZER}),
 }
 _TRIES = 10
+_LOOKING = ("hub", "tower")  # bodies of encoders
 _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 _DTYPES = {
     torch.float32: "F32",
@@ -279,3 +280,19 @@ def compare(module: nn.Module, header: Mapping[str, Any], path: Path) -> None:
         raise ArtifactError(
             f"{path} does not fit the architecture in {MANIFEST}: {'; '.join(problems)[:2000]}"
         )
+
+
+def needs_memory(architecture: Mapping[str, Any]) -> bool:
+    """Whether a part of what is described looks at its weights while it is built, as models of transformers do."""
+    return any(name == "body" and item in _LOOKING for name, item in items(architecture))
+
+
+def items(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every name in plain values with what it stands for, at any depth."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield name, item
+            yield from items(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from items(item)

@@ -5,7 +5,7 @@ The system says what it is made of (``architecture()``, JSON values) and is rebu
 folder: a slug that is not in the catalogue is refused.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from brickwork.representation.folder import (
     WEIGHTS,
     fill,
     fingerprint,
+    items,
+    needs_memory,
     tokenizer_json,
     write_folder,
 )
@@ -82,7 +84,7 @@ def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn
                             f"{', '.join(registry.slugs())}")  # fmt: skip
     _check_counts(architecture, len(check_tensor_file(files[WEIGHTS])))
     tokenizer = files[TOKENIZER].read_text(encoding="utf-8") if TOKENIZER in files else None
-    if "hub" in _bodies(architecture):  # transformers' models look at their weights while they are built
+    if needs_memory(architecture):
         system = contract.restore_system(slug, architecture, tokenizer)
     else:
         with torch.device("meta"):
@@ -95,21 +97,6 @@ def restore_system(manifest: Mapping[str, Any], files: Mapping[str, Path]) -> nn
 
 def _check_counts(value: Any, num_tensors: int) -> None:
     """A number of layers or modules beyond the tensors there are would only cost time and memory."""
-    for name, item in _items(value):
+    for name, item in items(value):
         if name in ("num_layers", "depth") and isinstance(item, int) and item > num_tensors:
             raise ValueError(f"{name}={item} with {num_tensors} tensors")
-
-
-def _bodies(value: Any) -> set[Any]:
-    return {item for name, item in _items(value) if name == "body" and isinstance(item, str)}
-
-
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every name with its value, at any depth."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield name, item
-            yield from _items(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _items(item)

@@ -18,6 +18,7 @@ from brickwork.data.types import TaskData
 from brickwork.representation.contract import check_data
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
+from brickwork.representation.import_images import import_images, is_image_model
 from brickwork.representation.import_sentence_transformers import (
     import_sentence_transformers,
     is_sentence_transformer,
@@ -112,6 +113,8 @@ def _load(folder: Path) -> Any:
     """A representation or a system, whichever is in ``folder``."""
     if (folder / MANIFEST).is_file():
         return read_folder(folder, _restore)
+    if is_image_model(folder):
+        return import_images(folder)
     if is_sentence_transformer(folder):
         return import_sentence_transformers(folder)
     raise unfinished(folder)

@@ -15,6 +15,7 @@ from brickwork.representation.folder import (
     WEIGHTS,
     fill,
     fingerprint,
+    needs_memory,
     tokenizer_json,
     write_folder,
 )
@@ -57,7 +58,7 @@ def _check_layers(architecture: Mapping[str, Any], num_tensors: int) -> None:
 
 
 def _build(architecture: Mapping[str, Any], tokenizer: str) -> nn.Module:
-    if architecture.get("body") == "hub":  # transformers' models look at their weights while they are built
+    if needs_memory(architecture):
         return encoder_from_architecture(architecture, tokenizer)
     # Without memory at first: shapes are compared before anything is allocated.
     with torch.device("meta"):

@@ -89,10 +89,10 @@ class Served:
             DataError: no base64, no image, a damaged one, or one of too many pixels.
         """
         from brickwork.data.readers.images import decode
-        from brickwork.index.encoding import image_shape
+        from brickwork.index.encoding import image_form
 
-        shape = image_shape(self.representation)
-        if shape is None:
+        form = image_form(self.representation)
+        if form is None:
             raise ConfigError("this server's model encodes texts only: leave the image out")
         try:
             content = base64.b64decode(encoded, validate=True)
@@ -101,7 +101,7 @@ class Served:
                 "the image is not in base64; send the bytes of the file, and no data: URL"
             ) from None
         try:
-            return decode(io.BytesIO(content), shape)
+            return decode(io.BytesIO(content), form)
         except DataError as error:
             raise DataError(f"the image cannot be used: {error}") from None
 

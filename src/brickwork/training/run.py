@@ -1,6 +1,6 @@
 """A run: one complete, frozen configuration, to and from plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from brickwork.core import registry
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError
+from brickwork.core.files import read_json
 from brickwork.data.config import DataConfig, idle_options, watched
 from brickwork.training.config import Stage, TrainConfig, stage_lengths
 
 if TYPE_CHECKING:
+    from brickwork.core.framing import Framing
     from brickwork.data.types import TaskData, TextFormat
 
 
@@ -85,9 +87,47 @@ def find_models(run: RunConfig) -> None:
     for option, folder in (("start", run.start), ("model.previous", getattr(run.model, "previous", ""))):
         if folder and not Path(folder).expanduser().is_dir():
             raise ConfigError(f"{option}={folder}: there is no such folder; name that of a finished run")
-    for part in (run.model, *(getattr(run.model, part.name) for part in fields(run.model))):
+    for backbone, revision in _backbones(run.model):
+        find_backbone(backbone, revision)
+
+
+def framing_of(model: Any) -> "Framing | None":
+    """How the pretrained model of images that a run starts from, or replaces, has its images scaled and cut; ``None`` where
+    there is none.
+
+    Raises:
+        ArtifactError: it is not there, or does not say how.
+    """
+    from brickwork.encoders.build_images import backbone_framing
+
+    previous = Path(getattr(model, "previous", "") or "").expanduser() / "config.json"
+    if getattr(model, "previous", "") and previous.is_file():
+        return getattr(run_from_dict(read_json(previous)).data, "framing", None)
+    framings = (backbone_framing(*one) for one in _backbones(model))
+    return next((framing for framing in framings if framing is not None), None)
+
+
+def backbone_places(model: Any) -> dict[str, str]:
+    """Kind of pretrained model (``text``, ``image``, ``image-text``) -> the option of a system's configuration that names
+    it, as ``encoder.backbone``: at its top, or in one of its encoders. Those of a dual one have no place of their own."""
+    from brickwork.encoders.config import PretrainedImageConfig
+
+    held = {field.name: getattr(model, field.name) for field in fields(model)}
+    if isinstance(held.get("backbone"), str):
+        return {"image-text" if "image" in held else "text": "backbone"}
+    places: dict[str, str] = {}
+    for name, part in held.items():
+        if isinstance(getattr(part, "backbone", None), str):
+            kind = "image" if isinstance(part, PretrainedImageConfig) else "text"
+            places.setdefault(kind, f"{name}.backbone")
+    return places
+
+
+def _backbones(model: Any) -> Iterator[tuple[str, str | None]]:
+    """The pretrained models that a system's configuration names, with the revision of each."""
+    for part in (model, *(getattr(model, part.name) for part in fields(model))):
         if isinstance(backbone := getattr(part, "backbone", None), str):
-            find_backbone(backbone, part.revision)
+            yield backbone, part.revision
 
 
 def load_data(slug: str, config: DataConfig, seed: int) -> "TaskData":

@@ -225,7 +225,9 @@ def test_evaluate_gives_the_grid_and_the_baselines(trained):
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
-@pytest.mark.filterwarnings("ignore:.* texts are longer than 16 tokens:brickwork.core.errors.BrickworkWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.* texts are longer than 16 tokens:brickwork.core.errors.BrickworkWarning"
+)
 def test_a_training_that_makes_the_search_worse_says_so(trained, tmp_path):
     """Beside the model that it starts from, as it was published: measured here by itself."""
     from brickwork.api.train import build

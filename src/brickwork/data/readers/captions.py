@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from brickwork.core.errors import DataError, warn
+from brickwork.core.framing import Framing
 from brickwork.data.config import ColumnNames
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import TABLES, ReadReport, clean, column_names, open_text, row_of, rows
@@ -27,6 +28,7 @@ from brickwork.data.readers.images import (
     image_files,
     image_size,
     read_images,
+    shape_of,
 )
 from brickwork.data.readers.inside import OUTSIDE, inside
 from brickwork.data.readers.values import text_value
@@ -53,7 +55,7 @@ class Captioned:
 
 def read_captions(
     path: Path | str,
-    shape: Shape,
+    shape: Shape | Framing,
     columns: ColumnNames | None = None,
     limit: int | None = None,
     *,
@@ -81,7 +83,7 @@ def read_captions(
     number_of: dict[str, int | None] = {}
     missing: list[str] = []
     images: list[np.ndarray] = []
-    kept = Captioned([], np.zeros((0, *shape), np.uint8), [], [])
+    kept = Captioned([], np.zeros((0, *shape_of(shape)), np.uint8), [], [])
     seen = of_images = 0
     for name, source, text in captioned:
         if limit is not None and len(kept.texts) >= limit:
@@ -118,7 +120,7 @@ def read_captions(
 
 def read_image_documents(
     path: Path | str,
-    shape: Shape,
+    shape: Shape | Framing,
     columns: ColumnNames | None = None,
     limit: int | None = None,
     *,
@@ -252,7 +254,7 @@ def _from_sidecars(
 def _image(
     name: str,
     source: Path | bytes,
-    shape: Shape,
+    shape: Shape | Framing,
     report: ReadReport,
     missing: list[str],
     thumbnails: list[bytes] | None,

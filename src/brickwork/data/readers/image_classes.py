@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from brickwork.core.errors import DataError
+from brickwork.core.framing import Framing
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport
@@ -28,18 +29,23 @@ def is_class_folder(folder: Path, texts: tuple[str, ...], *, allow_outside: bool
     return has_classes
 
 
-def image_class_task(folder: Path, config: DataConfig, seed: int, side: int | None = None) -> TaskData:
+def image_class_task(
+    folder: Path, config: DataConfig, seed: int, side: int | None = None, framing: Framing | None = None
+) -> TaskData:
     """A task of labelled images: the class of an image is the subfolder of ``folder`` that it lies in.
 
     ``side`` is that of the squares that images become; without it, images that all have one
-    size keep it, others become 64 × 64. They are grey where all of them are. Equal images stay in one part.
+    size keep it, others become 64 × 64. They are grey where all of them are. ``framing``, of a pretrained model, says all
+    this in place of ``side``. Equal images stay in one part.
 
     Raises:
         DataError: fewer than two classes, or nothing that can be used.
     """
     report = ReadReport()
     shape, sizes = _shape(folder, side, config.allow_outside)
-    names, images = read_images(folder, shape, report=report, allow_outside=config.allow_outside)
+    if framing is not None:
+        shape = framing.shape
+    names, images = read_images(folder, framing or shape, report=report, allow_outside=config.allow_outside)
     inside = [row for row, name in enumerate(names) if "/" in name]
     classes = sorted({names[row].split("/")[0] for row in inside})
     if len(classes) < 2:
@@ -59,7 +65,9 @@ def image_class_task(folder: Path, config: DataConfig, seed: int, side: int | No
     train, validation, test = splits.select(examples, parts)
     height, width, channels = shape
     notes = [f"images as {width} × {height} {'RGB' if channels == 3 else 'grey'}"]
-    if sizes > 1:
+    if framing is not None:
+        notes = [f"images as the model takes them: {framing.describe()}"]
+    elif sizes > 1:
         notes[0] += f" ({sizes:,} different sizes; another side: data.image_size)"
     if len(inside) < len(names):
         notes.append(f"{len(names) - len(inside):,} images beside the folders of the classes were left out")

@@ -2,9 +2,9 @@
 
 What an image gets, everywhere: it is recognised by its bytes and not by its ending; turned as its camera says; the
 first frame of an animation is taken; palettes, CMYK and 16 bits become 8 bits of grey or RGB; what is transparent
-becomes white; the middle is cut out to the proportions that are asked for, and scaled. A file that cannot be used is
-left out with the reason, counted in a :class:`ReadReport`. A thumbnail shows the whole image and holds none of what
-the camera wrote beside it.
+becomes white; the middle is cut out to the proportions that are asked for, and scaled (for a pretrained model: as its own
+preprocessing does it). A file that cannot be used is left out with the reason, counted in a :class:`ReadReport`. A
+thumbnail shows the whole image and holds none of what the camera wrote beside it.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from brickwork.core.errors import DataError
+from brickwork.core.framing import Framing
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.inside import files_below
 
@@ -43,9 +44,14 @@ Shape = tuple[int, int, int]
 """Height, width and channels: 1 (grey) or 3 (RGB)."""
 
 
+def shape_of(shape: Shape | Framing) -> Shape:
+    """The shape that images get."""
+    return shape.shape if isinstance(shape, Framing) else shape
+
+
 def read_images(
     path: Path | str,
-    shape: Shape,
+    shape: Shape | Framing,
     *,
     limit: int | None = None,
     report: ReadReport | None = None,
@@ -102,7 +108,7 @@ def image_files(folder: Path, report: ReadReport, *, allow_outside: bool = False
     return files_below(folder, ENDINGS, report, allow_outside=allow_outside)
 
 
-def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width channels"]:
+def decode(raw: BufferedIOBase, shape: Shape | Framing) -> UInt8[np.ndarray, "height width channels"]:
     """One image, in the shape that is asked for.
 
     Raises:
@@ -113,20 +119,21 @@ def decode(raw: BufferedIOBase, shape: Shape) -> UInt8[np.ndarray, "height width
 
 
 def decode_with_thumbnail(
-    raw: BufferedIOBase, shape: Shape
+    raw: BufferedIOBase, shape: Shape | Framing
 ) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
     """As :func:`decode`, and the whole image as a JPEG of at most :data:`THUMBNAIL_SIDE` pixels a side. Raises as that."""
     return _decoded(raw, shape, thumbnail=True)
 
 
 def _decoded(
-    raw: BufferedIOBase, shape: Shape, *, thumbnail: bool
+    raw: BufferedIOBase, shape: Shape | Framing, *, thumbnail: bool
 ) -> tuple[UInt8[np.ndarray, "height width channels"], bytes]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    height, width, channels = shape
-    if min(shape) < 1 or channels not in (1, 3):
-        raise DataError(f"images of shape {shape} cannot be made: (height, width, 1) or (height, width, 3)")
+    framing = shape if isinstance(shape, Framing) else None
+    height, width, channels = wanted = shape_of(shape)
+    if min(wanted) < 1 or channels not in (1, 3):
+        raise DataError(f"images of shape {wanted} cannot be made: (height, width, 1) or (height, width, 3)")
     raw.read(1)  # a folder or a broken disk is no damaged image
     raw.seek(0)
     try:
@@ -135,15 +142,18 @@ def _decoded(
             opened = Image.open(cast("IO[bytes]", raw), formats=FORMATS)
             if opened.width * opened.height > MAX_PIXELS:
                 raise DataError(f"more than {MAX_PIXELS:,} pixels")
-            opened.draft(
-                None, _draft_size(opened.size, (height, width))
-            )  # JPEG; other formats take no notice
+            if framing is None:  # a model's own preprocessing is kept to the pixel
+                opened.draft(
+                    None, _draft_size(opened.size, (height, width))
+                )  # JPEG; other formats take no notice
             opened.load()
             turned: Image.Image = opened
             with contextlib.suppress(Exception):  # notes of the camera that are broken are no broken image
                 turned = ImageOps.exif_transpose(opened)
             plain = _plain(turned, "L" if channels == 1 else "RGB")
-            scaled = ImageOps.fit(plain, (width, height))
+            scaled = (
+                framing.apply(plain) if framing else np.asarray(ImageOps.fit(plain, (width, height)))
+            ).reshape(wanted)
             small = _thumbnail(plain) if thumbnail else b""
     except Image.DecompressionBombError:
         raise DataError(f"more than {MAX_PIXELS:,} pixels") from None
@@ -153,7 +163,7 @@ def _decoded(
         raise
     except Exception:  # decoders raise whatever a broken file leads them to
         raise DataError("damaged or cut off") from None
-    return np.asarray(scaled).reshape(height, width, channels), small
+    return scaled, small
 
 
 def _draft_size(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:

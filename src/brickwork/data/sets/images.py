@@ -97,12 +97,13 @@ def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
         size = config.image_size or DEFAULT_SIDE
         images = read_images(
             path,
-            (size, size, 3),
+            config.framing or (size, size, 3),
             limit=config.limit,
             report=report,
             allow_outside=config.allow_outside,
         )[1]
-        notes = (f"images cut and scaled to {size} × {size}", *report.notes())
+        how = config.framing.describe() if config.framing else f"cut and scaled to {size} × {size}"
+        notes = (f"images {how}", *report.notes())
     else:
         images, labels = _array(path)
     kept = splits.pick(len(images), config.limit)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from brickwork.core.errors import DataError
+from brickwork.core.framing import Framing
 from brickwork.data.config import DataConfig, image_size_problems
 from brickwork.data.generators.scenes import Noise
 from brickwork.data.image_text import image_text_task
@@ -16,7 +17,9 @@ class Data(DataConfig):
     """The data of a run of ``align``."""
 
     image_size: int | None = None
-    """The side of the squares that images become (none: 32)."""
+    """The side of the squares that images become (none: as a pretrained model takes them, else 32)."""
+    framing: Framing | None = None
+    """How images are scaled and cut; a run takes it from its pretrained model."""
     captions: CaptionFilter = field(default_factory=CaptionFilter)
     """Which texts of images are worth learning from; the training part alone is filtered."""
     noise: Noise = field(default_factory=Noise)
@@ -24,7 +27,7 @@ class Data(DataConfig):
 
     def validate(self) -> list[str]:
         """Every problem with the values."""
-        return [*super().validate(), *image_size_problems(self.image_size)]
+        return [*super().validate(), *image_size_problems(self.image_size, self.framing)]
 
 
 def load_data(config: Data, seed: int) -> TaskData:
@@ -50,6 +53,7 @@ def load_data(config: Data, seed: int) -> TaskData:
         config,
         seed,
         image_size=config.image_size,
+        framing=config.framing,
         noise=config.noise,
         choose=choose if config.captions.enabled else None,
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
 from brickwork.systems.align.caption_filters import CaptionFilter
 from brickwork.systems.align.data import Data
 from brickwork.systems.align.system import Config
@@ -47,6 +47,45 @@ def web() -> RunConfig:
     """
     run = small()
     return replace(run, data=replace(run.data, captions=CaptionFilter(enabled=True)))
+
+
+def clip() -> RunConfig:
+    """A pretrained CLIP, trained on with the user's images and texts, from its own temperature.
+
+    ``brickwork train align --recipe clip --backbone models/clip --data photos/``. Not measured.
+    """
+    return RunConfig(
+        model=Config(backbone="openai/clip-vit-base-patch32", label_smoothing=0.0),
+        data=Data(source="emoji"),
+        train=TrainConfig(steps=300, batch_size=64, learning_rate=1e-5, weight_decay=0.1),
+    )
+
+
+def siglip() -> RunConfig:
+    """A pretrained SigLIP, trained on with its own loss, from its own temperature and bias.
+
+    ``brickwork train align --recipe siglip --backbone models/siglip --data photos/``. Not measured.
+    """
+    run = clip()
+    return replace(run, model=Config(backbone="google/siglip-base-patch16-224", objective="siglip"))
+
+
+def locked() -> RunConfig:
+    """A pretrained encoder of images, whose weights stay, and a pretrained encoder of texts that learns to meet it (LiT).
+
+    ``brickwork train align --recipe locked --backbone models/dinov2 --backbone minilm --data photos/``. With
+    ``--set model.locked=none`` both learn. Not measured.
+    """
+    run = clip()
+    return replace(
+        run,
+        model=Config(
+            image=PretrainedImageConfig(backbone="facebook/dinov2-small"),
+            text=TextEncoderConfig(backbone="minilm", max_tokens=64),
+            locked="image",
+        ),
+        train=replace(run.train, learning_rate=5e-5, weight_decay=0.01),
+    )
 
 
 def gpu() -> RunConfig:

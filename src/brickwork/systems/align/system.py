@@ -23,7 +23,7 @@ Shape legend: B pairs, D dimensions.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -33,11 +33,15 @@ from brickwork.core.config import above, at_least, below, idle
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.build_images import build_image_encoder, build_image_text_encoder
+from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
+from brickwork.representation.contract import architecture as derived_architecture
 from brickwork.representation.contract import encodes, image_shape
+from brickwork.representation.contract import representation as derived_representation
+from brickwork.representation.model import Representation
 from brickwork.systems.align.data import Data as Data
 from brickwork.systems.align.data import load_data as load_data
 
@@ -51,7 +55,12 @@ _IDLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """``image``, ``text``: the encoders; both end in ``image.embedding_dim`` dimensions, the text encoder through a matrix.
+    """``image``, ``text``: the encoders; both end in as many dimensions as the image encoder has (``image.embedding_dim``,
+    of a pretrained one its own where that is left out), the text encoder through a matrix.
+    ``backbone``: in place of both, a pretrained dual encoder to train on (CLIP, SigLIP): a folder or a hub id, with
+    ``revision``. Its temperature, and SigLIP's bias, are where training starts.
+    ``locked``: the pretrained encoder whose weights stay (LiT, Zhai et al. 2022, locks the images); a fresh matrix at its
+    end is learned.
     ``objective``: ``info_nce`` (the paper's), or to compare ``siglip`` and ``hinge``. With ``info_nce``:
     ``temperature``, where it starts, None = 0.07 (SigLIP starts at 0.1, its paper's); ``learn_temperature``, None = yes;
     ``label_smoothing``, None = 0.1. ``margin``: of ``hinge``, None = 0.2. ``duplicates``: pairs with the same text or the
@@ -60,10 +69,15 @@ class Config:
     those of all processes.
     """
 
-    image: ImageEncoderConfig = field(default_factory=lambda: ImageEncoderConfig(embedding_dim=128, width=16))
+    backbone: str | None = None
+    revision: str | None = None
+    image: ImageEncoderConfig | PretrainedImageConfig = field(
+        default_factory=lambda: ImageEncoderConfig(embedding_dim=128, width=16)
+    )
     text: TextEncoderConfig = field(
         default_factory=lambda: TextEncoderConfig(backbone="scratch", num_layers=2, max_tokens=32)
     )
+    locked: Literal["image", "text"] | None = None
     objective: Objective = "info_nce"
     temperature: Annotated[float, at_least(0.01)] | None = None
     learn_temperature: bool | None = None
@@ -76,6 +90,25 @@ class Config:
         errors = idle(self, _IDLE[self.objective], f"objective '{self.objective}'")
         if self.text.projection is not None:
             errors.append("text.projection is set by image.embedding_dim; leave it out")
+        if self.backbone is not None:
+            plain = Config()
+            errors += [
+                f"{name} has no effect with backbone, which has both encoders; leave one of them out"
+                for name in ("image", "text")
+                if getattr(self, name) != getattr(plain, name)
+            ]
+            return errors
+        errors += idle(
+            self, ("revision",), "no backbone: of one encoder it is image.revision or text.revision"
+        )
+        fresh = {
+            "image": isinstance(self.image, ImageEncoderConfig),
+            "text": self.text.backbone in ("scratch", "static"),
+        }
+        if self.locked and fresh[self.locked]:
+            errors.append(
+                f"locked={self.locked} keeps weights that were never trained; give {self.locked}.backbone"
+            )
         return errors
 
 
@@ -91,24 +124,69 @@ class System(nn.Module):
         self.encoder = encoder
         if config.objective != "hinge":
             start = 0.1 if config.objective == "siglip" else 0.07
-            self.temperature = LearnedTemperature(config.temperature or start)
+            start = config.temperature or (start if encoder.scale is None else 1 / encoder.scale)
+            self.temperature = LearnedTemperature(start, smallest=min(0.01, start))
             self.temperature.requires_grad_(config.learn_temperature is not False)
         if config.objective == "siglip":
-            self.bias = nn.Parameter(torch.tensor(-10.0))
+            self.bias = nn.Parameter(torch.tensor(-10.0 if encoder.bias is None else encoder.bias))
+        for part in self._locked():
+            part.requires_grad_(False)
 
     @staticmethod
     def build_encoder(config: Config, data: TaskData, assets: Path | None) -> ImageTextEncoder:
         """Both encoders, of vectors of one length."""
-        shaped = replace(config.text, projection=config.image.embedding_dim)
-        text = build_text_encoder(shaped, data.train.columns["text"], assets)
-        return ImageTextEncoder.of(ImageEncoder(config.image, image_shape(data, "image")), text)
+        if config.backbone is not None:
+            return build_image_text_encoder(config.backbone, config.revision)
+        if isinstance(config.image, PretrainedImageConfig):
+            image: ImageEncoder = build_image_encoder(config.image)
+        else:
+            image = ImageEncoder(config.image, image_shape(data, "image"))
+        shaped = replace(config.text, projection=image.embedding_dim)
+        return ImageTextEncoder.of(image, build_text_encoder(shaped, data.train.columns["text"], assets))
+
+    def _locked(self) -> list[nn.Module]:
+        """The parts whose weights stay: of a dual encoder one side, else one encoder without the fresh matrix at its end."""
+        config, encoder = self.config, self.encoder
+        if config.locked == "image":
+            image: Any = encoder.image
+            fresh = isinstance(config.image, PretrainedImageConfig) and config.image.embedding_dim is not None
+            return [image.model] if fresh and config.backbone is None else [image]
+        if config.locked == "text":
+            ends = [] if config.backbone is None or encoder.projection is None else [encoder.projection]
+            return [encoder.body, *ends]
+        return []
+
+    def train(self, mode: bool = True) -> "System":
+        """As always, but for what is locked, which stays as it is (no dropout)."""
+        super().train(mode)
+        for part in self._locked():
+            part.eval()
+        return self
+
+    def representation(self) -> Representation:
+        """The encoder; where it came with a scale for its cosines, with that of the temperature now."""
+        self._calibrate()
+        return derived_representation(self)
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON values from which this system is rebuilt, without its weights."""
+        self._calibrate()
+        return derived_architecture(self)
+
+    def _calibrate(self) -> None:
+        encoder = self.encoder
+        if encoder.scale is None:
+            return
+        encoder.scale = None if self.config.objective == "hinge" else 1 / float(self.temperature().detach())
+        encoder.bias = float(self.bias.detach()) if self.config.objective == "siglip" else None
 
     def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch dim"]]:
         """x and y, (B, D) each."""
-        layer = self.encoder.num_layers
+        encoder, layer = self.encoder, self.encoder.num_layers
+        last = encoder.image.num_layers
         return {
-            "image": self.encoder.image(batch["image"])[1],
-            "text": self.encoder(batch["text"], [layer])[layer],
+            "image": encoder.image(batch["image"], [last])[last],
+            "text": encoder(batch["text"], [layer])[layer],
         }
 
     def loss_from(self, embeddings: dict[str, Tensor], batch: Batch) -> LossOutput:

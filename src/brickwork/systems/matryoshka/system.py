@@ -35,7 +35,7 @@ from brickwork.core.errors import ConfigError
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import TaskData
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import TextEncoder
 from brickwork.modules.heads import NestedLinear
@@ -49,15 +49,15 @@ _COLUMNS = ("anchor", "positive", "negative", "input")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """``encoder``: text or image. ``dims``: nested sizes, ending at the encoder's full width; empty = the full width
-    halved down to 8. ``weights``: c_m for each of ``dims``, empty = all 1; a prefix of weight 0 is not trained
-    (a fixed-feature model is dims=(m, D), weights=(1, 0)). ``reduction``: ``sum`` over prefixes as in the paper, or
-    ``mean``. ``objective``: ``auto`` = InfoNCE for pairs and triplets, CoSENT for scored pairs, cross-entropy for
+    """``encoder``: text or image, pretrained or from scratch. ``dims``: nested sizes, ending at the encoder's full width;
+    empty = the full width halved down to 8. ``weights``: c_m for each of ``dims``, empty = all 1; a prefix of weight 0 is
+    not trained (a fixed-feature model is dims=(m, D), weights=(1, 0)). ``reduction``: ``sum`` over prefixes as in the
+    paper, or ``mean``. ``objective``: ``auto`` = InfoNCE for pairs and triplets, CoSENT for scored pairs, cross-entropy for
     labels. ``temperature``: of the pair objectives, None = 0.05 (the scale of CoSENT and AnglE is its inverse).
     ``head``: with labels, None = ``separate`` (MRL), or ``tied`` (MRL-E). ``label_smoothing``: with labels.
     """
 
-    encoder: TextEncoderConfig | ImageEncoderConfig = TextEncoderConfig()
+    encoder: TextEncoderConfig | ImageEncoderConfig | PretrainedImageConfig = TextEncoderConfig()
     dims: tuple[int, ...] = ()
     weights: tuple[Annotated[float, at_least(0)], ...] = ()
     reduction: Literal["sum", "mean"] = "sum"

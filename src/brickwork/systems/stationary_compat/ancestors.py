@@ -58,7 +58,8 @@ def check_inputs(data: TaskData, kind: str, base: Ancestor | None) -> None:
                 f"{data.name} holds {data.modality}s, the encoder is for {wanted}s: take --recipe "
                 f"{'images' if data.modality == 'image' else 'small'}"
             )
-    if base is not None and kind == "image":
+    # A pretrained model of images takes any size.
+    if base is not None and kind == "image" and not hasattr(base.representation.encoder, "framing"):
         shape = np.asarray(data.train.columns["input"]).shape[1:]
         wanted_shape = base.representation.encoder.image_shape
         if tuple(shape) != tuple(wanted_shape):

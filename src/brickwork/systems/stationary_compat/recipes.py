@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from brickwork.data.config import ImageDataConfig
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
 from brickwork.systems.stationary_compat.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
@@ -57,6 +57,22 @@ def images() -> RunConfig:
         model=Config(encoder=ImageEncoderConfig(embedding_dim=127, width=16, depth=3)),
         data=ImageDataConfig(source="cifar10"),
         train=TrainConfig(steps=4000, batch_size=128, learning_rate=2e-3),
+    )
+
+
+def vision() -> RunConfig:
+    """A pretrained encoder of images (DINOv2-small, or any other that can be loaded) with a matrix to 127 dimensions.
+
+    ``brickwork train stationary-compat --recipe vision --backbone models/dinov2 --data photos/``. Not measured.
+    """
+    run = small()
+    return replace(
+        run,
+        model=Config(
+            encoder=PretrainedImageConfig(backbone="facebook/dinov2-small", embedding_dim=127),
+            logit_scale=16.0,
+        ),
+        data=ImageDataConfig(source="cifar10"),
     )
 
 

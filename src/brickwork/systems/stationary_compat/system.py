@@ -42,7 +42,12 @@ from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, TokenBatch
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.config import (
+    ImageEncoderConfig,
+    PretrainedImageConfig,
+    TextEncoderConfig,
+    modality_of,
+)
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import TextEncoder, join_tokens
 from brickwork.modules.simplex import End, SimplexHead, SlotRegistry
@@ -60,8 +65,9 @@ _OF_SUCCESSORS = ("base", "warm_start", "ce_weight", "hoc_scale", "mask", "rehea
 class Config:
     """``base`` and all after it go with ``previous``.
 
-    ``encoder``: text or image; its vectors have K − 1 dimensions, so it decides how many classes (K) there is room for
-    (texts: ``encoder.projection``, images: ``encoder.embedding_dim``). ``logit_scale``: s of the logits s·z·Wᵀ.
+    ``encoder``: text or image, pretrained or from scratch; its vectors have K − 1 dimensions, so it decides how many
+    classes (K) there is room for (texts: ``encoder.projection``, images: ``encoder.embedding_dim``).
+    ``logit_scale``: s of the logits s·z·Wᵀ.
     ``slots_from``: the end of the simplex from which new classes get their corners.
     ``previous``: folder of the model that this one replaces; its classes keep their corners.
     ``base``: folder of the model to start from and to stay near to (HOC), where that is another one.
@@ -70,7 +76,9 @@ class Config:
     ``rehearsal``: examples of each old class that the new data lacks, mixed in; None = 20; 0 = none.
     """
 
-    encoder: TextEncoderConfig | ImageEncoderConfig = TextEncoderConfig(projection=127)
+    encoder: TextEncoderConfig | ImageEncoderConfig | PretrainedImageConfig = TextEncoderConfig(
+        projection=127
+    )
     logit_scale: Annotated[float, above(0)] = 1.0
     slots_from: End = "front"
     previous: str = ""
@@ -143,7 +151,7 @@ class System(nn.Module):
         previous = ancestors.ancestor(config.previous, "previous") if config.previous else None
         base = ancestors.ancestor(config.base, "base") if config.base else previous
         warm = base is not None and config.warm_start is not False
-        kind = base.representation.encoder.kind if base and warm else config.encoder.kind
+        kind = base.representation.encoder.kind if base and warm else modality_of(config.encoder)
         ancestors.check_inputs(data, kind, base)
         if base is not None and warm:
             encoder = copy.deepcopy(base.representation.encoder).requires_grad_(True)
