@@ -17,6 +17,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import Batch, TokenBatch
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
@@ -30,7 +31,8 @@ _BODIES: dict[str, type[Body]] = {body.kind: body for body in (Transformer, Stat
 class TextEncoder(nn.Module):
     """A tokenizer, a body, a pooling and, where asked for, a matrix without bias to another width.
 
-    ``notation``: the formal language that the texts are in, where they are in one.
+    ``notation``: the formal language that the texts are in, where they are in one. ``exits``: maps of the vectors of each
+    depth into one space, where they were learnt (:meth:`add_exits`); only their depths can be asked for then.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
     """
@@ -51,6 +53,7 @@ class TextEncoder(nn.Module):
         self.body = body
         self.notation = notation
         self.embedding_dim = projection or body.width
+        self.exits: ExitMaps | None = None
         self.projection = nn.Linear(body.width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
         self.pooling = pooling
@@ -62,6 +65,25 @@ class TextEncoder(nn.Module):
     @property
     def num_layers(self) -> int:
         return self.body.num_layers
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The depths that can be asked for, ascending."""
+        if self.exits is not None:
+            return self.exits.depths
+        return tuple(range(1 if isinstance(self.body, StaticEmbedding) else 0, self.num_layers + 1))
+
+    def add_exits(self, depths: Sequence[int]) -> None:
+        """Puts fresh maps behind the exits at ``depths``.
+
+        Raises:
+            ConfigError: the encoder has no depth, or the depths do not ascend to its own.
+        """
+        if isinstance(self.body, StaticEmbedding):
+            raise ConfigError("an encoder of token vectors alone has no exits to map; choose a transformer")
+        self.exits = ExitMaps(
+            depths=depths, num_layers=self.num_layers, width=self.body.width, dim=self.embedding_dim
+        )
 
     @property
     def pad_id(self) -> int:
@@ -92,8 +114,25 @@ class TextEncoder(nn.Module):
         self._check_layers(layers)
         if isinstance(self.body, StaticEmbedding):
             return {1: self._project(_at_least_float32(self.body(tokens)))}
+        if self.exits is not None:
+            inputs = self.exit_inputs(tokens, layers)
+            return {layer: _at_least_float32(self.exits(x, layer)) for layer, x in inputs.items()}
         pooled = {layer: self._pool(h, tokens) for layer, h in self.body(tokens, layers).items()}
         return {layer: self._project(vectors) for layer, vectors in pooled.items()}
+
+    def exit_inputs(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch _"]]:
+        """What the map of each of ``layers`` takes (:class:`ExitMaps`): at full depth the encoder's own vector; below, means
+        of hidden states, whatever the pooling, since a first or last token has read little of the text by then."""
+        early = any(layer < self.num_layers for layer in layers)
+        hidden = self.body(tokens, sorted({*layers, *([0] if early else [])}))
+        first = _mean(hidden[0], tokens) if early else None
+        return {layer: self._exit_input(layer, hidden[layer], first, tokens) for layer in layers}
+
+    def _exit_input(self, layer: int, hidden: Tensor, first: Tensor | None, tokens: TokenBatch) -> Tensor:
+        if layer == self.num_layers:
+            return self._project(self._pool(hidden, tokens))
+        assert first is not None
+        return first if layer == 0 else torch.cat([_mean(hidden, tokens), first], dim=1)
 
     def forward_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
         """The vectors after ``layer`` for padded texts, without data-dependent shapes: for ONNX.
@@ -102,17 +141,30 @@ class TextEncoder(nn.Module):
         """
         if isinstance(self.body, StaticEmbedding):
             return self._project(self.body.forward_padded(input_ids, attention_mask))
-        hidden = _at_least_float32(self.body.forward_padded(input_ids, attention_mask, layer))
-        if self.pooling == "cls":
-            return self._project(hidden[:, 0])
+        if self.exits is None:
+            return self._project(self._pool_padded(input_ids, attention_mask, layer, self.pooling))
+        if layer == self.num_layers:
+            own = self._project(self._pool_padded(input_ids, attention_mask, layer, self.pooling))
+            return self.exits(own, layer)
+        depths = (layer, 0) if layer else (0,)
+        means = [self._pool_padded(input_ids, attention_mask, depth, "mean") for depth in depths]
+        return self.exits(torch.cat(means, dim=1), layer)
+
+    def _pool_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int, pooling: str) -> Tensor:
+        body: Any = self.body
+        hidden = _at_least_float32(body.forward_padded(input_ids, attention_mask, layer))
+        if pooling == "cls":
+            return hidden[:, 0]
         weight = attention_mask.to(hidden.dtype)[..., None]
-        return self._project((hidden * weight).sum(1) / weight.sum(1))
+        return (hidden * weight).sum(1) / weight.sum(1)
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Floating-point operations to encode texts of these many tokens, up to ``layers``."""
         self._check_layers([layers])
-        matrix = self.projection.weight.numel() if self.projection is not None else 0
-        return self.body.flops(lengths, layers) + 2 * len(lengths) * matrix
+        projected = self.projection is not None and (self.exits is None or layers == self.num_layers)
+        matrix = self.projection.weight.numel() if self.projection is not None and projected else 0
+        mapped = self.exits.flops(layers) if self.exits is not None else 0
+        return self.body.flops(lengths, layers) + len(lengths) * (2 * matrix + mapped)
 
     def flops_per_token(self, layers: int, length: int | None = None) -> float:
         """The same per token, in a text of ``length`` tokens (None: the longest allowed)."""
@@ -157,6 +209,7 @@ class TextEncoder(nn.Module):
             "max_tokens": self.max_tokens,
             **({} if self.projection is None else {"projection": self.embedding_dim}),
             **({} if self.notation is None else {"notation": asdict(self.notation)}),
+            **({} if self.exits is None else {"exits": list(self.exits.depths)}),
         }
 
     @classmethod
@@ -172,17 +225,21 @@ class TextEncoder(nn.Module):
             settings["projection"] = architecture.get("projection")
             notation = architecture.get("notation")
             settings["notation"] = None if notation is None else Notation(**notation)
+            exits = architecture.get("exits")
         except (KeyError, TypeError) as error:
             raise ArtifactError(
                 f"the description of the encoder is damaged or from another version ({error!r})"
             ) from error
-        return cls(body, read_tokenizer(tokenizer_json, "tokenizer.json"), **settings)
+        encoder = cls(body, read_tokenizer(tokenizer_json, "tokenizer.json"), **settings)
+        if exits is not None:
+            encoder.add_exits(exits)
+        return encoder
 
     def _check_layers(self, layers: Sequence[int]) -> None:
-        first = 1 if isinstance(self.body, StaticEmbedding) else 0
-        wrong = [layer for layer in layers if not first <= layer <= self.num_layers]
-        if wrong or not layers:
-            raise ConfigError(f"layers {list(layers)}: this encoder has layers {first} … {self.num_layers}")
+        depths = self.depths
+        if not layers or not set(layers) <= set(depths):
+            range_of = f"{depths[0]} … {depths[-1]}" if self.exits is None else ", ".join(map(str, depths))
+            raise ConfigError(f"layers {list(layers)}: this encoder has layers {range_of}")
 
     def _project(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
         if self.projection is None:
@@ -194,11 +251,16 @@ class TextEncoder(nn.Module):
     ) -> Float[Tensor, "batch width"]:
         if self.pooling == "cls":
             return _at_least_float32(hidden[tokens.lengths.cumsum(0) - tokens.lengths])
-        hidden = _at_least_float32(hidden)
-        if len(tokens) * tokens.max_length == hidden.shape[0]:
-            return hidden.view(len(tokens), tokens.max_length, -1).mean(1)
-        total = hidden.new_zeros(len(tokens), hidden.shape[1]).index_add_(0, tokens.sequence, hidden)
-        return total / tokens.lengths[:, None]
+        return _mean(hidden, tokens)
+
+
+def _mean(hidden: Float[Tensor, "tokens width"], tokens: TokenBatch) -> Float[Tensor, "batch width"]:
+    """The mean of each text's hidden states, in float32."""
+    hidden = _at_least_float32(hidden)
+    if len(tokens) * tokens.max_length == hidden.shape[0]:
+        return hidden.view(len(tokens), tokens.max_length, -1).mean(1)
+    total = hidden.new_zeros(len(tokens), hidden.shape[1]).index_add_(0, tokens.sequence, hidden)
+    return total / tokens.lengths[:, None]
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ def export_sentence_transformers(
 
     Raises:
         ConfigError: a size that the model does not have, or ``folder`` is not empty.
-        ArtifactError: the encoder has no equal in that library (images; norms before or at the exits).
+        ArtifactError: the encoder has no equal in that library (images; norms before or at the exits; the map of an exit
+            between depth 0 and the full one).
         ResourceError: disk full, read-only folder.
     """
     folder = Path(folder)
@@ -45,11 +46,10 @@ def export_sentence_transformers(
         if isinstance(encoder.body, StaticEmbedding):
             chain = _write_static(encoder, temporary, dim)
         else:
+            dense = _dense(encoder, dim, layers)
             chain = _write_transformer(encoder, temporary, layers)
-            if encoder.projection is not None:
-                chain.append(_write_dense(temporary, encoder.projection.weight.detach()[:dim]))
-            elif dim < encoder.embedding_dim:
-                chain.append(_write_dense(temporary, torch.eye(dim, encoder.embedding_dim)))
+            if dense is not None:
+                chain.append(_write_dense(temporary, *dense))
         chain.append(("Normalize", _folder(temporary, f"{len(chain)}_Normalize")))
         modules = [
             {"idx": i, "name": str(i), "path": path, "type": _MODULES + name}
@@ -65,6 +65,25 @@ def export_sentence_transformers(
 def _folder(parent: Path, name: str) -> str:
     (parent / name).mkdir()
     return name
+
+
+def _dense(encoder: "TextEncoder", dim: int, layers: int) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """Matrix and constant of the Dense module after the pooling; ``None`` where vectors stay as they are."""
+    matrix = None if encoder.projection is None else encoder.projection.weight.detach()
+    if encoder.exits is None:
+        if matrix is None and dim < encoder.embedding_dim:
+            matrix = torch.eye(dim, encoder.embedding_dim)
+        return None if matrix is None else (matrix[:dim], None)
+    if 0 < layers < encoder.num_layers:
+        raise ArtifactError(
+            f"the map behind layer {layers} takes the states of two depths, and a module of sentence-transformers sees "
+            f"those of one: export depth 0 or {encoder.num_layers} (--layers), or export to ONNX, which holds any depth"
+        )
+    linear: Any = encoder.exits.maps[str(layers)]
+    weight = linear.weight.detach()[:dim]
+    if layers == 0:
+        return weight, linear.bias.detach()[:dim]
+    return weight if matrix is None else weight @ matrix, None
 
 
 def _write_static(encoder: "TextEncoder", folder: Path, dim: int) -> list[tuple[str, str]]:
@@ -99,12 +118,13 @@ def _write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> lis
         folder / "sentence_bert_config.json", {"max_seq_length": encoder.max_tokens, "do_lower_case": False}
     )
     pooling = _folder(folder, "1_Pooling")
+    mode_here = "mean" if layers == 0 else encoder.pooling  # as the maps of early exits take it
     modes = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     write_json(
         folder / pooling / "config.json",
         {
             "word_embedding_dimension": encoder.body.width,
-            **{name: encoder.pooling == mode for name, mode in modes.items()},
+            **{name: mode_here == mode for name, mode in modes.items()},
             "pooling_mode_max_tokens": False,
             "pooling_mode_mean_sqrt_len_tokens": False,
         },
@@ -132,18 +152,19 @@ def _hub_model(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dic
     return {**body.arguments["config"], "architectures": [type(body.model).__name__]}, body.model.state_dict()
 
 
-def _write_dense(folder: Path, weight: torch.Tensor) -> tuple[str, str]:
-    """A Dense module with this matrix (dim, width): a projection, or the first dimensions of the vector."""
+def _write_dense(folder: Path, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[str, str]:
+    """A Dense module with this matrix (dim, width) and constant: a projection, a map, or the first dimensions."""
     name = _folder(folder, "2_Dense")
     dim, width = weight.shape
     settings = {
         "in_features": width,
         "out_features": dim,
-        "bias": False,
+        "bias": bias is not None,
         "activation_function": "torch.nn.modules.linear.Identity",
     }
     write_json(folder / name / "config.json", settings)
-    save_tensors(
-        folder / name / "model.safetensors", {"linear.weight": weight.contiguous()}, {"format": "pt"}
-    )
+    tensors = {"linear.weight": weight.contiguous()}
+    if bias is not None:
+        tensors["linear.bias"] = bias.contiguous()
+    save_tensors(folder / name / "model.safetensors", tensors, {"format": "pt"})
     return "Dense", name
