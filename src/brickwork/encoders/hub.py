@@ -80,7 +80,7 @@ class HubTransformer(nn.Module):
 
     def _exits(self, ids: Tensor, mask: Tensor, exits: Sequence[int]) -> dict[int, Tensor]:
         if self._one_pass:
-            states = self._cut(max(exits))(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            states = self._cut(max(1, *exits))(input_ids=ids, attention_mask=mask, output_hidden_states=True)
             return {layer: states.hidden_states[layer] for layer in exits}
         outputs = {}
         for layer in exits:
