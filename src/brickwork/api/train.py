@@ -67,12 +67,12 @@ def recipe_names(slug: str) -> list[str]:
 
 
 def recipe(slug: str, name: str = "small") -> "RunConfig":
-    """The named run of a system: a complete, frozen configuration.
+    """The named run of a system: a complete, frozen configuration. A name may be written with hyphens.
 
     Raises:
         ConfigError: unknown system or recipe; names the nearest one.
     """
-    names = recipe_names(slug)
+    names, name = recipe_names(slug), name.replace("-", "_")
     if name not in names:
         raise ConfigError(f"{slug} has no recipe '{name}': {nearest(name, names)}")
     return replace(getattr(registry.load(slug, "recipes"), name)(), recipe=name)

@@ -160,7 +160,7 @@ def _build(
             model,
             data,
             out,
-            layers=sizes(layers, "--layers"),
+            layers=sizes(layers, "--layers", least=0),
             kind=kind,
             store=store,
             columns=column_names(columns),

@@ -106,7 +106,7 @@ def evaluate(
             model,
             data,
             dims=sizes(dims, "--dims"),
-            layers=sizes(layers, "--layers"),
+            layers=sizes(layers, "--layers", least=0),
             columns=column_names(columns),
             limit=limit,
             seed=seed,

@@ -95,16 +95,16 @@ def add(
     app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(command)
 
 
-def sizes(text: str | None, option: str) -> list[int] | None:
+def sizes(text: str | None, option: str, *, least: int = 1) -> list[int] | None:
     """``"48,96"`` as [48, 96]; ``None`` stays.
 
     Raises:
-        ConfigError: something between the commas is not a positive whole number.
+        ConfigError: something between the commas is not a whole number of at least ``least``.
     """
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not parts or not all(part.isdecimal() and int(part) >= least for part in parts):
         raise ConfigError(
             f"{option}={text!r}: write whole numbers with commas between, for example {option} 3,6"
         )

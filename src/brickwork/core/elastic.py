@@ -12,7 +12,8 @@ class ElasticAxes:
     """The sizes a representation was trained for.
 
     ``dims``: prefix lengths, ascending, the last is the full width. ``layers``: depths, ascending, the last
-    is the full depth; one entry means that depth was not trained to be cut.
+    is the full depth; one entry means that depth was not trained to be cut. Depth 0 is that of the embeddings, where no
+    layer runs; it can be asked for where it was trained.
     """
 
     dims: tuple[int, ...]
@@ -21,7 +22,8 @@ class ElasticAxes:
     def __post_init__(self) -> None:
         for name in ("dims", "layers"):
             values = getattr(self, name)
-            if not values or list(values) != sorted(set(values)) or values[0] < 1:
+            least = 0 if name == "layers" else 1
+            if not values or list(values) != sorted(set(values)) or values[0] < least or values[-1] < 1:
                 raise ConfigError(f"{name} must be ascending, distinct and positive; got {list(values)}")
 
     @property
@@ -38,14 +40,18 @@ class ElasticAxes:
         A size between the trained ones is allowed, with a note; one outside is an error.
 
         Raises:
-            ConfigError: ``dim`` or ``layers`` is no whole number, or not between 1 and the full size.
+            ConfigError: ``dim`` or ``layers`` is no whole number, or not between 1 (or the trained depth 0) and the full
+                size.
         """
         notes: list[str] = []
         chosen = []
         for name, wanted, trained in (("dim", dim, self.dims), ("layers", layers, self.layers)):
             value = trained[-1] if wanted is None else whole_number(name, wanted)
-            if not 1 <= value <= trained[-1]:
-                raise ConfigError(f"{name}={value} is outside 1 … {trained[-1]}; trained: {list(trained)}")
+            least = min(1, trained[0])
+            if not least <= value <= trained[-1]:
+                raise ConfigError(
+                    f"{name}={value} is outside {least} … {trained[-1]}; trained: {list(trained)}"
+                )
             if value not in trained:
                 notes.append(
                     f"{name}={value} was not trained (trained: {list(trained)}); quality lies in between"

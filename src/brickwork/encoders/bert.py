@@ -139,7 +139,7 @@ def to_bert_state_dict(encoder: TextEncoder, layers: int | None = None) -> dict[
     width = encoder.body.width
     theirs = {name: state[ours].detach() for ours, name in _EMBEDDINGS.items()}
     theirs[_TOKEN_TYPE] = torch.zeros(2, width, dtype=theirs["embeddings.word_embeddings.weight"].dtype)
-    for layer in range(layers or encoder.num_layers):
+    for layer in range(encoder.num_layers if layers is None else layers):
         for end in ("weight", "bias"):
             fused = state[f"blocks.{layer}.attention.qkv.{end}"]
             for part, tensor in zip(_QKV, fused.chunk(3)):
@@ -167,7 +167,7 @@ def bert_config(encoder: TextEncoder, layers: int | None = None) -> dict[str, An
         "layer_norm_eps": arguments["norm_eps"],
         "max_position_embeddings": arguments["max_positions"],
         "num_attention_heads": arguments["num_heads"],
-        "num_hidden_layers": layers or encoder.num_layers,
+        "num_hidden_layers": encoder.num_layers if layers is None else layers,
         "hidden_dropout_prob": arguments["dropout"],
         "attention_probs_dropout_prob": 0.0,
         "pad_token_id": encoder.pad_id,

@@ -18,6 +18,7 @@ from brickwork.core.types import Batch, TokenBatch
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.dense import Dense, DenseShape
+from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.pooling import at_least_float32, pool, pool_padded
@@ -38,7 +39,8 @@ class TextEncoder(nn.Module):
     ``dense``: maps with activations that a pretrained model has after its pooling. ``projection``: a matrix without bias
     to another width, after these. ``notation``: the formal language that the texts are in, where they are in one.
     ``marks``: the tokenizer's special tokens by role (``pad_token`` …) and its ``padding_side``, where they are not those
-    of BERT; for other tools, since nothing is padded here.
+    of BERT; for other tools, since nothing is padded here. ``exits``: maps of the vectors of each depth into one space,
+    where they were learnt (:meth:`add_exits`); only their depths can be asked for then.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
     """
@@ -64,6 +66,7 @@ class TextEncoder(nn.Module):
         self.marks = dict(marks or {})
         width = dense[-1].out_features if dense else body.width
         self.embedding_dim = projection or width
+        self.exits: ExitMaps | None = None
         self.projection = nn.Linear(width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
         self.pooling = pooling
@@ -75,6 +78,25 @@ class TextEncoder(nn.Module):
     @property
     def num_layers(self) -> int:
         return self.body.num_layers
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The depths that can be asked for, ascending."""
+        if self.exits is not None:
+            return self.exits.depths
+        return tuple(range(1 if isinstance(self.body, StaticEmbedding) else 0, self.num_layers + 1))
+
+    def add_exits(self, depths: Sequence[int]) -> None:
+        """Puts fresh maps behind the exits at ``depths``.
+
+        Raises:
+            ConfigError: the encoder has no depth, or the depths do not ascend to its own.
+        """
+        if isinstance(self.body, StaticEmbedding):
+            raise ConfigError("an encoder of token vectors alone has no exits to map; choose a transformer")
+        self.exits = ExitMaps(
+            depths=depths, num_layers=self.num_layers, width=self.body.width, dim=self.embedding_dim
+        )
 
     @property
     def pad_id(self) -> int:
@@ -107,8 +129,25 @@ class TextEncoder(nn.Module):
         self._check_layers(layers)
         if isinstance(self.body, StaticEmbedding):
             return {1: self._project(at_least_float32(self.body(tokens)))}
+        if self.exits is not None:
+            inputs = self.exit_inputs(tokens, layers)
+            return {layer: at_least_float32(self.exits(x, layer)) for layer, x in inputs.items()}
         pooled = {layer: pool(h, tokens, self.pooling) for layer, h in self.body(tokens, layers).items()}
         return {layer: self._project(vectors) for layer, vectors in pooled.items()}
+
+    def exit_inputs(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch _"]]:
+        """What the map of each of ``layers`` takes (:class:`ExitMaps`): at full depth the encoder's own vector; below, means
+        of hidden states, whatever the pooling, since a first or last token has read little of the text by then."""
+        early = any(layer < self.num_layers for layer in layers)
+        hidden = self.body(tokens, sorted({*layers, *([0] if early else [])}))
+        first = pool(hidden[0], tokens, "mean") if early else None
+        return {layer: self._exit_input(layer, hidden[layer], first, tokens) for layer in layers}
+
+    def _exit_input(self, layer: int, hidden: Tensor, first: Tensor | None, tokens: TokenBatch) -> Tensor:
+        if layer == self.num_layers:
+            return self._project(pool(hidden, tokens, self.pooling))
+        assert first is not None
+        return first if layer == 0 else torch.cat([pool(hidden, tokens, "mean"), first], dim=1)
 
     def forward_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
         """The vectors after ``layer`` for padded texts, without data-dependent shapes: for ONNX.
@@ -117,15 +156,27 @@ class TextEncoder(nn.Module):
         """
         if isinstance(self.body, StaticEmbedding):
             return self._project(self.body.forward_padded(input_ids, attention_mask))
-        hidden = self.body.forward_padded(input_ids, attention_mask, layer)
-        return self._project(pool_padded(hidden, attention_mask, self.pooling))
+        if self.exits is None or layer == self.num_layers:
+            own = self._project(self._pool_padded(input_ids, attention_mask, layer, self.pooling))
+            return own if self.exits is None else self.exits(own, layer)
+        depths = (layer, 0) if layer else (0,)
+        means = [self._pool_padded(input_ids, attention_mask, depth, "mean") for depth in depths]
+        return self.exits(torch.cat(means, dim=1), layer)
+
+    def _pool_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int, pooling: str) -> Tensor:
+        body: Any = self.body
+        return pool_padded(body.forward_padded(input_ids, attention_mask, layer), attention_mask, pooling)
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Floating-point operations to encode texts of these many tokens, up to ``layers``."""
         self._check_layers([layers])
         after = [part.linear.weight for part in self.dense]
         after += [self.projection.weight] if self.projection is not None else []
-        return self.body.flops(lengths, layers) + 2 * len(lengths) * sum(w.numel() for w in after)
+        own = (
+            sum(weight.numel() for weight in after) if self.exits is None or layers == self.num_layers else 0
+        )
+        mapped = self.exits.flops(layers) if self.exits is not None else 0
+        return self.body.flops(lengths, layers) + len(lengths) * (2 * own + mapped)
 
     def flops_per_token(self, layers: int, length: int | None = None) -> float:
         """The same per token, in a text of ``length`` tokens (None: the longest allowed)."""
@@ -172,6 +223,7 @@ class TextEncoder(nn.Module):
             **({"marks": self.marks} if self.marks else {}),
             **({} if self.projection is None else {"projection": self.embedding_dim}),
             **({} if self.notation is None else {"notation": asdict(self.notation)}),
+            **({} if self.exits is None else {"exits": list(self.exits.depths)}),
         }
 
     @classmethod
@@ -192,17 +244,21 @@ class TextEncoder(nn.Module):
             ]
             notation = architecture.get("notation")
             settings["notation"] = None if notation is None else Notation(**notation)
+            exits = architecture.get("exits")
         except (KeyError, TypeError) as error:
             raise ArtifactError(
                 f"the description of the encoder is damaged or from another version ({error!r})"
             ) from error
-        return cls(body, read_tokenizer(tokenizer_json, "tokenizer.json"), **settings)
+        encoder = cls(body, read_tokenizer(tokenizer_json, "tokenizer.json"), **settings)
+        if exits is not None:
+            encoder.add_exits(exits)
+        return encoder
 
     def _check_layers(self, layers: Sequence[int]) -> None:
-        first = 1 if isinstance(self.body, StaticEmbedding) else 0
-        wrong = [layer for layer in layers if not first <= layer <= self.num_layers]
-        if wrong or not layers:
-            raise ConfigError(f"layers {list(layers)}: this encoder has layers {first} … {self.num_layers}")
+        depths = self.depths
+        if not layers or not set(layers) <= set(depths):
+            range_of = f"{depths[0]} … {depths[-1]}" if self.exits is None else ", ".join(map(str, depths))
+            raise ConfigError(f"layers {list(layers)}: this encoder has layers {range_of}")
 
     def _project(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
         for part in self.dense:

@@ -40,7 +40,8 @@ def export_sentence_transformers(
 
     Raises:
         ConfigError: a size that the model does not have, or ``folder`` is not empty.
-        ArtifactError: the encoder has no equal in that library (images; norms before or at the exits).
+        ArtifactError: the encoder has no equal in that library (images; norms before or at the exits; the map of an exit
+            between depth 0 and the full one).
         ResourceError: disk full, read-only folder.
     """
     folder = Path(folder)
@@ -54,10 +55,9 @@ def export_sentence_transformers(
         if isinstance(encoder.body, StaticEmbedding):
             chain = _write_static(encoder, temporary, dim)
         else:
+            maps = _after_pooling(encoder, dim, layers)
             chain = _write_transformer(encoder, temporary, layers)
-            chain += [
-                _write_dense(temporary, i, part) for i, part in enumerate(_after_pooling(encoder, dim), 2)
-            ]
+            chain += [_write_dense(temporary, number, part) for number, part in enumerate(maps, 2)]
         chain.append(("Normalize", _folder(temporary, f"{len(chain)}_Normalize")))
         modules = [
             {"idx": i, "name": str(i), "path": path, "type": _MODULES + name}
@@ -108,11 +108,12 @@ def _write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> lis
         folder / "sentence_bert_config.json", {"max_seq_length": encoder.max_tokens, "do_lower_case": False}
     )
     pooling = _folder(folder, "1_Pooling")
+    mode_here = "mean" if layers < encoder.num_layers and encoder.exits is not None else encoder.pooling
     write_json(
         folder / pooling / "config.json",
         {
             "word_embedding_dimension": encoder.body.width,
-            **{name: encoder.pooling == mode for name, mode in _POOLING_FLAGS.items()},
+            **{name: mode_here == mode for name, mode in _POOLING_FLAGS.items()},
         },
     )
     return [("Transformer", ""), ("Pooling", pooling)]
@@ -128,11 +129,24 @@ def _bert(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dict[str
         ) from error
 
 
-def _after_pooling(encoder: "TextEncoder", dim: int) -> list[Dense]:
-    """The maps that follow the pooling, the last one cut to ``dim`` rows; one that cuts, where there are none."""
+def _after_pooling(encoder: "TextEncoder", dim: int, layers: int) -> list[Dense]:
+    """The maps that follow the pooling, the last one cut to ``dim`` rows; one that cuts, where there are none.
+
+    Raises:
+        ArtifactError: the map of an exit between depth 0 and the full one.
+    """
     shapes = [(part.linear.weight, part.linear.bias, part.shape.activation) for part in encoder.dense]
     if encoder.projection is not None:
         shapes.append((encoder.projection.weight, None, "Identity"))
+    if encoder.exits is not None:
+        if 0 < layers < encoder.num_layers:
+            raise ArtifactError(
+                f"the map behind layer {layers} takes the states of two depths, and a module of sentence-transformers sees "
+                f"those of one: export depth 0 or {encoder.num_layers} (--layers), or export to ONNX, which holds any depth"
+            )
+        linear: Any = encoder.exits.maps[str(layers)]
+        exit_map = (linear.weight, linear.bias, "Identity")
+        shapes = [*shapes, exit_map] if layers else [exit_map]
     if dim < encoder.embedding_dim and not shapes:
         shapes.append((torch.eye(dim, encoder.embedding_dim), None, "Identity"))
     parts = []

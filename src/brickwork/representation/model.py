@@ -60,6 +60,9 @@ class Representation:
             ConfigError: outside of what the encoder has.
         """
         dim, layers, notes = self.axes.resolve(dim, layers)
+        depths = getattr(self.encoder, "depths", None)
+        if depths is not None and layers not in depths:
+            raise ConfigError(f"layers={layers} has no map in this model; choose one of {list(depths)}")
         for note in notes:
             self._tell(note, note)
         return dim, layers

@@ -288,10 +288,11 @@ def _size(served: Served, name: str, dim: int | None, layers: int | None) -> tup
     """
     axes = served.representation.axes
     for param, value, trained in ((name, dim, axes.dims), ("layers", layers, axes.layers)):
-        if value is not None and value > trained[-1]:
+        least = min(1, trained[0])
+        if value is not None and not least <= value <= trained[-1]:
             raise ApiError(
                 400,
-                f"{param}={value} is outside 1 … {trained[-1]}; trained: {list(trained)}.",
+                f"{param}={value} is outside {least} … {trained[-1]}; trained: {list(trained)}.",
                 param=param,
                 code="invalid_value",
             )

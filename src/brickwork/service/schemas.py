@@ -72,6 +72,7 @@ Queries = Annotated[
     BeforeValidator(_texts(MAX_QUERIES)),
 ]
 Size = Annotated[int, Field(ge=1, le=_LARGEST, strict=True)]
+Depth = Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]
 
 
 class EmbeddingRequest(BaseModel):
@@ -91,7 +92,7 @@ class EmbeddingRequest(BaseModel):
     dimensions: Annotated[
         Size | None, Field(description="Dimensions of each vector: cut there, then scaled to length 1.")
     ] = None
-    layers: Annotated[Size | None, Field(description="Layers of the encoder to run: fewer are faster.")] = (
+    layers: Annotated[Depth | None, Field(description="Layers of the encoder to run: fewer are faster.")] = (
         None
     )
     input_type: Annotated[
@@ -154,7 +155,7 @@ class SearchRequest(BaseModel):
     top: Annotated[int, Field(ge=1, le=MAX_TOP, strict=True, description="Results for each query.")] = 10
     dim: Annotated[Size | None, Field(description="Dimensions of each vector to compare.")] = None
     layers: Annotated[
-        Size | None, Field(description="Layers of the encoder to run; one of the model's depths.")
+        Depth | None, Field(description="Layers of the encoder to run; one of the model's depths.")
     ] = None
     shortlist: Annotated[
         Size | None, Field(description="Find this many on a short prefix first, then order them at dim.")

@@ -130,7 +130,7 @@ def test_wrong_usage_is_2(brickwork, words, message):
     ("words", "message"),
     [
         (("evaluate", "m", "d", "--dims", "48,x"), "--dims='48,x': write whole numbers"),
-        (("index", "m", "d", "--out", "o", "--layers", "0"), "--layers='0': write whole numbers"),
+        (("index", "m", "d", "--out", "o", "--layers", "3,-1"), "--layers='3,-1': write whole numbers"),
         (("evaluate", "m", "d", "--column", "anchor"), "--column 'anchor': write it as role=name"),
         (("evaluate", "m", "d", "--column", "ancor=q"), "did you mean 'anchor'?"),
         (("info", "matrioshka"), "did you mean 'matryoshka'?"),

@@ -102,3 +102,15 @@ def test_elastic_axes_allow_in_between_with_a_note_and_refuse_outside():
             axes.resolve(**wrong)
     with pytest.raises(ConfigError, match="ascending"):
         ElasticAxes(dims=(16, 8), layers=(1,))
+
+
+def test_depth_0_is_one_where_it_was_trained():
+    axes = ElasticAxes(dims=(8, 16), layers=(0, 3))
+    assert axes.resolve(None, 0) == (16, 0, [])
+    with pytest.raises(ConfigError, match="layers=-1 is outside 0 … 3"):
+        axes.resolve(None, -1)
+    with pytest.raises(ConfigError, match="layers=0 is outside 1 … 3"):
+        ElasticAxes(dims=(8,), layers=(1, 3)).resolve(None, 0)
+    for wrong in ({"dims": (0, 8), "layers": (1,)}, {"dims": (8,), "layers": (0,)}):
+        with pytest.raises(ConfigError, match="ascending"):
+            ElasticAxes(**wrong)

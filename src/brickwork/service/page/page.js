@@ -218,7 +218,7 @@ function readAddress() {
   const nearest = (values, wanted) => values.reduce((a, b) => (Math.abs(b - wanted) < Math.abs(a - wanted) ? b : a));
   // A quarter of the dimensions at full depth: small enough to show what it saves, seldom another first result.
   asked.dim = nearest(model.dims, Number(state.get("dim")) || last(model.dims) / 4);
-  asked.layers = nearest(depths, Number(state.get("layers")) || last(depths));
+  asked.layers = nearest(depths, state.has("layers") ? Number(state.get("layers")) : last(depths));
   asked.query = $("query").value = state.get("q") ?? "";
   asked.where = $("where").value = state.get("where") ?? "";
   asked.compare = $("compare").checked = state.get("compare") !== "0";

@@ -26,75 +26,23 @@ Differences from the paper: see README.md.
 Shape legend: B rows, D width, N layers.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.config import above, at_least, idle
 from brickwork.core.elastic import ElasticAxes, check_nested, nested_sizes
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
-from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.text import TextEncoder, encode_columns
 from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
 from brickwork.representation.contract import encodes
-from brickwork.systems.matryoshka_2d.objective import (
-    DepthWidthPlan,
-    LayerWeighting,
-    Variant,
-    depth_width_loss,
-    plan_step,
-)
+from brickwork.systems.matryoshka_2d.closed_form import ClosedForm
+from brickwork.systems.matryoshka_2d.config import Config
+from brickwork.systems.matryoshka_2d.objective import DepthWidthPlan, depth_width_loss, plan_step
 
 _COLUMNS = ("anchor", "positive", "negative")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """``variant``: which of the five published losses. ``dims``: prefix sizes to draw from, ending at the full width;
-    empty = the full width halved down to 8 (the paper's). ``layers``: depths to train, ending at the last; empty = all
-    (``starbucks``: the depth divided evenly among the dims). ``objective``: ``auto`` = InfoNCE for pairs and triplets,
-    CoSENT for scored pairs; ``angle`` is the paper's for scored pairs. ``temperature``: of the objective (the scale of
-    CoSENT and AnglE is its inverse). ``student_weight``: on the losses of layers below the last. ``kl_weight``: on the
-    alignment, 0 = none; ``kl_temperature``: its T, None = the variant's own; ``detach_teacher``: no gradient from it
-    into the last layer. ``layer_weighting``: of the drawn layer, in ``adaptive_layer`` only (None = uniform).
-    ``compression_dim``: k of ``ese`` only (None = D/6).
-    """
-
-    encoder: TextEncoderConfig = TextEncoderConfig()
-    variant: Variant = "2dmse"
-    dims: tuple[int, ...] = ()
-    layers: tuple[int, ...] = ()
-    objective: Literal["auto", "info_nce", "cosent", "angle"] = "auto"
-    temperature: Annotated[float, above(0)] = 0.05
-    student_weight: Annotated[float, at_least(0)] = 1.0
-    kl_weight: Annotated[float, at_least(0)] = 1.0
-    kl_temperature: Annotated[float, above(0)] | None = None
-    detach_teacher: bool = True
-    layer_weighting: LayerWeighting | None = None
-    compression_dim: int | None = None
-
-    def validate(self) -> list[str]:
-        errors = []
-        variant = f"variant '{self.variant}'"
-        if self.variant != "adaptive_layer":
-            errors += idle(self, ["layer_weighting"], variant)
-        if self.variant != "ese":
-            errors += idle(self, ["compression_dim"], variant)
-        elif self.dims:
-            errors.append(f"dims has no effect with {variant}, which trains one prefix: set compression_dim")
-        if not self.detach_teacher and self.variant == "ese":
-            errors.append(
-                f"detach_teacher=false has no effect with {variant}: its target never has a gradient"
-            )
-        if self.kl_weight == 0:
-            errors += idle(self, ["kl_temperature"], "kl_weight=0")
-            if not self.detach_teacher:
-                errors.append("detach_teacher has no effect with kl_weight=0; leave it out")
-        return errors
 
 
 @encodes
@@ -102,6 +50,11 @@ class System(nn.Module):
     """A text encoder and a loss on several of its depths and widths; ``seed`` is that of its draws."""
 
     reads = ("pairs", "triplets", "scored")
+
+    @staticmethod
+    def variant(config: Config) -> "type[System] | type[ClosedForm]":
+        """The class that trains in steps, or the one that solves."""
+        return ClosedForm if config.variant == "closed_form" else System
 
     def __init__(self, config: Config, encoder: TextEncoder, *, seed: int, objective: Objective):
         super().__init__()
@@ -139,6 +92,7 @@ class System(nn.Module):
 
     def plan(self, step: int) -> DepthWidthPlan:
         """The layers and prefixes of a step: n and d."""
+        assert self.config.variant != "closed_form", "it takes no steps"
         return plan_step(
             self.config.variant,
             num_layers=self.encoder.num_layers,
