@@ -38,7 +38,8 @@ def choose_mode(
     if chosen == "lexical" and (idle := [name for name, value in of_vectors.items() if value]):
         raise ConfigError(
             f"{' and '.join(idle)} {'say' if len(idle) > 1 else 'says'} how vectors are compared, which mode='lexical' does "
-            "not do; leave out"
+            "not do; leave "
+            f"{'them' if len(idle) > 1 else 'it'} out"
         )
     ways = {"dense_weight": dense_weight, "fusion": fusion}
     if chosen != "hybrid":
