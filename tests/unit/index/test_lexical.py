@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.api.hybrid import learn_dense_weight
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.words import query_words, words
 from brickwork.data.types import Document
 from brickwork.index import postings
@@ -242,6 +243,29 @@ def test_lexical_search_needs_no_model(tmp_path, model, documents):
     answer = index.answer(["word3", "word4 word5"], top=3, mode="lexical")
     assert (answer.dim, answer.layers, answer.plan, answer.encode_milliseconds) == (0, 0, None, 0.0)
     assert [len(hits) for hits in answer.hits] == [3, 3]
+
+
+def test_a_weight_is_learnt_where_queries_are_enough(tmp_path, model):
+    """The vectors point away from the documents that are wanted, the words to them."""
+    colours = [f"colour{i}" for i in range(30)]
+    documents = [Document(id=c, title="", text=f"{c} of a house", source="s", meta={}) for c in colours]
+    index = build_index(model, documents, tmp_path / "index")
+    encode = model.encode
+    model.encode = lambda texts, **options: (
+        -encode(texts, **options) if texts[0].startswith("?") else encode(texts, **options)
+    )
+    queries = [f"? {c}" for c in colours]
+    choice = learn_dense_weight(index, queries, [{c: 1} for c in colours])
+    assert choice.weight < 0.5
+    assert choice.scores[choice.best] == max(choice.scores.values())
+    assert choice.scores[choice.weight] > choice.scores[1.0]
+    assert choice.gain > choice.standard_error
+    one = learn_dense_weight(index, queries[:1], [{"colour0": 1}])
+    assert one.weight == 0.5, "one query decides nothing"
+    with pytest.raises(DataError, match="2 queries have 1 judgements"):
+        learn_dense_weight(index, queries[:2], [{}])
+    with pytest.raises(ConfigError, match="name@k"):
+        learn_dense_weight(index, queries[:1], [{}], metric="ndcg")
 
 
 # --- older indexes, damage -------------------------------------------------------------------------------------
