@@ -250,7 +250,7 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     """The blocks as printed, at sizes that the stand-in has."""
     page = (Path(__file__).parents[3] / "docs/how-to/index.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     monkeypatch.setattr("brickwork.representation.load.load_representation", lambda _: model)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -259,5 +259,7 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     names = {"documents": documents}
     exec(blocks[0].replace("dim=96, layers=3", "dim=8, layers=2").replace("2.0)", "99.0)"), names)
     exec(blocks[1], names)
+    assert names["choice"].weight == 0.5
+    exec(blocks[2], names)
     assert len(names["index"]) == 150
     assert names["report"].removed == 1
