@@ -118,6 +118,7 @@ def build_index(
     from brickwork.index.build import build_index as build_documents
     from brickwork.index.maintenance import check_kind
     from brickwork.representation.load import as_representation
+    from brickwork.training.run import texts_of
 
     check_kind(kind)
     representation = as_representation(model)
@@ -125,7 +126,14 @@ def build_index(
         representation.axes.resolve(None, depth)
     documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
     return build_documents(
-        representation, documents, Path(out), layers=layers, kind=kind, store=store, progress=progress
+        representation,
+        documents,
+        Path(out),
+        layers=layers,
+        kind=kind,
+        store=store,
+        lexical=texts_of(representation) is None,  # a formal language has no words
+        progress=progress,
     )
 
 

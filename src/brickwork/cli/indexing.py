@@ -300,6 +300,7 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
         "documents": f"{statistics.documents:,}",
         "removed, space not yet given back": f"{statistics.removed:,}",
         "with title and text of another one": f"{statistics.duplicates:,}",
+        "modes of search": ", ".join(statistics.modes),
         "kinds of search": ", ".join(statistics.kinds),
         "dims": ", ".join(map(str, held["dims"])),
         "layers": ", ".join(map(str, held["layers"])),

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         'brickwork search runs/docs-index "how do I resume a run?"',
         'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
         'brickwork search runs/docs-index "resume" --where "source=guide.md"',
+        'brickwork search runs/docs-index "ERR_4711" --mode lexical',
         'brickwork search runs/photos-index "at night" --image bridge.jpg',
     )
 
@@ -60,6 +61,24 @@ def search(
     budget_ms: Annotated[
         float | None, typer.Option(help="The best search measured to take no longer than this.")
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="What is compared: dense (vectors), lexical (words, BM25), or hybrid (both; the default where the index "
+            "has words).",
+            show_default=False,
+        ),
+    ] = None,
+    dense_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a hybrid search: how much the vectors count, 0 … 1 (default: 0.5).", show_default=False
+        ),
+    ] = None,
+    fusion: Annotated[
+        str | None,
+        typer.Option(help="Of a hybrid search: scores (default) or ranks.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -76,6 +95,7 @@ def search(
     from brickwork.index.index import open_index
 
     wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
+    wanted |= {"mode": mode, "dense_weight": dense_weight, "fusion": fusion}
     options: dict[str, Any] = {
         "dim": dim,
         "layers": layers,
@@ -94,12 +114,15 @@ def search(
     milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
     if as_json:
         results = [hit.values() for hit in answer.hits[0]]
-        sizes_used = {"dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes)}
+        sizes_used = {
+            "mode": answer.mode, "dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes),
+        }  # fmt: skip
         output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
         return
     _show_hits(answer.hits[0])
-    size = f"{answer.dim} dims, {answer.layers} layers"
-    output.hint(f"{len(opened):,} documents at {size}: {milliseconds:.1f} ms", quiet)
+    ways = {"dense": "by vectors", "lexical": "by words", "hybrid": "by vectors and words"}
+    size = f" at {answer.dim} dims, {answer.layers} layers" if answer.plan else ""
+    output.hint(f"{len(opened):,} documents {ways[answer.mode]}{size}: {milliseconds:.1f} ms", quiet)
 
 
 def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
@@ -115,6 +138,13 @@ def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> 
     return Query(text, read_images(image, form)[1][0], text_weight)
 
 
+def _both(hit: Any) -> str:
+    """What made up the score of a hybrid search."""
+    if hit.dense is None or hit.lexical is None:
+        return ""
+    return f" (cosine {hit.dense:.3f}, BM25 {hit.lexical:.2f})"
+
+
 def _show_hits(hits: list[Any]) -> None:
     from rich.padding import Padding
 
@@ -124,7 +154,8 @@ def _show_hits(hits: list[Any]) -> None:
     for rank, hit in enumerate(hits, 1):
         out.print(
             styled(
-                (f"{rank:>2}  {hit.title or hit.id}", "bold"), (f"  {hit.score:.3f}  {hit.source}", "dim")
+                (f"{rank:>2}  {hit.title or hit.id}", "bold"),
+                (f"  {hit.score:.3f}{_both(hit)}  {hit.source}", "dim"),
             ),
             soft_wrap=True,
         )

@@ -1,30 +1,16 @@
 """Rankings without any learnt vector: BM25 and TF-IDF.
 
-Both see the same words: identifiers are also split into their parts (``read_csv``, ``readCSV`` → read, csv),
-so that the baselines are not handicapped on code.
+Both see the words of :mod:`brickwork.core.words`, in which identifiers are also split into their parts, so that the
+baselines are not handicapped on code.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
 
 from brickwork.core.errors import naming_extras
-
-_WORD = re.compile(r"\w\w+")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-
-
-def words(text: str) -> list[str]:
-    """Lower-cased words of two characters or more, each identifier followed by its parts."""
-    result = []
-    for word in _WORD.findall(text):
-        result.append(word.lower())
-        parts = [part.lower() for part in _PART.findall(word)]
-        if len(parts) > 1:
-            result.extend(part for part in parts if len(part) > 1)
-    return result
+from brickwork.core.words import words
 
 
 @naming_extras("the BM25 baseline")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brickwork.core.errors import ArtifactError, DataError
 from brickwork.core.files import atomic_folder, os_errors
 from brickwork.index.contract import Batch
-from brickwork.index.encoding import encoded_batches
+from brickwork.index.encoding import encoded_batches, image_shape
 from brickwork.index.index import Index
 from brickwork.index.local import LocalBackend
 from brickwork.index.maintenance import check_free, check_kind
@@ -37,13 +37,15 @@ def build_index(
     layers: Sequence[int] | None = None,
     kind: str = "auto",
     store: str | None = None,
+    lexical: bool = True,
     progress: bool = False,
 ) -> Index:
     """Encodes documents after each of ``layers`` (default: the full depth) and leaves a searchable folder.
 
     The folder appears only when it is complete. An index that is there is replaced in one step: its readers
     see the old one or the new one. ``kind`` is the first stage of searches, ``auto`` chooses by measuring;
-    ``store`` is where documents and vectors are kept instead of the folder.
+    ``store`` is where documents and vectors are kept instead of the folder. ``lexical``: whether words can be compared as
+    well; those of images never are.
 
     Raises:
         ConfigError: a depth or kind that does not exist, or a folder that holds something else.
@@ -65,8 +67,9 @@ def build_index(
             check_free(folder)
     if store is not None:
         return _in_store(representation, batches, folder, contents, kind, store)
+    words = lexical and image_shape(representation) is None
     with _place(folder, contents) as backend:
-        backend.rewrite(batches, contents, kind=kind, save_model=representation.save)
+        backend.rewrite(batches, contents, kind=kind, save_model=representation.save, words=words)
     return Index(folder, LocalBackend.open(folder, verify=False), representation)
 
 

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from brickwork.core.errors import ConfigError
 from brickwork.data.types import Document
 from brickwork.index.filters import Filter
+from brickwork.index.fusion import Fusion, candidate_plan, fuse
 from brickwork.index.manifest import Manifest, read_manifest
 from brickwork.index.planning import Frontier
 from brickwork.index.replacement import replace_beside_store
-from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics
+from brickwork.index.types import Contents, Found, Kind, LexicalState, Mode, Plan, Statistics
 
 if TYPE_CHECKING:
     from brickwork.representation.model import Representation
@@ -41,6 +42,11 @@ class Backend(Protocol):
 
     @property
     def has_shortlists(self) -> bool: ...
+
+    @property
+    def lexical(self) -> LexicalState:
+        """Whether words can be compared."""
+        ...
 
     @property
     def contents(self) -> Contents: ...
@@ -101,6 +107,39 @@ class Backend(Protocol):
 
         Raises:
             ConfigError: a depth that is not stored, or a filter on a field that no document has (lists the fields).
+        """
+        ...
+
+    def search_words(
+        self, queries: Sequence[str], top: int, *, where: Filter | None = None
+    ) -> list[list[Found]]:
+        """The best documents of each query by the words that they share, best first; fewer where fewer share any.
+
+        Raises:
+            ConfigError: a backend or an index that does not compare words (says why), or a filter on a field that no
+                document has.
+        """
+        ...
+
+    def search_both(
+        self,
+        vectors: Float[np.ndarray, "queries width"],
+        queries: Sequence[str],
+        plan: Plan,
+        fusion: Fusion,
+        *,
+        layers: int,
+        where: Filter | None = None,
+    ) -> list[list[Found]]:
+        """The best documents of each query by vectors and words together. Raises as :meth:`search` and
+        :meth:`search_words`."""
+        ...
+
+    def add_lexical(self) -> None:
+        """Has the words of the documents that are there compared as well, where that is ``missing``.
+
+        Raises:
+            ConfigError: a backend that cannot. ResourceError: another process writes there; the disk is full.
         """
         ...
 
@@ -166,6 +205,34 @@ class ServerBackend:
     folder: Path = Path()
     keeps_thumbnails: ClassVar[bool] = False
     has_shortlists: ClassVar[bool] = False
+    lexical: ClassVar[LexicalState] = "none"
+
+    def search_words(
+        self, queries: Sequence[str], top: int, *, where: Filter | None = None
+    ) -> list[list[Found]]:
+        """Refused, where a store compares no words."""
+        raise ConfigError(f"the store of {self.folder} compares vectors only; search with mode='dense'")
+
+    def search_both(
+        self: Backend,
+        vectors: Float[np.ndarray, "queries width"],
+        queries: Sequence[str],
+        plan: Plan,
+        fusion: Fusion,
+        *,
+        layers: int,
+        where: Filter | None = None,
+    ) -> list[list[Found]]:
+        """The candidates of a search by vectors and of one by words, put together here."""
+        wide = candidate_plan(plan)
+        by_words = self.search_words(queries, wide.stages[-1][1], where=where)
+        by_vectors = self.search(vectors, wide, layers=layers, where=where)
+        top = plan.stages[-1][1]
+        return [fuse(dense, lexical, fusion)[:top] for dense, lexical in zip(by_vectors, by_words)]
+
+    def add_lexical(self) -> None:
+        """Refused, where a store compares no words."""
+        raise ConfigError(f"the store of {self.folder} compares vectors only; words cannot be added")
 
     def write(self: Backend, batches: Iterable[Batch], *, mode: Mode = "add") -> int:
         """Each batch in a change of its own."""

@@ -16,6 +16,7 @@ from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode_exits
 from brickwork.representation.export_parquet import document_text
+from brickwork.representation.inputs import items_of
 from brickwork.representation.prompts import Role
 from brickwork.representation.truncate import truncate
 
@@ -103,6 +104,24 @@ def _encoded(
     if getattr(representation, "prompts", None):
         return representation.encode(texts, layers=layers, role=role)
     return representation.encode(texts, layers=layers)
+
+
+def checked_queries(queries: str | Query | Sequence[str | Query]) -> list[str | Query]:
+    """The queries as a list.
+
+    Raises:
+        DataError: something else than texts and :class:`Query`. ConfigError: an empty query.
+    """
+    wanted = [queries] if isinstance(queries, str | Query) else list(items_of(queries, "queries"))
+    for number, query in enumerate(wanted, 1):
+        if not isinstance(query, str | Query):
+            raise DataError(
+                f"query {number} is {query!r:.60} ({type(query).__name__}); give a text or a Query"
+            )
+        text = query if isinstance(query, str) else query.text
+        if not text.strip() and (isinstance(query, str) or query.image is None):
+            raise ConfigError(f"query {number} of {len(wanted)} is empty; type what to look for")
+    return wanted
 
 
 def encode_queries(

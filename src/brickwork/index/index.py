@@ -15,25 +15,27 @@ import numpy as np
 from jaxtyping import Float
 
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.values import whole_number
 from brickwork.index.contract import Backend
 from brickwork.index.encoding import (
     Query,
+    checked_queries,
     document_counter,
     encode_documents,
     encode_queries,
     encoded_batches,
 )
 from brickwork.index.filters import Filter, parse_filter
+from brickwork.index.fusion import candidate_plan
 from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
-from brickwork.index.plans import choose_plan
+from brickwork.index.plans import choose_mode, choose_plan
 from brickwork.index.replacement import check_successor
 from brickwork.index.results import Answer, Hit
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
-from brickwork.representation.inputs import items_of
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -112,31 +114,37 @@ class Index:
         plan: Plan | None = None,
         recall: float | None = None,
         budget_ms: float | None = None,
+        mode: str | None = None,
+        dense_weight: float | None = None,
+        fusion: str | None = None,
     ) -> Answer:
         """The best ``top`` documents of each query (all where there are fewer), with cost and notes. A query is a
         text, or a :class:`Query` of an image, or of both, where the model encodes images.
 
-        ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a short
-        prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained
-        prefixes, or a list of (dim, keep). ``plan`` says all of it. ``recall`` or ``budget_ms`` take the
-        cheapest, or the best, plan that was measured to reach or to keep it. ``where`` leaves only documents
-        that it matches: ``"source=guide.md, year>=2020"`` or a mapping.
+        ``mode`` is what is compared: vectors (``dense``), words by BM25 (``lexical``), or both (``hybrid``, the default
+        where the index has words). A hybrid search adds the standardised scores of both sides, the vectors'
+        ``dense_weight`` times (default: 0.5, both alike); ``fusion="ranks"`` adds reciprocal ranks instead.
+
+        For the vectors, ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a
+        short prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained prefixes, or
+        a list of (dim, keep). ``plan`` says all of it. ``recall`` or ``budget_ms`` take the cheapest, or the best, plan
+        that was measured to reach or to keep it. ``where`` leaves only documents that it matches: ``"source=guide.md,
+        year>=2020"`` or a mapping.
 
         Raises:
             ConfigError: an empty query; a size, depth or stage that the index does not have; a filter on a field
-                that no document has.
+                that no document has; a mode that it does not have, or an option that has no effect in the mode.
         """
-        wanted = [queries] if isinstance(queries, str | Query) else items_of(queries, "queries")
-        for number, query in enumerate(wanted, 1):
-            if not isinstance(query, str | Query):
-                raise DataError(
-                    f"query {number} is {query!r:.60} ({type(query).__name__}); give a text or a Query"
-                )
-            text = query if isinstance(query, str) else query.text
-            if not text.strip() and (isinstance(query, str) or query.image is None):
-                raise ConfigError(f"query {number} of {len(wanted)} is empty; type what to look for")
+        wanted = checked_queries(queries)
         condition = parse_filter(where)
-        chosen, layers, notes = choose_plan(
+        of_vectors = {
+            "dim": dim, "layers": layers, "shortlist": shortlist, "funnel": funnel, "plan": plan, "recall": recall,
+            "budget_ms": budget_ms,
+        }  # fmt: skip
+        chosen_mode, combine, notes = choose_mode(self.backend, mode, dense_weight, fusion, of_vectors)
+        if chosen_mode == "lexical":
+            return self._by_words(wanted, top, condition)
+        chosen, layers, more = choose_plan(
             self.backend,
             self.axes,
             top,
@@ -154,10 +162,15 @@ class Index:
             model, wanted, model.axes.num_layers if self._successor else layers
         )
         encoded = time.perf_counter()
-        results = self.backend.search(query_vectors, chosen, layers=layers, where=condition)
+        if combine is None:
+            results = self.backend.search(query_vectors, chosen, layers=layers, where=condition)
+        else:
+            texts = [query if isinstance(query, str) else query.text for query in wanted]
+            results = self.backend.search_both(
+                query_vectors, texts, chosen, combine, layers=layers, where=condition
+            )
+            chosen = candidate_plan(chosen)
         scanned = time.perf_counter()
-        if condition is not None:
-            notes = [*notes, *self.backend.filter_notes(condition, any(results))]
         cost = scan_cost(len(self), chosen.stages)
         return Answer(
             hits=[[_hit(one) for one in hits] for hits in results],
@@ -168,9 +181,35 @@ class Index:
             bytes_scanned=cost.bytes_scanned,
             encode_milliseconds=1000 * (encoded - started),
             scan_milliseconds=1000 * (scanned - encoded),
-            notes=(*notes, *cut),
+            notes=(*notes, *more, *self._filter_notes(condition, results), *cut),
             plan=chosen,
+            mode=chosen_mode,
+            fusion=combine,
         )
+
+    def _by_words(self, queries: Sequence[str | Query], top: int, condition: Filter | None) -> Answer:
+        """The answer of a search that encodes nothing."""
+        whole_number("top", top, least=1)
+        if any(isinstance(query, Query) and query.image is not None for query in queries):
+            raise ConfigError("mode='lexical' compares words, and a query has an image; use mode='dense'")
+        started = time.perf_counter()
+        texts = [query if isinstance(query, str) else query.text for query in queries]
+        results = self.backend.search_words(texts, top, where=condition)
+        return Answer(
+            hits=[[_hit(one) for one in hits] for hits in results],
+            dim=0,
+            layers=0,
+            stages=(),
+            flops=0,
+            bytes_scanned=0,
+            encode_milliseconds=0.0,
+            scan_milliseconds=1000 * (time.perf_counter() - started),
+            notes=self._filter_notes(condition, results),
+            mode="lexical",
+        )
+
+    def _filter_notes(self, condition: Filter | None, results: Sequence[Sequence[Found]]) -> tuple[str, ...]:
+        return () if condition is None else self.backend.filter_notes(condition, any(results))
 
     # --- changing ------------------------------------------------------------------------------------------
 
@@ -241,8 +280,13 @@ class Index:
         return self.backend.get([ids] if isinstance(ids, str) else list(ids))
 
     def sync(self, documents: Iterable["Document"], *, progress: bool = False) -> SyncReport:
-        """Makes the index hold exactly these documents; only texts that are new to it are encoded."""
+        """Makes the index hold exactly these documents; only texts that are new to it are encoded.
+
+        One that was written before words were compared has them afterwards.
+        """
         self.replace_model()
+        if self.backend.lexical == "missing":
+            self.backend.add_lexical()
         with document_counter(progress) as show:
             return sync(self.backend, documents, self.encode, show)
 
@@ -290,6 +334,8 @@ def _hit(result: Found) -> Hit:
         text=document.text,
         source=document.source,
         meta=document.meta,
+        dense=result.dense,
+        lexical=result.lexical,
         thumbnail=document.thumbnail,
     )
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,11 +19,11 @@ from brickwork.core.files import FolderLock
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import Batch
+from brickwork.index.local_reader import LocalReader
 from brickwork.index.maintenance import (
     check_free,
     emptied,
     first_to_merge,
-    measured,
     merged,
     remove_unnamed,
     shortlists_are_old,
@@ -32,6 +32,7 @@ from brickwork.index.maintenance import (
 )
 from brickwork.index.manifest import (
     MODEL,
+    NO_WORDS,
     FileEntry,
     Manifest,
     SegmentEntry,
@@ -42,32 +43,24 @@ from brickwork.index.manifest import (
     with_files,
     write_manifest,
 )
-from brickwork.index.misfits import misfits
-from brickwork.index.planning import Frontier
+from brickwork.index.postings import ANALYZER
 from brickwork.index.replacement import made_now, succeeded
-from brickwork.index.scan import run_plan
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
-from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics, check_batch
+from brickwork.index.types import Contents, Kind, Mode, check_batch
 
 if TYPE_CHECKING:
-    from brickwork.index.filters import Filter
     from brickwork.representation.model import Representation
 
 
-class LocalBackend:
+class LocalBackend(LocalReader):
     """Documents and vectors in a folder: a :class:`~brickwork.index.contract.Backend`, and what only a folder can do."""
 
-    keeps_thumbnails: ClassVar[bool] = True
-
-    def __init__(self, folder: Path, snapshot: Snapshot, *, verify: bool = True):
-        self.folder = folder
-        self.verify = verify
-        self._snapshot = snapshot
-
     @classmethod
-    def create(cls, folder: Path | str, contents: Contents, *, kind: str = "flat") -> "LocalBackend":
-        """An empty index in a folder that does not exist or is empty.
+    def create(
+        cls, folder: Path | str, contents: Contents, *, kind: str = "flat", words: bool = True
+    ) -> "LocalBackend":
+        """An empty index in a folder that does not exist or is empty; ``words``: whether it will compare them.
 
         Raises:
             ConfigError: the folder holds something.
@@ -75,7 +68,8 @@ class LocalBackend:
         """
         folder = Path(folder)
         check_free(folder)
-        write_manifest(folder, Manifest(generation=1, contents=contents, kind=kind))
+        analyzer = ANALYZER if words else NO_WORDS
+        write_manifest(folder, Manifest(generation=1, contents=contents, kind=kind, analyzer=analyzer))
         return cls.open(folder)
 
     @classmethod
@@ -89,135 +83,6 @@ class LocalBackend:
         """
         folder = Path(folder)
         return cls(folder, newest(folder, None, verify=verify), verify=verify)
-
-    @property
-    def manifest(self) -> Manifest:
-        """That of the state that is read."""
-        return self._snapshot.manifest
-
-    def current_manifest(self) -> Manifest:
-        """That of the state that is read."""
-        return self.manifest
-
-    @property
-    def has_shortlists(self) -> bool:
-        """Whether the index was given a first stage other than the scan."""
-        return bool(self.manifest.shortlists)
-
-    @property
-    def contents(self) -> Contents:
-        return self._snapshot.manifest.contents
-
-    def __len__(self) -> int:
-        return self._snapshot.live
-
-    def refresh(self) -> bool:
-        """Goes on to the newest state; returns whether there was a newer one."""
-        if read_manifest(self.folder) == self.manifest:
-            return False
-        self._snapshot = newest(self.folder, self._snapshot, verify=self.verify)
-        return True
-
-    # --- reading -------------------------------------------------------------------------------------------
-
-    def get(self, ids: Sequence[str]) -> list[Document]:
-        """Documents by id, in that order.
-
-        Raises:
-            DataError: an id that is not there.
-        """
-        snapshot = self._snapshot
-        return snapshot.documents(snapshot.rows_of(ids))
-
-    def ids(self) -> Iterator[str]:
-        """The ids of all documents, in the order in which they were added."""
-        snapshot = self._snapshot
-        for start, segment in snapshot.parts():
-            row = start
-            for chunk in segment.documents.table["id"].chunks:
-                for name in chunk.to_pylist():
-                    if snapshot.removed is None or not snapshot.removed[row]:
-                        yield name
-                    row += 1
-
-    def documents(self) -> Iterator[Document]:
-        """All documents, in the order in which they were added, read a few at a time."""
-        snapshot = self._snapshot
-        rows = snapshot.live_rows()
-        for start in range(0, len(rows), 1024):
-            yield from snapshot.documents(rows[start : start + 1024])
-
-    def vectors(self, layers: int) -> Float[np.ndarray, "documents width"]:
-        """The vectors of :meth:`documents` after ``layers`` layers, in that order.
-
-        Raises:
-            ConfigError: the index does not hold that depth.
-        """
-        snapshot = self._snapshot
-        self.contents.check_depth(layers)
-        if len(snapshot.segments) == 1 and snapshot.removed is None:
-            return snapshot.segments[0].flat(layers).vectors
-        return snapshot.vectors(snapshot.live_rows(), layers, self.contents.width)
-
-    def search(
-        self,
-        queries: Float[np.ndarray, "queries width"],
-        plan: Plan,
-        *,
-        layers: int,
-        where: "Filter | None" = None,
-    ) -> list[list[Found]]:
-        """The best documents of each query, best first; all where fewer match than were asked for.
-
-        Raises:
-            ConfigError: a depth that is not stored, queries of another width, or a filter on a field that no
-                document has.
-        """
-        snapshot = self._snapshot
-        self.contents.check_search(queries, layers)
-        allowed = snapshot.allowed(where)
-        scores, rows = run_plan(snapshot, queries, plan, layers, allowed)
-        unique = np.unique(rows[rows >= 0])
-        documents = dict(zip(unique.tolist(), snapshot.documents(unique)))
-        return [
-            [Found(documents[row], float(score)) for score, row in zip(*one) if row >= 0]
-            for one in zip(scores, rows.tolist())
-        ]
-
-    def filter_notes(self, where: "Filter", found: bool) -> tuple[str, ...]:
-        """What does not fit the documents that are there."""
-        return misfits(where, self._snapshot, found=found)
-
-    def frontier(self, layers: int) -> Frontier:
-        """What searches at this depth find and cost: as measured when the index was built, else measured now.
-
-        Raises:
-            ConfigError: the index does not hold that depth, or nothing at all.
-        """
-        snapshot = self._snapshot
-        self.contents.check_depth(layers)
-        if not snapshot.segments:
-            raise ConfigError(f"{self.folder} is empty: nothing can be measured; add documents first")
-        if layers not in snapshot.frontiers:
-            stored = snapshot.frontier(layers)
-            largest = max(snapshot.segments, key=len)
-            snapshot.frontiers[layers] = stored or measured(largest.flat(layers), self.contents)
-        return snapshot.frontiers[layers]
-
-    def same_texts(self, documents: Sequence[Document]) -> dict[int, dict[int, Float[np.ndarray, " width"]]]:
-        """For each of the documents whose text is here already, by place: the vectors of that text by depth."""
-        return self._snapshot.same_texts(documents)
-
-    def statistics(self) -> Statistics:
-        """Counts, kinds and bytes; ``duplicates`` are the documents whose text another one before them has."""
-        return self._snapshot.statistics()
-
-    def close(self) -> None:
-        """Lets go of the files."""
-        manifest = Manifest(generation=0, contents=self.contents)
-        self._snapshot = Snapshot(self.folder, manifest, verify=False)
-
-    # --- writing -------------------------------------------------------------------------------------------
 
     def add(
         self, documents: Sequence[Document], vectors: Mapping[int, Float[np.ndarray, "documents width"]]
@@ -256,15 +121,23 @@ class LocalBackend:
         return entry.rows
 
     def rewrite(
-        self, batches: Iterable[Batch], contents: Contents, *, kind: str, save_model: Callable[[Path], object]
+        self,
+        batches: Iterable[Batch],
+        contents: Contents,
+        *,
+        kind: str,
+        save_model: Callable[[Path], object],
+        words: bool = True,
     ) -> int:
         """Replaces all that is here, the model included, in one step; returns the number of documents.
+
+        ``words``: whether they will be compared.
 
         Raises:
             DataError: no documents, an id that comes twice, or a vector that is not finite.
         """
         with self.writing("building the index"):
-            fresh = emptied(self.manifest, contents, kind)
+            fresh = emptied(self.manifest, contents, kind, words=words)
             entry = self._segment(batches, fresh, None, [])
             if entry is None:
                 raise DataError("there are no documents to index; check the path and the columns")
@@ -307,6 +180,13 @@ class LocalBackend:
         with self.writing("compacting"):
             self._merge(0)
             self._shortlists()
+
+    def add_lexical(self) -> None:
+        """Writes the words of the documents that are here, where they are missing: all into one segment, in one step."""
+        with self.writing("reading the words of the documents"):
+            if self.lexical == "missing" and (manifest := merged(self.folder, self._snapshot, 0, words=True)):
+                self.commit(manifest)
+                self._shortlists()
 
     @contextlib.contextmanager
     def writing(self, purpose: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ from brickwork.core.errors import ConfigError
 from brickwork.core.files import atomic_path, remove_leftovers, write_json
 from brickwork.index.manifest import (
     MODEL,
+    NO_WORDS,
     SEGMENTS,
     SHORTLISTS,
     FileEntry,
@@ -28,6 +29,7 @@ from brickwork.index.manifest import (
     with_files,
 )
 from brickwork.index.planning import Frontier, choose_kind, measure_frontier, sample_queries, stage_dim
+from brickwork.index.postings import ANALYZER
 from brickwork.index.search import FlatVectors
 from brickwork.index.segments import Segment, write_segment
 from brickwork.index.shortlists import Shortlist, build_shortlist
@@ -62,14 +64,16 @@ def first_to_merge(snapshot: Snapshot) -> int | None:
     return first
 
 
-def merged(folder: Path, snapshot: Snapshot, first: int) -> Manifest | None:
+def merged(folder: Path, snapshot: Snapshot, first: int, *, words: bool = False) -> Manifest | None:
     """The next manifest, with all segments from ``first`` on written into one without their removed rows.
 
-    ``None`` where that would change nothing.
+    ``words``: all segments are written, and with their words, which the index does not have yet. ``None`` where
+    nothing would change.
     """
     start = int(snapshot.starts[first])
     removed = snapshot.removed
-    if len(snapshot.segments) - first <= 1 and (removed is None or not removed[start:].any()):
+    tidy = len(snapshot.segments) - first <= 1 and (removed is None or not removed[start:].any())
+    if tidy and not words:
         return None
 
     def parts() -> Iterator[tuple[Segment, np.ndarray]]:
@@ -79,7 +83,7 @@ def merged(folder: Path, snapshot: Snapshot, first: int) -> Manifest | None:
             if len(rows):
                 yield segment, rows
 
-    manifest = snapshot.manifest
+    manifest = replace(snapshot.manifest, analyzer=ANALYZER) if words else snapshot.manifest
     entry = write_segment(folder, f"{manifest.generation + 1:08d}", manifest, parts(), copy=True)
     if entry is not None and manifest.versions:
         kept = [version_of_rows(segment.entry.versions, len(segment))[rows] for segment, rows in parts()]
@@ -172,10 +176,10 @@ def check_free(folder: Path) -> None:
         raise ConfigError(f"{folder} exists and is not an index; choose another folder")
 
 
-def emptied(manifest: Manifest, contents: Contents, kind: str) -> Manifest:
+def emptied(manifest: Manifest, contents: Contents, kind: str, *, words: bool) -> Manifest:
     """The manifest of an index that is built again in the same place: nothing of what was there counts."""
     gone: dict[str, Any] = {"reason": "", "segments": (), "shortlists": (), "versions": ()}
-    return replace(manifest, contents=contents, kind=kind, **gone)
+    return replace(manifest, contents=contents, kind=kind, analyzer=ANALYZER if words else NO_WORDS, **gone)
 
 
 def remove_unnamed(folder: Path, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ A folder holds
 manifest.json, and a copy for repairs          generation, contents, and bytes and sha256 of every other file
 segments/<name>/documents.arrow                id, title, text, source, meta by row (Arrow IPC, mapped)
 segments/<name>/fields.arrow                   the metadata again, by field: what filters read
+segments/<name>/words.arrow                    the words of the texts, and the rows of each: what lexical search reads
 segments/<name>/vectors-<layers>.safetensors   unit vectors of full width, one file for each stored depth
 removed-<generation>.bin                       one bit for each row that is removed
 shortlists/*.safetensors                       first stages other than a scan, over the first rows
@@ -28,9 +29,12 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 from brickwork.core.files import checksum, read_json, sha256_file, write_json
 from brickwork.core.folders import known_folder
+from brickwork.index.postings import ANALYZER
 from brickwork.index.types import Contents, Kind
 
-FORMAT = 4
+FORMAT = 5
+# Format 4 had no words.
+READABLE = (4, FORMAT)
 MANIFEST = "manifest.json"
 COPY = "manifest.copy.json"
 MODEL = "model"
@@ -38,6 +42,8 @@ SEGMENTS = "segments"
 SHORTLISTS = "shortlists"
 DOCUMENTS = "documents.arrow"
 FIELDS = "fields.arrow"
+WORDS = "words.arrow"
+NO_WORDS = "none"
 REPAIR = "run `brickwork index {folder} --repair`"
 
 
@@ -51,8 +57,8 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentEntry:
-    """Rows that were written together: the files of their documents, of their metadata by field, and of the vectors by
-    depth.
+    """Rows that were written together: the files of their documents, of their metadata by field, of the vectors by
+    depth, and of their words where the index compares words.
 
     ``versions``: stretches (version, rows) where later models than the index's first made some of the vectors.
     """
@@ -61,6 +67,7 @@ class SegmentEntry:
     documents: str
     fields: str
     vectors: dict[str, str]
+    words: str = ""
     versions: tuple[tuple[int, ...], ...] = ()
 
 
@@ -81,7 +88,9 @@ class Manifest:
 
     ``kind`` is what was asked for when the index was made, ``reason`` why its shortlists are what they are;
     ``frontiers`` are the files that tell, for each depth, what searches found and cost. ``versions`` are the
-    fingerprints of the models that took over from the one of ``contents``, the oldest first.
+    fingerprints of the models that took over from the one of ``contents``, the oldest first. ``analyzer`` names how texts
+    become words (``postings.ANALYZER``), is ``none`` where an index is made without words, and empty where it is older
+    than that there were any.
     """
 
     format: int = FORMAT
@@ -95,6 +104,7 @@ class Manifest:
     shortlists: tuple[ShortlistEntry, ...] = ()
     frontiers: dict[str, str] = field(default_factory=dict)
     model: str = MODEL
+    analyzer: str = ""
     versions: tuple[str, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
 
@@ -137,7 +147,7 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
         raise ArtifactError(f"{folder} is not an index: {what}")
     values = read_json(path)
     version = values.get("format") if isinstance(values, dict) else None
-    if version != FORMAT:
+    if version not in READABLE:
         newer = isinstance(version, int) and version > FORMAT
         advice = "update Brickwork (pip install --upgrade brickwork), or " if newer else ""
         raise ArtifactError(
@@ -179,6 +189,8 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: {unlisted[0]} has no size and hash in it")
     if any(set(segment.vectors) != depths or segment.rows < 1 for segment in manifest.segments):
         raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has other depths than the index")
+    if manifest.analyzer == ANALYZER and not all(segment.words for segment in manifest.segments):
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has no words, which others have")
     for segment in manifest.segments:
         whole = not segment.versions or sum(rows for _, rows in segment.versions) == segment.rows
         if not whole or any(not 0 <= v <= len(manifest.versions) for v, _ in segment.versions):
@@ -256,7 +268,7 @@ def files_below(folder: Path, part: str) -> list[str]:
 
 def segment_files(entry: SegmentEntry) -> list[str]:
     """The names of the files of a segment."""
-    return [entry.documents, entry.fields, *entry.vectors.values()]
+    return [entry.documents, entry.fields, *entry.vectors.values(), *([entry.words] if entry.words else [])]
 
 
 def used_files(manifest: Manifest) -> list[str]:

@@ -1,17 +1,57 @@
 """From what a user asks for to the plan that is carried out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.core.values import whole_number
 from brickwork.index.contract import Backend
+from brickwork.index.fusion import Fusion
 from brickwork.index.planning import pick
 from brickwork.index.search import default_funnel, shortlist_dim
-from brickwork.index.types import Plan, Stage
+from brickwork.index.types import SEARCH_MODES, Plan, SearchMode, Stage
 
 # What an index with a first stage other than the scan finds where nothing else was asked for.
 DEFAULT_RECALL = 0.99
+
+
+def choose_mode(
+    backend: Backend,
+    mode: str | None,
+    dense_weight: float | None,
+    fusion: str | None,
+    of_vectors: Mapping[str, Any],
+) -> tuple[SearchMode, Fusion | None, list[str]]:
+    """What is compared, how a hybrid search puts both together, and notes for the user.
+
+    Without a wish it is hybrid where the backend can compare words. ``of_vectors`` are the options that say how vectors
+    are compared.
+
+    Raises:
+        ConfigError: an unknown mode, or an option that has no effect in it.
+    """
+    if mode is not None and mode not in SEARCH_MODES:
+        raise ConfigError(f"mode '{mode}' is unknown; use {', '.join(SEARCH_MODES)}")
+    wanted = mode or ("hybrid" if backend.lexical == "there" else "dense")
+    (chosen,) = (known for known in SEARCH_MODES if known == wanted)
+    if chosen == "lexical" and (idle := [name for name, value in of_vectors.items() if value]):
+        raise ConfigError(
+            f"{' and '.join(idle)} {'say' if len(idle) > 1 else 'says'} how vectors are compared, which mode='lexical' does "
+            "not do; leave "
+            f"{'them' if len(idle) > 1 else 'it'} out"
+        )
+    ways = {"dense_weight": dense_weight, "fusion": fusion}
+    if chosen != "hybrid":
+        if given := [name for name, value in ways.items() if value is not None]:
+            raise ConfigError(
+                f"{' and '.join(given)} can be given with mode='hybrid' only; this search is {chosen}"
+            )
+        old = mode is None and backend.lexical == "missing"
+        note = "only vectors are compared: the index was written before words were; an update of it (--update) adds them"
+        return chosen, None, [note] if old else []
+    weight = {} if dense_weight is None else {"dense_weight": dense_weight}
+    return "hybrid", Fusion(by=fusion or "scores", **weight), []
 
 
 def choose_plan(

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from brickwork.index.types import Plan, Stage
+from brickwork.index.fusion import Fusion
+from brickwork.index.types import Plan, SearchMode, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A document that matches: ``score`` is the cosine at the size of the search, ``thumbnail`` a small JPEG where it is an
-    image (else empty)."""
+    """A document that matches: ``score`` is what hits are ordered by: the cosine at the size of the search, BM25, or, of a
+    hybrid search, the sum of both in standard units. ``dense`` and ``lexical`` are cosine and BM25, ``None`` where these
+    were not compared; ``thumbnail`` is a small JPEG where it is an image (else empty)."""
 
     id: str
     score: float
@@ -18,11 +20,13 @@ class Hit:
     text: str
     source: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    dense: float | None = None
+    lexical: float | None = None
     thumbnail: bytes = field(default=b"", repr=False)
 
     def values(self) -> dict[str, Any]:
         """All but the thumbnail, as JSON has it."""
-        names = ("id", "score", "title", "text", "source", "meta")
+        names = ("id", "score", "dense", "lexical", "title", "text", "source", "meta")
         return {name: getattr(self, name) for name in names}
 
 
@@ -30,8 +34,9 @@ class Hit:
 class Answer:
     """The hits of each query, what they cost, and what the user should know.
 
-    ``flops`` and ``bytes_scanned`` are for the comparisons of one query, reranking included; the milliseconds
-    are for the whole call. ``plan`` is how it was searched; ``stages`` are the plan's.
+    ``mode`` says what was compared: vectors, words or both, these put together by ``fusion``. ``flops`` and
+    ``bytes_scanned`` are for the comparisons of vectors of one query, reranking included; the milliseconds are for the
+    whole call. ``plan`` is how the vectors were searched, ``None`` where only words were; ``stages`` are the plan's.
     """
 
     hits: list[list[Hit]]
@@ -44,3 +49,5 @@ class Answer:
     scan_milliseconds: float
     notes: tuple[str, ...] = ()
     plan: Plan | None = None
+    mode: SearchMode = "dense"
+    fusion: Fusion | None = None

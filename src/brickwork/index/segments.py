@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import atomic_folder
+from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.columns import Columns, FieldsBuilder
 from brickwork.index.manifest import (
@@ -18,10 +19,12 @@ from brickwork.index.manifest import (
     FIELDS,
     REPAIR,
     SEGMENTS,
+    WORDS,
     Manifest,
     SegmentEntry,
     map_file,
 )
+from brickwork.index.postings import ANALYZER, Postings, PostingsWriter
 from brickwork.index.search import FlatVectors
 from brickwork.index.store import (
     HASH_BYTES,
@@ -31,6 +34,7 @@ from brickwork.index.store import (
     mapped_vectors,
     read_meta,
 )
+from brickwork.representation.export_parquet import document_text
 
 COPY_ROWS = 4_096
 
@@ -61,6 +65,14 @@ class Segment:
             self._vectors[depth] = vectors
         self._flat: dict[int, FlatVectors] = {}
         self.columns = Columns(self.documents, folder / entry.fields, mapped(entry.fields))
+        self._words = (folder / entry.words, mapped(entry.words)) if entry.words else None
+        if verify and self._words:
+            self.postings  # noqa: B018 - looks at all of the file
+
+    @cached_property
+    def postings(self) -> Postings | None:
+        """The words of the rows; ``None`` where they were not written."""
+        return None if self._words is None else Postings(*self._words, self.entry.rows)
 
     def __len__(self) -> int:
         return self.entry.rows
@@ -80,17 +92,23 @@ class Segment:
 
 
 class SegmentWriter:
-    """Writes a segment batch by batch, in memory that does not grow with it."""
+    """Writes a segment batch by batch, in memory that does not grow with it.
 
-    def __init__(self, folder: Path, depths: Sequence[int], width: int):
+    ``words``: whether the words of the documents are written too.
+    """
+
+    def __init__(self, folder: Path, depths: Sequence[int], width: int, *, words: bool):
         self.documents = DocumentWriter(folder / DOCUMENTS)
         self.vectors = {depth: VectorWriter(folder / vector_file(depth), width) for depth in depths}
         self.fields, self._fields_path = FieldsBuilder(), folder / FIELDS
+        self.words = PostingsWriter(folder / WORDS) if words else None
         self.rows = 0
 
     def write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
         """Appends documents and their vectors."""
         self._add(self.documents.write(documents), vectors)
+        if self.words:
+            self.words.add(clean_text(document_text(document)) for document in documents)
 
     def copy(self, segment: Segment, rows: Int[np.ndarray, " rows"]) -> None:
         """Appends rows of another segment."""
@@ -98,6 +116,10 @@ class SegmentWriter:
             some = rows[start : start + COPY_ROWS]
             metas = self.documents.copy(segment.documents, some)
             self._add(metas, {depth: segment.flat(depth).vectors[some] for depth in self.vectors})
+            if self.words and segment.postings is None:
+                self.words.add(map(document_text, segment.documents.rows(some)))
+        if self.words and segment.postings is not None:
+            self.words.copy(segment.postings, rows)
 
     def _add(self, metas: Sequence[str], vectors: Mapping[int, np.ndarray]) -> None:
         self.fields.add(read_meta(text, self.documents.path) for text in metas)
@@ -111,6 +133,8 @@ class SegmentWriter:
         for writer in self.vectors.values():
             writer.close()
         self.fields.write(self._fields_path)
+        if self.words:
+            self.words.close()
 
 
 def vector_file(depth: int) -> str:
@@ -131,8 +155,9 @@ def write_segment(
         return None
     place = f"{SEGMENTS}/{name}"
     depths = manifest.contents.depths
+    with_words = manifest.analyzer == ANALYZER
     with atomic_folder(folder / place) as temporary:
-        writer = SegmentWriter(temporary, depths, manifest.contents.width)
+        writer = SegmentWriter(temporary, depths, manifest.contents.width, words=with_words)
         try:
             for first, second in chain([begun], fill):
                 writer.copy(first, second) if copy else writer.write(first, second)
@@ -140,5 +165,9 @@ def write_segment(
             writer.close()
     vectors = {str(depth): f"{place}/{vector_file(depth)}" for depth in depths}
     return SegmentEntry(
-        rows=writer.rows, documents=f"{place}/{DOCUMENTS}", vectors=vectors, fields=f"{place}/{FIELDS}"
+        rows=writer.rows,
+        documents=f"{place}/{DOCUMENTS}",
+        vectors=vectors,
+        fields=f"{place}/{FIELDS}",
+        words=f"{place}/{WORDS}" if with_words else "",
     )

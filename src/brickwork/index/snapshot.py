@@ -14,9 +14,13 @@ from brickwork.data.types import Document
 from brickwork.index.columns import check_fields
 from brickwork.index.conditions import Kind as FieldKind
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.lexical import Lexical
 from brickwork.index.manifest import (
+    DOCUMENTS,
+    FIELDS,
     REPAIR,
     SHORTLISTS,
+    WORDS,
     Manifest,
     SegmentEntry,
     ShortlistEntry,
@@ -27,9 +31,10 @@ from brickwork.index.manifest import (
     segment_files,
 )
 from brickwork.index.planning import Frontier
+from brickwork.index.postings import ANALYZER
 from brickwork.index.segments import Segment
 from brickwork.index.store import text_hash
-from brickwork.index.types import Statistics
+from brickwork.index.types import SEARCH_MODES, Statistics
 from brickwork.index.versions import version_of_rows
 from brickwork.representation.truncate import truncate
 
@@ -55,6 +60,7 @@ class Snapshot:
         self.removed = self._read_removed(verify)
         self.live = int(self.starts[-1] if self.removed is None else np.sum(~self.removed))
         self.frontiers: dict[int, Frontier] = {}
+        self._lexical: Lexical | None = None
         self._fields: set[str] | None = None
         self._kinds: dict[str, set[FieldKind]] = {}
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
@@ -117,6 +123,11 @@ class Snapshot:
                 documents[place] = document
         return [document for document in documents if document is not None]
 
+    def documents_by_row(self, rows: Int[np.ndarray, " rows"]) -> dict[int, Document]:
+        """Each row's document, however often it is named."""
+        unique = np.unique(rows)
+        return dict(zip(unique.tolist(), self.documents(unique)))
+
     def vectors(self, rows: Int[np.ndarray, " rows"], depth: int, dim: int) -> Float[np.ndarray, "rows dim"]:
         """The vectors of the given rows, cut to ``dim`` and at unit length."""
         matrix = np.empty((len(rows), dim), dtype=np.float32)
@@ -144,6 +155,18 @@ class Snapshot:
         masks = [segment.columns.mask(concrete) for segment in self.segments]
         mask = np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
         return mask if live is None else mask & live
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the words of the documents can be compared."""
+        return self.manifest.analyzer == ANALYZER
+
+    def lexical(self) -> Lexical:
+        """The words of all segments; counted once. For a state that ``has_words``."""
+        if self._lexical is None:
+            parts = [(start, segment.postings) for start, segment in self.parts() if segment.postings]
+            self._lexical = Lexical(parts, None if self.removed is None else ~self.removed)
+        return self._lexical
 
     def _live(self, start: int, segment: Segment) -> Bool[np.ndarray, " rows"] | None:
         """The rows of a segment that are not removed; ``None`` for all."""
@@ -257,7 +280,8 @@ class Snapshot:
         parts = {SHORTLISTS: "shortlists", manifest.model: "model"}
         sizes = {"documents": 0, "vectors": 0}
         for name, entry in manifest.files.items():
-            part = parts.get(name.split("/")[0], "documents" if name.endswith(".arrow") else "vectors")
+            of_segment = {WORDS: "words", DOCUMENTS: "documents", FIELDS: "documents"}
+            part = parts.get(name.split("/")[0], of_segment.get(name.split("/")[-1], "vectors"))
             if name != manifest.removed:
                 sizes[part] = sizes.get(part, 0) + entry.bytes
         hashes = [segment.documents.text_hashes for segment in self.segments]
@@ -271,6 +295,7 @@ class Snapshot:
             bytes=sizes,
             fields=tuple(sorted(self.fields())),
             versions=self._versions(),
+            modes=SEARCH_MODES if self.has_words else ("dense",),
         )
 
     def _versions(self) -> dict[str, int]:

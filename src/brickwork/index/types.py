@@ -27,6 +27,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Mode = Literal["add", "update", "upsert"]
 """Which ids a change may write: new ones, ones that are there, or both."""
 
+SearchMode = Literal["hybrid", "dense", "lexical"]
+"""What is compared: vectors and words, vectors, or words."""
+
+SEARCH_MODES: tuple[SearchMode, ...] = get_args(SearchMode)
+
+LexicalState = Literal["there", "missing", "none"]
+"""Whether words can be compared: they can; not yet, as the index was written before there was such a thing; never."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -80,10 +88,13 @@ class Contents:
 
 @dataclass(frozen=True)
 class Found:
-    """A document and its cosine on the prefix of the plan's last stage."""
+    """A document and its score: of a search by vectors the cosine on the prefix of the plan's last stage, by words BM25, by
+    both the two as one. ``dense`` and ``lexical`` are those that were compared, ``None`` for what was not."""
 
     document: "Document"
     score: float
+    dense: float | None = None
+    lexical: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +103,7 @@ class Statistics:
 
     ``duplicates``: documents whose title and text an earlier one has too, where the backend counts them.
     ``versions``: documents by the fingerprint of the model that made their vectors, where several did and the backend
-    keeps that.
+    keeps that. ``modes``: what searches can compare.
     """
 
     documents: int
@@ -102,6 +113,7 @@ class Statistics:
     bytes: dict[str, int] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     versions: dict[str, int] = field(default_factory=dict)
+    modes: tuple[SearchMode, ...] = ("dense",)
 
 
 def check_batch(

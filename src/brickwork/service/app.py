@@ -149,12 +149,16 @@ def _add_api(app: FastAPI, service: Service) -> None:
             _size(served, "dim", dim, layers)
             queries = await _queries(service, served, body)
             texts = [query if isinstance(query, str) else query.text for query in queries]
-            tokens = await service.tokenize(served, texts, "query", "query")
-            names = ("shortlist", "where", "recall", "budget_ms")
+            lengths = [1] * len(texts)
+            if body.mode != "lexical":
+                lengths = (
+                    (await service.tokenize(served, texts, "query", "query")).lengths.clamp(min=1).tolist()
+                )
+            names = ("shortlist", "where", "recall", "budget_ms", "mode", "dense_weight", "fusion")
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
             search_work = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
-            work = Work(search_work.key, tokens.lengths.clamp(min=1).tolist(), search_work)
-            _note(request, work, len(tokens.ids))
+            work = Work(search_work.key, lengths, search_work)
+            _note(request, work, sum(lengths))
             results = await service.do(work, request)
             request.scope["facts"]["wait_ms"] = round(work.waited_milliseconds or 0.0, 2)
             answer, _, documents = results[0]
@@ -163,7 +167,10 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 "object": "search.results",
                 "dim": answer.dim,
                 "layers": answer.layers,
-                "kind": answer.plan.kind,
+                "kind": answer.plan.kind if answer.plan else "",
+                "mode": answer.mode,
+                "dense_weight": answer.fusion.dense_weight if answer.fusion else None,
+                "fusion": answer.fusion.by if answer.fusion else None,
                 "stages": answer.stages,
                 "documents": documents,
                 "cost": {"flops": answer.flops, "bytes_scanned": answer.bytes_scanned},

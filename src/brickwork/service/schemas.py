@@ -152,6 +152,22 @@ class SearchRequest(BaseModel):
         ),
         BeforeValidator(_finite),
     ] = None
+    mode: Annotated[
+        Literal["hybrid", "dense", "lexical"] | None,
+        Field(
+            description="What is compared: vectors (dense), words by BM25 (lexical), or both (hybrid, the default where the "
+            "index has words)."
+        ),
+    ] = None
+    dense_weight: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Of a hybrid search: how much the vectors count, 0.5 if left out."),
+        BeforeValidator(_finite),
+    ] = None
+    fusion: Annotated[
+        Literal["scores", "ranks"] | None,
+        Field(description="Of a hybrid search: standardised scores are added, or reciprocal ranks."),
+    ] = None
     top: Annotated[int, Field(ge=1, le=MAX_TOP, strict=True, description="Results for each query.")] = 10
     dim: Annotated[Size | None, Field(description="Dimensions of each vector to compare.")] = None
     layers: Annotated[
@@ -179,8 +195,12 @@ class SearchRequest(BaseModel):
 
 
 class SearchHit(BaseModel):
+    """``score`` is what hits are ordered by; ``dense`` (cosine) and ``lexical`` (BM25) are what was compared."""
+
     id: str
     score: float
+    dense: float | None
+    lexical: float | None
     title: str
     text: str
     source: str
@@ -206,8 +226,13 @@ class Milliseconds(BaseModel):
 
 
 class SearchResponse(BaseModel):
+    """``dim``, ``layers``, ``kind`` and ``stages`` say how vectors were compared: 0, empty and none in a lexical search."""
+
     object: Literal["search.results"]
     results: list[list[SearchHit]]
+    mode: Literal["hybrid", "dense", "lexical"]
+    dense_weight: float | None
+    fusion: str | None
     dim: int
     layers: int
     kind: str
@@ -220,8 +245,8 @@ class SearchResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """OpenAI's entry, and the sizes; ``depths`` and ``fields`` are those that a search can ask for. ``image_shape``: height,
-    width and channels that images are scaled to, where the model encodes any."""
+    """OpenAI's entry, and the sizes; ``depths``, ``fields`` and ``modes`` are those that a search can ask for.
+    ``image_shape``: height, width and channels that images are scaled to, where the model encodes any."""
 
     id: str
     object: Literal["model"]
@@ -235,6 +260,7 @@ class Model(BaseModel):
     documents: int | None = None
     depths: list[int] | None = None
     fields: list[str] | None = None
+    modes: list[str] | None = None
 
 
 class ModelList(BaseModel):

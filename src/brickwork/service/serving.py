@@ -130,7 +130,8 @@ class Served:
         if self.index is not None:
             entry["documents"] = len(self.index)
             entry["depths"] = self.index.contents.depths
-            entry["fields"] = self.index.statistics().fields
+            statistics = self.index.statistics()
+            entry["fields"], entry["modes"] = statistics.fields, statistics.modes
         return entry
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from brickwork.core.errors import MissingExtraError
-from brickwork.evaluation.baselines import rank_bm25, rank_tfidf, words
+from brickwork.core.words import words
+from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
 
 DOCUMENTS = [
     "read a csv file into a table",

@@ -40,16 +40,20 @@ def test_documents_are_added_replaced_and_removed(index, model, documents):
     assert index.search("word3 word4", top=1)[0][0].meta == {"row": 1000}
     assert index.upsert([replace(new, text="word9")]) == 1
     now = [*documents, replace(new, text="word9")]
-    assert [h.id for h in index.search("word9", top=4)[0]] == nearest(model, now, "word9", 4)
+    assert [h.id for h in index.search("word9", top=4, mode="dense")[0]] == nearest(model, now, "word9", 4)
     index.remove("new")
-    assert [h.id for h in index.search("word9", top=4)[0]] == nearest(model, documents, "word9", 4)
+    assert [h.id for h in index.search("word9", top=4, mode="dense")[0]] == nearest(
+        model, documents, "word9", 4
+    )
     assert index.get("d3") == [documents[3]]
 
 
 def test_an_update_replaces_what_is_there_and_nothing_else(index, model, documents):
     assert index.update([replace(documents[3], text="word9 word8", meta={"row": 7})]) == 1
     now = [*documents[:3], *documents[4:], replace(documents[3], text="word9 word8")]
-    assert [h.id for h in index.search("word9 word8", top=4)[0]] == nearest(model, now, "word9 word8", 4)
+    assert [h.id for h in index.search("word9 word8", top=4, mode="dense")[0]] == nearest(
+        model, now, "word9 word8", 4
+    )
     assert index.get("d3")[0].meta == {"row": 7}
     with pytest.raises(DataError, match="'nobody' is not in the index; upsert adds documents"):
         index.update([replace(documents[5], text="changed"), replace(documents[5], id="nobody")])
@@ -83,7 +87,9 @@ def test_a_sync_encodes_only_texts_that_are_new(index, model, documents):
     assert report == SyncReport(added=2, updated=4, removed=1, unchanged=145, encoded=2)
     assert model.encoded - before == 2
     assert {d.id: d for d in index.backend.documents()} == {d.id: d for d in changed}
-    assert [h.id for h in index.search("word2 word5", top=9)[0]] == nearest(model, changed, "word2 word5", 9)
+    assert [h.id for h in index.search("word2 word5", top=9, mode="dense")[0]] == nearest(
+        model, changed, "word2 word5", 9
+    )
     assert index.sync(changed) == SyncReport(added=0, updated=0, removed=0, unchanged=151, encoded=0)
 
 
@@ -117,12 +123,12 @@ def test_filters_leave_only_what_matches_and_fill_up_the_results(index, document
 
 def test_plans_recall_and_budget(index):
     plan = Plan(stages=((4, 30), (8, 99)))
-    answer = index.answer("word3", top=5, plan=plan)
+    answer = index.answer("word3", top=5, plan=plan, mode="dense")
     assert answer.plan == Plan(stages=((4, 30), (8, 5)))
     assert (answer.dim, answer.stages, len(answer.hits[0])) == (8, answer.plan.stages, 5)
     exact = [h.id for h in index.search("word3 word4")[0]]
     assert [h.id for h in index.search("word3 word4", recall=1.0)[0]] == exact
-    assert index.answer("word3", budget_ms=1000.0).plan.stages[-1] == (16, 10)
+    assert index.answer("word3", budget_ms=1000.0, mode="dense").plan.stages[-1] == (16, 10)
     for options, message in (
         ({"plan": plan, "recall": 0.9}, "plan and recall exclude"),
         ({"plan": plan, "dim": 8}, "plan and dim exclude"),
@@ -139,7 +145,7 @@ def test_plans_recall_and_budget(index):
 def test_an_index_of_another_kind_is_searched_through_it(tmp_path, model, documents):
     index = build_index(model, documents, tmp_path / "index", kind="hnsw")
     assert "hnsw" in index.reason
-    answer = index.answer("word3 word4", top=5)
+    answer = index.answer("word3 word4", top=5, mode="dense")
     assert answer.plan.stages[-1] == (16, 5)
     assert len({h.id for h in answer.hits[0]} & set(nearest(model, documents, "word3 word4", 5))) >= 4
     with pytest.raises(ConfigError, match="kind='tree' is unknown; choose one of auto, flat"):
@@ -244,7 +250,7 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     """The blocks as printed, at sizes that the stand-in has."""
     page = (Path(__file__).parents[3] / "docs/how-to/index.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     monkeypatch.setattr("brickwork.representation.load.load_representation", lambda _: model)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -253,5 +259,7 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     names = {"documents": documents}
     exec(blocks[0].replace("dim=96, layers=3", "dim=8, layers=2").replace("2.0)", "99.0)"), names)
     exec(blocks[1], names)
+    assert names["choice"].weight == 0.5
+    exec(blocks[2], names)
     assert len(names["index"]) == 150
     assert names["report"].removed == 1

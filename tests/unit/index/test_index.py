@@ -25,7 +25,7 @@ def oracle(model, documents, query, dim=16, layers=2):
 def test_hits_are_the_nearest_documents_with_their_texts(tmp_path, model, documents):
     index = build_index(model, documents, tmp_path / "index")
     assert len(index) == 150
-    (hits,) = index.search("word3 word4", top=7)
+    (hits,) = index.search("word3 word4", top=7, mode="dense")
     ids, scores = oracle(model, documents, "word3 word4")
     assert [hit.id for hit in hits] == ids[:7]
     assert [hit.score for hit in hits] == pytest.approx(scores[:7].tolist(), abs=1e-6)
@@ -37,7 +37,7 @@ def test_hits_are_the_nearest_documents_with_their_texts(tmp_path, model, docume
 @pytest.mark.parametrize("dim", [2, 5, 8])
 def test_prefixes_of_any_size_are_searched_and_noted(tmp_path, model, documents, dim):
     index = build_index(model, documents, tmp_path / "index")
-    answer = index.answer(["word3 word4", "word9"], top=5, dim=dim)
+    answer = index.answer(["word3 word4", "word9"], top=5, dim=dim, mode="dense")
     for hits, query in zip(answer.hits, ("word3 word4", "word9")):
         assert [hit.id for hit in hits] == oracle(model, documents, query, dim=dim)[0][:5]
     assert answer.dim == dim
@@ -47,7 +47,7 @@ def test_prefixes_of_any_size_are_searched_and_noted(tmp_path, model, documents,
 def test_every_stored_depth_is_searched(tmp_path, model, documents, exits):
     index = build_index(model, documents, tmp_path / "index", layers=(1, 2))
     for layers in (1, 2):
-        (hits,) = index.search("word3", layers=layers, dim=8)
+        (hits,) = index.search("word3", layers=layers, dim=8, mode="dense")
         assert [hit.id for hit in hits] == oracle(model, documents, "word3", dim=8, layers=layers)[0][:10]
 
 
@@ -59,18 +59,23 @@ def test_a_depth_that_is_not_stored_says_what_to_do(tmp_path, model, documents):
 
 def test_shortlist_and_funnel_equal_their_stages(tmp_path, model, documents):
     index = build_index(model, documents, tmp_path / "index")
-    (full,) = index.search("word3 word4", top=5)
-    (everything,) = index.search("word3 word4", top=5, shortlist=150)
+    (full,) = index.search("word3 word4", top=5, mode="dense")
+    (everything,) = index.search("word3 word4", top=5, shortlist=150, mode="dense")
     assert [h.id for h in everything] == [h.id for h in full]
     assert [h.score for h in everything] == pytest.approx([h.score for h in full], abs=1e-6)
-    short = index.answer("word3 word4", top=5, shortlist=20)
+    short = index.answer("word3 word4", top=5, shortlist=20, mode="dense")
     candidates = oracle(model, documents, "word3 word4", dim=2)[0][:20]
     reranked = [i for i in oracle(model, documents, "word3 word4")[0] if i in candidates]
     assert [h.id for h in short.hits[0]] == reranked[:5]
     assert short.stages == ((2, 20), (16, 5))
     assert (short.flops, short.bytes_scanned) == (2 * (150 * 2 + 20 * 16), 4 * (150 * 2 + 20 * 16))
-    assert index.answer("word3", top=5, funnel=True).stages == ((2, 200), (4, 100), (8, 50), (16, 5))
-    assert index.answer("word3", top=5, funnel=[(4, 30)]).stages == ((4, 30), (16, 5))
+    assert index.answer("word3", top=5, funnel=True, mode="dense").stages == (
+        (2, 200),
+        (4, 100),
+        (8, 50),
+        (16, 5),
+    )
+    assert index.answer("word3", top=5, funnel=[(4, 30)], mode="dense").stages == ((4, 30), (16, 5))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def versions(folder):
 def test_queries_of_a_successor_search_the_old_vectors(index, successor):
     before = (index.folder / MANIFEST).read_bytes()
     opened = open_index(index.folder, successor)
-    (hits,) = opened.search("word3 word7 word7", top=5)
+    (hits,) = opened.search("word3 word7 word7", top=5, mode="dense")
     asked = successor.encode(["word3 word7 word7"], layers=5)[0]
     expected = np.sort(index.vectors(2) @ asked)[::-1][:5]
     np.testing.assert_allclose([hit.score for hit in hits], expected, atol=1e-6)
@@ -94,7 +94,7 @@ def test_new_and_changed_documents_are_the_successors(index, model, successor, d
     report = opened.sync(changed)
     assert (report.added, report.updated, report.unchanged, report.encoded) == (1, 2, 148, 3)
     assert versions(index.folder) == {model.fingerprint: 148, successor.fingerprint: 3}
-    (hit,) = opened.search("word5", top=1)[0]
+    (hit,) = opened.search("word5", top=1, mode="dense")[0]
     assert (hit.id, round(hit.score, 5)) == ("new", 1.0)
 
 

@@ -87,7 +87,7 @@ def test_an_index_uses_both_prompts_and_keeps_them(bert, tmp_path):
     documents = [Document(id=str(n), title="", text=text, source="s") for n, text in enumerate(TEXTS)]
     build_index(brickwork.load(folder), documents, tmp_path / "index")
     index = brickwork.open_index(tmp_path / "index")  # with the copy of the model that is in it
-    scores = {hit.id: hit.score for hit in index.search(TEXTS[0])[0]}
+    scores = {hit.id: hit.score for hit in index.search(TEXTS[0], mode="dense")[0]}
     wanted = reference.similarity(reference.encode_query(TEXTS[:1]), as_documents(reference, TEXTS))[0]
     np.testing.assert_allclose([scores[str(n)] for n in range(3)], wanted.numpy(), atol=1e-2)
     assert index.contents.width == 64

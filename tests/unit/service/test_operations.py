@@ -215,7 +215,7 @@ def test_a_successor_takes_over_without_a_pause_and_without_encoding_anything(se
     asking.join()
     assert set(statuses) == {200}
     np.testing.assert_allclose(client.vectors(input=TEXTS[:3]), successor.encode(TEXTS[:3]), atol=1e-6)
-    (hits,) = client.search(query="red river", top=60).json()["results"]
+    (hits,) = client.search(query="red river", top=60, mode="dense").json()["results"]
     texts = [f"{hit['title']}\n{hit['text']}" for hit in hits]  # as they were encoded
     expected = model.encode(texts) @ successor.encode("red river")
     np.testing.assert_allclose([hit["score"] for hit in hits], expected, atol=1e-5)

@@ -102,6 +102,27 @@ def test_results_are_those_of_the_server_with_the_words_of_the_query_marked(page
     assert sorted(text.lower() for text in page.texts(f"{small} mark")) == wanted
 
 
+def test_one_may_search_by_meaning_words_or_both(page, server):
+    page.search("red rivers")
+    parts = page.texts("article[data-side=small] .parts")
+    hits = server.client.post("/v1/search", json=page.searches()[0]).json()["results"][0]
+    assert parts == [f"meaning {hit['dense']:.3f} · words {hit['lexical']:.2f}" for hit in hits]
+    page.js("document.getElementById('mode').value = 'lexical'")
+    page.js("document.getElementById('mode').dispatchEvent(new Event('change'))")
+    page.until(lambda: page.texts("#results h2 b") == ["By words"])
+    asked = page.searches()[-1]
+    assert asked == {"query": "red rivers", "top": 10, "mode": "lexical"}
+    hits = server.client.post("/v1/search", json=asked).json()["results"][0]
+    assert page.ids() == [hit["id"] for hit in hits]
+    assert page.texts(".parts") == []
+    assert page.js("return document.getElementById('dim').disabled") is True
+    assert "mode=lexical" in page.js("return location.hash")
+    page.js("document.activeElement.blur()")
+    page.press("m")  # round again to both
+    page.until(lambda: page.texts(".parts"))
+    assert page.js("return document.getElementById('dim').disabled") is False
+
+
 def test_an_excerpt_shows_where_the_query_is_met(page):
     page.one("#where").send_keys("id=long")
     page.search("when does the zebra cross a river")

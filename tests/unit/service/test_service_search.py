@@ -24,7 +24,7 @@ def oracle(model, query, top, *, dim=None, layers=None, keep=lambda document: Tr
 @pytest.mark.parametrize(("dim", "layers"), [(None, None), (8, 1), (16, 3), (32, 1)])
 def test_results_are_the_nearest_documents(search_api, model, dim, layers):
     sizes = {name: value for name, value in (("dim", dim), ("layers", layers)) if value}
-    body = search_api.search(query=QUERY, top=7, **sizes).json()
+    body = search_api.search(query=QUERY, top=7, mode="dense", **sizes).json()
     wanted = oracle(model, QUERY, 7, dim=dim, layers=layers)
     hits = body["results"][0]
     np.testing.assert_allclose([hit["score"] for hit in hits], [score for _, score in wanted], atol=1e-5)
@@ -47,13 +47,40 @@ def test_a_hit_is_the_whole_document(search_api):
 
 def test_the_cost_follows_from_the_stages(search_api):
     """A scan of 100 documents at 8 dims, then 20 at 32: two operations and four bytes a number."""
-    body = search_api.search(query=QUERY, top=5, shortlist=20).json()
+    body = search_api.search(query=QUERY, top=5, shortlist=20, mode="dense").json()
     assert body["stages"] == [[8, 20], [32, 5]]
     assert body["cost"]["flops"] == 2 * (100 * 8 + 20 * 32)
     assert body["cost"]["bytes_scanned"] == 4 * (100 * 8 + 20 * 32)
     assert body["kind"] == "flat"
     times = body["milliseconds"]
     assert 0 < times["encode"] + times["scan"] <= times["total"]
+
+
+def test_a_hybrid_search_is_the_default_and_shows_both_sides(search_api):
+    body = search_api.search(query=QUERY, top=5).json()
+    assert (body["mode"], body["dense_weight"], body["fusion"]) == ("hybrid", 0.5, "scores")
+    sides = {}
+    for mode in ("dense", "lexical"):
+        alone = search_api.search(query=QUERY, top=100, mode=mode).json()
+        assert (alone["mode"], alone["dense_weight"], alone["fusion"]) == (mode, None, None)
+        sides[mode] = {hit["id"]: hit["score"] for hit in alone["results"][0]}
+    assert sides["lexical"]
+    for hit in body["results"][0]:
+        assert hit["dense"] == pytest.approx(sides["dense"][hit["id"]], abs=1e-5)
+        assert hit["lexical"] == pytest.approx(sides["lexical"].get(hit["id"], 0.0), rel=1e-5)
+    ranks = search_api.search(query=QUERY, top=5, fusion="ranks", dense_weight=0.2).json()
+    assert (ranks["fusion"], ranks["dense_weight"]) == ("ranks", 0.2)
+
+
+def test_a_lexical_search_encodes_nothing_and_has_no_size(search_api):
+    body = search_api.search(query=QUERY, mode="lexical").json()
+    assert (body["dim"], body["layers"], body["kind"], body["stages"]) == (0, 0, "", [])
+    assert body["milliseconds"]["encode"] == 0
+    refused = search_api.search(query=QUERY, mode="lexical", dim=8)
+    assert refused.status_code == 400
+    assert "dim says how vectors are compared" in refused.json()["error"]["message"]
+    assert search_api.search(query=QUERY, mode="words").status_code == 400
+    assert search_api.search(query=QUERY, dense_weight=2).status_code == 400
 
 
 def test_several_queries_have_their_own_results_in_order(search_api):

@@ -12,42 +12,48 @@ export function draw({ small, full, query, comparing, whole }) {
   readout(small, full, comparing, whole);
   const before = positions(), focused = document.activeElement?.closest?.("article");
   const stems = stemsOf(query);
-  const columns = [column("small", isFull(small, whole) ? "Full size" : "Chosen size", small, comparing ? full : null, stems)];
+  const columns = [column("small", isFull(small, whole) ? NAMES[small.mode] : "Chosen size", small, comparing ? full : null, stems)];
   if (comparing) columns.push(column("full", "Full size", full, small, stems));
   $("results").replaceChildren(...columns);
   $("results").classList.toggle("two", comparing);
   $("sides").hidden = !comparing;
-  $("sides").children[0].textContent = `${plural(small.dim, "dim")} · ${plural(small.layers, "layer")}`;
+  $("sides").children[0].textContent = sizeOf(small);
   $("sides").children[1].textContent = "Full size";
   // The elements are new; whoever walks through the results by keyboard stays on the same document.
   if (focused) articles().find((one) => placeOf(one) === placeOf(focused))?.querySelector("button").focus({ preventScroll: true });
   glide(before);
 }
 
-const isFull = (answer, whole) => answer.dim === whole.dim && answer.layers === whole.layers;
+const NAMES = { hybrid: "Full size", dense: "Full size", lexical: "By words" };
+const byWords = (answer) => answer.mode === "lexical";
+const isFull = (answer, whole) => byWords(answer) || (answer.dim === whole.dim && answer.layers === whole.layers);
+const sizeOf = (answer) => (byWords(answer) ? "BM25" : `${plural(answer.dim, "dim")} · ${plural(answer.layers, "layer")}`);
 
 function column(side, name, answer, other, stems) {
   const heading = el("h2", { class: "sidehead" }, el("b", {}, name));
   const section = el("section", { class: "side", "data-side": side }, heading);
   if (!answer) return section.append(skeleton()), section;
-  heading.append(el("span", { class: "muted" }, `${plural(answer.dim, "dim")} · ${plural(answer.layers, "layer")}`),
+  heading.append(el("span", { class: "muted" }, sizeOf(answer)),
     el("span", { class: "ms" }, milliseconds(answer.milliseconds.encode + answer.milliseconds.scan)));
   const places = other && new Map(other.results[0].map((hit, rank) => [hit.id, rank]));
-  section.append(el("ol", {}, ...answer.results[0].map((hit, rank) => item(hit, rank, side, places, stems))));
+  section.append(el("ol", {}, ...answer.results[0].map((hit, rank) => item(hit, rank, side, places, stems, answer))));
   return section;
 }
 
-function item(hit, rank, side, places, stems) {
+const ABOUT = { hybrid: "both scores in standard units, added", dense: "cosine with the query", lexical: "BM25" };
+
+function item(hit, rank, side, places, stems, { mode, results: [[best]] }) {
   const title = el("button", { type: "button", class: "hit", "aria-expanded": opened.has(hit.id) },
     ...breakable(marked(hit.title || hit.id, stems)));
   const bar = el("i", { class: "bar" });
-  bar.style.setProperty("--fill", `${100 * clamp(hit.score, 1)}%`);
+  bar.style.setProperty("--fill", `${100 * clamp(mode === "dense" ? hit.score : hit.score / best.score, 1)}%`);
   const article = el("article", { "data-id": hit.id, "data-side": side, class: places?.has(hit.id) ? "common" : null },
     thumbnail(hit),
     el("h3", {}, el("span", { class: "rank" }, String(rank + 1)), title, places && moved(hit, rank, side, places)),
-    el("span", { class: "score", title: "cosine with the query" }, hit.score.toFixed(3), bar),
+    el("span", { class: "score", title: ABOUT[mode] }, hit.score.toFixed(3), bar),
     hit.source ? el("p", { class: "source" }, /^https?:\/\//.test(hit.source)
       ? el("a", { href: hit.source, rel: "noopener noreferrer" }, hit.source) : el("span", {}, ...breakable([hit.source]))) : null,
+    mode === "hybrid" ? el("p", { class: "parts" }, `meaning ${hit.dense.toFixed(3)} · words ${hit.lexical.toFixed(2)}`) : null,
     el("p", { class: "snippet" }, ...excerpt(hit.text, stems)));
   const open = () => {
     const meta = Object.entries({ id: hit.id, ...hit.meta }).map(([name, value]) =>
@@ -84,7 +90,7 @@ function readout(small, full, comparing, whole) {
     small.layers < whole.layers && `${small.layers} of ${plural(whole.layers, "layer")}`].filter(Boolean).join(" and ");
   const uncut = isFull(small, whole);
   const fixed = $("dim").disabled && $("layers").disabled;   // a model of one size has nothing to compare
-  const sentence = [uncut ? `Full size: all ${count(small.dim)} dimensions, all ${plural(small.layers, "layer")}.${fixed ? "" : " Move a slider to see what less would find."}`
+  const sentence = [byWords(small) ? `${plural(hits, "document")} by their words: BM25, no vectors.` : uncut ? `Full size: all ${count(small.dim)} dimensions, all ${plural(small.layers, "layer")}.${fixed ? "" : " Move a slider to see what less would find."}`
     : `Cut to ${cut}, the search `];
   let spoken = `${plural(hits, "result")}.`;
   if (comparing && full) {
@@ -102,9 +108,9 @@ function readout(small, full, comparing, whole) {
     fact("Scan the index", milliseconds, small.milliseconds.scan, per?.milliseconds.scan),
     fact("FLOPs of the scan", (value) => scaled(value, ""), small.cost.flops, per?.cost.flops),
     fact("Bytes scanned", (value) => scaled(value, "B"), small.cost.bytes_scanned, per?.cost.bytes_scanned));
-  const [[dim, keep], ...more] = small.stages;
-  const steps = [`${small.kind}: ${plural(small.documents, "document")} on ${count(dim)} dimensions, best ${count(keep)}`,
-    ...more.map(([next, best]) => `again on ${count(next)} dimensions, best ${count(best)}`)];
+  const steps = small.stages.map(([dim, keep], at) => (at ? `again on ${count(dim)} dimensions, best ${count(keep)}`
+    : `${small.kind}: ${plural(small.documents, "document")} on ${count(dim)} dimensions, best ${count(keep)}`));
+  if (small.mode === "hybrid") steps.push("with the best by their words, both scores added");
   $("how").replaceChildren(steps.join(" → "), ...small.notes.map((note) => el("span", { class: "callout" }, note)));
   $("readout").hidden = false;
 }

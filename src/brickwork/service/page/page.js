@@ -10,7 +10,7 @@ const TYPING_MS = 220, SLIDING_MS = 60;
 const $ = (id) => document.getElementById(id);
 const last = (list) => list[list.length - 1];
 
-const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, image: null };
+const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, image: null, mode: "dense" };
 let model = null;                            // the entry of /v1/models
 let depths = [];                             // the layers after which this index can be searched
 let current = null;                          // the AbortController of the search under way
@@ -64,9 +64,11 @@ async function ask(path, body, signal) {
 }
 
 const find = (dim, layers, signal) => ask("v1/search",
-  { ...(asked.query.trim() && { query: asked.query }), ...(asked.image && { image: asked.image.data }), top: TOP, dim, layers,
-    ...(asked.where.trim() && { where: asked.where }) }, signal);
-const isFull = () => asked.dim === last(model.dims) && asked.layers === last(depths);
+  { ...(asked.query.trim() && { query: asked.query }), ...(asked.image && { image: asked.image.data }), top: TOP,
+    ...(asked.mode !== model.modes[0] && { mode: asked.mode }), ...(byVectors() && { dim, layers }), ...(asked.where.trim() && { where: asked.where }) }, signal);
+/** Whether vectors are compared: only words have no size. */
+const byVectors = () => asked.mode !== "lexical";
+const isFull = () => !byVectors() || (asked.dim === last(model.dims) && asked.layers === last(depths));
 
 /** Where two sizes are compared, each is asked twice and the shorter times count: the first search after a pause pays
  *  for waking the processor, and whichever size came first would look slow. */
@@ -91,7 +93,7 @@ async function search() {
     results.replaceChildren(el("section", { class: "side" }, skeleton()));
   }
   try {
-    const key = JSON.stringify([asked.query, asked.where, asked.image?.data]);
+    const key = JSON.stringify([asked.query, asked.mode, asked.where, asked.image?.data]);
     const small = await find(asked.dim, asked.layers, mine.signal);
     if (mine !== current) return;
     const known = reference.key === key && reference.answer.documents === small.documents;
@@ -118,7 +120,8 @@ function later(wait) {
 }
 
 function show(small, full) {
-  if (!small.results[0].length) return say("Nothing found", asked.where.trim() ? `No document fits “${asked.where}”.` : "The index holds no documents.");
+  if (!small.results[0].length) return say("Nothing found", asked.where.trim() ? `No document fits “${asked.where}”.`
+    : byVectors() ? "The index holds no documents." : "No document has a word of the query. Search by meaning as well.");
   $("message").hidden = true;
   $("where").removeAttribute("aria-invalid");
   $("who").textContent = `${small.model} · ${plural(small.documents, "document")}`;
@@ -180,7 +183,7 @@ function askForKey(again) {
 function slider(id, values, noun) {
   const range = $(id);
   range.max = values.length - 1;
-  range.disabled = range.closest("label").hidden = values.length === 1;  // there is nothing to choose
+  range.closest("label").hidden = values.length === 1;  // there is nothing to choose
   const every = Math.ceil(values.length / 8);
   range.nextElementSibling.replaceChildren(...values.map((value, at) =>
     el("span", {}, (values.length - 1 - at) % every ? "" : String(value))));
@@ -191,6 +194,7 @@ function slider(id, values, noun) {
   });
   return () => {
     range.value = values.indexOf(asked[id]);
+    range.disabled = values.length === 1 || !byVectors();
     const text = `${count(asked[id])} of ${plural(last(values), noun)}`;
     range.setAttribute("aria-valuetext", text);
     $(`${id}-value`).textContent = `${count(asked[id])} of ${count(last(values))}`;
@@ -203,8 +207,8 @@ let setSliders = () => {};
 
 /** Typing and sliding write over the address as it is; after Enter, or a link, they begin a new step of the history. */
 function keepInAddress() {
-  const { query, dim, layers, where, compare } = asked;
-  const state = new URLSearchParams({ q: query, dim, layers, ...(where.trim() && { where }), ...(!compare && { compare: 0 }) });
+  const { query, dim, layers, where, compare, mode } = asked;
+  const state = new URLSearchParams({ q: query, dim, layers, ...(mode !== model.modes[0] && { mode }), ...(where.trim() && { where }), ...(!compare && { compare: 0 }) });
   const address = query.trim() ? `#${state}` : location.pathname;
   if (address !== location.hash) {
     history[settled ? "pushState" : "replaceState"](null, "", address);
@@ -219,6 +223,7 @@ function readAddress() {
   // A quarter of the dimensions at full depth: small enough to show what it saves, seldom another first result.
   asked.dim = nearest(model.dims, Number(state.get("dim")) || last(model.dims) / 4);
   asked.layers = nearest(depths, state.has("layers") ? Number(state.get("layers")) : last(depths));
+  asked.mode = $("mode").value = model.modes.includes(state.get("mode")) ? state.get("mode") : model.modes[0];
   asked.query = $("query").value = state.get("q") ?? "";
   asked.where = $("where").value = state.get("where") ?? "";
   asked.compare = $("compare").checked = state.get("compare") !== "0";
@@ -230,6 +235,11 @@ function readAddress() {
 $("query").addEventListener("input", (event) => { asked.query = event.target.value; later(TYPING_MS); });
 $("where").addEventListener("change", (event) => { asked.where = event.target.value; later(0); });
 $("compare").addEventListener("change", (event) => { asked.compare = event.target.checked; later(0); });
+$("mode").addEventListener("change", (event) => {
+  asked.mode = event.target.value;
+  setSliders();
+  later(0);
+});
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   asked.where = $("where").value;
@@ -278,6 +288,10 @@ document.addEventListener("keydown", (event) => {
     k: !typing && (() => goTo(-1)),
     "/": !typing && (() => { $("query").focus(); $("query").select(); }),
     c: !typing && (() => $("compare").click()),
+    m: !typing && target.id !== "mode" && model.modes.length > 1 && (() => {
+      $("mode").value = model.modes[(model.modes.indexOf(asked.mode) + 1) % model.modes.length];
+      $("mode").dispatchEvent(new Event("change"));
+    }),
     "?": !typing && (() => $("help").showModal()),
   };
   if (!actions[key]) return;
@@ -299,6 +313,7 @@ async function start() {
     el("pre", {}, `brickwork index ${model.id} DATA --out runs/index\nbrickwork serve runs/index`),
     el("p", { class: "muted" }, "Embeddings are served as they are: see ", el("a", { href: "docs" }, "the API"), ".")]);
   depths = model.depths ?? model.layers;
+  $("mode-choice").hidden = model.modes.length === 1;
   const sliders = [slider("dim", model.dims, "number"), slider("layers", depths, "layer")];
   $("compare").closest("label").hidden = !sized();
   $("where").closest(".controls").classList.toggle("filter-only", !sized());
