@@ -9,6 +9,7 @@ from PIL import Image
 
 import brickwork
 from brickwork.api import train as api
+from brickwork.api.backbones import backbone_settings
 from brickwork.core.config import ConfigError, from_dict, override, to_dict
 from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
@@ -31,7 +32,7 @@ def models(tmp_path_factory):
 
 def run_of(models, recipe, *backbones, settings=()):
     run = api.recipe("align", recipe)
-    places = api.backbone_settings(run, [str(models / name) for name in backbones])
+    places = backbone_settings(run, [str(models / name) for name in backbones])
     short = [
         "train.steps=3",
         "train.batch_size=4",
@@ -156,17 +157,17 @@ def test_options_that_do_not_go_together():
 
 def test_backbones_find_their_places(models):
     run = api.recipe("align", "locked")
-    settings = api.backbone_settings(run, ["minilm", str(models / "clip")])
+    settings = backbone_settings(run, ["minilm", str(models / "clip")])
     assert settings == ["model.text.backbone=minilm", f"model.image.backbone={models / 'clip'}"]
     with pytest.raises(ConfigError, match="are both for model"):
-        api.backbone_settings(run, [str(models / "clip"), str(models / "resnet")])
+        backbone_settings(run, [str(models / "clip"), str(models / "resnet")])
     with pytest.raises(
         ConfigError, match=r"a model of images, and this recipe of align .* take --recipe locked"
     ):
-        api.backbone_settings(api.recipe("align", "clip"), [str(models / "resnet")])
+        backbone_settings(api.recipe("align", "clip"), [str(models / "resnet")])
     with pytest.raises(ConfigError, match=r"of images and texts, .*; take --recipe clip or siglip or locked"):
-        api.backbone_settings(api.recipe("align"), [str(models / "clip")])
+        backbone_settings(api.recipe("align"), [str(models / "clip")])
     with pytest.raises(
         ConfigError, match="says nothing here; leave it out; take --recipe small or scratch or static or"
     ):
-        api.backbone_settings(api.recipe("matryoshka", "images"), [str(models / "resnet")])
+        backbone_settings(api.recipe("matryoshka", "images"), [str(models / "resnet")])

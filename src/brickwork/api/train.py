@@ -10,10 +10,9 @@ summary.representation.encode(["a query"], dim=48, layers=3)
 
 import contextlib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,68 +130,6 @@ def with_sizes(run: "RunConfig") -> "RunConfig":
     if not hasattr(data, "framing") or data.framing is not None or data.image_size is not None:
         return run
     return replace(run, data=replace(data, framing=framing_of(run.model)))
-
-
-def backbone_settings(run: "RunConfig", backbones: Sequence[str]) -> list[str]:
-    """The options, as ``model.encoder.backbone=NAME``, with which a run starts from these pretrained models: each goes to
-    the part of the system's configuration that is for models of its kind.
-
-    Raises:
-        ConfigError: the recipe has no such part; names those that have, or two models would go to one part.
-        ArtifactError: a model that is neither here nor on the hub.
-    """
-    from brickwork.training.run import backbone_places
-
-    settings: dict[str, str] = {}
-    for backbone in backbones:
-        places = backbone_places(run.model)
-        if not places:
-            raise ConfigError(
-                f"{run.system} with this recipe starts from no pretrained model, so --backbone says nothing here; "
-                f"leave it out{_recipes_for(run, {'text', 'image', 'image-text'})}"
-            )
-        kinds = set(places)
-        # Where there is no choice, a model on the hub is not fetched for it.
-        unseen = kinds == {"text"} and not Path(backbone).expanduser().is_dir()
-        kind = "text" if unseen else _backbone_kind(backbone)
-        # The image side of a dual encoder is an encoder of images.
-        fitted = ["image-text", "image"] if kind == "image-text" else [kind]
-        fitting = [name for name in fitted if name in places]
-        if not fitting:
-            raise ConfigError(
-                f"backbone '{backbone}' is a model of {kind.replace('-', 's and ')}s, and this recipe of {run.system} "
-                f"starts from one of {' or '.join(sorted(kinds)).replace('-', 's and ')}s{_recipes_for(run, fitted)}"
-            )
-        place = places[fitting[0]]
-        if place in settings:
-            raise ConfigError(
-                f"--backbone {settings[place]} and {backbone} are both for model.{place}; give one"
-            )
-        settings[place] = backbone
-    # The sizes of vectors of the recipe are those of its own model.
-    other = any(attrgetter(place)(run.model) != backbone for place, backbone in settings.items())
-    dims = ["model.dims=[]"] if other and getattr(run.model, "dims", None) else []
-    return [*(f"model.{place}={backbone}" for place, backbone in settings.items()), *dims]
-
-
-def _backbone_kind(backbone: str) -> str:
-    from brickwork.encoders.build import find_backbone
-    from brickwork.encoders.build_images import backbone_kind
-
-    folder = find_backbone(backbone, None)
-    return "text" if folder is None else backbone_kind(folder)
-
-
-def _recipes_for(run: "RunConfig", kinds: Collection[str]) -> str:
-    """``; take --recipe x or y``: the other recipes that start from a model of one of these kinds."""
-    from brickwork.training.run import backbone_places
-
-    names = [
-        name
-        for name in recipe_names(run.system)
-        if name != run.recipe and set(kinds) & set(backbone_places(recipe(run.system, name).model))
-    ]
-    return f"; take --recipe {' or '.join(names)}" if names else ""
 
 
 def _with_passages(run: "RunConfig") -> "RunConfig":

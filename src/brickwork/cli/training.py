@@ -90,13 +90,14 @@ def train(
     from dataclasses import replace
 
     from brickwork.api import train as api
+    from brickwork.api.backbones import backbone_settings
     from brickwork.core.config import override
 
     run = api.recipe(slug, recipe)
     given = [f"data.source={data}"] if data is not None else []
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
     given += ["data.allow_outside=true"] if allow_outside else []
-    given += api.backbone_settings(run, backbone or [])
+    given += backbone_settings(run, backbone or [])
     run = override(run, [*given, *(settings or [])])
     if seed is not None:
         run = replace(run, seed=seed)
