@@ -41,21 +41,23 @@ def folder_tokenizer(folder: Path, *, as_it_is: bool, lower_case: bool) -> tuple
     Raises:
         ArtifactError: there is none, or it is damaged.
     """
-    described = (folder / "tokenizer_config.json").is_file()
-    if (folder / "tokenizer.json").is_file() and (as_it_is or not described):
-        tokenizer = load_tokenizer(folder / "tokenizer.json")
-    elif not described:
-        raise ArtifactError(
-            f"{folder / 'tokenizer.json'} is missing; check the path, or make the folder again"
-        )
+    alone, described = folder / "tokenizer.json", (folder / "tokenizer_config.json").is_file()
+    if (as_it_is and alone.is_file()) or not described:
+        tokenizer = load_tokenizer(alone)
     else:
         from transformers import AutoTokenizer
 
         try:
             built = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
             tokenizer = built.backend_tokenizer
-        except (OSError, ValueError, AttributeError, ImportError) as error:
-            raise ArtifactError(f"{folder} has no tokenizer.json and none could be made ({error})") from error
+        except (
+            Exception
+        ) as error:  # code of the folder's own, a library that is absent, a damaged file (plain Exception)
+            if not alone.is_file():
+                raise ArtifactError(
+                    f"{folder} has no tokenizer.json and none could be made ({error})"
+                ) from error
+            tokenizer = load_tokenizer(alone)
     marks = _marks(folder, tokenizer)
     if lower_case:
         from tokenizers import normalizers

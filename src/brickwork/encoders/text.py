@@ -21,7 +21,7 @@ from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_tower import TextTower
-from brickwork.encoders.pooling import at_least_float32, pool, pool_padded
+from brickwork.encoders.pooling import POOLINGS, at_least_float32, pool, pool_padded
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
@@ -43,6 +43,9 @@ class TextEncoder(nn.Module):
     where they were learnt (:meth:`add_exits`); only their depths can be asked for then.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
+
+    Raises:
+        ConfigError: a pooling that there is not.
     """
 
     kind = "text"
@@ -60,6 +63,8 @@ class TextEncoder(nn.Module):
         marks: Mapping[str, str] | None = None,
     ):
         super().__init__()
+        if pooling not in POOLINGS:
+            raise ConfigError(f"pooling is {pooling!r}; choose one of {', '.join(POOLINGS)}")
         self.body = body
         self.notation = notation
         self.dense: Any = nn.ModuleList(Dense(shape) for shape in dense)

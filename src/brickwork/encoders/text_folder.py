@@ -30,6 +30,7 @@ WEIGHTS = "model.safetensors"
 _MAX_TOKENS = 512
 # Options of sentence_bert_config.json that do not change what a model computes.
 _HARMLESS = {
+    "add_pooling_layer",
     "attn_implementation",
     "dtype",
     "torch_dtype",

@@ -1,5 +1,7 @@
 """Models of transformers that are not BERT: early exit against a model built with fewer layers."""
 
+import json
+
 import pytest
 import torch
 
@@ -164,3 +166,18 @@ def test_a_pickled_checkpoint_is_not_read(folder):
 def test_dropout_of_a_hub_model_is_its_own(folder):
     with pytest.raises(ConfigError, match="dropout has no effect"):
         build_text_encoder(TextEncoderConfig(backbone=str(folder), max_tokens=20, dropout=0.1))
+
+
+def test_a_tokenizer_with_code_of_its_own_is_read_without_it(folder):
+    settings = {"tokenizer_class": "OddTokenizer", "auto_map": {"AutoTokenizer": ["odd.OddTokenizer", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": "[SEP]"}))
+    (folder / "odd.py").write_text("raise SystemExit('ran')")
+    encoder = load_text_folder(folder)
+    assert encoder.tokenizer.get_vocab_size() <= 400
+    assert encoder.marks["eos_token"] == "[SEP]"
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json is not a tokenizer"):
+        load_text_folder(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ArtifactError, match=r"no tokenizer\.json and none could be made"):
+        load_text_folder(folder)

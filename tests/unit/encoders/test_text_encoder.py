@@ -9,12 +9,27 @@ from sample_encoders import build_small
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import TokenBatch
+from brickwork.encoders.pooling import pool_padded
 from brickwork.encoders.text import TextEncoder, encode_columns, join_tokens
 
 TEXTS = ["return value", "", "The quick brown fox jumps over the lazy dog again and again and again"]
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def _places(row):
+    return torch.arange(1, len(row) + 1)[:, None]
+
+
+POOLED = {
+    "mean": lambda row: row.mean(0),
+    "cls": lambda row: row[0],
+    "max": lambda row: row.amax(0),
+    "last": lambda row: row[-1],
+    "weighted_mean": lambda row: (row * _places(row)).sum(0) / _places(row).sum(),
+    "mean_sqrt_len": lambda row: row.sum(0) / len(row) ** 0.5,
+}
+
+
+@pytest.mark.parametrize("pooling", POOLED)
 @pytest.mark.parametrize("texts", [TEXTS, ["return value", "return value"]])
 def test_pooling_is_that_of_each_text_by_itself(pooling, texts):
     encoder = build_small(pooling=pooling)
@@ -23,7 +38,7 @@ def test_pooling_is_that_of_each_text_by_itself(pooling, texts):
     hidden = encoder.body(tokens, [0, 2])
     for layer in (0, 2):
         rows = hidden[layer].split(tokens.lengths.tolist())
-        expected = torch.stack([row.mean(0) if pooling == "mean" else row[0] for row in rows])
+        expected = torch.stack([POOLED[pooling](row) for row in rows])
         torch.testing.assert_close(pooled[layer], expected)
 
 
@@ -70,11 +85,28 @@ def test_padded_path(fixture, request):
     torch.testing.assert_close(encoder.forward_padded(ids, mask, layer), encoder(tokens, [layer])[layer])
 
 
-def test_padded_path_of_cls_pooling():
-    encoder = build_small(pooling="cls")
+@pytest.mark.parametrize("pooling", POOLED)
+def test_padded_path_of_every_pooling(pooling):
+    encoder = build_small(pooling=pooling)
     tokens = encoder.tokenize(TEXTS)
     ids, mask = tokens.padded(encoder.pad_id)
     torch.testing.assert_close(encoder.forward_padded(ids, mask, 2), encoder(tokens, [2])[2])
+
+
+def test_a_pooling_that_there_is_not(small_encoder):
+    with pytest.raises(ConfigError, match="pooling is 'middle'; choose one of mean, cls, max, last"):
+        TextEncoder(small_encoder.body, small_encoder.tokenizer, pooling="middle")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "weighted_mean", "max", "mean_sqrt_len"])
+def test_padding_may_stand_on_the_left(pooling):
+    hidden = torch.randn(2, 5, 4)
+    tokens = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    left = torch.stack([hidden[0].roll(2, 0), hidden[1]])
+    torch.testing.assert_close(
+        pool_padded(left, torch.stack([tokens[0].flip(0), tokens[1]]), pooling),
+        pool_padded(hidden, tokens, pooling),
+    )
 
 
 def test_static_is_the_mean_of_token_vectors(static_encoder):
