@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import math
 import os
 import shutil
 import tempfile
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.words import query_words, words
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, DocumentFields, Filter, field_of, holds, resolve
 from brickwork.index.types import Contents, Found, Plan, Statistics
+from brickwork.representation.export_parquet import document_text
 
 CONTENTS = Contents(model="test-model", dims=(4, 8, 16), layers=(1, 2, 3), depths=(1, 3))
 TOLERANCE = 1e-5
@@ -94,6 +97,18 @@ class NumpyBackend(ServerBackend):
             results.append([Found(self.rows[name][0], scores[name]) for name in kept])
         return results
 
+    def search_words(
+        self, queries: Sequence[str], top: int, *, where: Filter | None = None
+    ) -> list[list[Found]]:
+        documents = [document for document, _ in self.rows.values()]
+        matching = set(matching_ids(where, documents))
+        results = []
+        for query in queries:
+            scores = brute_bm25(query, [document_text(document) for document in documents])
+            found = [Found(d, s, lexical=s) for d, s in zip(documents, scores) if s and d.id in matching]
+            results.append(sorted(found, key=lambda one: -one.score)[:top])
+        return results
+
     def cosine(self, query: np.ndarray, name: str, layers: int, dim: int) -> float:
         left, right = (np.asarray(v, np.float64)[:dim] for v in (query, self.rows[name][1][layers]))
         lengths = np.linalg.norm(left) * np.linalg.norm(right)
@@ -103,6 +118,22 @@ class NumpyBackend(ServerBackend):
         return Statistics(documents=len(self), fields=tuple(sorted(self.fields())))
 
     def close(self) -> None: ...
+
+
+def brute_bm25(query: str, texts: Sequence[str]) -> list[float]:
+    """Lucene's BM25 with k1 = 1.5 and b = 0.75, in Python's numbers."""
+    corpus = [words(text) for text in texts]
+    mean = sum(map(len, corpus)) / max(len(corpus), 1)
+    scores = []
+    for each in corpus:
+        score = 0.0
+        for word in query_words(query):
+            having = sum(word in other for other in corpus)
+            frequency = each.count(word)
+            idf = math.log(1 + (len(corpus) - having + 0.5) / (having + 0.5))
+            score += idf * frequency / (frequency + 1.5 * (0.25 + 0.75 * len(each) / max(mean, 1e-9)))
+        scores.append(score)
+    return scores
 
 
 def matching_ids(where: Filter | None, documents: Sequence[Document]) -> list[str]:

@@ -21,9 +21,11 @@ from brickwork.core.errors import BrickworkError, ConfigError, DataError
 from brickwork.data.types import Document
 from brickwork.index.contract import Backend
 from brickwork.index.filters import Condition, Filter, parse_filter
+from brickwork.index.fusion import Fusion
 from brickwork.index.types import KINDS, Kind, Plan
 from stores import (
     CONTENTS,
+    TOLERANCE,
     NumpyBackend,
     assert_same_answer,
     document,
@@ -259,6 +261,50 @@ def assert_same_search(
     got, wanted = (one.search(queries, plan, layers=layers, where=where) for one in (backend, oracle))
     for query, left, right in zip(queries, got, wanted, strict=True):
         assert_same_answer(left, right, oracle, query, layers, plan.stages[-1][0])
+
+
+def assert_same_words(
+    backend: Backend, oracle: NumpyBackend, query: str, top: int, where: Filter | None = None
+) -> None:
+    """BM25 finds what the formula finds, or, where a store compares no words, says so."""
+    if backend.lexical == "none":
+        with pytest.raises(ConfigError, match="mode='dense'"):
+            backend.search_words([query], top, where=where)
+        return
+    (got,), (wanted,) = (one.search_words([query], top, where=where) for one in (backend, oracle))
+    np.testing.assert_allclose([one.score for one in got], [one.score for one in wanted], rtol=1e-5)
+    (every,) = oracle.search_words([query], 10_000)
+    scores = {one.document.id: one.score for one in every}
+    for one in got:
+        assert one.document == oracle.rows[one.document.id][0]
+        assert one.score == pytest.approx(scores[one.document.id], rel=1e-5)
+        assert (one.lexical, one.dense) == (one.score, None)
+
+
+def test_words_are_found_by_the_formula(backend):
+    oracle = filled(backend)
+    for query in ("text of d3", "title", "title d4 d4 d7", "nothing"):
+        assert_same_words(backend, oracle, query, 5)
+        assert_same_words(backend, oracle, query, 100, parse_filter("tag=a, year<2012"))
+
+
+def test_both_sides_together(backend):
+    filled(backend)
+    queries, fusion = vectors_of([3])[1], Fusion(dense_weight=0.4)
+    if backend.lexical == "none":
+        with pytest.raises(ConfigError, match="mode='dense'"):
+            backend.search_both(queries, ["title d4"], FULL, fusion, layers=1)
+        return
+    (both,) = backend.search_both(queries, ["title d4"], FULL, fusion, layers=1)
+    (dense,) = backend.search(queries, Plan(stages=((16, 1000),)), layers=1)
+    (lexical,) = backend.search_words(["title d4"], 1000)
+    sides = [{one.document.id: one.score for one in side} for side in (dense, lexical)]
+    scores = [one.score for one in both]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+    for one in both:
+        assert one.dense == pytest.approx(sides[0][one.document.id], abs=TOLERANCE)
+        assert one.lexical == pytest.approx(sides[1].get(one.document.id, 0.0), rel=1e-5)
 
 
 def test_backend_is_one(backend):
@@ -713,6 +759,10 @@ class Sequences(RuleBasedStateMachine):
                 self.backend.search(vectors_of([1])[1], plan, layers=layers, where=where)
             return
         assert_same_search(self.backend, self.oracle, plan, where, layers)
+
+    @rule(query=st.sampled_from(["title text", "text of d1", "d2 d4 d4", "nothing"]), top=st.integers(1, 20))
+    def search_words(self, query: str, top: int) -> None:
+        assert_same_words(self.backend, self.oracle, query, top)
 
     @rule()
     def reopen(self) -> None:

@@ -17,10 +17,11 @@ _NO_SPACES = re.compile(
 )
 
 _USUAL = 64  # letters; the forms of longer words are not remembered
+_LONGEST = 200  # letters; what is longer is no word of a language, and stores have limits
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words of two characters or more, each identifier followed by its parts."""
+    """Lower-cased words of two to 200 characters (longer ones are cut), each identifier followed by its parts."""
     result: list[str] = []
     for word in _WORD.findall(text):
         result.extend(_known_forms(word) if len(word) <= _USUAL else _forms(word))
@@ -35,9 +36,10 @@ def _known_forms(word: str) -> tuple[str, ...]:
 def _forms(word: str) -> tuple[str, ...]:
     """A word as it is compared, and its parts where it has several."""
     if _NO_SPACES.search(word):
-        return tuple(_pairs(word.lower()))
+        return tuple(part[:_LONGEST] for part in _pairs(word.lower()))
     parts = [part.lower() for part in (_PART if word.isascii() else _PART_OF_OTHERS).findall(word)]
-    return (word.lower(), *(part for part in parts if len(part) > 1)) if len(parts) > 1 else (word.lower(),)
+    whole = word.lower()[:_LONGEST]
+    return (whole, *(part[:_LONGEST] for part in parts if len(part) > 1)) if len(parts) > 1 else (whole,)
 
 
 def _pairs(word: str) -> list[str]:

@@ -14,14 +14,14 @@ SCHEMES = {
 }
 
 
-def create_backend(location: str, contents: "Contents") -> "Backend":
-    """A new, empty store.
+def create_backend(location: str, contents: "Contents", *, lexical: bool = True) -> "Backend":
+    """A new, empty store; ``lexical``: whether words will be compared, where it can.
 
     Raises:
         ConfigError: an unknown kind of location. MissingExtraError: the client is not installed.
         ResourceError: the server cannot be reached.
     """
-    return _backend(location).create(location, contents)
+    return _backend(location).create(location, contents, lexical=lexical)
 
 
 def open_backend(location: str) -> "Backend":

@@ -65,9 +65,9 @@ def build_index(
     with os_errors(folder):
         if not (folder / MANIFEST).is_file():
             check_free(folder)
-    if store is not None:
-        return _in_store(representation, batches, folder, contents, kind, store)
     words = lexical and image_shape(representation) is None
+    if store is not None:
+        return _in_store(representation, batches, folder, contents, kind, store, words)
     with _place(folder, contents) as backend:
         backend.rewrite(batches, contents, kind=kind, save_model=representation.save, words=words)
     return Index(folder, LocalBackend.open(folder, verify=False), representation)
@@ -95,6 +95,7 @@ def _in_store(
     contents: Contents,
     kind: str,
     store: str,
+    words: bool,
 ) -> Index:
     """An index whose documents and vectors are elsewhere; the folder has the model and where they are.
 
@@ -105,7 +106,7 @@ def _in_store(
     first = next(batches, None)
     if first is None:
         raise DataError("there are no documents to index; check the path and the columns")
-    backend = create_backend(store, contents)
+    backend = create_backend(store, contents, lexical=words)
     backend.folder = folder
     with atomic_folder(folder) as temporary:
         representation.save(temporary / MODEL)

@@ -205,7 +205,11 @@ class ServerBackend:
     folder: Path = Path()
     keeps_thumbnails: ClassVar[bool] = False
     has_shortlists: ClassVar[bool] = False
-    lexical: ClassVar[LexicalState] = "none"
+
+    @property
+    def lexical(self) -> LexicalState:
+        """Words are compared nowhere, unless a store says otherwise."""
+        return "none"
 
     def search_words(
         self, queries: Sequence[str], top: int, *, where: Filter | None = None
@@ -223,7 +227,8 @@ class ServerBackend:
         layers: int,
         where: Filter | None = None,
     ) -> list[list[Found]]:
-        """The candidates of a search by vectors and of one by words, put together here."""
+        """The candidates of a search by vectors and of one by words, put together here by the scores that each of them has
+        from its own side."""
         wide = candidate_plan(plan)
         by_words = self.search_words(queries, wide.stages[-1][1], where=where)
         by_vectors = self.search(vectors, wide, layers=layers, where=where)

@@ -84,28 +84,27 @@ def candidate_plan(plan: Plan) -> Plan:
     return replace(plan, stages=tuple((dim, max(keep, least)) for dim, keep in plan.stages))
 
 
-def fuse(dense: Sequence[Found], lexical: Sequence[Found], fusion: Fusion) -> list[Found]:
-    """The documents of both lists of candidates, best first, from a store that gives the scores of its candidates only.
+def fuse(
+    dense: Sequence[Found],
+    lexical: Sequence[Found],
+    fusion: Fusion,
+    others: tuple[Sequence[Found], Sequence[Found]] | None = None,
+) -> list[Found]:
+    """The documents of both lists of candidates, best first.
 
-    A document that is not among the candidates of a side counts there as the last of them.
+    ``others`` are the scores by vectors of those that only words found, and by words of those that only vectors found
+    (who shares no word is left out). Where a store does not give them, such a document counts as the last candidate of
+    the side that it is not among.
     """
     documents = {one.document.id: one.document for one in (*dense, *lexical)}
-    sides = []
-    for side in (dense, lexical):
-        scores = {one.document.id: one.score for one in side}
-        best = np.array(sorted(scores.values(), reverse=True), dtype=np.float64)
-        last = best[-1] if side is dense or len(best) >= len(dense) else 0.0
-        every = np.array([scores.get(name, last) for name in documents], dtype=np.float64)
-        sides.append((scores, Side(every, best, len(dense))))
-    (cosines, first), (words, second) = sides
-    combined = fusion.combine(first, second)
-    found = [
-        Found(
-            document,
-            float(score),
-            cosines.get(name),
-            words.get(name, None if len(words) >= len(dense) else 0.0),
-        )
-        for (name, document), score in zip(documents.items(), combined)
-    ]
+    sides, scores = [], []
+    for best, more in zip((dense, lexical), others or ((), ())):
+        known = {one.document.id: one.score for one in (*best, *more)}
+        whole = best is lexical and (others is not None or len(lexical) < len(dense))
+        last = 0.0 if whole or not best else best[-1].score
+        every = np.array([known.get(name, last) for name in documents], dtype=np.float64)
+        sides.append(Side(every, np.array([one.score for one in best], dtype=np.float64), len(dense)))
+        scores.append([known.get(name, 0.0 if whole else None) for name in documents])
+    combined = fusion.combine(*sides).tolist()
+    found = map(Found, documents.values(), combined, *scores)
     return sorted(found, key=lambda one: -one.score)

@@ -1,6 +1,7 @@
 """An index in PostgreSQL with pgvector: documents beside their vectors in one table, changed in transactions.
 
 ``<table>``             id, title, text, source, meta (jsonb), and one ``vector`` column for each stored depth
+``<table>_words``       the words of each document (index/postgres_words.py)
 ``<table>_contents``    one row: the format, and what the vectors are (:class:`~brickwork.index.types.Contents`)
 ``<table>_<kind>_<dim>_<depth>``    the graphs for first stages, made by :meth:`PostgresBackend.build`
 
@@ -23,8 +24,10 @@ from brickwork.core.errors import ConfigError, DataError, MissingExtraError
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.fusion import Fusion
 from brickwork.index.misfits import misfits
+from brickwork.index.postgres_search import Searcher, document
 from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, server_errors
 from brickwork.index.postgres_sql import (
     INDEXED,
@@ -32,16 +35,23 @@ from brickwork.index.postgres_sql import (
     TableFields,
     column,
     create_graph,
-    dims_of,
-    graph_name,
     jsonb_text,
     parse_location,
-    search,
-    where_clause,
 )
-from brickwork.index.store import meta_text
-from brickwork.index.types import Contents, Found, Kind, Mode, Plan, Statistics, check_batch
-from brickwork.representation.truncate import truncate
+from brickwork.index.postgres_words import Words
+from brickwork.index.store import batches, meta_text
+from brickwork.index.types import (
+    SEARCH_MODES,
+    Contents,
+    Found,
+    Kind,
+    LexicalState,
+    Mode,
+    Plan,
+    Statistics,
+    check_batch,
+)
+from brickwork.representation.export_parquet import document_text
 
 try:
     import psycopg
@@ -50,7 +60,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("psycopg and pgvector", "postgres", "an index in PostgreSQL") from error
 
-MAX_EFFORT = 1000  # pgvector's limit of hnsw.ef_search
 _COLUMNS = ("id", "title", "text", "source", "meta")
 
 
@@ -67,10 +76,14 @@ class PostgresBackend(ServerBackend):
         self.contents = contents
         self._connection = connection
         self._lock = threading.Lock()
+        self._words = Words(place.table)
+        self._lexical: LexicalState = "missing"
 
     @classmethod
-    def create(cls, location: str, contents: Contents) -> "PostgresBackend":
+    def create(cls, location: str, contents: Contents, *, lexical: bool = True) -> "PostgresBackend":
         """Makes the tables of an empty index at ``postgresql://user@host:port/database?table=name``.
+
+        ``lexical``: whether words will be compared.
 
         Raises:
             ConfigError: a location that is not one, a table that exists, or a database without pgvector.
@@ -101,11 +114,13 @@ class PostgresBackend(ServerBackend):
                     sql.SQL("INSERT INTO {} VALUES (%s, %s)").format(about),
                     [FORMAT, json.dumps(to_dict(contents))],
                 )
+                Words(place.table).create(connection, lexical=lexical)
         except psycopg.errors.DuplicateTable as error:
             connection.close()
             raise ConfigError(
                 f"{place.server} has a table '{place.table}' already; open it, name another with ?table=…, or "
-                f"remove it: DROP TABLE {place.table}, {place.table}_contents"
+                f"remove it: DROP TABLE {place.table}, {place.table}_contents, {place.table}_words, "
+                f"{place.table}_words_totals"
             ) from error
         except BaseException:
             connection.close()
@@ -167,15 +182,22 @@ class PostgresBackend(ServerBackend):
             known = self._known(run, [row[0] for row in rows])
             check_batch(self.contents, named, vectors, mode, known)
             if known:
-                run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [known])
+                self._delete(run, known)
             self._copy(run, rows, vectors)
+            if self._words.state(run) == "there":
+                self._words.add(run, {row[0]: _words_of(*row[:4]) for row in rows})
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents in one transaction; an unknown id is a DataError, and none is removed."""
         wanted = [clean_text(name) for name in ids]
         with self._changing() as run:
             self._check_known(wanted, self._known(run, wanted))
-            run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [wanted])
+            self._delete(run, wanted)
+
+    def _delete(self, run: "psycopg.Connection[Any]", ids: Sequence[str]) -> None:
+        run.execute(self._sql("DELETE FROM {} WHERE id = ANY(%s)"), [list(ids)])
+        if self._words.state(run) == "there":
+            self._words.remove(run, ids)
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Documents by id, in that order."""
@@ -183,7 +205,7 @@ class PostgresBackend(ServerBackend):
         with self._reading() as run:
             statement = self._sql("SELECT id, title, text, source, meta FROM {} WHERE id = ANY(%s)")
             rows = run.execute(statement, [_possible(wanted)]).fetchall()
-        documents = {row[0]: _document(row) for row in rows}
+        documents = {row[0]: document(row) for row in rows}
         self._check_known(wanted, documents)
         return [documents[name] for name in wanted]
 
@@ -203,26 +225,65 @@ class PostgresBackend(ServerBackend):
     ) -> list[list[Found]]:
         """The best documents of each query, all from one snapshot."""
         self.contents.check_search(queries, layers)
-        prefixes = {dim: truncate(queries, dim) for dim in dims_of(plan.stages)}
         with self._reading() as run:
-            if where is not None:
-                self._check_fields(run, where)
-                where = resolve(where, TableFields(run, self.place.table))
-            condition, parameters = where_clause(where)
-            graph = plan.kind in INDEXED and self._has_graph(run, plan.kind, layers, plan.stages[0][0])
-            if graph:
-                _set_effort(run, plan)
-            walked = search(self.place.table, plan, layers, condition, graph=graph)
-            exact = search(self.place.table, plan, layers, condition, graph=False)
-            results = []
-            for number in range(len(queries)):
-                vectors = {f"v{dim}": prefix[number] for dim, prefix in prefixes.items()}
-                rows = run.execute(walked, {**parameters, **vectors}).fetchall()
-                if graph and len(rows) < plan.stages[-1][1]:
-                    # A graph may have parts that a walk does not reach; the promise is every match.
-                    rows = run.execute(exact, {**parameters, **vectors}).fetchall()
-                results.append([Found(_document(row), -float(row[5])) for row in rows])
-        return results
+            return self._searcher(run, where).by_vectors(queries, plan, layers)
+
+    def _searcher(self, run: "psycopg.Connection[Any]", where: Filter | None) -> Searcher:
+        return Searcher(run, self.place.table, where)
+
+    @property
+    def lexical(self) -> LexicalState:
+        """Whether there are tables of words; asked until there are."""
+        if self._lexical != "there":
+            with self._reading() as run:
+                self._lexical = self._words.state(run)
+        return self._lexical
+
+    def search_words(
+        self, queries: Sequence[str], top: int, *, where: Filter | None = None
+    ) -> list[list[Found]]:
+        """The best documents of each query by BM25, all from one snapshot."""
+        self._check_words()
+        with self._reading() as run:
+            return self._searcher(run, where).by_words(queries, top)
+
+    def search_both(
+        self,
+        vectors: Float[np.ndarray, "queries width"],
+        queries: Sequence[str],
+        plan: Plan,
+        fusion: Fusion,
+        *,
+        layers: int,
+        where: Filter | None = None,
+    ) -> list[list[Found]]:
+        """The best documents of each query by both sides, from one snapshot."""
+        self._check_words()
+        self.contents.check_search(vectors, layers)
+        with self._reading() as run:
+            return self._searcher(run, where).by_both(vectors, queries, plan, fusion, layers)
+
+    def _check_words(self) -> None:
+        if self.lexical != "there":
+            advice = "an update (--update) adds them" if self.lexical == "missing" else "it was made without"
+            raise ConfigError(
+                f"the index in table '{self.place.table}' has no words: {advice}; search with mode='dense'"
+            )
+
+    def add_lexical(self) -> None:
+        """Reads the words of the documents that are there, in one transaction."""
+        with self._changing() as run:
+            if self._words.state(run) != "missing":
+                return
+            self._words.create(run)
+            # An older Brickwork would write documents without their words.
+            about = sql.Identifier(f"{self.place.table}_contents")
+            run.execute(sql.SQL("UPDATE {} SET format = %s").format(about), [FORMAT])
+            names = [name for (name,) in run.execute(self._sql("SELECT id FROM {}")).fetchall()]
+            statement = self._sql("SELECT id, title, text, source FROM {} WHERE id = ANY(%s)")
+            for some in batches(names, 1024):
+                rows = run.execute(statement, [some]).fetchall()
+                self._words.add(run, {row[0]: _words_of(*row) for row in rows})
 
     def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
         """What does not fit the documents that are there now."""
@@ -257,6 +318,7 @@ class PostgresBackend(ServerBackend):
                 )
             ).fetchone() or (0, 0)
             fields = run.execute(self._sql("SELECT DISTINCT jsonb_object_keys(meta) FROM {}")).fetchall()
+            modes = SEARCH_MODES if self._words.state(run) == "there" else ("dense",)
             graphs = run.execute(
                 "SELECT indexrelname, pg_relation_size(indexrelid) FROM pg_stat_user_indexes WHERE relid = %s::regclass",
                 [self.place.table],
@@ -264,7 +326,9 @@ class PostgresBackend(ServerBackend):
         sizes = {"table": int(total), **{str(name): int(size) for name, size in graphs}}
         kinds = [kind for kind in INDEXED if any(f"{self.place.table}_{kind}_" in name for name in sizes)]
         names = tuple(sorted({*OWN_FIELDS, *(name for (name,) in fields)}))
-        return Statistics(documents=int(count), kinds=("flat", *kinds), bytes=sizes, fields=names)
+        return Statistics(
+            documents=int(count), kinds=("flat", *kinds), bytes=sizes, fields=names, modes=modes
+        )
 
     def _sql(self, text: str, *first: sql.Composable) -> sql.Composed:
         return sql.SQL(text).format(*first, sql.Identifier(self.place.table))
@@ -315,22 +379,6 @@ class PostgresBackend(ServerBackend):
                     f"the id '{name}' is not in table '{self.place.table}' of {self.place.server}"
                 )
 
-    def _check_fields(self, run: "psycopg.Connection[Any]", where: Filter) -> None:
-        for name in where.fields:
-            if name in OWN_FIELDS:
-                continue
-            statement = self._sql("SELECT EXISTS (SELECT 1 FROM {} WHERE meta ? %s)")
-            (there,) = run.execute(statement, [name]).fetchone() or (False,)
-            if not there:
-                keys = run.execute(self._sql("SELECT DISTINCT jsonb_object_keys(meta) FROM {}")).fetchall()
-                fields = ", ".join((*OWN_FIELDS, *sorted({key for (key,) in keys} - set(OWN_FIELDS))))
-                raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
-
-    def _has_graph(self, run: "psycopg.Connection[Any]", kind: Kind, depth: int, dim: int) -> bool:
-        name = graph_name(self.place.table, kind, depth, dim)
-        (exists,) = run.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone() or (False,)
-        return bool(exists)
-
     def _copy(
         self,
         run: "psycopg.Connection[Any]",
@@ -349,19 +397,6 @@ class PostgresBackend(ServerBackend):
                 copy.write_row([*row[:-1], meta, *(vectors[depth][number] for depth in self.contents.depths)])
 
 
-def _set_effort(run: "psycopg.Connection[Any]", plan: Plan) -> None:
-    """What a walk through the graph spends, for this transaction; it goes on until enough documents match."""
-    effort = plan.effort or min(max(plan.stages[0][1], 64), MAX_EFFORT)
-    if not 1 <= effort <= MAX_EFFORT:
-        raise ConfigError(f"effort={effort} is outside 1 … {MAX_EFFORT}, the limit of pgvector")
-    for name, value in (
-        ("hnsw.ef_search", str(effort)),
-        ("hnsw.iterative_scan", "relaxed_order"),
-        ("hnsw.max_scan_tuples", str(2**31 - 1)),
-    ):
-        run.execute("SELECT set_config(%s, %s, true)", [name, value])
-
-
 def _row(document: Document) -> tuple[str, ...]:
     """A document's columns, its metadata as JSON text.
 
@@ -378,10 +413,11 @@ def _row(document: Document) -> tuple[str, ...]:
     return tuple(clean_text(text) for text in texts)
 
 
+def _words_of(name: str, title: str, text: str, source: str) -> str:
+    """What is encoded of a document, which is where its words are taken from."""
+    return document_text(Document(id=name, title=title, text=text, source=source))
+
+
 def _possible(ids: Sequence[str]) -> list[str]:
     """Without those that PostgreSQL cannot hold, and which are therefore not there."""
     return [name for name in ids if "\0" not in name]
-
-
-def _document(row: Sequence[Any]) -> Document:
-    return Document(id=row[0], title=row[1], text=row[2], source=row[3], meta=row[4])

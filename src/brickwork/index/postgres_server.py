@@ -16,7 +16,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("psycopg and pgvector", "postgres", "an index in PostgreSQL") from error
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # format 1 had no words
 OLDEST_PGVECTOR = (0, 8)  # the first with iterative scans, which filters over a graph need
 
 
@@ -73,7 +74,7 @@ def read_contents(connection: "psycopg.Connection[Any]", place: Place, *, lock: 
         raise ArtifactError(
             f"{place.server} has no index in table '{place.table}'; make one with `brickwork index --store`"
         )
-    if row[0] != FORMAT:
+    if row[0] not in READABLE:
         raise ArtifactError(
             f"the index in table '{place.table}' of {place.server} has format {row[0]}; this version reads {FORMAT}"
         )

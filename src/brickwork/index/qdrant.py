@@ -77,7 +77,12 @@ class QdrantBackend(ServerBackend):
 
     @classmethod
     def create(
-        cls, location: str, contents: Contents, *, client: QdrantClient | None = None
+        cls,
+        location: str,
+        contents: Contents,
+        *,
+        lexical: bool = True,
+        client: QdrantClient | None = None,
     ) -> "QdrantBackend":
         """Makes the collection of an empty index.
 

@@ -190,7 +190,7 @@ class ElsewhereBackend(ServerBackend):
         self.contents, self.documents = self.kept[location]
 
     @classmethod
-    def create(cls, location, contents):
+    def create(cls, location, contents, *, lexical):
         cls.kept[location] = (contents, {})
         return cls(location)
 

@@ -1,7 +1,6 @@
 """Lexical search of an index in a folder: BM25 written out, bm25s, and what changes and damage leave of it."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from brickwork.api.hybrid import learn_dense_weight
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.core.words import query_words, words
+from brickwork.core.words import words
 from brickwork.data.types import Document
 from brickwork.index import postings
 from brickwork.index.build import build_index
@@ -20,31 +19,16 @@ from brickwork.index.lifecycle import repair_index, verify_index
 from brickwork.index.local import LocalBackend
 from brickwork.index.types import Contents
 from brickwork.representation.export_parquet import document_text
+from stores import brute_bm25
 
 CONTENTS = Contents(model="m", dims=(2,), layers=(1,), depths=(1,))
 WORDS = ["red", "green", "blue", "read_csv", "größe", "der", "über", "x1", "日本語", "the"]
 
 
-def brute_force(query: str, texts: list[str]) -> list[float]:
-    """Lucene's BM25 with k1 = 1.5 and b = 0.75, in Python's numbers."""
-    corpus = [words(text) for text in texts]
-    mean = sum(map(len, corpus)) / max(len(corpus), 1)
-    scores = []
-    for document in corpus:
-        score = 0.0
-        for word in query_words(query):
-            having = sum(word in other for other in corpus)
-            frequency = document.count(word)
-            idf = math.log(1 + (len(corpus) - having + 0.5) / (having + 0.5))
-            score += idf * frequency / (frequency + 1.5 * (0.25 + 0.75 * len(document) / max(mean, 1e-9)))
-        scores.append(score)
-    return scores
-
-
 def assert_lexical(backend: LocalBackend, query: str, top: int = 10) -> None:
     """What the backend finds is what the formula orders first."""
     documents = list(backend.documents())
-    expected = brute_force(query, [document_text(document) for document in documents])
+    expected = brute_bm25(query, [document_text(document) for document in documents])
     by_id = {document.id: score for document, score in zip(documents, expected)}
     (results,) = backend.search_words([query], top)
     assert [one.score for one in results] == pytest.approx(
