@@ -2,8 +2,8 @@
 
 Qdrant has no transactions; how changes become visible at once all the same is in ``qdrant_state``.
 
-A collection has one named vector for each depth and trained prefix, at unit length; the stages of a plan are
-Qdrant's nested ``prefetch``, all in one request. The server is 1.16 or newer (conditional updates).
+A collection has one named vector for each depth and trained prefix, at unit length, and a sparse one of the words. The
+stages of a plan are Qdrant's nested ``prefetch``, all in one request. The server is 1.16 or newer (conditional updates).
 """
 
 import json
@@ -27,6 +27,7 @@ from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.fusion import Fusion, candidate_plan, fuse
 from brickwork.index.misfits import misfits
 from brickwork.index.qdrant_filters import conditions, key, payload
 from brickwork.index.qdrant_state import (
@@ -40,7 +41,18 @@ from brickwork.index.qdrant_state import (
     server_errors,
     visible,
 )
-from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
+from brickwork.index.qdrant_words import VECTOR, asked, mean_length, stored
+from brickwork.index.types import (
+    SEARCH_MODES,
+    Contents,
+    Found,
+    LexicalState,
+    Mode,
+    Plan,
+    Statistics,
+    check_batch,
+)
+from brickwork.representation.export_parquet import document_text
 from brickwork.representation.truncate import truncate
 
 try:
@@ -48,7 +60,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("qdrant-client", "qdrant", "an index in Qdrant") from error
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # format 1 had no words
 POINTS_PER_REQUEST = 256
 _STORED = ["id", "title", "text", "source", "meta"]
 _LOCATION = re.compile(r"qdrant:(?P<url>https?://[^/@\s]+)/(?P<collection>[A-Za-z0-9_\-]{1,200})/?")
@@ -62,9 +75,10 @@ class QdrantBackend(ServerBackend):
     ``flat``. A key comes from the environment variable QDRANT_API_KEY.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, contents: Contents):
+    def __init__(self, client: QdrantClient, collection: str, contents: Contents, *, words: bool):
         self.state = State(client, collection)
         self.contents = contents
+        self._words = words
         self._indexed: set[str] = set()
 
     @property
@@ -102,12 +116,14 @@ class QdrantBackend(ServerBackend):
                 for depth in contents.depths
                 for dim in contents.dims
             }
-            client.create_collection(collection, vectors_config=sizes)
+            sparse = {VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)} if lexical else None
+            client.create_collection(collection, vectors_config=sizes, sparse_vectors_config=sparse)
             for name, kind in (("born", "integer"), ("died", "integer"), ("fields", "keyword")):
                 client.create_payload_index(collection, name, models.PayloadSchemaType(kind), wait=True)
-            backend = cls(client, collection, contents)
+            backend = cls(client, collection, contents, words=lexical)
             backend._index_fields({key("texts", name) for name in OWN_FIELDS})
             record = {"format": FORMAT, "contents": json.dumps(to_dict(contents)), "number": 0, "writer": ""}
+            record |= {"words": lexical}
             client.upsert(collection, [models.PointStruct(id=RECORD, vector={}, payload=record)], wait=True)
         return backend
 
@@ -130,20 +146,20 @@ class QdrantBackend(ServerBackend):
                 f"{url} has no index in collection '{collection}'; make one with `brickwork index --store`"
             )
         record = there[0].payload or {}
-        if record.get("format") != FORMAT:
+        if record.get("format") not in READABLE:
             raise ArtifactError(
                 f"the index in collection '{collection}' of {url} has format {record.get('format')}; this version "
                 f"reads {FORMAT}"
             )
-        stored = from_dict(Contents, json.loads(record["contents"]))
-        if contents is not None and contents != stored:
+        stored_contents = from_dict(Contents, json.loads(record["contents"]))
+        if contents is not None and contents != stored_contents:
             raise ArtifactError(
-                f"the index in collection '{collection}' of {url} holds vectors of model {stored.model} (sizes "
-                f"{list(stored.dims)}, depths {list(stored.depths)}), not of {contents.model} (sizes "
+                f"the index in collection '{collection}' of {url} holds vectors of model {stored_contents.model} (sizes "
+                f"{list(stored_contents.dims)}, depths {list(stored_contents.depths)}), not of {contents.model} (sizes "
                 f"{list(contents.dims)}, depths {list(contents.depths)}): they cannot be compared. Open it with that "
                 "model, or name another collection"
             )
-        return cls(client, collection, stored)
+        return cls(client, collection, stored_contents, words=bool(record.get("words")))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -178,16 +194,83 @@ class QdrantBackend(ServerBackend):
         where: Filter | None = None,
     ) -> list[list[Found]]:
         """The best documents of each query, all from one state; stages must be of prefixes that are stored."""
+        prefixes = self._prefixes(queries, plan, layers)
+        return self.state.reading(
+            lambda number: self._search(prefixes, len(queries), plan, layers, self._allowed(where, number))
+        )
+
+    def _prefixes(self, queries: np.ndarray, plan: Plan, layers: int) -> dict[int, list[list[float]]]:
         self.contents.check_search(queries, layers)
         for dim, _ in plan.stages:
             if dim not in self.contents.dims:
                 raise ConfigError(
                     f"dim={dim} is not stored in Qdrant, which holds {list(self.contents.dims)}; use one of these"
                 )
-        prefixes = {dim: truncate(queries, dim).tolist() for dim, _ in plan.stages}
-        return self.state.reading(
-            lambda number: self._search(prefixes, len(queries), plan, layers, where, number)
-        )
+        return {dim: truncate(queries, dim).tolist() for dim, _ in plan.stages}
+
+    @property
+    def lexical(self) -> LexicalState:
+        """``none`` where the collection was made without words: Qdrant adds no vectors to points that are there."""
+        return "there" if self._words else "none"
+
+    def search_words(
+        self, queries: Sequence[str], top: int, *, where: Filter | None = None
+    ) -> list[list[Found]]:
+        """The best documents of each query by BM25, as near as ``qdrant_words`` says."""
+        self._check_words()
+        return self.state.reading(lambda number: self._by_words(queries, top, self._allowed(where, number)))
+
+    def search_both(
+        self,
+        vectors: Float[np.ndarray, "queries width"],
+        queries: Sequence[str],
+        plan: Plan,
+        fusion: Fusion,
+        *,
+        layers: int,
+        where: Filter | None = None,
+    ) -> list[list[Found]]:
+        """The best documents of each query by both sides, all from one state."""
+        self._check_words()
+        wide, top = candidate_plan(plan), plan.stages[-1][1]
+        last = Plan(stages=wide.stages[-1:])
+        prefixes = self._prefixes(vectors, wide, layers)
+
+        def look(number: int) -> list[list[Found]]:
+            allowed = self._allowed(where, number)
+            by_vectors = self._search(prefixes, len(queries), wide, layers, allowed)
+            by_words = self._by_words(queries, last.stages[0][1], allowed)
+            results = []
+            for row, (dense, lexical) in enumerate(zip(by_vectors, by_words)):
+                ids = [{one.document.id for one in side} for side in (dense, lexical)]
+                bare, silent = (named(sorted(some), number) for some in (ids[1] - ids[0], ids[0] - ids[1]))
+                more = self._ask([row], prefixes, last, layers, bare, True)[0] if bare else []
+                other = self._by_words([queries[row]], len(ids[0]), silent)[0]
+                results.append(fuse(dense, lexical, fusion, (more, other))[:top])
+            return results
+
+        return self.state.reading(look)
+
+    def _check_words(self) -> None:
+        if not self._words:
+            raise ConfigError(
+                f"collection '{self.collection}' has no words, and Qdrant adds none to what is there: build the index "
+                "again, or search with mode='dense'"
+            )
+
+    def _by_words(self, queries: Sequence[str], top: int, allowed: models.Filter | None) -> list[list[Found]]:
+        results: list[list[Found]] = [[] for _ in queries]
+        rows = {row: words for row, query in enumerate(queries) if (words := asked(query)) is not None}
+        if allowed is None or not rows:
+            return results
+        requests = [
+            models.QueryRequest(query=words, using=VECTOR, limit=top, filter=allowed, with_payload=_STORED)
+            for words in rows.values()
+        ]
+        for row, one in zip(rows, self.client.query_batch_points(self.collection, requests)):
+            scored = [(_document(point.payload or {}), float(point.score)) for point in one.points]
+            results[row] = [Found(document, score, lexical=score) for document, score in scored if score > 0]
+        return results
 
     def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
         """What does not fit the documents that are there now."""
@@ -201,10 +284,8 @@ class QdrantBackend(ServerBackend):
         count: int,
         plan: Plan,
         layers: int,
-        where: Filter | None,
-        number: int,
+        allowed: models.Filter | None,
     ) -> list[list[Found]]:
-        allowed = self._allowed(where, number)
         if allowed is None or not count:
             return [[] for _ in range(count)]
         exact = plan.kind != "hnsw"
@@ -246,7 +327,10 @@ class QdrantBackend(ServerBackend):
                 models.QueryRequest(**stage.model_dump(exclude={"score_threshold"}), with_payload=_STORED)
             )
         answers = self.client.query_batch_points(self.collection, requests)
-        return [[Found(_document(p.payload or {}), float(p.score)) for p in one.points] for one in answers]
+        return [
+            [Found(_document(p.payload or {}), float(p.score), dense=float(p.score)) for p in one.points]
+            for one in answers
+        ]
 
     def statistics(self) -> Statistics:
         """Counts; ``bytes`` of the vectors as they are sent, the server's own structures not counted."""
@@ -263,6 +347,7 @@ class QdrantBackend(ServerBackend):
             kinds=("flat", "hnsw"),
             bytes={"vectors": total * size},
             fields=tuple(sorted(fields)),
+            modes=SEARCH_MODES if self._words else ("dense",),
         )
 
     def _fields(self, number: int) -> set[str]:
@@ -319,18 +404,29 @@ class QdrantBackend(ServerBackend):
                 for depth, matrix in vectors.items()
                 for dim in self.contents.dims
             }
+            sparse = self._sparse(cleaned)
             for start in range(0, len(ids), POINTS_PER_REQUEST):
                 renew()
                 points = [
                     models.PointStruct(
                         id=str(uuid.uuid5(NAMESPACE, f"{number} {ids[row]}")),
-                        vector={name: matrix[row].tolist() for name, matrix in prefixes.items()},
+                        vector={name: matrix[row].tolist() for name, matrix in prefixes.items()}
+                        | sparse[row],
                         payload={**payloads[row], "born": number, "died": ALIVE},
                     )
                     for row in range(start, min(start + POINTS_PER_REQUEST, len(ids)))
                 ]
                 self.client.upsert(self.collection, points, wait=True)
             self._end(old, number)
+
+    def _sparse(self, documents: Sequence[Document]) -> list[dict[str, models.SparseVector]]:
+        """The words of documents; lengths are measured by the mean of the first that were written."""
+        if not self._words or not documents:
+            return [{} for _ in documents]
+        texts = [document_text(document) for document in documents]
+        mean = self.state.record().get("mean_length") or mean_length(texts)
+        self.state.kept["mean_length"] = mean
+        return [{VECTOR: stored(text, mean)} for text in texts]
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents; an unknown id is a DataError, and none is removed."""

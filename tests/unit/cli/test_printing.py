@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import pytest
 from rich.table import Table
@@ -38,7 +37,7 @@ def test_predictions_are_shown_as_they_are():
 
 
 def test_hits_are_shown_as_they_are():
-    hit = types.SimpleNamespace(title=NASTY, id="x", score=0.5, source="a[b].txt", text=f"text {NASTY}")
+    hit = Hit(title=NASTY, id="x", score=0.5, source="a[b].txt", text=f"text {NASTY}")
     out = printed(searching._show_hits, [hit])
     assert out.count(SHOWN) == 2
     assert "a[b].txt" in out
@@ -173,6 +172,7 @@ def generate(model, prompts, **options):
 
 predict.generate = generate
 from brickwork.cli.main import main
+from brickwork.index.results import Hit
 main()
 """
 
