@@ -28,13 +28,24 @@ class EdgeClient(QdrantClient):
     def collection_exists(self, name: str) -> bool:
         return self.shard is not None
 
-    def create_collection(self, name: str, vectors_config: dict[str, models.VectorParams]) -> None:
+    def create_collection(
+        self,
+        name: str,
+        vectors_config: dict[str, models.VectorParams],
+        sparse_vectors_config: dict[str, models.SparseVectorParams] | None = None,
+    ) -> None:
         self.folder.mkdir(parents=True)
         sizes = {
             key: edge.EdgeVectorParams(size=params.size, distance=edge.Distance.Dot)
             for key, params in vectors_config.items()
         }
-        self.shard = edge.EdgeShard.create(str(self.folder), edge.EdgeConfig(vectors=sizes))
+        sparse = {
+            key: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)
+            for key in sparse_vectors_config or {}
+        }
+        self.shard = edge.EdgeShard.create(
+            str(self.folder), edge.EdgeConfig(vectors=sizes, sparse_vectors=sparse)
+        )
 
     def restart(self) -> None:
         """Closes the engine and reads everything from the disk again."""
@@ -55,7 +66,10 @@ class EdgeClient(QdrantClient):
         ordering: Any = None,
         update_filter: models.Filter | None = None,
     ) -> None:
-        rows = [edge.Point(p.id, p.vector, p.payload) for p in points]
+        rows = [
+            edge.Point(p.id, {key: vector_of(vector) for key, vector in p.vector.items()}, p.payload)
+            for p in points
+        ]
         condition = None if update_filter is None else translate(update_filter)
         self.shard.update(edge.UpdateOperation.upsert_points(rows, condition))
 
@@ -94,13 +108,20 @@ class EdgeClient(QdrantClient):
         return self.shard.query(
             edge.QueryRequest(
                 limit=request.limit,
-                query=edge.Query.Nearest(request.query, using=request.using),
+                query=edge.Query.Nearest(vector_of(request.query), using=request.using),
                 prefetches=inner,
                 filter=None if request.filter is None else translate(request.filter),
                 params=parameters(request.params),
                 with_payload=request.with_payload,
             )
         )
+
+
+def vector_of(vector: Any) -> Any:
+    """A vector of the client in the engine's types."""
+    if isinstance(vector, models.SparseVector):
+        return edge.SparseVector(vector.indices, vector.values)
+    return vector
 
 
 def prefetches(stage: Any) -> list[Any]:

@@ -264,14 +264,23 @@ def assert_same_search(
 
 
 def assert_same_words(
-    backend: Backend, oracle: NumpyBackend, query: str, top: int, where: Filter | None = None
+    backend: Backend,
+    oracle: NumpyBackend,
+    query: str,
+    top: int,
+    where: Filter | None = None,
+    *,
+    exact: bool = True,
 ) -> None:
-    """BM25 finds what the formula finds, or, where a store compares no words, says so."""
-    if backend.lexical == "none":
-        with pytest.raises(ConfigError, match="mode='dense'"):
-            backend.search_words([query], top, where=where)
-        return
+    """BM25 finds what the formula finds; not ``exact``: as many documents with a word of the query, best first."""
     (got,), (wanted,) = (one.search_words([query], top, where=where) for one in (backend, oracle))
+    if not exact:
+        (every,) = oracle.search_words([query], 10_000, where=where)
+        assert len(got) == len(wanted)
+        assert {one.document.id for one in got} <= {one.document.id for one in every}
+        scores = [one.score for one in got]
+        assert scores == sorted(scores, reverse=True)
+        return
     np.testing.assert_allclose([one.score for one in got], [one.score for one in wanted], rtol=1e-5)
     (every,) = oracle.search_words([query], 10_000)
     scores = {one.document.id: one.score for one in every}
@@ -291,10 +300,6 @@ def test_words_are_found_by_the_formula(backend):
 def test_both_sides_together(backend):
     filled(backend)
     queries, fusion = vectors_of([3])[1], Fusion(dense_weight=0.4)
-    if backend.lexical == "none":
-        with pytest.raises(ConfigError, match="mode='dense'"):
-            backend.search_both(queries, ["title d4"], FULL, fusion, layers=1)
-        return
     (both,) = backend.search_both(queries, ["title d4"], FULL, fusion, layers=1)
     (dense,) = backend.search(queries, Plan(stages=((16, 1000),)), layers=1)
     (lexical,) = backend.search_words(["title d4"], 1000)
@@ -762,7 +767,9 @@ class Sequences(RuleBasedStateMachine):
 
     @rule(query=st.sampled_from(["title text", "text of d1", "d2 d4 d4", "nothing"]), top=st.integers(1, 20))
     def search_words(self, query: str, top: int) -> None:
-        assert_same_words(self.backend, self.oracle, query, top)
+        # After changes, Qdrant's numbers are near those of the documents that are there (index/qdrant_words.py).
+        exact = not isinstance(self.place, Qdrant)
+        assert_same_words(self.backend, self.oracle, query, top, exact=exact)
 
     @rule()
     def reopen(self) -> None:

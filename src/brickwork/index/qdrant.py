@@ -2,8 +2,8 @@
 
 Qdrant has no transactions; how changes become visible at once all the same is in ``qdrant_state``.
 
-A collection has one named vector for each depth and trained prefix, at unit length; the stages of a plan are
-Qdrant's nested ``prefetch``, all in one request. The server is 1.16 or newer (conditional updates).
+A collection has one named vector for each depth and trained prefix, at unit length, and a sparse one of the words. The
+stages of a plan are Qdrant's nested ``prefetch``, all in one request. The server is 1.16 or newer (conditional updates).
 """
 
 import json
@@ -26,9 +26,11 @@ from brickwork.core.errors import (
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.fusion import Fusion
 from brickwork.index.misfits import misfits
-from brickwork.index.qdrant_filters import conditions, key, payload
+from brickwork.index.qdrant_filters import key, payload
+from brickwork.index.qdrant_search import STORED, Searcher, document, fields_of, vector_name
 from brickwork.index.qdrant_state import (
     ALIVE,
     NAMESPACE,
@@ -40,7 +42,18 @@ from brickwork.index.qdrant_state import (
     server_errors,
     visible,
 )
-from brickwork.index.types import Contents, Found, Mode, Plan, Statistics, check_batch
+from brickwork.index.qdrant_words import VECTOR, mean_length, stored
+from brickwork.index.types import (
+    SEARCH_MODES,
+    Contents,
+    Found,
+    LexicalState,
+    Mode,
+    Plan,
+    Statistics,
+    check_batch,
+)
+from brickwork.representation.export_parquet import document_text
 from brickwork.representation.truncate import truncate
 
 try:
@@ -48,9 +61,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("qdrant-client", "qdrant", "an index in Qdrant") from error
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # format 1 had no words
 POINTS_PER_REQUEST = 256
-_STORED = ["id", "title", "text", "source", "meta"]
 _LOCATION = re.compile(r"qdrant:(?P<url>https?://[^/@\s]+)/(?P<collection>[A-Za-z0-9_\-]{1,200})/?")
 _INDEXES = {"texts": "keyword", "numbers": "float", "truths": "integer"}
 
@@ -62,9 +75,10 @@ class QdrantBackend(ServerBackend):
     ``flat``. A key comes from the environment variable QDRANT_API_KEY.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, contents: Contents):
+    def __init__(self, client: QdrantClient, collection: str, contents: Contents, *, words: bool):
         self.state = State(client, collection)
         self.contents = contents
+        self._words = words
         self._indexed: set[str] = set()
 
     @property
@@ -98,16 +112,18 @@ class QdrantBackend(ServerBackend):
                     f"{url} has a collection '{collection}' already; open it, name another, or delete it first"
                 )
             sizes = {
-                _vector(depth, dim): models.VectorParams(size=dim, distance=models.Distance.DOT)
+                vector_name(depth, dim): models.VectorParams(size=dim, distance=models.Distance.DOT)
                 for depth in contents.depths
                 for dim in contents.dims
             }
-            client.create_collection(collection, vectors_config=sizes)
+            sparse = {VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)} if lexical else None
+            client.create_collection(collection, vectors_config=sizes, sparse_vectors_config=sparse)
             for name, kind in (("born", "integer"), ("died", "integer"), ("fields", "keyword")):
                 client.create_payload_index(collection, name, models.PayloadSchemaType(kind), wait=True)
-            backend = cls(client, collection, contents)
+            backend = cls(client, collection, contents, words=lexical)
             backend._index_fields({key("texts", name) for name in OWN_FIELDS})
             record = {"format": FORMAT, "contents": json.dumps(to_dict(contents)), "number": 0, "writer": ""}
+            record |= {"words": lexical}
             client.upsert(collection, [models.PointStruct(id=RECORD, vector={}, payload=record)], wait=True)
         return backend
 
@@ -130,20 +146,20 @@ class QdrantBackend(ServerBackend):
                 f"{url} has no index in collection '{collection}'; make one with `brickwork index --store`"
             )
         record = there[0].payload or {}
-        if record.get("format") != FORMAT:
+        if record.get("format") not in READABLE:
             raise ArtifactError(
                 f"the index in collection '{collection}' of {url} has format {record.get('format')}; this version "
                 f"reads {FORMAT}"
             )
-        stored = from_dict(Contents, json.loads(record["contents"]))
-        if contents is not None and contents != stored:
+        stored_contents = from_dict(Contents, json.loads(record["contents"]))
+        if contents is not None and contents != stored_contents:
             raise ArtifactError(
-                f"the index in collection '{collection}' of {url} holds vectors of model {stored.model} (sizes "
-                f"{list(stored.dims)}, depths {list(stored.depths)}), not of {contents.model} (sizes "
+                f"the index in collection '{collection}' of {url} holds vectors of model {stored_contents.model} (sizes "
+                f"{list(stored_contents.dims)}, depths {list(stored_contents.depths)}), not of {contents.model} (sizes "
                 f"{list(contents.dims)}, depths {list(contents.depths)}): they cannot be compared. Open it with that "
                 "model, or name another collection"
             )
-        return cls(client, collection, stored)
+        return cls(client, collection, stored_contents, words=bool(record.get("words")))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -158,7 +174,7 @@ class QdrantBackend(ServerBackend):
         """Documents by id, in that order."""
         wanted = [clean_text(name) for name in ids]
         documents = self.state.reading(
-            lambda number: {p["id"]: _document(p) for p in self.state.scroll(named(wanted, number), _STORED)}
+            lambda number: {p["id"]: document(p) for p in self.state.scroll(named(wanted, number), STORED)}
         )
         self._check_known(wanted, documents)
         return [documents[name] for name in wanted]
@@ -178,16 +194,57 @@ class QdrantBackend(ServerBackend):
         where: Filter | None = None,
     ) -> list[list[Found]]:
         """The best documents of each query, all from one state; stages must be of prefixes that are stored."""
+        self._check(queries, plan, layers)
+        return self.state.reading(
+            lambda number: self._searcher(number, where).by_vectors(queries, plan, layers)
+        )
+
+    def _searcher(self, number: int, where: Filter | None) -> Searcher:
+        return Searcher(self.state, number, where)
+
+    def _check(self, queries: np.ndarray, plan: Plan, layers: int) -> None:
         self.contents.check_search(queries, layers)
         for dim, _ in plan.stages:
             if dim not in self.contents.dims:
                 raise ConfigError(
                     f"dim={dim} is not stored in Qdrant, which holds {list(self.contents.dims)}; use one of these"
                 )
-        prefixes = {dim: truncate(queries, dim).tolist() for dim, _ in plan.stages}
+
+    @property
+    def lexical(self) -> LexicalState:
+        """``none`` where the collection was made without words: Qdrant adds no vectors to points that are there."""
+        return "there" if self._words else "none"
+
+    def search_words(
+        self, queries: Sequence[str], top: int, *, where: Filter | None = None
+    ) -> list[list[Found]]:
+        """The best documents of each query by BM25, as near as ``qdrant_words`` says."""
+        self._check_words()
+        return self.state.reading(lambda number: self._searcher(number, where).by_words(queries, top))
+
+    def search_both(
+        self,
+        vectors: Float[np.ndarray, "queries width"],
+        queries: Sequence[str],
+        plan: Plan,
+        fusion: Fusion,
+        *,
+        layers: int,
+        where: Filter | None = None,
+    ) -> list[list[Found]]:
+        """The best documents of each query by both sides, all from one state."""
+        self._check_words()
+        self._check(vectors, plan, layers)
         return self.state.reading(
-            lambda number: self._search(prefixes, len(queries), plan, layers, where, number)
+            lambda number: self._searcher(number, where).by_both(vectors, queries, plan, fusion, layers)
         )
+
+    def _check_words(self) -> None:
+        if not self._words:
+            raise ConfigError(
+                f"collection '{self.collection}' has no words, and Qdrant adds none to what is there: build the index "
+                "again, or search with mode='dense'"
+            )
 
     def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
         """What does not fit the documents that are there now."""
@@ -195,65 +252,12 @@ class QdrantBackend(ServerBackend):
             lambda number: misfits(where, CollectionFields(self.state, number), found=found)
         )
 
-    def _search(
-        self,
-        prefixes: dict[int, list[list[float]]],
-        count: int,
-        plan: Plan,
-        layers: int,
-        where: Filter | None,
-        number: int,
-    ) -> list[list[Found]]:
-        allowed = self._allowed(where, number)
-        if allowed is None or not count:
-            return [[] for _ in range(count)]
-        exact = plan.kind != "hnsw"
-        results = self._ask(range(count), prefixes, plan, layers, allowed, exact)
-        if not exact:
-            # A walk through a graph may miss documents; the promise is every match.
-            few = [row for row in range(count) if len(results[row]) < plan.stages[-1][1]]
-            for row, better in zip(few, self._ask(few, prefixes, plan, layers, allowed, True)):
-                results[row] = better
-        return results
-
-    def _ask(
-        self,
-        rows: Sequence[int],
-        prefixes: dict[int, list[list[float]]],
-        plan: Plan,
-        layers: int,
-        allowed: models.Filter,
-        exact: bool,
-    ) -> list[list[Found]]:
-        if not rows:
-            return []
-        params = models.SearchParams(exact=exact, hnsw_ef=None if exact else plan.effort)
-        requests = []
-        for row in rows:
-            stage: models.Prefetch | None = None
-            for dim, keep in plan.stages:
-                stage = models.Prefetch(
-                    query=prefixes[dim][row],
-                    using=_vector(layers, dim),
-                    limit=keep,
-                    prefetch=stage,
-                    # The first stage chooses among all; the later ones only see what it kept.
-                    filter=allowed if stage is None else None,
-                    params=params if stage is None else None,
-                )
-            assert stage is not None
-            requests.append(
-                models.QueryRequest(**stage.model_dump(exclude={"score_threshold"}), with_payload=_STORED)
-            )
-        answers = self.client.query_batch_points(self.collection, requests)
-        return [[Found(_document(p.payload or {}), float(p.score)) for p in one.points] for one in answers]
-
     def statistics(self) -> Statistics:
         """Counts; ``bytes`` of the vectors as they are sent, the server's own structures not counted."""
 
         def look(number: int) -> tuple[int, int, set[str]]:
             brought = models.Filter(must=[between("born", lte=number)])
-            return self.state.count(visible(number)), self.state.count(brought), self._fields(number)
+            return self.state.count(visible(number)), self.state.count(brought), fields_of(self.state, number)
 
         live, total, fields = self.state.reading(look)
         size = 4 * sum(self.contents.dims) * len(self.contents.depths)
@@ -263,26 +267,8 @@ class QdrantBackend(ServerBackend):
             kinds=("flat", "hnsw"),
             bytes={"vectors": total * size},
             fields=tuple(sorted(fields)),
+            modes=SEARCH_MODES if self._words else ("dense",),
         )
-
-    def _fields(self, number: int) -> set[str]:
-        return {*OWN_FIELDS, *self.state.distinct("fields", number)}
-
-    def _allowed(self, where: Filter | None, number: int) -> models.Filter | None:
-        if where is None:
-            return visible(number)
-        if any(name not in OWN_FIELDS for name in where.fields):
-            known = self._fields(number)
-            for name in where.fields:
-                if name not in known:
-                    fields = ", ".join((*OWN_FIELDS, *sorted(known - set(OWN_FIELDS))))
-                    raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
-        values = CollectionFields(self.state, number)
-        allowed = conditions(resolve(where, values), values.texts)
-        if allowed is None:
-            return None
-        must, must_not = allowed
-        return models.Filter(must=[visible(number), *must], must_not=must_not)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -306,7 +292,7 @@ class QdrantBackend(ServerBackend):
 
     def _write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray], mode: Mode) -> None:
         payloads = [payload(document) for document in documents]
-        cleaned = [_document(p) for p in payloads]
+        cleaned = [document(p) for p in payloads]
         ids = [document.id for document in cleaned]
         with self.state.changing() as (number, renew):
             old = [p["id"] for p in self.state.scroll(named(ids, number - 1), ["id"])]
@@ -315,22 +301,33 @@ class QdrantBackend(ServerBackend):
             paths = {key("texts", name) for document in cleaned for name in document.meta}
             self._index_fields(paths | {f"{g}.{name}" for p in payloads for g in _INDEXES for name in p[g]})
             prefixes = {
-                _vector(depth, dim): truncate(matrix, dim)
+                vector_name(depth, dim): truncate(matrix, dim)
                 for depth, matrix in vectors.items()
                 for dim in self.contents.dims
             }
+            sparse = self._sparse(cleaned)
             for start in range(0, len(ids), POINTS_PER_REQUEST):
                 renew()
                 points = [
                     models.PointStruct(
                         id=str(uuid.uuid5(NAMESPACE, f"{number} {ids[row]}")),
-                        vector={name: matrix[row].tolist() for name, matrix in prefixes.items()},
+                        vector={name: matrix[row].tolist() for name, matrix in prefixes.items()}
+                        | sparse[row],
                         payload={**payloads[row], "born": number, "died": ALIVE},
                     )
                     for row in range(start, min(start + POINTS_PER_REQUEST, len(ids)))
                 ]
                 self.client.upsert(self.collection, points, wait=True)
             self._end(old, number)
+
+    def _sparse(self, documents: Sequence[Document]) -> list[dict[str, models.SparseVector]]:
+        """The words of documents; lengths are measured by the mean of the first that were written."""
+        if not self._words or not documents:
+            return [{} for _ in documents]
+        texts = [document_text(document) for document in documents]
+        mean = self.state.record().get("mean_length") or mean_length(texts)
+        self.state.kept["mean_length"] = mean
+        return [{VECTOR: stored(text, mean)} for text in texts]
 
     def remove(self, ids: Sequence[str]) -> None:
         """Removes documents; an unknown id is a DataError, and none is removed."""
@@ -377,18 +374,4 @@ def _connect(url: str) -> QdrantClient:
     # Without the client's own look at the version, which only warns where the server is away.
     return QdrantClient(
         url=url, api_key=os.environ.get("QDRANT_API_KEY"), timeout=60, check_compatibility=False
-    )
-
-
-def _vector(depth: int, dim: int) -> str:
-    return f"{depth}-{dim}"
-
-
-def _document(stored: Mapping[str, Any]) -> Document:
-    return Document(
-        id=stored["id"],
-        title=stored["title"],
-        text=stored["text"],
-        source=stored["source"],
-        meta=json.loads(stored["meta"]),
     )

@@ -43,21 +43,23 @@ class State:
         self.client = client
         self.collection = collection
         self._lock = threading.Lock()
+        self.kept: dict[str, Any] = {}  # what the change under way adds to the record
 
     def reading(self, look: Callable[[int], T]) -> T:
         """What ``look`` sees of one state: repeated while writers move on and clear away behind it."""
         with server_errors(self.collection, "nothing was changed"):
             for _ in range(_TRIES):
-                number = self._record()["number"]
+                number = self.record()["number"]
                 result = look(number)
-                if self._record()["number"] == number:
+                if self.record()["number"] == number:
                     return result
         raise ResourceError(
             f"collection '{self.collection}' changed {_TRIES} times while it was read; try again, and write in "
             "larger batches"
         )
 
-    def _record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """What the record says now."""
         points = self.client.retrieve(
             self.collection, [RECORD], consistency=models.ReadConsistencyType.MAJORITY
         )
@@ -94,7 +96,7 @@ class State:
         consequence = "nothing of the change is visible; run it again"
         with self._lock:
             with server_errors(self.collection, consequence):
-                record = self._record()
+                record, self.kept = self.record(), {}
                 number = record["number"]
                 if record["writer"] and time.time() - record["seen"] < CLAIM_SECONDS:
                     raise self._claimed()
@@ -112,7 +114,7 @@ class State:
                 self.collection,
                 "the change is visible as a whole or not at all; look before running it again",
             ):
-                self._set(claimed, {"number": number + 1, "writer": ""}, was=claimed)
+                self._set(claimed, {"number": number + 1, "writer": "", **self.kept}, was=claimed)
 
     def _set(self, record: dict[str, Any], new: dict[str, Any], *, was: dict[str, Any]) -> None:
         """Writes the record if its number and writer are still ``was``; the server does this in one step."""
@@ -127,7 +129,7 @@ class State:
         self.client.upsert(
             self.collection, [point], wait=True, ordering=models.WriteOrdering.STRONG, update_filter=unchanged
         )
-        state = self._record()
+        state = self.record()
         if (state["number"], state["writer"]) != (wanted["number"], wanted["writer"]):
             raise self._claimed()
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import pytest
 from rich.table import Table
@@ -17,6 +16,7 @@ from brickwork.cli import models, output, searching, systems, training
 from brickwork.cli.main import app
 from brickwork.core.console import decoded, plain_console, styled, visible
 from brickwork.core.errors import BrickworkError
+from brickwork.index.results import Hit
 from brickwork.training.progress import Progress
 
 NASTY = "[red]calm[/b] [final].jpg :smile: \x1b[2J\x9b31m\x07"
@@ -38,7 +38,7 @@ def test_predictions_are_shown_as_they_are():
 
 
 def test_hits_are_shown_as_they_are():
-    hit = types.SimpleNamespace(title=NASTY, id="x", score=0.5, source="a[b].txt", text=f"text {NASTY}")
+    hit = Hit(title=NASTY, id="x", score=0.5, source="a[b].txt", text=f"text {NASTY}")
     out = printed(searching._show_hits, [hit])
     assert out.count(SHOWN) == 2
     assert "a[b].txt" in out

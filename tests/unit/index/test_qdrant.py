@@ -1,14 +1,17 @@
 """The Qdrant store beyond what every backend promises: claims, writers that die, readers meanwhile, its server away."""
 
 import http.server
+import math
 import sys
 import threading
 
 import pytest
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, MissingExtraError, ResourceError
+from brickwork.data.types import Document
 from brickwork.index.backends import open_backend
 from brickwork.index.filters import parse_filter
+from brickwork.index.fusion import Fusion
 from brickwork.index.types import Contents, Plan
 from stores import CONTENTS, document, vectors_of
 
@@ -250,3 +253,34 @@ def test_values_of_another_kind_are_told(backend):
     backend.add([document("dated", day="2024-05-01")], vectors_of([11]))
     (note,) = notes("day=2024-5-1")
     assert "its values are dates, for example 2024-05-01; '2024-5-1' is of another kind" in note
+
+
+def test_a_collection_without_words_says_so(client):
+    backend = QdrantBackend.create(LOCATION, CONTENTS, lexical=False, client=client)
+    backend.add([document("d1")], vectors_of([1]))
+    for one in (backend, second(client)):
+        assert one.lexical == "none"
+        assert one.statistics().modes == ("dense",)
+        with pytest.raises(ConfigError, match=r"Qdrant adds none to what is there.*mode='dense'"):
+            one.search_words(["title"], 3)
+        with pytest.raises(ConfigError, match="words cannot be added"):
+            one.add_lexical()
+
+
+def test_lengths_are_measured_by_the_first_documents(backend, client):
+    """What is stored of a word must not change with documents that come later; another process goes on with the same."""
+    (before,) = backend.search_words(["d3"], 1)
+    mean = backend.state.record()["mean_length"]
+    assert mean == 5
+    second(client).add([Document(id="long", title="", text="word " * 500, source="")], vectors_of([1]))
+    assert backend.state.record()["mean_length"] == mean
+    (after,) = backend.search_words(["d3"], 1)
+    idf = [math.log(1 + (count - 1 + 0.5) / 1.5) for count in (10, 11)]
+    assert after[0].score / before[0].score == pytest.approx(idf[1] / idf[0], rel=1e-4)
+
+
+def test_a_query_without_words_finds_nothing_by_words(backend):
+    assert backend.search_words(["?", "d3"], 2)[0] == []
+    (both,) = backend.search_both(vectors_of([3])[1], ["?"], ALL, Fusion(), layers=1)
+    assert len(both) == 10
+    assert both[0].lexical == 0
