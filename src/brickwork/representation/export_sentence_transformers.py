@@ -15,6 +15,7 @@ from brickwork.core.files import atomic_folder, save_tensors, write_json, write_
 from brickwork.encoders.bert import bert_config, to_bert_state_dict
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.static import StaticEmbedding
+from brickwork.representation.export_dual import export_dual
 
 if TYPE_CHECKING:
     from brickwork.encoders.text import TextEncoder
@@ -27,7 +28,8 @@ _SPECIAL = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "m
 def export_sentence_transformers(
     representation: "Representation", folder: Path | str, dim: int | None = None, layers: int | None = None
 ) -> Path:
-    """Writes the model, cut to ``dim`` and ``layers`` if given, as a SentenceTransformer folder.
+    """Writes the model, cut to ``dim`` and ``layers`` if given, as a SentenceTransformer folder; a CLIP or SigLIP with both
+    towers.
 
     Raises:
         ConfigError: a size that the model does not have, or ``folder`` is not empty.
@@ -35,8 +37,10 @@ def export_sentence_transformers(
         ResourceError: disk full, read-only folder.
     """
     folder = Path(folder)
-    dim, layers = representation.size(dim, layers)
     encoder = representation.encoder
+    if encoder.kind == "image-text":
+        return export_dual(representation, folder, dim, layers)
+    dim, layers = representation.size(dim, layers)
     if encoder.kind != "text":
         raise ArtifactError(f"an encoder of kind '{encoder.kind}' has no equal in sentence-transformers")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
