@@ -41,14 +41,20 @@ def backbone_kind(folder: Path) -> str:
 
 
 def image_folder(folder: Path) -> Path:
-    """Where the model itself is: the folder, or the part of a SentenceTransformer folder that holds a CLIP."""
+    """Where the model itself is: the folder, or the part of a SentenceTransformer folder that holds a CLIP or SigLIP, alone
+    or with Normalize behind it."""
     parts = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
-    if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict):
+    parts = [p for p in parts if not str(p.get("type")).endswith("Normalize")] if _are_parts(parts) else []
+    if len(parts) == 1:
         name, path = str(parts[0].get("type")).rpartition(".")[2], str(parts[0].get("path", ""))
         inside = not (Path(path).is_absolute() or ".." in Path(path).parts)
         if inside and name in ("CLIPModel", "Transformer") and (folder / path / "config.json").is_file():
             return folder / path
     return folder
+
+
+def _are_parts(parts: Any) -> bool:
+    return isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
 
 
 def build_image_encoder(config: PretrainedImageConfig) -> HubImageEncoder:

@@ -60,7 +60,8 @@ class TextTower(nn.Module):
 
     def _adopt(self, model: nn.Module, pad_id: int, filled: int | None, left: bool) -> None:
         config: Any = model.config
-        self.arguments = {"config": plain_config(config), "pad_id": pad_id, "filled": filled, "left": left}
+        self.config = plain_config(config)
+        self.arguments = {"config": self.config, "pad_id": pad_id, "filled": filled, "left": left}
         self.model = model
         self.pad_id, self.filled, self.left = pad_id, filled, left
         self.num_layers: int = config.num_hidden_layers

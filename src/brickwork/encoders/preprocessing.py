@@ -2,7 +2,7 @@
 
 The same as transformers' image processors that work with Pillow, to the last bit of what is scaled and cut (uint8) and to
 rounding of float32 in the numbers that pixels become. Two differences: what is transparent becomes white here, and DINOv3,
-whose processor scales floating-point numbers with torchvision, is scaled by Pillow in 8 bits (half a level of grey).
+whose processor scales floating-point numbers with torchvision, is scaled by Pillow in 8 bits (at most one level of 256).
 """
 
 from collections.abc import Mapping
@@ -42,6 +42,28 @@ class Preprocessing:
         if self.mean:
             x = (x - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
         return x.contiguous(memory_format=torch.channels_last)
+
+    def for_transformers(self, processor: str) -> dict[str, Any]:
+        """A ``preprocessor_config.json`` that says the same; ``processor`` is transformers' class, as CLIPImageProcessor."""
+        framing = self.framing
+        size: dict[str, Any] = {}
+        if framing.scale:
+            names = ("shortest_edge",) if len(framing.scale) == 1 else ("height", "width")
+            size = {"size": dict(zip(names, framing.scale))}
+        cut = framing.scale != (framing.height, framing.width)
+        return {
+            "image_processor_type": processor,
+            "do_resize": bool(framing.scale),
+            **size,
+            "resample": framing.resample,
+            "do_center_crop": cut,
+            **({"crop_size": {"height": framing.height, "width": framing.width}} if cut else {}),
+            "do_rescale": True,
+            "rescale_factor": self.factor,
+            "do_normalize": bool(self.mean),
+            **({"image_mean": list(self.mean), "image_std": list(self.std)} if self.mean else {}),
+            "do_convert_rgb": framing.channels == 3,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

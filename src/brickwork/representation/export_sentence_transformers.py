@@ -17,6 +17,7 @@ from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.folder_tokenizer import BERT_MARKS
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.static import StaticEmbedding
+from brickwork.representation.export_dual import export_dual
 
 if TYPE_CHECKING:
     from brickwork.encoders.text import TextEncoder
@@ -36,7 +37,8 @@ _POOLING_FLAGS = {
 def export_sentence_transformers(
     representation: "Representation", folder: Path | str, dim: int | None = None, layers: int | None = None
 ) -> Path:
-    """Writes the model, cut to ``dim`` and ``layers`` if given, as a SentenceTransformer folder.
+    """Writes the model, cut to ``dim`` and ``layers`` if given, as a SentenceTransformer folder; a CLIP or SigLIP with both
+    towers.
 
     Raises:
         ConfigError: a size that the model does not have, or ``folder`` is not empty.
@@ -45,8 +47,10 @@ def export_sentence_transformers(
         ResourceError: disk full, read-only folder.
     """
     folder = Path(folder)
-    dim, layers = representation.size(dim, layers)
     encoder = representation.encoder
+    if encoder.kind == "image-text":
+        return export_dual(representation, folder, dim, layers)
+    dim, layers = representation.size(dim, layers)
     if encoder.kind != "text":
         raise ArtifactError(f"an encoder of kind '{encoder.kind}' has no equal in sentence-transformers")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -1,5 +1,6 @@
 """Pretrained models of images from their folders: loaded, encoded with, kept, searched, and used for classes by name."""
 
+import contextlib
 import json
 import shutil
 
@@ -11,7 +12,10 @@ import brickwork
 from brickwork.api.evaluate import evaluate
 from brickwork.api.index import build_index
 from brickwork.api.predict import classify
+from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.index.encoding import Query
+from brickwork.representation.export_sentence_transformers import export_sentence_transformers
+from image_model import tiny_image_model
 from vision_checkpoints import dual_checkpoint, image_checkpoint, pictures
 
 TEXTS = ["a red circle", "blue ring"]
@@ -98,3 +102,33 @@ def test_untrained_models_are_measured_on_the_users_images(folders, tmp_path):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         (tmp_path / f"{number}.txt").write_text(f"a photo of {'abcdef'[number]}")
     assert evaluate(folders / "clip", tmp_path, baselines=False)["data"]["modality"] == "image-text"
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_exported_it_is_a_sentence_transformer_with_the_same_vectors(kind, folders, tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    model = brickwork.load(folders / kind)
+    image = pictures(1)[0]
+    dim = 4 if kind == "clip" else None
+    with pytest.warns(match="was not trained") if dim else contextlib.nullcontext():
+        export_sentence_transformers(model, tmp_path / "out", dim=dim)
+    theirs = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    ours = [model.encode(given, dim=dim, precision="fp32") for given in (TEXTS, image[None])]
+    for mine, other in zip(ours, (theirs.encode(TEXTS), theirs.encode([Image.fromarray(image)]))):
+        np.testing.assert_allclose(other, mine, atol=1e-5)
+    again = brickwork.load(tmp_path / "out")
+    np.testing.assert_allclose(again.encode(TEXTS, precision="fp32"), ours[0], atol=1e-6)
+    assert again.encoder.scale == pytest.approx(model.encoder.scale)
+    assert again.encoder.bias == pytest.approx(model.encoder.bias)
+    with pytest.raises(ConfigError, match="not empty"):
+        export_sentence_transformers(model, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:.*was not trained")
+def test_what_other_libraries_have_no_form_for_is_refused(folders, tmp_path):
+    model = brickwork.load(folders / "siglip")
+    with pytest.raises(ArtifactError, match="a siglip cannot be cut to 4 dimensions"):
+        export_sentence_transformers(model, tmp_path / "out", dim=4)
+    with pytest.raises(ArtifactError, match="only a CLIP or a SigLIP has an equal in sentence-transformers"):
+        export_sentence_transformers(tiny_image_model(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

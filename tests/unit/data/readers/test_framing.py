@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from brickwork.core.config import ConfigError, from_dict, to_dict
@@ -38,6 +40,15 @@ def test_a_file_and_an_array_become_what_transformers_makes_of_them(kind):
     images = [image for image in images if image.shape != framing.shape]
     assert np.array_equal(framing.of_arrays(images), np.stack(wanted))
     assert np.array_equal(np.stack([decode(saved(image), framing) for image in images]), np.stack(wanted))
+
+
+def test_dinov3_scales_numbers_and_differs_by_a_level_at_most():
+    """Its processor needs torchvision, which scales as torch does here."""
+    framing = Framing(height=24, width=24, scale=(24, 24), resample=2)
+    for image in pictures(5):
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        scaled = F.interpolate(x, (24, 24), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+        assert np.abs(framing.of_arrays([image])[0] - scaled).max() <= 1.0
 
 
 def test_a_jpeg_is_read_in_full_for_a_model_and_grey_becomes_what_it_takes():
