@@ -1,9 +1,9 @@
 """The key of a recorded result: it changes when the comparison does, or the numbers of what is compared.
 
-A result depends on its claim and on what the claim reaches in its study, on the recipes that the study starts from, and on
-what the systems compute. The first two are hashed as source, without comments, docstrings and layout; the last by the golden
+A result depends on its claim and on what the claim reaches in its study and in the recipes that it starts from, and on what
+the systems compute. The first is hashed as source, without comments, docstrings and layout; the last by the golden
 losses of each system, which a test compares with today's code. So a refactor that moves no golden loss makes no result
-stale, nor does a change of another claim; and a change of numbers makes all that rest on them stale at once.
+stale, nor does a change of another claim or recipe; and a change of numbers makes all that rest on them stale at once.
 """
 
 import ast
@@ -26,19 +26,15 @@ def study_fingerprint(
     package: Path = _PACKAGE,
     golden: Path = _GOLDEN,
 ) -> str:
-    """Sixteen hexadecimal digits over the study of ``slug``, or what one ``claim`` reaches of it, and over recipes and
-    golden losses of the ``systems``."""
+    """Sixteen hexadecimal digits over the study of ``slug`` and the recipes of the ``systems``, or what one ``claim`` of
+    it reaches of both, and over the golden losses of the systems."""
     digest = hashlib.sha256()
-    sources = {file.name: file.read_text(encoding="utf-8") for file in study_files(slug, package)}
-    if claim:
-        for code in reached(claim, sources.values()):
-            digest.update(code.encode())
-    else:
-        for name, source in sources.items():
-            digest.update(f"{name}\n{code_of(source)}".encode())
-    for system in sorted(set(systems)):
-        recipes = package / "systems" / system.replace("-", "_") / "recipes.py"
-        digest.update(code_of(recipes.read_text(encoding="utf-8")).encode())
+    slugs = sorted(set(systems))
+    recipes = [package / "systems" / system.replace("-", "_") / "recipes.py" for system in slugs]
+    sources = [file.read_text(encoding="utf-8") for file in (*study_files(slug, package), *recipes)]
+    for code in reached(claim, sources) if claim else map(code_of, sources):
+        digest.update(code.encode())
+    for system in slugs:
         losses = golden / f"{system}.json"
         digest.update(losses.read_bytes() if losses.is_file() else b"")
     return digest.hexdigest()[:16]
@@ -61,8 +57,8 @@ class _Statement:
 
 
 def reached(claim: str, sources: Iterable[str]) -> list[str]:
-    """The code of all statements of a study that a claim can reach, each once and sorted: its own, those that define a name
-    that one of these mentions, in whichever module of the study, and those that define nothing.
+    """The code of all statements of a study and its recipes that a claim can reach, each once and sorted: its own, those
+    that define a name that one of these mentions, in whichever module, and those that define nothing.
 
     An attribute counts as a name, whatever it is an attribute of, so what is reached is rather too much.
     """

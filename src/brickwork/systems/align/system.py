@@ -137,12 +137,14 @@ class System(nn.Module):
         """Both encoders, of vectors of one length."""
         if config.backbone is not None:
             return build_image_text_encoder(config.backbone, config.revision)
+        texts = data.train.columns["text"]
         if isinstance(config.image, PretrainedImageConfig):
-            image: ImageEncoder = build_image_encoder(config.image)
-        else:
-            image = ImageEncoder(config.image, image_shape(data, "image"))
-        shaped = replace(config.text, projection=image.embedding_dim)
-        return ImageTextEncoder.of(image, build_text_encoder(shaped, data.train.columns["text"], assets))
+            image = build_image_encoder(config.image)
+            shaped = replace(config.text, projection=image.embedding_dim)
+            return ImageTextEncoder.of(image, build_text_encoder(shaped, texts, assets))
+        shaped = replace(config.text, projection=config.image.embedding_dim)
+        text = build_text_encoder(shaped, texts, assets)
+        return ImageTextEncoder.of(ImageEncoder(config.image, image_shape(data, "image")), text)
 
     def _locked(self) -> list[nn.Module]:
         """The parts whose weights stay: of a dual encoder one side, else one encoder without the fresh matrix at its end."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from brickwork.data.config import DataConfig
 from brickwork.encoders.config import TextEncoderConfig
-from brickwork.systems.matryoshka_2d.config import Config
+from brickwork.systems.matryoshka_2d.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
