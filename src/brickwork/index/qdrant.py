@@ -26,10 +26,11 @@ from brickwork.core.errors import (
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
-from brickwork.index.filters import OWN_FIELDS, Filter, resolve
-from brickwork.index.fusion import Fusion, candidate_plan, fuse
+from brickwork.index.filters import OWN_FIELDS, Filter
+from brickwork.index.fusion import Fusion
 from brickwork.index.misfits import misfits
-from brickwork.index.qdrant_filters import conditions, key, payload
+from brickwork.index.qdrant_filters import key, payload
+from brickwork.index.qdrant_search import STORED, Searcher, document, fields_of, vector_name
 from brickwork.index.qdrant_state import (
     ALIVE,
     NAMESPACE,
@@ -41,7 +42,7 @@ from brickwork.index.qdrant_state import (
     server_errors,
     visible,
 )
-from brickwork.index.qdrant_words import VECTOR, asked, mean_length, stored
+from brickwork.index.qdrant_words import VECTOR, mean_length, stored
 from brickwork.index.types import (
     SEARCH_MODES,
     Contents,
@@ -63,7 +64,6 @@ except ImportError as error:
 FORMAT = 2
 READABLE = (1, FORMAT)  # format 1 had no words
 POINTS_PER_REQUEST = 256
-_STORED = ["id", "title", "text", "source", "meta"]
 _LOCATION = re.compile(r"qdrant:(?P<url>https?://[^/@\s]+)/(?P<collection>[A-Za-z0-9_\-]{1,200})/?")
 _INDEXES = {"texts": "keyword", "numbers": "float", "truths": "integer"}
 
@@ -112,7 +112,7 @@ class QdrantBackend(ServerBackend):
                     f"{url} has a collection '{collection}' already; open it, name another, or delete it first"
                 )
             sizes = {
-                _vector(depth, dim): models.VectorParams(size=dim, distance=models.Distance.DOT)
+                vector_name(depth, dim): models.VectorParams(size=dim, distance=models.Distance.DOT)
                 for depth in contents.depths
                 for dim in contents.dims
             }
@@ -174,7 +174,7 @@ class QdrantBackend(ServerBackend):
         """Documents by id, in that order."""
         wanted = [clean_text(name) for name in ids]
         documents = self.state.reading(
-            lambda number: {p["id"]: _document(p) for p in self.state.scroll(named(wanted, number), _STORED)}
+            lambda number: {p["id"]: document(p) for p in self.state.scroll(named(wanted, number), STORED)}
         )
         self._check_known(wanted, documents)
         return [documents[name] for name in wanted]
@@ -194,19 +194,21 @@ class QdrantBackend(ServerBackend):
         where: Filter | None = None,
     ) -> list[list[Found]]:
         """The best documents of each query, all from one state; stages must be of prefixes that are stored."""
-        prefixes = self._prefixes(queries, plan, layers)
+        self._check(queries, plan, layers)
         return self.state.reading(
-            lambda number: self._search(prefixes, len(queries), plan, layers, self._allowed(where, number))
+            lambda number: self._searcher(number, where).by_vectors(queries, plan, layers)
         )
 
-    def _prefixes(self, queries: np.ndarray, plan: Plan, layers: int) -> dict[int, list[list[float]]]:
+    def _searcher(self, number: int, where: Filter | None) -> Searcher:
+        return Searcher(self.state, number, where)
+
+    def _check(self, queries: np.ndarray, plan: Plan, layers: int) -> None:
         self.contents.check_search(queries, layers)
         for dim, _ in plan.stages:
             if dim not in self.contents.dims:
                 raise ConfigError(
                     f"dim={dim} is not stored in Qdrant, which holds {list(self.contents.dims)}; use one of these"
                 )
-        return {dim: truncate(queries, dim).tolist() for dim, _ in plan.stages}
 
     @property
     def lexical(self) -> LexicalState:
@@ -218,7 +220,7 @@ class QdrantBackend(ServerBackend):
     ) -> list[list[Found]]:
         """The best documents of each query by BM25, as near as ``qdrant_words`` says."""
         self._check_words()
-        return self.state.reading(lambda number: self._by_words(queries, top, self._allowed(where, number)))
+        return self.state.reading(lambda number: self._searcher(number, where).by_words(queries, top))
 
     def search_both(
         self,
@@ -232,24 +234,10 @@ class QdrantBackend(ServerBackend):
     ) -> list[list[Found]]:
         """The best documents of each query by both sides, all from one state."""
         self._check_words()
-        wide, top = candidate_plan(plan), plan.stages[-1][1]
-        last = Plan(stages=wide.stages[-1:])
-        prefixes = self._prefixes(vectors, wide, layers)
-
-        def look(number: int) -> list[list[Found]]:
-            allowed = self._allowed(where, number)
-            by_vectors = self._search(prefixes, len(queries), wide, layers, allowed)
-            by_words = self._by_words(queries, last.stages[0][1], allowed)
-            results = []
-            for row, (dense, lexical) in enumerate(zip(by_vectors, by_words)):
-                ids = [{one.document.id for one in side} for side in (dense, lexical)]
-                bare, silent = (named(sorted(some), number) for some in (ids[1] - ids[0], ids[0] - ids[1]))
-                more = self._ask([row], prefixes, last, layers, bare, True)[0] if bare else []
-                other = self._by_words([queries[row]], len(ids[0]), silent)[0]
-                results.append(fuse(dense, lexical, fusion, (more, other))[:top])
-            return results
-
-        return self.state.reading(look)
+        self._check(vectors, plan, layers)
+        return self.state.reading(
+            lambda number: self._searcher(number, where).by_both(vectors, queries, plan, fusion, layers)
+        )
 
     def _check_words(self) -> None:
         if not self._words:
@@ -258,86 +246,18 @@ class QdrantBackend(ServerBackend):
                 "again, or search with mode='dense'"
             )
 
-    def _by_words(self, queries: Sequence[str], top: int, allowed: models.Filter | None) -> list[list[Found]]:
-        results: list[list[Found]] = [[] for _ in queries]
-        rows = {row: words for row, query in enumerate(queries) if (words := asked(query)) is not None}
-        if allowed is None or not rows:
-            return results
-        requests = [
-            models.QueryRequest(query=words, using=VECTOR, limit=top, filter=allowed, with_payload=_STORED)
-            for words in rows.values()
-        ]
-        for row, one in zip(rows, self.client.query_batch_points(self.collection, requests)):
-            scored = [(_document(point.payload or {}), float(point.score)) for point in one.points]
-            results[row] = [Found(document, score, lexical=score) for document, score in scored if score > 0]
-        return results
-
     def filter_notes(self, where: Filter, found: bool) -> tuple[str, ...]:
         """What does not fit the documents that are there now."""
         return self.state.reading(
             lambda number: misfits(where, CollectionFields(self.state, number), found=found)
         )
 
-    def _search(
-        self,
-        prefixes: dict[int, list[list[float]]],
-        count: int,
-        plan: Plan,
-        layers: int,
-        allowed: models.Filter | None,
-    ) -> list[list[Found]]:
-        if allowed is None or not count:
-            return [[] for _ in range(count)]
-        exact = plan.kind != "hnsw"
-        results = self._ask(range(count), prefixes, plan, layers, allowed, exact)
-        if not exact:
-            # A walk through a graph may miss documents; the promise is every match.
-            few = [row for row in range(count) if len(results[row]) < plan.stages[-1][1]]
-            for row, better in zip(few, self._ask(few, prefixes, plan, layers, allowed, True)):
-                results[row] = better
-        return results
-
-    def _ask(
-        self,
-        rows: Sequence[int],
-        prefixes: dict[int, list[list[float]]],
-        plan: Plan,
-        layers: int,
-        allowed: models.Filter,
-        exact: bool,
-    ) -> list[list[Found]]:
-        if not rows:
-            return []
-        params = models.SearchParams(exact=exact, hnsw_ef=None if exact else plan.effort)
-        requests = []
-        for row in rows:
-            stage: models.Prefetch | None = None
-            for dim, keep in plan.stages:
-                stage = models.Prefetch(
-                    query=prefixes[dim][row],
-                    using=_vector(layers, dim),
-                    limit=keep,
-                    prefetch=stage,
-                    # The first stage chooses among all; the later ones only see what it kept.
-                    filter=allowed if stage is None else None,
-                    params=params if stage is None else None,
-                )
-            assert stage is not None
-            requests.append(
-                models.QueryRequest(**stage.model_dump(exclude={"score_threshold"}), with_payload=_STORED)
-            )
-        answers = self.client.query_batch_points(self.collection, requests)
-        return [
-            [Found(_document(p.payload or {}), float(p.score), dense=float(p.score)) for p in one.points]
-            for one in answers
-        ]
-
     def statistics(self) -> Statistics:
         """Counts; ``bytes`` of the vectors as they are sent, the server's own structures not counted."""
 
         def look(number: int) -> tuple[int, int, set[str]]:
             brought = models.Filter(must=[between("born", lte=number)])
-            return self.state.count(visible(number)), self.state.count(brought), self._fields(number)
+            return self.state.count(visible(number)), self.state.count(brought), fields_of(self.state, number)
 
         live, total, fields = self.state.reading(look)
         size = 4 * sum(self.contents.dims) * len(self.contents.depths)
@@ -349,25 +269,6 @@ class QdrantBackend(ServerBackend):
             fields=tuple(sorted(fields)),
             modes=SEARCH_MODES if self._words else ("dense",),
         )
-
-    def _fields(self, number: int) -> set[str]:
-        return {*OWN_FIELDS, *self.state.distinct("fields", number)}
-
-    def _allowed(self, where: Filter | None, number: int) -> models.Filter | None:
-        if where is None:
-            return visible(number)
-        if any(name not in OWN_FIELDS for name in where.fields):
-            known = self._fields(number)
-            for name in where.fields:
-                if name not in known:
-                    fields = ", ".join((*OWN_FIELDS, *sorted(known - set(OWN_FIELDS))))
-                    raise ConfigError(f"filter on '{name}': no document has this field; there are {fields}")
-        values = CollectionFields(self.state, number)
-        allowed = conditions(resolve(where, values), values.texts)
-        if allowed is None:
-            return None
-        must, must_not = allowed
-        return models.Filter(must=[visible(number), *must], must_not=must_not)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -391,7 +292,7 @@ class QdrantBackend(ServerBackend):
 
     def _write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray], mode: Mode) -> None:
         payloads = [payload(document) for document in documents]
-        cleaned = [_document(p) for p in payloads]
+        cleaned = [document(p) for p in payloads]
         ids = [document.id for document in cleaned]
         with self.state.changing() as (number, renew):
             old = [p["id"] for p in self.state.scroll(named(ids, number - 1), ["id"])]
@@ -400,7 +301,7 @@ class QdrantBackend(ServerBackend):
             paths = {key("texts", name) for document in cleaned for name in document.meta}
             self._index_fields(paths | {f"{g}.{name}" for p in payloads for g in _INDEXES for name in p[g]})
             prefixes = {
-                _vector(depth, dim): truncate(matrix, dim)
+                vector_name(depth, dim): truncate(matrix, dim)
                 for depth, matrix in vectors.items()
                 for dim in self.contents.dims
             }
@@ -473,18 +374,4 @@ def _connect(url: str) -> QdrantClient:
     # Without the client's own look at the version, which only warns where the server is away.
     return QdrantClient(
         url=url, api_key=os.environ.get("QDRANT_API_KEY"), timeout=60, check_compatibility=False
-    )
-
-
-def _vector(depth: int, dim: int) -> str:
-    return f"{depth}-{dim}"
-
-
-def _document(stored: Mapping[str, Any]) -> Document:
-    return Document(
-        id=stored["id"],
-        title=stored["title"],
-        text=stored["text"],
-        source=stored["source"],
-        meta=json.loads(stored["meta"]),
     )

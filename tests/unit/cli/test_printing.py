@@ -16,6 +16,7 @@ from brickwork.cli import models, output, searching, systems, training
 from brickwork.cli.main import app
 from brickwork.core.console import decoded, plain_console, styled, visible
 from brickwork.core.errors import BrickworkError
+from brickwork.index.results import Hit
 from brickwork.training.progress import Progress
 
 NASTY = "[red]calm[/b] [final].jpg :smile: \x1b[2J\x9b31m\x07"
@@ -172,7 +173,6 @@ def generate(model, prompts, **options):
 
 predict.generate = generate
 from brickwork.cli.main import main
-from brickwork.index.results import Hit
 main()
 """
 
