@@ -268,6 +268,7 @@ def test_a_column_of_molecules_needs_no_name_of_prose(model, tmp_path):
     path.write_text("mol,note\nCCO,a\nCCC,b\n")
     told = []
     index = brickwork.build_index(model, path, tmp_path / "index", kind="flat", tell=told.append)
+    assert index.statistics().modes == ("dense",), "a formula has no words"
     assert len(index) == 2
     assert not told
     assert encode_file(model, path, tmp_path / "vectors", tell=told.append)["documents"] == 2

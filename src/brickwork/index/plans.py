@@ -35,7 +35,9 @@ def choose_mode(
         raise ConfigError(f"mode '{mode}' is unknown; use {', '.join(SEARCH_MODES)}")
     wanted = mode or ("hybrid" if backend.lexical == "there" else "dense")
     (chosen,) = (known for known in SEARCH_MODES if known == wanted)
-    if chosen == "lexical" and (idle := [name for name, value in of_vectors.items() if value]):
+    if chosen == "lexical" and (
+        idle := [name for name, value in of_vectors.items() if value is not None and value is not False]
+    ):
         raise ConfigError(
             f"{' and '.join(idle)} {'say' if len(idle) > 1 else 'says'} how vectors are compared, which mode='lexical' does "
             "not do; leave "
