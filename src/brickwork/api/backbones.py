@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brickwork.api.train import recipe, recipe_names
 from brickwork.core.errors import ConfigError
@@ -64,11 +64,17 @@ def _backbone_kind(backbone: str) -> str:
 
 def _recipes_for(run: "RunConfig", kinds: Collection[str]) -> str:
     """``; take --recipe x or y``: the other recipes that start from a model of one of these kinds."""
-    from brickwork.training.run import backbone_places
-
     names = [
         name
         for name in recipe_names(run.system)
-        if name != run.recipe and set(kinds) & set(backbone_places(recipe(run.system, name).model))
+        if name != run.recipe and set(kinds) & _pretrained_kinds(recipe(run.system, name).model)
     ]
     return f"; take --recipe {' or '.join(names)}" if names else ""
+
+
+def _pretrained_kinds(model: Any) -> set[str]:
+    """The kinds of pretrained models that a configuration starts from; fresh weights are none."""
+    from brickwork.training.run import backbone_places
+
+    places = backbone_places(model).items()
+    return {kind for kind, place in places if attrgetter(place)(model) not in ("scratch", "static")}

@@ -14,7 +14,6 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.framing import Framing
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
-from brickwork.representation.encode import encode_exits
 from brickwork.representation.export_parquet import document_text
 from brickwork.representation.inputs import items_of
 from brickwork.representation.prompts import Role
@@ -81,6 +80,8 @@ def encode_documents(
 def _vectors(
     representation: "Representation", documents: Sequence["Document"], depths: Sequence[int]
 ) -> dict[int, np.ndarray]:
+    from brickwork.representation.encode import encode_exits  # which brings torch
+
     if documents and documents[0].image is not None:
         images = np.stack([np.asarray(document.image) for document in documents])
         if len(depths) > 1 and representation.encoder.kind == "image":

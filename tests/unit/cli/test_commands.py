@@ -311,7 +311,7 @@ def trained(monkeypatch, tmp_path):
         config = {"seed": 5, "data": {"source": "my docs", "limit": 9, "columns": columns}}
         (folder / "config.json").write_text(json.dumps(config))
         result = SimpleNamespace(step=10, seconds=1.5)
-        measurement = SimpleNamespace(summary=lambda: {"retrieval": []})
+        measurement = SimpleNamespace(summary=lambda: {"retrieval": []}, against=())
         representation = SimpleNamespace(encoder=SimpleNamespace(kind=notes.kind))
         return SimpleNamespace(
             folder=folder,

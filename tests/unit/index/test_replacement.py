@@ -176,7 +176,7 @@ def elsewhere():
         there: "Elsewhere"
 
         @classmethod
-        def create(cls, location, contents):
+        def create(cls, location, contents, lexical=False):
             cls.there = cls(contents)
             return cls.there
 
