@@ -7,7 +7,9 @@ from brickwork.data.generators.scenes import Noise
 from brickwork.systems.align.caption_filters import CaptionFilter
 
 _SQUARES = "made-up images are squares of one size; tests/systems/test_align_caption_filters.py"
+_PRETRAINED = "needs a pretrained encoder; tests/systems/test_align_pretrained.py"
 UNTESTED = {
+    **dict.fromkeys(("backbone", "revision", "locked"), _PRETRAINED),
     "text.projection": "the width of the images' vectors decides; refused, which tests/systems/test_align.py looks at",
     "data.captions.min_side": _SQUARES,
     "data.captions.max_aspect": _SQUARES,
