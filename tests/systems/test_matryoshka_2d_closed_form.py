@@ -18,6 +18,7 @@ from brickwork.data.types import Examples, TaskData
 from brickwork.representation.contract import build_system
 from brickwork.representation.encode import encode_exits
 from brickwork.representation.kept import save_system
+from brickwork.representation.load import continue_system
 from brickwork.systems.matryoshka_2d.closed_form import ClosedForm
 from brickwork.systems.matryoshka_2d.config import Config
 from brickwork.systems.matryoshka_2d.ridge import Moments, best_ridge, principal_axes
@@ -275,3 +276,70 @@ def test_options_of_steps_are_refused(options):
         from_dict(Config, {"variant": "closed_form", **options})
     with pytest.raises(ConfigError, match="max_texts has no effect with variant '2dmse'"):
         from_dict(Config, {"max_texts": 100})
+
+
+# ---- a training that starts from it
+
+
+@pytest.fixture(scope="module")
+def start(pairs, tiny_text, tmp_path_factory, exact):
+    """The folder of a finished closed form on pairs."""
+    system = build(pairs, tiny_text)
+    list(system.fit(pairs.train, start=0))
+    return save_system(system.eval(), tmp_path_factory.mktemp("start") / "run")
+
+
+def going_on(start, data, encoder, **options):
+    config = Config(encoder=encoder, **options)
+    return continue_system("matryoshka-2d", config, data, seed=3, start=start)
+
+
+def test_a_training_starts_where_the_closed_form_ended_and_trains_the_maps(start, pairs, tiny_text, tmp_path):
+    texts = pairs.train.columns["anchor"][:6]
+    shorter = going_on(start, pairs, replace(tiny_text, max_tokens=5), layers=(2, 4))
+    assert (shorter.encoder.max_tokens, shorter.axes.layers) == (5, (2, 4))
+    assert shorter.encoder.tokenize(texts).max_length == 5
+    system = going_on(start, pairs, tiny_text, dims=(8, 32))
+    assert (system.seed, system.facts, system.axes.layers) == (3, {"objective": "info_nce"}, (0, 1, 2, 3, 4))
+    before = brickwork.load(start)
+    for layers in (0, 2, 4):
+        assert_allclose(
+            system.encode(texts, layers=layers, precision="fp32"),
+            before.encode(texts, layers=layers, precision="fp32"),
+            atol=1e-6,
+        )
+    drawn, moved = set(), set()
+    system.train()
+    for step in range(12):
+        batch = {**system.collate(pairs.train.take(range(8))), "step": step}
+        system.zero_grad()
+        system.loss(batch).total.backward()
+        drawn |= set(system.plan(step).layers)
+        moved |= {
+            n for n, p in system.encoder.exits.named_parameters() if p.grad is not None and p.grad.any()
+        }
+    assert drawn == {0, 1, 2, 3, 4}
+    assert moved == {name for name, _ in system.encoder.exits.named_parameters()}
+    system.eval()
+    save_system(system, tmp_path / "run")
+    assert brickwork.load(tmp_path / "run").fingerprint == system.representation().fingerprint
+
+
+@pytest.mark.parametrize("variant", ["2dmse_weighted", "adaptive_layer"])
+def test_variants_that_draw_train_depth_0_too(start, pairs, tiny_text, variant):
+    system = going_on(start, pairs, tiny_text, variant=variant)
+    steps = [step for step in range(40) if 0 in system.plan(step).layers]
+    assert 2 < len(steps) < 30
+    batch = {**system.collate(pairs.train.take(range(8))), "step": steps[0]}
+    assert torch.isfinite(system.loss(batch).total)
+
+
+def test_what_cannot_start_from_it_is_refused(start, pairs, tiny_text):
+    with pytest.raises(ConfigError, match="start has no effect with variant 'closed_form'"):
+        going_on(start, pairs, tiny_text, variant="closed_form")
+    with pytest.raises(ConfigError, match="only max_tokens may differ"):
+        going_on(start, pairs, replace(tiny_text, num_layers=3))
+    with pytest.raises(ConfigError, match="variant 'starbucks' has depths of its own"):
+        going_on(start, pairs, tiny_text, variant="starbucks")
+    with pytest.raises(ConfigError, match=r"maps at \[0, 1, 2, 3, 4\] only"):
+        going_on(start, pairs, tiny_text, layers=(2, 5))

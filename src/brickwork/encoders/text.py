@@ -75,10 +75,9 @@ class TextEncoder(nn.Module):
         self.projection = nn.Linear(width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
         self.pooling = pooling
-        self.max_tokens = max_tokens
         self.truncated = 0
         tokenizer.no_padding()
-        tokenizer.enable_truncation(max_tokens)
+        self.limit(max_tokens)
 
     @property
     def num_layers(self) -> int:
@@ -90,6 +89,11 @@ class TextEncoder(nn.Module):
         if self.exits is not None:
             return self.exits.depths
         return tuple(range(1 if isinstance(self.body, StaticEmbedding) else 0, self.num_layers + 1))
+
+    def limit(self, max_tokens: int) -> None:
+        """Cuts texts after ``max_tokens`` tokens from now on."""
+        self.max_tokens = max_tokens
+        self.tokenizer.enable_truncation(max_tokens)
 
     def add_exits(self, depths: Sequence[int]) -> None:
         """Puts fresh maps behind the exits at ``depths``.

@@ -123,10 +123,20 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
     check_data(slug, cls.reads, data)
     if hasattr(cls, "build"):
         return _noted(cls.build(config, data, assets, seed), slug)
-    facts = _restored(slug, cls.facts(config, data)) if hasattr(cls, "facts") else {}
+    facts = facts_of(slug, cls, config, data)
     make = getattr(cls, "build_encoder", build_encoder if hasattr(config, "encoder") else None)
     encoder = [] if make is None else [make(config, data, assets)]
     return _noted(cls(config, *encoder, seed=seed, **facts), slug, facts)
+
+
+def facts_of(slug: str, cls: Any, config: Any, data: TaskData) -> dict[str, Any]:
+    """What a system's ``__init__`` takes besides configuration and encoder: its class's ``facts``, as JSON values.
+
+    Raises:
+        ConfigError: a fact that is no JSON value, or an option that does not fit the data.
+        DataError: data that the system cannot use.
+    """
+    return _restored(slug, cls.facts(config, data)) if hasattr(cls, "facts") else {}
 
 
 def _restored(slug: str, facts: Mapping[str, Any]) -> dict[str, Any]:

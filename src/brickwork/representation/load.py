@@ -15,7 +15,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Encodes, ExportsAdapters
 from brickwork.data.types import TaskData
-from brickwork.representation.contract import check_data
+from brickwork.representation.contract import check_data, facts_of
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
 from brickwork.representation.import_images import import_images, is_image_model
@@ -57,7 +57,7 @@ def load_system(path: Path | str, revision: str | None = None) -> Any:
 def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Path | str) -> Any:
     """The finished system in the run folder ``start``, to be trained on ``data`` as ``config`` says.
 
-    Its class has ``continued(finished, config)``.
+    Its class has ``continued(finished, config, *, seed, **facts)``; what follows from the data is as for a fresh system.
 
     Raises:
         ConfigError: the system does not go on from finished runs, or the folder is of another one.
@@ -72,8 +72,9 @@ def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Pa
     finished = load_system(Path(start).expanduser())
     if finished.slug != slug:
         raise ConfigError(f"start={start} is no {slug} run; name the folder of one")
-    system = cls.continued(finished, config)
-    system.slug, system.facts = slug, finished.facts
+    facts = facts_of(slug, cls, config, data)
+    system = cls.continued(finished, config, seed=seed, **facts)
+    system.slug, system.facts = slug, facts or finished.facts
     return system.train()
 
 

@@ -100,7 +100,7 @@ def plan_step(
         (dim,) = draw.choose(dims[:-1] or dims, step, "dim")
         pairs = ((layer, full), (layer, dim), (num_layers, dim), last)
     elif variant == "adaptive_layer":
-        (layer,) = draw.choose((0, *depths[:-1]), step, "layer")
+        (layer,) = draw.choose(tuple(sorted({0, *depths[:-1]})), step, "layer")
         (dim,), (last_dim,) = draw.choose(dims, step, "dim"), draw.choose(dims, step, "last_dim")
         pairs = ((layer, dim), (num_layers, last_dim))
     elif variant == "ese":
@@ -168,7 +168,7 @@ def _base_weight(
     if layer == plan.num_layers:
         return 1.0
     if plan.variant == "2dmse_weighted":
-        return student_weight / layer
+        return student_weight / max(layer, 1)  # theirs begins at layer 1
     if plan.variant == "adaptive_layer":
         decay = {"uniform": 0.0, "log": math.log1p(layer), "linear": float(layer)}[layer_weighting]
         return student_weight / (1 + decay)

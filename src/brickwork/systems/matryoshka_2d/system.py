@@ -26,6 +26,7 @@ Differences from the paper: see README.md.
 Shape legend: B rows, D width, N layers.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
@@ -43,6 +44,7 @@ from brickwork.systems.matryoshka_2d.config import Config
 from brickwork.systems.matryoshka_2d.objective import DepthWidthPlan, depth_width_loss, plan_step
 
 _COLUMNS = ("anchor", "positive", "negative")
+_DRAWN = ("2dmse", "2dmse_weighted", "adaptive_layer")
 
 
 @encodes
@@ -63,8 +65,10 @@ class System(nn.Module):
                 f"model.encoder '{config.encoder.backbone}' has one layer, so there is no depth to cut; "
                 "use matryoshka, or an encoder with at least 2 layers"
             )
-        if config.layers:
+        if config.layers and encoder.exits is None:
             check_nested("layers", config.layers, encoder.num_layers)
+        if encoder.exits is not None:
+            _check_mapped(config, encoder.depths)
         self.config = config
         self.encoder = encoder
         self.objective: Objective = objective
@@ -84,11 +88,41 @@ class System(nn.Module):
         offered: tuple[Objective, ...] = ("info_nce", "cosent", "angle")
         return {"objective": choose_objective(config.objective, data.kind, offered, "matryoshka-2d")}
 
+    @staticmethod
+    def continued(
+        finished: "System | ClosedForm", config: Config, *, seed: int, objective: Objective
+    ) -> "System":
+        """The encoder of a finished run, with its maps if it has some, trained from now on as ``config`` has it. It keeps
+        its shape; texts are cut where ``config`` says.
+
+        Raises:
+            ConfigError: another encoder than that of the run, or a closed form, which starts from a published model.
+        """
+        if config.variant == "closed_form":
+            raise ConfigError(
+                "start has no effect with variant 'closed_form', which solves the maps of a published model; leave start out"
+            )
+        wanted, there = config.encoder, finished.config.encoder
+        if replace(wanted, max_tokens=there.max_tokens) != there:
+            raise ConfigError(
+                f"model.encoder is that of {wanted.backbone!r}, and the run to start from has {there.backbone!r} of its own "
+                "shape: give the same model.encoder (only max_tokens may differ), or leave start out"
+            )
+        encoder = finished.encoder
+        encoder.limit(config.encoder.max_tokens)
+        return System(config, encoder, seed=seed, objective=objective)
+
     def _exits(self) -> tuple[int, ...]:
         """Depths that training reaches: for the variants with a fixed plan those in it, else all."""
         if self.config.variant in ("ese", "starbucks"):
             return tuple(layer for layer in self.plan(0).layers if layer > 0)
-        return self.config.layers or tuple(range(1, self.encoder.num_layers + 1))
+        return self._depths()
+
+    def _depths(self) -> tuple[int, ...]:
+        """Those that may be drawn: where the encoder has maps, the depths that have one, 0 too."""
+        mapped = self.encoder.exits is not None
+        every = self.encoder.depths if mapped else tuple(range(1, self.encoder.num_layers + 1))
+        return self.config.layers or every
 
     def plan(self, step: int) -> DepthWidthPlan:
         """The layers and prefixes of a step: n and d."""
@@ -97,7 +131,7 @@ class System(nn.Module):
             self.config.variant,
             num_layers=self.encoder.num_layers,
             dims=self.dims,
-            layers=self.config.layers,
+            layers=self.config.layers if self.encoder.exits is None else self._depths(),
             seed=self.seed,
             step=step,
             compression_dim=self.dims[0] if self.config.variant == "ese" else None,
@@ -125,4 +159,17 @@ class System(nn.Module):
             kl_temperature=config.kl_temperature,
             detach_teacher=config.detach_teacher,
             layer_weighting=config.layer_weighting or "uniform",
+        )
+
+
+def _check_mapped(config: Config, depths: tuple[int, ...]) -> None:
+    """Refuses what cannot be trained of an encoder with maps behind the exits at ``depths``."""
+    if config.variant not in _DRAWN:
+        raise ConfigError(
+            f"variant '{config.variant}' has depths of its own and does not start from an encoder with mapped exits; choose "
+            f"one of {', '.join(_DRAWN)}"
+        )
+    if config.layers and not (set(config.layers) <= set(depths) and config.layers[-1] == depths[-1]):
+        raise ConfigError(
+            f"layers={list(config.layers)}: the run to start from has maps at {list(depths)} only"
         )

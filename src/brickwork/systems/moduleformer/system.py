@@ -218,8 +218,9 @@ class System(nn.Module):
         return System(config, tokenizer, [size] * config.num_layers)
 
     @staticmethod
-    def continued(finished: "System", config: ModuleFormerConfig) -> "System":
-        """The finished system with the modules of ``config.growth`` more, trained from now on as ``config`` has it."""
+    def continued(finished: "System", config: ModuleFormerConfig, *, seed: int) -> "System":
+        """The finished system with the modules of ``config.growth`` more, trained from now on as ``config`` has it. Fresh
+        weights come from the global generators, which ``seed`` has set."""
         growth = config.growth
         grown = add_modules(
             finished,
