@@ -167,7 +167,5 @@ def test_backbones_find_their_places(models):
         backbone_settings(api.recipe("align", "clip"), [str(models / "resnet")])
     with pytest.raises(ConfigError, match=r"of images and texts, .*; take --recipe clip or siglip or locked"):
         backbone_settings(api.recipe("align"), [str(models / "clip")])
-    with pytest.raises(
-        ConfigError, match="says nothing here; leave it out; take --recipe small or"
-    ):
+    with pytest.raises(ConfigError, match="says nothing here; leave it out; take --recipe small or"):
         backbone_settings(api.recipe("matryoshka", "images"), [str(models / "resnet")])
