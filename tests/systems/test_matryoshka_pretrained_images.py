@@ -6,6 +6,7 @@ from PIL import Image
 
 import brickwork
 from brickwork.api import train as api
+from brickwork.api.backbones import backbone_settings
 from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.evaluation.compatibility import measure_compatibility
@@ -27,7 +28,7 @@ def models(tmp_path_factory):
 
 def run_of(models, slug, backbone, *settings):
     run = api.recipe(slug, "vision")
-    run = override(run, api.backbone_settings(run, [str(models / backbone)]))
+    run = override(run, backbone_settings(run, [str(models / backbone)]))
     short = [
         "train.steps=4",
         "train.batch_size=8",
@@ -78,4 +79,4 @@ def test_texts_are_refused_by_name(models, tmp_path):
     with pytest.raises(DataError, match=r"holds texts, and model.encoder is for images"):
         api.build(run)
     with pytest.raises(ConfigError, match=r"starts from one of texts; take --recipe vision"):
-        api.backbone_settings(api.recipe("matryoshka"), [str(models / "resnet")])
+        backbone_settings(api.recipe("matryoshka"), [str(models / "resnet")])
