@@ -203,7 +203,7 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
     if commands := _next(folder, summary):
         output.next_commands(commands, quiet)
     if summary.measurement is not None and summary.measurement.against:
-        output.hint("Did it help?", quiet)
+        output.hint("\nDid it help?", quiet)
         for one in summary.measurement.against:
             output.hint(f"  {one.sentence}", quiet)
 
