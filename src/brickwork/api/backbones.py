@@ -5,7 +5,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.api.train import recipe, recipe_names
+from brickwork.api import train as api
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _recipes_for(run: "RunConfig", kinds: Collection[str]) -> str:
     """``; take --recipe x or y``: the other recipes that start from a model of one of these kinds."""
     names = [
         name
-        for name in recipe_names(run.system)
-        if name != run.recipe and set(kinds) & _pretrained_kinds(recipe(run.system, name).model)
+        for name in api.recipe_names(run.system)
+        if name != run.recipe and set(kinds) & _pretrained_kinds(api.recipe(run.system, name).model)
     ]
     return f"; take --recipe {' or '.join(names)}" if names else ""
 
