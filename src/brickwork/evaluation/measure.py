@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Measurement:
     untouched: dict[str, GridResult] = field(default_factory=dict)
     baselines: dict[str, Mapping[str, Mapping[str, Sequence[float]]]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def against(self) -> tuple[Against, ...]:
         """The full size against what the user has without it, set by set."""
         return tuple(

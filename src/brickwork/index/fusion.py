@@ -6,8 +6,9 @@ al. 2009). Bruch et al. 2023, "An Analysis of Fusion Functions for Hybrid Retrie
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -108,3 +109,38 @@ def fuse(
     combined = fusion.combine(*sides).tolist()
     found = map(Found, documents.values(), combined, *scores)
     return sorted(found, key=lambda one: -one.score)
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """Searches of one state on a server, by either side; ``only``: of some documents alone, by their ids."""
+
+    def by_vectors(
+        self, vectors: Float[np.ndarray, "queries width"], plan: Plan, layers: int
+    ) -> list[list[Found]]: ...
+
+    def by_words(self, queries: Sequence[str], top: int) -> list[list[Found]]: ...
+
+    def only(self, ids: Set[str]) -> "Searcher": ...
+
+
+def search_both(
+    searcher: Searcher,
+    vectors: Float[np.ndarray, "queries width"],
+    queries: Sequence[str],
+    plan: Plan,
+    fusion: Fusion,
+    layers: int,
+) -> list[list[Found]]:
+    """The best documents of each query by both sides of a server: the candidates of each get the scores of both."""
+    wide, top = candidate_plan(plan), plan.stages[-1][1]
+    dim, keep = wide.stages[-1]
+    sides = zip(searcher.by_vectors(vectors, wide, layers), searcher.by_words(queries, keep))
+    results = []
+    for row, (dense, lexical) in enumerate(sides):
+        near, named = ({one.document.id for one in side} for side in (dense, lexical))
+        exact = Plan(stages=((dim, keep),))
+        (more,) = searcher.only(named - near).by_vectors(vectors[row : row + 1], exact, layers)
+        (other,) = searcher.only(near - named).by_words(queries[row : row + 1], keep)
+        results.append(fuse(dense, lexical, fusion, (more, other))[:top])
+    return results

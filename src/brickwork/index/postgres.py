@@ -25,7 +25,7 @@ from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
-from brickwork.index.fusion import Fusion
+from brickwork.index.fusion import Fusion, search_both
 from brickwork.index.misfits import misfits
 from brickwork.index.postgres_search import Searcher, document
 from brickwork.index.postgres_server import FORMAT, check_same, connect, read_contents, server_errors
@@ -261,7 +261,7 @@ class PostgresBackend(ServerBackend):
         self._check_words()
         self.contents.check_search(vectors, layers)
         with self._reading() as run:
-            return self._searcher(run, where).by_both(vectors, queries, plan, fusion, layers)
+            return search_both(self._searcher(run, where), vectors, queries, plan, fusion, layers)
 
     def _check_words(self) -> None:
         if self.lexical != "there":

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from brickwork.core.errors import ConfigError, MissingExtraError
 from brickwork.data.types import Document
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
-from brickwork.index.fusion import Fusion, candidate_plan, fuse
 from brickwork.index.postgres_sql import INDEXED, TableFields, dims_of, graph_name, search, where_clause
 from brickwork.index.postgres_words import Words
 from brickwork.index.types import Found, Kind, Plan
@@ -61,30 +60,7 @@ class Searcher:
             results.append([Found(document(row), -float(row[5]), dense=-float(row[5])) for row in rows])
         return results
 
-    def by_both(
-        self,
-        vectors: Float[np.ndarray, "queries width"],
-        queries: Sequence[str],
-        plan: Plan,
-        fusion: Fusion,
-        layers: int,
-    ) -> list[list[Found]]:
-        """The best documents of each query by both sides: the candidates of each get the scores of both."""
-        wide, top = candidate_plan(plan), plan.stages[-1][1]
-        dim, keep = wide.stages[-1]
-        by_vectors = self.by_vectors(vectors, wide, layers)
-        by_words = self.by_words(queries, keep)
-        results = []
-        for number, (dense, lexical) in enumerate(zip(by_vectors, by_words)):
-            found = [{one.document.id for one in side} for side in (dense, lexical)]
-            (more,) = self._only(found[1] - found[0]).by_vectors(
-                vectors[number : number + 1], Plan(stages=((dim, keep),)), layers
-            )
-            (other,) = self._only(found[0] - found[1]).by_words(queries[number : number + 1], keep)
-            results.append(fuse(dense, lexical, fusion, (more, other))[:top])
-        return results
-
-    def _only(self, ids: Set[str]) -> "Searcher":
+    def only(self, ids: Set[str]) -> "Searcher":
         """Searches of some documents alone."""
         one = Searcher(self._run, self._table, None)
         one._condition = sql.SQL("id = ANY(%(only)s)")

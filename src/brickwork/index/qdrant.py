@@ -27,7 +27,7 @@ from brickwork.core.text import clean_text
 from brickwork.data.types import Document
 from brickwork.index.contract import ServerBackend
 from brickwork.index.filters import OWN_FIELDS, Filter
-from brickwork.index.fusion import Fusion
+from brickwork.index.fusion import Fusion, search_both
 from brickwork.index.misfits import misfits
 from brickwork.index.qdrant_filters import key, payload
 from brickwork.index.qdrant_search import STORED, Searcher, document, fields_of, vector_name
@@ -236,7 +236,7 @@ class QdrantBackend(ServerBackend):
         self._check_words()
         self._check(vectors, plan, layers)
         return self.state.reading(
-            lambda number: self._searcher(number, where).by_both(vectors, queries, plan, fusion, layers)
+            lambda number: search_both(self._searcher(number, where), vectors, queries, plan, fusion, layers)
         )
 
     def _check_words(self) -> None:

@@ -1,7 +1,7 @@
 """Searches of one state of an index in Qdrant, by vectors and by words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from jaxtyping import Float
 from brickwork.core.errors import ConfigError, MissingExtraError
 from brickwork.data.types import Document
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
-from brickwork.index.fusion import Fusion, candidate_plan, fuse
 from brickwork.index.qdrant_filters import conditions
 from brickwork.index.qdrant_state import CollectionFields, State, named, visible
 from brickwork.index.qdrant_words import VECTOR, asked
@@ -71,32 +70,10 @@ class Searcher:
             results[row] = [Found(found, score, lexical=score) for found, score in scored if score > 0]
         return results
 
-    def by_both(
-        self,
-        vectors: Float[np.ndarray, "queries width"],
-        queries: Sequence[str],
-        plan: Plan,
-        fusion: Fusion,
-        layers: int,
-    ) -> list[list[Found]]:
-        """The best documents of each query by both sides: the candidates of each get the scores of both."""
-        wide, top = candidate_plan(plan), plan.stages[-1][1]
-        dim, keep = wide.stages[-1]
-        by_vectors = self.by_vectors(vectors, wide, layers)
-        by_words = self.by_words(queries, keep)
-        results = []
-        for row, (dense, lexical) in enumerate(zip(by_vectors, by_words)):
-            ids = [{one.document.id for one in side} for side in (dense, lexical)]
-            bare, silent = (self._only(sorted(some)) for some in (ids[1] - ids[0], ids[0] - ids[1]))
-            (more,) = bare.by_vectors(vectors[row : row + 1], Plan(stages=((dim, keep),)), layers)
-            (other,) = silent.by_words(queries[row : row + 1], keep)
-            results.append(fuse(dense, lexical, fusion, (more, other))[:top])
-        return results
-
-    def _only(self, ids: Sequence[str]) -> "Searcher":
+    def only(self, ids: Set[str]) -> "Searcher":
         """Searches of some documents alone."""
         one = Searcher(self._state, self._number, None)
-        one._allowed = named(ids, self._number)
+        one._allowed = named(sorted(ids), self._number)
         return one
 
     def _read(self, where: Filter | None) -> models.Filter | None:

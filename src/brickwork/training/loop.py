@@ -333,7 +333,7 @@ def _determinism(wanted: bool) -> Any:
     before = torch.are_deterministic_algorithms_enabled()
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    changes = wanted and not before  # torch imports its compiler for this, 1.8 s, even where nothing changes
+    changes = wanted and not before  # torch imports its compiler for this, even where nothing changes
     if changes:
         torch.use_deterministic_algorithms(True)
     try:
