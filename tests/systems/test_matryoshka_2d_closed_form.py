@@ -54,7 +54,7 @@ def make_texts(count, seed=0):
 def exact():
     """States in float32 on every processor, so that they can be compared with those of scikit-learn's maps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("brickwork.systems.matryoshka_2d.closed_form._PRECISION", "fp32")
+        patch.setattr("brickwork.systems.matryoshka_2d.closed_form.PRECISION", "fp32")
         yield
 
 

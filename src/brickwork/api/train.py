@@ -230,7 +230,7 @@ def train(
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
-    from brickwork.core.types import Evaluates, Fits
+    from brickwork.core.types import Evaluates, Finishes, Fits
     from brickwork.data.fingerprints import fingerprint, refuse_other_data
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.training.loop import fit
@@ -283,6 +283,10 @@ def train(
     system.eval()
     if distributed.rank() != 0:
         return TrainSummary(folder, None, result, None, system)
+    if isinstance(system, Finishes):
+        for share in system.finish(data.train):
+            if progress is not None:
+                progress.message(f"learning from what was trained: {share:.0%} done")
     return _finish(run, folder, system, data, result, measure=measure, progress=progress)
 
 

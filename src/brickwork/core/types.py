@@ -194,6 +194,17 @@ class Fits(Protocol):
 
 
 @runtime_checkable
+class Finishes(Protocol):
+    """A system with something left to learn once its steps are done, by counting or solving, in a minute or two.
+
+    The house iterates over ``finish`` after the last step, and keeps the system afterwards; it yields the share that is done
+    (0 … 1). A run that is stopped meanwhile begins again with what the steps have left.
+    """
+
+    def finish(self, examples: Any) -> Iterator[float]: ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """A system that turns inputs into vectors, cut to ``dim`` dimensions and ``layers`` blocks where asked.
 

@@ -16,7 +16,8 @@ class ExitMaps(nn.Module):
 
     At full depth it turns the encoder's own vector (``dim`` dimensions) and adds nothing, so that dot products can stay what
     they are. Below, it takes the mean of the hidden states after the layer and that after layer 0 (``width`` dimensions
-    each; at depth 0 just this one), and adds a constant. Fresh maps are random: they are filled by whoever learns them.
+    each; at depth 0 just this one), and adds a constant. Fresh maps change nothing where the widths agree: the
+    mean states of the layer as they are.
 
     Raises:
         ConfigError: depths that do not ascend to the full one.
@@ -36,6 +37,10 @@ class ExitMaps(nn.Module):
         self.maps = nn.ModuleDict(
             {str(depth): nn.Linear(size, dim, bias=depth < num_layers) for depth, size in inputs.items()}
         )
+        for linear in self.maps.values():
+            nn.init.eye_(linear.weight)  # type: ignore[arg-type]
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor, depth: int) -> Tensor:
         """The vector at ``depth`` from what its map takes. Shapes: (B, inputs) → (B, dim), at least float32."""

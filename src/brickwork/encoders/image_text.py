@@ -83,15 +83,15 @@ class ImageTextEncoder(TextEncoder):
         encoder.dense, encoder.projection = text.dense, text.projection
         return encoder
 
-    def collate(self, columns: Mapping[str, Any]) -> Batch:
-        """Columns of a batch as tensors: images prepared, texts packed, numbers as int64 or float32."""
+    def collate(self, columns: Mapping[str, Any], max_tokens: int | None = None) -> Batch:
+        """Columns of a batch as tensors: images prepared, texts packed and cut, numbers as int64 or float32."""
         images = {
             name: self.image.prepare(values)
             for name, values in columns.items()
             if isinstance(values, np.ndarray) and values.ndim == 4
         }
         rest = {name: values for name, values in columns.items() if name not in images}
-        return {**images, **super().collate(rest)}
+        return {**images, **super().collate(rest, max_tokens)}
 
     def logits(
         self, cosines: Float32[np.ndarray, "images texts"]

@@ -74,6 +74,7 @@ class TextEncoder(nn.Module):
         self.exits: ExitMaps | None = None
         self.projection = nn.Linear(width, projection, bias=False) if projection else None
         self.tokenizer = tokenizer
+        self._shorter: dict[int, Tokenizer] = {}
         self.pooling = pooling
         self.truncated = 0
         tokenizer.no_padding()
@@ -114,18 +115,33 @@ class TextEncoder(nn.Module):
             return self.body.pad_id
         return self.tokenizer.token_to_id(self.marks.get("pad_token", PAD)) or 0
 
-    def tokenize(self, texts: Sequence[str]) -> TokenBatch:
-        """Token ids of ``texts``, packed, each cut to ``max_tokens``.
+    def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> TokenBatch:
+        """Token ids of ``texts``, packed, each cut to ``max_tokens`` (default: the encoder's own).
 
         No text is without tokens: an empty one has its start and end marks, or the padding token for a static
         encoder, whose vector for it is zero.
         """
         static = isinstance(self.body, StaticEmbedding)
-        rows, truncated = encode_texts(self.tokenizer, texts, self.max_tokens, marks=not static)
-        self.truncated += truncated
+        limit = max_tokens or self.max_tokens
+        rows, truncated = encode_texts(self._cutting(limit), texts, limit, marks=not static)
+        if limit == self.max_tokens:
+            self.truncated += truncated
         if isinstance(self.body, TextTower):
             rows = self.body.fill(rows)
         return TokenBatch.from_lists([row or [self.pad_id] for row in rows])
+
+    def _cutting(self, limit: int) -> Tokenizer:
+        """The tokenizer, cutting at ``limit``.
+
+        Another one where that is not the encoder's own limit: what a tokenizer cuts at is its state, and batches are made in a
+        thread.
+        """
+        if limit == self.max_tokens:
+            return self.tokenizer
+        if limit not in self._shorter:
+            self._shorter[limit] = Tokenizer.from_str(self.tokenizer.to_str())
+            self._shorter[limit].enable_truncation(limit)
+        return self._shorter[limit]
 
     def forward(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch width"]]:
         """One vector per text after each of ``layers`` (0: embedding output); deeper layers do not run.
@@ -192,13 +208,14 @@ class TextEncoder(nn.Module):
         length = length or self.max_tokens
         return self.flops([length], layers) / length
 
-    def collate(self, columns: Mapping[str, Any]) -> Batch:
-        """Columns of a batch as tensors: texts packed (:class:`TokenBatch`), numbers as int64 or float32."""
+    def collate(self, columns: Mapping[str, Any], max_tokens: int | None = None) -> Batch:
+        """Columns of a batch as tensors: texts packed (:class:`TokenBatch`) and cut as by :meth:`tokenize`, numbers as int64
+        or float32."""
         batch: Batch = {}
         for name, values in columns.items():
             if len(values) and isinstance(values[0], str):
                 self.check(values)
-                batch[name] = self.tokenize(values)
+                batch[name] = self.tokenize(values, max_tokens)
                 continue
             array = np.asarray(values)
             dtype = np.int64 if array.dtype.kind in "iub" else np.float32

@@ -75,8 +75,15 @@ def _with(cls: S, *functions: Any) -> S:
 
 
 def collate(self: Any, columns: Mapping[str, Any]) -> Batch:
-    """Columns of examples as a batch, as the encoder prepares them."""
-    return self.encoder.collate(columns)
+    """Columns of examples as a batch for training, as the encoder prepares them: texts cut to ``train_tokens``."""
+    limit = train_tokens(self.config)
+    return self.encoder.collate(columns) if limit is None else self.encoder.collate(columns, limit)
+
+
+def train_tokens(config: Any) -> int | None:
+    """Where texts are cut in training, if the configuration of a text encoder in it says so."""
+    encoders = (getattr(config, name, None) for name in ("encoder", "text"))
+    return next((limit for encoder in encoders if (limit := getattr(encoder, "train_tokens", None))), None)
 
 
 def loss(self: Any, batch: Batch) -> LossOutput:

@@ -17,6 +17,7 @@ from brickwork.data.readers.outline import Outline, Section
 _WORDS = re.compile(r"\S+")
 _PIECES = re.compile(r"[a-zA-Z]+|[^\W\d_a-zA-Z]|\d+|[^\w\s]|_")
 _MARGIN, _MARKS, _FEWEST_TOKENS = 0.92, 2, 8
+_FEWEST_OPENING, _USUAL_OPENING, _MOST_OPENING, _FEWEST_REST = 3, 12, 24, 8  # words
 _BLANK = re.compile(r"\n[^\S\n]*\n\s*")
 _ENDS, _CLOSES = "[.!?…。！？]", "[\"')\\]]"
 # White space after the end of a sentence and up to three quotes and brackets that close it, which stay.
@@ -133,6 +134,25 @@ def _parts(word: str, limit: _Limit) -> Iterator[str]:
         return
     letters = max(1, len(word) * limit.tokens // tokens)
     yield from (word[start : start + letters] for start in range(0, len(word), letters))
+
+
+def opening(text: str) -> tuple[str, str] | None:
+    """The first sentence and the rest; of a text without sentences its first words, at most a quarter of them.
+
+    ``None`` where either would say little: fewer than 3 words, or 8 for the rest.
+    """
+    first, *rest = _SENTENCE_END.split(text, maxsplit=1)
+    if (
+        rest
+        and _FEWEST_OPENING <= len(first.split()) <= _MOST_OPENING
+        and len(rest[0].split()) >= _FEWEST_REST
+    ):
+        return first, rest[0]
+    words = text.split()
+    count = min(_USUAL_OPENING, len(words) // 4)
+    if count < _FEWEST_OPENING or len(words) - count < _FEWEST_REST:
+        return None
+    return " ".join(words[:count]), " ".join(words[count:])
 
 
 def cut_words(text: str, max_words: int) -> str:

@@ -13,11 +13,13 @@ It is no method of the paper: it is what the paper's training has to beat, and m
 Shape legend: N texts, P inputs of a map, D dimensions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from brickwork.core.elastic import ElasticAxes, nested_sizes
@@ -29,14 +31,15 @@ from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.text import TextEncoder
 from brickwork.representation.batches import pooled_batches
 from brickwork.representation.contract import encodes
+from brickwork.representation.inference import Precision
 from brickwork.systems.matryoshka_2d.config import Config
 from brickwork.systems.matryoshka_2d.ridge import Moments, best_ridge, principal_axes
 
 MAX_TEXTS = 5_000
 _ROUND = 1_000  # texts
-_PRECISION = "auto"  # that of `encode`, so that the maps fit the states that they will get
+PRECISION: Precision = "auto"  # that of `encode`, so that the maps fit the states that they will get
 _HELD_OUT = 10  # every so many texts one is left out of the fit, to choose the penalty by
-_FEWEST = 2 * _HELD_OUT
+FEWEST = 2 * _HELD_OUT
 _COLUMNS = ("anchor", "positive", "negative", "input")
 
 
@@ -63,18 +66,8 @@ class ClosedForm(nn.Module):
         depths = config.layers or tuple(range(encoder.num_layers + 1))
         if encoder.exits is None:  # built, not restored
             encoder.add_exits(depths)
-            self.moments = nn.ModuleDict(
-                {part: self._empty_moments(_maps(encoder)) for part in ("fitted", "held_out")}
-            )
+            self.moments = no_moments(maps_of(encoder))
         self.axes = ElasticAxes(dims=nested_sizes(encoder.embedding_dim, config.dims), layers=depths)
-
-    @staticmethod
-    def _empty_moments(maps: ExitMaps) -> nn.ModuleDict:
-        linears: dict[str, Any] = dict(maps.maps.items())
-        full = str(maps.num_layers)
-        return nn.ModuleDict(
-            {d: Moments(0 if d == full else m.in_features, m.out_features) for d, m in linears.items()}
-        )
 
     def fit(self, examples: Examples, *, start: int) -> Iterator[float]:
         """Reads a thousand texts in each round; the maps are solved at the end of the last.
@@ -88,54 +81,79 @@ class ClosedForm(nn.Module):
                 f"{len(texts):,} texts are few for vectors of {self.encoder.embedding_dim} dimensions: early exits will be "
                 "weak; give some thousands"
             )
-        states = _States(self.encoder)
+        states = States(self.encoder)
         rounds = -(-len(texts) // _ROUND)
         for number in range(start, rounds):
             self._read(states, texts[number * _ROUND : (number + 1) * _ROUND])
             if number + 1 == rounds:
-                self._solve()
+                solve(maps_of(self.encoder), self.moments)
             yield (number + 1) / rounds
 
     def _texts(self, examples: Examples) -> list[str]:
         """The different texts of all columns in an order of the seed's, as many as are to be read."""
         columns = [examples.columns[name] for name in _COLUMNS if name in examples.columns]
         texts = list(dict.fromkeys(text for row in zip(*columns) for text in row))
-        if len(texts) < _FEWEST:
+        if len(texts) < FEWEST:
             raise DataError(
-                f"{len(texts)} different texts are too few to solve maps from: give at least {_FEWEST}, better some "
+                f"{len(texts)} different texts are too few to solve maps from: give at least {FEWEST}, better some "
                 "thousands"
             )
         order = torch.randperm(len(texts), generator=generator_for(self.seed, 0, "texts"))
         return [texts[row] for row in order[: self.config.max_texts or MAX_TEXTS].tolist()]
 
-    def _read(self, states: "_States", texts: Sequence[str]) -> None:
-        depths, last = _maps(self.encoder).depths, self.encoder.num_layers
-        sums: Any = self.moments
-        for rows, inputs in pooled_batches(states, list(texts), depths, precision=_PRECISION):
-            full = inputs[last]
-            held_out = torch.from_numpy(rows) % _HELD_OUT == 0
-            for depth in depths:
-                # For the axes: unit vectors, which have nothing to be predicted from.
-                x, y = (full[:, :0], F.normalize(full, dim=1)) if depth == last else (inputs[depth], full)
-                for part, chosen in (("fitted", ~held_out), ("held_out", held_out)):
-                    sums[part][str(depth)].add(x[chosen], y[chosen])
-
-    @torch.no_grad()
-    def _solve(self) -> None:
-        maps: Any = _maps(self.encoder).maps
-        fitted, held_out = (dict(self.moments[part].items()) for part in ("fitted", "held_out"))  # type: ignore[operator]
-        full = str(self.encoder.num_layers)
-        axes = principal_axes(fitted[full].joined(held_out[full]))
-        for depth, linear in maps.items():
-            if depth == full:
-                linear.weight.copy_(axes.T)
-            else:
-                weight, bias, _, _ = best_ridge(fitted[depth], held_out[depth])
-                linear.weight.copy_((weight @ axes).T)
-                linear.bias.copy_(bias @ axes)
+    def _read(self, states: "States", texts: Sequence[str]) -> None:
+        maps = maps_of(self.encoder)
+        for rows, inputs in pooled_batches(states, list(texts), maps.depths, precision=PRECISION):
+            count_in(self.moments, maps, inputs, rows)
 
 
-class _States(nn.Module):
+def no_moments(maps: ExitMaps) -> nn.ModuleDict:
+    """The sums that the maps will follow from, empty: ``fitted`` and ``held_out``, of each depth."""
+    linears: dict[str, Any] = dict(maps.maps.items())
+    full = str(maps.num_layers)
+    sizes = {d: (0 if d == full else m.in_features, m.out_features) for d, m in linears.items()}
+    return nn.ModuleDict(
+        {
+            part: nn.ModuleDict({d: Moments(*size) for d, size in sizes.items()})
+            for part in ("fitted", "held_out")
+        }
+    )
+
+
+@torch.no_grad()
+def count_in(
+    moments: nn.ModuleDict, maps: ExitMaps, inputs: Mapping[int, Tensor], rows: Int[np.ndarray, " n"]
+) -> None:
+    """Counts in what the maps take (``inputs``, by depth) of the texts ``rows``; some of them are held out."""
+    sums: Any = moments
+    last = maps.num_layers
+    full = maps(inputs[last], last)
+    held_out = torch.from_numpy(rows) % _HELD_OUT == 0
+    for depth in maps.depths:
+        # For the axes: unit vectors, which have nothing to be predicted from.
+        x, y = (full[:, :0], F.normalize(full, dim=1)) if depth == last else (inputs[depth], full)
+        for part, chosen in (("fitted", ~held_out), ("held_out", held_out)):
+            sums[part][str(depth)].add(x[chosen], y[chosen])
+
+
+@torch.no_grad()
+def solve(maps: ExitMaps, moments: nn.ModuleDict) -> None:
+    """Fills the maps: the full vectors turned onto their principal axes, and for each exit what ridge regression says."""
+    sums: Any = moments
+    fitted, held_out = dict(sums["fitted"].items()), dict(sums["held_out"].items())
+    full = str(maps.num_layers)
+    axes = principal_axes(fitted[full].joined(held_out[full]))
+    linears: Any = maps.maps
+    for depth, linear in linears.items():
+        if depth == full:
+            linear.weight.copy_(axes.T @ linear.weight.double())
+        else:
+            weight, bias, _, _ = best_ridge(fitted[depth], held_out[depth])
+            linear.weight.copy_((weight @ axes).T)
+            linear.bias.copy_(bias @ axes)
+
+
+class States(nn.Module):
     """The encoder, giving what the maps take in place of what they make of it."""
 
     def __init__(self, encoder: TextEncoder):
@@ -150,6 +168,7 @@ class _States(nn.Module):
         return self.encoder.exit_inputs(tokens, layers)
 
 
-def _maps(encoder: TextEncoder) -> ExitMaps:
+def maps_of(encoder: TextEncoder) -> ExitMaps:
+    """The maps of an encoder that has some."""
     assert encoder.exits is not None
     return encoder.exits

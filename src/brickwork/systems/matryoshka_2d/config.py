@@ -18,20 +18,30 @@ _OF_STEPS = (
     "layer_weighting",
     "compression_dim",
 )
+# What a training of early exits reads.
+_OF_DEPTHS = (
+    "student_weight",
+    "kl_weight",
+    "kl_temperature",
+    "detach_teacher",
+    "layer_weighting",
+    "compression_dim",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """``variant``: which of the five published losses; or ``closed_form``, which takes no steps: principal axes and ridge
-    regressions (closed_form.py). ``dims``: prefix sizes to draw from, ending at the full width;
-    empty = the full width halved down to 8 (the paper's). ``layers``: depths to train, ending at the last; empty = all
-    (``starbucks``: the depth divided evenly among the dims; ``closed_form``: from 0 on). ``objective``: ``auto`` = InfoNCE
-    for pairs and triplets, CoSENT for scored pairs; ``angle`` is the paper's for scored pairs. ``temperature``: of the
-    objective (the scale of CoSENT and AnglE is its inverse). ``student_weight``: on the losses of layers below the last.
-    ``kl_weight``: on the alignment, 0 = none; ``kl_temperature``: its T, None = the variant's own; ``detach_teacher``: no
-    gradient from it into the last layer. ``layer_weighting``: of the drawn layer, in ``adaptive_layer`` only (None =
-    uniform). ``compression_dim``: k of ``ese`` only (None = D/6). ``max_texts``: of ``closed_form`` only, how many texts it
-    reads (None = 5,000).
+    regressions (closed_form.py); or ``mapped``, which trains the full depth and learns such maps afterwards (mapped.py).
+    ``dims``: prefix sizes to draw from, ending at the full width; empty = the full width halved down to 8 (the paper's).
+    ``layers``: depths to train, ending at the last; empty = all (``starbucks``: the depth divided evenly among the dims;
+    ``closed_form`` and ``mapped``: from 0 on). ``objective``: ``auto`` = InfoNCE for pairs and triplets, CoSENT for scored
+    pairs; ``angle`` is the paper's for scored pairs. ``temperature``: of the objective (the scale of CoSENT and AnglE is its
+    inverse). ``student_weight``: on the losses of layers below the last. ``kl_weight``: on the alignment, 0 = none;
+    ``kl_temperature``: its T, None = the variant's own; ``detach_teacher``: no gradient from it into the last layer.
+    ``layer_weighting``: of the drawn layer, in ``adaptive_layer`` only (None = uniform). ``compression_dim``: k of ``ese``
+    only (None = D/6). ``max_texts``: how many texts ``closed_form`` and ``mapped`` read for their maps (None = 5,000 and
+    6,000).
     """
 
     encoder: TextEncoderConfig = TextEncoderConfig()
@@ -50,12 +60,18 @@ class Config:
 
     def validate(self) -> list[str]:
         variant = f"variant '{self.variant}'"
+        set_here = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         if self.variant == "closed_form":
-            set_here = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
             return [
                 f"{name} has no effect with {variant}, which takes no steps; leave it out"
                 for name in set_here
                 if name in _OF_STEPS
+            ]
+        if self.variant == "mapped":
+            return [
+                f"{name} has no effect with {variant}, whose steps train the full depth alone; leave it out"
+                for name in set_here
+                if name in _OF_DEPTHS
             ]
         errors = idle(self, ["max_texts"], variant)
         if self.variant != "adaptive_layer":

@@ -10,6 +10,7 @@
 | ``adaptive_layer`` | (N,d) (n,d'), n in 0…N−1             | T·KL on full vectors, T = 0.3              |
 | ``ese``            | (N,D) (N,k) (i,k), all i in 0…N−2    | to principal components, layer by layer    |
 | ``starbucks``      | fixed pairs (n_j,d_j), all of them   | 0.3·KL on prefixes of the student's width  |
+| ``mapped``         | (N,D)                                | none: exits get maps afterwards (mapped.py) |
 
 In 2DMSE d < D; in ``adaptive_layer`` d and d' are any of the dims, drawn independently.
 
@@ -33,7 +34,7 @@ from brickwork.core.types import LossOutput
 from brickwork.objectives.distillation import feature_kl, mse, principal_target
 from brickwork.objectives.nested import BaseLoss, cut
 
-Variant = Literal["2dmse", "2dmse_weighted", "ese", "adaptive_layer", "starbucks"]
+Variant = Literal["2dmse", "2dmse_weighted", "ese", "adaptive_layer", "starbucks", "mapped"]
 LayerWeighting = Literal["uniform", "log", "linear"]
 
 KL_TEMPERATURE: dict[str, float] = {
@@ -107,6 +108,8 @@ def plan_step(
         size = compression_dim or min(dims, key=lambda d: abs(math.log(d * _ESE_COMPRESSION / full)))
         # As the authors' code counts: from the embedding output on, and layer N − 1 is never trained.
         pairs = (*((layer, size) for layer in (0, *depths)[:-2]), (num_layers, size), last)
+    elif variant == "mapped":
+        pairs = (last,)
     elif layers:
         if len(layers) != len(dims):
             raise ConfigError(
@@ -141,7 +144,7 @@ def depth_width_loss(
     Terms are ``layer_<n>_dim_<d>`` and ``kl_layer_<n>`` (``ese``: also ``mse_layer_<n>``). Terms of alignment
     hold the plain divergence in nats, so its magnitude is in the log whatever its weight.
     """
-    temperature = kl_temperature or KL_TEMPERATURE[plan.variant]
+    temperature = kl_temperature or KL_TEMPERATURE.get(plan.variant, 1.0)
     terms: dict[str, Tensor] = {}
     weights: dict[str, float] = {}
     for layer, dim in plan.pairs:
@@ -155,7 +158,7 @@ def depth_width_loss(
         align = _align_components if plan.variant == "ese" else _align_to_last
         align(terms, weights, exits, plan, temperature, kl_weight, detach_teacher)
     stats: dict[str, float | Tensor] = {}
-    if plan.variant != "starbucks" and plan.variant != "ese":
+    if plan.variant in ("2dmse", "2dmse_weighted", "adaptive_layer"):
         stats = {"sampled_layer": float(plan.pairs[0][0]), "sampled_dim": float(plan.pairs[1][1])}
         if plan.variant == "adaptive_layer":
             stats["sampled_dim"] = float(plan.pairs[0][1])

@@ -26,6 +26,7 @@ Differences from the paper: see README.md.
 Shape legend: B rows, D width, N layers.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -33,18 +34,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.elastic import ElasticAxes, check_nested, nested_sizes
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.types import TaskData
+from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.text import TextEncoder, encode_columns
 from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
 from brickwork.representation.contract import encodes
-from brickwork.systems.matryoshka_2d.closed_form import ClosedForm
+from brickwork.systems.matryoshka_2d.closed_form import FEWEST, ClosedForm, maps_of
 from brickwork.systems.matryoshka_2d.config import Config
+from brickwork.systems.matryoshka_2d.mapped import COLUMNS, learn_maps
 from brickwork.systems.matryoshka_2d.objective import DepthWidthPlan, depth_width_loss, plan_step
 
-_COLUMNS = ("anchor", "positive", "negative")
-_DRAWN = ("2dmse", "2dmse_weighted", "adaptive_layer")
+_MAPPED = ("2dmse", "2dmse_weighted", "adaptive_layer", "mapped")
 
 
 @encodes
@@ -65,6 +66,8 @@ class System(nn.Module):
                 f"model.encoder '{config.encoder.backbone}' has one layer, so there is no depth to cut; "
                 "use matryoshka, or an encoder with at least 2 layers"
             )
+        if config.variant == "mapped" and encoder.exits is None:
+            encoder.add_exits(config.layers or tuple(range(encoder.num_layers + 1)))
         if config.layers and encoder.exits is None:
             check_nested("layers", config.layers, encoder.num_layers)
         if encoder.exits is not None:
@@ -77,6 +80,9 @@ class System(nn.Module):
         ese = (config.compression_dim or max(1, width // 6), width)
         self.dims = nested_sizes(width, ese if config.variant == "ese" else config.dims)
         self.axes = ElasticAxes(dims=self.dims, layers=self._exits())
+        if config.variant == "mapped":
+            maps_of(encoder).requires_grad_(False)  # they are learnt afterwards
+            self._began = {name: value.detach().clone() for name, value in encoder.named_parameters()}
 
     @staticmethod
     def facts(config: Config, data: TaskData) -> dict[str, Any]:
@@ -86,6 +92,11 @@ class System(nn.Module):
             DataError: data that the objective cannot use.
         """
         offered: tuple[Objective, ...] = ("info_nce", "cosent", "angle")
+        if config.variant == "mapped" and len(data.train) < FEWEST:
+            raise DataError(
+                f"{data.name}: {len(data.train)} examples are too few to learn maps from: give at least {FEWEST}, better "
+                "some thousands; or set model.variant=2dmse"
+            )
         return {"objective": choose_objective(config.objective, data.kind, offered, "matryoshka-2d")}
 
     @staticmethod
@@ -111,6 +122,19 @@ class System(nn.Module):
         encoder = finished.encoder
         encoder.limit(config.encoder.max_tokens)
         return System(config, encoder, seed=seed, objective=objective)
+
+    def finish(self, examples: Examples) -> Iterator[float]:
+        """Of ``mapped``: the maps of the exits, once the steps are done (mapped.py). Other variants have nothing left."""
+        if self.config.variant == "mapped":
+            yield from learn_maps(
+                self.encoder,
+                examples,
+                began=self._began,
+                config=self.config,
+                objective=self.objective,
+                dims=self.dims,
+                seed=self.seed,
+            )
 
     def _exits(self) -> tuple[int, ...]:
         """Depths that training reaches: for the variants with a fixed plan those in it, else all."""
@@ -139,7 +163,7 @@ class System(nn.Module):
 
     def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch width"]]:
         """X_n of each column at each layer of the step's plan, named ``column/n``, from one forward pass."""
-        inputs = {name: batch[name] for name in _COLUMNS if name in batch}
+        inputs = {name: batch[name] for name in COLUMNS if name in batch}
         exits = encode_columns(self.encoder, inputs, self.plan(batch["step"]).layers)
         return {f"{name}/{layer}": x for name, layers in exits.items() for layer, x in layers.items()}
 
@@ -149,7 +173,7 @@ class System(nn.Module):
         Its terms are ``layer_<n>_dim_<d>`` and ``kl_layer_<n>``.
         """
         plan, config = self.plan(batch["step"]), self.config
-        columns = [name for name in _COLUMNS if name in batch]
+        columns = [name for name in COLUMNS if name in batch]
         return depth_width_loss(
             pair_loss(self.objective, batch, config.temperature),  # ℓ
             {layer: [embeddings[f"{name}/{layer}"] for name in columns] for layer in plan.layers},  # X_n, X_N
@@ -164,10 +188,10 @@ class System(nn.Module):
 
 def _check_mapped(config: Config, depths: tuple[int, ...]) -> None:
     """Refuses what cannot be trained of an encoder with maps behind the exits at ``depths``."""
-    if config.variant not in _DRAWN:
+    if config.variant not in _MAPPED:
         raise ConfigError(
             f"variant '{config.variant}' has depths of its own and does not start from an encoder with mapped exits; choose "
-            f"one of {', '.join(_DRAWN)}"
+            f"one of {', '.join(_MAPPED)}"
         )
     if config.layers and not (set(config.layers) <= set(depths) and config.layers[-1] == depths[-1]):
         raise ConfigError(

@@ -53,6 +53,7 @@ from brickwork.encoders.text import TextEncoder, join_tokens
 from brickwork.modules.simplex import End, SimplexHead, SlotRegistry
 from brickwork.objectives.classification import cross_entropy
 from brickwork.representation.contract import build_encoder, encodes
+from brickwork.representation.contract import collate as collate_texts
 from brickwork.systems.stationary_compat import ancestors
 from brickwork.systems.stationary_compat.objective import Mask, higher_order
 
@@ -181,7 +182,7 @@ class System(nn.Module):
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
         """Columns of examples as a batch; texts also as the anchor reads them, which may have another tokenizer."""
-        batch = self.encoder.collate(columns)
+        batch = collate_texts(self, columns)
         if isinstance(self.anchor, TextEncoder) and len(columns) > 1:
             batch["anchor_input"] = self.anchor.tokenize(columns["input"])
         return batch
