@@ -133,8 +133,8 @@ class TextEncoder(nn.Module):
     def _cutting(self, limit: int) -> Tokenizer:
         """The tokenizer, cutting at ``limit``.
 
-        Another one where that is not the encoder's own limit: what a tokenizer cuts at is its state, and batches are made in a
-        thread.
+        Another one where that is not the encoder's own limit: what a tokenizer cuts at is its state, and batches are made in
+        a thread.
         """
         if limit == self.max_tokens:
             return self.tokenizer

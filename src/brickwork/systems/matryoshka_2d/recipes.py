@@ -56,6 +56,13 @@ def smoke_closed_form() -> RunConfig:
     return replace(run, model=model, train=TrainConfig())
 
 
+def smoke_mapped() -> RunConfig:
+    """``smoke``, trained at full depth with maps learnt afterwards; for tests."""
+    run = smoke()
+    model = Config(encoder=run.model.encoder, variant="mapped", dims=run.model.dims)
+    return replace(run, model=model, train=replace(run.train, steps=60))
+
+
 def closed_form() -> RunConfig:
     """Without training or labels: MiniLM at its own 256 tokens, prefixes 12 … 384 × layers 0 … 6 by principal axes and
     ridge regressions from 5,000 texts of the data; a minute or two.

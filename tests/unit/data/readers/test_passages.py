@@ -187,6 +187,33 @@ def test_headings_ask_for_sections_and_passages_for_their_neighbours():
     assert pairs.key == ["a.md#0", "a.md#0", "a.md#0", "b.txt#0"]
 
 
+def test_the_opening_of_a_passage_in_no_other_pair_asks_for_the_rest():
+    rest = "one two three four five six seven eight"
+    long = " ".join(f"w{n}" for n in range(30))
+    results = [
+        ("a", passage(f"A short first sentence. {rest}")),
+        ("b", passage(f"Yes. {rest}")),  # says too little
+        ("c", passage(long)),  # no sentences
+        ("d", passage(" ".join(f"v{n}" for n in range(100)))),
+        ("e", passage(f"Headed in its own way. {rest}", "E", True)),
+        ("f", passage("x")),
+        ("f", passage("y")),
+        ("f", passage(f"The third of a document! {rest}")),
+    ]
+    pairs = plain_pairs(results)
+    rows = dict(zip(pairs.anchor, zip(pairs.positive, pairs.task, pairs.key)))
+    assert rows["A short first sentence."] == (rest, "opening", "a#0")
+    assert "Yes." not in rows
+    assert rows["w0 w1 w2 w3 w4 w5 w6"] == (long.split(" ", 7)[7], "opening", "c#0")
+    (words,) = (anchor for anchor in rows if anchor.startswith("v0"))
+    assert len(words.split()) == 12
+    assert rows["E"][1] == "heading"
+    assert rows["x"][1] == "neighbour"
+    assert rows["The third of a document!"] == (rest, "opening", "f#0")
+    assert len(rows) == 6
+    assert len(set(pairs.group)) == 6
+
+
 def test_of_many_documents_each_stays_whole_and_of_few_runs_of_passages_do():
     many = [(f"{n}.txt", passage(f"{n} {place}")) for n in range(30) for place in range(20)]
     assert set(plain_pairs(many).key) == {f"{n}.txt" for n in range(30)}
