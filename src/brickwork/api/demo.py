@@ -17,7 +17,7 @@ from rich.table import Table
 from brickwork.api import train as api
 from brickwork.core.config import override, to_dict
 from brickwork.core.console import plain_console, styled
-from brickwork.core.errors import naming_extras
+from brickwork.core.errors import ConfigError, naming_extras
 from brickwork.core.files import read_json
 
 if TYPE_CHECKING:
@@ -60,12 +60,18 @@ def run_demo(
     ``settings`` are ``field=value`` overrides of its recipe. A finished demo in ``out`` is replaced.
     """
     from brickwork.data.sets.python_corpus import documents as python_documents
+    from brickwork.encoders.build import find_backbone
     from brickwork.index.build import build_index
 
     console = console or plain_console()
     started = time.perf_counter()
     folder = Path(out)
     run = override(replace(api.recipe("matryoshka-2d", "demo"), seed=seed), settings)
+    if find_backbone(run.model.encoder.backbone, run.model.encoder.revision) is None:
+        raise ConfigError(
+            f"model.encoder.backbone={run.model.encoder.backbone} begins with fresh weights, and the demo compares with the "
+            "pretrained model that it trains; name one, or use: brickwork train matryoshka-2d"
+        )
 
     _headline(console, "1/5", "Collect the documentation of the installed Python packages")
     system, data = api.build(run)
@@ -157,8 +163,6 @@ def _cell(comparison: "Comparison") -> str:
 def _clear(folder: Path) -> None:
     """Removes what an earlier demo left in its own folder, so that the demo can be run again."""
     import shutil
-
-    from brickwork.core.errors import ConfigError
 
     config = folder / "config.json"
     if folder.is_dir() and any(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""The pretrained model that a run starts from, as it was published: what a training has to beat."""
+"""The pretrained model that a run goes back to, as it was published: what a training has to beat."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def untouched(run: "RunConfig", axes: "ElasticAxes") -> "Representation | None":
-    """The model that ``run`` starts from, with its own token limit and prompts, to be cut to the sizes of ``axes`` that it
-    has; ``None`` for fresh weights.
+    """The pretrained model of ``run``, with its own token limit and prompts, to be cut to the sizes of ``axes`` that it has.
+    Without one, the run that it starts from; ``None`` for fresh weights.
 
     Raises:
         ArtifactError: it is not there any more.
@@ -22,7 +22,8 @@ def untouched(run: "RunConfig", axes: "ElasticAxes") -> "Representation | None":
 
     encoder: Any = getattr(run.model, "encoder", None)
     name = getattr(encoder, "backbone", None)
-    folder: Any = run.start or (find_backbone(name, encoder.revision) if isinstance(name, str) else None)
+    published = find_backbone(name, encoder.revision) if isinstance(name, str) else None
+    folder: Any = published or run.start or None
     if folder is None:
         return None
     start = load_representation(folder)

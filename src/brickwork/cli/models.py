@@ -213,7 +213,7 @@ def _show_evaluation(results: dict[str, Any]) -> None:
         for name, metrics in part.get("baselines", {}).items():
             out.print(f"  {name} {metrics['ndcg@10']:.3f}", style="dim")
         if cells := part.get("untouched"):
-            out.print("  the model as it was published, with its own token limit and prompts:", style="dim")
+            out.print("  the untouched model, with its own token limit and prompts:", style="dim")
             out.print(_size_table({(cell["layers"], cell["dim"]): cell["ndcg@10"] for cell in cells}))
     if results["scores"] and results["data"]["test"]:
         out.print(f"scores on {results['data']['test']:,} rows that were not trained on", style="bold")

@@ -16,7 +16,7 @@ class TextEncoderConfig:
     ``revision``: branch, tag or commit of a hub model.
     ``num_layers``: None = all of the backbone's; fewer keeps the first ones. From scratch: 4.
     ``max_tokens``: longer texts are cut; ``train_tokens``: the same while it trains, where short texts save time (None =
-    ``max_tokens``).
+    ``max_tokens``, and never more).
     ``pooling``: None = what the backbone's folder says, else ``mean``. ``last``: the last token, for models that read
     from left to right; ``weighted_mean``: later tokens count more.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
@@ -52,11 +52,6 @@ class TextEncoderConfig:
             value = getattr(self, name)
             if value is not None and value < 3:
                 errors.append(f"{name} is {value}; it must be at least 3: two mark start and end")
-        if self.train_tokens is not None and self.train_tokens > self.max_tokens:
-            errors.append(
-                f"train_tokens is {self.train_tokens}, more than max_tokens ({self.max_tokens}): nothing longer is read; "
-                "raise max_tokens, or leave train_tokens out"
-            )
         if not 0 <= self.dropout < 1:
             errors.append(f"dropout is {self.dropout}; it must be in [0, 1)")
         if self.vocab_size is not None and self.vocab_size < 300:

@@ -116,13 +116,13 @@ class TextEncoder(nn.Module):
         return self.tokenizer.token_to_id(self.marks.get("pad_token", PAD)) or 0
 
     def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> TokenBatch:
-        """Token ids of ``texts``, packed, each cut to ``max_tokens`` (default: the encoder's own).
+        """Token ids of ``texts``, packed, each cut to ``max_tokens`` (at most the encoder's own, which is the default).
 
         No text is without tokens: an empty one has its start and end marks, or the padding token for a static
         encoder, whose vector for it is zero.
         """
         static = isinstance(self.body, StaticEmbedding)
-        limit = max_tokens or self.max_tokens
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
         rows, truncated = encode_texts(self._cutting(limit), texts, limit, marks=not static)
         if limit == self.max_tokens:
             self.truncated += truncated

