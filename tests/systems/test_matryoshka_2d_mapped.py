@@ -12,9 +12,13 @@ import brickwork
 from brickwork.api import train as api
 from brickwork.core.config import from_dict, override
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.types import Finishes
+from brickwork.core.types import Finishes, HasBaseline
+from brickwork.data.retrieval import retrieval_from_pairs
+from brickwork.encoders.config import TextEncoderConfig
+from brickwork.evaluation.measure import measure
 from brickwork.representation.contract import build_system
 from brickwork.representation.encode import encode_exits
+from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 from brickwork.systems.matryoshka_2d import mapped
 from brickwork.systems.matryoshka_2d.config import Config
 
@@ -176,3 +180,33 @@ def test_texts_are_cut_shorter_while_it_trains(pairs, tiny_text):
     assert torch.equal(never_more["positive"].ids, batch["positive"].ids)
     with pytest.raises(ConfigError, match="train_tokens is 2; it must be at least 3"):
         from_dict(Config, {"encoder": {"train_tokens": 2}})
+
+
+def test_evaluate_measures_the_closed_form_beside_it(pairs, tiny_text, tmp_path, monkeypatch):
+    """Of a run on a pretrained model: the same sizes, the same examples; it is what the recipe would have made."""
+    plain = build_system("matryoshka-2d", Config(encoder=tiny_text), pairs, seed=0)
+    folder = tmp_path / "pretrained"
+    export_sentence_transformers(plain.eval().representation(), folder)
+    monkeypatch.setattr("brickwork.systems.matryoshka_2d.closed_form.PRECISION", "fp32")
+    encoder = TextEncoderConfig(backbone=str(folder), max_tokens=32)
+    config = Config(encoder=encoder, variant="mapped", dims=(8, 32), layers=(2, 4))
+    system = build_system("matryoshka-2d", config, pairs, seed=0)
+    assert isinstance(system, HasBaseline)
+    name, ours = system.baseline(pairs.train)
+    assert (name, ours.axes.dims, ours.axes.layers) == ("the closed form", (8, 32), (2, 4))
+    solved = replace(config, variant="closed_form")
+    theirs = build_system("matryoshka-2d", solved, pairs, seed=0)
+    list(theirs.fit(pairs.train, start=0))
+    texts = pairs.train.columns["anchor"][:5]
+    for layers in (2, 4):
+        assert_allclose(
+            ours.encode(texts, layers=layers), theirs.eval().encode(texts, layers=layers), atol=1e-6
+        )
+    assert build(pairs, tiny_text).baseline(pairs.train) is None  # fresh weights
+    task = replace(pairs, retrieval={"t": retrieval_from_pairs("t", pairs.train)})
+    results = measure(system.representation(), task, simple=(name, ours), time_queries=False).summary()
+    (part,) = results["retrieval"]
+    assert part["simple"]["name"] == "the closed form"
+    assert {(c["dim"], c["layers"]) for c in part["simple"]["cells"]} == {
+        (d, n) for d in (8, 32) for n in (2, 4)
+    }

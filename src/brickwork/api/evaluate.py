@@ -50,9 +50,9 @@ def evaluate(
         ConfigError: a size outside the model's, or sizes for a system that measures itself; said before the data is read.
         DataError: the data cannot be read as the run reads its own.
     """
-    from brickwork.core.types import Evaluates, ReadsAsLearnt
+    from brickwork.core.types import Evaluates, HasBaseline, ReadsAsLearnt
     from brickwork.evaluation.measure import measure as measure_all
-    from brickwork.representation.load import as_representation, load
+    from brickwork.representation.load import as_representation, load, load_system
     from brickwork.training.run import load_data
 
     need_extra("train", "evaluation")
@@ -82,8 +82,17 @@ def evaluate(
         return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
     run = read_run(model) if baselines and isinstance(model, str | Path) and _is_run(model) else None
     start = None if run is None else untouched(run, loaded.axes)
+    system = None if run is None else load_system(str(model))
+    simple = system.baseline(task.train) if isinstance(system, HasBaseline) else None
     measured = measure_all(
-        loaded, task, dims, layers, untouched=start, baselines=baselines, progress=progress
+        loaded,
+        task,
+        dims,
+        layers,
+        untouched=start,
+        simple=simple,
+        baselines=baselines,
+        progress=progress,
     )
     return {"data": describe(task), **measured.summary()}
 

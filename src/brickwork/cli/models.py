@@ -215,6 +215,11 @@ def _show_evaluation(results: dict[str, Any]) -> None:
         if cells := part.get("untouched"):
             out.print("  the untouched model, with its own token limit and prompts:", style="dim")
             out.print(_size_table({(cell["layers"], cell["dim"]): cell["ndcg@10"] for cell in cells}))
+        if simple := part.get("simple"):
+            out.print(f"  {simple['name']}, without training, from the same texts:", style="dim")
+            out.print(
+                _size_table({(cell["layers"], cell["dim"]): cell["ndcg@10"] for cell in simple["cells"]})
+            )
     if results["scores"] and results["data"]["test"]:
         out.print(f"scores on {results['data']['test']:,} rows that were not trained on", style="bold")
     for name, values in results["scores"].items():

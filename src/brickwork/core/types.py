@@ -205,6 +205,16 @@ class Finishes(Protocol):
 
 
 @runtime_checkable
+class HasBaseline(Protocol):
+    """A system that can make the simple model that its training has to beat, from the same examples and without training.
+
+    ``baseline`` gives a name and an encoder with sizes, or ``None`` where there is no such model.
+    """
+
+    def baseline(self, examples: Any) -> "tuple[str, Any] | None": ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """A system that turns inputs into vectors, cut to ``dim`` dimensions and ``layers`` blocks where asked.
 

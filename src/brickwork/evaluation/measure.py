@@ -39,14 +39,15 @@ class Measurement:
     """What was measured: retrieval grids by set; for scored or labelled data one number per size.
 
     ``scores``: metric name → sizes; ``spearman`` for scored pairs, ``knn_accuracy`` (k=1) for labels. By set, if they
-    were asked for: ``untouched``, the grid of the pretrained model as it was published, and ``baselines``, name → metric →
-    score of every query.
+    were asked for: ``untouched``, the grid of the pretrained model as it was published; ``simple``, the name and grid of
+    the simple model that a training has to beat at every size; and ``baselines``, name → metric → score of every query.
     """
 
     fingerprint: str
     grids: dict[str, GridResult] = field(default_factory=dict)
     scores: dict[str, tuple[SizeScore, ...]] = field(default_factory=dict)
     untouched: dict[str, GridResult] = field(default_factory=dict)
+    simple: dict[str, tuple[str, GridResult]] = field(default_factory=dict)
     baselines: dict[str, Mapping[str, Mapping[str, Sequence[float]]]] = field(default_factory=dict)
 
     @cached_property
@@ -82,9 +83,9 @@ class Measurement:
         """What a set was compared with, where it was."""
         beside: dict[str, Any] = {}
         if grid := self.untouched.get(name):
-            beside["untouched"] = [
-                {"dim": c.dim, "layers": c.layers} | {m: c.mean(m) for m in grid.metrics} for c in grid.cells
-            ]
+            beside["untouched"] = _means(grid)
+        if named := self.simple.get(name):
+            beside["simple"] = {"name": named[0], "cells": _means(named[1])}
         if baselines := self.baselines.get(name):
             beside["baselines"] = {
                 label: {metric: statistics.fmean(values) for metric, values in scores.items()}
@@ -93,6 +94,10 @@ class Measurement:
         if rows := [one for one in self.against if one.task == name]:
             beside["against"] = [asdict(one) | {"outcome": one.outcome} for one in rows]
         return beside
+
+
+def _means(grid: GridResult) -> list[dict[str, Any]]:
+    return [{"dim": c.dim, "layers": c.layers} | {m: c.mean(m) for m in grid.metrics} for c in grid.cells]
 
 
 def _cell_summary(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
@@ -115,13 +120,14 @@ def measure(
     *,
     time_queries: bool = True,
     untouched: "Representation | None" = None,
+    simple: "tuple[str, Representation] | None" = None,
     baselines: bool = False,
     progress: bool = False,
 ) -> Measurement:
     """Measures on the held-out part of ``data``: its retrieval sets, else its scored pairs or its labels.
 
     ``time_queries`` also times single queries at each size. Retrieval sets are searched by the ``untouched`` model as well,
-    at the sizes that it has, and with ``baselines`` by BM25 and TF-IDF.
+    at the sizes that it has, by the ``simple`` model, which comes with its name, and with ``baselines`` by BM25 and TF-IDF.
 
     Raises:
         ConfigError: a size outside the model's.
@@ -147,6 +153,15 @@ def measure(
         if untouched is None
         else {
             name: evaluate_grid(untouched, retrieval, measure=False, progress=progress)
+            for name, retrieval in data.retrieval.items()
+        },
+        simple={}
+        if simple is None
+        else {
+            name: (
+                simple[0],
+                evaluate_grid(simple[1], retrieval, dims, layers, measure=False, progress=progress),
+            )
             for name, retrieval in data.retrieval.items()
         },
         baselines={name: baseline_scores(retrieval) for name, retrieval in data.retrieval.items()}

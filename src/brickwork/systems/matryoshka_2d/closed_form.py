@@ -27,11 +27,13 @@ from brickwork.core.errors import ConfigError, DataError, warn
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import TokenBatch
 from brickwork.data.types import Examples
+from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.text import TextEncoder
 from brickwork.representation.batches import pooled_batches
 from brickwork.representation.contract import encodes
 from brickwork.representation.inference import Precision
+from brickwork.representation.model import Representation
 from brickwork.systems.matryoshka_2d.config import Config
 from brickwork.systems.matryoshka_2d.ridge import Moments, best_ridge, principal_axes
 
@@ -105,6 +107,21 @@ class ClosedForm(nn.Module):
         maps = maps_of(self.encoder)
         for rows, inputs in pooled_batches(states, list(texts), maps.depths, precision=PRECISION):
             count_in(self.moments, maps, inputs, rows)
+
+
+def closed_form_of(
+    config: Config, axes: ElasticAxes, examples: Examples, seed: int
+) -> tuple[str, Representation] | None:
+    """The pretrained model of ``config`` as the closed form makes it elastic, at the sizes of ``axes``, and its name in
+    tables; ``None`` for fresh weights, or examples that are too few.
+    """
+    if config.encoder.backbone in ("scratch", "static") or len(examples) < FEWEST:
+        return None
+    solved = Config(encoder=config.encoder, variant="closed_form", dims=axes.dims, layers=axes.layers)
+    system = ClosedForm(solved, build_text_encoder(config.encoder), seed=seed)
+    for _ in system.fit(examples, start=0):
+        pass
+    return "the closed form", Representation(system.encoder.eval(), system.axes)
 
 
 def no_moments(maps: ExitMaps) -> nn.ModuleDict:

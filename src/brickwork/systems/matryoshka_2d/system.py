@@ -40,7 +40,8 @@ from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.text import TextEncoder, encode_columns
 from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
 from brickwork.representation.contract import encodes
-from brickwork.systems.matryoshka_2d.closed_form import FEWEST, ClosedForm, maps_of
+from brickwork.representation.model import Representation
+from brickwork.systems.matryoshka_2d.closed_form import FEWEST, ClosedForm, closed_form_of, maps_of
 from brickwork.systems.matryoshka_2d.config import Config
 from brickwork.systems.matryoshka_2d.mapped import COLUMNS, learn_maps
 from brickwork.systems.matryoshka_2d.objective import DepthWidthPlan, depth_width_loss, plan_step
@@ -135,6 +136,10 @@ class System(nn.Module):
                 dims=self.dims,
                 seed=self.seed,
             )
+
+    def baseline(self, examples: Examples) -> tuple[str, Representation] | None:
+        """The closed form of the pretrained model that the encoder was, at the same sizes and from the same examples."""
+        return closed_form_of(self.config, self.axes, examples, self.seed)
 
     def _exits(self) -> tuple[int, ...]:
         """Depths that training reaches: for the variants with a fixed plan those in it, else all."""
