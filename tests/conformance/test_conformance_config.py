@@ -35,6 +35,7 @@ UNTESTED_PARTS = {
 UNTESTED_DATA = {
     "image_size": "the user's own images alone are scaled; tests/unit/data/readers",
     "framing": "the user's own images alone are scaled; tests/unit/data/readers/test_framing.py",
+    "hard_negatives": "mined once the model is built; tests/unit/api/test_negatives.py",
 }
 # Fields of the shared parts for which no value can be guessed.
 CANDIDATES: dict[str, list[Any]] = {"num_heads": [1, 4], "vocab_size": [300], "max_tokens": [4]}

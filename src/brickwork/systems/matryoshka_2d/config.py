@@ -1,9 +1,10 @@
 """The options of ``matryoshka-2d``."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 from brickwork.core.config import above, at_least, idle
+from brickwork.data.config import DataConfig, HardNegatives
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.systems.matryoshka_2d.objective import LayerWeighting, Variant
 
@@ -73,3 +74,11 @@ class Config:
             if not self.detach_teacher:
                 errors.append("detach_teacher has no effect with kl_weight=0; leave it out")
         return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataConfig):
+    """The data of a run of ``matryoshka-2d``."""
+
+    hard_negatives: HardNegatives = field(default_factory=HardNegatives)
+    """Negatives that are hard to tell from the positives, for pairs of texts."""

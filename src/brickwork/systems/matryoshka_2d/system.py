@@ -41,6 +41,7 @@ from brickwork.objectives.pairwise import Objective, choose_objective, pair_loss
 from brickwork.representation.contract import encodes
 from brickwork.systems.matryoshka_2d.closed_form import ClosedForm
 from brickwork.systems.matryoshka_2d.config import Config
+from brickwork.systems.matryoshka_2d.config import Data as Data
 from brickwork.systems.matryoshka_2d.objective import DepthWidthPlan, depth_width_loss, plan_step
 
 _COLUMNS = ("anchor", "positive", "negative")
