@@ -18,6 +18,7 @@ class TextEncoderConfig:
     ``max_tokens``: longer texts are cut.
     ``pooling``: None = what the backbone's folder says, else ``mean``. ``last``: the last token, for models that read
     from left to right; ``weighted_mean``: later tokens count more.
+    ``prompts``: whether what a pretrained model wants before its texts is put there in training, and by what is trained.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
     ``projection``: a matrix after the pooling, to vectors of this many dimensions; None = the backbone's own width.
     The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
@@ -31,6 +32,7 @@ class TextEncoderConfig:
     num_layers: int | None = None
     max_tokens: int = 256
     pooling: Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"] | None = None
+    prompts: bool = True
     dropout: float = 0.0
     projection: int | None = None
     width: int | None = None
@@ -59,6 +61,10 @@ class TextEncoderConfig:
         if self.norm == "pre" and self.exit_norm == "none":
             errors.append(
                 "norm 'pre' leaves hidden states without a norm: set exit_norm to shared or per_layer"
+            )
+        if not self.prompts and self.backbone in ("scratch", "static", "minilm"):
+            errors.append(
+                f"prompts has no effect with backbone '{self.backbone}', which has none; leave it out"
             )
         without_effect = {
             "scratch": ("revision",),

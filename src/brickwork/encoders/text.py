@@ -22,6 +22,7 @@ from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.pooling import POOLINGS, at_least_float32, pool, pool_padded
+from brickwork.encoders.prompts import Prompts
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
@@ -40,7 +41,8 @@ class TextEncoder(nn.Module):
     to another width, after these. ``notation``: the formal language that the texts are in, where they are in one.
     ``marks``: the tokenizer's special tokens by role (``pad_token`` …) and its ``padding_side``, where they are not those
     of BERT; for other tools, since nothing is padded here. ``exits``: maps of the vectors of each depth into one space,
-    where they were learnt (:meth:`add_exits`); only their depths can be asked for then.
+    where they were learnt (:meth:`add_exits`); only their depths can be asked for then. ``prompts``: what the model was
+    trained with before its texts: :meth:`collate` puts it there, and for users ``Representation.encode``.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
 
@@ -61,6 +63,7 @@ class TextEncoder(nn.Module):
         notation: Notation | None = None,
         dense: Sequence[DenseShape] = (),
         marks: Mapping[str, str] | None = None,
+        prompts: Prompts | None = None,
     ):
         super().__init__()
         if pooling not in POOLINGS:
@@ -69,6 +72,7 @@ class TextEncoder(nn.Module):
         self.notation = notation
         self.dense: Any = nn.ModuleList(Dense(shape) for shape in dense)
         self.marks = dict(marks or {})
+        self.prompts = prompts or Prompts()
         width = dense[-1].out_features if dense else body.width
         self.embedding_dim = projection or width
         self.exits: ExitMaps | None = None
@@ -193,12 +197,13 @@ class TextEncoder(nn.Module):
         return self.flops([length], layers) / length
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
-        """Columns of a batch as tensors: texts packed (:class:`TokenBatch`), numbers as int64 or float32."""
+        """Columns of a batch as tensors: texts behind their prompt and packed (:class:`TokenBatch`), numbers as int64 or
+        float32."""
         batch: Batch = {}
         for name, values in columns.items():
             if len(values) and isinstance(values[0], str):
                 self.check(values)
-                batch[name] = self.tokenize(values)
+                batch[name] = self.tokenize(self.prompts.before(name, values, columns=columns))
                 continue
             array = np.asarray(values)
             dtype = np.int64 if array.dtype.kind in "iub" else np.float32
@@ -230,6 +235,7 @@ class TextEncoder(nn.Module):
             "max_tokens": self.max_tokens,
             **({"dense": [part.shape.to_dict() for part in self.dense]} if len(self.dense) else {}),
             **({"marks": self.marks} if self.marks else {}),
+            **self.prompts.to_dict(),
             **({} if self.projection is None else {"projection": self.embedding_dim}),
             **({} if self.notation is None else {"notation": asdict(self.notation)}),
             **({} if self.exits is None else {"exits": list(self.exits.depths)}),
@@ -247,6 +253,7 @@ class TextEncoder(nn.Module):
             settings = {name: architecture[name] for name in ("pooling", "max_tokens")}
             settings["projection"] = architecture.get("projection")
             settings["marks"] = architecture.get("marks")
+            settings["prompts"] = Prompts.from_dict(architecture, "the description of the encoder")
             settings["dense"] = [
                 DenseShape.from_dict(shape, "the description of the encoder")
                 for shape in architecture.get("dense", ())

@@ -96,12 +96,13 @@ def encode(self: Any, inputs: Any, dim: int | None = None, layers: int | None = 
 
 
 def representation(self: Any) -> Representation:
-    """The encoder and the sizes that it may be cut to; all else stays with the system."""
+    """The encoder, with its prompts, and the sizes that it may be cut to; all else stays with the system."""
     axes = getattr(self, "axes", None) or ElasticAxes(
         dims=(self.encoder.embedding_dim,), layers=(self.encoder.num_layers,)
     )
     lineage = {"system": self.slug, **getattr(self, "lineage", {})}
-    return Representation(self.encoder, axes, lineage, getattr(self, "card", {}))
+    prompts = getattr(self.encoder, "prompts", None)
+    return Representation(self.encoder, axes, lineage, getattr(self, "card", {}), prompts)
 
 
 def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path | None = None) -> Any:

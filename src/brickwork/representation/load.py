@@ -15,6 +15,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Encodes, ExportsAdapters
 from brickwork.data.types import TaskData
+from brickwork.encoders.prompts import Prompts
 from brickwork.representation.contract import check_data, facts_of
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
@@ -25,7 +26,6 @@ from brickwork.representation.import_sentence_transformers import (
 )
 from brickwork.representation.kept import only_encodes, restore_system
 from brickwork.representation.model import Representation
-from brickwork.representation.prompts import Prompts
 from brickwork.representation.store import restore_encoder
 
 
