@@ -30,6 +30,8 @@ UNTESTED_PARTS = {
     "image_size": "of the user's own images; tests/unit/data, tests/systems/test_align.py and test_multimodn.py",
     "revision": "only a hub model has revisions",
     "backbone": "pretrained weights; tests/unit/encoders",
+    "adapt": "of a pretrained model; tests/interop/test_adapting.py",
+    "lora_rank": "of a pretrained model; tests/interop/test_adapting.py",
     "prompts": "of a pretrained model; tests/interop/test_prompts_in_training.py",
 }
 # The same for data options of that name.

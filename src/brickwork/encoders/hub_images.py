@@ -90,6 +90,9 @@ class HubImageEncoder(ImageEncoder):
             self.projection = nn.Linear(self.width, projection, bias=False)
 
     projection: nn.Linear | None
+    frozen = False
+    """Whether its pretrained weights stay as they are (representation/adapting.py)."""
+    adapters: Any = None
 
     @classmethod
     def of(
@@ -137,9 +140,11 @@ class HubImageEncoder(ImageEncoder):
         return self.width if self.projection is None else self.projection.out_features
 
     def train(self, mode: bool = True) -> "HubImageEncoder":
-        """As always, but for batch norms, which keep the statistics that they were trained with: an image's vector never
-        depends on what else is in the batch."""
+        """As always, but for a model that is ``frozen``, which stays in evaluation mode, and for batch norms, which keep the
+        statistics that they were trained with: an image's vector never depends on what else is in the batch."""
         super().train(mode)
+        if self.frozen:
+            self.model.eval()
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()

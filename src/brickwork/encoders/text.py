@@ -44,7 +44,8 @@ class TextEncoder(nn.Module):
     where they were learnt (:meth:`add_exits`); only their depths can be asked for then. ``prompts``: what the model was
     trained with before its texts: :meth:`collate` puts it there, and for users ``Representation.encode``.
 
-    ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
+    ``truncated`` counts the texts that :meth:`tokenize` has cut so far. ``frozen``, ``adapters``: what of it learns
+    (representation/adapting.py).
 
     Raises:
         ConfigError: a pooling that there is not.
@@ -73,6 +74,8 @@ class TextEncoder(nn.Module):
         self.dense: Any = nn.ModuleList(Dense(shape) for shape in dense)
         self.marks = dict(marks or {})
         self.prompts = prompts or Prompts()
+        self.frozen = False
+        self.adapters: Any = None
         width = dense[-1].out_features if dense else body.width
         self.embedding_dim = projection or width
         self.exits: ExitMaps | None = None
@@ -82,6 +85,14 @@ class TextEncoder(nn.Module):
         self.truncated = 0
         tokenizer.no_padding()
         self.limit(max_tokens)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """As always, but for what is ``frozen``: the body stays as it is (no dropout)."""
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+            self.dense.eval()
+        return self
 
     @property
     def num_layers(self) -> int:

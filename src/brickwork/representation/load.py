@@ -16,6 +16,7 @@ from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Encodes, ExportsAdapters
 from brickwork.data.types import TaskData
 from brickwork.encoders.prompts import Prompts
+from brickwork.representation.adapting import adapt_system
 from brickwork.representation.contract import check_data, facts_of
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
@@ -75,6 +76,7 @@ def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Pa
     facts = facts_of(slug, cls, config, data)
     system = cls.continued(finished, config, seed=seed, **facts)
     system.slug, system.facts = slug, facts or finished.facts
+    adapt_system(system, config)
     return system.train()
 
 

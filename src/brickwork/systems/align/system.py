@@ -34,10 +34,16 @@ from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.build_images import build_image_encoder, build_image_text_encoder
-from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
+from brickwork.encoders.config import (
+    ImageEncoderConfig,
+    PretrainedImageConfig,
+    TextEncoderConfig,
+    adapt_problems,
+)
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
+from brickwork.representation.adapting import Adaptation
 from brickwork.representation.contract import architecture as derived_architecture
 from brickwork.representation.contract import encodes, image_shape
 from brickwork.representation.contract import representation as derived_representation
@@ -61,6 +67,8 @@ class Config:
     ``revision``. Its temperature, and SigLIP's bias, are where training starts.
     ``locked``: the pretrained encoder whose weights stay (LiT, Zhai et al. 2022, locks the images); a fresh matrix at its
     end is learned.
+    ``adapt``: how the pretrained encoders that are not locked learn: all of them, or low-rank adapters (``lora``) of
+    ``lora_rank``, as with an encoder of another system; fresh encoders learn in any case.
     ``objective``: ``info_nce`` (the paper's), or to compare ``siglip`` and ``hinge``. With ``info_nce``:
     ``temperature``, where it starts, None = 0.07 (SigLIP starts at 0.1, its paper's); ``learn_temperature``, None = yes;
     ``label_smoothing``, None = 0.1. ``margin``: of ``hinge``, None = 0.2. ``duplicates``: pairs with the same text or the
@@ -78,6 +86,8 @@ class Config:
         default_factory=lambda: TextEncoderConfig(backbone="scratch", num_layers=2, max_tokens=32)
     )
     locked: Literal["image", "text"] | None = None
+    adapt: Literal["full", "lora"] = "full"
+    lora_rank: int | None = None
     objective: Objective = "info_nce"
     temperature: Annotated[float, at_least(0.01)] | None = None
     learn_temperature: bool | None = None
@@ -90,6 +100,14 @@ class Config:
         errors = idle(self, _IDLE[self.objective], f"objective '{self.objective}'")
         if self.text.projection is not None:
             errors.append("text.projection is set by image.embedding_dim; leave it out")
+        errors += [
+            f"{name}.adapt={part.adapt}: say it with locked={name}, or adapt and lora_rank of the model"
+            for name, part in (("image", self.image), ("text", self.text))
+            if not isinstance(part, ImageEncoderConfig) and part.adapt != "full"
+        ]
+        errors += adapt_problems(
+            self.adapt, self.lora_rank, fresh=self.backbone is None and not self._pretrained()
+        )
         if self.backbone is not None:
             plain = Config()
             errors += [
@@ -101,15 +119,19 @@ class Config:
         errors += idle(
             self, ("revision",), "no backbone: of one encoder it is image.revision or text.revision"
         )
-        fresh = {
-            "image": isinstance(self.image, ImageEncoderConfig),
-            "text": self.text.backbone in ("scratch", "static"),
-        }
-        if self.locked and fresh[self.locked]:
+        if self.locked and self.locked not in self._pretrained():
             errors.append(
                 f"locked={self.locked} keeps weights that were never trained; give {self.locked}.backbone"
             )
         return errors
+
+    def _pretrained(self) -> set[str]:
+        """Which of ``image`` and ``text`` starts from weights that were trained; of a dual ``backbone`` both."""
+        fresh = {
+            "image": isinstance(self.image, ImageEncoderConfig),
+            "text": self.text.backbone in ("scratch", "static"),
+        }
+        return {name for name, is_fresh in fresh.items() if self.backbone is not None or not is_fresh}
 
 
 @encodes
@@ -157,6 +179,18 @@ class System(nn.Module):
             ends = [] if config.backbone is None or encoder.projection is None else [encoder.projection]
             return [encoder.body, *ends]
         return []
+
+    def adaptations(self) -> list[Adaptation]:
+        """The encoders that learn by adapters: pretrained, and not locked."""
+        config = self.config
+        if config.adapt == "full":
+            return []
+        ends = {"image": getattr(config.image, "embedding_dim", None) is not None, "text": True}
+        sides = {"image": self.encoder.image, "text": self.encoder}
+        return [
+            Adaptation(sides[name], config.adapt, config.lora_rank, ends[name] and config.backbone is None)
+            for name in sorted(config._pretrained() - {config.locked})
+        ]
 
     def train(self, mode: bool = True) -> "System":
         """As always, but for what is locked, which stays as it is (no dropout)."""
