@@ -32,6 +32,7 @@ UNTESTED_PARTS = {
     "backbone": "pretrained weights; tests/unit/encoders",
     "adapt": "of a pretrained model; tests/interop/test_adapting.py",
     "lora_rank": "of a pretrained model; tests/interop/test_adapting.py",
+    "feature_folder": "of a frozen pretrained model; tests/interop/test_frozen_features.py",
     "prompts": "of a pretrained model; tests/interop/test_prompts_in_training.py",
 }
 # The same for data options of that name.

@@ -13,7 +13,7 @@ import brickwork
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.build_images import load_image_folder
 from brickwork.encoders.config import PretrainedImageConfig, TextEncoderConfig
-from brickwork.representation.adapting import Adaptation, adapt, merge_adapters
+from brickwork.representation.adapting import Adaptation, adapt, finish_adapting
 from brickwork.representation.contract import build_system
 from brickwork.representation.export_peft import export_peft
 from brickwork.representation.load import load_system
@@ -133,7 +133,7 @@ def test_merging_changes_nothing_and_is_what_peft_does(models, tmp_path):
 
         holder = Holder()
         holder.encoder = encoder
-        merge_adapters(holder)
+        finish_adapting(holder)
         merged = encoder(images, [last])[last]
         by_peft = theirs.merge_and_unload().state_dict()
     torch.testing.assert_close(beside, hidden, atol=1e-5, rtol=1e-5)

@@ -327,10 +327,10 @@ def _finish(
     from brickwork.api.report import card, run_report
     from brickwork.core.types import Encodes, Evaluates
     from brickwork.evaluation.measure import measure as measure_all
-    from brickwork.representation.adapting import merge_adapters
+    from brickwork.representation.adapting import finish_adapting
     from brickwork.representation.kept import save_system
 
-    merge_adapters(system)
+    finish_adapting(system)
     system.card = card(run, data, result, None)
     save_system(system, folder)  # before it is measured: a process that is killed meanwhile leaves it whole
     if measure and progress is not None:

@@ -22,6 +22,7 @@ class TextEncoderConfig:
     ``prompts``: whether what a pretrained model wants before its texts is put there in training, and by what is trained.
     ``adapt``: of a pretrained model: train all of it, or low-rank adapters (``lora``) of ``lora_rank`` (None = 16), which
     are added into its weights when the training has ended, or nothing but what comes after it (``frozen``).
+    ``feature_folder``: where vectors of a frozen model are kept for other runs; None = in memory, for this one.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
     ``projection``: a matrix after the pooling, to vectors of this many dimensions; None = the backbone's own width.
     The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
@@ -38,6 +39,7 @@ class TextEncoderConfig:
     prompts: bool = True
     adapt: Adapt = "full"
     lora_rank: int | None = None
+    feature_folder: str | None = None
     dropout: float = 0.0
     projection: int | None = None
     width: int | None = None
@@ -71,7 +73,9 @@ class TextEncoderConfig:
             errors.append(
                 f"prompts has no effect with backbone '{self.backbone}', which has none; leave it out"
             )
-        errors += adapt_problems(self.adapt, self.lora_rank, fresh=self.backbone in ("scratch", "static"))
+        errors += adapt_problems(
+            self.adapt, self.lora_rank, self.feature_folder, fresh=self.backbone in ("scratch", "static")
+        )
         without_effect = {
             "scratch": ("revision",),
             "static": ("revision", "num_layers", "num_heads", "mlp_width", "norm", "exit_norm", "pooling"),
@@ -116,7 +120,7 @@ class PretrainedImageConfig:
     ``backbone``: a folder of transformers or the id of a model on the hub, ``revision``: branch, tag or commit of that.
     ``num_layers``: None = all; fewer keeps the first ones (not of ConvNeXt, ResNet and Swin).
     ``embedding_dim``: None = as many dimensions as it has; another number ends in a fresh matrix.
-    ``adapt``, ``lora_rank``: as of :class:`TextEncoderConfig`.
+    ``adapt``, ``lora_rank``, ``feature_folder``: as of :class:`TextEncoderConfig`.
     """
 
     kind: Literal["pretrained-image"] = "pretrained-image"
@@ -126,17 +130,22 @@ class PretrainedImageConfig:
     embedding_dim: int | None = None
     adapt: Adapt = "full"
     lora_rank: int | None = None
+    feature_folder: str | None = None
 
     def validate(self) -> list[str]:
         return [
             f"{name} is {value}; it must be at least 1"
             for name in ("num_layers", "embedding_dim")
             if (value := getattr(self, name)) is not None and value < 1
-        ] + adapt_problems(self.adapt, self.lora_rank)
+        ] + adapt_problems(self.adapt, self.lora_rank, self.feature_folder)
 
 
-def adapt_problems(adapt: str, lora_rank: int | None, *, fresh: bool = False) -> list[str]:
-    """What is wrong with ``adapt`` and its rank, of an encoder with ``fresh`` weights or a pretrained one."""
+def adapt_problems(
+    adapt: str, lora_rank: int | None, feature_folder: str | None = None, *, fresh: bool = False
+) -> list[str]:
+    """What is wrong with ``adapt`` and what goes with it, of an encoder with ``fresh`` weights or a pretrained one."""
+    if feature_folder is not None and adapt != "frozen":
+        return [f"feature_folder has no effect with adapt={adapt}; leave it out"]
     if fresh and adapt != "full":
         return [f"adapt={adapt} keeps weights that were never trained; use full, or a pretrained backbone"]
     if lora_rank is not None and adapt != "lora":

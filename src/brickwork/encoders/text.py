@@ -5,6 +5,7 @@ Shape legend: T tokens of all texts, B texts, D width.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.exit_maps import ExitMaps
+from brickwork.encoders.feature_cache import FeatureCache, keys_of
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.pooling import POOLINGS, at_least_float32, pool, pool_padded
@@ -45,7 +47,7 @@ class TextEncoder(nn.Module):
     trained with before its texts: :meth:`collate` puts it there, and for users ``Representation.encode``.
 
     ``truncated`` counts the texts that :meth:`tokenize` has cut so far. ``frozen``, ``adapters``: what of it learns
-    (representation/adapting.py).
+    (representation/adapting.py); ``cache``: what a frozen body gave in training.
 
     Raises:
         ConfigError: a pooling that there is not.
@@ -76,6 +78,7 @@ class TextEncoder(nn.Module):
         self.prompts = prompts or Prompts()
         self.frozen = False
         self.adapters: Any = None
+        self.cache = FeatureCache()
         width = dense[-1].out_features if dense else body.width
         self.embedding_dim = projection or width
         self.exits: ExitMaps | None = None
@@ -156,8 +159,23 @@ class TextEncoder(nn.Module):
         if self.exits is not None:
             inputs = self.exit_inputs(tokens, layers)
             return {layer: at_least_float32(self.exits(x, layer)) for layer, x in inputs.items()}
+        if self.frozen and self.training:
+            return {layer: self._end(vectors) for layer, vectors in self._remembered(tokens, layers).items()}
         pooled = {layer: pool(h, tokens, self.pooling) for layer, h in self.body(tokens, layers).items()}
         return {layer: self._project(vectors) for layer, vectors in pooled.items()}
+
+    def _remembered(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Tensor]:
+        """What comes before the last matrix, of a body that does not change: each text is computed once a layer."""
+        rows = tokens.ids.split(tokens.lengths.tolist())
+
+        def compute(layer: int, places: list[int]) -> Tensor:
+            part = tokens.select(places)
+            return self._dense(pool(self.body(part, [layer])[layer], part, self.pooling))
+
+        return {
+            layer: self.cache.rows(keys_of(rows, layer), partial(compute, layer), tokens.ids)
+            for layer in layers
+        }
 
     def exit_inputs(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch _"]]:
         """What the map of each of ``layers`` takes (:class:`ExitMaps`): at full depth the encoder's own vector; below, means
@@ -288,8 +306,14 @@ class TextEncoder(nn.Module):
             raise ConfigError(f"layers {list(layers)}: this encoder has layers {range_of}")
 
     def _project(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
+        return self._end(self._dense(pooled))
+
+    def _dense(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch _"]:
         for part in self.dense:
             pooled = part(pooled)
+        return pooled
+
+    def _end(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
         if self.projection is None:
             return pooled
         return at_least_float32(self.projection(pooled.to(self.projection.weight.dtype)))

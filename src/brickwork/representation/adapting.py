@@ -1,20 +1,22 @@
 """How much of a pretrained encoder a training changes: all of it, low-rank adapters (LoRA), or nothing.
 
 Adapters are there while a run trains. When it has ended they are added into the weights that they belong to
-(:func:`merge_adapters`), so that what is saved, encoded with and exported is the plain model.
+(:func:`finish_adapting`), so that what is saved, encoded with and exported is the plain model.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.config import Adapt
+from brickwork.encoders.feature_cache import FeatureCache
 from brickwork.encoders.hub_images import HubImageEncoder
-from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.text import TextEncoder
 from brickwork.modules.adapters import inject_lora
+from brickwork.representation.folder import fingerprint, tokenizer_json
 
 RANK = 16
 
@@ -22,12 +24,13 @@ RANK = 16
 @dataclass(frozen=True)
 class Adaptation:
     """``how`` an encoder learns; ``rank`` of adapters; ``fresh_end``: whether the matrix at its end is new, so that it
-    learns in any case."""
+    learns in any case. ``feature_folder``: where vectors of a frozen one are kept."""
 
     encoder: nn.Module
     how: Adapt
     rank: int | None
     fresh_end: bool
+    feature_folder: str | None = None
 
 
 def adapt_system(system: Any, config: Any) -> None:
@@ -43,7 +46,15 @@ def adapt_system(system: Any, config: Any) -> None:
             adapt(wanted)
     elif hasattr(described, "adapt"):
         end = getattr(described, "projection", None) or getattr(described, "embedding_dim", None)
-        adapt(Adaptation(system.encoder, described.adapt, described.lora_rank, fresh_end=end is not None))
+        adapt(
+            Adaptation(
+                system.encoder,
+                described.adapt,
+                described.lora_rank,
+                end is not None,
+                described.feature_folder,
+            )
+        )
 
 
 def adapt(wanted: Adaptation) -> None:
@@ -67,18 +78,35 @@ def adapt(wanted: Adaptation) -> None:
     for part in (body, *ends):
         part.requires_grad_(False)
     encoder.frozen = how == "frozen"
+    if encoder.frozen and wanted.feature_folder is not None:
+        folder = Path(wanted.feature_folder).expanduser() / _fingerprint(encoder)
+        encoder.cache = FeatureCache(folder)
     if how == "lora":
         rank = wanted.rank or RANK
         encoder.adapters = inject_lora(body, rank=rank, alpha=2.0 * rank, scaling="alpha/r", sizes=(rank,))
     encoder.train(encoder.training)
 
 
-def merge_adapters(system: Any) -> None:
-    """Adds the adapters of a system's encoders into their weights and takes them away; without any, does nothing."""
+def finish_adapting(system: Any) -> None:
+    """At the end of a training: adapters are added into the weights that they belong to and taken away, and new vectors of
+    frozen encoders are written to their folder. Does nothing without any."""
     encoder = getattr(system, "encoder", None)
-    for part in (encoder, encoder.image if isinstance(encoder, ImageTextEncoder) else None):
-        adapters = getattr(part, "adapters", None)
-        if adapters is not None and part is not None:
-            adapters.merge_().unload_()
+    for part in (encoder, getattr(encoder, "image", None)):
+        if not isinstance(part, TextEncoder | HubImageEncoder):
+            continue
+        if part.adapters is not None:
+            part.adapters.merge_().unload_()
             part.adapters = None
-            part.requires_grad_(True)
+        part.cache.flush()
+        part.cache, part.frozen = FeatureCache(), False
+        part.requires_grad_(True)
+
+
+def _fingerprint(encoder: TextEncoder | HubImageEncoder) -> str:
+    """Of all that the vectors before the last matrix follow from."""
+    tokenizer = tokenizer_json(encoder.tokenizer) if isinstance(encoder, TextEncoder) else None
+    state = {
+        n: t for n, t in encoder.state_dict().items() if n.partition(".")[0] in ("body", "model", "dense")
+    }
+    architecture = {k: v for k, v in encoder.architecture().items() if k not in ("projection", "image")}
+    return fingerprint(architecture, tokenizer, state)

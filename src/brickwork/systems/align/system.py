@@ -69,6 +69,7 @@ class Config:
     end is learned.
     ``adapt``: how the pretrained encoders that are not locked learn: all of them, or low-rank adapters (``lora``) of
     ``lora_rank``, as with an encoder of another system; fresh encoders learn in any case.
+    ``feature_folder``: where vectors of the locked encoder are kept for other runs; None = in memory.
     ``objective``: ``info_nce`` (the paper's), or to compare ``siglip`` and ``hinge``. With ``info_nce``:
     ``temperature``, where it starts, None = 0.07 (SigLIP starts at 0.1, its paper's); ``learn_temperature``, None = yes;
     ``label_smoothing``, None = 0.1. ``margin``: of ``hinge``, None = 0.2. ``duplicates``: pairs with the same text or the
@@ -88,6 +89,7 @@ class Config:
     locked: Literal["image", "text"] | None = None
     adapt: Literal["full", "lora"] = "full"
     lora_rank: int | None = None
+    feature_folder: str | None = None
     objective: Objective = "info_nce"
     temperature: Annotated[float, at_least(0.01)] | None = None
     learn_temperature: bool | None = None
@@ -151,8 +153,6 @@ class System(nn.Module):
             self.temperature.requires_grad_(config.learn_temperature is not False)
         if config.objective == "siglip":
             self.bias = nn.Parameter(torch.tensor(-10.0 if encoder.bias is None else encoder.bias))
-        for part in self._locked():
-            part.requires_grad_(False)
 
     @staticmethod
     def build_encoder(config: Config, data: TaskData, assets: Path | None) -> ImageTextEncoder:
@@ -168,36 +168,21 @@ class System(nn.Module):
         text = build_text_encoder(shaped, texts, assets)
         return ImageTextEncoder.of(ImageEncoder(config.image, image_shape(data, "image")), text)
 
-    def _locked(self) -> list[nn.Module]:
-        """The parts whose weights stay: of a dual encoder one side, else one encoder without the fresh matrix at its end."""
-        config, encoder = self.config, self.encoder
-        if config.locked == "image":
-            image: Any = encoder.image
-            fresh = isinstance(config.image, PretrainedImageConfig) and config.image.embedding_dim is not None
-            return [image.model] if fresh and config.backbone is None else [image]
-        if config.locked == "text":
-            ends = [] if config.backbone is None or encoder.projection is None else [encoder.projection]
-            return [encoder.body, *ends]
-        return []
-
     def adaptations(self) -> list[Adaptation]:
-        """The encoders that learn by adapters: pretrained, and not locked."""
+        """How the pretrained encoders learn; what is fresh at their ends learns in any case."""
         config = self.config
-        if config.adapt == "full":
-            return []
         ends = {"image": getattr(config.image, "embedding_dim", None) is not None, "text": True}
         sides = {"image": self.encoder.image, "text": self.encoder}
         return [
-            Adaptation(sides[name], config.adapt, config.lora_rank, ends[name] and config.backbone is None)
-            for name in sorted(config._pretrained() - {config.locked})
+            Adaptation(
+                sides[name],
+                "frozen" if name == config.locked else config.adapt,
+                config.lora_rank,
+                fresh_end=ends[name] and config.backbone is None,
+                feature_folder=config.feature_folder,
+            )
+            for name in sorted(config._pretrained())
         ]
-
-    def train(self, mode: bool = True) -> "System":
-        """As always, but for what is locked, which stays as it is (no dropout)."""
-        super().train(mode)
-        for part in self._locked():
-            part.eval()
-        return self
 
     def representation(self) -> Representation:
         """The encoder; where it came with a scale for its cosines, with that of the temperature now."""
