@@ -87,9 +87,11 @@ def _at_sizes(
 
 def _prompted(representation: "Representation", inputs: Any) -> Any:
     """The inputs behind their prompts, as :meth:`Representation.encode` has them: queries and documents by role."""
-    if isinstance(inputs, dict):
-        return [text for role, texts in inputs.items() for text in representation.prompted(texts, role)]
-    return representation.prompted(inputs)
+    wanted = bool(getattr(representation, "prompts", None))
+    if not isinstance(inputs, dict):
+        return representation.prompted(inputs) if wanted else inputs
+    parts = (representation.prompted(texts, role) if wanted else texts for role, texts in inputs.items())
+    return [text for texts in parts for text in texts]
 
 
 def _vectors(representation: "Representation", inputs: Any, dim: int, layers: int) -> np.ndarray:
