@@ -30,11 +30,16 @@ UNTESTED_PARTS = {
     "image_size": "of the user's own images; tests/unit/data, tests/systems/test_align.py and test_multimodn.py",
     "revision": "only a hub model has revisions",
     "backbone": "pretrained weights; tests/unit/encoders",
+    "adapt": "of a pretrained model; tests/interop/test_adapting.py",
+    "lora_rank": "of a pretrained model; tests/interop/test_adapting.py",
+    "feature_folder": "of a frozen pretrained model; tests/interop/test_frozen_features.py",
+    "prompts": "of a pretrained model; tests/interop/test_prompts_in_training.py",
 }
 # The same for data options of that name.
 UNTESTED_DATA = {
     "image_size": "the user's own images alone are scaled; tests/unit/data/readers",
     "framing": "the user's own images alone are scaled; tests/unit/data/readers/test_framing.py",
+    "hard_negatives": "mined once the model is built; tests/unit/api/test_negatives.py",
 }
 # Fields of the shared parts for which no value can be guessed.
 CANDIDATES: dict[str, list[Any]] = {"num_heads": [1, 4], "vocab_size": [300], "max_tokens": [4]}

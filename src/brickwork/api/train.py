@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickwork.api.negatives import NEGATIVES, with_hard_negatives
 from brickwork.api.untouched import untouched
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
@@ -79,7 +80,7 @@ def recipe(slug: str, name: str = "small") -> "RunConfig":
 
 @naming_extras("training")
 def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"]:
-    """The system and the data of a run. ``assets``: a run folder whose tokenizer is used, for resuming."""
+    """The system and the data of a run. ``assets``: a run folder whose tokenizer and negatives are used, for resuming."""
     from brickwork.representation.contract import build_system
     from brickwork.representation.load import continue_system
     from brickwork.training.run import find_models, load_data
@@ -90,8 +91,10 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
     if assets is None:
         _check_parts(data, run.data)
     if run.start:
-        return continue_system(run.system, run.model, data, run.seed, run.start), data
-    return build_system(run.system, run.model, data, run.seed, assets), data
+        system = continue_system(run.system, run.model, data, run.seed, run.start)
+    else:
+        system = build_system(run.system, run.model, data, run.seed, assets)
+    return system, with_hard_negatives(run, system, data, assets)
 
 
 def _check_parts(data: "TaskData", config: Any) -> None:
@@ -233,6 +236,7 @@ def train(
     from brickwork.core.types import Evaluates, Finishes, Fits
     from brickwork.data.fingerprints import fingerprint, refuse_other_data
     from brickwork.evaluation.online import make_validator, system_validator
+    from brickwork.representation.adapting import finish_adapting
     from brickwork.training.loop import fit
     from brickwork.training.rounds import fit_rounds, refuse_options
     from brickwork.training.run import run_to_dict
@@ -258,6 +262,8 @@ def train(
                 progress.message(line)
         write_json(folder / "config.json", run_to_dict(run))
         write_json(folder / CONTENT, content)
+        if data.mined is not None:
+            write_json(folder / NEGATIVES, data.mined)
         tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())
@@ -283,6 +289,7 @@ def train(
     system.eval()
     if distributed.rank() != 0:
         return TrainSummary(folder, None, result, None, system)
+    finish_adapting(system)
     if isinstance(system, Finishes):
         for share in system.finish(data.train):
             if progress is not None:

@@ -60,6 +60,11 @@ class TokenBatch:
         ids = self.ids[first : first + int(lengths.sum())]
         return TokenBatch(ids, lengths, int(lengths.max()) if len(lengths) else 0)
 
+    def select(self, rows: Sequence[int]) -> "TokenBatch":
+        """The texts in these places."""
+        parts, lengths = self.ids.split(self.lengths.tolist()), self.lengths[list(rows)]
+        return TokenBatch(torch.cat([parts[row] for row in rows]), lengths, int(lengths.max()))
+
     def padded(self, pad_id: int) -> tuple[Int64[Tensor, "batch length"], Int64[Tensor, "batch length"]]:
         """Token ids and attention mask (1 for tokens), padded to the longest text."""
         ids = torch.full((len(self), self.max_length), pad_id, device=self.ids.device)

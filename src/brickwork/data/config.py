@@ -4,8 +4,9 @@ What only one system reads is in its own ``Data``, a dataclass on top of :class:
 """
 
 from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
+from brickwork.core.config import above, at_least, at_most, idle
 from brickwork.core.errors import ConfigError
 from brickwork.core.framing import Framing
 
@@ -81,6 +82,24 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HardNegatives:
+    """Whether the pairs that are trained on get negatives that are hard to tell from their positives
+    (training/hard_negatives.py). ``by``: who finds them: ``bm25``, or the ``model`` as it is before the training; none: they
+    get none. ``count``: at most so many for each pair, a row each (none: 1). ``skip``: so many of the best are left out
+    (none: 0). ``margin``: so are those with at least this share of the positive's own score (none: 0.95).
+    """
+
+    by: Literal["bm25", "model"] | None = None
+    count: Annotated[int, at_least(1)] | None = None
+    skip: Annotated[int, at_least(0)] | None = None
+    margin: Annotated[float, above(0), at_most(1)] | None = None
+
+    def validate(self) -> list[str]:
+        """Every problem with the values."""
+        return idle(self, ("count", "skip", "margin"), "no hard_negatives.by") if self.by is None else []
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageDataConfig(DataConfig):
     """For systems that read images."""
 
@@ -124,7 +143,8 @@ def idle_options(config: DataConfig, seen: set[str]) -> list[str]:
         f"data.{name} was set and has no effect with {config.source}"
         for name in set_here
         if name not in seen
-        and name not in ("source", "max_passage_tokens", "framing")  # which a run sets by itself
+        # which a run sets by itself, or uses once its model is there
+        and name not in ("source", "max_passage_tokens", "framing", "hard_negatives")
     ]
 
 

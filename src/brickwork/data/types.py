@@ -104,6 +104,8 @@ class TaskData:
     """What a system's own reader found out about the columns; only that system looks at it."""
     variants: Mapping[str, Examples] = field(default_factory=dict)
     """Examples of stages that train on other data than ``train``, by the name that the stage says."""
+    mined: Mapping[str, Any] | None = None
+    """Which pairs got which hard negatives, as JSON values: kept with the run, so that it goes on with the same ones."""
 
     def texts(self) -> Iterator[str]:
         """Every text of the training part, column by column: what a tokenizer is trained on."""

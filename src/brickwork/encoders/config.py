@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Adapt = Literal["full", "lora", "frozen"]
 _OWN_SHAPE = ("width", "num_heads", "mlp_width", "vocab_size", "norm", "exit_norm")
 
 
@@ -19,6 +20,10 @@ class TextEncoderConfig:
     ``max_tokens``, and never more).
     ``pooling``: None = what the backbone's folder says, else ``mean``. ``last``: the last token, for models that read
     from left to right; ``weighted_mean``: later tokens count more.
+    ``prompts``: whether what a pretrained model wants before its texts is put there in training, and by what is trained.
+    ``adapt``: of a pretrained model: train all of it, or low-rank adapters (``lora``) of ``lora_rank`` (None = 16), which
+    are added into its weights when the training has ended, or nothing but what comes after it (``frozen``).
+    ``feature_folder``: where vectors of a frozen model are kept for other runs; None = in memory, for this one.
     ``dropout``: on hidden states, not on attention weights (that would rule out the fused kernels).
     ``projection``: a matrix after the pooling, to vectors of this many dimensions; None = the backbone's own width.
     The rest shapes an encoder of our own; None = the default for ``scratch`` and ``static``:
@@ -33,6 +38,10 @@ class TextEncoderConfig:
     max_tokens: int = 256
     train_tokens: int | None = None
     pooling: Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"] | None = None
+    prompts: bool = True
+    adapt: Adapt = "full"
+    lora_rank: int | None = None
+    feature_folder: str | None = None
     dropout: float = 0.0
     projection: int | None = None
     width: int | None = None
@@ -64,6 +73,13 @@ class TextEncoderConfig:
             errors.append(
                 "norm 'pre' leaves hidden states without a norm: set exit_norm to shared or per_layer"
             )
+        if not self.prompts and self.backbone in ("scratch", "static", "minilm"):
+            errors.append(
+                f"prompts has no effect with backbone '{self.backbone}', which has none; leave it out"
+            )
+        errors += adapt_problems(
+            self.adapt, self.lora_rank, self.feature_folder, fresh=self.backbone in ("scratch", "static")
+        )
         without_effect = {
             "scratch": ("revision",),
             "static": ("revision", "num_layers", "num_heads", "mlp_width", "norm", "exit_norm", "pooling"),
@@ -108,6 +124,7 @@ class PretrainedImageConfig:
     ``backbone``: a folder of transformers or the id of a model on the hub, ``revision``: branch, tag or commit of that.
     ``num_layers``: None = all; fewer keeps the first ones (not of ConvNeXt, ResNet and Swin).
     ``embedding_dim``: None = as many dimensions as it has; another number ends in a fresh matrix.
+    ``adapt``, ``lora_rank``, ``feature_folder``: as of :class:`TextEncoderConfig`.
     """
 
     kind: Literal["pretrained-image"] = "pretrained-image"
@@ -115,13 +132,33 @@ class PretrainedImageConfig:
     revision: str | None = None
     num_layers: int | None = None
     embedding_dim: int | None = None
+    adapt: Adapt = "full"
+    lora_rank: int | None = None
+    feature_folder: str | None = None
 
     def validate(self) -> list[str]:
         return [
             f"{name} is {value}; it must be at least 1"
             for name in ("num_layers", "embedding_dim")
             if (value := getattr(self, name)) is not None and value < 1
-        ]
+        ] + adapt_problems(self.adapt, self.lora_rank, self.feature_folder)
+
+
+def adapt_problems(
+    adapt: str, lora_rank: int | None, feature_folder: str | None = None, *, fresh: bool = False
+) -> list[str]:
+    """What is wrong with ``adapt`` and what goes with it, of an encoder with ``fresh`` weights or a pretrained one."""
+    if feature_folder is not None and adapt != "frozen":
+        return [f"feature_folder has no effect with adapt={adapt}; leave it out"]
+    if fresh and adapt != "full":
+        return [f"adapt={adapt} keeps weights that were never trained; use full, or a pretrained backbone"]
+    if lora_rank is not None and adapt != "lora":
+        return [f"lora_rank has no effect with adapt={adapt}; leave it out"]
+    return (
+        [f"lora_rank is {lora_rank}; it must be at least 1"]
+        if lora_rank is not None and lora_rank < 1
+        else []
+    )
 
 
 def modality_of(config: TextEncoderConfig | ImageEncoderConfig | PretrainedImageConfig) -> str:

@@ -10,6 +10,7 @@ Shape legend: B images, N patches (h × w of them), W width of the hidden states
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.framing import Framing
+from brickwork.encoders.feature_cache import FeatureCache, keys_of
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.partial import quiet_transformers, run_first
 from brickwork.encoders.preprocessing import Preprocessing
@@ -90,6 +92,9 @@ class HubImageEncoder(ImageEncoder):
             self.projection = nn.Linear(self.width, projection, bias=False)
 
     projection: nn.Linear | None
+    frozen = False
+    """Whether its pretrained weights stay as they are (representation/adapting.py)."""
+    adapters: Any = None
 
     @classmethod
     def of(
@@ -109,6 +114,7 @@ class HubImageEncoder(ImageEncoder):
         self.preprocessing = preprocessing
         self.model = model
         self.projection = None
+        self.cache = FeatureCache()
         stack: Any = model.get_submodule(self._tower.layers)
         self.num_stages = len(stack)
         self.num_layers = 1 if self._tower.staged else len(stack)
@@ -137,9 +143,11 @@ class HubImageEncoder(ImageEncoder):
         return self.width if self.projection is None else self.projection.out_features
 
     def train(self, mode: bool = True) -> "HubImageEncoder":
-        """As always, but for batch norms, which keep the statistics that they were trained with: an image's vector never
-        depends on what else is in the batch."""
+        """As always, but for a model that is ``frozen``, which stays in evaluation mode, and for batch norms, which keep the
+        statistics that they were trained with: an image's vector never depends on what else is in the batch."""
         super().train(mode)
+        if self.frozen:
+            self.model.eval()
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
@@ -174,11 +182,25 @@ class HubImageEncoder(ImageEncoder):
         first = 1 if self._tower.staged else 0
         if wrong := [layer for layer in layers if not first <= layer <= self.num_layers]:
             raise ConfigError(f"layers {wrong}: this image encoder has layers {first} … {self.num_layers}")
-        upto = self.num_stages if self._tower.staged else max(layers)
-        hidden, output = self._run(images, upto)
+        if self.frozen and self.training:
+
+            def compute(layer: int, places: list[int]) -> Tensor:
+                return self._vectors(images[places], (layer,))[layer]
+
+            return {
+                layer: self._project(
+                    self.cache.rows(keys_of(list(images), layer), partial(compute, layer), images)
+                )
+                for layer in layers
+            }
+        return {layer: self._project(vector) for layer, vector in self._vectors(images, layers).items()}
+
+    def _vectors(self, images: Tensor, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch width"]]:
+        """Layer → pooled vectors, before the last matrix."""
+        hidden, output = self._run(images, self.num_stages if self._tower.staged else max(layers))
         if self._tower.staged:
-            return {1: self._project(_pooled(output))}
-        return {layer: self._project(self._vector(hidden[layer])) for layer in layers}
+            return {1: _pooled(output)}
+        return {layer: self._vector(hidden[layer]) for layer in layers}
 
     def features(self, images: Float[Tensor, "n c h w"], upto: int | None = None) -> Features:
         """Vector, patch tokens and hidden states of prepared images, after ``upto`` blocks or stages (none: all); later

@@ -80,7 +80,7 @@ class ImageTextEncoder(TextEncoder):
             scale=scale,
             bias=bias,
         )
-        encoder.dense, encoder.projection = text.dense, text.projection
+        encoder.dense, encoder.projection, encoder.prompts = text.dense, text.projection, text.prompts
         return encoder
 
     def collate(self, columns: Mapping[str, Any], max_tokens: int | None = None) -> Batch:

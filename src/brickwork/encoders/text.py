@@ -5,6 +5,7 @@ Shape legend: T tokens of all texts, B texts, D width.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.exit_maps import ExitMaps
+from brickwork.encoders.feature_cache import FeatureCache, keys_of
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.pooling import POOLINGS, at_least_float32, pool, pool_padded
+from brickwork.encoders.prompts import Prompts
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_tokenizer
 
@@ -40,9 +43,11 @@ class TextEncoder(nn.Module):
     to another width, after these. ``notation``: the formal language that the texts are in, where they are in one.
     ``marks``: the tokenizer's special tokens by role (``pad_token`` …) and its ``padding_side``, where they are not those
     of BERT; for other tools, since nothing is padded here. ``exits``: maps of the vectors of each depth into one space,
-    where they were learnt (:meth:`add_exits`); only their depths can be asked for then.
+    where they were learnt (:meth:`add_exits`); only their depths can be asked for then. ``prompts``: what the model was
+    trained with before its texts: :meth:`collate` puts it there, and for users ``Representation.encode``.
 
-    ``truncated`` counts the texts that :meth:`tokenize` has cut so far.
+    ``truncated`` counts the texts that :meth:`tokenize` has cut so far. ``frozen``, ``adapters``: what of it learns
+    (representation/adapting.py); ``cache``: what a frozen body gave in training.
 
     Raises:
         ConfigError: a pooling that there is not.
@@ -61,6 +66,7 @@ class TextEncoder(nn.Module):
         notation: Notation | None = None,
         dense: Sequence[DenseShape] = (),
         marks: Mapping[str, str] | None = None,
+        prompts: Prompts | None = None,
     ):
         super().__init__()
         if pooling not in POOLINGS:
@@ -69,6 +75,10 @@ class TextEncoder(nn.Module):
         self.notation = notation
         self.dense: Any = nn.ModuleList(Dense(shape) for shape in dense)
         self.marks = dict(marks or {})
+        self.prompts = prompts or Prompts()
+        self.frozen = False
+        self.adapters: Any = None
+        self.cache = FeatureCache()
         width = dense[-1].out_features if dense else body.width
         self.embedding_dim = projection or width
         self.exits: ExitMaps | None = None
@@ -79,6 +89,14 @@ class TextEncoder(nn.Module):
         self.truncated = 0
         tokenizer.no_padding()
         self.limit(max_tokens)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """As always, but for what is ``frozen``: the body stays as it is (no dropout)."""
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+            self.dense.eval()
+        return self
 
     @property
     def num_layers(self) -> int:
@@ -157,8 +175,23 @@ class TextEncoder(nn.Module):
         if self.exits is not None:
             inputs = self.exit_inputs(tokens, layers)
             return {layer: at_least_float32(self.exits(x, layer)) for layer, x in inputs.items()}
+        if self.frozen and self.training:
+            return {layer: self._end(vectors) for layer, vectors in self._remembered(tokens, layers).items()}
         pooled = {layer: pool(h, tokens, self.pooling) for layer, h in self.body(tokens, layers).items()}
         return {layer: self._project(vectors) for layer, vectors in pooled.items()}
+
+    def _remembered(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Tensor]:
+        """What comes before the last matrix, of a body that does not change: each text is computed once a layer."""
+        rows = tokens.ids.split(tokens.lengths.tolist())
+
+        def compute(layer: int, places: list[int]) -> Tensor:
+            part = tokens.select(places)
+            return self._dense(pool(self.body(part, [layer])[layer], part, self.pooling))
+
+        return {
+            layer: self.cache.rows(keys_of(rows, layer), partial(compute, layer), tokens.ids)
+            for layer in layers
+        }
 
     def exit_inputs(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch _"]]:
         """What the map of each of ``layers`` takes (:class:`ExitMaps`): at full depth the encoder's own vector; below, means
@@ -209,13 +242,14 @@ class TextEncoder(nn.Module):
         return self.flops([length], layers) / length
 
     def collate(self, columns: Mapping[str, Any], max_tokens: int | None = None) -> Batch:
-        """Columns of a batch as tensors: texts packed (:class:`TokenBatch`) and cut as by :meth:`tokenize`, numbers as int64
-        or float32."""
+        """Columns of a batch as tensors: texts behind their prompt, packed (:class:`TokenBatch`) and cut as by
+        :meth:`tokenize`; numbers as int64 or float32."""
         batch: Batch = {}
         for name, values in columns.items():
             if len(values) and isinstance(values[0], str):
                 self.check(values)
-                batch[name] = self.tokenize(values, max_tokens)
+                prompted = self.prompts.before(name, values, columns=columns)
+                batch[name] = self.tokenize(prompted, max_tokens)
                 continue
             array = np.asarray(values)
             dtype = np.int64 if array.dtype.kind in "iub" else np.float32
@@ -247,6 +281,7 @@ class TextEncoder(nn.Module):
             "max_tokens": self.max_tokens,
             **({"dense": [part.shape.to_dict() for part in self.dense]} if len(self.dense) else {}),
             **({"marks": self.marks} if self.marks else {}),
+            **self.prompts.to_dict(),
             **({} if self.projection is None else {"projection": self.embedding_dim}),
             **({} if self.notation is None else {"notation": asdict(self.notation)}),
             **({} if self.exits is None else {"exits": list(self.exits.depths)}),
@@ -264,6 +299,7 @@ class TextEncoder(nn.Module):
             settings = {name: architecture[name] for name in ("pooling", "max_tokens")}
             settings["projection"] = architecture.get("projection")
             settings["marks"] = architecture.get("marks")
+            settings["prompts"] = Prompts.from_dict(architecture, "the description of the encoder")
             settings["dense"] = [
                 DenseShape.from_dict(shape, "the description of the encoder")
                 for shape in architecture.get("dense", ())
@@ -287,8 +323,14 @@ class TextEncoder(nn.Module):
             raise ConfigError(f"layers {list(layers)}: this encoder has layers {range_of}")
 
     def _project(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
+        return self._end(self._dense(pooled))
+
+    def _dense(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch _"]:
         for part in self.dense:
             pooled = part(pooled)
+        return pooled
+
+    def _end(self, pooled: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
         if self.projection is None:
             return pooled
         return at_least_float32(self.projection(pooled.to(self.projection.weight.dtype)))

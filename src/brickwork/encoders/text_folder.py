@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from brickwork.core.errors import ArtifactError, ConfigError, warn
+from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import load_tensors, read_json
 from brickwork.encoders.bert import (
     from_bert_state_dict,
@@ -23,9 +23,11 @@ from brickwork.encoders.dense import DenseShape
 from brickwork.encoders.folder_tokenizer import folder_tokenizer, read_object
 from brickwork.encoders.hub import load_hub_model
 from brickwork.encoders.pooling import THEIR_NAMES
+from brickwork.encoders.prompts import Prompts
 from brickwork.encoders.text import TextEncoder
 
 WEIGHTS = "model.safetensors"
+SETTINGS = "config_sentence_transformers.json"
 # Of a model whose folder sets no limit.
 _MAX_TOKENS = 512
 # Options of sentence_bert_config.json that do not change what a model computes.
@@ -130,8 +132,12 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
         ConfigError: ``config`` asks for more layers or tokens than there are.
     """
     read = read_text_folder(folder)
-    if config is not None:
-        check_prompts(folder)
+    prompts = folder_prompts(folder)
+    wanted = config is None or config.prompts
+    if not wanted and not prompts:
+        raise ConfigError(
+            f"prompts has no effect with {folder}, which was published without any; leave it out"
+        )
     body, positions = _load_body(read, config or TextEncoderConfig(backbone=str(folder)))
     max_tokens = _limit(read, positions, None if config is None else config.max_tokens)
     tokenizer, marks = folder_tokenizer(
@@ -145,6 +151,7 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
         projection=config.projection if config else None,
         dense=[shape for shape, _ in read.dense],
         marks=marks,
+        prompts=prompts if wanted else None,
     )
     _fill_dense(encoder, read)
     return encoder
@@ -161,7 +168,6 @@ def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
         ConfigError: it has fewer positions than ``max_tokens``.
     """
     read = read_text_folder(folder)
-    check_prompts(folder)
     if read.dense:
         raise ArtifactError(
             f"{folder} has Dense modules after its pooling, which cannot be kept with an adapter"
@@ -172,7 +178,8 @@ def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
         read.model, as_it_is=is_bert_shaped(read.description), lower_case=read.lower_case
     )
     limit = _limit(read, body.max_positions, max_tokens)
-    return TextEncoder(body, tokenizer, pooling=read.pooling, max_tokens=limit, marks=marks)
+    prompts = folder_prompts(folder)
+    return TextEncoder(body, tokenizer, pooling=read.pooling, max_tokens=limit, marks=marks, prompts=prompts)
 
 
 def _load_body(read: TextFolder, config: TextEncoderConfig) -> tuple[Any, int | None]:
@@ -308,25 +315,30 @@ def _tokenizer_limit(model: Path) -> int | None:
     return int(limit) if isinstance(limit, int | float) and 0 < limit < 1e9 else None
 
 
-def check_prompts(folder: Path) -> None:
-    """Training puts nothing before texts: says so of a model that was published with prompts.
+def folder_settings(folder: Path) -> dict[str, Any]:
+    """``config_sentence_transformers.json``; empty where there is none.
 
     Raises:
-        ArtifactError: it wants one everywhere, and can only be used as it is.
+        ArtifactError: it is damaged.
     """
-    path = folder / "config_sentence_transformers.json"
-    settings = read_object(path) if path.is_file() else {}
-    if settings.get("default_prompt_name"):
-        raise ArtifactError(
-            f"{folder} puts a default prompt before every text, and training does not; load it, or index with it, as it is"
-        )
-    prompts = settings.get("prompts")
-    named = [str(name) for name, text in prompts.items() if text] if isinstance(prompts, dict) else []
-    if named:
-        warn(
-            f"{folder} was published with prompts ({', '.join(named[:4])}{' …' if named[4:] else ''}); training puts none "
-            "before texts, and what is trained here is used without them"
-        )
+    path = folder / SETTINGS
+    return read_object(path) if path.is_file() else {}
+
+
+def folder_prompts(folder: Path) -> Prompts:
+    """What the model in a SentenceTransformer folder wants before its texts.
+
+    Raises:
+        ArtifactError: the prompts are damaged, or their tokens are left out when it pools.
+    """
+    prompts = Prompts.from_dict(folder_settings(folder), str(folder / SETTINGS))
+    for name, path in module_chain(folder) if prompts else ():
+        if name == "Pooling" and read_object(path / "config.json").get("include_prompt", True) is False:
+            raise ArtifactError(
+                f"{folder} leaves the tokens of its prompts out when it pools (include_prompt is false), which cannot be "
+                "loaded"
+            )
+    return prompts
 
 
 def _usual_pooling(description: dict[str, Any]) -> str:

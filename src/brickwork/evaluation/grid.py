@@ -22,8 +22,8 @@ from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
     from brickwork.data.types import RetrievalSet
+    from brickwork.encoders.prompts import Role
     from brickwork.representation.model import Representation
-    from brickwork.representation.prompts import Role
 
 _MEASURED_QUERIES = 16
 _SCORE_DIGITS = 6

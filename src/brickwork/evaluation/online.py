@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from brickwork.core.elastic import ElasticAxes
     from brickwork.core.types import Encodes
     from brickwork.data.types import Examples, TaskData
+    from brickwork.encoders.prompts import Role
     from brickwork.representation.model import Representation
 
 MAX_QUERIES = 200
@@ -78,9 +79,19 @@ def _at_sizes(
     """``measure`` of the unit vectors of ``inputs`` at the full and the small size."""
     representation = system.representation()
     axes = representation.axes
+    inputs = _prompted(representation, inputs)
     full, small = (axes.full_dim, axes.num_layers), small_size(axes)
     sizes = {name: full} if small == full else {name: full, f"{name}/{small[0]}x{small[1]}": small}
     return {key: measure(_vectors(representation, inputs, *size)) for key, size in sizes.items()}
+
+
+def _prompted(representation: "Representation", inputs: Any) -> Any:
+    """The inputs behind their prompts, as :meth:`Representation.encode` has them: queries and documents by role."""
+    wanted = bool(getattr(representation, "prompts", None))
+    if not isinstance(inputs, dict):
+        return representation.prompted(inputs) if wanted else inputs
+    parts = (representation.prompted(texts, role) if wanted else texts for role, texts in inputs.items())
+    return [text for texts in parts for text in texts]
 
 
 def _vectors(representation: "Representation", inputs: Any, dim: int, layers: int) -> np.ndarray:
@@ -119,7 +130,8 @@ def _pairs(examples: "Examples", rng: np.random.Generator, max_queries: int, max
         _, ranked = top_k(vectors[: len(queries)], vectors[len(queries) :], 10)
         return float(score(ranked, relevant, ("ndcg@10",))["ndcg@10"].mean())
 
-    return lambda system: _at_sizes(system, queries + documents, "ndcg@10", measure)
+    texts: dict[Role, list[str]] = {"query": queries, "document": documents}
+    return lambda system: _at_sizes(system, texts, "ndcg@10", measure)
 
 
 def _image_text(examples: "Examples", rng: np.random.Generator, max_queries: int) -> Validator:
@@ -132,7 +144,9 @@ def _image_text(examples: "Examples", rng: np.random.Generator, max_queries: int
     def measure(system: Any) -> dict[str, float]:
         representation = system.representation()
         size = representation.axes.full_dim, representation.axes.num_layers
-        left, right = (_vectors(representation, inputs, *size) for inputs in (images, texts))
+        left, right = (
+            _vectors(representation, _prompted(representation, inputs), *size) for inputs in (images, texts)
+        )
         return {name: cross_modal_recall(left, right, of, (1,))[name] for name in _CROSS_MODAL}
 
     return measure

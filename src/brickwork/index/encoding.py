@@ -12,11 +12,11 @@ from jaxtyping import Float
 from brickwork.core.console import progress_bar
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.framing import Framing
+from brickwork.encoders.prompts import Role
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.export_parquet import document_text
 from brickwork.representation.inputs import items_of
-from brickwork.representation.prompts import Role
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:

@@ -48,12 +48,14 @@ def info_nce(
     group_positives: bool = False,
     label_smoothing: float = 0.0,
     symmetric: bool | Literal["sum"] = False,
+    negative_group: Int64[Tensor, "num_negatives *answered"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of finding each anchor's positive among all positives and negatives.
 
     ``group``: positives of the anchor's own group, other than its own, are not candidates; with ``group_positives`` they
     are positives as well, each with an equal share (Khosla et al. 2020, eq. 2, with the sum outside of the logarithm).
     With several columns, (B, kinds), a pair is of the anchor's group that equals it in any of them.
+    ``negative_group``: the groups that each negative answers; for anchors of these it is no candidate.
     ``label_smoothing``: this share of the target is spread evenly over all candidates, the positive included.
     ``symmetric``: the mean with the loss of finding each positive's anchor among all anchors; ``"sum"``: their sum.
     Candidates are gathered from all processes; the loss is the mean over this process's anchors.
@@ -75,7 +77,9 @@ def info_nce(
                 banned[torch.arange(len(a), device=a.device), own] = False
         logits = _masked(a @ all_p.T / temperature, banned)
         if negative is not None:
-            logits = torch.cat([logits, a @ all_gather_with_grad(_unit(negative)).T / temperature], dim=1)
+            wrong = a @ all_gather_with_grad(_unit(negative)).T / temperature
+            answers = None if group is None or negative_group is None else _answers(group, negative_group)
+            logits = torch.cat([logits, _masked(wrong, answers)], dim=1)
         loss = _found(logits, own, shared, label_smoothing)
         if symmetric:
             backward = _masked(p @ all_gather_with_grad(a).T / temperature, banned)
@@ -229,6 +233,15 @@ def _same(group: Int64[Tensor, "batch *kinds"]) -> Tensor:
     kinds = group.reshape(len(group), -1)
     everyone = all_gather_with_grad(kinds) if world_size() > 1 else kinds
     return (kinds[:, None] == everyone[None]).any(-1)
+
+
+def _answers(
+    group: Int64[Tensor, "batch *kinds"], negative_group: Int64[Tensor, "num_negatives *answered"]
+) -> Tensor:
+    """Which negatives of all processes answer each row's group."""
+    answered = negative_group.reshape(len(negative_group), -1)
+    everyone = all_gather_with_grad(answered) if world_size() > 1 else answered
+    return (group.reshape(len(group), -1)[:, None, :, None] == everyone[None, :, None, :]).any(-1).any(-1)
 
 
 def _masked(logits: Tensor, banned: Tensor | None) -> Tensor:

@@ -58,12 +58,13 @@ def choose_objective(
 def pair_loss(objective: Objective, batch: Batch, temperature: float) -> BaseLoss:
     """The loss of a batch of pairs as a function of its (prefixes of) embeddings: anchor, positive[, negative].
 
-    ``info_nce`` reads the batch's ``group``, if there is one; ``cosent`` and ``angle`` its ``score``, with
-    1/``temperature`` as their scale. ``angle`` is AnglE for scored pairs: its cosine term and its angle term,
-    with weight 1 each (Li & Li 2023, eq. 9, without the in-batch term).
+    ``info_nce`` reads the batch's ``group``, and with mined negatives its ``negative_group``, if there is one; ``cosent``
+    and ``angle`` its ``score``, with 1/``temperature`` as their scale. ``angle`` is AnglE for scored pairs: its cosine term
+    and its angle term, with weight 1 each (Li & Li 2023, eq. 9, without the in-batch term).
     """
     if objective == "info_nce":
-        return partial(info_nce, temperature=temperature, group=batch.get("group"))
+        group, answered = batch.get("group"), batch.get("negative_group")
+        return partial(info_nce, temperature=temperature, group=group, negative_group=answered)
     score, scale = batch["score"], 1 / temperature
     if objective == "cosent":
         return partial(cosent, score=score, scale=scale)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from brickwork.core import registry
 from brickwork.core.elastic import ElasticAxes, bytes_per_vector
 from brickwork.core.errors import ConfigError
-from brickwork.representation.prompts import Prompts
+from brickwork.encoders.prompts import Prompts
 
 _FACTS = {
     "base": "started from",

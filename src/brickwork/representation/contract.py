@@ -36,6 +36,7 @@ from brickwork.encoders.config import (
     modality_of,
 )
 from brickwork.encoders.image import ImageEncoder
+from brickwork.representation.adapting import adapt_system
 from brickwork.representation.model import Representation
 
 S = TypeVar("S", bound=type[nn.Module])
@@ -103,12 +104,13 @@ def encode(self: Any, inputs: Any, dim: int | None = None, layers: int | None = 
 
 
 def representation(self: Any) -> Representation:
-    """The encoder and the sizes that it may be cut to; all else stays with the system."""
+    """The encoder, with its prompts, and the sizes that it may be cut to; all else stays with the system."""
     axes = getattr(self, "axes", None) or ElasticAxes(
         dims=(self.encoder.embedding_dim,), layers=(self.encoder.num_layers,)
     )
     lineage = {"system": self.slug, **getattr(self, "lineage", {})}
-    return Representation(self.encoder, axes, lineage, getattr(self, "card", {}))
+    prompts = getattr(self.encoder, "prompts", None)
+    return Representation(self.encoder, axes, lineage, getattr(self, "card", {}), prompts)
 
 
 def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path | None = None) -> Any:
@@ -129,11 +131,16 @@ def build_system(slug: str, config: Any, data: TaskData, seed: int, assets: Path
     cls = _class(module, config)
     check_data(slug, cls.reads, data)
     if hasattr(cls, "build"):
-        return _noted(cls.build(config, data, assets, seed), slug)
+        return _adapted(_noted(cls.build(config, data, assets, seed), slug), config)
     facts = facts_of(slug, cls, config, data)
     make = getattr(cls, "build_encoder", build_encoder if hasattr(config, "encoder") else None)
     encoder = [] if make is None else [make(config, data, assets)]
-    return _noted(cls(config, *encoder, seed=seed, **facts), slug, facts)
+    return _adapted(_noted(cls(config, *encoder, seed=seed, **facts), slug, facts), config)
+
+
+def _adapted(system: Any, config: Any) -> Any:
+    adapt_system(system, config)
+    return system
 
 
 def facts_of(slug: str, cls: Any, config: Any, data: TaskData) -> dict[str, Any]:

@@ -10,12 +10,17 @@ from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, read_json
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
-from brickwork.encoders.text_folder import check_weights, load_text_folder, module_chain
+from brickwork.encoders.text_folder import (
+    SETTINGS,
+    check_weights,
+    folder_prompts,
+    folder_settings,
+    load_text_folder,
+    module_chain,
+)
 from brickwork.encoders.tokenization import PAD, load_tokenizer
 from brickwork.representation.model import Representation
-from brickwork.representation.prompts import Prompts
 
-SETTINGS = "config_sentence_transformers.json"
 # StaticEmbedding of sentence-transformers reads a text to its end; so long a limit means the same.
 _STATIC_TOKENS = 1_000_000
 
@@ -44,24 +49,10 @@ def import_sentence_transformers(folder: Path) -> Representation:
         encoder = _static(chain[0][1])
     else:
         encoder = load_text_folder(folder)
-    settings = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    if not isinstance(settings, dict):
-        raise ArtifactError(f"{folder / SETTINGS} is not a JSON object; use a good copy")
-    prompts = Prompts.from_dict(settings, str(folder / SETTINGS))
-    if prompts and any(name == "Pooling" and _leaves_prompts_out(path) for name, path in chain):
-        raise ArtifactError(
-            f"{folder} leaves the tokens of its prompts out when it pools (include_prompt is false), which cannot be "
-            "loaded"
-        )
-    dim = _size(settings.get("truncate_dim"), encoder.embedding_dim, folder)
+    dim = _size(folder_settings(folder).get("truncate_dim"), encoder.embedding_dim, folder)
     axes = ElasticAxes(dims=(dim,), layers=(encoder.num_layers,))
     lineage = {"source": "sentence-transformers"}
-    return Representation(encoder.eval(), axes, lineage=lineage, card={}, prompts=prompts)
-
-
-def _leaves_prompts_out(pooling: Path) -> bool:
-    settings = read_json(pooling / "config.json")
-    return isinstance(settings, dict) and settings.get("include_prompt", True) is False
+    return Representation(encoder.eval(), axes, lineage=lineage, card={}, prompts=folder_prompts(folder))
 
 
 def _size(truncate_dim: Any, width: int, folder: Path) -> int:

@@ -15,6 +15,8 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Encodes, ExportsAdapters
 from brickwork.data.types import TaskData
+from brickwork.encoders.prompts import Prompts
+from brickwork.representation.adapting import adapt_system
 from brickwork.representation.contract import check_data, facts_of
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
@@ -25,7 +27,6 @@ from brickwork.representation.import_sentence_transformers import (
 )
 from brickwork.representation.kept import only_encodes, restore_system
 from brickwork.representation.model import Representation
-from brickwork.representation.prompts import Prompts
 from brickwork.representation.store import restore_encoder
 
 
@@ -75,6 +76,7 @@ def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Pa
     facts = facts_of(slug, cls, config, data)
     system = cls.continued(finished, config, seed=seed, **facts)
     system.slug, system.facts = slug, facts or finished.facts
+    adapt_system(system, config)
     return system.train()
 
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError, warn
+from brickwork.encoders.prompts import Prompts, Role
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
 from brickwork.representation.folder import fingerprint, tokenizer_json
 from brickwork.representation.inference import Precision
-from brickwork.representation.prompts import Prompts, Role
 from brickwork.representation.truncate import truncate
 
 

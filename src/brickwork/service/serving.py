@@ -17,13 +17,13 @@ from jaxtyping import Float32, UInt8
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, NonFiniteError
 from brickwork.core.folders import known_folder
 from brickwork.core.types import TokenBatch
+from brickwork.encoders.prompts import Role
 from brickwork.encoders.text import join_tokens
 from brickwork.encoders.tokenization import encode_texts
 from brickwork.index.manifest import MANIFEST, read_manifest
 from brickwork.representation.batches import fill_up
 from brickwork.representation.encode import check_inputs
 from brickwork.representation.inference import device_of, for_inference
-from brickwork.representation.prompts import Role
 from brickwork.service.batching import Piece
 
 if TYPE_CHECKING:

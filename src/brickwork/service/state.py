@@ -12,8 +12,8 @@ from fastapi import Request
 
 from brickwork.core.errors import BrickworkError, DataError
 from brickwork.core.types import TokenBatch
+from brickwork.encoders.prompts import Role
 from brickwork.representation.batches import TOKEN_BUDGET
-from brickwork.representation.prompts import Role
 from brickwork.service import errors
 from brickwork.service.batching import Batcher, Piece, Work
 from brickwork.service.config import ServiceConfig

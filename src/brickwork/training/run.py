@@ -51,6 +51,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.system:
             object.__setattr__(self, "system", registry.slug_of(type(self.model)))
+        kind = data_type(self.system) if self.system in registry.slugs() else DataConfig
+        if type(self.data) is not kind and issubclass(kind, type(self.data)):  # a recipe that says no more
+            object.__setattr__(self, "data", kind(**vars(self.data)))
 
 
 def run_to_dict(run: RunConfig) -> dict[str, Any]:

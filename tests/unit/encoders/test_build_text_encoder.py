@@ -7,7 +7,7 @@ import torch
 from sample_encoders import TEXTS, build_small
 
 from brickwork.core.config import from_dict, override, to_dict
-from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import save_tensors
 from brickwork.encoders.bert import bert_config, to_bert_state_dict
 from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
@@ -219,21 +219,21 @@ def test_only_post_norm_can_be_written_as_bert():
         bert_config(build_small(backbone="static", num_heads=None, num_layers=None))
 
 
-def test_training_does_not_start_from_a_model_that_wants_a_prompt_everywhere(folder):
-    (folder / "config_sentence_transformers.json").write_text('{"default_prompt_name": "q"}')
-    with pytest.raises(ArtifactError, match=r"default prompt .*as it is"):
-        load_text_folder(folder, TextEncoderConfig(backbone=str(folder)))
-
-
-def test_training_says_that_it_leaves_the_prompts_out(folder):
+def test_training_takes_the_prompts_of_the_folder(folder):
+    """Those of queries and documents, and one that is wanted everywhere."""
     settings = folder / "config_sentence_transformers.json"
     config = TextEncoderConfig(backbone=str(folder), max_tokens=16)
-    settings.write_text('{"prompts": {"query": "query: ", "passage": "passage: ", "document": ""}}')
-    with pytest.warns(
-        BrickworkWarning, match=r"published with prompts \(query, passage\); training puts none"
-    ):
-        build_text_encoder(config)
     settings.write_text(
-        '{"prompts": {"query": "", "document": ""}}'
-    )  # as sentence-transformers writes it of its own
-    build_text_encoder(config)
+        '{"prompts": {"query": "query: ", "passage": "passage: ", "document": ""}, "default_prompt_name": "query"}'
+    )
+    encoder = build_text_encoder(config)
+    prompts = {"anchor": "query: ", "positive": "passage: ", "negative": "passage: ", "input": "query: "}
+    for column, prompt in prompts.items():
+        ids = encoder.collate({column: ["a text"]})[column].ids
+        assert torch.equal(ids, encoder.tokenize([f"{prompt}a text"]).ids)
+    # As sentence-transformers writes it of a model that has none.
+    settings.write_text('{"prompts": {"query": "", "document": ""}}')
+    assert not build_text_encoder(config).prompts
+    settings.write_text('{"default_prompt_name": "q"}')
+    with pytest.raises(ArtifactError, match="names one that it does not have"):
+        load_text_folder(folder, config)

@@ -34,10 +34,16 @@ from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.build_images import build_image_encoder, build_image_text_encoder
-from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
+from brickwork.encoders.config import (
+    ImageEncoderConfig,
+    PretrainedImageConfig,
+    TextEncoderConfig,
+    adapt_problems,
+)
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.objectives.contrastive import LearnedTemperature, hinge, info_nce, siglip
+from brickwork.representation.adapting import Adaptation
 from brickwork.representation.contract import architecture as derived_architecture
 from brickwork.representation.contract import encodes, image_shape
 from brickwork.representation.contract import representation as derived_representation
@@ -61,6 +67,9 @@ class Config:
     ``revision``. Its temperature, and SigLIP's bias, are where training starts.
     ``locked``: the pretrained encoder whose weights stay (LiT, Zhai et al. 2022, locks the images); a fresh matrix at its
     end is learned.
+    ``adapt``: how the pretrained encoders that are not locked learn: all of them, or low-rank adapters (``lora``) of
+    ``lora_rank``, as with an encoder of another system; fresh encoders learn in any case.
+    ``feature_folder``: where vectors of the locked encoder are kept for other runs; None = in memory.
     ``objective``: ``info_nce`` (the paper's), or to compare ``siglip`` and ``hinge``. With ``info_nce``:
     ``temperature``, where it starts, None = 0.07 (SigLIP starts at 0.1, its paper's); ``learn_temperature``, None = yes;
     ``label_smoothing``, None = 0.1. ``margin``: of ``hinge``, None = 0.2. ``duplicates``: pairs with the same text or the
@@ -78,6 +87,9 @@ class Config:
         default_factory=lambda: TextEncoderConfig(backbone="scratch", num_layers=2, max_tokens=32)
     )
     locked: Literal["image", "text"] | None = None
+    adapt: Literal["full", "lora"] = "full"
+    lora_rank: int | None = None
+    feature_folder: str | None = None
     objective: Objective = "info_nce"
     temperature: Annotated[float, at_least(0.01)] | None = None
     learn_temperature: bool | None = None
@@ -90,6 +102,14 @@ class Config:
         errors = idle(self, _IDLE[self.objective], f"objective '{self.objective}'")
         if self.text.projection is not None:
             errors.append("text.projection is set by image.embedding_dim; leave it out")
+        errors += [
+            f"{name}.adapt={part.adapt}: say it with locked={name}, or adapt and lora_rank of the model"
+            for name, part in (("image", self.image), ("text", self.text))
+            if not isinstance(part, ImageEncoderConfig) and part.adapt != "full"
+        ]
+        errors += adapt_problems(
+            self.adapt, self.lora_rank, fresh=self.backbone is None and not self._pretrained()
+        )
         if self.backbone is not None:
             plain = Config()
             errors += [
@@ -101,15 +121,19 @@ class Config:
         errors += idle(
             self, ("revision",), "no backbone: of one encoder it is image.revision or text.revision"
         )
-        fresh = {
-            "image": isinstance(self.image, ImageEncoderConfig),
-            "text": self.text.backbone in ("scratch", "static"),
-        }
-        if self.locked and fresh[self.locked]:
+        if self.locked and self.locked not in self._pretrained():
             errors.append(
                 f"locked={self.locked} keeps weights that were never trained; give {self.locked}.backbone"
             )
         return errors
+
+    def _pretrained(self) -> set[str]:
+        """Which of ``image`` and ``text`` starts from weights that were trained; of a dual ``backbone`` both."""
+        fresh = {
+            "image": isinstance(self.image, ImageEncoderConfig),
+            "text": self.text.backbone in ("scratch", "static"),
+        }
+        return {name for name, is_fresh in fresh.items() if self.backbone is not None or not is_fresh}
 
 
 @encodes
@@ -129,8 +153,6 @@ class System(nn.Module):
             self.temperature.requires_grad_(config.learn_temperature is not False)
         if config.objective == "siglip":
             self.bias = nn.Parameter(torch.tensor(-10.0 if encoder.bias is None else encoder.bias))
-        for part in self._locked():
-            part.requires_grad_(False)
 
     @staticmethod
     def build_encoder(config: Config, data: TaskData, assets: Path | None) -> ImageTextEncoder:
@@ -146,24 +168,21 @@ class System(nn.Module):
         text = build_text_encoder(shaped, texts, assets)
         return ImageTextEncoder.of(ImageEncoder(config.image, image_shape(data, "image")), text)
 
-    def _locked(self) -> list[nn.Module]:
-        """The parts whose weights stay: of a dual encoder one side, else one encoder without the fresh matrix at its end."""
-        config, encoder = self.config, self.encoder
-        if config.locked == "image":
-            image: Any = encoder.image
-            fresh = isinstance(config.image, PretrainedImageConfig) and config.image.embedding_dim is not None
-            return [image.model] if fresh and config.backbone is None else [image]
-        if config.locked == "text":
-            ends = [] if config.backbone is None or encoder.projection is None else [encoder.projection]
-            return [encoder.body, *ends]
-        return []
-
-    def train(self, mode: bool = True) -> "System":
-        """As always, but for what is locked, which stays as it is (no dropout)."""
-        super().train(mode)
-        for part in self._locked():
-            part.eval()
-        return self
+    def adaptations(self) -> list[Adaptation]:
+        """How the pretrained encoders learn; what is fresh at their ends learns in any case."""
+        config = self.config
+        ends = {"image": getattr(config.image, "embedding_dim", None) is not None, "text": True}
+        sides = {"image": self.encoder.image, "text": self.encoder}
+        return [
+            Adaptation(
+                sides[name],
+                "frozen" if name == config.locked else config.adapt,
+                config.lora_rank,
+                fresh_end=ends[name] and config.backbone is None,
+                feature_folder=config.feature_folder,
+            )
+            for name in sorted(config._pretrained())
+        ]
 
     def representation(self) -> Representation:
         """The encoder; where it came with a scale for its cosines, with that of the temperature now."""

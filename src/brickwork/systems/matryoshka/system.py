@@ -23,7 +23,7 @@ Differences from the paper: see README.md.
 Shape legend: B rows, D width, m prefix, C classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
@@ -33,7 +33,7 @@ from brickwork.core.config import above, at_least, below, idle
 from brickwork.core.elastic import ElasticAxes, nested_sizes
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.config import ImageDataConfig
+from brickwork.data.config import HardNegatives, ImageDataConfig
 from brickwork.data.types import TaskData
 from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
@@ -82,7 +82,12 @@ class Config:
         return idle(self, unused, f"objective '{objective}'")
 
 
-Data = ImageDataConfig
+@dataclass(frozen=True, kw_only=True)
+class Data(ImageDataConfig):
+    """The data of a run of ``matryoshka``."""
+
+    hard_negatives: HardNegatives = field(default_factory=HardNegatives)
+    """Negatives that are hard to tell from the positives, for pairs of texts."""
 
 
 @encodes

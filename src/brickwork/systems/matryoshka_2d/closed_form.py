@@ -93,7 +93,12 @@ class ClosedForm(nn.Module):
 
     def _texts(self, examples: Examples) -> list[str]:
         """The different texts of all columns in an order of the seed's, as many as are to be read."""
-        columns = [examples.columns[name] for name in _COLUMNS if name in examples.columns]
+        there = examples.columns
+        columns = [
+            self.encoder.prompts.before(name, list(there[name]), columns=there)
+            for name in _COLUMNS
+            if name in there
+        ]
         texts = list(dict.fromkeys(text for row in zip(*columns) for text in row))
         if len(texts) < FEWEST:
             raise DataError(

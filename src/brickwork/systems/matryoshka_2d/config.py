@@ -1,9 +1,10 @@
 """The options of ``matryoshka-2d``."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 from brickwork.core.config import above, at_least, idle
+from brickwork.data.config import DataConfig, HardNegatives
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.systems.matryoshka_2d.objective import LayerWeighting, Variant
 
@@ -68,7 +69,10 @@ class Config:
                 if name in _OF_STEPS
             ]
         if self.variant == "mapped":
-            return [
+            frozen = [
+                "encoder.adapt=frozen leaves the steps of 'mapped' nothing to train; use variant=closed_form"
+            ]
+            return (frozen if self.encoder.adapt == "frozen" else []) + [
                 f"{name} has no effect with {variant}, whose steps train the full depth alone; leave it out"
                 for name in set_here
                 if name in _OF_DEPTHS
@@ -89,3 +93,11 @@ class Config:
             if not self.detach_teacher:
                 errors.append("detach_teacher has no effect with kl_weight=0; leave it out")
         return errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataConfig):
+    """The data of a run of ``matryoshka-2d``."""
+
+    hard_negatives: HardNegatives = field(default_factory=HardNegatives)
+    """Negatives that are hard to tell from the positives, for pairs of texts."""

@@ -72,7 +72,8 @@ def learn_maps(
     moments = no_moments(maps)
     states = []
     for done, name in enumerate(names, start=1):
-        states.append(_states(encoder, columns[name], moments))
+        texts = encoder.prompts.before(name, list(columns[name]), columns=columns)
+        states.append(_states(encoder, texts, moments))
         yield 0.8 * done / len(names)  # the states take most of the time
     solve(maps, moments)
     batch = encoder.collate({name: values for name, values in columns.items() if name in ("group", "score")})

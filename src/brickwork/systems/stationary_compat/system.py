@@ -184,7 +184,7 @@ class System(nn.Module):
         """Columns of examples as a batch; texts also as the anchor reads them, which may have another tokenizer."""
         batch = collate_texts(self, columns)
         if isinstance(self.anchor, TextEncoder) and len(columns) > 1:
-            batch["anchor_input"] = self.anchor.tokenize(columns["input"])
+            batch["anchor_input"] = self.anchor.collate({"input": columns["input"]})["input"]
         return batch
 
     def loss(self, batch: Batch) -> LossOutput:

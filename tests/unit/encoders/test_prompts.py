@@ -12,13 +12,13 @@ import brickwork
 from brickwork.core.errors import ArtifactError
 from brickwork.data.types import Document, RetrievalSet
 from brickwork.encoders.build import minilm_package_folder
+from brickwork.encoders.prompts import Prompts
 from brickwork.evaluation import grid
 from brickwork.evaluation.grid import evaluate_grid
 from brickwork.index.build import build_index
 from brickwork.index.encoding import encode_documents, encode_queries
 from brickwork.representation.mteb_adapter import MtebEncoder
 from brickwork.representation.nearest import top_k
-from brickwork.representation.prompts import Prompts
 
 TEXTS = ["how do I resume a run?", "A run is resumed from its newest checkpoint.", "rivers and bridges"]
 PROMPTS = {"query": "query: ", "passage": "passage: ", "cluster": "Identify the topic: "}

@@ -2,17 +2,19 @@
 
 The names are those of sentence-transformers (``config_sentence_transformers.json``), where a query takes the prompt
 ``query`` and a document the first of ``document``, ``passage`` and ``corpus`` that is not empty, or none; other texts take
-the default one. (sentence-transformers 6.2 stops at ``document`` even where the model says nothing of it, so that its
+the default one. Training does the same: anchors are queries, positives and negatives documents (:meth:`Prompts.before`).
+(sentence-transformers 6.2 stops at ``document`` even where the model says nothing of it, so that its
 ``encode_document`` leaves a model's ``passage`` out; its ``prompt_name="passage"`` gives the vectors of here.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from brickwork.core.errors import ArtifactError
 
 Role = Literal["query", "document"]
+_ROLES: dict[str, Role] = {"anchor": "query", "positive": "document", "negative": "document"}
 _NAMES: dict[Role, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
@@ -30,6 +32,12 @@ class Prompts:
         """The prompt for texts of a role; without a role, the default one."""
         names = _NAMES[role] if role else (self.default,)
         return next((text for name in names if (text := self.texts.get(name, ""))), "")
+
+    def before(self, column: str, texts: Sequence[str], *, columns: Collection[str] = ()) -> Sequence[str]:
+        """The texts of a column of examples behind the prompt of its role; beside a ``score`` (``columns``: all that there
+        are) both texts are of one kind and take the default one."""
+        prompt = self.of(None if "score" in columns else _ROLES.get(column))
+        return [prompt + text for text in texts] if prompt else texts
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; nothing where there are no prompts."""
