@@ -22,10 +22,10 @@ from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.dense import DenseShape
 from brickwork.encoders.folder_tokenizer import folder_tokenizer, read_object
 from brickwork.encoders.hub import load_hub_model
+from brickwork.encoders.hub_weights import WEIGHTS, check_weights
 from brickwork.encoders.pooling import THEIR_NAMES
 from brickwork.encoders.text import TextEncoder
 
-WEIGHTS = "model.safetensors"
 # Of a model whose folder sets no limit.
 _MAX_TOKENS = 512
 # Options of sentence_bert_config.json that do not change what a model computes.
@@ -205,25 +205,6 @@ def _load_bert(folder: Path, arguments: dict[str, Any], first_position: int) -> 
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     return body
-
-
-def check_weights(folder: Path) -> None:
-    """Refuses a folder without safetensors.
-
-    Raises:
-        ArtifactError: says which file is missing, and what is there in its place.
-    """
-    if any((folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json")):
-        return
-    others = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt", "*.gguf")
-                    for path in folder.glob(kind))  # fmt: skip
-    there = (
-        f"{', '.join(others[:3])} would have to be unpickled or converted. Take a revision of the model that has "
-        "safetensors, or load it once with transformers and save it again"
-        if others
-        else "check the path, or take a revision of the model that has it"
-    )
-    raise ArtifactError(f"{folder / WEIGHTS} is missing, and only safetensors are read; {there}")
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -8,9 +8,10 @@ import torch
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, read_json
+from brickwork.encoders.hub_weights import check_weights
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
-from brickwork.encoders.text_folder import check_weights, load_text_folder, module_chain
+from brickwork.encoders.text_folder import load_text_folder, module_chain
 from brickwork.encoders.tokenization import PAD, load_tokenizer
 from brickwork.representation.model import Representation
 from brickwork.representation.prompts import Prompts
