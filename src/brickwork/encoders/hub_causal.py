@@ -128,7 +128,7 @@ class HubCausalLM(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this model, without its weights and its tokenizer."""
-        return {"kind": self.kind, "arguments": self.arguments}
+        return {"kind": self.kind, "body": "hub", "arguments": self.arguments}
 
     @classmethod
     def from_architecture(cls, architecture: Mapping[str, Any], tokenizer_json: str) -> "HubCausalLM":

@@ -151,7 +151,10 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
 
 
 def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
-    """A folder's model with the modules that transformers builds for it, under their own names; its own pooling.
+    """A folder's model with the modules that transformers builds for it, under their own names.
+
+    Its own pooling; of a plain folder of a language model the last token, also where sentence-transformers would take the
+    mean (GPT-2): it has read all others.
 
     Slower than :func:`load_text_folder` for BERT-shaped models, which become our own transformer there; for what other
     tools have to find again in the published model (adapters).
@@ -172,7 +175,10 @@ def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
         read.model, as_it_is=is_bert_shaped(read.description), lower_case=read.lower_case
     )
     limit = _limit(read, body.max_positions, max_tokens)
-    return TextEncoder(body, tokenizer, pooling=read.pooling, max_tokens=limit, marks=marks)
+    saved = str((read.description.get("architectures") or [""])[0])
+    continues = saved.endswith("LMHeadModel") and not (folder / "modules.json").is_file()
+    pooling = "last" if continues else read.pooling
+    return TextEncoder(body, tokenizer, pooling=pooling, max_tokens=limit, marks=marks)
 
 
 def _load_body(read: TextFolder, config: TextEncoderConfig) -> tuple[Any, int | None]:
