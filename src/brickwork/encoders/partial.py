@@ -23,15 +23,15 @@ def run_first(
     stack: Any = model.get_submodule(path)
     hidden: list[Tensor] = []
     if upto == 0:
-        view = _with(model, path, nn.ModuleList([_Caught(hidden)]))
+        view = replaced(model, path, nn.ModuleList([_Caught(hidden)]))
         try:
             view(*arguments, **options)
         except _Enough:
             return hidden, None
     layers = [_recorded(layer, hidden, before=place == 0) for place, layer in enumerate(stack[:upto])]
-    view = _with(model, path, nn.ModuleList(layers))
+    view = replaced(model, path, nn.ModuleList(layers))
     if without:
-        view = _with(view, without, nn.Identity())
+        view = replaced(view, without, nn.Identity())
     return hidden, view(*arguments, **options)
 
 
@@ -82,11 +82,11 @@ def _recorded(layer: nn.Module, hidden: list[Tensor], *, before: bool) -> nn.Mod
     return view
 
 
-def _with(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:
+def replaced(module: nn.Module, path: str, replacement: nn.Module) -> nn.Module:
     """A shallow copy of ``module`` with another part at ``path``; nothing else is copied."""
     name, _, rest = path.partition(".")
     child: Any = module._modules[name]
     view = copy.copy(module)
     view._modules = dict(module._modules)
-    view._modules[name] = _with(child, rest, replacement) if rest else replacement
+    view._modules[name] = replaced(child, rest, replacement) if rest else replacement
     return view

@@ -22,6 +22,7 @@ from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.feature_cache import FeatureCache, keys_of
 from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.hub_seq2seq import DecoderStates
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.pooling import POOLINGS, at_least_float32, pool, pool_padded
 from brickwork.encoders.prompts import Prompts
@@ -30,9 +31,9 @@ from brickwork.encoders.tokenization import PAD, Notation, encode_texts, read_to
 
 __all__ = ["TextEncoder", "TextEncoderConfig", "encode_columns", "join_tokens"]
 
-Body = Transformer | StaticEmbedding | HubTransformer | TextTower
+Body = Transformer | StaticEmbedding | HubTransformer | TextTower | DecoderStates
 _BODIES: dict[str, type[Body]] = {
-    body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer, TextTower)
+    body.kind: body for body in (Transformer, StaticEmbedding, HubTransformer, TextTower, DecoderStates)
 }
 
 

@@ -22,11 +22,11 @@ from brickwork.encoders.config import TextEncoderConfig
 from brickwork.encoders.dense import DenseShape
 from brickwork.encoders.folder_tokenizer import folder_tokenizer, read_object
 from brickwork.encoders.hub import load_hub_model
+from brickwork.encoders.hub_weights import WEIGHTS, check_weights
 from brickwork.encoders.pooling import THEIR_NAMES
 from brickwork.encoders.prompts import Prompts
 from brickwork.encoders.text import TextEncoder
 
-WEIGHTS = "model.safetensors"
 SETTINGS = "config_sentence_transformers.json"
 # Of a model whose folder sets no limit.
 _MAX_TOKENS = 512
@@ -158,7 +158,10 @@ def load_text_folder(folder: Path, config: TextEncoderConfig | None = None) -> T
 
 
 def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
-    """A folder's model with the modules that transformers builds for it, under their own names; its own pooling.
+    """A folder's model with the modules that transformers builds for it, under their own names.
+
+    Its own pooling; of a plain folder of a language model the last token, also where sentence-transformers would take the
+    mean (GPT-2): it has read all others.
 
     Slower than :func:`load_text_folder` for BERT-shaped models, which become our own transformer there; for what other
     tools have to find again in the published model (adapters).
@@ -178,8 +181,11 @@ def load_published_encoder(folder: Path, max_tokens: int) -> TextEncoder:
         read.model, as_it_is=is_bert_shaped(read.description), lower_case=read.lower_case
     )
     limit = _limit(read, body.max_positions, max_tokens)
+    saved = str((read.description.get("architectures") or [""])[0])
+    continues = saved.endswith("LMHeadModel") and not (folder / "modules.json").is_file()
+    pooling = "last" if continues else read.pooling
     prompts = folder_prompts(folder)
-    return TextEncoder(body, tokenizer, pooling=read.pooling, max_tokens=limit, marks=marks, prompts=prompts)
+    return TextEncoder(body, tokenizer, pooling=pooling, max_tokens=limit, marks=marks, prompts=prompts)
 
 
 def _load_body(read: TextFolder, config: TextEncoderConfig) -> tuple[Any, int | None]:
@@ -212,25 +218,6 @@ def _load_bert(folder: Path, arguments: dict[str, Any], first_position: int) -> 
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     return body
-
-
-def check_weights(folder: Path) -> None:
-    """Refuses a folder without safetensors.
-
-    Raises:
-        ArtifactError: says which file is missing, and what is there in its place.
-    """
-    if any((folder / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json")):
-        return
-    others = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt", "*.gguf")
-                    for path in folder.glob(kind))  # fmt: skip
-    there = (
-        f"{', '.join(others[:3])} would have to be unpickled or converted. Take a revision of the model that has "
-        "safetensors, or load it once with transformers and save it again"
-        if others
-        else "check the path, or take a revision of the model that has it"
-    )
-    raise ArtifactError(f"{folder / WEIGHTS} is missing, and only safetensors are read; {there}")
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:

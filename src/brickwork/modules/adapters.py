@@ -160,6 +160,21 @@ class LoraAdapters:
             self.segments.forget()
             self.state.rank, self.state.last_only, self.state.drift = before
 
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Without adapters while entered.
+
+        Raises:
+            ConfigError: they are merged.
+        """
+        if self._first.merged is not None:
+            raise ConfigError("adapters that are merged cannot be left out; unmerge them first")
+        before, self.state.off = self.state.off, True
+        try:
+            yield
+        finally:
+            self.state.off = before
+
     def check(self, rank: int) -> None:
         """Refuses a rank outside 1 … r."""
         if not 1 <= rank <= self.max_rank:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.types import RouterOutput
+from brickwork.core.types import Decoded, RouterOutput
 from brickwork.encoders.blocks.causal import KeyValues, Position, attend
 from brickwork.encoders.blocks.mlp import Mlp
 from brickwork.encoders.blocks.stick_breaking import Remainder
 from brickwork.modules.experts import Computation, Dispatch, ExpertLinear, ExpertMlp, Init
 from brickwork.modules.routers import TopKRouter
-from brickwork.modules.sampling import sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,11 @@ class SharedHeads(nn.Module):
         self.out = nn.Linear(groups * form.hidden, width, bias=False)
         self.sink = form.make_sink()
 
+    @property
+    def num_heads(self) -> int:
+        """Query heads of a token."""
+        return self.groups * self.form.num_heads
+
     def flops(self, context: int) -> int:
         """Of one token that sees ``context`` others."""
         return 2 * _sizes(self) + 4 * self.groups * self.form.hidden * context
@@ -122,6 +127,11 @@ class HeadMixture(nn.Module):
         back = (router.num_modules, form.hidden, width)
         self.out = ExpertLinear(*back, init=init, computation=computation)
         self.sink = form.make_sink()
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads of a token: those of the modules that it chooses."""
+        return self.router.top_k * self.form.num_heads
 
     def expert_maps(self) -> tuple[ExpertLinear, ...]:
         return self.query, self.out
@@ -223,44 +233,77 @@ class DecoderBlock(nn.Module):
         return x + added, kept, routings
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """Logits for the next token at each place, what to keep, and all routings (first block first)."""
-
-    logits: Float[Tensor, "batch tokens vocabulary"]
-    cache: list[KeyValues]
-    routings: list[RouterOutput]
-
-
 class DecoderLM(nn.Module):
     """Embedding, blocks, a norm, and an output layer of its own without bias.
 
-    Linear and embedding weights start from N(0, 0.02²), biases from zero; mixtures as they were made.
+    Linear and embedding weights start from N(0, 0.02²), biases from zero; mixtures as they were made. It is a
+    :class:`~brickwork.core.types.CausalLM`; ``tokenizer``: what its ids mean, where that is known.
     """
 
-    def __init__(self, vocab_size: int, width: int, blocks: Sequence[DecoderBlock]):
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        blocks: Sequence[DecoderBlock],
+        tokenizer: Tokenizer | None = None,
+    ):
         super().__init__()
         self.width = width
+        self.tokenizer = tokenizer
         self.embedding = nn.Embedding(vocab_size, width)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocab_size, bias=False)
         self.apply(_initialise)
 
+    @property
+    def num_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def num_heads(self) -> int:
+        """Heads that a token has in a layer: of a mixture, those of the modules that it chooses."""
+        return self._first.num_heads
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Heads of keys and values in a layer."""
+        return self._first.form.num_heads
+
+    @property
+    def _first(self) -> SharedHeads | HeadMixture:
+        return self.blocks[0].attention  # type: ignore[return-value]
+
+    def embed(self, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens width"]:
+        return self.embedding(ids)
+
     def forward(
         self,
-        ids: Int64[Tensor, "batch tokens"],
+        ids: Int64[Tensor, "batch tokens"] | None = None,
         mask: Bool[Tensor, "batch tokens"] | None = None,
         cache: Sequence[KeyValues] | None = None,
+        *,
+        inputs_embeds: Float[Tensor, "batch tokens width"] | None = None,
+        with_hidden: bool = False,
     ) -> Decoded:
-        """``mask`` marks tokens that exist (padding comes last and only costs time); ``cache`` is of the tokens before."""
-        x = self.embedding(ids)
-        kept, routings = [], []
+        """``mask`` marks new tokens that exist (padding comes last and only costs time); ``cache`` is of those before.
+
+        Raises:
+            ConfigError: both ids and ``inputs_embeds``, or neither.
+        """
+        if (ids is None) == (inputs_embeds is None):
+            raise ConfigError("a language model reads ids or inputs_embeds: give one of them")
+        x = self.embedding(ids) if inputs_embeds is None else inputs_embeds
+        kept, routings, hidden = [], [], [x]
         for number, block in enumerate(self.blocks):
             x, now, routed = block(x, mask, cache[number] if cache else None)
             kept.append(now)
             routings += routed
-        return Decoded(self.head(self.norm(x)), kept, routings)
+            hidden.append(x)
+        x = hidden[-1] = self.norm(x)
+        return Decoded(
+            logits=self.head(x), cache=kept, routings=routings, hidden=tuple(hidden) if with_hidden else ()
+        )
 
     def mixtures(self) -> dict[str, HeadMixture | ExpertFeedForward]:
         """Every routed half by name, in the order of :attr:`Decoded.routings`."""
@@ -293,31 +336,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-@torch.no_grad()
-def continue_text(
-    model: DecoderLM,
-    prompt: Sequence[int],
-    *,
-    max_tokens: int,
-    temperature: float,
-    top_k: int,
-    generator: torch.Generator,
-    keep: int,
-) -> list[int]:
-    """The ``max_tokens`` tokens that follow ``prompt`` (at least one token).
-
-    Each layer keeps the newest ``keep`` keys and values.
-    """
-    device = model.embedding.weight.device
-    new: list[int] = []
-    ids = torch.tensor([list(prompt)], device=device)
-    cache: list[KeyValues] | None = None
-    while len(new) < max_tokens:
-        out = model(ids, None, cache)
-        cache = [part.last(keep) for part in out.cache]
-        token = sample(out.logits[0, -1], temperature=temperature, top_k=top_k, generator=generator)
-        new.append(token)
-        ids = torch.tensor([[token]], device=device)
-    return new

@@ -31,12 +31,13 @@ class RankState:
     """The rank that all adapters of one model use now.
 
     ``last_only``: rows of A and columns of B below the last segment have no gradient. ``drift``: what takes no part in
-    the step has a gradient of zeros instead of none.
+    the step has a gradient of zeros instead of none. ``off``: layers do what they did without adapters.
     """
 
     rank: int
     last_only: bool = False
     drift: bool = False
+    off: bool = False
 
 
 class Segments(nn.Module):
@@ -167,7 +168,7 @@ class LowRankLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """y = W0·x + s·B_b·(A_b·x). Shapes: (…, d) → (…, m), or images (N, d, H, W) → (N, m, H', W')."""
         y = self.base(x)
-        if self.merged is not None:
+        if self.merged is not None or self.state.off:
             return y
         down, up = self.factors()
         h = self.dropout(x).to(down.dtype)

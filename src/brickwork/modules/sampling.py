@@ -1,8 +1,13 @@
-"""The next token of a sequence."""
+"""The next tokens of a sequence."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from brickwork.core.types import CausalLM
 
 
 def sample(
@@ -15,3 +20,33 @@ def sample(
     if 0 < top_k < len(scaled):
         scaled = scaled.masked_fill(scaled < scaled.topk(top_k).values[-1], float("-inf"))
     return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
+
+
+@torch.no_grad()
+def continue_text(
+    model: CausalLM,
+    prompt: Sequence[int],
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_k: int,
+    generator: torch.Generator,
+    stop: Collection[int] = (),
+    shorten: Callable[[Any], Any] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[int]:
+    """At most ``max_tokens`` tokens that follow ``prompt`` (at least one token), with the keys and values of those before.
+
+    One of ``stop`` ends the text and is left out. ``shorten``: what is kept of a cache for the next token; none: all.
+    """
+    new: list[int] = []
+    ids, cache = torch.tensor([list(prompt)], device=device), None
+    while len(new) < max_tokens:
+        out = model(ids, cache=cache)
+        cache = out.cache if shorten is None else shorten(out.cache)
+        token = sample(out.logits[0, -1], temperature=temperature, top_k=top_k, generator=generator)
+        if token in stop:
+            break
+        new.append(token)
+        ids = torch.tensor([[token]], device=device)
+    return new

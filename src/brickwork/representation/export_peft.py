@@ -10,7 +10,7 @@ peft scales by lora_alpha / r (or / √r with use_rslora), which is the scale of
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -33,7 +33,8 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(backbone, "this folder")
 ```
 {more}"""
-_TRANSFORMERS = "from transformers import AutoModel\n\nbackbone = AutoModel.from_pretrained({base!r})"
+_TRANSFORMERS = "from transformers import {kind}\n\nbackbone = {kind}.from_pretrained({base!r})"
+_CLASSES = {"FEATURE_EXTRACTION": "AutoModel", "CAUSAL_LM": "AutoModelForCausalLM"}
 _OTHER = "\nbackbone = ...  # the network that was adapted, as a torch module"
 
 
@@ -43,12 +44,14 @@ def export_peft(
     rank: int | None = None,
     *,
     base: str | None = None,
+    task: Literal["FEATURE_EXTRACTION", "CAUSAL_LM"] = "FEATURE_EXTRACTION",
     head: Mapping[str, Tensor] | None = None,
     about_head: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the adapters, cut to ``rank`` (default: the largest), and returns the folder.
 
     ``base``: name or folder of the transformers model that they belong to; ``None`` for a network of another kind.
+    ``task``: what that model does, under peft's name.
     ``head``: weights of a classifier that was trained with them, for ``head.safetensors``; ``about_head`` beside it as
     ``head.json``.
 
@@ -64,7 +67,7 @@ def export_peft(
         for letter, factor in zip("AB", _as_weights(pair))
     }
     with atomic_folder(folder) as temporary:
-        write_json(temporary / "adapter_config.json", _configuration(adapters, rank, base))
+        write_json(temporary / "adapter_config.json", _configuration(adapters, rank, base, task))
         save_tensors(temporary / "adapter_model.safetensors", tensors, {"format": "pt"})
         if head is not None:
             save_tensors(temporary / "head.safetensors", head, {"format": "pt"})
@@ -74,7 +77,7 @@ def export_peft(
             front_matter=front_matter(library_name="peft", base_model=base),
             rank=rank,
             full=adapters.max_rank,
-            loading=_TRANSFORMERS.format(base=base) if base else _OTHER,
+            loading=_TRANSFORMERS.format(base=base, kind=_CLASSES[task]) if base else _OTHER,
             more=more if head is not None else "",
         )
         write_text(temporary / "README.md", card)
@@ -87,7 +90,7 @@ def _as_weights(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return (down, up) if down.ndim == 2 else (down, up[:, :, None, None])
 
 
-def _configuration(adapters: LoraAdapters, rank: int, base: str | None) -> dict[str, Any]:
+def _configuration(adapters: LoraAdapters, rank: int, base: str | None, task: str) -> dict[str, Any]:
     layouts = {is_transposed(layer.base) for layer in adapters.layers.values()}
     if len(layouts) > 1:
         raise ConfigError(
@@ -97,7 +100,7 @@ def _configuration(adapters: LoraAdapters, rank: int, base: str | None) -> dict[
     alpha = adapters.alpha * (rank / adapters.max_rank if adapters.scaling == "alpha/r" else 1)
     return {
         "peft_type": "LORA",
-        "task_type": "FEATURE_EXTRACTION" if base else None,
+        "task_type": task if base else None,
         "base_model_name_or_path": base,
         "r": rank,
         "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,

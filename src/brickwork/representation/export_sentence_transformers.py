@@ -16,6 +16,7 @@ from brickwork.encoders.bert import bert_config, to_bert_state_dict
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.folder_tokenizer import BERT_MARKS
 from brickwork.encoders.hub import HubTransformer
+from brickwork.encoders.hub_seq2seq import DecoderStates
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.representation.export_dual import export_dual
 
@@ -53,6 +54,10 @@ def export_sentence_transformers(
     dim, layers = representation.size(dim, layers)
     if encoder.kind != "text":
         raise ArtifactError(f"an encoder of kind '{encoder.kind}' has no equal in sentence-transformers")
+    if isinstance(encoder.body, DecoderStates):
+        raise ArtifactError(
+            "the states of a decoder of an encoder-decoder have no equal in sentence-transformers"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty; choose another folder")
     with atomic_folder(folder) as temporary:

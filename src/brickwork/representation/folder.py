@@ -54,7 +54,7 @@ _FILES: dict[str, tuple[set[str], ...]] = {
     "system": ({WEIGHTS}, {WEIGHTS, TOKENIZER}),
 }
 _TRIES = 10
-_LOOKING = ("hub", "tower")  # bodies of encoders
+_LOOKING = ("hub", "tower", "decoder")  # bodies of encoders
 _MAX_TOKENIZER_BYTES = 256 * 1024 * 1024
 _DTYPES = {
     torch.float32: "F32",

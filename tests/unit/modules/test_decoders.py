@@ -12,9 +12,9 @@ from brickwork.modules.decoders import (
     ExpertFeedForward,
     HeadMixture,
     SharedHeads,
-    continue_text,
 )
 from brickwork.modules.routers import TopKRouter
+from brickwork.modules.sampling import continue_text
 from brickwork.modules.surgery import freeze_old, grow, least_used, prune
 
 FORM = AttentionForm(hidden=6, num_heads=2)
@@ -78,9 +78,7 @@ def test_generating_with_kept_keys_is_generating_anew():
     """Greedy tokens with the cache, against the whole text run again for each token."""
     model = decoder()
     generator = torch.Generator().manual_seed(0)
-    results = continue_text(
-        model, [3, 1, 4], max_tokens=8, temperature=0.0, top_k=0, generator=generator, keep=64
-    )
+    results = continue_text(model, [3, 1, 4], max_tokens=8, temperature=0.0, top_k=0, generator=generator)
     ids = [3, 1, 4]
     for _ in range(8):
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))

@@ -6,10 +6,11 @@ from torch import nn
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.types import TaskData
-from brickwork.encoders.build import MINILM_HUB_ID, load_published_encoder
+from brickwork.encoders.build import load_published_encoder
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.image import ImageEncoder
+from brickwork.encoders.packaged import PACKAGED
 from brickwork.encoders.text import TextEncoder
 from brickwork.representation.contract import image_shape
 
@@ -52,7 +53,7 @@ def published_name(name: str | ImageEncoderConfig) -> str | None:
     """What a PEFT adapter calls its base model: a hub id or a folder of transformers; ``None`` for our own networks."""
     if isinstance(name, ImageEncoderConfig) or (Path(name).expanduser() / "brickwork.json").is_file():
         return None
-    return MINILM_HUB_ID if name == "minilm" else name
+    return PACKAGED[name].hub_id if name in PACKAGED else name
 
 
 def body_of(encoder: Encoder) -> nn.Module:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from brickwork.core.elastic import check_nested
 from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.encoders.packaged import PACKAGED
 from brickwork.modules.heads import HeadKind
 from brickwork.modules.low_rank import Scaling
 
@@ -15,9 +16,11 @@ Sampler = Literal["uniform", "geometric", "sandwich", "full"]
 class DyloraConfig:
     """How to build DyLoRA.
 
-    ``backbone``: ``minilm``, a folder of transformers or SentenceTransformers, a hub id, the run folder of an encoder of
-    ours, or an image encoder from scratch, which the stage ``backbone`` of the run trains. ``revision``: of a hub model.
-    ``max_tokens``: longer texts are cut.
+    ``task``: to ``classify`` inputs with labels, or to go on learning ``language`` from texts.
+    ``backbone``: ``minilm``, ``smollm2-135m``, a folder of transformers or SentenceTransformers, a hub id, the run folder of
+    an encoder of ours, or an image encoder from scratch, which the stage ``backbone`` of the run trains; to learn language,
+    a causal language model. ``revision``: of a hub model.
+    ``max_tokens``: longer texts are cut; to learn language, into windows of so many.
     ``targets``: regular expression on the ends of layer names; None = queries and values, without attention all layers.
     ``rank``: r. ``alpha``: α. ``scaling``: of the update at rank b. ``dropout``: on the adapters' input.
     ``sampler``: of b; ``full`` is ordinary LoRA, ``sandwich`` trains r and one smaller rank each step.
@@ -30,6 +33,7 @@ class DyloraConfig:
     learnt is in the adapters.
     """
 
+    task: Literal["classify", "language"] = "classify"
     backbone: str | ImageEncoderConfig = "minilm"
     revision: str | None = None
     max_tokens: int | None = None
@@ -62,18 +66,29 @@ class DyloraConfig:
                 errors.append(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
         if self.geometric_p is not None and not 0 < self.geometric_p < 1:
             errors.append(f"geometric_p is {self.geometric_p}; it must be in (0, 1)")
-        idle = {
+        without_effect = {
             "geometric_p": self.sampler != "geometric",
             "max_tokens": isinstance(self.backbone, ImageEncoderConfig),
         }
-        idle |= dict.fromkeys(("block", "ranks", "draw_every", "update", "idle"), self.sampler == "full")
-        idle["revision"] = self.backbone == "minilm" or isinstance(self.backbone, ImageEncoderConfig)
-        for name, without in idle.items():
+        without_effect |= dict.fromkeys(
+            ("block", "ranks", "draw_every", "update", "idle"), self.sampler == "full"
+        )
+        without_effect |= dict.fromkeys(("label_smoothing", "classifier"), self.task == "language")
+        without_effect["revision"] = self.backbone in PACKAGED or isinstance(
+            self.backbone, ImageEncoderConfig
+        )
+        for name, without in without_effect.items():
             if without and getattr(self, name) != getattr(DyloraConfig, name):
-                with_what = (
-                    f"sampler '{self.sampler}'" if name not in ("max_tokens", "revision") else "this backbone"
-                )
+                with_what = {
+                    **dict.fromkeys(("max_tokens", "revision"), "this backbone"),
+                    **dict.fromkeys(("label_smoothing", "classifier"), "task 'language'"),
+                }.get(name, f"sampler '{self.sampler}'")
                 errors.append(f"{name} has no effect with {with_what}; leave it out")
+        no_language = isinstance(self.backbone, ImageEncoderConfig) or self.backbone == "minilm"
+        if self.task == "language" and no_language:
+            errors.append(
+                "task 'language' needs a causal language model as backbone: smollm2-135m, a folder or a hub id"
+            )
         if self.block and self.ranks:
             errors.append("block and ranks both say which ranks to train; set one of them")
         if self.block and self.rank % self.block:

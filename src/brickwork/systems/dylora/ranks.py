@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from brickwork.core.elastic import NestedSampler, geometric_weights
 from brickwork.modules.adapters import LoraAdapters
+from brickwork.systems.dylora.config import DyloraConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,17 @@ class RankPoint:
     low: float
     high: float
     parameters: int
+
+
+def drawn_ranks(config: DyloraConfig, seed: int, step: int) -> tuple[int, ...]:
+    """b ~ p_B, one for the whole model; two with ``sandwich``."""
+    draw, sizes, turn = NestedSampler(seed), config.sizes(), step // config.draw_every
+    if config.sampler == "sandwich":
+        return draw.nested_dims(sizes, turn, 2)
+    if config.sampler == "geometric":
+        weights = geometric_weights(sizes, config.geometric_p or 0.3)
+        return (draw.weighted(sizes, weights, turn, "rank"),)
+    return draw.choose(sizes, turn, "rank")
 
 
 def usual_ranks(largest: int) -> tuple[int, ...]:

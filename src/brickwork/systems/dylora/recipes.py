@@ -71,6 +71,20 @@ def images() -> RunConfig:
     )
 
 
+def language() -> RunConfig:
+    """A causal language model goes on learning from texts: ``brickwork train dylora --recipe language --data FOLDER``.
+
+    Another model: ``--backbone FOLDER_OR_HUB_ID``. Without ``--data``: documentation of installed packages.
+    """
+    run = small()
+    return replace(
+        run,
+        model=DyloraConfig(task="language", backbone="smollm2-135m", max_tokens=128),
+        data=ImageDataConfig(source="python", max_held_out=64, limit=2000),
+        train=replace(run.train, steps=100, batch_size=4, learning_rate=5e-4),
+    )
+
+
 def gpu() -> RunConfig:
     """RoBERTa-base from the hub, all linear layers, ranks up to 64, one GPU; not measured.
 

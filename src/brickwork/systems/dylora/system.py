@@ -29,7 +29,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.elastic import NestedSampler, geometric_weights
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
@@ -41,7 +40,8 @@ from brickwork.representation.contract import complete
 from brickwork.representation.export_peft import export_peft
 from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
 from brickwork.systems.dylora.config import DyloraConfig
-from brickwork.systems.dylora.ranks import RankPoint, rank_curve, recommended, usual_ranks
+from brickwork.systems.dylora.language import LanguageSystem
+from brickwork.systems.dylora.ranks import RankPoint, drawn_ranks, rank_curve, recommended, usual_ranks
 from brickwork.systems.dylora.tasks import load_data, with_classes
 
 __all__ = ["Config", "Data", "System", "load_data"]
@@ -79,6 +79,11 @@ class System(nn.Module):
         self.input_kind: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
 
     @staticmethod
+    def variant(config: DyloraConfig) -> "type[System] | type[LanguageSystem]":
+        """The class for ``config.task``."""
+        return LanguageSystem if config.task == "language" else System
+
+    @staticmethod
     def facts(config: DyloraConfig, data: TaskData) -> dict[str, Any]:
         """The names of the classes, and of the published model that adapters are exported for."""
         classes = data.class_names or tuple(map(str, range(data.num_classes or 0)))
@@ -96,13 +101,7 @@ class System(nn.Module):
 
     def ranks(self, step: int) -> tuple[int, ...]:
         """b ~ p_B, one for the whole model; two with ``sandwich``."""
-        draw, sizes, turn = NestedSampler(self.seed), self.config.sizes(), step // self.config.draw_every
-        if self.config.sampler == "sandwich":
-            return draw.nested_dims(sizes, turn, 2)
-        if self.config.sampler == "geometric":
-            weights = geometric_weights(sizes, self.config.geometric_p or 0.3)
-            return (draw.weighted(sizes, weights, turn, "rank"),)
-        return draw.choose(sizes, turn, "rank")
+        return drawn_ranks(self.config, self.seed, step)
 
     def logits(self, inputs: Any) -> Float[Tensor, "batch classes"]:
         """W·f_b(x) + c: the classes at the rank b that is set now; in f each adapted layer gives

@@ -43,8 +43,8 @@ from brickwork.representation.contract import encodes
 from brickwork.representation.model import Representation
 from brickwork.systems.matryoshka_2d.closed_form import FEWEST, ClosedForm, closed_form_of, maps_of
 from brickwork.systems.matryoshka_2d.config import Config
-from brickwork.systems.matryoshka_2d.mapped import COLUMNS, learn_maps
 from brickwork.systems.matryoshka_2d.config import Data as Data
+from brickwork.systems.matryoshka_2d.mapped import COLUMNS, learn_maps
 from brickwork.systems.matryoshka_2d.objective import DepthWidthPlan, depth_width_loss, plan_step
 
 _MAPPED = ("2dmse", "2dmse_weighted", "adaptive_layer", "mapped")

@@ -48,7 +48,8 @@ from brickwork.encoders.tokenization import (
     train_text_tokenizer,
 )
 from brickwork.evaluation.usage import module_shares, normalised_information
-from brickwork.modules.decoders import DecoderLM, continue_text
+from brickwork.modules.decoders import DecoderLM
+from brickwork.modules.sampling import continue_text
 from brickwork.representation.contract import complete
 from brickwork.systems.moduleformer.architecture import Growth, ModuleFormerConfig, build_block
 from brickwork.systems.moduleformer.growth import add_modules, trained_as
@@ -78,7 +79,10 @@ class System(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.decoder = DecoderLM(
-            tokenizer.get_vocab_size(), config.width, [build_block(config, *size) for size in sizes]
+            tokenizer.get_vocab_size(),
+            config.width,
+            [build_block(config, *size) for size in sizes],
+            tokenizer,
         )
 
     def collate(self, columns: dict[str, Any]) -> Batch:
@@ -176,6 +180,7 @@ class System(nn.Module):
         self, prompts: Sequence[str], *, max_tokens: int, temperature: float, top_k: int, seed: int
     ) -> list[str]:
         """Continuations, each drawn by itself: a prompt gives the same text whatever stands beside it."""
+        newest = 4 * self.config.context  # keys and values that each layer keeps
         return [
             self.tokenizer.decode(
                 continue_text(
@@ -185,7 +190,8 @@ class System(nn.Module):
                     temperature=temperature,
                     top_k=top_k,
                     generator=generator_for(seed, 0, prompt),
-                    keep=4 * self.config.context,
+                    shorten=lambda cache: [part.last(newest) for part in cache],
+                    device=self.decoder.embedding.weight.device,
                 )
             )
             for prompt in prompts
