@@ -53,7 +53,7 @@ class HubTransformer(nn.Module):
         from transformers import AutoConfig
 
         values = {k: v for k, v in config.items() if k not in ("auto_map", "architectures", "model_type")}
-        _check_known(config)
+        check_known(config)
         try:
             parsed = AutoConfig.for_model(config["model_type"], **values)
             model = _class_of(parsed).from_config(parsed, trust_remote_code=False)
@@ -177,7 +177,8 @@ class HubTransformer(nn.Module):
         return sum(2 * n * weights + layers * 4 * n * n * self.width for n in lengths)
 
 
-def _check_known(config: Mapping[str, Any]) -> None:
+def check_known(config: Mapping[str, Any]) -> None:
+    """Raises ArtifactError where the installed transformers has no such type of model."""
     from transformers import CONFIG_MAPPING, __version__
 
     kind = config.get("model_type")
@@ -278,7 +279,8 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _few(names: Iterable[Any]) -> str:
+def few(names: Iterable[Any]) -> str:
+    """The first of some names, and how many more there are."""
     names = sorted(names)
     return f"{names}" if len(names) <= 4 else f"{names[:4]} and {len(names) - 4} more"
 
@@ -293,7 +295,7 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     from transformers import AutoConfig
 
     description = read_json(folder / "config.json")
-    _check_known(description)
+    check_known(description)
     safe = {"trust_remote_code": False, "local_files_only": True}
     try:
         parsed = AutoConfig.from_pretrained(str(folder), **safe)
@@ -307,8 +309,8 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     unexpected = [key for key in info["unexpected_keys"] if not key.startswith(_TASK_PARTS)]
     if missing or unexpected or info.get("mismatched_keys"):
         raise ArtifactError(
-            f"{folder} was refused: its weights do not fit its config.json; missing {_few(missing)}, "
-            f"unexpected {_few(unexpected)}, wrong shape {_few(info.get('mismatched_keys') or [])}"
+            f"{folder} was refused: its weights do not fit its config.json; missing {few(missing)}, "
+            f"unexpected {few(unexpected)}, wrong shape {few(info.get('mismatched_keys') or [])}"
         )
     _check_reads_texts(model)
     available = model.config.num_hidden_layers
