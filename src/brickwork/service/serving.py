@@ -5,7 +5,7 @@ import hashlib
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from brickwork.representation.encode import check_inputs
 from brickwork.representation.inference import device_of, for_inference
 from brickwork.representation.prompts import Role
 from brickwork.service.batching import Piece
+from brickwork.service.starting_size import starting_size
 
 if TYPE_CHECKING:
     from brickwork.index.encoding import Query
@@ -134,6 +135,8 @@ class Served:
             entry["depths"] = self.index.contents.depths
             statistics = self.index.statistics()
             entry["fields"], entry["modes"] = statistics.fields, statistics.modes
+            opens_at = starting_size(self.representation.card, axes.dims, self.index.contents.depths)
+            entry["opens_at"] = None if opens_at is None else asdict(opens_at)
             entry["reranker"] = self.reranker.name if self.reranker is not None else None
         return entry
 
