@@ -74,6 +74,9 @@ class NumpyBackend(ServerBackend):
             raise DataError("an id is not there")
         return [self.rows[name][0] for name in ids]
 
+    def known(self, ids: Sequence[str]) -> dict[str, Document]:
+        return {name: self.rows[name][0] for name in ids if name in self.rows}
+
     def ids(self) -> Iterator[str]:
         return iter(list(self.rows))
 

@@ -17,11 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import BrickworkError, ConfigError, DataError
 from brickwork.data.types import Document
 from brickwork.index.contract import Backend
 from brickwork.index.filters import Condition, Filter, parse_filter
 from brickwork.index.fusion import Fusion
+from brickwork.index.index import Index
+from brickwork.index.neighbours import neighbours
 from brickwork.index.types import KINDS, Kind, Plan
 from stores import (
     CONTENTS,
@@ -367,6 +370,53 @@ def test_documents_come_back_as_they_were(place, backend):
     again = place.open()
     assert again.get([documents[0].id]) == documents[:1]
     again.close()
+
+
+class OneVector:
+    """A stand-in for a representation whose every query has the same vectors."""
+
+    axes = ElasticAxes(dims=CONTENTS.dims, layers=CONTENTS.layers)
+    encoder = None
+
+    def encode(self, inputs, *, layers):
+        return vectors_of([3] * len(inputs))[layers]
+
+
+def test_documents_that_are_there_and_their_neighbours(backend):
+    documents = [
+        Document(id=f"{name}.md#{number}", title="", text=f"{name} {number}", source=f"{name}.md")
+        for number in (2, 0, 1, 3)
+        for name in ("a", "b")
+    ]
+    backend.add(documents, vectors_of(range(8)))
+    there = backend.known(["a.md#1", "none", "b.md#3", "zero\0"])
+    assert {name: document.text for name, document in there.items()} == {"a.md#1": "a 1", "b.md#3": "b 3"}
+    assert backend.known([]) == {}
+    around = neighbours(backend, [("a.md#1", "a.md"), ("b.md#3", "b.md"), ("a.md#0", "a.md")], 2)
+    assert [[[d.text for d in side] for side in sides] for sides in around] == [
+        [["a 0"], ["a 2", "a 3"]],
+        [["b 1", "b 2"], []],
+        [[], ["a 1", "a 2"]],
+    ]
+    backend.remove(["a.md#2"])
+    assert [[d.text for d in side] for side in neighbours(backend, [("a.md#1", "a.md")], 2)[0]] == [
+        ["a 0"],
+        [],
+    ]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_hits_are_grouped_by_their_source(backend, mode, tmp_path):
+    filled(backend, 30)
+    index = Index(tmp_path, backend, OneVector())
+    every = index.search("title d4", 30, mode=mode)[0]
+    groups = index.search("title d4", 30, mode=mode, group_by="source", neighbours=1)[0]
+    best: dict[str, float] = {}  # equal scores may change places
+    for hit in every:
+        best.setdefault(hit.source, hit.score)
+    assert [hit.score for hit in groups] == pytest.approx(list(best.values()), abs=TOLERANCE)
+    assert {hit.source: hit.score for hit in groups} == pytest.approx(best, abs=TOLERANCE)
+    assert sorted(one.id for hit in groups for one in (hit, *hit.others)) == sorted(hit.id for hit in every)
 
 
 def test_upsert_replaces_and_adds(backend):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from brickwork.index.index import Index
 
 
+_OTHERS = 3  # hits of the same group that are named
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     add(
@@ -25,6 +28,8 @@ def register(app: typer.Typer) -> None:
         'brickwork search runs/docs-index "resume" --dim 48 --layers 3 --json',
         'brickwork search runs/docs-index "resume" --where "source=guide.md"',
         'brickwork search runs/docs-index "ERR_4711" --mode lexical',
+        'brickwork search runs/docs-index "resume" --group-by source --neighbours 1',
+        'brickwork search runs/docs-index "resume" --rerank cross-encoder/ms-marco-MiniLM-L6-v2',
         'brickwork search runs/photos-index "at night" --image bridge.jpg',
     )
 
@@ -79,12 +84,39 @@ def search(
         str | None,
         typer.Option(help="Of a hybrid search: scores (default) or ranks.", show_default=False),
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="A cross-encoder (folder or hub id) that reads the best hits again, together with the query.",
+            metavar="MODEL",
+            show_default=False,
+            callback=given_text,
+        ),
+    ] = None,
+    rerank_revision: Annotated[
+        str | None,
+        typer.Option(help="With --rerank ID: the commit, branch or tag of the model.", show_default=False),
+    ] = None,
+    rerank_top: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --rerank: how many hits it reads (default: 50).", show_default=False),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Only the best hit of each file (source), or of each value of another field.",
+            metavar="FIELD",
+            show_default=False,
+            callback=given_text,
+        ),
+    ] = None,
+    neighbours: Annotated[int, typer.Option(min=0, help="Passages to show before and after each hit.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Search an index; cut the vectors and the encoder for speed.
 
-    The time is that of encoding and comparing this query, with model and vectors already in memory.
+    The time is that of encoding, comparing and reranking for this query, with models and vectors already in memory.
     """
     if not query.strip() and image is None:
         raise typer.BadParameter(
@@ -96,6 +128,7 @@ def search(
 
     wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
     wanted |= {"mode": mode, "dense_weight": dense_weight, "fusion": fusion}
+    wanted |= {"rerank_top": rerank_top, "group_by": group_by, "neighbours": neighbours or None}
     options: dict[str, Any] = {
         "dim": dim,
         "layers": layers,
@@ -103,6 +136,12 @@ def search(
     }
     with output.results_only(as_json):
         opened = open_index(index)
+        if rerank is not None:
+            from brickwork.index.reranking import Reranker
+
+            options["rerank"] = Reranker.load(rerank, rerank_revision)
+        elif rerank_revision is not None:
+            raise ConfigError("--rerank-revision has an effect only with --rerank ID")
         # Once untimed: the first call also loads the model, which says nothing about the size asked for.
         if image is None and text_weight != 1.0:
             raise ConfigError("--text-weight has an effect only with --image FILE")
@@ -111,18 +150,22 @@ def search(
         answer = opened.answer(questions, top, **options)
     for text in answer.notes:
         warnings.warn(text, stacklevel=1)
-    milliseconds = round(answer.encode_milliseconds + answer.scan_milliseconds, 3)
+    milliseconds = round(answer.milliseconds, 3)
     if as_json:
         results = [hit.values() for hit in answer.hits[0]]
-        sizes_used = {
+        sizes_used: dict[str, Any] = {
             "mode": answer.mode, "dim": answer.dim, "layers": answer.layers, "notes": list(answer.notes),
         }  # fmt: skip
+        if answer.reranked:
+            sizes_used["reranked"] = answer.reranked
+            sizes_used["rerank_milliseconds"] = round(answer.rerank_milliseconds, 3)
         output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
         return
     _show_hits(answer.hits[0])
     ways = {"dense": "by vectors", "lexical": "by words", "hybrid": "by vectors and words"}
     size = f" at {answer.dim} dims, {answer.layers} layers" if answer.plan else ""
-    output.hint(f"{len(opened):,} documents {ways[answer.mode]}{size}: {milliseconds:.1f} ms", quiet)
+    again = f", {answer.reranked} reranked in {answer.rerank_milliseconds:.1f} ms" if answer.reranked else ""
+    output.hint(f"{len(opened):,} documents {ways[answer.mode]}{size}: {milliseconds:.1f} ms{again}", quiet)
 
 
 def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> "Query":
@@ -138,11 +181,14 @@ def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> 
     return Query(text, read_images(image, form)[1][0], text_weight)
 
 
-def _both(hit: Any) -> str:
-    """What made up the score of a hybrid search."""
-    if hit.dense is None or hit.lexical is None:
-        return ""
-    return f" (cosine {hit.dense:.3f}, BM25 {hit.lexical:.2f})"
+def _scores(hit: Any) -> str:
+    """The score, and what made it up: of a hybrid search both sides, of a reranked one the score before."""
+    parts = []
+    if hit.first_score is not None:
+        parts.append(f"before {hit.first_score:.3f}")
+    if hit.dense is not None and hit.lexical is not None:
+        parts.append(f"cosine {hit.dense:.3f}, BM25 {hit.lexical:.2f}")
+    return f"{hit.score:.3f}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
 def _show_hits(hits: list[Any]) -> None:
@@ -155,9 +201,21 @@ def _show_hits(hits: list[Any]) -> None:
         out.print(
             styled(
                 (f"{rank:>2}  {hit.title or hit.id}", "bold"),
-                (f"  {hit.score:.3f}{_both(hit)}  {hit.source}", "dim"),
+                (f"  {_scores(hit)}  {hit.source}", "dim"),
             ),
             soft_wrap=True,
         )
-        text = " ".join(hit.text.split())
-        out.print(Padding(text if len(text) <= 240 else text[:239] + "…", (0, 0, 0, 4)))
+        for passage in hit.before or ():
+            out.print(Padding(styled((f"before: {_short(passage.text)}", "dim")), (0, 0, 0, 4)))
+        out.print(Padding(_short(hit.text), (0, 0, 0, 4)))
+        for passage in hit.after or ():
+            out.print(Padding(styled((f"after: {_short(passage.text)}", "dim")), (0, 0, 0, 4)))
+        if hit.others:
+            names = ", ".join(f"{other.id} {other.score:.3f}" for other in hit.others[:_OTHERS])
+            more = f" and {len(hit.others) - _OTHERS} more" if len(hit.others) > _OTHERS else ""
+            out.print(Padding(styled((f"also found: {names}{more}", "dim")), (0, 0, 0, 4)))
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 240 else text[:239] + "…"

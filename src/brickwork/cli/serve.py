@@ -69,6 +69,18 @@ def serve(
         int | None,
         typer.Option(min=1, help="Threads of each worker for the model (default: all cores, shared)."),
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="A cross-encoder (folder or hub id) by which searches may have their best hits read again.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
+    rerank_revision: Annotated[
+        str | None,
+        typer.Option(help="With --rerank ID: the commit, branch or tag of the model.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Serve a model or an index over HTTP: OpenAI-compatible embeddings, search, a page to try it.
@@ -89,6 +101,8 @@ def serve(
         threads=threads,
         keys=read_keys(api_key_file, os.environ.get(VARIABLE)),
         cut_long=cut_long,
+        rerank=rerank,
+        rerank_revision=rerank_revision,
         quiet=quiet,
         limits=limits,
     )

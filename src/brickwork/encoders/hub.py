@@ -52,7 +52,7 @@ class HubTransformer(nn.Module):
         from transformers import AutoConfig
 
         values = {k: v for k, v in config.items() if k not in ("auto_map", "architectures", "model_type")}
-        _check_known(config)
+        check_known(config)
         try:
             parsed = AutoConfig.for_model(config["model_type"], **values)
             model = _class_of(parsed).from_config(parsed, trust_remote_code=False)
@@ -184,7 +184,8 @@ class HubTransformer(nn.Module):
         return sum(2 * n * weights + layers * 4 * n * n * self.width for n in lengths)
 
 
-def _check_known(config: Mapping[str, Any]) -> None:
+def check_known(config: Mapping[str, Any]) -> None:
+    """Raises ArtifactError where the installed transformers has no such type of model."""
     from transformers import CONFIG_MAPPING, __version__
 
     kind = config.get("model_type")
@@ -278,7 +279,7 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
     from transformers import AutoConfig
 
     description = read_json(folder / "config.json")
-    _check_known(description)
+    check_known(description)
     try:
         parsed = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

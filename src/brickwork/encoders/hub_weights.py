@@ -40,8 +40,8 @@ def read_pretrained(
     misshapen = info.get("mismatched_keys") or []
     if missing or unexpected or misshapen:
         raise ArtifactError(
-            f"{folder} was refused: its weights do not fit its config.json; missing {_few(missing)}, unexpected "
-            f"{_few(unexpected)}, wrong shape {_few(misshapen)}"
+            f"{folder} was refused: its weights do not fit its config.json; missing {few(missing)}, unexpected "
+            f"{few(unexpected)}, wrong shape {few(misshapen)}"
         )
     return model
 
@@ -65,6 +65,7 @@ def check_weights(folder: Path) -> None:
     raise ArtifactError(f"{folder / WEIGHTS} is missing, and only safetensors are read; {there}")
 
 
-def _few(names: Iterable[Any]) -> str:
+def few(names: Iterable[Any]) -> str:
+    """The first of some names, and how many more there are."""
     shown = sorted(map(str, names))
     return f"{shown}" if len(shown) <= 4 else f"{shown[:4]} and {len(shown) - 4} more"

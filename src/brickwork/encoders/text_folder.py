@@ -106,7 +106,7 @@ def read_text_folder(folder: Path) -> TextFolder:
         raise ArtifactError(
             f"{model} holds an adapter (PEFT) beside its model; merge the two, then load the result"
         )
-    settings = _transformer_settings(model)
+    settings = transformer_settings(model)
     return TextFolder(
         folder,
         model,
@@ -279,15 +279,19 @@ def _at_most(name: str, wanted: int | None, available: int | None, folder: Path)
         )
 
 
-def _transformer_settings(model: Path) -> dict[str, Any]:
-    """``sentence_bert_config.json``, by whichever of its old names."""
+def transformer_settings(model: Path, expected: str = "feature-extraction") -> dict[str, Any]:
+    """``sentence_bert_config.json``, by whichever of its old names.
+
+    Raises:
+        ArtifactError: the model is for another task than ``expected``, or is loaded with options that change it.
+    """
     path = next(iter(sorted(model.glob("sentence_*_config.json"))), None)
     settings = read_object(path) if path else {}
-    task = settings.get("transformer_task", "feature-extraction")
+    task = settings.get("transformer_task", expected)
     options = ("model_args", "model_kwargs", "config_args", "config_kwargs")
     given = {key for name in options for key in settings.get(name) or {}}
-    if task != "feature-extraction" or given - _HARMLESS:
-        what = f"the task '{task}'" if task != "feature-extraction" else ", ".join(sorted(given - _HARMLESS))
+    if task != expected or given - _HARMLESS:
+        what = f"the task '{task}'" if task != expected else ", ".join(sorted(given - _HARMLESS))
         raise ArtifactError(f"{path} asks for {what}, which cannot be loaded")
     length = settings.get("max_seq_length")
     if length is not None and (type(length) is not int or length < 1):

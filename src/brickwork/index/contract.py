@@ -88,6 +88,10 @@ class Backend(Protocol):
         """Documents by id, in that order. Raises DataError as :meth:`remove`."""
         ...
 
+    def known(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents by id of those ids that are there."""
+        ...
+
     def ids(self) -> Iterator[str]:
         """The ids of all documents, in no promised order."""
         ...

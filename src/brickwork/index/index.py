@@ -30,15 +30,18 @@ from brickwork.index.filters import Filter, parse_filter
 from brickwork.index.fusion import candidate_plan
 from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
+from brickwork.index.neighbours import neighbours as neighbours_of
 from brickwork.index.plans import choose_mode, choose_plan
+from brickwork.index.refinement import Refinement, room_of
 from brickwork.index.replacement import check_successor
-from brickwork.index.results import Answer, Hit
+from brickwork.index.results import Answer, Hit, hit_of
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
+    from brickwork.index.reranking import Reranker
     from brickwork.representation.model import Representation
 
 
@@ -56,6 +59,7 @@ class Index:
         self.folder = folder
         self.backend = backend
         self._representation = representation
+        self._rerankers: dict[str, Reranker] = {}  # those that were named by a folder or hub id
         self._successor = successor  # whether the model in use is a later one than that of the contents
 
     def __len__(self) -> int:
@@ -117,6 +121,10 @@ class Index:
         mode: str | None = None,
         dense_weight: float | None = None,
         fusion: str | None = None,
+        rerank: "Reranker | Path | str | None" = None,
+        rerank_top: int | None = None,
+        group_by: str | None = None,
+        neighbours: int = 0,
     ) -> Answer:
         """The best ``top`` documents of each query (all where there are fewer), with cost and notes. A query is a
         text, or a :class:`Query` of an image, or of both, where the model encodes images.
@@ -131,31 +139,63 @@ class Index:
         that was measured to reach or to keep it. ``where`` leaves only documents that it matches: ``"source=guide.md,
         year>=2020"`` or a mapping.
 
+        ``rerank`` has the best ``rerank_top`` hits (default: 50) read again, together with the query, by a cross-encoder: a
+        :class:`~brickwork.index.reranking.Reranker`, a folder or a hub id, which is loaded once. ``group_by``
+        (``"source"``, ``"title"`` or a field of the metadata) keeps the best hit of each file, with the others in it.
+        ``neighbours`` gives each hit so many passages before and after it.
+
         Raises:
             ConfigError: an empty query; a size, depth or stage that the index does not have; a filter on a field
                 that no document has; a mode that it does not have, or an option that has no effect in the mode.
+            ArtifactError: a reranker that cannot be loaded.
         """
         wanted = checked_queries(queries)
-        condition = parse_filter(where)
-        of_vectors = {
+        whole_number("top", top, least=1)
+        refinement = Refinement(
+            reranker=None if rerank is None else self._reranker(rerank),
+            rerank_top=rerank_top,
+            group_by=group_by,
+            neighbours=neighbours,
+        )
+        of_vectors: dict[str, Any] = {
             "dim": dim, "layers": layers, "shortlist": shortlist, "funnel": funnel, "plan": plan, "recall": recall,
             "budget_ms": budget_ms,
         }  # fmt: skip
+        condition = parse_filter(where)
+        return refinement.answer(
+            lambda count: self._first(wanted, count, condition, of_vectors, mode, dense_weight, fusion),
+            wanted,
+            top,
+            room_of(shortlist, funnel, plan),
+            self.backend,
+        )
+
+    def _reranker(self, wanted: "Reranker | Path | str") -> "Reranker":
+        """The reranker itself; one that is named by its folder or hub id is loaded once."""
+        from brickwork.index.reranking import as_reranker  # which brings torch
+
+        if not isinstance(wanted, str | Path):
+            return as_reranker(wanted)
+        name = str(wanted)
+        if name not in self._rerankers:
+            self._rerankers[name] = as_reranker(wanted)
+        return self._rerankers[name]
+
+    def _first(
+        self,
+        wanted: list[str | Query],
+        top: int,
+        condition: Filter | None,
+        of_vectors: dict[str, Any],
+        mode: str | None,
+        dense_weight: float | None,
+        fusion: str | None,
+    ) -> Answer:
+        """The answer by vectors, words or both, before anything is done with the hits."""
         chosen_mode, combine, notes = choose_mode(self.backend, mode, dense_weight, fusion, of_vectors)
         if chosen_mode == "lexical":
             return self._by_words(wanted, top, condition)
-        chosen, layers, more = choose_plan(
-            self.backend,
-            self.axes,
-            top,
-            dim,
-            layers,
-            shortlist=shortlist,
-            funnel=funnel,
-            plan=plan,
-            recall=recall,
-            budget_ms=budget_ms,
-        )
+        chosen, layers, more = choose_plan(self.backend, self.axes, top, **of_vectors)
         model = self.representation  # the first call loads it, which is no part of encoding
         started = time.perf_counter()
         query_vectors, cut = encode_queries(
@@ -173,7 +213,7 @@ class Index:
         scanned = time.perf_counter()
         cost = scan_cost(len(self), chosen.stages)
         return Answer(
-            hits=[[_hit(one) for one in hits] for hits in results],
+            hits=[[hit_of(one) for one in hits] for hits in results],
             dim=chosen.stages[-1][0],
             layers=layers,
             stages=chosen.stages,
@@ -196,7 +236,7 @@ class Index:
         texts = [query if isinstance(query, str) else query.text for query in queries]
         results = self.backend.search_words(texts, top, where=condition)
         return Answer(
-            hits=[[_hit(one) for one in hits] for hits in results],
+            hits=[[hit_of(one) for one in hits] for hits in results],
             dim=0,
             layers=0,
             stages=(),
@@ -275,6 +315,14 @@ class Index:
         """Removes documents by id. Raises DataError for an id that is not there; then none is removed."""
         self.backend.remove([ids] if isinstance(ids, str) else list(ids))
 
+    def neighbours(self, name: str, count: int = 1) -> tuple[tuple["Document", ...], tuple["Document", ...]]:
+        """Up to ``count`` passages before and after the one with the id ``name``, each in reading order.
+
+        Raises DataError for an id that is not there, ConfigError for a count below 1.
+        """
+        (document,) = self.get(name)
+        return neighbours_of(self.backend, [(document.id, document.source)], count)[0]
+
     def get(self, ids: str | Sequence[str]) -> list["Document"]:
         """Documents by id, in that order. Raises DataError for an id that is not there."""
         return self.backend.get([ids] if isinstance(ids, str) else list(ids))
@@ -323,21 +371,6 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _hit(result: Found) -> Hit:
-    document = result.document
-    return Hit(
-        id=document.id,
-        score=result.score,
-        title=document.title,
-        text=document.text,
-        source=document.source,
-        meta=document.meta,
-        dense=result.dense,
-        lexical=result.lexical,
-        thumbnail=document.thumbnail,
-    )
 
 
 def open_index(

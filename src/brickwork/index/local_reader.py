@@ -77,6 +77,12 @@ class LocalReader:
         snapshot = self._snapshot
         return snapshot.documents(snapshot.rows_of(ids))
 
+    def known(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents by id of those ids that are there."""
+        snapshot = self._snapshot
+        rows = snapshot.find(list(ids))
+        return dict(zip(rows, snapshot.documents(np.array(list(rows.values()), dtype=np.int64))))
+
     def ids(self) -> Iterator[str]:
         """The ids of all documents, in the order in which they were added."""
         snapshot = self._snapshot

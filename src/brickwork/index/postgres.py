@@ -202,12 +202,17 @@ class PostgresBackend(ServerBackend):
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Documents by id, in that order."""
         wanted = [clean_text(name) for name in ids]
+        documents = self.known(wanted)
+        self._check_known(wanted, documents)
+        return [documents[name] for name in wanted]
+
+    def known(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents by id of those ids that are there."""
+        wanted = [clean_text(name) for name in ids]
         with self._reading() as run:
             statement = self._sql("SELECT id, title, text, source, meta FROM {} WHERE id = ANY(%s)")
             rows = run.execute(statement, [_possible(wanted)]).fetchall()
-        documents = {row[0]: document(row) for row in rows}
-        self._check_known(wanted, documents)
-        return [documents[name] for name in wanted]
+        return {row[0]: document(row) for row in rows}
 
     def ids(self) -> Iterator[str]:
         """The ids of all documents."""

@@ -173,11 +173,16 @@ class QdrantBackend(ServerBackend):
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Documents by id, in that order."""
         wanted = [clean_text(name) for name in ids]
-        documents = self.state.reading(
-            lambda number: {p["id"]: document(p) for p in self.state.scroll(named(wanted, number), STORED)}
-        )
+        documents = self.known(wanted)
         self._check_known(wanted, documents)
         return [documents[name] for name in wanted]
+
+    def known(self, ids: Sequence[str]) -> dict[str, Document]:
+        """The documents by id of those ids that are there."""
+        wanted = [clean_text(name) for name in ids]
+        return self.state.reading(
+            lambda number: {p["id"]: document(p) for p in self.state.scroll(named(wanted, number), STORED)}
+        )
 
     def ids(self) -> Iterator[str]:
         """The ids of all documents."""

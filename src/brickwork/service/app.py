@@ -18,11 +18,13 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import brickwork
 from brickwork.core.errors import BrickworkError
+from brickwork.index.refinement import RERANK_TOP
 from brickwork.representation.truncate import truncate
 from brickwork.service import errors, schemas
 from brickwork.service.batching import Work
 from brickwork.service.errors import ApiError
 from brickwork.service.middleware import Gate
+from brickwork.service.neighbours import add_neighbours
 from brickwork.service.pages import API_PAGE_POLICY, PAGE, api_page
 from brickwork.service.serving import EmbedWork, SearchWork, Served, as_base64
 from brickwork.service.state import ClientLeft, Service
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 # Answers of more than that are written in another thread: the event loop would stand still for everybody else.
 _FEW_TEXTS = 16
 _FEW_HITS = 100
+_PAIR_TOKENS = 256  # of a query and a passage, as the queue counts them before they are read
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
     "5XX": {"model": schemas.Error, "description": "The server failed or could not answer in time."},
@@ -77,6 +80,7 @@ def make_app(service: Service, on_ready: Callable[[Service], None] = lambda serv
         app.add_exception_handler(kind, _asynchronous(handler))
     _add_api(app, service)
     add_thumbnails(app, service, _ERRORS)
+    add_neighbours(app, service, _ERRORS)
     _add_operations(app, service)
     _add_pages(app)
     return app
@@ -154,9 +158,14 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 lengths = (
                     (await service.tokenize(served, texts, "query", "query")).lengths.clamp(min=1).tolist()
                 )
-            names = ("shortlist", "where", "recall", "budget_ms", "mode", "dense_weight", "fusion")
+            if body.rerank:
+                lengths = _with_reranking(service, served, body, lengths)
+            names = (
+                "shortlist", "where", "recall", "budget_ms", "mode", "dense_weight", "fusion", "rerank_top", "group_by",
+            )  # fmt: skip
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
-            search_work = SearchWork(served, queries, body.top, {"dim": dim, "layers": layers, **chosen})
+            options = {"dim": dim, "layers": layers, "neighbours": body.neighbours, **chosen}
+            search_work = SearchWork(served, queries, body.top, options, body.rerank)
             work = Work(search_work.key, lengths, search_work)
             _note(request, work, sum(lengths))
             results = await service.do(work, request)
@@ -173,10 +182,12 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 "fusion": answer.fusion.by if answer.fusion else None,
                 "stages": answer.stages,
                 "documents": documents,
+                "reranked": max(each.reranked for each, _, _ in results),
                 "cost": {"flops": answer.flops, "bytes_scanned": answer.bytes_scanned},
                 "milliseconds": {
                     "encode": round(sum(each.encode_milliseconds for each, _, _ in results), 3),
                     "scan": round(sum(each.scan_milliseconds for each, _, _ in results), 3),
+                    "rerank": round(sum(each.rerank_milliseconds for each, _, _ in results), 3),
                     "total": round(1000 * (perf_counter() - started), 3),
                 },
                 "notes": answer.notes,
@@ -328,6 +339,33 @@ async def _queries(service: Service, served: Served, body: schemas.SearchRequest
         raise ApiError(400, f"'image': {error}.", param="image", code="invalid_value") from error
     weight = 1.0 if body.text_weight is None else body.text_weight
     return [Query(text, image, weight) for text in texts or [""]]
+
+
+def _with_reranking(
+    service: Service, served: Served, body: schemas.SearchRequest, lengths: list[int]
+) -> list[int]:
+    """The tokens of each query with those of the pairs that the reranker reads, by estimate: what the queue counts.
+
+    Raises:
+        ApiError: 400, where there is no reranker, or for more than the queue ever takes.
+    """
+    if served.reranker is None:
+        message = (
+            "This server was started without a reranker; start it with --rerank MODEL, or leave 'rerank' out."
+        )
+        raise ApiError(400, message, param="rerank", code="invalid_value")
+    pairs = max(body.top, body.rerank_top or RERANK_TOP)
+    tokens = pairs * min(served.reranker.model.max_tokens, _PAIR_TOKENS)
+    total, most = sum(lengths) + len(lengths) * tokens, service.config.limits.queue_tokens
+    if total > most:
+        raise ApiError(
+            400,
+            f"Reranking {pairs} hits of {len(lengths)} queries reads about {total:,} tokens; at most {most:,} are taken at "
+            "a time. Send fewer queries, or make rerank_top smaller.",
+            param="rerank_top",
+            code="max_tokens_per_request",
+        )
+    return [length + tokens for length in lengths]
 
 
 def _note(request: Request, work: Work, tokens: int) -> None:

@@ -37,7 +37,8 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceConfig:
-    """A server: ``target`` is the folder of a model or an index, ``keys`` are digests of API keys (keys.py).
+    """A server: ``target`` is the folder of a model or an index, ``keys`` are digests of API keys (keys.py). ``rerank`` is
+    the folder or hub id (at ``rerank_revision``) of a cross-encoder that searches may ask for.
 
     ``cut_long`` cuts texts that are longer than the model reads instead of refusing them. ``reload_seconds``:
     how often the index on disk is looked at for a newer state.
@@ -53,9 +54,13 @@ class ServiceConfig:
     cut_long: bool = False
     quiet: bool = False
     reload_seconds: float = 2.0
+    rerank: str | None = None
+    rerank_revision: str | None = None
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        if self.rerank is None and self.rerank_revision is not None:
+            raise ConfigError("--rerank-revision has an effect only with --rerank ID; leave it out")
         if not self.keys and not is_loopback(self.host):
             raise ConfigError(
                 f"--host {self.host} can be reached from other machines, so API keys are needed: write one or "

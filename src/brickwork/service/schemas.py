@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 MAX_TEXTS = 2048
 MAX_TOP = 1000
 MAX_QUERIES = 256
+MAX_RERANK = 200
+MAX_NEIGHBOURS = 5
 # Largest number that a size may have, so that it fits everything that reads JSON.
 _LARGEST = 2**31 - 1
 
@@ -193,9 +195,47 @@ class SearchRequest(BaseModel):
         BeforeValidator(_finite),
     ] = None
 
+    rerank: Annotated[
+        bool,
+        Field(description="Have the best hits read again by the reranker that the server was started with."),
+    ] = False
+    rerank_top: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_RERANK,
+            strict=True,
+            description="With rerank: how many hits it reads, 50 if left out.",
+        ),
+    ] = None
+    group_by: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="Only the best hit of each value of this field ('source': of each file), with the 'others' in it.",
+        ),
+    ] = None
+    neighbours: Annotated[
+        int,
+        Field(
+            ge=0, le=MAX_NEIGHBOURS, strict=True, description="Passages to give before and after each hit."
+        ),
+    ] = 0
+
+
+class Passage(BaseModel):
+    """A passage before or after a hit, in the same source."""
+
+    id: str
+    title: str
+    text: str
+
 
 class SearchHit(BaseModel):
-    """``score`` is what hits are ordered by; ``dense`` (cosine) and ``lexical`` (BM25) are what was compared."""
+    """``score`` is what hits are ordered by; ``dense`` (cosine) and ``lexical`` (BM25) are what was compared.
+    ``first_score``, ``others``, ``before`` and ``after`` are there where hits were reranked, grouped, or asked for with
+    their neighbours."""
 
     id: str
     score: float
@@ -208,6 +248,12 @@ class SearchHit(BaseModel):
     thumbnail: Annotated[
         str | None, Field(description="Of an image: where on this server a small JPEG of it is.")
     ] = None
+    first_score: Annotated[float | None, Field(description="The score before reranking.")] = None
+    others: Annotated[
+        list["SearchHit"] | None, Field(description="The other hits of its group, best first.")
+    ] = None
+    before: list[Passage] | None = None
+    after: list[Passage] | None = None
 
 
 class Cost(BaseModel):
@@ -218,10 +264,11 @@ class Cost(BaseModel):
 
 
 class Milliseconds(BaseModel):
-    """``encode`` and ``scan`` as the model and the index took them; ``total`` with waiting."""
+    """``encode``, ``scan`` and ``rerank`` as the models and the index took them; ``total`` with waiting."""
 
     encode: float
     scan: float
+    rerank: float
     total: float
 
 
@@ -238,14 +285,27 @@ class SearchResponse(BaseModel):
     kind: str
     stages: list[tuple[int, int]]
     documents: int
+    reranked: Annotated[int, Field(description="How many hits of a query, at most, the reranker read.")]
     cost: Cost
     milliseconds: Milliseconds
     notes: list[str]
     model: str
 
 
+class StartingSize(BaseModel):
+    """The smallest size that keeps 98 % of full size's ``metric``, by vectors alone and as the model's training measured it:
+    on the worst of its ``tasks`` it ``kept`` this share."""
+
+    dim: int
+    layers: int
+    kept: float
+    metric: str
+    tasks: list[str]
+
+
 class Model(BaseModel):
-    """OpenAI's entry, and the sizes; ``depths``, ``fields`` and ``modes`` are those that a search can ask for.
+    """OpenAI's entry, and the sizes; ``depths``, ``fields`` and ``modes`` are those that a search can ask for, ``reranker``
+    the model that it can have hits read by again, ``opens_at`` the smallest size that was measured to be good enough.
     ``image_shape``: height, width and channels that images are scaled to, where the model encodes any."""
 
     id: str
@@ -261,6 +321,16 @@ class Model(BaseModel):
     depths: list[int] | None = None
     fields: list[str] | None = None
     modes: list[str] | None = None
+    reranker: str | None = None
+    opens_at: StartingSize | None = None
+
+
+class Neighbours(BaseModel):
+    """The passages around one, in reading order."""
+
+    object: Literal["neighbours"]
+    before: list[Passage]
+    after: list[Passage]
 
 
 class ModelList(BaseModel):

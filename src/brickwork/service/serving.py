@@ -5,7 +5,7 @@ import hashlib
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,12 @@ from brickwork.representation.batches import fill_up
 from brickwork.representation.encode import check_inputs
 from brickwork.representation.inference import device_of, for_inference
 from brickwork.service.batching import Piece
+from brickwork.service.starting_size import starting_size
 
 if TYPE_CHECKING:
     from brickwork.index.encoding import Query
     from brickwork.index.index import Answer, Index
+    from brickwork.index.reranking import Reranker
     from brickwork.representation.model import Representation
 
 
@@ -39,6 +41,7 @@ class Served:
     id: str
     representation: "Representation"
     index: "Index | None" = None
+    reranker: "Reranker | None" = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -132,6 +135,9 @@ class Served:
             entry["depths"] = self.index.contents.depths
             statistics = self.index.statistics()
             entry["fields"], entry["modes"] = statistics.fields, statistics.modes
+            opens_at = starting_size(self.representation.card, axes.dims, self.index.contents.depths)
+            entry["opens_at"] = None if opens_at is None else asdict(opens_at)
+            entry["reranker"] = self.reranker.name if self.reranker is not None else None
         return entry
 
     def close(self) -> None:
@@ -166,16 +172,17 @@ class EmbedWork:
 
 @dataclass(frozen=True, eq=False)
 class SearchWork:
-    """Queries to answer from the index, with the options of the search."""
+    """Queries to answer from the index, with the options of the search; ``rerank``: by the server's reranker."""
 
     served: Served
     queries: "Sequence[str | Query]"
     top: int
     options: dict[str, Any]
+    rerank: bool = False
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return ("search", id(self.served), self.top, repr(sorted(self.options.items())))
+        return ("search", id(self.served), self.top, self.rerank, repr(sorted(self.options.items())))
 
     def run(self, pieces: list[Piece]) -> "list[tuple[Answer, list[Any], int]]":
         """The answer to the whole batch, the hits of each piece, and how many documents there are."""
@@ -183,7 +190,8 @@ class SearchWork:
         queries = [
             query for piece in pieces for query in piece.work.request.queries[piece.start : piece.stop]
         ]
-        answer = self.served.index.answer(queries, self.top, **self.options)
+        reranker = self.served.reranker if self.rerank else None
+        answer = self.served.index.answer(queries, self.top, rerank=reranker, **self.options)
         results, start, count = [], 0, len(self.served.index)
         for piece in pieces:
             stop = start + piece.stop - piece.start
@@ -192,12 +200,15 @@ class SearchWork:
         return results
 
 
-def load_served(target: str, name: str | None = None) -> Served:
-    """The model or index in ``target``, ready to answer: weights in memory, each kind of pass made once.
+def load_served(
+    target: str, name: str | None = None, rerank: str | None = None, rerank_revision: str | None = None
+) -> Served:
+    """The model or index in ``target``, ready to answer: weights in memory, each kind of pass made once. ``rerank`` is the
+    folder or hub id of a cross-encoder for searches.
 
     Raises:
         ArtifactError: nothing there, or it is damaged.
-        ConfigError: a model that does not encode texts.
+        ConfigError: a model that does not encode texts, or a reranker for what is no index.
     """
     path = Path(target)
     label = name or path.resolve().name if path.exists() else name or target
@@ -205,7 +216,9 @@ def load_served(target: str, name: str | None = None) -> Served:
         from brickwork.index.index import open_index
 
         index = open_index(path)
-        served = Served(label, index.representation, index)
+        served = Served(label, index.representation, index, _reranker(rerank, rerank_revision))
+    elif rerank is not None:
+        raise ConfigError(f"--rerank has an effect only with an index, and {target} is none; leave it out")
     else:
         from brickwork.representation.load import load_representation
 
@@ -219,6 +232,17 @@ def load_served(target: str, name: str | None = None) -> Served:
         served.index.answer("warm up", 1)
     assert served.fingerprint  # computed now, not while somebody waits
     return served
+
+
+def _reranker(rerank: str | None, revision: str | None) -> "Reranker | None":
+    """The reranker of a server, which has read a pair once."""
+    if rerank is None:
+        return None
+    from brickwork.index.reranking import Reranker
+
+    reranker = Reranker.load(rerank, revision)
+    reranker.scores([("warm up", "warm up")])
+    return reranker
 
 
 def state_on_disk(target: str) -> str | None:

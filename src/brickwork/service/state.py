@@ -37,7 +37,7 @@ class Service:
     def __init__(self, config: ServiceConfig):
         self.config = config
         self.metrics = Metrics()
-        self.served = load_served(config.target, config.name)
+        self.served = load_served(config.target, config.name, config.rerank, config.rerank_revision)
         self.batcher = Batcher(
             _run,
             batch_tokens=config.limits.batch_tokens or self._default_batch(),
@@ -186,7 +186,10 @@ class Service:
         async with self._reloading:
             seen = await self.aside(state_on_disk, self.config.target)
             try:
-                new = await self.aside(load_served, self.config.target, self.config.name)
+                config = self.config
+                new = await self.aside(
+                    load_served, config.target, config.name, config.rerank, config.rerank_revision
+                )
             except BrickworkError as error:
                 self._seen = seen  # not again until it changes
                 self.metrics.reloads.labels("failed").inc()

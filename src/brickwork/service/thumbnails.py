@@ -28,6 +28,8 @@ def as_json(hit: "Hit") -> dict[str, Any]:
     values = hit.values()
     if hit.thumbnail:
         values["thumbnail"] = f"{PATH}?{urlencode({'id': hit.id, 'v': _version(hit.thumbnail)})}"
+    if hit.others is not None:
+        values["others"] = [as_json(other) for other in hit.others]
     return values
 
 

@@ -16,7 +16,9 @@ from brickwork.api import index as indexing
 from brickwork.api import train as api
 from brickwork.cli import training
 from brickwork.core.errors import ConfigError
+from brickwork.data.types import Document
 from brickwork.index import index as index_module
+from brickwork.index.reranking import Reranker
 from brickwork.index.sync import SyncReport
 from brickwork.index.types import Contents, Statistics
 
@@ -221,6 +223,63 @@ def test_search_for_people_shows_titles_as_they_are(brickwork, monkeypatch):
     assert "s.md" in page.out
     assert "1.8 ms" in page.err or "1.7 ms" in page.err
     assert len(page.out) < 1000
+
+
+class RefinedIndex(StandInIndex):
+    """Its hits are reranked, grouped and have neighbours, as was asked for."""
+
+    def answer(self, query, top=10, **options):
+        answer = super().answer(query, top, **options)
+        around = Document(id="p", title="", text="the passage around", source="s.md")
+        hits = [
+            replace(
+                hit,
+                score=0.9,
+                first_score=1.5,
+                dense=0.4,
+                lexical=2.0,
+                others=(hit,) * 5,
+                before=(around,),
+                after=(),
+            )
+            for hit in answer.hits[0]
+        ]
+        return replace(answer, hits=[hits], reranked=20, rerank_milliseconds=12.0)
+
+
+def test_search_passes_on_how_hits_are_refined_and_shows_it(brickwork, monkeypatch):
+    opened, loaded = RefinedIndex(), []
+    monkeypatch.setattr(index_module, "open_index", lambda folder: opened)
+    monkeypatch.setattr(Reranker, "load", lambda *given: loaded.append(given) or "the reranker")
+    words = (
+        "search",
+        "i",
+        "q",
+        "--top",
+        "1",
+        "--rerank",
+        "org/name",
+        "--rerank-revision",
+        "abc",
+        "--rerank-top",
+        "20",
+    )
+    words += ("--group-by", "source", "--neighbours", "1")
+    page = brickwork(*words)
+    assert loaded == [("org/name", "abc")]
+    refined = {"rerank": "the reranker", "rerank_top": 20, "group_by": "source", "neighbours": 1}
+    assert opened.asked[-1] == ("q", 1, {"dim": None, "layers": None, **refined})
+    assert "0.900 (before 1.500; cosine 0.400, BM25 2.00)  s.md" in page.out
+    assert "before: the passage around" in page.out
+    assert "also found: 0 0.500, 0 0.500, 0 0.500 and 2 more" in page.out
+    assert "20 reranked in 12.0 ms" in page.err
+    results = brickwork(*words, "--json").json
+    assert (results["milliseconds"], results["reranked"], results["rerank_milliseconds"]) == (13.75, 20, 12.0)
+    hit = results["results"][0]
+    assert (hit["first_score"], len(hit["others"]), hit["after"]) == (1.5, 5, [])
+    refused = brickwork("search", "i", "q", "--rerank-revision", "abc")
+    assert refused.code == ConfigError.exit_code
+    assert "--rerank-revision has an effect only with --rerank" in refused.err
 
 
 def test_claims_to_standard_output_to_a_file_and_as_a_table(brickwork, monkeypatch, tmp_path):

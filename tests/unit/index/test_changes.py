@@ -14,6 +14,7 @@ from brickwork.index import backends
 from brickwork.index.build import build_index
 from brickwork.index.contract import ServerBackend
 from brickwork.index.index import open_index
+from brickwork.index.reranking import Reranker
 from brickwork.index.sync import SyncReport
 from brickwork.index.types import Plan
 
@@ -211,6 +212,9 @@ class ElsewhereBackend(ServerBackend):
     def get(self, ids):
         return [self.documents[name] for name in ids]
 
+    def known(self, ids):
+        return {name: self.documents[name] for name in ids if name in self.documents}
+
     def ids(self):
         return iter(list(self.documents))
 
@@ -250,7 +254,7 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     """The blocks as printed, at sizes that the stand-in has."""
     page = (Path(__file__).parents[3] / "docs/how-to/index.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.setattr("brickwork.representation.load.load_representation", lambda _: model)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -260,6 +264,9 @@ def test_the_examples_of_the_page_run(index, model, documents, tmp_path, monkeyp
     exec(blocks[0].replace("dim=96, layers=3", "dim=8, layers=2").replace("2.0)", "99.0)"), names)
     exec(blocks[1], names)
     assert names["choice"].weight == 0.5
+    monkeypatch.setattr(Reranker, "load", lambda path: object.__new__(Reranker))
+    monkeypatch.setattr(Reranker, "scores", lambda self, pairs: np.arange(len(pairs), dtype=np.float32))
     exec(blocks[2], names)
+    exec(blocks[3], names)
     assert len(names["index"]) == 150
     assert names["report"].removed == 1

@@ -57,6 +57,16 @@ class Api(TestClient):
 @pytest.fixture
 def serve():
     """``serve(target, **config)``: a client of a service over it; stopped at the end."""
+    yield from _serving()
+
+
+@pytest.fixture(scope="module")
+def serve_long():
+    """The same; stopped at the end of the module."""
+    yield from _serving()
+
+
+def _serving():
     clients = []
 
     def start(target, **config):

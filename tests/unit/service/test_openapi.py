@@ -48,7 +48,7 @@ def schema(index_folder, tmp_path_factory):
         assert server.stop() == 143
 
 
-OPERATIONS = ["POST /v1/embeddings", "POST /v1/search", "GET /v1/thumbnail", "GET /v1/models",
+OPERATIONS = ["POST /v1/embeddings", "POST /v1/search", "GET /v1/thumbnail", "GET /v1/neighbours", "GET /v1/models",
               "GET /v1/models/{model}", "GET /health", "GET /health/live", "GET /health/ready",
               "GET /metrics", "POST /admin/reload"]  # fmt: skip
 

@@ -12,9 +12,22 @@ from brickwork.service.config import ServiceConfig
 from brickwork.service.keys import digest
 from running_server import documents, running, tiny_model
 from search_page import NEEDS_BROWSER, Page, headless
+from tiny_cross_encoder import write
 
 pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
 KEY = "a-key-of-sixteen-characters"
+# The page opens at 8 dimensions and 3 layers: the smallest size that keeps 98 % here.
+_QUALITY = {(32, 3): 0.5, (16, 3): 0.5, (8, 3): 0.492, (32, 1): 0.2}
+MEASUREMENT = {
+    "retrieval": [
+        {
+            "name": "the task",
+            "queries": 40,
+            "documents": 100,
+            "cells": [{"dim": d, "layers": n, "ndcg@10": quality} for (d, n), quality in _QUALITY.items()],
+        }
+    ]
+}
 HOSTILE = Document(
     id="hostile",
     title="<script>window.harm = 1</script> river",
@@ -54,8 +67,10 @@ return found;
 @pytest.fixture(scope="module")
 def index_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "tiny"
+    model = tiny_model()
+    model.card["measurement"] = MEASUREMENT
     with pytest.warns(BrickworkWarning, match="2 of 102 texts are longer"):
-        build_index(tiny_model(), [*documents(), HOSTILE, LONG], folder, layers=(1, 3), kind="flat").close()
+        build_index(model, [*documents(), HOSTILE, LONG], folder, layers=(1, 3), kind="flat").close()
     return folder
 
 
@@ -100,6 +115,73 @@ def test_results_are_those_of_the_server_with_the_words_of_the_query_marked(page
     wanted = sorted(word for word in words if word.startswith(("red", "river")))
     assert wanted
     assert sorted(text.lower() for text in page.texts(f"{small} mark")) == wanted
+
+
+def test_it_opens_at_the_size_that_was_measured_as_good_enough(page, browser, tmp_path):
+    advice = page.texts("#advice")[0]
+    assert advice == (
+        "Opens at 8 dimensions and 3 layers: by meaning alone, they were measured to keep 98.4 % of full size’s quality "
+        "(nDCG@10 of the task)."
+    )
+    folder = tmp_path / "unmeasured"
+    build_index(tiny_model(), documents(), folder, kind="flat").close()
+    with other_page(browser, tmp_path, ServiceConfig(target=str(folder))) as (other, _):
+        other.open().search("red rivers")
+        assert other.searches()[0] == {"query": "red rivers", "top": 10, "dim": 32, "layers": 3}
+        assert "was not measured for this model, so the page opens at full size" in other.texts("#advice")[0]
+
+
+def test_in_and_out_are_explained_where_they_stand(page):
+    assert not page.one("#legend").is_displayed()
+    page.search("quiet winter bridge")
+    assert page.one("#legend").is_displayed()
+    legend = page.texts("#legend")[0]
+    assert "in the chosen size shows it, full size does not" in legend
+    assert "out full size shows it, the chosen size leaves it out" in legend
+    page.one("#compare").click()
+    page.until(lambda: not page.one("#legend").is_displayed())
+
+
+def test_results_are_grouped_reranked_and_unfold_the_passages_around_them(browser, page, tmp_path):
+    folder = tmp_path / "passages"
+    passages = [
+        Document(
+            id=f"{name}.md#{n}", title=f"{name} {n}", text=f"the quiet river {name} {n}", source=f"{name}.md"
+        )
+        for name in "pqr"
+        for n in range(4)
+    ]
+    build_index(tiny_model(), passages, folder, kind="flat").close()
+    config = ServiceConfig(target=str(folder), rerank=str(write(tmp_path / "reranker")))
+    with other_page(browser, tmp_path, config) as (other, server):
+        other.open().search("quiet river")
+        assert len(other.ids()) == 10
+        other.one("#group").click()
+        other.until(lambda: len(other.settled().ids()) == 3)
+        assert other.searches()[-1]["group_by"] == "source"
+        assert other.texts(".others summary") == 3 * ["3 more passages of this file"]
+        other.one("#rerank").click()
+        other.until(
+            lambda: other.settled().texts(".parts") and "before reranking" in other.texts(".parts")[0]
+        )
+        asked = other.searches()[-1]
+        assert asked["rerank"] is True
+        hits = server.client.post("/v1/search", json=asked).json()["results"][0]
+        assert other.ids() == [hit["id"] for hit in hits]
+        assert "Rerank" in other.texts("#facts dt")
+        assert {"group", "rerank"} <= set(other.state())
+        name, _, number = other.ids()[0].partition("#")
+        other.one("article .hit").click()
+        buttons = [side for side, there in (("before", number != "0"), ("after", number != "3")) if there]
+        other.until(lambda: len(other.all(".unfold")) == len(buttons))
+        while other.all(".unfold"):  # one after the other, to both ends of the file
+            before = len(other.texts(".whole .passage p"))
+            other.one(".unfold").click()
+            other.until(lambda before=before: len(other.texts(".whole .passage p")) == before + 1)
+            time.sleep(0.3)
+        texts = [passage.text for passage in passages if passage.source == name]
+        assert other.texts(".whole .passage p") == texts
+        assert other.complaints() == []
 
 
 def test_one_may_search_by_meaning_words_or_both(page, server):

@@ -1,22 +1,24 @@
 // How an answer is drawn: the readout of its cost, the results, and what moved against full size.
 
 import { thumbnail } from "./thumbnails.js";
+import { othersOf, passageOf } from "./passages.js";
 import { breakable, clamp, count, el, excerpt, marked, milliseconds, plural, scaled, stemsOf, three } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const opened = new Set();   // ids of results that are open; they stay so while sliders move
 
 /** Draws the answer `small` to `query`, and beside it `full`, the answer at full size: where `comparing`, a null one is
- *  on its way. `whole` gives the dimensions and layers of full size. */
-export function draw({ small, full, query, comparing, whole }) {
+ *  on its way. `whole` gives the dimensions and layers of full size; `ask` gets a path of the server. */
+export function draw({ small, full, query, comparing, whole, ask }) {
   readout(small, full, comparing, whole);
   const before = positions(), focused = document.activeElement?.closest?.("article");
   const stems = stemsOf(query);
-  const columns = [column("small", isFull(small, whole) ? NAMES[small.mode] : "Chosen size", small, comparing ? full : null, stems)];
-  if (comparing) columns.push(column("full", "Full size", full, small, stems));
+  const columns = [column("small", isFull(small, whole) ? NAMES[small.mode] : "Chosen size", small, comparing ? full : null, stems, ask)];
+  if (comparing) columns.push(column("full", "Full size", full, small, stems, ask));
   $("results").replaceChildren(...columns);
   $("results").classList.toggle("two", comparing);
   $("sides").hidden = !comparing;
+  $("legend").hidden = !comparing;
   $("sides").children[0].textContent = sizeOf(small);
   $("sides").children[1].textContent = "Full size";
   // The elements are new; whoever walks through the results by keyboard stays on the same document.
@@ -29,36 +31,36 @@ const byWords = (answer) => answer.mode === "lexical";
 const isFull = (answer, whole) => byWords(answer) || (answer.dim === whole.dim && answer.layers === whole.layers);
 const sizeOf = (answer) => (byWords(answer) ? "BM25" : `${plural(answer.dim, "dim")} · ${plural(answer.layers, "layer")}`);
 
-function column(side, name, answer, other, stems) {
+function column(side, name, answer, other, stems, ask) {
   const heading = el("h2", { class: "sidehead" }, el("b", {}, name));
   const section = el("section", { class: "side", "data-side": side }, heading);
   if (!answer) return section.append(skeleton()), section;
   heading.append(el("span", { class: "muted" }, sizeOf(answer)),
-    el("span", { class: "ms" }, milliseconds(answer.milliseconds.encode + answer.milliseconds.scan)));
+    el("span", { class: "ms" }, milliseconds(answer.milliseconds.encode + answer.milliseconds.scan + answer.milliseconds.rerank)));
   const places = other && new Map(other.results[0].map((hit, rank) => [hit.id, rank]));
-  section.append(el("ol", {}, ...answer.results[0].map((hit, rank) => item(hit, rank, side, places, stems, answer))));
+  section.append(el("ol", {}, ...answer.results[0].map((hit, rank) => item(hit, rank, side, places, stems, answer, ask))));
   return section;
 }
 
 const ABOUT = { hybrid: "both scores in standard units, added", dense: "cosine with the query", lexical: "BM25" };
 
-function item(hit, rank, side, places, stems, { mode, results: [[best]] }) {
+function item(hit, rank, side, places, stems, { mode, reranked, results: [[best]] }, ask) {
   const title = el("button", { type: "button", class: "hit", "aria-expanded": opened.has(hit.id) },
     ...breakable(marked(hit.title || hit.id, stems)));
   const bar = el("i", { class: "bar" });
-  bar.style.setProperty("--fill", `${100 * clamp(mode === "dense" ? hit.score : hit.score / best.score, 1)}%`);
+  bar.style.setProperty("--fill", `${100 * clamp(mode === "dense" && !reranked ? hit.score : hit.score / best.score || 0, 1)}%`);
   const article = el("article", { "data-id": hit.id, "data-side": side, class: places?.has(hit.id) ? "common" : null },
     thumbnail(hit),
     el("h3", {}, el("span", { class: "rank" }, String(rank + 1)), title, places && moved(hit, rank, side, places)),
-    el("span", { class: "score", title: ABOUT[mode] }, hit.score.toFixed(3), bar),
+    el("span", { class: "score", title: reranked ? "of the reranker" : ABOUT[mode] }, hit.score.toFixed(3), bar),
     hit.source ? el("p", { class: "source" }, /^https?:\/\//.test(hit.source)
       ? el("a", { href: hit.source, rel: "noopener noreferrer" }, hit.source) : el("span", {}, ...breakable([hit.source]))) : null,
-    mode === "hybrid" ? el("p", { class: "parts" }, `meaning ${hit.dense.toFixed(3)} · words ${hit.lexical.toFixed(2)}`) : null,
-    el("p", { class: "snippet" }, ...excerpt(hit.text, stems)));
+    parts(hit, mode),
+    el("p", { class: "snippet" }, ...excerpt(hit.text, stems)), othersOf(hit, stems));
   const open = () => {
     const meta = Object.entries({ id: hit.id, ...hit.meta }).map(([name, value]) =>
       el("div", {}, el("dt", {}, name), el("dd", {}, ...breakable([typeof value === "object" ? JSON.stringify(value) : String(value)]))));
-    article.append(el("div", { class: "whole" }, el("p", {}, ...marked(hit.text, stems)), el("dl", {}, ...meta)));
+    article.insertBefore(el("div", { class: "whole" }, passageOf(hit, stems, ask), el("dl", {}, ...meta)), article.querySelector(".others"));
   };
   if (opened.has(hit.id)) open();
   title.addEventListener("click", () => {
@@ -68,6 +70,13 @@ function item(hit, rank, side, places, stems, { mode, results: [[best]] }) {
     if (expand) open(); else article.querySelector(".whole").remove();
   });
   return el("li", {}, article);
+}
+
+/** What made up the score: of a hybrid search both sides, of a reranked one the score before. */
+function parts(hit, mode) {
+  const said = [hit.first_score != null && `before reranking ${hit.first_score.toFixed(3)}`,
+    mode === "hybrid" && `meaning ${hit.dense.toFixed(3)} · words ${hit.lexical.toFixed(2)}`].filter(Boolean);
+  return said.length ? el("p", { class: "parts" }, said.join(" · ")) : null;
 }
 
 /** How a document stands against the other column: only the chosen size moves things, full size says what it lost. */
@@ -106,11 +115,13 @@ function readout(small, full, comparing, whole) {
   $("facts").replaceChildren(
     fact("Encode the query", milliseconds, small.milliseconds.encode, per?.milliseconds.encode),
     fact("Scan the index", milliseconds, small.milliseconds.scan, per?.milliseconds.scan),
+    small.reranked ? fact("Rerank", milliseconds, small.milliseconds.rerank, per?.milliseconds.rerank) : "",
     fact("FLOPs of the scan", (value) => scaled(value, ""), small.cost.flops, per?.cost.flops),
     fact("Bytes scanned", (value) => scaled(value, "B"), small.cost.bytes_scanned, per?.cost.bytes_scanned));
   const steps = small.stages.map(([dim, keep], at) => (at ? `again on ${count(dim)} dimensions, best ${count(keep)}`
     : `${small.kind}: ${plural(small.documents, "document")} on ${count(dim)} dimensions, best ${count(keep)}`));
   if (small.mode === "hybrid") steps.push("with the best by their words, both scores added");
+  if (small.reranked) steps.push(`the best ${count(small.reranked)} read again by the reranker`);
   $("how").replaceChildren(steps.join(" → "), ...small.notes.map((note) => el("span", { class: "callout" }, note)));
   $("readout").hidden = false;
 }

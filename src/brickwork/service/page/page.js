@@ -10,7 +10,7 @@ const TYPING_MS = 220, SLIDING_MS = 60;
 const $ = (id) => document.getElementById(id);
 const last = (list) => list[list.length - 1];
 
-const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, image: null, mode: "dense" };
+const asked = { query: "", dim: 0, layers: 0, where: "", compare: true, image: null, mode: "dense", group: false, rerank: false };
 let model = null;                            // the entry of /v1/models
 let depths = [];                             // the layers after which this index can be searched
 let current = null;                          // the AbortController of the search under way
@@ -65,7 +65,7 @@ async function ask(path, body, signal) {
 
 const find = (dim, layers, signal) => ask("v1/search",
   { ...(asked.query.trim() && { query: asked.query }), ...(asked.image && { image: asked.image.data }), top: TOP,
-    ...(asked.mode !== model.modes[0] && { mode: asked.mode }), ...(byVectors() && { dim, layers }), ...(asked.where.trim() && { where: asked.where }) }, signal);
+    ...(asked.mode !== model.modes[0] && { mode: asked.mode }), ...(byVectors() && { dim, layers }), ...(asked.group && { group_by: "source" }), ...(asked.rerank && { rerank: true }), ...(asked.where.trim() && { where: asked.where }) }, signal);
 /** Whether vectors are compared: only words have no size. */
 const byVectors = () => asked.mode !== "lexical";
 const isFull = () => !byVectors() || (asked.dim === last(model.dims) && asked.layers === last(depths));
@@ -73,9 +73,10 @@ const isFull = () => !byVectors() || (asked.dim === last(model.dims) && asked.la
 /** Where two sizes are compared, each is asked twice and the shorter times count: the first search after a pause pays
  *  for waking the processor, and whichever size came first would look slow. */
 async function again(answer, signal) {
+  if (answer.reranked) return answer;   // which takes so long that the first search after a pause makes no difference
   const { encode, scan } = (await find(answer.dim, answer.layers, signal)).milliseconds;
   const first = answer.milliseconds;
-  answer.milliseconds = { encode: Math.min(encode, first.encode), scan: Math.min(scan, first.scan) };
+  answer.milliseconds = { ...first, encode: Math.min(encode, first.encode), scan: Math.min(scan, first.scan) };
   return answer;
 }
 
@@ -93,7 +94,7 @@ async function search() {
     results.replaceChildren(el("section", { class: "side" }, skeleton()));
   }
   try {
-    const key = JSON.stringify([asked.query, asked.mode, asked.where, asked.image?.data]);
+    const key = JSON.stringify([asked.query, asked.mode, asked.where, asked.image?.data, asked.group, asked.rerank]);
     const small = await find(asked.dim, asked.layers, mine.signal);
     if (mine !== current) return;
     const known = reference.key === key && reference.answer.documents === small.documents;
@@ -125,7 +126,7 @@ function show(small, full) {
   $("message").hidden = true;
   $("where").removeAttribute("aria-invalid");
   $("who").textContent = `${small.model} · ${plural(small.documents, "document")}`;
-  draw({ small, full, query: asked.query, comparing: asked.compare && !isFull(), whole: { dim: last(model.dims), layers: last(depths) } });
+  draw({ small, full, query: asked.query, comparing: asked.compare && !isFull(), whole: { dim: last(model.dims), layers: last(depths) }, ask });
 }
 
 // ---- messages: nothing asked yet, nothing found, refused, gone, no index
@@ -137,7 +138,7 @@ function say(heading, text, action, onAction) {
     (part instanceof Node ? part : el("p", { class: "muted" }, part))), button ?? "");
   $("message").hidden = false;
   $("live").textContent = heading;
-  for (const id of ["readout", "sides"]) $(id).hidden = true;
+  for (const id of ["readout", "sides", "legend"]) $(id).hidden = true;
   $("results").replaceChildren();
   $("results").setAttribute("aria-busy", false);
 }
@@ -204,11 +205,22 @@ function slider(id, values, noun) {
 /** Whether there is a size to choose, and so anything to compare. */
 const sized = () => model.dims.length > 1 || depths.length > 1;
 let setSliders = () => {};
+/** Why the page opens at the size at which it does. */
+function advice() {
+  const at = model.opens_at;
+  if (!at) return "How good smaller sizes are was not measured for this model, so the page opens at full size.";
+  const measure = `${at.metric.replace("ndcg", "nDCG").replace("mrr", "MRR")} of ${at.tasks.join(" and ")}`;
+  const kept = `${(100 * at.kept).toFixed(1)} % of full size’s quality (${measure})`;
+  const size = `${count(at.dim)} dimensions and ${plural(at.layers, "layer")}`;
+  return at.dim === last(model.dims) && at.layers === last(depths)
+    ? `Opens at full size: no smaller one was measured to keep 98 % of its quality (${measure}).`
+    : `Opens at ${size}: by meaning alone, they were measured to keep ${kept}.`;
+}
 
 /** Typing and sliding write over the address as it is; after Enter, or a link, they begin a new step of the history. */
 function keepInAddress() {
-  const { query, dim, layers, where, compare, mode } = asked;
-  const state = new URLSearchParams({ q: query, dim, layers, ...(mode !== model.modes[0] && { mode }), ...(where.trim() && { where }), ...(!compare && { compare: 0 }) });
+  const { query, dim, layers, where, compare, mode, group, rerank } = asked;
+  const state = new URLSearchParams({ q: query, dim, layers, ...(group && { group: 1 }), ...(rerank && { rerank: 1 }), ...(mode !== model.modes[0] && { mode }), ...(where.trim() && { where }), ...(!compare && { compare: 0 }) });
   const address = query.trim() ? `#${state}` : location.pathname;
   if (address !== location.hash) {
     history[settled ? "pushState" : "replaceState"](null, "", address);
@@ -220,9 +232,11 @@ function keepInAddress() {
 function readAddress() {
   const state = new URLSearchParams(location.hash.slice(1));
   const nearest = (values, wanted) => values.reduce((a, b) => (Math.abs(b - wanted) < Math.abs(a - wanted) ? b : a));
-  // A quarter of the dimensions at full depth: small enough to show what it saves, seldom another first result.
-  asked.dim = nearest(model.dims, Number(state.get("dim")) || last(model.dims) / 4);
-  asked.layers = nearest(depths, state.has("layers") ? Number(state.get("layers")) : last(depths));
+  // The smallest size that was measured to be good enough; full size where none was measured.
+  asked.dim = nearest(model.dims, Number(state.get("dim")) || (model.opens_at?.dim ?? last(model.dims)));
+  asked.layers = nearest(depths, state.has("layers") ? Number(state.get("layers")) : model.opens_at?.layers ?? last(depths));
+  asked.group = $("group").checked = state.get("group") === "1";
+  asked.rerank = $("rerank").checked = state.get("rerank") === "1" && Boolean(model.reranker);
   asked.mode = $("mode").value = model.modes.includes(state.get("mode")) ? state.get("mode") : model.modes[0];
   asked.query = $("query").value = state.get("q") ?? "";
   asked.where = $("where").value = state.get("where") ?? "";
@@ -235,6 +249,7 @@ function readAddress() {
 $("query").addEventListener("input", (event) => { asked.query = event.target.value; later(TYPING_MS); });
 $("where").addEventListener("change", (event) => { asked.where = event.target.value; later(0); });
 $("compare").addEventListener("change", (event) => { asked.compare = event.target.checked; later(0); });
+for (const id of ["group", "rerank"]) $(id).addEventListener("change", (event) => { asked[id] = event.target.checked; later(0); });
 $("mode").addEventListener("change", (event) => {
   asked.mode = event.target.value;
   setSliders();
@@ -317,6 +332,8 @@ async function start() {
   const sliders = [slider("dim", model.dims, "number"), slider("layers", depths, "layer")];
   $("compare").closest("label").hidden = !sized();
   $("where").closest(".controls").classList.toggle("filter-only", !sized());
+  $("rerank").closest("label").hidden = !model.reranker;
+  $("advice").textContent = sized() ? advice() : "";
   setSliders = () => sliders.forEach((update) => update());
   $("fields").replaceChildren(...(model.fields ?? []).slice(0, 8).map((name) => {
     const button = el("button", { type: "button" }, name);

@@ -1,0 +1,58 @@
+"""The size at which the search page opens: the smallest one that was measured to be good enough.
+
+Measured is what a training wrote into the model's card: for each held-out search task the quality of every size. What an
+untrained or older model never measured is not guessed: then the page opens at full size.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+KEEP = 0.98
+"""The share of full size's quality that is good enough."""
+_METRICS = ("ndcg@10", "recall@10", "mrr@10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartingSize:
+    """``dim`` and ``layers``, and the share ``kept`` of full size's ``metric`` by vectors alone: the lowest among the
+    ``tasks``."""
+
+    dim: int
+    layers: int
+    kept: float
+    metric: str
+    tasks: tuple[str, ...]
+
+
+def starting_size(card: Mapping[str, Any], dims: Sequence[int], depths: Sequence[int]) -> StartingSize | None:
+    """The smallest size (dimensions times layers, then fewer layers) that keeps :data:`KEEP` of full size's quality on every
+    task of the card's ``measurement``; ``None`` where full size was not measured at these ``dims`` and ``depths``."""
+    measurement = card.get("measurement")
+    tasks = measurement.get("retrieval") if isinstance(measurement, Mapping) else None
+    for metric in _METRICS:
+        shares = [_shares(task, metric, dims, depths) for task in tasks or ()]
+        if not shares or not all(shares):
+            continue
+        kept = {size: min(share.get(size, 0.0) for share in shares) for size in shares[0]}
+        good = [size for size, share in kept.items() if share >= KEEP]
+        dim, layers = min(good, key=lambda size: (size[0] * max(size[1], 1), size[1]))
+        names = tuple(str(task.get("name", "")) for task in tasks or ())
+        return StartingSize(dim=dim, layers=layers, kept=kept[dim, layers], metric=metric, tasks=names)
+    return None
+
+
+def _shares(
+    task: Any, metric: str, dims: Sequence[int], depths: Sequence[int]
+) -> dict[tuple[int, int], float]:
+    """The share of full size's quality at each size that can be searched; empty where full size has none."""
+    values: dict[tuple[int, int], float] = {}
+    for cell in task.get("cells", ()) if isinstance(task, Mapping) else ():
+        value = cell.get(metric) if isinstance(cell, Mapping) else None
+        if isinstance(value, int | float) and math.isfinite(value):
+            size = (cell.get("dim"), cell.get("layers"))
+            if size[0] in dims and size[1] in depths:
+                values[size] = float(value)
+    full = values.get((dims[-1], depths[-1]), 0.0)
+    return {size: value / full for size, value in values.items()} if full > 0 else {}
