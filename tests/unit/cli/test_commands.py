@@ -76,6 +76,11 @@ def test_evaluate_passes_sizes_and_columns(brickwork, called):
         "allow_outside": False,
         "seed": 3,
         "progress": True,
+        "queries": None,
+        "qrels": None,
+        "report": None,
+        "learn_weight": False,
+        "baselines": True,
     }
 
 
