@@ -23,6 +23,7 @@ _WHERE = {
     "inspect": "brickwork.api.predict",
     "build_index": "brickwork.api.index",
     "open_index": "brickwork.index.index",
+    "choose": "brickwork.api.choose",
     "learn_dense_weight": "brickwork.api.hybrid",
     "recipe": "brickwork.api.train",
     "override": "brickwork.core.config",
@@ -30,6 +31,7 @@ _WHERE = {
 __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as exported
+    from brickwork.api.choose import choose as choose
     from brickwork.api.evaluate import evaluate as evaluate
     from brickwork.api.hybrid import learn_dense_weight as learn_dense_weight
     from brickwork.api.index import build_index as build_index

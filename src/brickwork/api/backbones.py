@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError
+from brickwork.encoders.config import FRESH
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
@@ -77,4 +78,4 @@ def _pretrained_kinds(model: Any) -> set[str]:
     from brickwork.training.run import backbone_places
 
     places = backbone_places(model).items()
-    return {kind for kind, place in places if attrgetter(place)(model) not in ("scratch", "static")}
+    return {kind for kind, place in places if attrgetter(place)(model) not in FRESH}

@@ -21,14 +21,19 @@ from brickwork.core.files import plain, read_json
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames, DataConfig
     from brickwork.data.types import TaskData
+    from brickwork.index.index import Index
     from brickwork.representation.model import Representation
 
 
 @naming_extras("evaluation")
 def evaluate(
-    model: "Path | str | Representation",
-    data: Path | str,
+    model: "Path | str | Representation | Index",
+    data: Path | str | None = None,
     *,
+    queries: Path | str | None = None,
+    qrels: Path | str | None = None,
+    report: Path | str | None = None,
+    learn_weight: bool = False,
     dims: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
     columns: "ColumnNames | None" = None,
@@ -45,11 +50,45 @@ def evaluate(
     are those of the training unless given here, so that the test part of the same data is the same. Of a path that the run
     was not trained on all rows are measured, unless ``seed`` asks for a split.
 
+    With ``queries`` and ``qrels``, files of the user's own queries and judgements
+    (:mod:`brickwork.data.readers.judgements`), a search is measured by these instead: of an index as it stands, or of a
+    model with ``data`` as the documents. ``rows`` are all ways to search (vectors, words, both), by size, beside the model
+    as it was published and BM25, with 95 % intervals of the paired difference; ``report`` is an HTML file to write. With
+    ``learn_weight`` the weight of the vectors in hybrid searches is learnt from them and kept in the index. With ``queries``
+    alone, ``answers`` has the documents that each way gives. ``baselines=False`` leaves the published model out.
+
     Raises:
         ArtifactError: the model cannot be loaded, or neither gives vectors nor measures itself.
         ConfigError: a size outside the model's, or sizes for a system that measures itself; said before the data is read.
-        DataError: the data cannot be read as the run reads its own.
+        DataError: the data cannot be read as the run reads its own; queries or judgements that cannot be read, or that name
+            documents that are not there.
     """
+    if queries is not None:
+        if seed is not None:
+            raise ConfigError("seed is of a split, and with queries all documents are searched; leave it out")
+        from brickwork.api.judging import evaluate_judged
+
+        return evaluate_judged(
+            model,
+            data,
+            queries,
+            qrels,
+            dims=dims,
+            layers=layers,
+            report=report,
+            learn_weight=learn_weight,
+            columns=columns,
+            limit=limit,
+            allow_outside=allow_outside,
+            baselines=baselines,
+            progress=progress,
+        )
+    if given := [n for n, v in (("qrels", qrels), ("report", report), ("learn_weight", learn_weight)) if v]:
+        raise ConfigError(f"{' and '.join(given)} can be given with queries only; give these too")
+    if data is None:
+        raise ConfigError(
+            "DATA is missing: give data to measure the model on, or your own queries (--queries)"
+        )
     from brickwork.core.types import Evaluates, HasBaseline, ReadsAsLearnt
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.load import as_representation, load, load_system

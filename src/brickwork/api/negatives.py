@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.core.errors import ConfigError
 from brickwork.core.files import read_json
+from brickwork.encoders.config import FRESH
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -75,7 +76,7 @@ def _refuse(run: "RunConfig", system: Any, data: "TaskData") -> None:
             f"{asked} has no effect with a system that takes no steps of training; leave it out"
         )
     backbone = getattr(getattr(run.model, "encoder", None), "backbone", None)
-    if run.data.hard_negatives.by == "model" and not run.start and backbone in ("scratch", "static"):
+    if run.data.hard_negatives.by == "model" and not run.start and backbone in FRESH:
         raise ConfigError(
             f"{asked}: the encoder '{backbone}' has fresh weights and cannot tell what is hard; use bm25, a pretrained "
             "backbone, or start"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickwork.api.untouched import start_of
 from brickwork.core.config import to_dict
 from brickwork.core.files import read_json
 from brickwork.inspection.report import write_report
@@ -258,6 +259,7 @@ def card(
         "recipe": run.recipe,
         "seed": run.seed,
         "data": data.name,
+        **({"start": start} if (start := start_of(run)) else {}),
         "examples": len(data.train),
         "steps": result.step,
         "batch_size": run.train.batch_size,

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickwork.api.choose import hybrid_words, write_scores
 from brickwork.api.negatives import NEGATIVES, with_hard_negatives
 from brickwork.api.untouched import untouched
 from brickwork.core import registry
@@ -347,8 +348,11 @@ def _finish(
     elif measure and isinstance(system, Encodes):
         representation = system.representation()
         start = untouched(run, representation.axes) if data.retrieval else None
-        measurement = measure_all(representation, data, untouched=start, baselines=True)
+        measurement = measure_all(
+            representation, data, untouched=start, baselines=True, words=hybrid_words(representation)
+        )
         write_json(folder / "evaluation.json", measurement.summary())
+        write_scores(folder, measurement)
         for lost in (one for one in measurement.against if one.outcome == "worse"):
             warn(f"{lost.sentence}: this training did not help that search")
     if measure:

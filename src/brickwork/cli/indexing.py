@@ -91,6 +91,14 @@ def index(
         ),
     ] = None,
     stats: Annotated[bool, typer.Option("--stats", help="Show what INDEX holds.")] = False,
+    dense_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHT",
+            help="Keep in INDEX how much vectors count in its hybrid searches, 0 … 1, or `none`: as much as words.",
+            show_default=False,
+        ),
+    ] = None,
     columns: Columns = None,
     limit: Limit = None,
     passage_words: PassageWords = None,
@@ -99,7 +107,8 @@ def index(
     quiet: Quiet = False,
 ) -> None:
     """Encode documents and store them in a searchable index; bring one up to date, check it, repair it."""
-    care = [name for name, wanted in (("verify", verify), ("repair", repair), ("stats", stats)) if wanted]
+    kinds = {"verify": verify, "repair": repair, "stats": stats, "dense-weight": dense_weight is not None}
+    care = [name for name, wanted in kinds.items() if wanted]
     if len(care) > 1 or (care and (data or out or update or store)):
         raise ConfigError(f"--{care[0]} takes the folder of an index and nothing else: index DIR --{care[0]}")
     if good_model and not repair:
@@ -108,6 +117,9 @@ def index(
         )
     if repair:
         _repair(Path(model), good_model, as_json, quiet)
+        return
+    if dense_weight is not None:
+        _keep_weight(Path(model), dense_weight, as_json, quiet)
         return
     if care:
         (_verify if verify else _stats)(Path(model), as_json, quiet)
@@ -285,6 +297,30 @@ def _repair(folder: Path, model: str | None, as_json: bool, quiet: bool) -> None
     output.hint(f"{folder}: {done}{count}", quiet)
 
 
+def _keep_weight(folder: Path, text: str, as_json: bool, quiet: bool) -> None:
+    from brickwork.index.index import open_index
+
+    try:
+        weight = None if text.strip().lower() == "none" else float(text)
+    except ValueError:
+        raise ConfigError(f"--dense-weight {text!r}: write a number from 0 to 1, or none") from None
+    with output.results_only(as_json), open_index(folder, verify=False) as opened:
+        opened.keep_dense_weight(weight)
+    if as_json:
+        output.emit_json({"folder": str(folder), "dense_weight": weight})
+        return
+    output.line(str(folder))
+    output.hint(f"hybrid searches: {_weight(weight)}", quiet)
+
+
+def _weight(weight: float | None) -> str:
+    return (
+        "vectors and words count alike"
+        if weight is None
+        else f"vectors count {weight:g}, words {1 - weight:g}"
+    )
+
+
 def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
     from dataclasses import asdict
 
@@ -292,7 +328,7 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
 
     with output.results_only(as_json), open_index(folder, verify=False) as opened:
         statistics = opened.statistics()
-        held = _held(opened)
+        held = _held(opened) | {"dense_weight": opened.dense_weight}
     if as_json:
         output.emit_json({"folder": str(folder), **held, **asdict(statistics)})
         return
@@ -301,6 +337,7 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
         "removed, space not yet given back": f"{statistics.removed:,}",
         "with title and text of another one": f"{statistics.duplicates:,}",
         "modes of search": ", ".join(statistics.modes),
+        **({"in hybrid searches": _weight(held["dense_weight"])} if "hybrid" in statistics.modes else {}),
         "kinds of search": ", ".join(statistics.kinds),
         "dims": ", ".join(map(str, held["dims"])),
         "layers": ", ".join(map(str, held["layers"])),

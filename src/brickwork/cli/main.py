@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from brickwork.cli import (
     catalogue,
+    choosing,
     claims,
     datasets,
     doctor,
@@ -163,7 +164,19 @@ def options(
     """Learn an elastic encoder for your documents, measure it, index it, search it."""
 
 
-for module in (training, models, systems, indexing, searching, serve, catalogue, claims, datasets, doctor):
+for module in (
+    training,
+    models,
+    choosing,
+    systems,
+    indexing,
+    searching,
+    serve,
+    catalogue,
+    claims,
+    datasets,
+    doctor,
+):
     module.register(app)
 
 

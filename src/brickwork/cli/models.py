@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brickwork.cli import output
+from brickwork.cli import judging, output
 from brickwork.cli.options import (
     AllowOutside,
     AsJson,
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork evaluate runs/docs docs/ --dims 48,384 --layers 3,6",
         "brickwork evaluate runs/v2 tickets.csv --against runs/v1",
+        "brickwork evaluate runs/docs-index --queries queries.tsv --qrels qrels.tsv",
     )
     add(
         app,
@@ -61,8 +62,54 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Model,
-    data: Data,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a SentenceTransformer folder or a hub id; with --queries also the folder of an index.",
+            metavar="MODEL|INDEX",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="A folder, a .jsonl, .csv, .parquet or .txt file, or a known set; with --queries the documents.",
+            show_default=False,
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own queries: ids and texts (.jsonl, .csv, .tsv, .parquet), or TREC topics. Without --qrels their "
+            "answers are shown side by side.",
+            show_default=False,
+        ),
+    ] = None,
+    qrels: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --queries: which documents answer them how well; TREC's four columns, BEIR's three, or a table.",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="With --queries: an HTML page to write.", show_default=False)
+    ] = None,
+    learn_weight: Annotated[
+        bool,
+        typer.Option(
+            "--learn-weight",
+            help="With --queries and --qrels: learn how much vectors count in hybrid searches of INDEX on one half of "
+            "them, measure on the other, and keep it in INDEX.",
+        ),
+    ] = False,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Whether the untouched model is measured beside it; with --queries it encodes all documents anew.",
+        ),
+    ] = True,
     dims: Annotated[
         str | None, typer.Option(help="Vector sizes, e.g. 48,96 (default: the trained ones).")
     ] = None,
@@ -84,10 +131,18 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on the held-out part of your data, at every size, beside BM25 and TF-IDF."""
+    """Measure a model on the held-out part of your data, at every size, beside BM25 and TF-IDF; or a search by your own
+    queries and judgements, beside BM25 and the model as it was published.
+
+    A judgement may name a file: then each file stands at the place of its best passage.
+    """
     from brickwork.api import evaluate as evaluating
 
+    if against and queries is not None:
+        raise ConfigError("--against compares models on DATA; with --queries leave it out")
     if against:
+        if data is None:
+            raise ConfigError("DATA is missing: give data to compare the models on")
         if dims or layers:
             raise ConfigError("--against compares full vectors; leave --dims and --layers out")
         with output.results_only(as_json):
@@ -112,8 +167,18 @@ def evaluate(
             seed=seed,
             allow_outside=allow_outside,
             progress=not quiet,
+            queries=queries,
+            qrels=qrels,
+            report=report,
+            learn_weight=learn_weight,
+            baselines=baselines,
         )
-    output.emit_json(results) if as_json else _show_evaluation(results)
+    if as_json:
+        output.emit_json(results)
+    elif queries is None:
+        _show_evaluation(results)
+    else:
+        judging.show(results, report)
 
 
 def encode(

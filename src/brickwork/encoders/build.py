@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.encoders import text_folder
 from brickwork.encoders.blocks.transformer import Transformer
-from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.config import FRESH, TextEncoderConfig
 from brickwork.encoders.gguf_file import read_gguf
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_causal import HubCausalLM
@@ -149,7 +149,7 @@ def find_backbone(backbone: str, revision: str | None) -> Path | None:
         ConfigError: a revision of a folder.
         ArtifactError: it is neither here nor on the hub, or damaged.
     """
-    if backbone in ("scratch", "static"):
+    if backbone in FRESH:
         return None
     if backbone == "minilm":
         return minilm_folder()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Adapt = Literal["full", "lora", "frozen"]
+FRESH = ("scratch", "static")
+"""Backbones that begin with fresh weights."""
 _OWN_SHAPE = ("width", "num_heads", "mlp_width", "vocab_size", "norm", "exit_norm")
 
 
@@ -73,12 +75,12 @@ class TextEncoderConfig:
             errors.append(
                 "norm 'pre' leaves hidden states without a norm: set exit_norm to shared or per_layer"
             )
-        if not self.prompts and self.backbone in ("scratch", "static", "minilm"):
+        if not self.prompts and self.backbone in (*FRESH, "minilm"):
             errors.append(
                 f"prompts has no effect with backbone '{self.backbone}', which has none; leave it out"
             )
         errors += adapt_problems(
-            self.adapt, self.lora_rank, self.feature_folder, fresh=self.backbone in ("scratch", "static")
+            self.adapt, self.lora_rank, self.feature_folder, fresh=self.backbone in FRESH
         )
         without_effect = {
             "scratch": ("revision",),

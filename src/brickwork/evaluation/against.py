@@ -48,14 +48,15 @@ def against(
     theirs = {} if untouched is None else {UNTOUCHED: _full(untouched)}
     theirs |= {name: scores[METRIC] for name, scores in baselines.items()}
     ours = np.asarray(_full(grid))
-    return tuple(_compared(grid.name, name, ours, np.asarray(scores)) for name, scores in theirs.items())
+    return tuple(compared(grid.name, name, ours, np.asarray(scores)) for name, scores in theirs.items())
 
 
 def _full(grid: GridResult) -> Sequence[float]:
     return max(grid.cells, key=lambda cell: (cell.layers, cell.dim)).scores[METRIC]
 
 
-def _compared(task: str, other: str, ours: np.ndarray, theirs: np.ndarray) -> Against:
+def compared(task: str, other: str, ours: np.ndarray, theirs: np.ndarray) -> Against:
+    """Scores of the same queries, ours against those of ``other``. Shapes: both (queries,)."""
     difference = paired_bootstrap(theirs, ours)
     return Against(
         task=task,

@@ -7,11 +7,11 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import bytes_per_vector, scan_flops
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 
 _MEASURED_QUERIES = 16
 _SCORE_DIGITS = 6
+
+
+@runtime_checkable
+class Words(Protocol):
+    """What ranks the documents of a retrieval set by vectors and by its words together."""
+
+    milliseconds: float
+    """Of one query by words alone."""
+
+    def rank(
+        self,
+        queries: Float[np.ndarray, "queries dim"],
+        documents: Float[np.ndarray, "documents dim"],
+        top: int,
+    ) -> Int[np.ndarray, "queries depth"]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +61,14 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One size: metric → score of every query, and the cost."""
+    """One size: metric → score of every query, and the cost; ``hybrid`` are the scores with words beside the vectors, where
+    that was measured."""
 
     dim: int
     layers: int
     scores: dict[str, tuple[float, ...]]
     cost: Cost
+    hybrid: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float:
         """The mean of a metric over the queries."""
@@ -60,7 +77,8 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class GridResult:
-    """The grid of one model on one retrieval set."""
+    """The grid of one model on one retrieval set; ``words_milliseconds``: what words beside vectors add to a query, where
+    that was measured."""
 
     name: str
     fingerprint: str
@@ -68,6 +86,7 @@ class GridResult:
     num_documents: int
     metrics: tuple[str, ...]
     cells: tuple[Cell, ...]
+    words_milliseconds: float | None = None
 
     def cell(self, dim: int, layers: int) -> Cell:
         """The cell of one size."""
@@ -110,11 +129,13 @@ def evaluate_grid(
     metrics: Sequence[str] = DEFAULT_METRICS,
     measure: bool = True,
     progress: bool = False,
+    words: Words | None = None,
 ) -> GridResult:
     """Quality and cost of a representation at every size (default: those it was trained for).
 
     Each text is encoded once, queries and documents behind the prompt that the model wants for them, and all depths are
-    read off that pass. ``measure`` also times encoding and scanning of single queries.
+    read off that pass. ``measure`` also times encoding and scanning of single queries. With ``words`` hybrid searches are
+    measured at every size as well.
 
     Raises:
         ConfigError: a size outside the model's, or an unknown metric.
@@ -138,6 +159,9 @@ def evaluate_grid(
         for role, values in texts.items()
     )
     scores = grid_scores(queries, documents, retrieval.relevant, dims, metrics)
+    hybrid = (
+        {} if words is None else grid_scores(queries, documents, retrieval.relevant, dims, metrics, words)
+    )
     costs = size_costs(representation, retrieval.queries, documents, dims, layers, measure=measure)
     return GridResult(
         name=retrieval.name,
@@ -146,10 +170,17 @@ def evaluate_grid(
         num_documents=len(retrieval.documents),
         metrics=tuple(metrics),
         cells=tuple(
-            Cell(dim=dim, layers=depth, scores=scores[dim, depth], cost=costs[dim, depth])
+            Cell(
+                dim=dim,
+                layers=depth,
+                scores=scores[dim, depth],
+                cost=costs[dim, depth],
+                hybrid=hybrid.get((dim, depth), {}),
+            )
             for depth in layers
             for dim in dims
         ),
+        words_milliseconds=None if words is None else words.milliseconds,
     )
 
 
@@ -159,8 +190,10 @@ def grid_scores(
     relevant: Relevance,
     dims: Sequence[int],
     metrics: Sequence[str],
+    words: Words | None = None,
 ) -> dict[tuple[int, int], dict[str, tuple[float, ...]]]:
-    """(dim, layers) → metric → score of each query, by exact search over truncated, then normalised vectors.
+    """(dim, layers) → metric → score of each query, by exact search over truncated, then normalised vectors; with
+    ``words``, by these and the vectors together.
 
     Shapes: each array of ``queries`` is (queries, width) and of ``documents`` (documents, width), by depth.
     """
@@ -169,7 +202,11 @@ def grid_scores(
     for layers in queries:
         for dim in dims:
             left, right = (truncate(vectors[layers], dim) for vectors in (queries, documents))
-            _, ranked = top_k(left, right, depth_needed)
+            ranked = (
+                top_k(left, right, depth_needed)[1]
+                if words is None
+                else words.rank(left, right, depth_needed)
+            )
             scores[dim, layers] = {
                 metric: tuple(np.round(values, _SCORE_DIGITS).tolist())
                 for metric, values in score(ranked, relevant, metrics).items()

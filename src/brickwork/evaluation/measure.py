@@ -1,17 +1,18 @@
 """Everything that can be measured of a representation on held-out data of any kind, at every size."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brickwork.core.files import plain
 from brickwork.evaluation.against import Against, against
 from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
 from brickwork.evaluation.cross_modal import cross_modal_recall
-from brickwork.evaluation.grid import Cell, GridResult, evaluate_grid
+from brickwork.evaluation.grid import Cell, GridResult, Words, evaluate_grid
 from brickwork.evaluation.probes import knn_probe, leave_one_out
 from brickwork.evaluation.retrieval import DEFAULT_METRICS, score
 from brickwork.evaluation.similarity import similarity_grid
@@ -79,6 +80,14 @@ class Measurement:
             },
         }
 
+    def scores_of_queries(self) -> dict[str, Any]:
+        """The score of every query as plain JSON values: what intervals are made of."""
+        return {
+            "fingerprint": self.fingerprint,
+            "grids": {name: grid.to_dict() for name, grid in self.grids.items()},
+            "baselines": plain(self.baselines),
+        }
+
     def _beside(self, name: str) -> dict[str, Any]:
         """What a set was compared with, where it was."""
         beside: dict[str, Any] = {}
@@ -105,6 +114,7 @@ def _cell_summary(cell: Cell, metrics: Sequence[str]) -> dict[str, Any]:
         "dim": cell.dim,
         "layers": cell.layers,
         **{metric: cell.mean(metric) for metric in metrics},
+        **({"hybrid": {m: statistics.fmean(cell.hybrid[m]) for m in metrics}} if cell.hybrid else {}),
         "encode_flops": cell.cost.encode_flops,
         "vector_bytes": cell.cost.vector_bytes,
         "encode_milliseconds": cell.cost.encode_milliseconds,
@@ -122,19 +132,32 @@ def measure(
     untouched: "Representation | None" = None,
     simple: "tuple[str, Representation] | None" = None,
     baselines: bool = False,
+    words: "Callable[[Sequence[str], Sequence[str]], Words] | None" = None,
     progress: bool = False,
 ) -> Measurement:
     """Measures on the held-out part of ``data``: its retrieval sets, else its scored pairs or its labels.
 
     ``time_queries`` also times single queries at each size. Retrieval sets are searched by the ``untouched`` model as well,
     at the sizes that it has, by the ``simple`` model, which comes with its name, and with ``baselines`` by BM25 and TF-IDF.
+    ``words`` makes of the queries and documents of a set what ranks them by vectors and words together; then hybrid
+    searches are measured at every size as well.
 
     Raises:
         ConfigError: a size outside the model's.
     """
     _tell_cuts(representation, data)
     grids = {
-        name: evaluate_grid(representation, retrieval, dims, layers, measure=time_queries, progress=progress)
+        name: evaluate_grid(
+            representation,
+            retrieval,
+            dims,
+            layers,
+            measure=time_queries,
+            progress=progress,
+            words=words(retrieval.queries, retrieval.documents)
+            if words is not None and data.modality == "text"
+            else None,
+        )
         for name, retrieval in data.retrieval.items()
     }
     scores: dict[str, tuple[SizeScore, ...]] = {}

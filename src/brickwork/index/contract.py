@@ -13,7 +13,7 @@ from brickwork.index.filters import Filter
 from brickwork.index.fusion import Fusion, candidate_plan, fuse
 from brickwork.index.manifest import Manifest, read_manifest
 from brickwork.index.planning import Frontier
-from brickwork.index.replacement import replace_beside_store
+from brickwork.index.replacement import keep_weight_beside_store, replace_beside_store
 from brickwork.index.types import Contents, Found, Kind, LexicalState, Mode, Plan, Statistics
 
 if TYPE_CHECKING:
@@ -194,6 +194,14 @@ class Backend(Protocol):
         """
         ...
 
+    def keep_dense_weight(self, weight: float | None) -> None:
+        """Has hybrid searches that do not say a weight take this one; ``None``: vectors and words count alike again.
+
+        Raises:
+            ResourceError: another process writes there; no permission; the disk is full.
+        """
+        ...
+
     def refresh(self) -> bool:
         """Goes on to the newest state; returns whether there was a newer one. A server always reads its newest."""
         ...
@@ -282,6 +290,10 @@ class ServerBackend:
     def replace_model(self, representation: "Representation") -> None:
         """Only the folder changes."""
         replace_beside_store(self.folder, representation)
+
+    def keep_dense_weight(self, weight: float | None) -> None:
+        """Only the folder changes."""
+        keep_weight_beside_store(self.folder, weight)
 
     def refresh(self) -> bool:
         """Nothing to do: each search reads what is there."""

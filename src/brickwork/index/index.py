@@ -27,7 +27,7 @@ from brickwork.index.encoding import (
     encoded_batches,
 )
 from brickwork.index.filters import Filter, parse_filter
-from brickwork.index.fusion import candidate_plan
+from brickwork.index.fusion import Fusion, candidate_plan
 from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.neighbours import neighbours as neighbours_of
@@ -131,7 +131,8 @@ class Index:
 
         ``mode`` is what is compared: vectors (``dense``), words by BM25 (``lexical``), or both (``hybrid``, the default
         where the index has words). A hybrid search adds the standardised scores of both sides, the vectors'
-        ``dense_weight`` times (default: 0.5, both alike); ``fusion="ranks"`` adds reciprocal ranks instead.
+        ``dense_weight`` times (default: what the index keeps, else 0.5, both alike); ``fusion="ranks"`` adds reciprocal
+        ranks instead.
 
         For the vectors, ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a
         short prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained prefixes, or
@@ -310,6 +311,24 @@ class Index:
         encoded = encoded_batches(self.representation, documents, self._layers, progress=progress)
         batches = ((batch, self._stored(vectors)) for batch, vectors in encoded)
         return self.backend.write(batches, mode=mode)
+
+    @property
+    def dense_weight(self) -> float | None:
+        """How much the vectors count in hybrid searches that do not say it; ``None``: as much as the words, 0.5."""
+        return self._manifest().dense_weight
+
+    def keep_dense_weight(self, weight: float | None) -> None:
+        """Keeps such a weight in the index, in one step; ``None`` removes it. A build of the index forgets it.
+
+        Raises:
+            ConfigError: a weight outside of 0 … 1, or an index that compares no words.
+            ResourceError: another process writes there; no permission; the disk is full.
+        """
+        if weight is not None:
+            Fusion(dense_weight=weight)
+            if self.backend.lexical == "none":
+                raise ConfigError(f"{self.folder} compares vectors only: a weight would have no effect")
+        self.backend.keep_dense_weight(weight)
 
     def remove(self, ids: str | Sequence[str]) -> None:
         """Removes documents by id. Raises DataError for an id that is not there; then none is removed."""

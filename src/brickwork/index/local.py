@@ -188,6 +188,11 @@ class LocalBackend(LocalReader):
                 self.commit(manifest)
                 self._shortlists()
 
+    def keep_dense_weight(self, weight: float | None) -> None:
+        """Writes a new manifest, and nothing else."""
+        with self.writing("keeping a weight"):
+            self.commit(with_files(self.manifest, {}, dense_weight=weight))
+
     @contextlib.contextmanager
     def writing(self, purpose: str) -> Iterator[None]:
         """Holds the folder for one writer, at the newest state; afterwards removes what is no longer named."""

@@ -178,7 +178,13 @@ def check_free(folder: Path) -> None:
 
 def emptied(manifest: Manifest, contents: Contents, kind: str, *, words: bool) -> Manifest:
     """The manifest of an index that is built again in the same place: nothing of what was there counts."""
-    gone: dict[str, Any] = {"reason": "", "segments": (), "shortlists": (), "versions": ()}
+    gone: dict[str, Any] = {
+        "reason": "",
+        "segments": (),
+        "shortlists": (),
+        "versions": (),
+        "dense_weight": None,
+    }
     return replace(manifest, contents=contents, kind=kind, analyzer=ANALYZER if words else NO_WORDS, **gone)
 
 

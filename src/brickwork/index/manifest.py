@@ -90,7 +90,8 @@ class Manifest:
     ``frontiers`` are the files that tell, for each depth, what searches found and cost. ``versions`` are the
     fingerprints of the models that took over from the one of ``contents``, the oldest first. ``analyzer`` names how texts
     become words (``postings.ANALYZER``), is ``none`` where an index is made without words, and empty where it is older
-    than that there were any.
+    than that there were any. ``dense_weight`` is how much the vectors count in hybrid searches that do not say it; ``None``:
+    as much as the words.
     """
 
     format: int = FORMAT
@@ -106,6 +107,7 @@ class Manifest:
     model: str = MODEL
     analyzer: str = ""
     versions: tuple[str, ...] = ()
+    dense_weight: float | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     @property

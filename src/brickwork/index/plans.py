@@ -52,8 +52,11 @@ def choose_mode(
         old = mode is None and backend.lexical == "missing"
         note = "only vectors are compared: the index was written before words were; an update of it (--update) adds them"
         return chosen, None, [note] if old else []
+    way = fusion or "scores"
+    if dense_weight is None and way == "scores":  # a kept weight was learnt for sums of scores
+        dense_weight = backend.current_manifest().dense_weight
     weight = {} if dense_weight is None else {"dense_weight": dense_weight}
-    return "hybrid", Fusion(by=fusion or "scores", **weight), []
+    return "hybrid", Fusion(by=way, **weight), []
 
 
 def choose_plan(

@@ -90,3 +90,9 @@ def replace_beside_store(folder: Path, representation: "Representation") -> None
             manifest = succeeded(folder, manifest, representation)
             write_manifest(folder, manifest)
             remove_unnamed(folder, manifest)
+
+
+def keep_weight_beside_store(folder: Path, weight: float | None) -> None:
+    """The weight of hybrid searches of an index whose documents are elsewhere. Raises ResourceError as above."""
+    with FolderLock(folder, "keeping a weight"):
+        write_manifest(folder, with_files(read_manifest(folder), {}, dense_weight=weight))

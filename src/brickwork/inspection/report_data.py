@@ -146,12 +146,12 @@ class Hit:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSide:
-    """The results at one size, and how long the search took."""
+    """The results at one size, and how long the search took where it was timed; ``dim`` 0: no vectors were compared."""
 
     label: str
     dim: int
     layers: int
-    milliseconds: Number
+    milliseconds: Number | None
     hits: tuple[Hit, ...]
 
 
@@ -182,6 +182,7 @@ class ReportData:
     curves: tuple[Curve, ...] = ()
     corpus_map: CorpusMap | None = None
     searches: tuple[ExampleSearch, ...] = ()
+    searches_lead: str = "The same index, asked at full size and cut down."
     notes: tuple[str, ...] = ()
     commands: tuple[tuple[str, str], ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)

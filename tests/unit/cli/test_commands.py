@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import brickwork.api.demo as demo_module
@@ -77,6 +78,11 @@ def test_evaluate_passes_sizes_and_columns(brickwork, called):
         "allow_outside": False,
         "seed": 3,
         "progress": True,
+        "queries": None,
+        "qrels": None,
+        "report": None,
+        "learn_weight": False,
+        "baselines": True,
     }
 
 
@@ -537,3 +543,62 @@ def test_export_calls_the_exporter(brickwork, monkeypatch, to, module, function)
     page = brickwork("export", "m", "--to", to, "--out", "o", "--dim", "8", "--layers", "2")
     assert page.out == "o\n"
     assert asked == [("loaded m", Path("o"), {"dim": 8, "layers": 2})]
+
+
+def test_own_queries_and_judgements_are_one_table_and_a_weight_can_be_kept(brickwork, tmp_path):
+    from brickwork.api.judged import JudgedSearches, Searched
+    from brickwork.cli import judging
+    from brickwork.data.readers.judgements import Judged
+
+    def way(who, mode, size, values):
+        scores = dict.fromkeys(("ndcg@10", "recall@100", "mrr@10"), values)
+        return Searched(who=who, mode=mode, dim=size[0], layers=size[1], scores=scores)
+
+    good, bad = (0.75, 0.5, 1.0), (0.25, 0.25, 0.5)
+    searches = (
+        way("this model", "hybrid", (4096, 12), good),
+        way("this model", "dense", (4096, 12), bad),
+        way("BM25", "lexical", (0, 0), bad),
+        way("untouched", "dense", (4096, 12), good),
+    )
+    judged = Judged(queries={"a": "x", "b": "y", "c": "z"}, grades={})
+    summary = JudgedSearches(name="docs", judged=judged, documents=9, searches=searches).summary()
+
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        judging.show(summary, None)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "docs: 3 judged queries, 9 documents"
+    table = [line for line in lines if "  4096 " in line]
+    assert max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+    assert " ".join(table[1].split()) == "this model 12 4096 .333 .333 .333 -.417 [-.500, -.250]*"
+    assert lines[-1].startswith(
+        "this training made your search worse: dense: nDCG@10 0.333, worse than the untouched"
+    )
+
+
+def test_the_weight_of_an_index_is_kept_shown_and_removed(brickwork, tmp_path):
+    from brickwork.data.types import Document
+    from brickwork.index.local import LocalBackend
+    from brickwork.index.types import Contents
+
+    backend = LocalBackend.create(
+        tmp_path / "index", Contents(model="m", dims=(2,), layers=(1,), depths=(1,))
+    )
+    backend.add([Document(id="a", title="", text="x", source="s")], {1: np.ones((1, 2), np.float32)})
+    result = brickwork("index", tmp_path / "index", "--dense-weight", "0.7")
+    assert (result.code, result.err) == (0, "hybrid searches: vectors count 0.7, words 0.3\n")
+    assert brickwork("index", tmp_path / "index", "--stats", "--json").json["dense_weight"] == 0.7
+    assert "vectors count 0.7, words 0.3" in brickwork("index", tmp_path / "index", "--stats").out
+    assert (
+        brickwork("index", tmp_path / "index", "--dense-weight", "none", "--json").json["dense_weight"]
+        is None
+    )
+    assert "vectors and words count alike" in brickwork("index", tmp_path / "index", "--stats").out
+    for text, message in (("much", "write a number from 0 to 1, or none"), ("2", "outside 0 … 1")):
+        refused = brickwork("index", tmp_path / "index", "--dense-weight", text)
+        assert refused.code == 2
+        assert message in refused.err

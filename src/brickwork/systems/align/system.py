@@ -35,6 +35,7 @@ from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.build_images import build_image_encoder, build_image_text_encoder
 from brickwork.encoders.config import (
+    FRESH,
     ImageEncoderConfig,
     PretrainedImageConfig,
     TextEncoderConfig,
@@ -131,7 +132,7 @@ class Config:
         """Which of ``image`` and ``text`` starts from weights that were trained; of a dual ``backbone`` both."""
         fresh = {
             "image": isinstance(self.image, ImageEncoderConfig),
-            "text": self.text.backbone in ("scratch", "static"),
+            "text": self.text.backbone in FRESH,
         }
         return {name for name, is_fresh in fresh.items() if self.backbone is not None or not is_fresh}
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from brickwork.core.config import above, idle
 from brickwork.core.errors import ConfigError
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.encoders.config import FRESH, ImageEncoderConfig, TextEncoderConfig
 from brickwork.modules.image_decoder import ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoderConfig
 from brickwork.systems.cmim.objective import parse_objective
@@ -53,7 +53,7 @@ def _problems_of_molecules(encoder: TextEncoderConfig, weights: Mapping[str, flo
     errors = []
     if "info_nce_views" in weights:
         errors.append("info_nce_views shifts images; molecules have no such view: use info_nce")
-    if encoder.backbone not in ("scratch", "static"):
+    if encoder.backbone not in FRESH:
         errors.append(
             f"encoder.backbone is {encoder.backbone!r}; SMILES have their own tokens: use scratch or static"
         )

@@ -28,6 +28,7 @@ from brickwork.core.seeding import generator_for
 from brickwork.core.types import TokenBatch
 from brickwork.data.types import Examples
 from brickwork.encoders.build import build_text_encoder
+from brickwork.encoders.config import FRESH
 from brickwork.encoders.exit_maps import ExitMaps
 from brickwork.encoders.text import TextEncoder
 from brickwork.representation.batches import pooled_batches
@@ -120,7 +121,7 @@ def closed_form_of(
     """The pretrained model of ``config`` as the closed form makes it elastic, at the sizes of ``axes``, and its name in
     tables; ``None`` for fresh weights, or examples that are too few.
     """
-    if config.encoder.backbone in ("scratch", "static") or len(examples) < FEWEST:
+    if config.encoder.backbone in FRESH or len(examples) < FEWEST:
         return None
     solved = Config(encoder=config.encoder, variant="closed_form", dims=axes.dims, layers=axes.layers)
     system = ClosedForm(solved, build_text_encoder(config.encoder), seed=seed)
