@@ -159,6 +159,8 @@ def test_options_without_effect_and_too_little_data_are_refused(pairs, tiny_text
             ConfigError, match="has no effect with variant 'mapped', whose steps train the full"
         ):
             from_dict(Config, {"variant": "mapped", **options})
+    with pytest.raises(ConfigError, match="adapt=frozen leaves the steps of 'mapped' nothing to train"):
+        from_dict(Config, {"variant": "mapped", "encoder": {"adapt": "frozen"}})
     few = replace(pairs, train=pairs.train.select(range(9)))
     with pytest.raises(DataError, match="9 examples are too few to learn maps from"):
         build(few, tiny_text)

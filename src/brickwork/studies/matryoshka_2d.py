@@ -187,15 +187,24 @@ def text(scale: Scale) -> "RunConfig":
     """Small: MiniLM (6 layers, 384 dimensions) on the Python corpus, as the paper starts from BERT; few steps of short
     texts, so that 65 trainings fit into an hour of two cores. Smoke: 4 layers of 64 from scratch, a made-up language.
     """
+    from brickwork.encoders.config import TextEncoderConfig
     from brickwork.systems.matryoshka_2d import recipes
 
+    run = recipes.scratch()
     if scale == "smoke":
-        run, data = recipes.scratch(), {"source": "toy", "limit": 5000}
-        shape = {"num_layers": 4, "width": 64, "num_heads": 4, "mlp_width": 128, "vocab_size": 500}
+        data: dict[str, Any] = {"source": "toy", "limit": 5000}
+        shape: dict[str, Any] = {
+            "num_layers": 4,
+            "width": 64,
+            "num_heads": 4,
+            "mlp_width": 128,
+            "vocab_size": 500,
+        }
         run = replace(run, model=replace(run.model, dims=(8, 16, 32, 64)))
         train = replace(run.train, learning_rate=1e-3, precision="fp32")
     else:
-        run, data, shape = recipes.small(), {"limit": 4000}, {"num_layers": 6}
+        model = replace(run.model, encoder=TextEncoderConfig(), dims=(24, 48, 96, 192, 384))
+        run, data, shape = replace(run, model=model), {"limit": 4000}, {"num_layers": 6}
         train = replace(run.train, learning_rate=1e-4)
     return replace(
         run,

@@ -72,7 +72,7 @@ class Config:
             frozen = [
                 "encoder.adapt=frozen leaves the steps of 'mapped' nothing to train; use variant=closed_form"
             ]
-            return (frozen if self.encoder.adapt == "frozen" else []) + [
+            return (frozen if self.encoder.adapt == "frozen" and self.encoder.projection is None else []) + [
                 f"{name} has no effect with {variant}, whose steps train the full depth alone; leave it out"
                 for name in set_here
                 if name in _OF_DEPTHS
