@@ -7,17 +7,15 @@ Slower by far than a comparison of vectors, and better: so only the best of the 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from brickwork.core.errors import ConfigError, NonFiniteError
-from brickwork.encoders.cross_encoder import CrossEncoder, load_cross_encoder
-from brickwork.representation.batches import TOKEN_BUDGET
-from brickwork.representation.hub import download
-from brickwork.representation.inference import Precision, device_of, for_inference
+
+if TYPE_CHECKING:
+    from brickwork.encoders.cross_encoder import CrossEncoder
 
 
 class Reranker:
@@ -26,21 +24,22 @@ class Reranker:
     ``precision`` as :meth:`Representation.encode` has it: ``auto`` computes in bf16 where the processor is faster so.
     """
 
-    def __init__(self, model: CrossEncoder, *, name: str = "reranker", precision: Precision = "auto"):
+    def __init__(self, model: "CrossEncoder", *, name: str = "reranker", precision: str = "auto"):
         self.model = model
         self.name = name
         self.precision = precision
 
     @classmethod
-    def load(
-        cls, path: Path | str, revision: str | None = None, *, precision: Precision = "auto"
-    ) -> "Reranker":
+    def load(cls, path: Path | str, revision: str | None = None, *, precision: str = "auto") -> "Reranker":
         """The cross-encoder in a folder, or of a hub id at ``revision``.
 
         Raises:
             ArtifactError: not there, unsafe, damaged, or no cross-encoder with one output.
             ConfigError: a revision of a folder.
         """
+        from brickwork.encoders.cross_encoder import load_cross_encoder
+        from brickwork.representation.hub import download
+
         return cls(load_cross_encoder(download(path, revision)), name=str(path), precision=precision)
 
     def scores(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, " pairs"]:
@@ -51,6 +50,11 @@ class Reranker:
         Raises:
             NonFiniteError: the model gave NaN or infinity.
         """
+        import torch
+
+        from brickwork.representation.batches import TOKEN_BUDGET
+        from brickwork.representation.inference import device_of, for_inference
+
         inputs = self.model.tokenize(pairs) if pairs else []
         lengths = np.array([len(one["input_ids"]) for one in inputs], dtype=np.int64)
         scores = np.zeros(len(inputs), dtype=np.float32)

@@ -208,7 +208,9 @@ def test_a_path_that_is_no_folder(name):
 
 @pytest.mark.parametrize("name", ["nobody/nothing-here", "not a name"])
 def test_a_hub_model_that_cannot_be_fetched(name):
-    with pytest.raises(ArtifactError, match=r"neither a folder here nor a model.*minilm, scratch, static"):
+    with pytest.raises(
+        ArtifactError, match=r"neither a folder here nor a model.*minilm, smollm2-135m, scratch, static"
+    ):
         build_text_encoder(TextEncoderConfig(backbone=name))
 
 
