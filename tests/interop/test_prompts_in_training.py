@@ -42,6 +42,7 @@ def a_run(slug, backbone, pairs, *settings):
             "model.encoder.max_tokens=40",
             "model.dims=[8,16]",
             *("train.steps=2", "train.batch_size=8", "train.validate_every=0"),
+            *(["model.variant=2dmse"] if slug == "matryoshka-2d" else []),
             *settings,
         ],
     )

@@ -127,8 +127,9 @@ def test_other_data_has_its_own_loss(kind, request, tiny_text, monkeypatch):
     assert np.isfinite(system.encode(["one text"], layers=2)).all()
 
 
-def test_a_run_from_end_to_end_and_again_from_its_last_step(tmp_path):
+def test_a_run_from_end_to_end_and_again_from_its_last_step(tmp_path, monkeypatch):
     """The run is stopped while maps are learnt: what the steps left is there, and the same model comes out."""
+    monkeypatch.setattr(mapped, "STEPS", 5)
     run = override(api.recipe("matryoshka-2d", "smoke_mapped"), ["train.steps=2", "data.limit=100"])
     whole = api.train(run, tmp_path / "whole", measure=False)
     model = brickwork.load(tmp_path / "whole")
