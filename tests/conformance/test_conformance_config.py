@@ -42,7 +42,12 @@ UNTESTED_DATA = {
     "hard_negatives": "mined once the model is built; tests/unit/api/test_negatives.py",
 }
 # Fields of the shared parts for which no value can be guessed.
-CANDIDATES: dict[str, list[Any]] = {"num_heads": [1, 4], "vocab_size": [300], "max_tokens": [4]}
+CANDIDATES: dict[str, list[Any]] = {
+    "num_heads": [1, 4],
+    "vocab_size": [300],
+    "max_tokens": [4],
+    "train_tokens": [4],
+}
 # The smoke encoders read a few tokens only, of which encoding tells.
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut there:brickwork.core.errors.BrickworkWarning")
 

