@@ -261,9 +261,8 @@ def _commands(folder: Path) -> tuple[tuple[str, str], ...]:
 
 
 def _goodbye(console: Console, folder: Path, seconds: float) -> None:
-    console.print(
-        f"\n[bold]Done in {int(seconds // 60)} min {int(seconds % 60)} s.[/bold] Everything is in {folder}."
-    )
+    took = (f"Done in {int(seconds // 60)} min {int(seconds % 60)} s.", "bold")
+    console.print(styled("\n", took, f" Everything is in {folder}."))
     console.print("\nThe same on your own files (txt, md, rst, html, py, jsonl, csv, parquet):")
     for _, command in _commands(folder):
         console.print(f"  {command}", soft_wrap=True)
