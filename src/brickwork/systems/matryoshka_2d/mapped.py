@@ -65,7 +65,10 @@ def learn_maps(
     for name, value in encoder.named_parameters():
         if name in began:
             _keep(value, began[name])
-    maps, names = maps_of(encoder), [name for name in COLUMNS if name in examples.columns]
+    # States come to the CPU, and sums of float64 and small matrices are at home there: the maps go there too meanwhile.
+    maps, device = maps_of(encoder), next(maps_of(encoder).parameters()).device
+    maps.to("cpu")
+    names = [name for name in COLUMNS if name in examples.columns]
     count = max(1, (config.max_texts or MAX_TEXTS) // len(names))
     order = torch.randperm(len(examples), generator=generator_for(seed, 0, "examples"))
     columns = examples.take(order[:count].tolist())
@@ -87,6 +90,7 @@ def learn_maps(
             generator_for(seed, depth, "map"),
         )
         yield 0.8 + 0.2 * done / len(maps.depths)
+    maps.to(device)
 
 
 def _states(encoder: TextEncoder, texts: Sequence[str], moments: nn.ModuleDict) -> dict[int, Tensor]:
