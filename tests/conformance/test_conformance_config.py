@@ -142,7 +142,7 @@ def alternatives(path: str, hint: Any, value: Any, candidates: dict[str, list[An
     elif get_origin(hint) is tuple and get_args(hint)[0] is float:
         values += [(2.0,) * length for length in range(1, 7)]
     values += {bool: [not value], int: [1, 2, 16], float: [0.5, 2.0, 0.0]}.get(hint, [])
-    return [other for other in values if other != value]
+    return [other for i, other in enumerate(values) if other != value and other not in values[:i]]
 
 
 def trace(slug: str, model: Any, data: TaskData) -> Any:
@@ -186,12 +186,9 @@ def with_value(config: Any, path: str, value: Any) -> Any:
 
 
 def starts(case: Any, battery: Battery, made: dict[str, list[Any]]) -> Iterator[tuple[Any, TaskData]]:
-    """Configurations to change fields of: further smoke runs, the smoke recipe on all forms of its data with tiny text
-    encoders, each with each choice of its Literals, and what only the system knows."""
+    """Configurations to change fields of: the smoke recipe on all forms of its data with tiny text encoders, each with each
+    choice of its Literals, what only the system knows, and further smoke runs."""
     text = TextEncoderConfig(backbone="scratch", width=16, num_layers=3, max_tokens=24, vocab_size=320)
-    others = [api.recipe(case.slug, n) for n in api.recipe_names(case.slug) if n.startswith("smoke_")]
-    for run in [*others, *battery.runs()]:
-        yield from choices(run.model, load_data(case.slug, run.data, run.seed), battery)
     for data in tasks(case.data):
         model = case.run.model
         if data.modality == "text" and hasattr(model, "encoder"):
@@ -201,6 +198,10 @@ def starts(case: Any, battery: Battery, made: dict[str, list[Any]]) -> Iterator[
             yield replace(model, text=text), data
         yield from choices(model, data, battery)
     yield from battery.starts(case, made)
+    # Last, as they cost most: by then few fields are left.
+    others = [api.recipe(case.slug, n) for n in api.recipe_names(case.slug) if n.startswith("smoke_")]
+    for run in [*others, *battery.runs()]:
+        yield from choices(run.model, load_data(case.slug, run.data, run.seed), battery)
 
 
 def choices(model: Any, data: TaskData, battery: Battery) -> Iterator[tuple[Any, TaskData]]:

@@ -126,17 +126,17 @@ def test_only_the_given_layers_are_trained(pairs, tiny_text):
 @pytest.mark.parametrize("variant", ["2dmse", "2dmse_weighted", "ese", "adaptive_layer", "starbucks"])
 @pytest.mark.parametrize("kind", ["pairs", "triplets", "scored"])
 def test_every_variant_learns_every_kind(variant, kind, tiny_text, request):
-    data = request.getfixturevalue(kind)
     """The base losses fall; alignments need not, since their targets move."""
+    data = request.getfixturevalue(kind)
     system = make(data, tiny_text, variant=variant)
-    optimiser = torch.optim.Adam(system.parameters(), lr=5e-3)
+    optimiser = torch.optim.Adam(system.parameters(), lr=1e-2)
 
     def base_losses():
         terms = system.loss(batch_of(system, data)).terms
         return sum(term.item() for name, term in terms.items() if name.startswith("layer_"))
 
     first = base_losses()
-    for step in range(15):
+    for step in range(8):
         optimiser.zero_grad()
         system.loss(batch_of(system, data, step)).total.backward()
         optimiser.step()

@@ -20,12 +20,12 @@ from brickwork.systems.multimodn.sets import toy_columns
 
 # Checks of scikit-learn that do not apply, with the reason. Nothing else may be here.
 NOT_APPLICABLE = {"check_array_api_input": "skips itself where SCIPY_ARRAY_API is not set"}
-QUICK = {"hidden": (16,), "state_dim": 16, "dropout": 0.0, "learning_rate": 0.01, "random_state": 0}
+QUICK = {"hidden": (16,), "state_dim": 16, "dropout": 0.0, "learning_rate": 0.03, "random_state": 0}
 
 # As little training as the checks allow: one of them wants a model to be right.
 TRAINING = {
-    "MultiModNClassifier": {"max_iter": 8, "batch_size": 32},
-    "MultiModNRegressor": {"max_iter": 6, "batch_size": 16},
+    "MultiModNClassifier": {"max_iter": 4, "batch_size": 32},
+    "MultiModNRegressor": {"max_iter": 3, "batch_size": 16},
 }
 
 
