@@ -118,7 +118,7 @@ def test_authors_code_on_the_same_weights_gives_the_same():
         train = delete(data.train, "m1", [2]) if case == "one row lacks m1" else data.train
         batch = system.collate(train.take(range(8)))
         assert system.loss(batch).total.item() == pytest.approx(wanted["loss"], rel=1e-6)
-        outputs, _, _ = system.eval()(batch, "batch")
+        outputs, _ = system.eval()(batch, "batch")
         for t, steps in enumerate(wanted["outputs"]):
             last = None
             for step, expected in enumerate(steps):

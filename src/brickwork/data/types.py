@@ -58,7 +58,9 @@ class Examples:
         return len(next(iter(self.columns.values()), ()))
 
     def take(self, indices: Sequence[int]) -> dict[str, Any]:
-        """The given rows of every column: lists stay lists, arrays stay arrays."""
+        """The given rows of every column: lists stay lists, arrays stay arrays (of a range, views: not to be written to)."""
+        if isinstance(indices, range) and indices.step == 1:
+            return {name: column[indices.start : indices.stop] for name, column in self.columns.items()}
         rows = list(indices)
         return {
             name: column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]

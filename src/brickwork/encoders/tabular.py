@@ -102,9 +102,9 @@ class TabularEncoder(nn.Module):
         texts: np.ndarray | None = None,
     ) -> tuple[Float32[np.ndarray, "rows features"], Bool[np.ndarray, " rows"]]:
         """Features and which rows have any cell. A category that was not there in training is no category, but present."""
-        finite = np.isfinite(numbers)
+        finite, standard = np.isfinite(numbers), (numbers - self.mean) / self.scale
         present = finite.any(axis=1)
-        parts = [np.where(finite, (numbers - self.mean) / self.scale, 0.0)]
+        parts = [standard if finite.all() else np.where(finite, standard, 0.0)]
         if self.bins:
             parts = [np.clip(parts[0], -5.0, 5.0), (~finite).astype(np.float64)]
             parts += [

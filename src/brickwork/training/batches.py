@@ -66,7 +66,9 @@ class Batches:
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on ``device``."""
+    """The batch, which was made on the CPU, with its tensors on ``device``."""
+    if device.type == "cpu":
+        return batch
     return {
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor | TokenBatch) else value
         for name, value in batch.items()

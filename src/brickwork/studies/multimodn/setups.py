@@ -110,8 +110,8 @@ def last_outputs(
     """The classes, and their probabilities after the last step; ``skip="batch"`` as the authors' code, in batches of 16 in
     file order."""
     rows = BATCH if skip == "batch" else 1024
-    steps = trained.system.stages(examples, skip=skip, batch_rows=rows)[target]
-    return np.asarray(examples.columns[f"target.{target}"]), steps[-1]
+    (last,) = trained.system.stages(examples, skip=skip, batch_rows=rows, last=True)[target]
+    return np.asarray(examples.columns[f"target.{target}"]), last
 
 
 def area(trained: Trained, examples: Examples, target: str) -> float:

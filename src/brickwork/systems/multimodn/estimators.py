@@ -222,13 +222,13 @@ class _MultiModN(BaseEstimator):
 
     # ---- use -----------------------------------------------------------------------------------------------
 
-    def _stages(self, X: Any) -> dict[str, np.ndarray]:
+    def _stages(self, X: Any, last: bool = False) -> dict[str, np.ndarray]:
         check_is_fitted(self, "system_")
         with _value_errors():
             examples = self._examples(self._checked(X, reset=False))
             warn_of_new_gaps(examples, self.system_.complete)
             warn_of_new_categories(examples, self.system_.readers)
-            return self.system_.stages(examples)
+            return self.system_.stages(examples, last=last)
 
     def _target(self, target: str | None) -> TargetLayout:
         return self.layout_.targets[0] if target is None else self.layout_.target(target)
@@ -314,7 +314,7 @@ class MultiModNClassifier(ClassifierMixin, _MultiModN):
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities of ``classes_``, (rows, classes); for several targets a list of such arrays."""
-        return self._probabilities(self._stages(X), -1)
+        return self._probabilities(self._stages(X, last=True), -1)
 
     def staged_predict_proba(self, X: Any) -> Iterator[Any]:
         """:meth:`predict_proba` after each of ``steps_``: at the start, before any modality, and after each modality."""
@@ -359,7 +359,7 @@ class MultiModNRegressor(RegressorMixin, _MultiModN):
 
     def predict(self, X: Any) -> np.ndarray:
         """The numbers, (rows) or (rows, targets)."""
-        return self._numbers(self._stages(X), -1)
+        return self._numbers(self._stages(X, last=True), -1)
 
     def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
         """:meth:`predict` after each of ``steps_``."""

@@ -9,6 +9,7 @@ Shape legend: B rows, M modalities, S state width, F_i features of modality i.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -23,16 +24,19 @@ from brickwork.modules.mlp import mlp
 class ChainOutput:
     """What a chain went through.
 
-    Shapes: ``states`` (M+1, B, S), the initial state first, then the state after each modality in reading order;
-    ``updated`` (M+1, B), whether the state was written in that step (the initial one counts as written); ``change``
-    (M), mean squared change of the state, over rows and numbers, 0 where it was kept. ``order``: which modality was
-    read when.
+    Shapes: ``states`` M+1 times (B, S), the initial state first, then the state after each modality in reading order;
+    ``updated`` (M+1, B), whether the state was written in that step (the initial one counts as written). ``order``: which
+    modality was read when.
     """
 
-    states: Float[Tensor, "steps batch state"]
+    states: tuple[Float[Tensor, "batch state"], ...]
     updated: Bool[Tensor, "steps batch"]
-    change: Float[Tensor, " modalities"]
     order: tuple[int, ...]
+
+    @property
+    def change(self) -> Float[Tensor, " modalities"]:
+        """Mean squared change of the state by each modality, over rows and numbers, 0 where it was kept."""
+        return torch.stack([(after - before).square().mean() for before, after in pairwise(self.states)])
 
 
 class StateChain(nn.Module):
@@ -62,16 +66,14 @@ class StateChain(nn.Module):
         order = range(len(self.encoders)) if order is None else order
         batch = len(features[0])
         state = self.initial.expand(batch, -1)
-        states, updated, change = [state], [torch.ones_like(present[0])], []
+        states, updated = [state], [torch.ones_like(present[0])]
         for i in order:
             there = present[i] if skip == "sample" else present[i].all().expand(batch)
             new = self.encoders[i](torch.cat([features[i], state], dim=1))
-            new = torch.where(there[:, None], new.to(state.dtype), state)
-            change.append((new - state).square().mean())
-            state = new
+            state = torch.where(there[:, None], new.to(state.dtype), state)
             states.append(state)
             updated.append(there)
-        return ChainOutput(torch.stack(states), torch.stack(updated), torch.stack(change), tuple(order))
+        return ChainOutput(tuple(states), torch.stack(updated), tuple(order))
 
 
 class ParallelFusion(nn.Module):

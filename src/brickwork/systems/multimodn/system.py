@@ -44,7 +44,13 @@ from brickwork.systems.multimodn.missingness import (
     warn_of_new_categories,
     warn_of_new_gaps,
 )
-from brickwork.systems.multimodn.modules import ParallelFusion, StateChain, drop_modalities, task_decoder
+from brickwork.systems.multimodn.modules import (
+    ChainOutput,
+    ParallelFusion,
+    StateChain,
+    drop_modalities,
+    task_decoder,
+)
 from brickwork.systems.multimodn.objective import class_probabilities, step_losses
 from brickwork.systems.multimodn.readers import ModalityReader, target_scales, target_tensors
 from brickwork.systems.multimodn.sets import SETS, multimodal_task
@@ -124,40 +130,52 @@ class System(nn.Module):
         return batch | target_tensors(self.layout, columns, self.scales)
 
     def forward(
-        self, batch: Batch, skip: Literal["sample", "batch"] = "sample"
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """For each task the outputs of every step, (Q, B, C_t); which rows took the step, (Q, B); chg of each."""
+        self, batch: Batch, skip: Literal["sample", "batch"] = "sample", last: bool = False
+    ) -> tuple[list[Tensor], ChainOutput | None]:
+        """For each task the outputs of every step, (Q, B, C_t), or of the ``last`` alone, (1, B, C_t); and the states of a
+        sequential fusion."""
         features = [reader(batch) for reader in self.readers]
         present = [batch[f"{name}.present"] for name in self.layout.names]
         if self.training and self.config.modality_dropout:
             present = drop_modalities(present, self.config.modality_dropout)
         if isinstance(self.fusion, ParallelFusion):
             x = self.fusion(features, present)
-            taken = torch.ones(1, len(x), dtype=torch.bool, device=x.device)
-            return [decoder(x)[None] for decoder in self.decoders], taken, x.new_zeros(1)
+            return [decoder(x)[None] for decoder in self.decoders], None
         order = torch.randperm(len(features)).tolist() if self.training and self.shuffle else None
-        output = self.fusion(features, present, order, skip)
+        chain = self.fusion(features, present, order, skip)
         # d_t(s_i) for i = 0 … M
-        return [decoder(output.states) for decoder in self.decoders], output.updated, output.change
+        states = chain.states[-1:] if last else chain.states
+        if torch.is_grad_enabled():
+            together = torch.stack(states)
+            return [decoder(together) for decoder in self.decoders], chain
+        # One by one: all states of many rows together are more than the processor's cache holds.
+        return [torch.stack([decoder(state) for state in states]) for decoder in self.decoders], chain
 
     def loss(self, batch: Batch) -> LossOutput:
         """L = λ_err · Σ_i Σ_t L[i, t] / (T · (M + 1)) + 0.01 · λ_chg · Σ_i chg[i] / M."""
-        outputs, taken, change = self(batch, self.skip)
+        outputs, chain = self(batch, self.skip)
+        taken = torch.ones_like(outputs[0][..., 0], dtype=torch.bool) if chain is None else chain.updated
         targets = [batch[target.column] for target in self.layout.targets]
         table = torch.stack(
             [step_losses(out, y, taken, outputs_are=self.config.outputs) for out, y in zip(outputs, targets)]
         )
         terms, weights = {"error": table.mean()}, {"error": self.weights["error"]}
-        if isinstance(self.fusion, StateChain):
-            terms["change"], weights["change"] = change.mean(), self.weights["change"]
+        if chain is not None:
+            terms["change"], weights["change"] = chain.change.mean(), self.weights["change"]
         last = {f"last/{target.name}": value for target, value in zip(self.layout.targets, table[:, -1])}
         return LossOutput.of(terms, weights, last)
 
     @torch.no_grad()
     def stages(
-        self, examples: Examples, skip: Literal["sample", "batch"] = "sample", batch_rows: int = _BATCH
+        self,
+        examples: Examples,
+        skip: Literal["sample", "batch"] = "sample",
+        batch_rows: int = _BATCH,
+        *,
+        last: bool = False,
     ) -> dict[str, Float[np.ndarray, "steps rows _out"]]:
-        """The output of each task at each step: probabilities of the classes, or the number in its own unit (one column).
+        """The output of each task at each step, or at the ``last`` alone (its answer, in a fraction of the time):
+        probabilities of the classes, or the number in its own unit (one column).
 
         A step whose modality is missing repeats the one before. An answer depends on its row alone, unless the authors'
         ``skip="batch"`` is asked for, with batches of ``batch_rows``.
@@ -167,7 +185,7 @@ class System(nn.Module):
         for start in range(0, max(1, len(examples)), batch_rows):
             columns = examples.take(range(start, min(start + batch_rows, len(examples))))
             batch = {name: value.to(device) for name, value in self.collate(columns).items()}
-            for target, out in zip(self.layout.targets, self(batch, skip)[0]):
+            for target, out in zip(self.layout.targets, self(batch, skip, last)[0]):
                 if target.is_class:
                     out = class_probabilities(out, self.config.outputs)
                 else:
@@ -189,7 +207,7 @@ class System(nn.Module):
         examples = typed_examples(self.layout, columns, folder=Path(), with_targets=False)
         warn_of_new_gaps(examples, self.complete)
         warn_of_new_categories(examples, self.readers)
-        return predictions(self.layout, self.stages(examples))
+        return predictions(self.layout, self.stages(examples, last=True))
 
     def load_data(self, config: Data, seed: int) -> TaskData:
         """Other data of the columns and classes that were learnt.
@@ -201,7 +219,7 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """AUROC and balanced accuracy of class targets; R² and mean absolute error of numbers."""
-        outputs = {name: stages[-1] for name, stages in self.stages(examples).items()}
+        outputs = {name: last for name, (last,) in self.stages(examples, last=True).items()}
         kinds = {target.name: target.is_class for target in self.layout.targets}
         truth = {target.name: np.asarray(examples.columns[target.column]) for target in self.layout.targets}
         return scores_by_task(outputs, truth, kinds)
