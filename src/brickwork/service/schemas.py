@@ -293,14 +293,15 @@ class SearchResponse(BaseModel):
 
 
 class StartingSize(BaseModel):
-    """The smallest size that keeps 98 % of full size's ``metric``, by vectors alone and as the model's training measured it:
-    on the worst of its ``tasks`` it ``kept`` this share."""
+    """The smallest size that keeps 98 % of full size's ``metric`` in searches of ``mode`` (vectors alone, or with words), as
+    the model's training measured it: on the worst of its ``tasks`` it ``kept`` this share."""
 
     dim: int
     layers: int
     kept: float
     metric: str
     tasks: list[str]
+    mode: Literal["hybrid", "dense"]
 
 
 class Model(BaseModel):

@@ -135,7 +135,12 @@ class Served:
             entry["depths"] = self.index.contents.depths
             statistics = self.index.statistics()
             entry["fields"], entry["modes"] = statistics.fields, statistics.modes
-            opens_at = starting_size(self.representation.card, axes.dims, self.index.contents.depths)
+            opens_at = starting_size(
+                self.representation.card,
+                axes.dims,
+                self.index.contents.depths,
+                words="hybrid" in statistics.modes,
+            )
             entry["opens_at"] = None if opens_at is None else asdict(opens_at)
             entry["reranker"] = self.reranker.name if self.reranker is not None else None
         return entry

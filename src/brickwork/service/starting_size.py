@@ -1,13 +1,15 @@
 """The size at which the search page opens: the smallest one that was measured to be good enough.
 
 Measured is what a training wrote into the model's card: for each held-out search task the quality of every size. What an
-untrained or older model never measured is not guessed: then the page opens at full size.
+untrained or older model never measured is not guessed: then the page opens at full size. The page searches by meaning and
+words together where an index has words, so hybrid searches count there, if they were measured.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 KEEP = 0.98
 """The share of full size's quality that is good enough."""
@@ -16,40 +18,48 @@ _METRICS = ("ndcg@10", "recall@10", "mrr@10")
 
 @dataclass(frozen=True, kw_only=True)
 class StartingSize:
-    """``dim`` and ``layers``, and the share ``kept`` of full size's ``metric`` by vectors alone: the lowest among the
-    ``tasks``."""
+    """``dim`` and ``layers``, and the share ``kept`` of full size's ``metric`` in searches of that ``mode``: the lowest
+    among the ``tasks``."""
 
     dim: int
     layers: int
     kept: float
     metric: str
     tasks: tuple[str, ...]
+    mode: Literal["hybrid", "dense"]
 
 
-def starting_size(card: Mapping[str, Any], dims: Sequence[int], depths: Sequence[int]) -> StartingSize | None:
+def starting_size(
+    card: Mapping[str, Any], dims: Sequence[int], depths: Sequence[int], *, words: bool = False
+) -> StartingSize | None:
     """The smallest size (dimensions times layers, then fewer layers) that keeps :data:`KEEP` of full size's quality on every
-    task of the card's ``measurement``; ``None`` where full size was not measured at these ``dims`` and ``depths``."""
+    task of the card's ``measurement``; ``None`` where full size was not measured at these ``dims`` and ``depths``. With
+    ``words`` by hybrid searches, where these were measured."""
     measurement = card.get("measurement")
     tasks = measurement.get("retrieval") if isinstance(measurement, Mapping) else None
-    for metric in _METRICS:
-        shares = [_shares(task, metric, dims, depths) for task in tasks or ()]
+    modes: tuple[Literal["hybrid", "dense"], ...] = ("hybrid", "dense") if words else ("dense",)
+    for mode, metric in itertools.product(modes, _METRICS):
+        shares = [_shares(task, mode, metric, dims, depths) for task in tasks or ()]
         if not shares or not all(shares):
             continue
         kept = {size: min(share.get(size, 0.0) for share in shares) for size in shares[0]}
         good = [size for size, share in kept.items() if share >= KEEP]
         dim, layers = min(good, key=lambda size: (size[0] * max(size[1], 1), size[1]))
         names = tuple(str(task.get("name", "")) for task in tasks or ())
-        return StartingSize(dim=dim, layers=layers, kept=kept[dim, layers], metric=metric, tasks=names)
+        return StartingSize(
+            dim=dim, layers=layers, kept=kept[dim, layers], metric=metric, tasks=names, mode=mode
+        )
     return None
 
 
 def _shares(
-    task: Any, metric: str, dims: Sequence[int], depths: Sequence[int]
+    task: Any, mode: str, metric: str, dims: Sequence[int], depths: Sequence[int]
 ) -> dict[tuple[int, int], float]:
     """The share of full size's quality at each size that can be searched; empty where full size has none."""
     values: dict[tuple[int, int], float] = {}
     for cell in task.get("cells", ()) if isinstance(task, Mapping) else ():
-        value = cell.get(metric) if isinstance(cell, Mapping) else None
+        scores = cell.get("hybrid") if mode == "hybrid" and isinstance(cell, Mapping) else cell
+        value = scores.get(metric) if isinstance(scores, Mapping) else None
         if isinstance(value, int | float) and math.isfinite(value):
             size = (cell.get("dim"), cell.get("layers"))
             if size[0] in dims and size[1] in depths:

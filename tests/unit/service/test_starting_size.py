@@ -50,6 +50,19 @@ def test_another_measure_is_taken_where_there_is_no_ndcg():
     assert starting_size(measured(FIRST, metric="recall@10"), DIMS, DEPTHS).metric == "recall@10"
 
 
+def test_where_there_are_words_hybrid_searches_count():
+    card = measured(FIRST)
+    (task,) = card["measurement"]["retrieval"]
+    for cell in task["cells"]:
+        cell["hybrid"] = {"ndcg@10": 0.6 if cell["dim"] == 32 else 0.59 if cell["dim"] == 16 else 0.5}
+    size = starting_size(card, DIMS, DEPTHS, words=True)
+    assert (size.dim, size.layers, size.mode) == (16, 1, "hybrid")
+    assert size.kept == pytest.approx(0.59 / 0.6)
+    assert starting_size(card, DIMS, DEPTHS).mode == "dense"
+    del task["cells"][0]["hybrid"]  # of full size, so nothing can be kept of it
+    assert starting_size(card, DIMS, DEPTHS, words=True) == starting_size(card, DIMS, DEPTHS)
+
+
 @pytest.mark.parametrize(
     "card",
     [

@@ -214,7 +214,7 @@ function advice() {
   const size = `${count(at.dim)} dimensions and ${plural(at.layers, "layer")}`;
   return at.dim === last(model.dims) && at.layers === last(depths)
     ? `Opens at full size: no smaller one was measured to keep 98 % of its quality (${measure}).`
-    : `Opens at ${size}: by meaning alone, they were measured to keep ${kept}.`;
+    : `Opens at ${size}: by meaning ${at.mode === "hybrid" ? "and words" : "alone"}, they were measured to keep ${kept}.`;
 }
 
 /** Typing and sliding write over the address as it is; after Enter, or a link, they begin a new step of the history. */
