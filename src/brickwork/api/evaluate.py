@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from brickwork.api.train import CONTENT, describe, read_run
+from brickwork.api.read_data import describe
+from brickwork.api.train import CONTENT, read_run
 from brickwork.api.untouched import untouched
 from brickwork.core import registry
 from brickwork.core.errors import ConfigError, naming_extras, need_extra

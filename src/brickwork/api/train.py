@@ -8,9 +8,7 @@ summary = brickwork.train(run, "runs/docs")
 summary.representation.encode(["a query"], dim=48, layers=3)
 """
 
-import contextlib
-import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.api.choose import hybrid_words, write_scores
 from brickwork.api.negatives import NEGATIVES, with_hard_negatives
+from brickwork.api.read_data import check_parts, data_lines, describe, warnings_told
 from brickwork.api.untouched import untouched
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict
@@ -90,34 +89,12 @@ def build(run: "RunConfig", assets: Path | None = None) -> tuple[Any, "TaskData"
     find_models(run)
     data = load_data(run.system, run.data, run.seed)
     if assets is None:
-        _check_parts(data, run.data)
+        check_parts(data, run.data)
     if run.start:
         system = continue_system(run.system, run.model, data, run.seed, run.start)
     else:
         system = build_system(run.system, run.model, data, run.seed, assets)
     return system, with_hard_negatives(run, system, data, assets)
-
-
-def _check_parts(data: "TaskData", config: Any) -> None:
-    """Warns of a part of the split that was asked for and is empty, and refuses a training on nothing.
-
-    Raises:
-        DataError: no example is left to train on; with the rows that there are, and what to do.
-    """
-    parts = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
-    rows = sum(parts.values())
-    if not parts["train"]:
-        raise DataError(
-            f"{data.name}: its {rows:,} examples leave none to train on (validation {parts['validation']:,}, test "
-            f"{parts['test']:,}); give more data, or lower data.validation_share and data.test_share"
-        )
-    empty = {"validation": config.validation_share, "test": config.test_share}
-    if names := [name for name, share in empty.items() if share > 0 and not parts[name]]:
-        shares = " and ".join(f"data.{name}_share={empty[name]:g}" for name in names)
-        warn(
-            f"{data.name}: its {rows:,} examples leave none for {' and '.join(names)} ({shares}; examples that share a text "
-            "stay together), so nothing will say how well it learns; give more data, or larger shares with --set"
-        )
 
 
 def with_sizes(run: "RunConfig") -> "RunConfig":
@@ -161,52 +138,6 @@ def plan(run: "RunConfig") -> dict[str, Any]:
     }
 
 
-def describe(data: "TaskData") -> dict[str, Any]:
-    """Kind and sizes of a task, and the notes of whoever read it."""
-    return {
-        "name": data.name,
-        "kind": data.kind,
-        "modality": data.modality,
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "test": len(data.test),
-        "retrieval": {
-            name: {"queries": len(task.queries), "documents": len(task.documents)}
-            for name, task in data.retrieval.items()
-        },
-        "notes": list(data.notes),
-    }
-
-
-def data_lines(data: "TaskData", told: Collection[str] = ()) -> list[str]:
-    """What was read, for a person: how much of what kind, then the notes of whoever read it, but for those that were
-    ``told`` as warnings."""
-    from brickwork.api.report import in_words
-
-    parts = (
-        f"{len(data.train):,} to train on, {len(data.validation):,} to validate, {len(data.test):,} held out"
-    )
-    notes = (f"  {note}" for note in data.notes if note not in told)
-    return [f"{data.name}: {in_words(data)}, {parts}", *notes]
-
-
-@contextlib.contextmanager
-def _warnings_told() -> "Iterator[set[str]]":
-    """Shows warnings as they are shown otherwise, and collects what they say."""
-    told: set[str] = set()
-    show = warnings.showwarning
-
-    def show_and_note(message: Warning | str, *arguments: Any, **options: Any) -> None:
-        told.add(str(message))
-        show(message, *arguments, **options)
-
-    warnings.showwarning = show_and_note
-    try:
-        yield told
-    finally:
-        warnings.showwarning = show
-
-
 @naming_extras("training")
 def train(
     run: "RunConfig",
@@ -248,7 +179,7 @@ def train(
     check_free(folder, resume)
     if resume:
         _check_same(folder, run)
-    with _warnings_told() as told:
+    with warnings_told() as told:
         system, data = prepared or build(run, folder if resume else None)
     content = fingerprint(data)
     if resume:

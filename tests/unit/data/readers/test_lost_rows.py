@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brickwork.api import read_data
 from brickwork.api import train as training
 from brickwork.core.config import override
 from brickwork.core.errors import BrickworkWarning, DataError
@@ -147,7 +148,7 @@ def test_nothing_to_train_on_is_refused(tmp_path):
     parts = dict.fromkeys(("train", "validation", "test"), Examples({}))
     empty = TaskData(name="t", kind="pairs", modality="text", **parts)
     with pytest.raises(DataError, match="its 0 examples leave none to train on"):
-        training._check_parts(empty, DataConfig())
+        read_data.check_parts(empty, DataConfig())
 
 
 def test_arrays_have_no_rows_that_are_lost(tmp_path):
@@ -158,5 +159,5 @@ def test_arrays_have_no_rows_that_are_lost(tmp_path):
 def test_what_was_warned_of_is_not_told_twice(tmp_path):
     path = scored(tmp_path / "t.csv", lambda i: i / 50 if i % 5 == 0 else "x")
     (task, said) = told(lambda: load_task(DataConfig(source=str(path)), 0))
-    assert [line.strip() for line in training.data_lines(task)][-2:] == said
-    assert not set(said) & {line.strip() for line in training.data_lines(task, said)}
+    assert [line.strip() for line in read_data.data_lines(task)][-2:] == said
+    assert not set(said) & {line.strip() for line in read_data.data_lines(task, said)}
