@@ -254,6 +254,7 @@ def _report(
 
 def _commands(folder: Path) -> tuple[tuple[str, str], ...]:
     return (
+        ("measure it beside the closed form, which needs no training", f"brickwork evaluate {folder} python"),
         ("train on your own files", "brickwork train matryoshka-2d --data YOUR_FOLDER --out runs/mine"),
         ("index them", "brickwork index runs/mine YOUR_FOLDER --out runs/mine-index"),
         ("search them", 'brickwork search runs/mine-index "your question"'),
@@ -264,5 +265,10 @@ def _goodbye(console: Console, folder: Path, seconds: float) -> None:
     took = (f"Done in {int(seconds // 60)} min {int(seconds % 60)} s.", "bold")
     console.print(styled("\n", took, f" Everything is in {folder}."))
     console.print("\nThe same on your own files (txt, md, rst, html, py, jsonl, csv, parquet):")
-    for _, command in _commands(folder):
+    (_, measure), *own = _commands(folder)
+    for _, command in own:
         console.print(f"  {command}", soft_wrap=True)
+    console.print(
+        f"\nIt beside the closed form, which makes MiniLM elastic without training:\n  {measure}",
+        soft_wrap=True,
+    )
