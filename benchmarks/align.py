@@ -21,7 +21,7 @@ import tempfile
 import time
 from dataclasses import replace
 
-from common import environment, save
+from common import begin, environment, save
 
 CHUNK = 64
 SPEED = ("brickwork", "plain")
@@ -119,6 +119,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--arm", choices=[*SPEED, *MEMORY])
     arguments = parser.parse_args()
+    begin()
     if arguments.arm in SPEED:
         step = brickwork_step if arguments.arm == "brickwork" else plain_step
         print(json.dumps({"seconds": step(arguments.steps, arguments.batch)}))

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import environment, save
+from common import begin, environment, save
 
 BATCH, SKIPPED = 128, 20
 
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150)
     arguments = parser.parse_args()
+    begin()
     from brickwork.systems.cmim.recipes import small
     from brickwork.systems.cmim.system import load_data
 

@@ -1,14 +1,56 @@
-"""What every benchmark records: the machine, the versions, the date; and where results go."""
+"""What every benchmark records: the machine and how busy it was, the versions, the date, the rates that its processor
+reaches; and where results go.
+
+Ratios beside a peer are fair on a busy machine only by chance: what waits more for memory or for the other core loses more.
+So a benchmark starts with :func:`begin`, which refuses where others are at work; ``BRICKWORK_BUSY=1`` measures all the same,
+and the result says ``busy``.
+"""
 
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+MOST_LOAD = 0.5  # per core, when a benchmark starts
+
+
+@cache
+def load_at_start() -> float:
+    """The load (mean of a minute) when it was first asked for: before a benchmark makes any of its own."""
+    return round(os.getloadavg()[0], 2)
+
+
+def busy() -> bool:
+    """Whether others were at work on this machine when the benchmark began."""
+    return load_at_start() > MOST_LOAD * (os.cpu_count() or 1)
+
+
+def begin() -> None:
+    """The first line of a benchmark: refuses to measure on a busy machine, unless ``BRICKWORK_BUSY`` is set."""
+    if busy() and not os.environ.get("BRICKWORK_BUSY"):
+        raise SystemExit(
+            f"the load is {load_at_start()} on {os.cpu_count()} cores, above {MOST_LOAD} a core: others are at work, and "
+            "ratios would not mean much. Wait a minute or two, or set BRICKWORK_BUSY=1: then the result is marked as busy"
+        )
+
+
+def roofline(flops_per_second: Mapping[str, float]) -> dict[str, Any]:
+    """How far each arm is from what this processor can do: its operations a second as a share of the best rate of a large
+    matrix product (``brickwork doctor``, on as many threads as torch uses now), in bf16 where that is fast, else in fp32."""
+    from brickwork.cli.doctor import gemm_rates
+    from brickwork.core.hardware import bf16_is_fast
+
+    rates = gemm_rates(2.0)
+    kind = "bf16" if bf16_is_fast() else "fp32"
+    best = 1e9 * float(rates[kind])
+    shares = {name: round(rate / best, 3) for name, rate in flops_per_second.items()}
+    return {"gemm_gflops": rates, f"share of the {kind} rate": shares}
 
 
 def environment() -> dict[str, Any]:
@@ -39,7 +81,8 @@ def environment() -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "cpu": model,
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": load_at_start(),
+        **({"busy": True} if busy() else {}),
         "versions": versions,
     }
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from common import environment, save
+from common import begin, environment, save
 
 SEARCH = (1, 2, 4, 8, 16, 32, 64)
 BATCH, TOKENS = 16, 32
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4)
     options = parser.parse_args()
+    begin()
     torch.set_num_threads(1)
     task = data()
     arms = {"DyLoRA r=64": arm(task, rank=64), "DyLoRA r=8": arm(task, rank=8)}

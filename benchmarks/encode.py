@@ -35,7 +35,7 @@ from brickwork.core.hardware import bf16_reason
 from brickwork.encoders.build import TextEncoderConfig, build_text_encoder, minilm_package_folder
 from brickwork.representation.export_onnx import export_onnx
 from brickwork.representation.model import Representation
-from common import environment, save
+from common import begin, environment, save
 
 BATCH = 32  # sentence-transformers' default
 Arm = Callable[[list[str]], np.ndarray]
@@ -276,6 +276,7 @@ def main() -> None:
     parser.add_argument("--peer-python", help="A Python with optimum and nncf.")
     parser.add_argument("--sweep", action="store_true")
     options = parser.parse_args()
+    begin()
     warnings.simplefilter("ignore", BrickworkWarning)
     torch.set_num_threads(options.threads)
     texts, retrieval = corpus(options.documents)

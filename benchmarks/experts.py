@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from brickwork.core.types import RouterOutput
 from brickwork.modules.experts import ExpertMlp
-from common import environment, save
+from common import begin, environment, save
 
 WIDTH, HIDDEN, MODULES, TOP_K = 512, 512, 16, 2
 TOKENS_PER_EXPERT = (8, 64, 256)
@@ -98,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    begin()
     torch.set_num_threads(1)
     cells = [measure(n, skewed, options.rounds) for n in TOKENS_PER_EXPERT for skewed in (False, True)]
     save("experts", {

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from common import environment, save
+from common import begin, environment, save
 
 KINDS = ("flat", "int8", "binary", "hnsw", "ivf")
 WORDS = ["data", "model", "vector", "search", "query", "layer", "token", "index", "train", "error", "value"]
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--out", default="index", help="name of the file of results")
     parser.add_argument("--search", nargs=3, metavar=("FOLDER", "KIND", "DIM"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    begin()
     if asked.search:
         folder, kind, dim = asked.search
         print(json.dumps(searched(Path(folder), kind, int(dim))))

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from common import environment, save
+from common import begin, environment, save
 
 WORDS = ["data", "model", "vector", "search", "query", "layer", "token", "index", "train", "error", "value"]
 
@@ -81,6 +81,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(options.child[0], int(options.child[1]))))
         return
+    begin()
     found: dict[str, Any] = {}
     for kind in ("static", "scratch"):
         for size in options.sizes:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import environment, save
+from common import begin, environment, save
 
 BATCH, STATE, HIDDEN, DROPOUT = 16, 50, (32, 32), 0.2
 
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
+    begin()
     torch.set_num_threads(1)
     from brickwork.systems.multimodn.data import Data
     from brickwork.systems.multimodn.sets import multimodal_task

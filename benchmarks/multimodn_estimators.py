@@ -27,7 +27,7 @@ from sklearn.model_selection import train_test_split
 
 from brickwork.data.sets.sources import locate
 from brickwork.systems.multimodn import MultiModNClassifier, MultiModNRegressor
-from common import environment, save
+from common import begin, environment, save
 
 ROWS, TEST = 40_000, 8_000
 OF_ADULTS = {
@@ -145,6 +145,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    begin()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
 

@@ -38,7 +38,7 @@ from brickwork.index.shortlists import build_shortlist, run_plan
 from brickwork.index.types import Kind, Plan
 from brickwork.inspection.report_data import Number
 from brickwork.inspection.svg import Frame, element, label, log_ticks, picture, polyline, short
-from common import RESULTS, environment, save
+from common import RESULTS, begin, environment, save
 from search_data import Corpus, grow, local_dimension, real_corpus
 
 TOP = 10
@@ -341,6 +341,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="families by how their names begin")
     parser.add_argument("--calibrate", action="store_true", help="compare made with real vectors, and stop")
     options = parser.parse_args()
+    begin()
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
     cache = cache_folder() / "benchmark-search"

@@ -38,7 +38,7 @@ from brickwork.index.filters import Filter, parse_filter
 from brickwork.index.fusion import Fusion
 from brickwork.index.local import LocalBackend
 from brickwork.index.types import Contents, Plan
-from common import environment, save
+from common import begin, environment, save
 from search_data import grow
 
 TOP, ROUNDS, WIDTH = 10, 40, 384
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     options = parser.parse_args()
+    begin()
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
     documents, queries = vectors(options.rows)

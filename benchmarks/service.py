@@ -31,7 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import psutil
 
-from common import environment, save
+from common import begin, environment, roofline, save
 
 PEERS = ("threadpool", "one at a time", "bf16, one at a time")
 CASES = ((1, "short"), (8, "short"), (64, "short"), (8, "long"))
@@ -246,6 +246,26 @@ def compare(running: list[Server], rounds: int, seconds: float) -> dict[str, Any
     return {"cases": found, f"overload, {CROWD} clients, short texts": overload}
 
 
+def operations(cases: dict[str, Any], threads: int) -> dict[str, float]:
+    """Floating-point operations a second of Brickwork's answers, by case."""
+    import torch
+
+    from brickwork.encoders.build import build_text_encoder
+    from brickwork.encoders.config import TextEncoderConfig
+
+    torch.set_num_threads(threads)
+    encoder = build_text_encoder(TextEncoderConfig())
+    means = {}
+    for length, given in texts().items():
+        tokens = encoder.tokenize(given).lengths.tolist()
+        means[length] = encoder.flops(tokens, encoder.num_layers) / len(given)
+    return {
+        case: measured["servers"]["brickwork"]["requests_per_second"]
+        * means["long" if "long" in case else "short"]
+        for case, measured in cases.items()
+    }
+
+
 def _compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians over the rounds, and Brickwork's rate against each peer's and the best peer's of the round."""
 
@@ -278,12 +298,16 @@ def main() -> None:
     if options.peer:
         peer(options.peer, options.port, options.threads)
         return
+    begin()
     from brickwork.core.hardware import bf16_reason
 
     about = {"threads": options.threads, "precision of brickwork": bf16_reason(), "seconds": options.seconds}
     with servers(options.threads) as running:
         found = compare(running, options.rounds, options.seconds)
-    save("service", {**environment(), **about, **found})
+    save(
+        "service",
+        {**environment(), **about, **found, **roofline(operations(found["cases"], options.threads))},
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pyarrow.parquet
 from brickwork.data.readers import cells
 from brickwork.data.readers.files import ReadReport, column_names, rows
 from brickwork.data.readers.typed import read_columns
-from common import environment, save
+from common import begin, environment, save
 
 ROWS = 200_000
 NUMBERS = tuple(f"number{i}" for i in range(5))
@@ -59,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    begin()
     table, results = made_up(), {}
     readers = {"by rows": by_rows, "by Arrow": lambda path: read_columns(path, ReadReport())[1]}
     with tempfile.TemporaryDirectory() as folder:
