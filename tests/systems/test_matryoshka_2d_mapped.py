@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 import brickwork
 from brickwork.api import train as api
 from brickwork.core.config import from_dict, override
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.core.types import Finishes, HasBaseline
 from brickwork.data.retrieval import retrieval_from_pairs
 from brickwork.encoders.config import TextEncoderConfig
@@ -115,6 +115,13 @@ def test_maps_are_trained_on_every_prefix(pairs, tiny_text, monkeypatch):
     for dim in DIMS:
         for layers in (0, 2, 4):
             assert ranks(trained, dim, layers) < ranks(solved, dim, layers) - 0.05, (dim, layers)
+
+
+def test_fewer_texts_than_dimensions_are_told(pairs, tiny_text, monkeypatch):
+    monkeypatch.setattr(mapped, "STEPS", 0)
+    system = build(pairs, tiny_text, dims=DIMS)
+    with pytest.warns(BrickworkWarning, match="30 texts are few for vectors of 32 dimensions"):
+        list(system.finish(pairs.train.select(range(15))))
 
 
 @pytest.mark.parametrize("kind", ["triplets", "scored"])

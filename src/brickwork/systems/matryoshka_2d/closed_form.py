@@ -79,11 +79,7 @@ class ClosedForm(nn.Module):
             DataError: fewer than 20 different texts.
         """
         texts = self._texts(examples)
-        if len(texts) < self.encoder.embedding_dim:
-            warn(
-                f"{len(texts):,} texts are few for vectors of {self.encoder.embedding_dim} dimensions: early exits will be "
-                "weak; give some thousands"
-            )
+        warn_of_few(len(texts), self.encoder)
         states = States(self.encoder)
         rounds = -(-len(texts) // _ROUND)
         for number in range(start, rounds):
@@ -113,6 +109,15 @@ class ClosedForm(nn.Module):
         maps = maps_of(self.encoder)
         for rows, inputs in pooled_batches(states, list(texts), maps.depths, precision=PRECISION):
             count_in(self.moments, maps, inputs, rows)
+
+
+def warn_of_few(count: int, encoder: TextEncoder) -> None:
+    """Warns where maps are to be learnt from fewer texts than a vector has dimensions."""
+    if count < encoder.embedding_dim:
+        warn(
+            f"{count:,} texts are few for vectors of {encoder.embedding_dim} dimensions: early exits will be weak; give some "
+            "thousands"
+        )
 
 
 def closed_form_of(

@@ -33,6 +33,7 @@ from brickwork.systems.matryoshka_2d.closed_form import (
     maps_of,
     no_moments,
     solve,
+    warn_of_few,
 )
 from brickwork.systems.matryoshka_2d.config import Config
 from brickwork.training.optimizers import set_rate
@@ -72,6 +73,7 @@ def learn_maps(
     count = max(1, (config.max_texts or MAX_TEXTS) // len(names))
     order = torch.randperm(len(examples), generator=generator_for(seed, 0, "examples"))
     columns = examples.take(order[:count].tolist())
+    warn_of_few(len({text for name in names for text in columns[name]}), encoder)
     moments = no_moments(maps)
     states = []
     for done, name in enumerate(names, start=1):
