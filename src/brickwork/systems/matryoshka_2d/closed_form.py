@@ -115,8 +115,8 @@ def warn_of_few(count: int, encoder: TextEncoder) -> None:
     """Warns where maps are to be learnt from fewer texts than a vector has dimensions."""
     if count < encoder.embedding_dim:
         warn(
-            f"{count:,} texts are few for vectors of {encoder.embedding_dim} dimensions: early exits will be weak; give some "
-            "thousands"
+            f"{count:,} texts are few for vectors of {encoder.embedding_dim} dimensions: early exits will be weak; give "
+            "some thousands"
         )
 
 
