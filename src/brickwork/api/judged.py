@@ -256,7 +256,7 @@ def opened(
         )
     if not is_index(model) and data is None:
         raise ConfigError(
-            f"{model} is a model, and DATA is missing: give the documents that are to be searched"
+            f"{model} is no index, and DATA is missing: give the documents that are to be searched by it"
         )
     with tempfile.TemporaryDirectory(prefix="brickwork-judged-") as place, contextlib.ExitStack() as stack:
         index: Index
