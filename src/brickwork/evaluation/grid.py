@@ -41,6 +41,7 @@ class Words(Protocol):
         queries: Float[np.ndarray, "queries dim"],
         documents: Float[np.ndarray, "documents dim"],
         top: int,
+        kept: float,
     ) -> Int[np.ndarray, "queries depth"]: ...
 
 
@@ -159,9 +160,14 @@ def evaluate_grid(
         for role, values in texts.items()
     )
     scores = grid_scores(queries, documents, retrieval.relevant, dims, metrics)
-    hybrid = (
-        {} if words is None else grid_scores(queries, documents, retrieval.relevant, dims, metrics, words)
-    )
+    hybrid = {}
+    if words is not None:
+        kept = _kept(scores)
+
+        def rank(size: tuple[int, int], left: np.ndarray, right: np.ndarray, top: int) -> np.ndarray:
+            return words.rank(left, right, top, kept[size])
+
+        hybrid = grid_scores(queries, documents, retrieval.relevant, dims, metrics, rank)
     costs = size_costs(representation, retrieval.queries, documents, dims, layers, measure=measure)
     return GridResult(
         name=retrieval.name,
@@ -190,10 +196,10 @@ def grid_scores(
     relevant: Relevance,
     dims: Sequence[int],
     metrics: Sequence[str],
-    words: Words | None = None,
+    rank: Callable[..., np.ndarray] | None = None,
 ) -> dict[tuple[int, int], dict[str, tuple[float, ...]]]:
-    """(dim, layers) → metric → score of each query, by exact search over truncated, then normalised vectors; with
-    ``words``, by these and the vectors together.
+    """(dim, layers) → metric → score of each query, by exact search over truncated, then normalised vectors, or by what
+    ``rank`` makes of them: (size, queries, documents, how many) → rows of the best.
 
     Shapes: each array of ``queries`` is (queries, width) and of ``documents`` (documents, width), by depth.
     """
@@ -204,14 +210,21 @@ def grid_scores(
             left, right = (truncate(vectors[layers], dim) for vectors in (queries, documents))
             ranked = (
                 top_k(left, right, depth_needed)[1]
-                if words is None
-                else words.rank(left, right, depth_needed)
+                if rank is None
+                else rank((dim, layers), left, right, depth_needed)
             )
             scores[dim, layers] = {
                 metric: tuple(np.round(values, _SCORE_DIGITS).tolist())
                 for metric, values in score(ranked, relevant, metrics).items()
             }
     return scores
+
+
+def _kept(scores: Mapping[tuple[int, int], Mapping[str, Sequence[float]]]) -> dict[tuple[int, int], float]:
+    """The share of full size's quality that each size keeps, by the first metric, at most 1."""
+    means = {size: statistics.fmean(next(iter(by_metric.values()))) for size, by_metric in scores.items()}
+    full = means[max(means, key=lambda size: (size[1], size[0]))]
+    return {size: min(1.0, mean / full) if full > 0 else 1.0 for size, mean in means.items()}
 
 
 def size_costs(

@@ -27,7 +27,8 @@ _WIDEST = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """How both sides become one score: ``dense_weight`` of 1 is for the vectors, the rest for the words.
+    """How both sides become one score: ``dense_weight`` of 1 is for the vectors, the rest for the words. Shorter vectors and
+    earlier exits say less, so they count less: see :meth:`at`.
 
     ``by``: ``scores`` adds standardised scores, ``ranks`` adds 1 / (60 + rank) of the candidates of each side.
 
@@ -45,6 +46,10 @@ class Fusion:
             )
         if self.by not in ("scores", "ranks"):
             raise ConfigError(f"fusion '{self.by}' is unknown; use scores or ranks")
+
+    def at(self, kept: float) -> "Fusion":
+        """The same for vectors that keep such a share of full size's quality: they count that much less (lab/LOG.md)."""
+        return replace(self, dense_weight=self.dense_weight * kept) if self.by == "scores" else self
 
     def combine(self, dense: "Side", lexical: "Side") -> Float[np.ndarray, " documents"]:
         """The score of each document from both sides, which tell of the same documents in the same order."""

@@ -38,6 +38,7 @@ from brickwork.index.results import Answer, Hit, hit_of
 from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
+from brickwork.representation.measured import kept_share
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -131,8 +132,9 @@ class Index:
 
         ``mode`` is what is compared: vectors (``dense``), words by BM25 (``lexical``), or both (``hybrid``, the default
         where the index has words). A hybrid search adds the standardised scores of both sides, the vectors'
-        ``dense_weight`` times (default: what the index keeps, else 0.5, both alike); ``fusion="ranks"`` adds reciprocal
-        ranks instead.
+        ``dense_weight`` times (default: what the index keeps, else 0.5, both alike; at a smaller size as much less as it
+        keeps of full size's quality, where the model's training measured that); ``fusion="ranks"`` adds reciprocal ranks
+        instead.
 
         For the vectors, ``dim`` and ``layers`` choose the size (default: full). ``shortlist=K`` finds K candidates on a
         short prefix and orders them at ``dim``. ``funnel`` does so in several stages: ``True`` for the trained prefixes, or
@@ -198,6 +200,8 @@ class Index:
             return self._by_words(wanted, top, condition)
         chosen, layers, more = choose_plan(self.backend, self.axes, top, **of_vectors)
         model = self.representation  # the first call loads it, which is no part of encoding
+        if combine is not None and dense_weight is None:
+            combine = combine.at(kept_share(model.card, chosen.stages[-1][0], layers))
         started = time.perf_counter()
         query_vectors, cut = encode_queries(
             model, wanted, model.axes.num_layers if self._successor else layers

@@ -43,11 +43,11 @@ class WordsBeside:
         queries: Float[np.ndarray, "queries dim"],
         documents: Float[np.ndarray, "documents dim"],
         top: int,
-        fusion: Fusion | None = None,
+        kept: float = 1.0,
     ) -> Int[np.ndarray, "queries depth"]:
         """The rows of the best documents of each query by vectors and words together, as a hybrid search of an index orders
-        them; −1 fills up. Vectors are cut and of unit length."""
-        fusion = fusion or Fusion()
+        them; −1 fills up. Vectors are cut and of unit length; ``kept``: the share of full size's quality that they keep."""
+        fusion = Fusion().at(kept)
         keep = min(max(CANDIDATES, top), self._documents)
         dense_best, dense_rows = top_k(queries, documents, keep)
         ranked = np.full((len(queries), min(top, self._documents)), -1, dtype=np.int64)

@@ -6,10 +6,11 @@ words together where an index has words, so hybrid searches count there, if they
 """
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from brickwork.representation.measured import Size, measured_tasks, qualities
 
 KEEP = 0.98
 """The share of full size's quality that is good enough."""
@@ -35,34 +36,24 @@ def starting_size(
     """The smallest size (dimensions times layers, then fewer layers) that keeps :data:`KEEP` of full size's quality on every
     task of the card's ``measurement``; ``None`` where full size was not measured at these ``dims`` and ``depths``. With
     ``words`` by hybrid searches, where these were measured."""
-    measurement = card.get("measurement")
-    tasks = measurement.get("retrieval") if isinstance(measurement, Mapping) else None
+    tasks = measured_tasks(card)
     modes: tuple[Literal["hybrid", "dense"], ...] = ("hybrid", "dense") if words else ("dense",)
     for mode, metric in itertools.product(modes, _METRICS):
-        shares = [_shares(task, mode, metric, dims, depths) for task in tasks or ()]
+        values = (qualities(task, metric, hybrid=mode == "hybrid") for task in tasks.values())
+        shares = [_shares(each, dims, depths) for each in values]
         if not shares or not all(shares):
             continue
         kept = {size: min(share.get(size, 0.0) for share in shares) for size in shares[0]}
         good = [size for size, share in kept.items() if share >= KEEP]
         dim, layers = min(good, key=lambda size: (size[0] * max(size[1], 1), size[1]))
-        names = tuple(str(task.get("name", "")) for task in tasks or ())
         return StartingSize(
-            dim=dim, layers=layers, kept=kept[dim, layers], metric=metric, tasks=names, mode=mode
+            dim=dim, layers=layers, kept=kept[dim, layers], metric=metric, tasks=tuple(tasks), mode=mode
         )
     return None
 
 
-def _shares(
-    task: Any, mode: str, metric: str, dims: Sequence[int], depths: Sequence[int]
-) -> dict[tuple[int, int], float]:
+def _shares(values: Mapping[Size, float], dims: Sequence[int], depths: Sequence[int]) -> dict[Size, float]:
     """The share of full size's quality at each size that can be searched; empty where full size has none."""
-    values: dict[tuple[int, int], float] = {}
-    for cell in task.get("cells", ()) if isinstance(task, Mapping) else ():
-        scores = cell.get("hybrid") if mode == "hybrid" and isinstance(cell, Mapping) else cell
-        value = scores.get(metric) if isinstance(scores, Mapping) else None
-        if isinstance(value, int | float) and math.isfinite(value):
-            size = (cell.get("dim"), cell.get("layers"))
-            if size[0] in dims and size[1] in depths:
-                values[size] = float(value)
-    full = values.get((dims[-1], depths[-1]), 0.0)
-    return {size: value / full for size, value in values.items()} if full > 0 else {}
+    there = {size: value for size, value in values.items() if size[0] in dims and size[1] in depths}
+    full = there.get((dims[-1], depths[-1]), 0.0)
+    return {size: value / full for size, value in there.items()} if full > 0 else {}
