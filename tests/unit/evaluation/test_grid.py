@@ -104,6 +104,25 @@ def test_every_cell_equals_its_own_search(retrieval, exits):
             assert cell.mean(metric) == pytest.approx(expected[metric].mean(), abs=1e-6)
 
 
+def test_words_are_told_what_share_of_full_size_each_size_keeps(retrieval):
+    told = []
+
+    class Words:
+        milliseconds = 0.25
+
+        def rank(self, queries, documents, top, kept):
+            told.append((queries.shape[1], kept))
+            return np.tile(np.arange(top), (len(queries), 1))
+
+    results = evaluate_grid(WordVectors(), retrieval, measure=False, words=Words())
+    full = results.cell(WIDTH, 2).mean("ndcg@10")
+    wanted = [(c.dim, min(1.0, c.mean("ndcg@10") / full)) for c in results.cells]
+    assert sorted(told) == pytest.approx(sorted(wanted))
+    expected = score(np.tile(np.arange(10), (20, 1)), retrieval.relevant, ("ndcg@10",))["ndcg@10"]
+    for cell in results.cells:
+        np.testing.assert_allclose(cell.hybrid["ndcg@10"], expected, atol=1e-6)
+
+
 def test_costs_and_json(retrieval):
     results = evaluate_grid(WordVectors(), retrieval, dims=[4, 16], layers=[1])
     small = results.cell(4, 1).cost

@@ -181,6 +181,21 @@ def test_a_weight_of_one_or_nothing_is_one_side_alone(tmp_path, model, documents
         assert [hit.id for hit in fused] == [hit.id for hit in alone]
 
 
+def test_vectors_of_a_smaller_size_count_as_much_less_as_they_keep(tmp_path, model, documents):
+    """By the card: 4 of 16 dimensions keep 0.3 / 0.5 of full size's nDCG@10, so 0.5 becomes 0.3."""
+    cells = [{"dim": 16, "layers": 2, "ndcg@10": 0.5}, {"dim": 4, "layers": 2, "ndcg@10": 0.3}]
+    model.card["measurement"] = {"retrieval": [{"name": "task", "cells": cells}]}
+    index = build_index(model, documents, tmp_path / "index")
+    answer = index.answer("word3 word4", top=8, dim=4)
+    assert answer.fusion.dense_weight == pytest.approx(0.3)
+    assert answer.hits == index.search("word3 word4", top=8, dim=4, dense_weight=0.3)
+    assert index.answer("word3 word4").fusion.dense_weight == 0.5
+    assert index.answer("word3 word4", dim=4, dense_weight=0.5).fusion.dense_weight == 0.5
+    assert index.answer("word3 word4", dim=4, fusion="ranks").fusion.dense_weight == 0.5
+    index.keep_dense_weight(0.8)
+    assert index.answer("word3 word4", dim=4).fusion.dense_weight == pytest.approx(0.48)
+
+
 def test_reciprocal_ranks(tmp_path, model, documents):
     index = build_index(model, documents, tmp_path / "index")
     query = "word3 word4"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class WordVectors:
         self.seed = seed
         self.fingerprint = f"words-{seed}"
         self.encoder = self
+        self.card: dict[str, Any] = {}
         self.encoded = 0
 
     def vector(self, word: str, layers: int) -> np.ndarray:
