@@ -78,4 +78,4 @@ def _pretrained_kinds(model: Any) -> set[str]:
     from brickwork.training.run import backbone_places
 
     places = backbone_places(model).items()
-    return {kind for kind, place in places if attrgetter(place)(model) not in FRESH}
+    return {kind for kind, place in places if attrgetter(place)(model) not in (*FRESH, None)}
