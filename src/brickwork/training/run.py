@@ -116,7 +116,9 @@ def backbone_places(model: Any) -> dict[str, str]:
     own."""
     held = {field.name: getattr(model, field.name) for field in fields(model)}
     if isinstance(held.get("backbone"), str):
-        return {"image-text" if "image" in held else "text": "backbone"}
+        return dict.fromkeys(
+            ("image-text",) if "image" in held else ("text", "image", "image-text"), "backbone"
+        )
     places: dict[str, str] = {}
     for name, part in held.items():
         if hasattr(part, "backbone"):
