@@ -5,6 +5,9 @@ import csv
 from brickwork.systems.multimodn.data import Data, MissingConfig, TableConfig
 from brickwork.systems.multimodn.sets import toy_columns
 
+UNTESTED = {
+    "frozen_text.max_tokens": "of a pretrained encoder; tests/systems/test_multimodn_pretrained.py",
+}
 CANDIDATES = {
     "order": [("scan", "monitor", "note", "person", "vitals")],
     "data.table.modalities": [("vitals=vitals_pulse|vitals_pressure", "person=person_*")],

@@ -1,11 +1,15 @@
 """Informative embeddings of pretrained encoder-decoders: transformers' own decoder states, kept and searched with."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from typer.testing import CliRunner
 
 import brickwork
+from brickwork.cli.main import app
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.representation.export_sentence_transformers import export_sentence_transformers
 from brickwork.systems.cmim.pretrained import informative_representation
@@ -82,6 +86,28 @@ def test_it_is_kept_indexed_and_searched(model, tmp_path):
     assert index.search(TEXTS[1], mode="dense")[0][0].id == "1"
     with pytest.raises(ArtifactError, match="encoder-decoder"):
         export_sentence_transformers(kept, tmp_path / "st")
+
+
+def test_from_the_command_line_to_a_search(folder, model, tmp_path):
+    """One command makes the model; the others take it as they take any."""
+    call, kept = CliRunner().invoke, tmp_path / "states"
+    made = call(app, ["export", str(folder), "--to", "decoder-states", "--out", str(kept)])
+    assert made.exit_code == 0, made.output
+    np.testing.assert_allclose(brickwork.load(kept).encode(TEXTS), model.encode(TEXTS), atol=1e-6)
+    table = tmp_path / "texts.csv"
+    table.write_text("id,text\n" + "".join(f'{i},"{text}"\n' for i, text in enumerate(TEXTS)))
+    done = call(app, ["index", str(kept), str(table), "--out", str(tmp_path / "index")])
+    assert done.exit_code == 0, done.output
+    hits = call(app, ["search", str(tmp_path / "index"), TEXTS[2], "--mode", "dense", "--json"])
+    assert json.loads(hits.stdout)["results"][0]["id"] == "2", hits.output
+    done = call(app, ["encode", str(kept), str(table), "--out", str(tmp_path / "vectors")])
+    assert done.exit_code == 0, done.output
+    for extra in (["--layers", "1"], ["--rank", "2"]):
+        refused = call(
+            app, ["export", str(folder), "--to", "decoder-states", "--out", str(tmp_path / "no"), *extra]
+        )
+        assert refused.exit_code == 2, refused.output
+        assert not (tmp_path / "no").exists()
 
 
 def test_what_is_none_is_refused(folder, tmp_path):

@@ -33,7 +33,9 @@ def backbone_settings(run: "RunConfig", backbones: Sequence[str]) -> list[str]:
             )
         kinds = set(places)
         # Where there is no choice, a model on the hub is not fetched for it.
-        unseen = kinds == {"text"} and not Path(backbone).expanduser().is_dir()
+        unseen = (
+            "text" in kinds and len(set(places.values())) == 1 and not Path(backbone).expanduser().is_dir()
+        )
         kind = "text" if unseen else _backbone_kind(backbone)
         # The image side of a dual encoder is an encoder of images.
         fitted = ["image-text", "image"] if kind == "image-text" else [kind]
@@ -78,4 +80,4 @@ def _pretrained_kinds(model: Any) -> set[str]:
     from brickwork.training.run import backbone_places
 
     places = backbone_places(model).items()
-    return {kind for kind, place in places if attrgetter(place)(model) not in FRESH}
+    return {kind for kind, place in places if attrgetter(place)(model) not in (*FRESH, None)}

@@ -51,6 +51,7 @@ def predict(
         check_table_path(Path(out))
     system = _system_that(model, Predicts, "predict", "predicts")
     _check_options(model, system.predict, options)
+    encoder = getattr(system, "encoder", None)
     ids, inputs = read_inputs(
         data,
         system.input_kind,
@@ -58,6 +59,7 @@ def predict(
         limit=limit,
         allow_outside=allow_outside,
         texts=texts_of(system),
+        form=getattr(encoder, "framing", None) or getattr(encoder, "image_shape", None),
     )
     try:
         answers = {"id": ids, **system.predict(inputs, **options)}

@@ -33,6 +33,7 @@ class ExportFormat(StrEnum):
     sentence_transformers = "sentence-transformers"
     onnx = "onnx"
     peft = "peft"
+    decoder_states = "decoder-states"
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork export runs/docs --to sentence-transformers --out docs-st/",
         "brickwork export runs/adapted --to peft --rank 4 --out adapter/",
+        "brickwork export models/t5 --to decoder-states --out runs/t5-states",
     )
 
 
@@ -240,7 +242,9 @@ def export(
     rank: Annotated[int | None, typer.Option(help="Rank of a peft adapter (default: the largest).")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model for other tools, whole or cut to a size."""
+    """Write a model for other tools, whole or cut to a size; or, of a pretrained encoder-decoder (T5, BART), what its
+    decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`.
+    """
     if to is ExportFormat.peft:
         from brickwork.api import predict as predict_api
 
@@ -252,6 +256,13 @@ def export(
         raise ConfigError(
             f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"
         )
+    if to is ExportFormat.decoder_states:
+        from brickwork.representation.import_decoder_states import import_decoder_states
+
+        if dim is not None or layers is not None:
+            raise ConfigError("--dim and --layers cut an encoder; leave them out for --to decoder-states")
+        output.line(str(import_decoder_states(model).save(out)))
+        return
     from brickwork.representation.load import load_representation
 
     representation = load_representation(model)

@@ -52,6 +52,10 @@ class ArtifactError(BrickworkError):
     exit_code = 4
 
 
+class AbsentModelError(ArtifactError):
+    """A pretrained model that a kept one reads with, and does not hold, is not here or is another one by now."""
+
+
 class NonFiniteError(BrickworkError):
     """A loss or gradient became NaN or infinite; training stopped before the update."""
 

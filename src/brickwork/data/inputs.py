@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brickwork.core.errors import DataError
+from brickwork.core.framing import Framing
 from brickwork.data.config import ColumnNames
 from brickwork.data.load import read_documents
 from brickwork.data.readers.arrays import read_images, read_npz
@@ -11,6 +12,8 @@ from brickwork.data.readers.cells import as_list, located
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.readers.ids import RowIds
+from brickwork.data.readers.images import Shape
+from brickwork.data.readers.images import read_images as images_of_files
 from brickwork.data.readers.inside import need_file
 from brickwork.data.readers.typed import read_columns
 from brickwork.data.types import TextFormat
@@ -26,11 +29,13 @@ def read_inputs(
     limit: int | None = None,
     allow_outside: bool = False,
     texts: TextFormat | None = None,
+    form: Shape | Framing | None = None,
 ) -> tuple[list[str], dict[str, Any]]:
     """The name of each row and the columns of inputs.
 
     ``reads``: ``texts``: the documents of a file, folder or known set, as ``input``; of the language ``texts``, if given.
-    ``images``: an .npy array of uint8, N × H × W × C, as ``input``. ``columns``: every column of a table by its own name, a
+    ``images``: an .npy array of uint8, N × H × W × C, or an image or a folder of images brought into ``form``, if there is
+    one, as ``input``. ``columns``: every column of a table by its own name, a
     missing value as ``None``; paths of images are looked for beside the table, outside its folder with ``allow_outside``
     only. The arrays of an .npz file are columns too.
 
@@ -43,6 +48,9 @@ def read_inputs(
         )
         return [d.id for d in documents], {"input": [d.text for d in documents]}
     path = Path(source).expanduser()
+    if reads == "images" and form is not None and path.exists() and path.suffix.lower() != ".npy":
+        ids, images = images_of_files(path, form, limit=limit, allow_outside=allow_outside)
+        return ids, {"input": images}
     need_file(
         path, f"{'a table' if reads == 'columns' else 'an .npy file of images'}, which this model reads"
     )

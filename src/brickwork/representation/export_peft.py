@@ -47,11 +47,12 @@ def export_peft(
     task: Literal["FEATURE_EXTRACTION", "CAUSAL_LM"] = "FEATURE_EXTRACTION",
     head: Mapping[str, Tensor] | None = None,
     about_head: Mapping[str, Any] | None = None,
+    inside: str = "",
 ) -> Path:
     """Writes the adapters, cut to ``rank`` (default: the largest), and returns the folder.
 
     ``base``: name or folder of the transformers model that they belong to; ``None`` for a network of another kind.
-    ``task``: what that model does, under peft's name.
+    ``task``: what that model does, under peft's name. ``inside``: the part of it that has the adapters; empty: all of it.
     ``head``: weights of a classifier that was trained with them, for ``head.safetensors``; ``about_head`` beside it as
     ``head.json``.
 
@@ -61,13 +62,14 @@ def export_peft(
     """
     rank = adapters.max_rank if rank is None else rank
     factors = adapters.factors(rank)
+    before = f"{inside}." if inside else ""
     tensors = {
-        f"base_model.model.{name}.lora_{letter}.weight": factor
+        f"base_model.model.{before}{name}.lora_{letter}.weight": factor
         for name, pair in factors.items()
         for letter, factor in zip("AB", _as_weights(pair))
     }
     with atomic_folder(folder) as temporary:
-        write_json(temporary / "adapter_config.json", _configuration(adapters, rank, base, task))
+        write_json(temporary / "adapter_config.json", _configuration(adapters, rank, base, task, before))
         save_tensors(temporary / "adapter_model.safetensors", tensors, {"format": "pt"})
         if head is not None:
             save_tensors(temporary / "head.safetensors", head, {"format": "pt"})
@@ -90,7 +92,9 @@ def _as_weights(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return (down, up) if down.ndim == 2 else (down, up[:, :, None, None])
 
 
-def _configuration(adapters: LoraAdapters, rank: int, base: str | None, task: str) -> dict[str, Any]:
+def _configuration(
+    adapters: LoraAdapters, rank: int, base: str | None, task: str, before: str
+) -> dict[str, Any]:
     layouts = {is_transposed(layer.base) for layer in adapters.layers.values()}
     if len(layouts) > 1:
         raise ConfigError(
@@ -105,7 +109,7 @@ def _configuration(adapters: LoraAdapters, rank: int, base: str | None, task: st
         "r": rank,
         "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
         "use_rslora": adapters.scaling == "alpha/sqrt(b)",
-        "target_modules": sorted(adapters.layers),
+        "target_modules": sorted(before + name for name in adapters.layers),
         "fan_in_fan_out": layouts == {True},
         "lora_dropout": 0.0,
         "bias": "none",

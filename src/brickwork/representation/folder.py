@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 import brickwork
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import AbsentModelError, ArtifactError, ConfigError
 from brickwork.core.files import (
     atomic_folder,
     check_tensor_file,
@@ -183,6 +183,8 @@ def _read(folder: Path, load: Callable[[dict[str, Any], dict[str, Path]], T]) ->
     where = folder / MANIFEST
     try:
         return load(manifest, files)
+    except AbsentModelError as error:
+        raise AbsentModelError(f"{folder}: {error}") from error
     except (ConfigError, ArtifactError) as error:
         if str(folder) in str(error):
             raise

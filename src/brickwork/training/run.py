@@ -112,16 +112,17 @@ def framing_of(model: Any) -> "Framing | None":
 
 def backbone_places(model: Any) -> dict[str, str]:
     """Kind of pretrained model (``text``, ``image``, ``image-text``) -> the option of a system's configuration that names
-    it, as ``encoder.backbone``: at its top, or in one of its encoders. Those of a dual one have no place of their own."""
-    from brickwork.encoders.config import PretrainedImageConfig
-
+    it, or would, as ``encoder.backbone``: at its top, or in one of its encoders. Those of a dual one have no place of their
+    own."""
     held = {field.name: getattr(model, field.name) for field in fields(model)}
     if isinstance(held.get("backbone"), str):
-        return {"image-text" if "image" in held else "text": "backbone"}
+        return dict.fromkeys(
+            ("image-text",) if "image" in held else ("text", "image", "image-text"), "backbone"
+        )
     places: dict[str, str] = {}
     for name, part in held.items():
-        if isinstance(getattr(part, "backbone", None), str):
-            kind = "image" if isinstance(part, PretrainedImageConfig) else "text"
+        if hasattr(part, "backbone"):
+            kind = "image" if "image" in part.kind else "text"
             places.setdefault(kind, f"{name}.backbone")
     return places
 

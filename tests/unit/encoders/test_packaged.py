@@ -14,8 +14,10 @@ import torch
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.encoders import packaged
+from brickwork.encoders.build import load_published_encoder
 from brickwork.encoders.causal_lm import load_causal_lm
 from brickwork.encoders.gguf_file import read_gguf
+from brickwork.modules.adapters import inject_lora
 from brickwork.modules.sampling import continue_text
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
@@ -201,3 +203,24 @@ def test_it_continues_a_text_sensibly(smollm2):
     ids = smollm2.tokenizer.encode(PROMPT).ids
     how = {"max_tokens": 2, "temperature": 0.0, "top_k": 0, "generator": generator_for(0, 0, PROMPT)}
     assert smollm2.tokenizer.decode(continue_text(smollm2, ids, **how)) == " Paris."
+
+
+def test_as_an_encoder_it_is_pooled_at_the_last_token(smollm2):
+    """``--backbone smollm2-135m`` of a classifier: the last hidden state of each text, under the names of transformers."""
+    encoder = load_published_encoder(NAME, None, 32).eval()
+    texts = [PROMPT, NUMBERS]
+    with torch.no_grad():
+        vectors = encoder(encoder.tokenize(texts), [encoder.num_layers])[encoder.num_layers]
+        for vector, text in zip(vectors, texts):
+            ids = torch.tensor([smollm2.tokenizer.encode(text).ids])
+            torch.testing.assert_close(
+                vector, smollm2.model.model(ids).last_hidden_state[0, -1], rtol=1e-4, atol=1e-4
+            )
+    adapters = inject_lora(encoder.body.model, None, rank=2, alpha=4.0)
+    assert set(adapters.layers) == {
+        f"layers.{i}.self_attn.{part}" for i in range(30) for part in ("q_proj", "v_proj")
+    }
+    with pytest.raises(ConfigError, match="max_tokens=9000 is more than the 8192"):
+        load_published_encoder(NAME, None, 9000)
+    with pytest.raises(ConfigError, match="revision has no effect"):
+        load_published_encoder(NAME, "main", 32)

@@ -17,9 +17,10 @@ class DyloraConfig:
     """How to build DyLoRA.
 
     ``task``: to ``classify`` inputs with labels, or to go on learning ``language`` from texts.
-    ``backbone``: ``minilm``, ``smollm2-135m``, a folder of transformers or SentenceTransformers, a hub id, the run folder of
-    an encoder of ours, or an image encoder from scratch, which the stage ``backbone`` of the run trains; to learn language,
-    a causal language model. ``revision``: of a hub model.
+    ``backbone``: ``minilm``, ``smollm2-135m``, a folder of transformers or SentenceTransformers, a hub id (of texts, of
+    images, or a dual encoder, of which the tower that reads the data is taken), the run folder of an encoder of ours, or an
+    image encoder from scratch, which the stage ``backbone`` of the run trains; to learn language, a causal language model.
+    ``revision``: of a hub model.
     ``max_tokens``: longer texts are cut; to learn language, into windows of so many.
     ``targets``: regular expression on the ends of layer names; None = queries and values, without attention all layers.
     ``rank``: r. ``alpha``: α. ``scaling``: of the update at rank b. ``dropout``: on the adapters' input.

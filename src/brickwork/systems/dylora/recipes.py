@@ -58,8 +58,9 @@ def small() -> RunConfig:
 def images() -> RunConfig:
     """Images of your own on an image encoder of yours: ``brickwork train dylora --recipe images --data FOLDER``.
 
-    Needs ``--backbone runs/encoder``, a run folder of an image encoder (for example of ``matryoshka``); without ``--data``
-    it is adapted to scikit-learn's digits, for the sheet's 40 epochs.
+    Needs ``--backbone``: a pretrained model of images (``models/vit``: ViT, DINOv2, ConvNeXt …, or CLIP or SigLIP), or the
+    run folder of an image encoder (for example of ``matryoshka``); without ``--data`` it is adapted to scikit-learn's
+    digits, for the sheet's 40 epochs.
     """
     run = smoke()
     return replace(

@@ -32,13 +32,19 @@ from torch import Tensor, nn
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
-from brickwork.encoders.text import TextEncoder
 from brickwork.modules.adapters import inject_lora
 from brickwork.modules.heads import classifier, linear_weights
 from brickwork.objectives.classification import cross_entropy
 from brickwork.representation.contract import complete
 from brickwork.representation.export_peft import export_peft
-from brickwork.systems.dylora.backbones import Encoder, body_of, load_backbone, published_name
+from brickwork.systems.dylora.backbones import (
+    Encoder,
+    body_of,
+    load_backbone,
+    pooling_of,
+    published_name,
+    tower_of,
+)
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.language import LanguageSystem
 from brickwork.systems.dylora.ranks import RankPoint, drawn_ranks, rank_curve, recommended, usual_ranks
@@ -58,7 +64,14 @@ class System(nn.Module):
     reads = ("labelled",)
 
     def __init__(
-        self, config: DyloraConfig, encoder: Encoder, *, seed: int, classes: Sequence[str], base: str | None
+        self,
+        config: DyloraConfig,
+        encoder: Encoder,
+        *,
+        seed: int,
+        classes: Sequence[str],
+        base: str | None,
+        tower: str = "",
     ):
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
@@ -74,7 +87,7 @@ class System(nn.Module):
         )
         self.head = classifier(encoder.embedding_dim, len(classes), config.classifier)
         self.classes = tuple(classes)
-        self.base = base
+        self.base, self.tower = base, tower
         self.seed = seed
         self.input_kind: Literal["texts", "images"] = "texts" if encoder.kind == "text" else "images"
 
@@ -85,9 +98,14 @@ class System(nn.Module):
 
     @staticmethod
     def facts(config: DyloraConfig, data: TaskData) -> dict[str, Any]:
-        """The names of the classes, and of the published model that adapters are exported for."""
+        """The names of the classes, of the published model that adapters are exported for, and of its adapted part."""
         classes = data.class_names or tuple(map(str, range(data.num_classes or 0)))
-        return {"classes": classes, "base": published_name(config.backbone)}
+        tower = tower_of(config.backbone, config.revision, data.modality)
+        return {
+            "classes": classes,
+            "base": published_name(config.backbone),
+            **({"tower": tower} if tower else {}),
+        }
 
     @staticmethod
     def build_encoder(config: DyloraConfig, data: TaskData, assets: Path | None) -> Encoder:
@@ -97,7 +115,7 @@ class System(nn.Module):
             DataError: it does not read ``data``.
             ArtifactError: it is missing, damaged or unsafe.
         """
-        return load_backbone(config.backbone, config.revision, config.max_tokens or 128, data)
+        return load_backbone(config.backbone, config.revision, config.max_tokens, data)
 
     def ranks(self, step: int) -> tuple[int, ...]:
         """b ~ p_B, one for the whole model; two with ``sandwich``."""
@@ -185,9 +203,9 @@ class System(nn.Module):
 
     def export_peft(self, folder: Path | str, rank: int | None = None) -> Path:
         """The adapters at ``rank`` as a PEFT adapter, with the classifier beside it."""
-        about = {
-            "classes": list(self.classes),
-            **({"pooling": self.encoder.pooling} if isinstance(self.encoder, TextEncoder) else {}),
-        }
+        pooling = pooling_of(self.encoder, self.tower)
+        about = {"classes": list(self.classes), **({"pooling": pooling} if pooling else {})}
         head = linear_weights(self.head, self.encoder.embedding_dim)
-        return export_peft(self.adapters, folder, rank, base=self.base, head=head, about_head=about)
+        return export_peft(
+            self.adapters, folder, rank, base=self.base, head=head, about_head=about, inside=self.tower
+        )

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from brickwork.core.config import nearest
+from brickwork.core.config import at_least, nearest
 from brickwork.core.errors import ConfigError
-from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.encoders.config import FRESH, ImageEncoderConfig
 from brickwork.modules.heads import HeadKind
 
 
@@ -34,6 +34,52 @@ class ParallelFusionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrozenText:
+    """The pretrained encoder that columns of texts are read with; its weights stay. ``backbone``: ``minilm``, a folder, or
+    the id of a model on the hub (``revision``: branch, tag or commit of that); None: words are hashed. ``max_tokens``:
+    longer texts are cut; None: as the encoder reads. ``feature_folder``: where vectors are kept for other runs; None: in
+    memory, for this one."""
+
+    kind: Literal["text"] = "text"
+    backbone: str | None = None
+    revision: str | None = None
+    max_tokens: Annotated[int, at_least(3)] | None = None
+    feature_folder: str | None = None
+
+    def validate(self) -> list[str]:
+        return _without_backbone(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenImage:
+    """The pretrained encoder that images are read with, scaled and cut as it wants them; its weights stay. ``backbone``: a
+    folder or a hub id; None: the network ``image``, which learns. The rest as of :class:`FrozenText`."""
+
+    kind: Literal["image"] = "image"
+    backbone: str | None = None
+    revision: str | None = None
+    feature_folder: str | None = None
+
+    def validate(self) -> list[str]:
+        return _without_backbone(self)
+
+
+def _without_backbone(config: FrozenText | FrozenImage) -> list[str]:
+    if config.backbone in FRESH:
+        return [
+            f"backbone '{config.backbone}' has fresh weights, and what is frozen never learns; leave it out"
+        ]
+    if config.backbone is not None:
+        return []
+    plain = type(config)()
+    return [
+        f"{name} has no effect without backbone; leave it out"
+        for name in vars(plain)
+        if getattr(config, name) != getattr(plain, name)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MultiModNConfig:
     """How to build a :class:`MultiModNSystem`.
 
@@ -43,6 +89,7 @@ class MultiModNConfig:
     authors' code ``sigmoid``. ``classifier``: at the end of each decoder of classes. ``error_weight``: λ_err.
     ``series_width``: of the recurrent network of series. ``image``: the image network. ``bins``: number of bins between
     quantiles that each number of a table is coded in beside its standardised value (0: none, as in the paper).
+    ``frozen_text``, ``frozen_image``: pretrained encoders in place of hashed words and of the image network.
     """
 
     fusion: SequentialFusion | ParallelFusionConfig = SequentialFusion()
@@ -57,6 +104,8 @@ class MultiModNConfig:
     image: ImageEncoderConfig = field(
         default_factory=lambda: ImageEncoderConfig(embedding_dim=64, width=16, depth=2)
     )
+    frozen_text: FrozenText = FrozenText()
+    frozen_image: FrozenImage = FrozenImage()
 
     def validate(self) -> list[str]:
         errors = []

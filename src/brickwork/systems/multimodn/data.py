@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from brickwork.core.framing import Framing
 from brickwork.data.config import DataConfig, image_size_problems
 
 
@@ -68,8 +69,10 @@ class Data(DataConfig):
     table: TableConfig = field(default_factory=TableConfig)
     """Modalities and targets of the table."""
     image_size: int | None = None
-    """The side of the squares that images of the user's table become (none: 32)."""
+    """The side of the squares that images of the user's table become (none: as a pretrained encoder takes them, else 32)."""
+    framing: Framing | None = None
+    """How images of the user's table are scaled and cut; a run takes it from its pretrained encoder."""
 
     def validate(self) -> list[str]:
         """Every problem with the values."""
-        return [*super().validate(), *image_size_problems(self.image_size)]
+        return [*super().validate(), *image_size_problems(self.image_size, self.framing)]

@@ -15,8 +15,16 @@ import numpy as np
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError, DataError, naming_extras
 from brickwork.core.seeding import rng_state, set_rng_state
+from brickwork.data.readers.images import DEFAULT_SIDE
 from brickwork.data.types import Examples
-from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
+from brickwork.encoders.build_images import backbone_framing
+from brickwork.systems.multimodn.config import (
+    FrozenImage,
+    FrozenText,
+    MultiModNConfig,
+    ParallelFusionConfig,
+    SequentialFusion,
+)
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.fitting import FitOptions, hold_out, train
 from brickwork.systems.multimodn.inputs import (
@@ -82,7 +90,9 @@ class _MultiModN(BaseEstimator):
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 8,
-        image_size: int = 32,
+        image_size: int | None = None,
+        text_backbone: str | None = None,
+        image_backbone: str | None = None,
         verbose: bool | int = False,
         random_state: Any = None,
     ):
@@ -102,6 +112,8 @@ class _MultiModN(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.image_size = image_size
+        self.text_backbone = text_backbone
+        self.image_backbone = image_backbone
         self.verbose = verbose
         self.random_state = random_state
 
@@ -123,6 +135,8 @@ class _MultiModN(BaseEstimator):
             # The start is trained in any case: to hide the only modality of an array would only cost steps.
             modality_dropout=self.modality_dropout if len(self.layout_.modalities) > 1 else 0.0,
             bins=self.num_bins,
+            frozen_text=FrozenText(backbone=self.text_backbone),
+            frozen_image=FrozenImage(backbone=self.image_backbone),
         )
         return from_dict(MultiModNConfig, to_dict(config))
 
@@ -177,11 +191,15 @@ class _MultiModN(BaseEstimator):
         self.validation_losses_ = np.array(history.validation_losses)
 
     def _modalities(self, X: Given) -> tuple[ModalityLayout, ...]:
+        framing = None
+        if self.image_backbone is not None and self.image_size is None:
+            framing = backbone_framing(self.image_backbone, None)
+        size = framing or self.image_size or DEFAULT_SIDE
         if X.named:
-            return named_modalities(X.columns, self.image_size)
+            return named_modalities(X.columns, size)
         if not hasattr(self, "feature_names_in_") and self.modalities is None:
             return (ModalityLayout(name=_WHOLE, numbers=tuple(X.columns)),)
-        return flat_modalities(X.columns, self.modalities, self.image_size)
+        return flat_modalities(X.columns, self.modalities, size)
 
     def _examples(self, X: Given) -> Examples:
         if X.named:

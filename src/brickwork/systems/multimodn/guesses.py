@@ -10,6 +10,7 @@ import numpy as np
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
+from brickwork.core.framing import Framing
 from brickwork.data.readers import cells as table_cells
 from brickwork.data.readers.images import DEFAULT_SIDE
 from brickwork.systems.multimodn.column_notes import (
@@ -67,9 +68,9 @@ def plan_table(
         groups = chosen_groups(table.modalities, free, where, unless_named=row_names)
     else:
         groups = guess_groups({name: kind for name, kind in kinds.items() if name not in useless})
-    side = config.image_size or DEFAULT_SIDE
+    size = config.framing or config.image_size or DEFAULT_SIDE
     modalities = tuple(
-        layout_of(name, {column: kinds[column] for column in columns}, side, where)
+        layout_of(name, {column: kinds[column] for column in columns}, size, where)
         for name, columns in groups.items()
     )
     if not modalities:
@@ -322,8 +323,9 @@ def chosen_groups(
     return {name: members for name, members in groups.items() if members}
 
 
-def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) -> ModalityLayout:
-    """One modality of columns whose kinds are known.
+def layout_of(name: str, kinds: Mapping[str, str], image_size: int | Framing, where: str) -> ModalityLayout:
+    """One modality of columns whose kinds are known. ``image_size``: the side of squares that images become, or how a
+    pretrained encoder has them scaled and cut.
 
     Raises:
         DataError: a column without values or of no use, or images and series mixed with other columns.
@@ -356,7 +358,14 @@ def layout_of(name: str, kinds: Mapping[str, str], image_size: int, where: str) 
     }
     numbers = of["numbers"]
     if "image" in special:
-        return ModalityLayout(name=name, kind="image", numbers=numbers, shape=(image_size, image_size, 3))
+        return image_layout(name, numbers[0], image_size)
     if "series" in special:
         return ModalityLayout(name=name, kind="series", numbers=numbers)
     return ModalityLayout(name=name, numbers=numbers, categories=of["categories"], texts=of["texts"])
+
+
+def image_layout(name: str, column: str, size: int | Framing) -> ModalityLayout:
+    """A modality of images, which become squares of a side or are framed."""
+    if isinstance(size, Framing):
+        return ModalityLayout(name=name, kind="image", numbers=(column,), shape=size.shape, framing=size)
+    return ModalityLayout(name=name, kind="image", numbers=(column,), shape=(size, size, 3))

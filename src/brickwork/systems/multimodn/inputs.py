@@ -8,6 +8,7 @@ import numpy as np
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError, warn
+from brickwork.core.framing import Framing
 from brickwork.data.readers.arrays import check_images
 from brickwork.data.types import Examples
 from brickwork.systems.multimodn.column_notes import odd_cells
@@ -15,6 +16,7 @@ from brickwork.systems.multimodn.guesses import (
     chosen_groups,
     column_kind,
     guess_groups,
+    image_layout,
     layout_of,
     without_row_names,
 )
@@ -85,7 +87,7 @@ def array_columns(X: np.ndarray) -> dict[str, Any]:
 
 
 def flat_modalities(
-    columns: Mapping[str, Any], groups: Groups, image_size: int
+    columns: Mapping[str, Any], groups: Groups, image_size: int | Framing
 ) -> tuple[ModalityLayout, ...]:
     """The modalities of columns by the user's groups (names, patterns, or column numbers), or guessed.
 
@@ -138,7 +140,7 @@ def _warn_of_odd_cells(odd: Mapping[str, Mapping[str, int]], kinds: Mapping[str,
         )
 
 
-def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLayout, ...]:
+def named_modalities(X: Mapping[str, Any], image_size: int | Framing) -> tuple[ModalityLayout, ...]:
     """The modalities of a dictionary: arrays (rows, numbers), (rows, time, variables) or uint8 (rows, height, width,
     channels), lists of series or images, or data frames.
 
@@ -148,7 +150,7 @@ def named_modalities(X: Mapping[str, Any], image_size: int) -> tuple[ModalityLay
     return tuple(_named(name, value, image_size) for name, value in X.items())
 
 
-def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
+def _named(name: str, value: Any, image_size: int | Framing) -> ModalityLayout:
     if is_frame(value):
         columns = frame_columns(value)
         found, row_names = without_row_names({c: column_kind(held) for c, held in columns.items()}, columns)
@@ -167,7 +169,7 @@ def _named(name: str, value: Any, image_size: int) -> ModalityLayout:
     if isinstance(cells[0], str | bytes):
         kind = column_kind(cells)
         if kind == "image":
-            return ModalityLayout(name=name, kind="image", numbers=(name,), shape=(image_size, image_size, 3))
+            return image_layout(name, name, image_size)
         return layout_of(name, {name: kind}, image_size, "X")
     if first.ndim == 3:
         check_images(first[None], f"modality '{name}'")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
+from brickwork.core.framing import Framing
 
 ModalityKind = Literal["table", "series", "image"]
 LabelType = Literal["text", "whole number", "number", "truth value"]
@@ -17,7 +18,8 @@ class ModalityLayout:
 
     ``table``: single values: ``numbers`` (dates too), ``categories``, ``texts``. ``series``: ``numbers`` names the
     variables, each cell a list of numbers in time. ``image``: ``numbers`` names the one column of images, and
-    ``shape`` is their (height, width, channels).
+    ``shape`` is their (height, width, channels); ``framing``: how they are scaled and cut, where a pretrained encoder
+    says it.
     """
 
     name: str
@@ -26,6 +28,7 @@ class ModalityLayout:
     categories: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    framing: Framing | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.tabular import SeriesEncoder, TabularEncoder, column_statistics, from_architecture
+from brickwork.systems.multimodn.frozen import FrozenBackbone, FrozenImages, FrozenTexts
 from brickwork.systems.multimodn.layout import ModalityLayout, TableLayout
 
-Encoder = TabularEncoder | SeriesEncoder | ImageEncoder
+Encoder = TabularEncoder | FrozenTexts | SeriesEncoder | ImageEncoder | FrozenImages
 
 
 class ModalityReader(nn.Module):
@@ -32,25 +33,35 @@ class ModalityReader(nn.Module):
         image: ImageEncoderConfig,
         series_width: int,
         bins: int = 0,
+        backbones: Mapping[str, FrozenBackbone] | None = None,
     ) -> "ModalityReader":
-        """A fresh reader with the statistics of training rows."""
+        """A fresh reader with the statistics of training rows. ``backbones``: pretrained encoders for ``text`` and
+        ``image``, where there are any."""
+        backbones = backbones or {}
         if layout.kind == "image":
+            if "image" in backbones:
+                return cls(layout, FrozenImages.fitted(list(columns[layout.name]), backbones["image"]))
             height, width, channels = layout.shape
             return cls(layout, ImageEncoder(image, (height, width, channels)))
         if layout.kind == "series":
             return cls(layout, SeriesEncoder.fitted(columns[layout.name], series_width))
-        return cls(layout, TabularEncoder.fitted(*_cells(layout, columns), bins))
+        cells = _cells(layout, columns)
+        if layout.texts and "text" in backbones:
+            return cls(layout, FrozenTexts.fitted(*cells, bins, backbones["text"]))
+        return cls(layout, TabularEncoder.fitted(*cells, bins))
 
     def prepare(self, columns: Mapping[str, Any]) -> dict[str, Tensor]:
         """The tensors of a batch: ``NAME`` and ``NAME.present``, of series also ``NAME.lengths``."""
         name, encoder = self.layout.name, self.encoder
         arrays: dict[str, np.ndarray] = {}
-        if isinstance(encoder, TabularEncoder):
+        if isinstance(encoder, TabularEncoder | FrozenTexts):
             arrays[name], arrays[f"{name}.present"] = encoder.prepare(*_cells(self.layout, columns))
         elif isinstance(encoder, SeriesEncoder):
             arrays[name], arrays[f"{name}.lengths"], arrays[f"{name}.present"] = encoder.prepare(
                 columns[name]
             )
+        elif isinstance(encoder, FrozenImages):
+            arrays[name], arrays[f"{name}.present"] = encoder.prepare(list(columns[name]))
         else:
             blank = np.zeros(encoder.image_shape, dtype=np.uint8)
             rows = list(columns[name])
@@ -70,8 +81,19 @@ class ModalityReader(nn.Module):
         return self.encoder(x)[1] if isinstance(self.encoder, ImageEncoder) else self.encoder(x)
 
     @classmethod
-    def restored(cls, layout: ModalityLayout, architecture: Mapping[str, Any]) -> "ModalityReader":
+    def restored(
+        cls,
+        layout: ModalityLayout,
+        architecture: Mapping[str, Any],
+        backbones: Mapping[str, FrozenBackbone],
+    ) -> "ModalityReader":
         """The reader whose encoder ``architecture`` describes, with fresh weights."""
+        if architecture.get("kind") == FrozenImages.kind:
+            return cls(layout, FrozenImages(backbones["image"]))
+        if architecture.get("kind") == FrozenTexts.kind:
+            table = from_architecture(architecture["table"])
+            assert isinstance(table, TabularEncoder), "the other kind has no categories"
+            return cls(layout, FrozenTexts(table, architecture["num_texts"], backbones["text"]))
         if architecture.get("kind") == "image":
             return cls(layout, ImageEncoder.from_architecture(architecture))
         return cls(layout, from_architecture(architecture))

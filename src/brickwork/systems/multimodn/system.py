@@ -37,6 +37,7 @@ from brickwork.evaluation.classification import scores_by_task
 from brickwork.representation.contract import complete
 from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
 from brickwork.systems.multimodn.data import Data
+from brickwork.systems.multimodn.frozen import FrozenBackbone, backbones_of
 from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
 from brickwork.systems.multimodn.missingness import (
     complete_modalities,
@@ -71,7 +72,8 @@ def load_data(config: Data, seed: int, layout: TableLayout | None = None) -> Tas
 @complete
 class System(nn.Module):
     """Readers of modalities, their fusion, and a decoder a task. ``scales``: (mean, deviation) of each number target.
-    ``complete``: modalities that no row of training lacked."""
+    ``complete``: modalities that no row of training lacked. ``backbones``: pretrained encoders that readers use, by what
+    they read."""
 
     reads = ("multitask",)
     input_kind: Literal["columns"] = "columns"
@@ -85,9 +87,11 @@ class System(nn.Module):
         scales: Mapping[str, Sequence[float]],
         complete: Sequence[str] = (),
         na_values: Sequence[str] = (),
+        backbones: Mapping[str, FrozenBackbone] | None = None,
     ):
         super().__init__()
         self.config = config
+        self.backbones = dict(backbones or {})
         self.readers = nn.ModuleList(readers)
         self.layout = TableLayout(
             modalities=tuple(reader.layout for reader in readers),
@@ -250,6 +254,7 @@ class System(nn.Module):
             "config": to_dict(self.config),
             "layout": to_dict(self.layout),
             "encoders": [cast(ModalityReader, reader).encoder.architecture() for reader in self.readers],
+            **({"backbones": [one.about for one in self.backbones.values()]} if self.backbones else {}),
             "facts": {
                 "scales": {name: list(scale) for name, scale in self.scales.items()},
                 "complete": list(self.complete),
@@ -270,8 +275,10 @@ class System(nn.Module):
         warn_of_dependence(data.train, layout, config.modality_dropout)
         columns = data.train.columns
         modalities = [layout.modality(name) for name in config.reading_order(layout.names)]
+        has = [*("text" for m in modalities if m.texts), *(m.kind for m in modalities)]
+        backbones = backbones_of(has, config.frozen_text, config.frozen_image)
         readers = [
-            ModalityReader.fitted(m, columns, config.image, config.series_width, config.bins)
+            ModalityReader.fitted(m, columns, config.image, config.series_width, config.bins, backbones)
             for m in modalities
         ]
         return System(
@@ -281,14 +288,21 @@ class System(nn.Module):
             scales=target_scales(layout, columns),
             complete=complete_modalities(data.train, layout),
             na_values=layout.na_values,
+            backbones=backbones,
         )
 
     @staticmethod
     def restore(architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
-        """The system that :meth:`architecture` described, with fresh weights."""
+        """The system that :meth:`architecture` described, with fresh weights.
+
+        Raises:
+            AbsentModelError: a pretrained encoder that it reads with is not here, or is another one.
+        """
         layout = from_dict(TableLayout, architecture["layout"])
+        described = architecture.get("backbones", ())
+        backbones = {about["kind"]: FrozenBackbone.restored(about) for about in described}
         readers = [
-            ModalityReader.restored(m, a)
+            ModalityReader.restored(m, a, backbones)
             for m, a in zip(layout.modalities, architecture["encoders"], strict=True)
         ]
         config = from_dict(MultiModNConfig, architecture["config"])
@@ -300,4 +314,5 @@ class System(nn.Module):
             scales=facts["scales"],
             complete=facts["complete"],
             na_values=layout.na_values,
+            backbones=backbones,
         )

@@ -284,7 +284,7 @@ def _modality(
 ) -> dict[str, Any]:
     name = modality.name
     if modality.kind == "image":
-        size = modality.shape[0]
+        size = modality.framing or modality.shape[0]
         (column,) = modality.numbers
         cells = table_cells.as_list(raw[column])
         return {
