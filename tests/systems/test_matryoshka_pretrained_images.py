@@ -76,7 +76,7 @@ def test_a_successor_searches_what_its_ancestor_indexed(models, tmp_path):
 def test_texts_are_refused_by_name(models, tmp_path):
     (tmp_path / "rows.csv").write_text("input,label\n" + "\n".join(f"text {n},{n % 2}" for n in range(20)))
     run = override(run_of(models, "matryoshka", "dinov2"), [f"data.source={tmp_path / 'rows.csv'}"])
-    with pytest.raises(DataError, match=r"holds texts, and model.encoder is for images"):
+    with pytest.raises(DataError, match=r"is for images; take a recipe for texts \(.*--recipe"):
         api.build(run)
     with pytest.raises(ConfigError, match=r"starts from one of texts; take --recipe vision"):
         backbone_settings(api.recipe("matryoshka"), [str(models / "resnet")])

@@ -54,7 +54,22 @@ def backbone_settings(run: "RunConfig", backbones: Sequence[str]) -> list[str]:
     # The sizes of vectors of the recipe are those of its own model.
     other = any(attrgetter(place)(run.model) != backbone for place, backbone in settings.items())
     dims = ["model.dims=[]"] if other and getattr(run.model, "dims", None) else []
-    return [*(f"model.{place}={backbone}" for place, backbone in settings.items()), *dims]
+    fewer = [_fewer_tokens(run, place, backbone) for place, backbone in settings.items()]
+    chosen = [f"model.{place}={backbone}" for place, backbone in settings.items()]
+    return [*chosen, *dims, *(one for one in fewer if one)]
+
+
+def _fewer_tokens(run: "RunConfig", place: str, backbone: str) -> str | None:
+    """``model.encoder.max_tokens=N`` for a model here that reads fewer tokens than the recipe, which is for its own one."""
+    from brickwork.encoders.text_folder import folder_positions
+
+    part, folder = place.rpartition(".")[0], Path(backbone).expanduser()
+    wanted = getattr(attrgetter(part)(run.model) if part else run.model, "max_tokens", None)
+    if wanted is None or not folder.is_dir():
+        return None
+    positions = folder_positions(folder)
+    option = f"model.{part}.max_tokens" if part else "model.max_tokens"
+    return f"{option}={positions}" if positions is not None and positions < wanted else None
 
 
 def _backbone_kind(backbone: str) -> str:

@@ -25,6 +25,11 @@ SCORES = "scores.json"
 METRIC = "ndcg@10"
 SURE = 0.95
 RESAMPLES = 2_000
+# What a search takes however few documents there are, in documents and bytes that take as long again: 30 documents take
+# 0.15 to 0.7 ms by words (queries of 8 and 50 words) and 60,000 of 60 words 14 times that; 33 vectors take 0.016 ms, and a
+# megabyte of vectors 0.05 ms (index/planning.py).
+_FIXED_DOCUMENTS = 4_500.0
+_FIXED_BYTES = 300_000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +114,8 @@ def choose(
     """The cheapest (dims, layers, mode) of a finished run that holds on its held-out queries, and the kind of index for it.
 
     ``keep``: the share of the nDCG@10 of the full size that is to be kept, on every retrieval set. ``max_ms``: the
-    milliseconds of one query (encoding, and comparing with ``documents`` documents; default: as many as were measured).
+    milliseconds of one query (encoding, and an exact comparison with ``documents`` documents; default: as many as were
+    measured).
     ``max_bytes``: the bytes of one stored vector. Without ``keep`` it is the best setting within the limits. Cheapest is
     what takes the fewest operations a query, then the fewest bytes.
 
@@ -208,7 +214,8 @@ def _settings(
     """Every setting that was measured on all sets; costs are means over the sets, for ``count`` documents."""
     beside = [grid.words_milliseconds for grid in grids.values()]
     scaled = [
-        None if one is None else one * count / grid.num_documents for one, grid in zip(beside, grids.values())
+        None if one is None else _scaled(one, grid.num_documents, count, _FIXED_DOCUMENTS)
+        for one, grid in zip(beside, grids.values())
     ]
     words = _mean(scaled)
     settings = []
@@ -234,9 +241,17 @@ def _settings(
 
 
 def _milliseconds(cell: "Cell", grid: "GridResult", count: int) -> float | None:
-    """Encoding, and the scan of so many documents."""
+    """Encoding, and an exact scan of so many documents."""
     encode, scan = cell.cost.encode_milliseconds, cell.cost.scan_milliseconds
-    return None if encode is None or scan is None else encode + scan * count / grid.num_documents
+    if encode is None or scan is None:
+        return None
+    return encode + _scaled(scan, grid.num_documents, count, _FIXED_BYTES / cell.cost.vector_bytes)
+
+
+def _scaled(measured: float, documents: int, count: int, fixed: float) -> float:
+    """What takes so long for ``documents``, for ``count`` of them; ``fixed``: as many documents as take the time that it
+    takes for none."""
+    return measured * (fixed + count) / (fixed + documents)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -2,12 +2,13 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickwork.api.judged import METRICS, OURS, THEIRS, WORDS, JudgedSearches, Searched
 from brickwork.core.files import write_text
-from brickwork.evaluation.against import METRIC, UNTOUCHED
+from brickwork.evaluation.against import METRIC, UNTOUCHED, Against
 from brickwork.evaluation.significance import paired_bootstrap_columns
 from brickwork.inspection.report import render
 from brickwork.inspection.report_data import (
@@ -57,9 +58,20 @@ def _finding(measured: JudgedSearches) -> Finding | None:
     if not rows:
         return None
     row = next((one for one in rows if one.outcome == "worse"), rows[0])
+    said = {one.task: _said(one) for one in rows if one.other == row.other}
+    lost = row.outcome == "worse" and row.other == UNTOUCHED
     return Finding(
-        sentence=measured.verdict() or row.sentence, effect=row.ours - row.theirs, low=row.low, high=row.high
+        sentence=f"This training made your search worse. {said[row.task]}" if lost else said[row.task],
+        effect=row.ours - row.theirs,
+        low=row.low,
+        high=row.high,
+        explanation=" ".join(text for task, text in said.items() if task != row.task),
     )
+
+
+def _said(row: Against) -> str:
+    """Its sentence, in the words of the page: ``By vectors: nDCG@10 …``."""
+    return f"{replace(row, task=_TITLES[row.task].capitalize()).sentence}."
 
 
 def _part(measured: JudgedSearches, mode: str) -> QualityPart:

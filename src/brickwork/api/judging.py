@@ -39,7 +39,8 @@ def evaluate_judged(
         ConfigError, DataError: as :func:`brickwork.evaluate`.
     """
     # What the user wrote is read before anything is encoded.
-    texts, grades = read_queries(queries), None if qrels is None else read_qrels(qrels)
+    texts = read_queries(queries, judged=qrels is not None)
+    grades = None if qrels is None else read_qrels(qrels)
     if learn_weight and (grades is None or not is_index(model)):
         raise ConfigError("a weight is learnt for an index from judgements: give INDEX, queries and qrels")
     with opened(model, data, dims=dims, layers=layers, **options) as searched:

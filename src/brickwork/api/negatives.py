@@ -50,9 +50,8 @@ def with_hard_negatives(
         )
         system.train(training)
     pairs, found = len(data.train), len(set(mined.rows))
-    note = (
-        f"hard negatives by {options.by}: {len(mined.rows):,} for {found - mined.filled:,} of {pairs:,} pairs"
-    )
+    hard = len(mined.rows) - mined.filled
+    note = f"hard negatives by {options.by}: {hard:,} for {found - mined.filled:,} of {pairs:,} pairs"
     if mined.filled:
         note += f"; {mined.filled:,} pairs had none and got one at random"
     if found < pairs:

@@ -38,7 +38,7 @@ CONTENT = "data.json"
 """What the data of a run was, in a few digits a column."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainSummary:
     """What a training left.
 
@@ -52,6 +52,14 @@ class TrainSummary:
     measurement: "Measurement | None"
     system: Any = None
     scores: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """What a notebook shows: where it is, and what came out. The scores of every query are in ``measurement``."""
+        lines = [f"TrainSummary of {self.folder}: {self.result.step:,} steps in {self.result.seconds:.0f} s"]
+        if self.measurement is not None:
+            lines += [one.sentence for one in (*self.measurement.against, *self.measurement.against_cut)]
+        lines += [f"held out: {name} {value:.4g}" for name, value in self.scores.items()]
+        return "\n  ".join(lines)
 
 
 def recipe_names(slug: str) -> list[str]:

@@ -63,7 +63,8 @@ def choose(
 
 def _show(choice: "Choice") -> None:
     out = output.console()
-    out.print(f"{_costs(choice.setting)}; index kind {choice.kind}", style="bold", soft_wrap=True)
+    kind = f"; index kind {choice.kind}" if choice.setting.dim else ""
+    out.print(f"{_costs(choice.setting)}{kind}", style="bold", soft_wrap=True)
     out.print(f"  full size: {_costs(choice.reference)}", soft_wrap=True)
     for one in choice.kept:
         out.print(
@@ -71,7 +72,9 @@ def _show(choice: "Choice") -> None:
             f"[{one.low:.3f}, {one.high:.3f}], {one.num_queries:,} queries",
             soft_wrap=True,
         )
-    out.print(f"  {choice.reason}", soft_wrap=True)
+    if choice.setting.dim:
+        exact = "" if choice.kind == "flat" else "; the times here are of an exact scan"
+        out.print(f"  {choice.reason}{exact}", soft_wrap=True)
     if choice.holds is None:
         return
     share = f"{choice.keep:g} is kept in {100 * choice.holds:.0f} % of {choice.resamples:,} resamples of the queries"

@@ -115,13 +115,24 @@ def column_settings(columns: Sequence[str] | None) -> list[str]:
     """``role=name`` choices as settings of ``ColumnNames``, checked for their form.
 
     Raises:
-        ConfigError: one without an equals sign or without a name.
+        ConfigError: one without an equals sign, without a name, or for a role that there is not.
     """
+    from dataclasses import fields
+
+    from brickwork.core.config import nearest
+    from brickwork.data.config import ColumnNames
+
+    roles = [field.name for field in fields(ColumnNames)]
     for choice in columns or ():
         role, _, name = choice.partition("=")
         if not role.strip() or not name.strip():
             raise ConfigError(
                 f"--column {choice!r}: write it as role=name, for example --column anchor=question"
+            )
+        if role.strip() not in roles:
+            table = "; what a table is to teach: --set data.table.targets=NAME" if "target" in role else ""
+            raise ConfigError(
+                f"--column {choice!r}: '{role.strip()}' is no role; {nearest(role.strip(), roles)}{table}"
             )
     return list(columns or ())
 

@@ -198,11 +198,12 @@ def _show_hits(hits: list[Any]) -> None:
     if not hits:
         out.print("nothing found")
     for rank, hit in enumerate(hits, 1):
+        named = hit.title or hit.id
+        source = (
+            "" if hit.source in ("", named) else f"  {hit.source}"
+        )  # a file without headings is its own title
         out.print(
-            styled(
-                (f"{rank:>2}  {hit.title or hit.id}", "bold"),
-                (f"  {_scores(hit)}  {hit.source}", "dim"),
-            ),
+            styled((f"{rank:>2}  {named}", "bold"), (f"  {_scores(hit)}{source}", "dim")),
             soft_wrap=True,
         )
         for passage in hit.before or ():

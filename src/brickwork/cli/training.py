@@ -204,7 +204,7 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
         output.next_commands(commands, quiet)
     if summary.measurement is not None and summary.measurement.against:
         output.hint("\nDid it help?", quiet)
-        for one in summary.measurement.against:
+        for one in (*summary.measurement.against, *summary.measurement.against_cut):
             output.hint(f"  {one.sentence}", quiet)
 
 

@@ -53,9 +53,9 @@ class ElasticAxes:
                     f"{name}={value} is outside {least} … {trained[-1]}; trained: {list(trained)}"
                 )
             if value not in trained:
-                notes.append(
-                    f"{name}={value} was not trained (trained: {list(trained)}); quality lies in between"
-                )
+                below = value < trained[0]
+                quality = "expect it to be worse" if below else "its quality lies between those beside it"
+                notes.append(f"{name}={value} was not trained (trained: {list(trained)}); {quality}")
             chosen.append(value)
         return chosen[0], chosen[1], notes
 

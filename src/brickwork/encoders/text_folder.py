@@ -272,6 +272,19 @@ def _limit(read: TextFolder, positions: int | None, wanted: int | None) -> int:
     return min(read.max_tokens or positions or _MAX_TOKENS, positions or read.max_tokens or _MAX_TOKENS)
 
 
+def folder_positions(folder: Path) -> int | None:
+    """How many tokens the model of a folder can read, by its configuration; ``None``: it sets no limit.
+
+    Raises:
+        ArtifactError: no model of texts that can be read.
+    """
+    description = read_text_folder(folder).description
+    if is_bert_shaped(description):
+        return int(transformer_arguments(description)["max_positions"])
+    limit = description.get("max_position_embeddings")
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
 def _at_most(name: str, wanted: int | None, available: int | None, folder: Path) -> None:
     if wanted is not None and available is not None and wanted > available:
         raise ConfigError(

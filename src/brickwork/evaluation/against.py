@@ -36,6 +36,8 @@ class Against:
         verb = {"better": "better than", "worse": "worse than", "open": "not clearly different from"}[
             self.outcome
         ]
+        if self.ours == self.theirs and self.low == self.high:
+            verb = "the same as"
         difference = f"{self.ours - self.theirs:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
         return f"{self.task}: nDCG@10 {self.ours:.3f}, {verb} {self.other} ({self.theirs:.3f}; {difference})"
 
@@ -49,6 +51,20 @@ def against(
     theirs |= {name: scores[METRIC] for name, scores in baselines.items()}
     ours = np.asarray(_full(grid))
     return tuple(compared(grid.name, name, ours, np.asarray(scores)) for name, scores in theirs.items())
+
+
+def against_cut(grid: GridResult, untouched: GridResult) -> Against | None:
+    """The same at one small size, which both models are cut to: the trained size nearest to an eighth of the dimensions and
+    half of the layers. ``None`` where the untouched model was not measured there, or where it is the full size."""
+    dims, depths = ({getattr(cell, name) for cell in grid.cells} for name in ("dim", "layers"))
+    dim = min(dims, key=lambda value: (abs(value - max(dims) / 8), value))
+    layers = min(depths, key=lambda value: (abs(value - max(depths) / 2), value))
+    theirs = [cell for cell in untouched.cells if (cell.dim, cell.layers) == (dim, layers)]
+    if not theirs or (dim, layers) == (max(dims), max(depths)):
+        return None
+    size = f"{grid.name}, both cut to {dim} dims and {layers} layers"
+    ours = grid.cell(dim, layers).scores[METRIC]
+    return compared(size, UNTOUCHED, np.asarray(ours), np.asarray(theirs[0].scores[METRIC]))
 
 
 def _full(grid: GridResult) -> Sequence[float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brickwork.core.files import plain
-from brickwork.evaluation.against import Against, against
+from brickwork.evaluation.against import Against, against, against_cut
 from brickwork.evaluation.baselines import rank_bm25, rank_tfidf
 from brickwork.evaluation.cross_modal import cross_modal_recall
 from brickwork.evaluation.grid import Cell, GridResult, Words, evaluate_grid
@@ -59,6 +59,16 @@ class Measurement:
             for name, grid in self.grids.items()
             for one in against(grid, self.untouched.get(name), self.baselines.get(name, {}))
         )
+
+    @cached_property
+    def against_cut(self) -> tuple[Against, ...]:
+        """A small size against the untouched model cut to the same size, set by set, where both were measured."""
+        rows = (
+            against_cut(grid, self.untouched[name])
+            for name, grid in self.grids.items()
+            if name in self.untouched
+        )
+        return tuple(row for row in rows if row is not None)
 
     def summary(self) -> dict[str, Any]:
         """Means and costs as plain JSON values, without the score of every query."""
@@ -175,7 +185,9 @@ def measure(
         untouched={}
         if untouched is None
         else {
-            name: evaluate_grid(untouched, retrieval, measure=False, progress=progress)
+            name: evaluate_grid(
+                untouched, retrieval, *_also_full(untouched, dims, layers), measure=False, progress=progress
+            )
             for name, retrieval in data.retrieval.items()
         },
         simple={}
@@ -190,6 +202,17 @@ def measure(
         baselines={name: baseline_scores(retrieval) for name, retrieval in data.retrieval.items()}
         if baselines
         else {},
+    )
+
+
+def _also_full(
+    untouched: "Representation", dims: Sequence[int] | None, layers: Sequence[int] | None
+) -> tuple[list[int] | None, list[int] | None]:
+    """The sizes that were asked for, of those that it has, and its full size, which a training has to beat."""
+    full, depth, least = untouched.axes.full_dim, untouched.axes.num_layers, min(untouched.axes.layers)
+    return (
+        None if dims is None else sorted({full, *(dim for dim in dims if dim < full)}),
+        None if layers is None else sorted({depth, *(n for n in layers if least <= n < depth)}),
     )
 
 

@@ -87,16 +87,26 @@ def default_finding(quality: tuple[QualityPart, ...]) -> Finding | None:
     for part in quality:
         full = max(part.cells, key=lambda cell: (cell.layers, cell.dim))
         if full.before is not None:
-            verb = "raised" if full.after >= full.before else "lowered"
             return Finding(
-                sentence=f"Training {verb} {part.metric} on {part.name} "
-                f"from {full.before:.3f} to {full.after:.3f}.",
+                sentence=_sentence(part, full),
                 metric=part.metric,
                 effect=full.difference,
                 low=full.low,
                 high=full.high,
             )
     return None
+
+
+def _sentence(part: QualityPart, full: GridCell) -> str:
+    """What changed at full size; no change is claimed where the interval holds zero."""
+    assert full.before is not None
+    if full.after == full.before and full.low == full.high:
+        return f"At full size {part.metric} on {part.name} is what it was: {full.after:.3f}."
+    if full.low is not None and full.high is not None and full.low <= 0 <= full.high:
+        verb = "did not clearly change"
+    else:
+        verb = "raised" if full.after > full.before else "lowered"
+    return f"Training {verb} {part.metric} on {part.name}: {full.before:.3f} before, {full.after:.3f} after."
 
 
 def curve_panels(curves: tuple[Curve, ...]) -> dict[str, list[Curve]]:

@@ -227,8 +227,9 @@ def build_encoder(config: Any, data: TaskData, assets: Path | None = None) -> An
     described = config.encoder
     kind = modality_of(described)
     if data.modality != kind:
-        name = {"text": "TextEncoderConfig", "image": "ImageEncoderConfig"}.get(data.modality)
-        instead = f"take a recipe with {name}, or other data" if name else "take other data"
+        known = data.modality in ("text", "image")
+        recipe = f"take a recipe for {data.modality}s (`brickwork info SLUG` lists them: --recipe NAME), or other data"
+        instead = recipe if known else "take other data"
         raise DataError(f"{data.name} holds {data.modality}s, and model.encoder is for {kind}s; {instead}")
     if isinstance(described, PretrainedImageConfig):
         return build_image_encoder(described)

@@ -29,7 +29,10 @@ def build_optimizer(system: nn.Module, config: TrainConfig) -> torch.optim.Optim
         ]
     groups = [group for group in groups if group["params"]]
     if not groups:
-        raise ConfigError("nothing is trainable: every parameter of the system is frozen")
+        raise ConfigError(
+            "nothing is trainable: every parameter of the system is frozen; behind a frozen encoder something has to come, "
+            "for example --set model.encoder.projection=128"
+        )
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adamw":
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -118,6 +118,17 @@ def test_limits_alone_give_the_best_within_them(run):
     assert choose(folder, keep=0.9, documents=2_000_000).kind == "ivf"
 
 
+def test_a_small_measurement_does_not_make_a_large_search_slow(run):
+    """What ten documents take is what a search takes for none: a million are not a hundred thousand times as slow."""
+    folder = run(grid("docs", DENSE, HYBRID))
+    many = choose(folder, max_bytes=32, documents=1_000_000).setting
+    assert many.label == "hybrid at 8 dims, 2 layers"
+    scan = 0.8 * (300_000 + 32_000_000) / (300_000 + 320)
+    words = 0.5 * (4_500 + 1_000_000) / (4_500 + 10)
+    assert many.milliseconds == pytest.approx(4.0 + scan + words)
+    assert choose(folder, max_bytes=32, documents=10).setting.milliseconds == pytest.approx(4.0 + 0.8 + 0.5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

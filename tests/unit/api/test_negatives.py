@@ -1,6 +1,7 @@
 """Hard negatives as an option of a run: found once, told, kept for a resume."""
 
 import json
+import re
 
 import pytest
 
@@ -59,7 +60,10 @@ def test_pairs_become_triplets_that_are_trained_on(pairs, slug, tmp_path):
         answers.setdefault(normalised(anchor), set()).add(normalised(positive))
     for anchor, negative in zip(columns["anchor"], columns["negative"]):
         assert normalised(negative) not in answers[normalised(anchor)]
-    assert any("hard negatives by bm25" in note for note in data.notes)
+    (note,) = [note for note in data.notes if "hard negatives by bm25" in note]
+    found, paired, pairs = re.match(r"hard negatives by bm25: (\d+) for (\d+) of (\d+) pairs", note).groups()
+    assert int(found) == 2 * int(paired), "two a pair, without those that were drawn at random"
+    assert int(pairs) - int(paired) == int((re.search(r"(\d+) pairs had none", note) or [0, 0])[1])
     assert data.validation.columns == plain.validation.columns, "only what is trained on gets negatives"
     rows = list(range(8))
     batch = {**system.collate(data.train.take(rows)), "step": 0, "indices": rows}

@@ -265,6 +265,15 @@ def test_a_training_that_makes_the_search_worse_says_so(trained, tmp_path):
     assert "Training lowered" in (tmp_path / "run" / "report.html").read_text()
     again = brickwork.evaluate(tmp_path / "run", "toy", limit=300)["retrieval"][0]
     assert again["untouched"] == entry["untouched"]
+    cut = brickwork.evaluate(tmp_path / "run", "toy", limit=300, dims=[8], layers=[2])["retrieval"][0]
+    wanted = {(d, n) for d in (8, 32) for n in (2, 3)}  # what was asked for, and the full size
+    assert cut["untouched"] == [
+        cell for cell in entry["untouched"] if (cell["dim"], cell["layers"]) in wanted
+    ]
+    shown = repr(summary)
+    assert len(shown) < 1_000
+    assert summary.measurement.against[0].sentence in shown
+    assert f"{summary.folder}: 3 steps" in shown
 
 
 def test_plan_writes_nothing_and_forecasts_the_whole_run(tmp_path, monkeypatch):

@@ -132,6 +132,11 @@ def test_wrong_usage_is_2(brickwork, words, message):
         (("evaluate", "m", "d", "--dims", "48,x"), "--dims='48,x': write whole numbers"),
         (("index", "m", "d", "--out", "o", "--layers", "3,-1"), "--layers='3,-1': write whole numbers"),
         (("evaluate", "m", "d", "--column", "anchor"), "--column 'anchor': write it as role=name"),
+        (("index", "m", "d", "--out", "o", "--column", "body=a"), "'body' is no role; known: anchor, group"),
+        (
+            ("train", "multimodn", "--column", "target=a"),
+            "a table is to teach: --set data.table.targets=NAME",
+        ),
         (("evaluate", "m", "d", "--column", "ancor=q"), "did you mean 'anchor'?"),
         (("info", "matrioshka"), "did you mean 'matryoshka'?"),
         (("train", "matryoshka", "--recipe", "smal"), "did you mean 'small'?"),

@@ -44,6 +44,13 @@ def test_hits_are_shown_as_they_are():
     assert "a[b].txt" in out
 
 
+def test_a_source_that_is_the_title_is_shown_once():
+    hit = Hit(title="ls.1.txt", id="x", score=0.5, source="ls.1.txt", text="text")
+    assert printed(searching._show_hits, [hit]).splitlines()[0] == " 1  ls.1.txt  0.500"
+    named = Hit(title="ls", id="x", score=0.5, source="ls.1.txt", text="text")
+    assert printed(searching._show_hits, [named]).splitlines()[0] == " 1  ls  0.500  ls.1.txt"
+
+
 def test_plans_and_measurements_are_shown_as_they_are():
     assert SHOWN in printed(training._show_plan, {"note": NASTY})
     cell = {"layers": 2, "dim": 4, "ndcg@10": 0.5}

@@ -97,6 +97,11 @@ def test_elastic_axes_allow_in_between_with_a_note_and_refuse_outside():
     dim, layers, notes = axes.resolve(20, None)
     assert (dim, layers) == (20, 3)
     assert "dim=20 was not trained" in notes[0]
+    assert notes[0].endswith("its quality lies between those beside it")
+    (below,) = ElasticAxes(dims=(64,), layers=(3,)).resolve(None, 2)[
+        2
+    ]  # a pretrained model, cut: nothing is beside it
+    assert below == "layers=2 was not trained (trained: [3]); expect it to be worse"
     for wrong in ({"dim": 33, "layers": None}, {"dim": 0, "layers": None}, {"dim": None, "layers": 4}):
         with pytest.raises(ConfigError, match="outside 1"):
             axes.resolve(**wrong)

@@ -242,7 +242,7 @@ def test_training_pairs_from_a_folder(tmp_path):
     assert heading.titles is not None
     assert all(len(relevant) == 1 for relevant in heading.relevant)
     assert any(note.startswith("pairs made from the documents: ") for note in task.notes)
-    assert "1 files left out: type .png" in task.notes
+    assert "1 file left out: type .png" in task.notes
 
 
 def test_of_many_files_none_is_on_two_sides(tmp_path):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from sample_encoders import TEXTS, build_small
 
+from brickwork.api.backbones import backbone_settings
+from brickwork.api.train import recipe
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import save_tensors
@@ -239,3 +241,15 @@ def test_training_takes_the_prompts_of_the_folder(folder):
     settings.write_text('{"default_prompt_name": "q"}')
     with pytest.raises(ArtifactError, match="names one that it does not have"):
         load_text_folder(folder, config)
+
+
+def test_a_recipe_reads_no_more_tokens_than_the_model_that_is_given(folder):
+    """The 256 tokens of the recipe are those of its own model; what is set by hand is still refused."""
+    run = recipe("matryoshka-2d")
+    assert run.model.encoder.max_tokens == 256
+    given = override(run, backbone_settings(run, [str(folder)]))
+    assert (given.model.encoder.backbone, given.model.encoder.max_tokens) == (str(folder), 16)
+    assert build_text_encoder(given.model.encoder).max_tokens == 16
+    own = override(given, ["model.encoder.max_tokens=17"])
+    with pytest.raises(ConfigError, match="max_tokens=17 is more than the 16"):
+        build_text_encoder(own.model.encoder)

@@ -1,10 +1,12 @@
 """A model against what its user has without it: the outcome by a paired interval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from brickwork.evaluation.against import UNTOUCHED, against
+from brickwork.evaluation.against import UNTOUCHED, against, against_cut
 from brickwork.evaluation.grid import Cell, Cost, GridResult
 
 
@@ -53,3 +55,29 @@ def test_baselines_stand_beside_it_and_the_sentence_has_all_numbers():
     )
     assert [(r.other, r.outcome) for r in rows] == [("BM25", "worse"), ("TF-IDF", "open")]
     assert rows[0].sentence == "docs: nDCG@10 0.500, worse than BM25 (0.750; -0.250 [-0.250, -0.250])"
+
+
+def test_equal_scores_are_called_the_same():
+    """Not "not clearly different": a closed form gives the published model at full size by construction."""
+    (one,) = against(grid([0.5, 0.7]), grid([0.5, 0.7]), {})
+    assert one.outcome == "open"
+    assert one.sentence == (
+        "docs: nDCG@10 0.600, the same as the untouched model (0.600; +0.000 [+0.000, +0.000])"
+    )
+    (other,) = against(grid([0.5, 0.7]), grid([0.7, 0.5]), {})  # the same mean of other scores
+    assert "not clearly different from" in other.sentence
+
+
+def test_a_small_size_is_held_against_the_untouched_model_cut_to_the_same():
+    def sized(small):
+        one = grid([0.5, 0.5], (8, 64))
+        return replace(one, cells=(replace(one.cells[0], scores={"ndcg@10": small}), one.cells[1]))
+
+    cut = against_cut(sized((0.5, 0.25)), sized((0.25, 0.0)))
+    assert (cut.ours, cut.theirs, cut.outcome) == (0.375, 0.125, "better")
+    assert cut.sentence == (
+        "docs, both cut to 8 dims and 2 layers: nDCG@10 0.375, better than the untouched model "
+        "(0.125; +0.250 [+0.250, +0.250])"
+    )
+    assert against_cut(sized((0.5, 0.5)), grid([0.5, 0.5], (64,))) is None  # not measured there
+    assert against_cut(grid([0.5, 0.5], (64,)), grid([0.5, 0.5], (64,))) is None  # there is no smaller size

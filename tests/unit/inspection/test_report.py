@@ -166,8 +166,25 @@ def test_the_default_finding_is_the_change_at_full_size():
     full = max(data.quality[0].cells, key=lambda c: (c.layers, c.dim))
     results = report.default_finding(data.quality)
     assert (results.effect, results.low, results.high) == (full.after - full.before, full.low, full.high)
-    assert "raised nDCG@10 on documentation search from" in results.sentence
+    assert "raised nDCG@10 on documentation search:" in results.sentence
     assert report.default_finding(()) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "low", "high", "sentence"),
+    [
+        (0.7, 0.05, 0.2, "Training raised nDCG@10 on x: 0.600 before, 0.700 after."),
+        (0.5, -0.2, -0.05, "Training lowered nDCG@10 on x: 0.600 before, 0.500 after."),
+        (0.7, -0.05, 0.2, "Training did not clearly change nDCG@10 on x: 0.600 before, 0.700 after."),
+        (0.5, -0.2, 0.0, "Training did not clearly change nDCG@10 on x: 0.600 before, 0.500 after."),
+        (0.6, 0.0, 0.0, "At full size nDCG@10 on x is what it was: 0.600."),
+        (0.7, None, None, "Training raised nDCG@10 on x: 0.600 before, 0.700 after."),
+    ],
+)
+def test_the_default_finding_says_no_more_than_its_interval(after, low, high, sentence):
+    cells = (GridCell(dim=8, layers=1, before=0.6, after=after, low=low, high=high),)
+    finding = report.default_finding((QualityPart(name="x", cells=cells, sample="2 queries."),))
+    assert finding.sentence == sentence
 
 
 def test_shared_hits_compare_with_the_first_side():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from brickwork.core.errors import ConfigError
 from brickwork.training.config import TrainConfig
 from brickwork.training.optimizers import build_optimizer, clip_gradients, gradient_norm, set_rate
 from toy_system import Toy
@@ -43,6 +44,12 @@ def test_frozen_parameters_are_left_out():
     system.first.requires_grad_(False)
     optimizer = build_optimizer(system, TrainConfig())
     assert sum(p.numel() for group in optimizer.param_groups for p in group["params"]) == 16 * 4 + 4 + 1
+
+
+def test_nothing_to_train_says_what_to_add():
+    model = nn.Linear(2, 2).requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"--set model\.encoder\.projection=128"):
+        build_optimizer(model, TrainConfig())
 
 
 def test_norm_and_clipping():

@@ -23,6 +23,10 @@ USUAL_NAMES = {
     "group": "group",
 }
 
+JUDGING_NAMES = """is_duplicate duplicate is_paraphrase paraphrase entails entailed is_entailment is_similar similar is_match
+match is_relevant relevant relevance is_answer is_correct correct gold_label judgement judgment"""
+"""Columns that say whether a pair is right: they are asked about, as a label of pairs is."""
+
 
 def match(columns: Sequence[str], chosen: ColumnNames, where: str) -> dict[str, str]:
     """The column of each role that has one.
@@ -77,6 +81,10 @@ def task_of(columns: Sequence[str], chosen: ColumnNames, where: str) -> tuple[Ki
             return "triplets", _only(roles, "anchor", "positive", "negative", "group")
         if "score" in roles:
             return "scored", _only(roles, "anchor", "positive", "score", "group")
+        if "label" not in roles:
+            free = {column.strip().lower(): column for column in columns if column not in roles.values()}
+            judging = [free[name] for name in JUDGING_NAMES.split() if name in free]
+            roles |= {"label": judging[0]} if judging else {}
         return "pairs", _only(roles, "anchor", "positive", *judged, "group")
     if "text" not in roles and "positive" in roles:
         roles["text"] = roles["positive"]

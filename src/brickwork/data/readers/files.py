@@ -118,8 +118,11 @@ class ReadReport:
         """Everything worth telling, duplicates and files left out on purpose included."""
         notes = self.messages()
         if self.duplicates:
-            notes.append(f"{self.duplicates} duplicates left out")
-        notes.extend(f"{count} files left out: {reason}" for reason, count in self.quiet.items())
+            notes.append(f"{self.duplicates} duplicate{'' if self.duplicates == 1 else 's'} left out")
+        notes.extend(
+            f"{count} file{'' if count == 1 else 's'} left out: {reason}"
+            for reason, count in self.quiet.items()
+        )
         return notes
 
     def warn(self) -> None:

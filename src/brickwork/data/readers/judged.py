@@ -11,7 +11,15 @@ _JUDGEMENTS = """true false yes no 0 1 0.0 1.0 duplicate not_duplicate relevant 
 paraphrase not_paraphrase correct incorrect entailment not_entailment equivalent not_equivalent match no_match positive
 negative"""
 _TWO_VALUED = frozenset(_JUDGEMENTS.split())
-_JUDGING = ("label", "labels", "target")  # names under which numbers are a judgement, and no category
+_JUDGING = (
+    "label",
+    "labels",
+    "target",
+    "relevance",
+    "gold_label",
+    "judgement",
+    "judgment",
+)  # names under which numbers are a judgement, and no category
 
 
 def by_label(

@@ -6,7 +6,7 @@ Judgements, or qrels: TREC's four columns (query, iteration, document, grade), B
 
 import html
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,11 @@ Grades = dict[str, dict[str, int]]
 """For each query, by its id, the grade of each judged document by its id; 0 and less: not relevant."""
 
 
-def read_queries(path: Path | str) -> dict[str, str]:
+def read_queries(path: Path | str, *, judged: bool = True) -> dict[str, str]:
     """Texts of queries by their ids, in the order of the file.
+
+    Without ``judged``, where no judgement has to find them, ids may be missing: a table without them, and a text file with a
+    query a line, are numbered from 1.
 
     Of a table the columns are known by their names (``_id``, ``text`` and the like); one without such names, as MS MARCO's
     ``queries.tsv``, holds ids and texts from its first line on. Of a TREC topic the title is the query, without one the
@@ -49,7 +52,9 @@ def read_queries(path: Path | str) -> dict[str, str]:
         DataError: the file is missing, damaged or empty; an id that is missing or comes twice, an empty text; by row.
     """
     path = _there(path, "queries")
-    found = _topics(path) if _is_topics(path) else _query_rows(path)
+    found: Iterable[tuple[str, str, str]] = () if judged else _unnamed(path)
+    if not found:
+        found = _topics(path) if _is_topics(path) else _query_rows(path)
     queries: dict[str, str] = {}
     for where, name, text in found:
         if not name:
@@ -226,6 +231,31 @@ def _topics(path: Path) -> Iterator[tuple[str, str, str]]:
             fields.setdefault(tag[1].lower(), text_value(words, report, where))
         yield where, fields.get("num", ""), fields.get("title") or fields.get("desc", "")
     report.warn()
+
+
+def _unnamed(path: Path) -> list[tuple[str, str, str]]:
+    """The queries of a file that names none: a line each of a text without topics, or a table with a text and no id."""
+    report = ReadReport()
+    if not _is_table(path):
+        read = [
+            (number, text_value(line, report, path.name)) for number, (line, _) in enumerate(lines(path), 1)
+        ]
+        if any("<top>" in text.lower() for _, text in read):
+            return []
+        return [(f"{path.name} line {number}", str(number), text) for number, text in read if text]
+    names = {name.strip().lower(): name for name in column_names(path)}
+    column = next((names[name] for name in QUERY_COLUMNS["text"].split() if name in names), None)
+    if column is None or names.keys() & set(QUERY_COLUMNS["id"].split()):
+        return []
+    found = rows(path, report, [column])
+    return [
+        (
+            row_of(path.name, number),
+            str(place),
+            text_value(row.get(column), report, row_of(path.name, number)),
+        )
+        for place, (number, row) in enumerate(found, 1)
+    ]
 
 
 def _query_rows(path: Path) -> Iterator[tuple[str, str, str]]:

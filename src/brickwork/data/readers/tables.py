@@ -51,6 +51,7 @@ def table_task(path: Path, config: DataConfig, seed: int) -> TaskData:
     if kind == "labelled":
         task = _labelled(path, columns, config, seed, report)
     else:
+        notes += _few_answers(kind, columns, roles)
         task = _pairs(path, kind, columns, config, seed, report)
     report.warn()
     return TaskData(**{**vars(task), "notes": (*notes, *report.notes(), *task.notes)})
@@ -162,6 +163,18 @@ def _pairs(
         retrieval=retrieval,
         notes=tuple(notes),
     )
+
+
+def _few_answers(kind: Kind, columns: dict[str, list[Any]], roles: dict[str, str]) -> list[str]:
+    """A note where the answers of pairs look like classes: each stands in twenty rows and more."""
+    rows, different = len(columns["positive"]), len(set(columns["positive"]))
+    if kind == "scored" or rows < 20 * different:
+        return []
+    positive, anchor = roles["positive"], roles["anchor"]
+    return [
+        f"'{positive}' has only {different:,} different text{'' if different == 1 else 's'} in {rows:,} rows; if these are "
+        f"classes, take a system that learns classes, with --column text={anchor} --column label={positive}"
+    ]
 
 
 def _labelled(

@@ -88,3 +88,33 @@ def test_scores_are_learnt(tmp_path, names):
     data = task(tmp_path, rows)
     assert data.kind == "scored"
     assert sorted(columns(data)["score"]) == [n / 40 for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("is_duplicate", (0, 1)), ("is_paraphrase", ("0", "1")), ("entails", (1, 0)), ("relevance", (0, 1, 2))],
+)
+def test_a_judgement_under_its_own_name_is_asked_about_too(tmp_path, name, values):
+    """Quora, MRPC and RTE call it so; half of their pairs are wrong ones."""
+    rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", name: values[n % len(values)]} for n in range(30)]
+    with pytest.raises(DataError, match=f"has pairs and a column '{name}'.*keep the rows that are right"):
+        task(tmp_path, rows)
+    assert task(tmp_path, rows, anchor="sentence1", positive="sentence2").kind == "pairs"
+    assert task(tmp_path, rows, score=name).kind == "scored"
+
+
+def test_a_gold_label_is_a_label(tmp_path):
+    rows = [
+        {"sentence1": row["premise"], "sentence2": row["hypothesis"], "gold_label": row["label"]}
+        for row in nli(9)
+    ]
+    assert task(tmp_path, rows).kind == "triplets"
+
+
+def test_answers_that_look_like_classes_are_told(tmp_path):
+    rows = [{"question": f"what is {n}?", "answer": n % 2} for n in range(40)]
+    told = "'answer' has only 2 different texts in 40 rows; if these are classes"
+    (note,) = [note for note in task(tmp_path, rows).notes if told in note]
+    assert note.endswith("--column text=question --column label=answer")
+    others = [{"question": f"what is {n}?", "answer": n // 2} for n in range(40)]
+    assert not any("different text" in note for note in task(tmp_path, others).notes)

@@ -171,3 +171,25 @@ def test_a_judgement_of_a_file_counts_for_its_passages():
     assert judged.on_files
     assert judged.grades == {"q1": {"x": 2, "y": 1}, "q2": {"y": 2}}
     assert [judged.unit(name) for name in ("x#0", "x#11", "y")] == ["x", "x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("q.txt", "how do I stop?\n\nresume\n"),
+        ("q.csv", "query\nhow do I stop?\nresume\n"),
+        ("q.tsv", "query\tlang\nhow do I stop?\ten\nresume\ten\n"),
+        ("q.jsonl", '{"text": "how do I stop?"}\n{"text": "resume"}\n'),
+    ],
+)
+def test_queries_that_are_only_looked_at_need_no_ids(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    assert list(read_queries(path, judged=False).values()) == ["how do I stop?", "resume"]
+    with pytest.raises(DataError):  # judgements have to find them by an id
+        read_queries(path)
+
+
+def test_queries_with_ids_keep_them_where_nothing_is_judged(tmp_path):
+    read = {path.name: read_queries(path, judged=False) for path in query_files(tmp_path)}
+    assert read == {path.name: read_queries(path) for path in query_files(tmp_path)}
