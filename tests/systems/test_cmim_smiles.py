@@ -172,7 +172,7 @@ def test_bad_rows_are_counted_reported_once_and_left_out(tmp_path):
     warned = " ".join(str(w.message) for w in caught)
     assert "2 skipped: cannot be tokenised as SMILES (first: some.csv row 2, 'foo!'" in warned
     assert "1 skipped: is no molecule (first: some.csv row 3, 'C1CC': a ring bond is not closed)" in warned
-    assert any("1 duplicates" in note for note in task.notes)
+    assert any("1 duplicate " in note for note in task.notes)
 
 
 @pytest.mark.filterwarnings("ignore::brickwork.core.errors.BrickworkWarning")
