@@ -19,6 +19,7 @@ from brickwork.core.folders import known_folder
 from brickwork.evaluation.against import METRIC, UNTOUCHED, Against, compared
 from brickwork.evaluation.retrieval import parse_metric, score
 from brickwork.evaluation.significance import paired_bootstrap_columns
+from brickwork.index.fusion import Fusion
 
 if TYPE_CHECKING:
     from brickwork.core.elastic import ElasticAxes
@@ -195,10 +196,19 @@ def measure_judged(
     index = opened.index
     searches = measure_searches(index, judged, dims=dims, layers=layers)
     if opened.untouched is not None:
-        searches += measure_searches(opened.untouched, judged, who=THEIRS)
+        full = opened.untouched.axes.full_dim
+        fewer = None if dims is None else [*{full, *(dim for dim in dims if dim < full)}]
+        searches += measure_searches(opened.untouched, judged, who=THEIRS, dims=fewer)
     notes = list(opened.notes)
+    kept = index.dense_weight
+    if kept is not None:
+        beside = (
+            "" if opened.untouched is None else f"; those of the untouched model {Fusion().dense_weight:g}"
+        )
+        notes.append(f"hybrid searches of this index count vectors {kept:g}, as it keeps{beside}")
     if judged.unjudged:
-        notes.append(f"{judged.unjudged:,} queries have no relevant document and are left out")
+        left = "query has no relevant document and is" if judged.unjudged == 1 else None
+        notes.append(f"{judged.unjudged:,} {left or 'queries have no relevant document and are'} left out")
     if judged.on_files:
         notes.append("judgements name files: each file stands at the place of its best passage")
     return JudgedSearches(

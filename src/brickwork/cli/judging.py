@@ -36,7 +36,7 @@ def _show_rows(results: dict[str, Any]) -> None:
     for name in ("layers", "dims", "nDCG@10", "R@100", "MRR@10"):
         table.add_column(name, justify="right", no_wrap=True)
     if compared := results["compared_with"]:
-        table.add_column(f"less {compared.split()[0]} [95 %]", no_wrap=True)
+        table.add_column(f"minus {compared.split()[0]} [95 %]", no_wrap=True)
     best = max(row["ndcg@10"] for row in results["rows"])
     last = None
     for row in results["rows"]:
@@ -51,7 +51,7 @@ def _show_rows(results: dict[str, Any]) -> None:
     out.print(table)
     if compared:
         out.print(
-            f"  last column: nDCG@10 less that of {compared}, 95 % interval over queries, * leaves out 0",
+            f"  last column: nDCG@10 minus that of {compared}, 95 % interval over queries, * leaves out 0",
             style="dim",
             soft_wrap=True,
         )

@@ -130,10 +130,9 @@ def column_settings(columns: Sequence[str] | None) -> list[str]:
                 f"--column {choice!r}: write it as role=name, for example --column anchor=question"
             )
         if role.strip() not in roles:
-            table = "; what a table is to teach: --set data.table.targets=NAME" if "target" in role else ""
-            raise ConfigError(
-                f"--column {choice!r}: '{role.strip()}' is no role; {nearest(role.strip(), roles)}{table}"
-            )
+            table = "what a table is to teach is said by --set data.table.targets=NAME"
+            hint = table if "target" in role else nearest(role.strip(), roles)
+            raise ConfigError(f"--column {choice!r}: '{role.strip()}' is no role; {hint}")
     return list(columns or ())
 
 

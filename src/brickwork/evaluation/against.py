@@ -62,7 +62,7 @@ def against_cut(grid: GridResult, untouched: GridResult) -> Against | None:
     theirs = [cell for cell in untouched.cells if (cell.dim, cell.layers) == (dim, layers)]
     if not theirs or (dim, layers) == (max(dims), max(depths)):
         return None
-    size = f"{grid.name}, both cut to {dim} dims and {layers} layers"
+    size = f"{grid.name}, both cut to {dim} dims and {layers} layer{'' if layers == 1 else 's'}"
     ours = grid.cell(dim, layers).scores[METRIC]
     return compared(size, UNTOUCHED, np.asarray(ours), np.asarray(theirs[0].scores[METRIC]))
 

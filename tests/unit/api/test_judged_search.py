@@ -130,6 +130,9 @@ def test_a_model_on_documents_is_measured_as_its_index_is(place, measured):
         r for r in measured["rows"] if r["dim"] == 8 and r["search"] == "this model"
     ]
     assert again["name"] == str(place / "docs.jsonl")
+    assert {r["dim"] for r in again["rows"] if r["search"] == "untouched"} == {8, 32}, (
+        "asked for, and its full size"
+    )
     plain = brickwork.evaluate(place / "published", place / "docs.jsonl", **judged_files(place))
     assert {row["search"] for row in plain["rows"]} == {"this model", "BM25"}
     assert (plain["compared_with"], plain["verdict"]) == ("BM25", "")
@@ -192,6 +195,8 @@ def test_a_weight_is_learnt_on_one_half_measured_on_the_other_and_kept(place):
     assert index.answer("a", fusion="ranks").fusion.dense_weight == 0.5
     hybrid = next(row for row in results["rows"] if row["mode"] == "hybrid")
     assert hybrid["ndcg@10"] == pytest.approx(found["with_learnt"])
+    told = f"hybrid searches of this index count vectors {found['weight']:g}, as it keeps"
+    assert results["notes"] == [told]
     index.keep_dense_weight(None)
     assert brickwork.open_index(place / "weighed").dense_weight is None
     with pytest.raises(ConfigError, match="outside 0 … 1"):

@@ -135,7 +135,7 @@ def test_wrong_usage_is_2(brickwork, words, message):
         (("index", "m", "d", "--out", "o", "--column", "body=a"), "'body' is no role; known: anchor, group"),
         (
             ("train", "multimodn", "--column", "target=a"),
-            "a table is to teach: --set data.table.targets=NAME",
+            "'target' is no role; what a table is to teach is said by --set data.table.targets=NAME",
         ),
         (("evaluate", "m", "d", "--column", "ancor=q"), "did you mean 'anchor'?"),
         (("info", "matrioshka"), "did you mean 'matryoshka'?"),
