@@ -231,9 +231,9 @@ def train(
         return TrainSummary(folder, None, result, None, system)
     finish_adapting(system)
     if isinstance(system, Finishes):
-        for share in system.finish(data.train):
+        for line in system.finish(data.train):
             if progress is not None:
-                progress.message(f"learning from what was trained: {share:.0%} done")
+                progress.message(line)
     return _finish(run, folder, system, data, result, measure=measure, progress=progress)
 
 

@@ -255,11 +255,11 @@ class Fits(Protocol):
 class Finishes(Protocol):
     """A system with something left to learn once its steps are done, by counting or solving, in a minute or two.
 
-    The house iterates over ``finish`` after the last step, and keeps the system afterwards; it yields the share that is done
-    (0 … 1). A run that is stopped meanwhile begins again with what the steps have left.
+    The house iterates over ``finish`` after the last step, and keeps the system afterwards; it yields what it does next, a
+    line for the user. A run that is stopped meanwhile begins again with what the steps have left.
     """
 
-    def finish(self, examples: Any) -> Iterator[float]: ...
+    def finish(self, examples: Any) -> Iterator[str]: ...
 
 
 @runtime_checkable

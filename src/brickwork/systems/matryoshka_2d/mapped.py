@@ -56,9 +56,9 @@ def learn_maps(
     objective: Objective,
     dims: Sequence[int],
     seed: int,
-) -> Iterator[float]:
+) -> Iterator[str]:
     """Brings the encoder half-way back to the weights that it ``began`` with, solves the maps of its exits and trains them;
-    yields the share that is done.
+    yields what it does next.
 
     Reads at most ``config.max_texts`` texts, and holds their states at every depth in memory meanwhile.
     """
@@ -76,13 +76,14 @@ def learn_maps(
     warn_of_few(len({text for name in names for text in columns[name]}), encoder)
     moments = no_moments(maps)
     states = []
-    for done, name in enumerate(names, start=1):
+    for number, name in enumerate(names, start=1):
         texts = encoder.prompts.before(name, list(columns[name]), columns=columns)
+        yield f"learning the maps of the exits: reading {len(texts):,} texts ({name}, {number} of {len(names)}) …"
         states.append(_states(encoder, texts, moments))
-        yield 0.8 * done / len(names)  # the states take most of the time
+    yield f"learning the maps of the exits: solving and training {len(maps.depths)} …"
     solve(maps, moments)
     batch = encoder.collate({name: values for name, values in columns.items() if name in ("group", "score")})
-    for done, depth in enumerate(maps.depths, start=1):
+    for depth in maps.depths:
         _train_map(
             maps,
             depth,
@@ -91,7 +92,6 @@ def learn_maps(
             dims,
             generator_for(seed, depth, "map"),
         )
-        yield 0.8 + 0.2 * done / len(maps.depths)
     maps.to(device)
 
 

@@ -125,7 +125,7 @@ class System(nn.Module):
         encoder.limit(config.encoder.max_tokens)
         return System(config, encoder, seed=seed, objective=objective)
 
-    def finish(self, examples: Examples) -> Iterator[float]:
+    def finish(self, examples: Examples) -> Iterator[str]:
         """Of ``mapped``: the maps of the exits, once the steps are done (mapped.py). Other variants have nothing left."""
         if self.config.variant == "mapped":
             yield from learn_maps(
