@@ -120,6 +120,26 @@ def test_a_damaged_file_is_told_and_computed_again(tmp_path):
     assert torch.equal(again.rows(keys, lambda places: vectors[places], vectors), vectors)
 
 
+def test_processes_that_write_the_same_vectors_do_not_disturb_each_other(tmp_path, monkeypatch):
+    from brickwork.encoders import feature_cache
+
+    keys, vectors = [bytes([n]) * 16 for n in range(3)], torch.arange(6.0).view(3, 2)
+    mine, other = FeatureCache(tmp_path), FeatureCache(tmp_path)
+    for cache in (mine, other):
+        cache.rows(keys, lambda places: vectors[places], vectors)
+    save = feature_cache.save_tensors
+
+    def after_the_other(path, tensors):
+        save(path, tensors)
+        monkeypatch.setattr(feature_cache, "save_tensors", save)
+        other.flush()  # between this one's writing and its renaming
+
+    monkeypatch.setattr(feature_cache, "save_tensors", after_the_other)
+    mine.flush()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert torch.equal(FeatureCache(tmp_path).rows(keys, lambda places: 1 / 0, vectors), vectors)
+
+
 def test_bounded(tmp_path):
     cache = FeatureCache(max_bytes=4 * 8)  # four vectors of two numbers
     vectors = torch.arange(20.0).view(10, 2)

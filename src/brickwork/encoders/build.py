@@ -17,6 +17,7 @@ from brickwork.encoders.gguf_file import read_gguf
 from brickwork.encoders.hub import HubTransformer
 from brickwork.encoders.hub_causal import HubCausalLM
 from brickwork.encoders.hub_images import image_encoder_from
+from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
 from brickwork.encoders.packaged import PACKAGED, find_packaged, is_gguf, packaged
@@ -53,7 +54,8 @@ def build_text_encoder(
     folder = find_backbone(config.backbone, config.revision)
     if folder is None:
         return _fresh(config, texts, assets, tokenizer)
-    return text_folder.load_text_folder(folder, config)
+    with refused(f"{folder} was refused"):
+        return text_folder.load_text_folder(folder, config)
 
 
 def encoder_from_architecture(

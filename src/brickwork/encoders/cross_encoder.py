@@ -17,7 +17,7 @@ from brickwork.core.errors import ArtifactError
 from brickwork.encoders.bert import position_offset
 from brickwork.encoders.folder_tokenizer import read_object
 from brickwork.encoders.hub import check_known
-from brickwork.encoders.hub_weights import check_weights, few
+from brickwork.encoders.hub_weights import check_weights, few, refused
 from brickwork.encoders.partial import quiet_transformers
 from brickwork.encoders.text_folder import module_chain, transformer_settings
 
@@ -89,7 +89,7 @@ def load_cross_encoder(folder: Path) -> CrossEncoder:
     published = _published(folder)
     check_weights(place)
     safe = {"trust_remote_code": False, "local_files_only": True}
-    try:
+    with refused(f"{folder} was refused"):
         parsed = AutoConfig.from_pretrained(str(place), **safe)
         if parsed.num_labels != 1:
             raise ArtifactError(
@@ -97,12 +97,14 @@ def load_cross_encoder(folder: Path) -> CrossEncoder:
                 "one output (num_labels 1)"
             )
         tokenizer = _tokenizer(place)
+        limit = _limit(settings, tokenizer, description)
+        _check_tokenizer(folder, tokenizer, limit)
         with quiet_transformers():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 str(place), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise ArtifactError(f"{folder} was refused: {error}") from error
+    if model.config.pad_token_id is None:  # decoders read the score at the last token that is no padding
+        model.config.pad_token_id = tokenizer.pad_token_id
     wrong = {name: info.get(f"{name}_keys") for name in ("missing", "unexpected", "mismatched")}
     if any(wrong.values()):
         found = ", ".join(f"{name} {few(keys)}" for name, keys in wrong.items() if keys)
@@ -113,7 +115,7 @@ def load_cross_encoder(folder: Path) -> CrossEncoder:
     return CrossEncoder(
         model.eval(),
         tokenizer,
-        max_tokens=_limit(settings, tokenizer, description),
+        max_tokens=limit,
         ending=_ending(folder, description, published),
         lower_case=bool(settings.get("do_lower_case")),
     )
@@ -130,6 +132,21 @@ def _tokenizer(folder: Path) -> Any:
         raise ArtifactError(
             f"{folder} has no tokenizer that can be read ({error}); use a good copy"
         ) from error
+
+
+def _check_tokenizer(folder: Path, tokenizer: Any, limit: int) -> None:
+    """Refuses what would fail in the middle of a search: pairs that cannot be padded, or have no room for a token."""
+    if tokenizer.pad_token_id is None:
+        raise ArtifactError(
+            f"{folder} has a tokenizer without a padding token, so pairs cannot share a batch; set pad_token in its "
+            "tokenizer_config.json, as it was in training"
+        )
+    marks = tokenizer.num_special_tokens_to_add(pair=True)
+    if limit < marks + 2:
+        raise ArtifactError(
+            f"{folder} reads {limit} tokens of a pair, and {marks} of them are marks: a pair needs at least {marks + 2}; "
+            "raise model_max_length in its tokenizer_config.json"
+        )
 
 
 def _model_folder(folder: Path) -> Path:

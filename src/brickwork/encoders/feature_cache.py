@@ -7,6 +7,7 @@ another process never overwrites one.
 """
 
 import hashlib
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,8 +82,8 @@ class FeatureCache:
         keys = torch.tensor([list(key) for key in self._new], dtype=torch.uint8)
         tensors = {"keys": keys, "vectors": torch.stack(list(self._new.values()))}
         self.folder.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(b"".join(self._new)).hexdigest()[:16]
-        written = self.folder / f"{digest}.new"
+        # A name of its own: another process may be writing the vectors of the same inputs.
+        written = self.folder / f"{uuid.uuid4().hex}.new"
         save_tensors(written, tensors)
         with os_errors(self.folder):
             written.replace(self.folder / f"{sha256_file(written)}.safetensors")

@@ -60,7 +60,7 @@ def read_gguf(path: Path) -> tuple[nn.Module, Tokenizer, dict[str, str]]:
             weight = np.array(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
             name, kind = _name(tensor.name)
             state[name] = torch.from_numpy(_halves(weight, heads[kind]) if kind in heads else weight)
-    except (KeyError, ValueError, OSError, AttributeError) as error:
+    except (KeyError, ValueError, OSError, AttributeError, IndexError, TypeError) as error:
         raise ArtifactError(
             f"{path} could not be read as a Llama-shaped model ({error}); use a good copy"
         ) from error

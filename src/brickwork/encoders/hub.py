@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import read_json
 from brickwork.core.types import TokenBatch
-from brickwork.encoders.hub_weights import read_pretrained
+from brickwork.encoders.hub_weights import read_pretrained, refused
 
 # Parts of a checkpoint that belong to a task, not to the encoder.
 _TASK_PARTS = (
@@ -53,13 +53,9 @@ class HubTransformer(nn.Module):
 
         values = {k: v for k, v in config.items() if k not in ("auto_map", "architectures", "model_type")}
         check_known(config)
-        try:
+        with refused(f"transformers makes no model of type '{config['model_type']}' from this configuration"):
             parsed = AutoConfig.for_model(config["model_type"], **values)
             model = _class_of(parsed).from_config(parsed, trust_remote_code=False)
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(
-                f"transformers makes no model of type '{config['model_type']}' from this configuration ({error})"
-            ) from error
         self._adopt(model)
 
     @classmethod
@@ -280,10 +276,8 @@ def load_hub_model(folder: Path, num_layers: int | None) -> HubTransformer:
 
     description = read_json(folder / "config.json")
     check_known(description)
-    try:
+    with refused(f"{folder} was refused"):
         parsed = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{folder} was refused: {error}") from error
     model = read_pretrained(
         _class_of(parsed),
         folder,

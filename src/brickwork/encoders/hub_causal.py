@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import Decoded
+from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.partial import quiet_transformers, replaced
 from brickwork.encoders.tokenization import read_tokenizer
 
@@ -36,12 +37,9 @@ class HubCausalLM(nn.Module):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         values = {name: value for name, value in config.items() if name not in ("auto_map", "model_type")}
-        try:
-            with quiet_transformers():
-                parsed = AutoConfig.for_model(config["model_type"], **values)
-                model = AutoModelForCausalLM.from_config(parsed, trust_remote_code=False)
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"no language model can be built from its description ({error})") from error
+        with refused("no language model can be built from its description"), quiet_transformers():
+            parsed = AutoConfig.for_model(config["model_type"], **values)
+            model = AutoModelForCausalLM.from_config(parsed, trust_remote_code=False)
         self._adopt(model, tokenizer)
 
     @classmethod

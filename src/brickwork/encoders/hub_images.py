@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.framing import Framing
 from brickwork.encoders.feature_cache import FeatureCache, keys_of
+from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.partial import quiet_transformers, run_first
 from brickwork.encoders.preprocessing import Preprocessing
@@ -311,13 +312,10 @@ def _fresh(config: dict[str, Any]) -> nn.Module:
 
     tower = _known(config.get("model_type"))
     values = {k: v for k, v in config.items() if k not in ("auto_map", "architectures", "model_type")}
-    try:
-        with quiet_transformers():
-            parsed = AutoConfig.for_model(config["model_type"], **values)
-            options = dict.fromkeys(tower.options, False)
-            return AutoModel.from_config(parsed, trust_remote_code=False, **options)
-    except (KeyError, ValueError) as error:
-        raise ArtifactError(f"no model can be built from its description ({error})") from error
+    with refused("no model can be built from its description"), quiet_transformers():
+        parsed = AutoConfig.for_model(config["model_type"], **values)
+        options = dict.fromkeys(tower.options, False)
+        return AutoModel.from_config(parsed, trust_remote_code=False, **options)
 
 
 def plain_config(config: Any) -> dict[str, Any]:

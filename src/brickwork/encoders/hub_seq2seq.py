@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.types import TokenBatch
+from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.partial import quiet_transformers, replaced
 
 _LAYERS = ("decoder.block", "decoder.layers")  # of T5 and its heirs, of BART and its heirs
@@ -34,12 +35,9 @@ class DecoderStates(nn.Module):
         from transformers import AutoConfig, AutoModel
 
         values = {name: value for name, value in config.items() if name not in ("auto_map", "model_type")}
-        try:
-            with quiet_transformers():
-                parsed = AutoConfig.for_model(config["model_type"], **values)
-                model = AutoModel.from_config(parsed, trust_remote_code=False)
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"no encoder-decoder can be built from its description ({error})") from error
+        with refused("no encoder-decoder can be built from its description"), quiet_transformers():
+            parsed = AutoConfig.for_model(config["model_type"], **values)
+            model = AutoModel.from_config(parsed, trust_remote_code=False)
         self._adopt(model)
 
     @classmethod

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.hub_images import plain_config
+from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.partial import quiet_transformers, run_first
 
 TEXT_TOWERS = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel"}
@@ -42,12 +43,9 @@ class TextTower(nn.Module):
                 f"'{config.get('model_type')}' is no text tower that can be built; known: {', '.join(TEXT_TOWERS)}"
             )
         values = {key: value for key, value in config.items() if key != "model_type"}
-        try:
-            with quiet_transformers():
-                parsed = transformers.AutoConfig.for_model(config["model_type"], **values)
-                model = getattr(transformers, name)._from_config(parsed)
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"no text tower can be built from its description ({error})") from error
+        with refused("no text tower can be built from its description"), quiet_transformers():
+            parsed = transformers.AutoConfig.for_model(config["model_type"], **values)
+            model = getattr(transformers, name)._from_config(parsed)
         self._adopt(model, pad_id, filled, left)
 
     @classmethod

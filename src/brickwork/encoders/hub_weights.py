@@ -1,15 +1,34 @@
 """A model of transformers with the weights of a folder: safetensors only, and all of them in their places."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, BrickworkError
 from brickwork.encoders.partial import quiet_transformers
 
 WEIGHTS = "model.safetensors"
+
+
+@contextlib.contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Whatever transformers raises over a damaged folder or description becomes one clear error, which begins with ``what``.
+
+    Its checks of configurations, and safetensors over a damaged file, raise plain subclasses of ``Exception``; a size of
+    0 divides by zero somewhere inside of a model.
+
+    Raises:
+        ArtifactError: with the reason.
+    """
+    try:
+        yield
+    except (BrickworkError, MemoryError):
+        raise
+    except Exception as error:
+        raise ArtifactError(f"{what} ({str(error) or type(error).__name__}); use a good copy") from error
 
 
 def read_pretrained(
@@ -28,13 +47,10 @@ def read_pretrained(
         ArtifactError: no safetensors, or weights that do not fit (with their names).
     """
     safe = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
-    try:
-        with quiet_transformers():
-            model, info = reader.from_pretrained(
-                str(folder), dtype=torch.float32, output_loading_info=True, **safe, **options
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        raise ArtifactError(f"{folder} was refused: {error}") from error
+    with refused(f"{folder} was refused"), quiet_transformers():
+        model, info = reader.from_pretrained(
+            str(folder), dtype=torch.float32, output_loading_info=True, **safe, **options
+        )
     missing = [name for name in info["missing_keys"] if not may_lack(name)]
     unexpected = [name for name in info["unexpected_keys"] if not may_have(name)]
     misshapen = info.get("mismatched_keys") or []

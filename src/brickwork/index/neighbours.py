@@ -24,6 +24,7 @@ def neighbours(
         ConfigError: ``count`` is no whole number from 1 on.
     """
     whole_number("neighbours", count, least=1)
+    count = min(count, len(backend))  # there cannot be more
     steps = [step for step in range(-count, count + 1) if step]
     wanted = {one for name, _ in documents for step in steps for one in _numbered(name, step)}
     there = backend.known(sorted(wanted))

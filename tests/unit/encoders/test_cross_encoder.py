@@ -84,6 +84,15 @@ def test_the_limit_and_the_case_of_the_folder_are_kept(changed):
             {"transformer_task": "text-generation"},
             "asks for the task 'text-generation'",
         ),
+        ("config.json", {"hidden_size": "wide"}, "was refused .*hidden_size"),
+        ("config.json", {"num_attention_heads": 0}, "was refused .*modulo by zero"),
+        ("config.json", {"id2label": []}, "was refused"),
+        ("tokenizer_config.json", {"pad_token": None}, "a tokenizer without a padding token"),
+        (
+            "tokenizer_config.json",
+            {"model_max_length": 3},
+            "reads 3 tokens of a pair, and 3 of them are marks: a pair needs at least 5",
+        ),
         ("tokenizer.json", {"model": 3}, "has no tokenizer that can be read"),
     ],
 )
@@ -114,6 +123,34 @@ def test_only_safetensors_are_read(changed):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ArtifactError, match=r"only safetensors are read; pytorch_model.bin"):
         Reranker.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8 + b"{}", b"\x40" + b"\0" * 7 + b'{"a":'])
+def test_damaged_files_of_weights_are_told(changed, content):
+    folder = changed("config.json")
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"was refused .*header"):
+        Reranker.load(folder)
+
+
+def test_a_decoder_that_names_no_padding_scores_each_pair_as_if_alone(folder, tmp_path):
+    import shutil
+
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    copy = tmp_path / "decoder"
+    shutil.copytree(folder, copy)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=len(WORDS), max_position_embeddings=20, num_labels=1, **sizes)
+    LlamaForSequenceClassification(config).save_pretrained(copy)
+    values = json.loads((copy / "tokenizer_config.json").read_text())
+    values["model_input_names"] = ["input_ids", "attention_mask"]
+    (copy / "tokenizer_config.json").write_text(json.dumps(values))
+    reranker = Reranker.load(copy, precision="fp32")
+    np.testing.assert_allclose(
+        reranker.scores(PAIRS), [reranker.scores([pair])[0] for pair in PAIRS], atol=1e-6
+    )
 
 
 def test_what_is_not_there_says_what_can_be_given(tmp_path):

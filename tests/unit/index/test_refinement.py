@@ -175,6 +175,8 @@ def test_a_hit_comes_with_the_passages_around_it(index):
         assert [*(d.id for d in hit.before), hit.id, *(d.id for d in hit.after)] == wanted
         assert hit.values()["before"] == [{"id": d.id, "title": d.title, "text": d.text} for d in hit.before]
     assert index.search(QUERY)[0][0].before is None
+    (hit,) = index.search(QUERY, 1, neighbours=10**12)[0]  # more than there are: the whole file
+    assert len(hit.before) + 1 + len(hit.after) == 15
     assert index.neighbours("file3.md#14") == ((index.get("file3.md#13")[0],), ())
     with pytest.raises(DataError, match=r"the id 'file3.md#15'"):
         index.neighbours("file3.md#15")

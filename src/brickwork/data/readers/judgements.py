@@ -27,7 +27,7 @@ QREL_COLUMNS = {
 _TREC = re.compile(
     r"(\S+)\s+(\S+)\s+(\S.*?)\s+(\S+)"
 )  # ids of documents may hold spaces, as names of files do
-_GRADE = re.compile(r"[+-]?\d+(\.0*)?")
+_GRADE = re.compile(r"[+-]?0*[0-9]{1,9}(\.0*)?")  # nine digits at most: gains are added up
 _TOPIC = re.compile(r"<top>(.*?)(?:</top>|(?=<top>)|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(
     r"<(num|title|desc|narr)>(.*?)(?=</?(?:num|title|desc|narr|top)>|\Z)", re.IGNORECASE | re.DOTALL
@@ -84,8 +84,8 @@ def read_qrels(path: Path | str) -> Grades:
             raise DataError(f"{where}: a judgement needs a query and a document; one of them is empty")
         if not _GRADE.fullmatch(text):
             raise DataError(
-                f"{where}: the grade '{text}' is no whole number; write 0 for not relevant, 1, 2, … for how well the "
-                "document answers the query"
+                f"{where}: the grade '{text[:40]}' is no whole number below a billion; write 0 for not relevant, 1, 2, … "
+                "for how well the document answers the query"
             )
         grade = int(float(text))
         earlier = grades.setdefault(query, {}).setdefault(document, grade)
@@ -285,6 +285,8 @@ def _is_trec(path: Path) -> bool:
     if table_kind(path) not in (".csv", ".tsv"):
         return False
     first = next((line for line, _ in lines(path) if line.strip()), "").strip()
+    if first.count("\t") == len(QREL_COLUMNS) - 1:  # cells of a table: ids of documents may hold spaces
+        return False
     match = _TREC.fullmatch(first)
     return match is not None and "," not in match[1] and _GRADE.fullmatch(match[4]) is not None
 

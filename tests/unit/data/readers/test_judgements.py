@@ -85,6 +85,12 @@ def test_every_form_of_judgements_says_the_same(tmp_path):
     assert read == dict.fromkeys(read, GRADES)
 
 
+def test_cells_of_a_table_without_a_header_may_hold_spaces(tmp_path):
+    three = lines(tmp_path / "r.tsv", "q1\ta b.md\t2", "q1\tc.md\t0", "q2\tc.md\t1")
+    four = lines(tmp_path / "trec.tsv", "q1\t0\ta b.md\t2", "q1\t0\tc.md\t0", "q2\t0\tc.md\t1")
+    assert read_qrels(three) == read_qrels(four) == GRADES
+
+
 def test_ids_that_are_numbers_are_the_same_in_all_types(tmp_path):
     pyarrow.parquet.write_table(pa.table({"id": [1.0, 2.0], "text": ["a", "b"]}), tmp_path / "q.parquet")
     assert list(read_queries(tmp_path / "q.parquet")) == ["1", "2"]
@@ -114,6 +120,11 @@ def test_what_is_wrong_with_queries_is_said_by_row(tmp_path, name, text, message
     [
         ("r.txt", "1 0 a yes\n", "r.txt line 1: the grade 'yes' is no whole number"),
         ("r.csv", "query_id,doc_id,score\n1,a,0.5\n", "r.csv row 1: the grade '0.5' is no whole number"),
+        (
+            "r.txt",
+            f"1 0 a {'9' * 400}\n",
+            "r.txt line 1: the grade '9{40}' is no whole number below a billion",
+        ),
         ("r.txt", "1 a 1\n", "r.txt line 1 is no judgement in TREC's form"),
         (
             "r.txt",
