@@ -6,10 +6,14 @@ brickwork.build_index("runs/docs", "docs/", "runs/docs-index")
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brickwork.core.errors import ConfigError, DataError
+
+CALIBRATE_ON = 2_000
+"""Documents at the beginning, from which those for calibration are drawn."""
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -33,11 +37,13 @@ def encode_file(
     gpus: float = 0,
     passage_words: int | None = None,
     allow_outside: bool = False,
+    engine: str = "auto",
     tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
 
+    ``engine``: what computes (representation/engines.py); ``int8`` is calibrated on these documents the first time.
     ``passage_words``: the length of passages of documents (default: what the model reads). ``allow_outside``: links that
     lead out of the folder ``data`` are followed. ``tell`` is called with which columns of a table are taken for what.
 
@@ -50,6 +56,10 @@ def encode_file(
     """
     if ray is not None and passage_words is not None:
         raise ConfigError("--passage-words is of text files, and --ray reads tables; leave it out")
+    if ray is not None and engine != "auto":
+        raise ConfigError(
+            f"--engine {engine} has no effect with --ray, whose workers use PyTorch; leave it out"
+        )
     if ray is not None:
         return _encode_with_ray(
             model, data, out, limit, columns=columns, dim=dim, layers=layers, address=ray, workers=workers,
@@ -58,13 +68,40 @@ def encode_file(
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
     from brickwork.representation.export_parquet import check_reads_texts, encode_to_disk
-    from brickwork.representation.load import as_representation
 
-    representation = as_representation(model)
+    representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
     check_reads_texts(representation)
     representation.axes.resolve(dim, layers)
     documents = _texts(representation, data, columns, limit, passage_words, allow_outside, tell)
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
+
+
+def _with_engine(
+    model: "Path | str | Representation",
+    engine: str,
+    data: Path | str,
+    columns: "ColumnNames | None",
+    limit: int | None,
+    passage_words: int | None,
+    allow_outside: bool,
+) -> "Representation":
+    """The model, computed by ``engine``, which is calibrated on the beginning of ``data`` if it must be."""
+    from brickwork.representation.export_parquet import document_text
+    from brickwork.representation.load import as_representation, load_representation
+
+    if engine == "auto":
+        return as_representation(model)
+    if not isinstance(model, str | Path):
+        raise ConfigError(
+            "the engine belongs to the model: brickwork.load(MODEL, engine=…), and leave it out here"
+        )
+
+    def calibration() -> list[str]:
+        plain = as_representation(model)
+        rows = _texts(plain, data, columns, limit, passage_words, allow_outside, None)
+        return [document_text(row) for row in islice(rows, CALIBRATE_ON)]
+
+    return load_representation(model, engine=engine, calibration=calibration)
 
 
 def _encode_with_ray(
@@ -102,6 +139,7 @@ def build_index(
     limit: int | None = None,
     passage_words: int | None = None,
     allow_outside: bool = False,
+    engine: str = "auto",
     tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> "Index":
@@ -110,18 +148,18 @@ def build_index(
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
     of the folder ``out``. ``passage_words``: the length of passages of documents (default: what the model reads).
     ``allow_outside``: names and links that lead out of the folder ``data`` are followed. ``tell`` is called with which
-    columns of a table of texts are taken for what.
+    columns of a table of texts are taken for what. ``engine``: what computes (representation/engines.py); ``int8`` is
+    calibrated on these documents the first time, and the index keeps it for its queries and updates.
 
     Raises:
         ArtifactError: the model gives no vectors; said before the data is looked at.
     """
     from brickwork.index.build import build_index as build_documents
     from brickwork.index.maintenance import check_kind
-    from brickwork.representation.load import as_representation
     from brickwork.training.run import texts_of
 
     check_kind(kind)
-    representation = as_representation(model)
+    representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
     for depth in layers or ():
         representation.axes.resolve(None, depth)
     documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
@@ -157,10 +195,13 @@ def update_index(
         ArtifactError: no index there, a damaged one, or one of another model.
     """
     from brickwork.index.index import open_index
+    from brickwork.representation.engines import choose_engine
     from brickwork.representation.load import as_representation
 
     representation = as_representation(model)
     index = open_index(folder, representation)
+    if index.engine != "torch":  # new texts by the engine that computed the others
+        choose_engine(representation, "auto", Path(folder) / index.backend.current_manifest().model)
     documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
     return index, index.sync(documents, progress=progress)
 

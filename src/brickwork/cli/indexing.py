@@ -12,6 +12,7 @@ from brickwork.cli.options import (
     AllowOutside,
     AsJson,
     Columns,
+    Engine,
     Limit,
     PassageWords,
     Quiet,
@@ -103,6 +104,7 @@ def index(
     limit: Limit = None,
     passage_words: PassageWords = None,
     allow_outside: AllowOutside = False,
+    engine: Engine = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -124,15 +126,22 @@ def index(
     if care:
         (_verify if verify else _stats)(Path(model), as_json, quiet)
         return
-    if update and data is None and out is not None and not (layers or store or kind != "auto"):
+    if (
+        update
+        and data is None
+        and out is not None
+        and not (layers or store or kind != "auto" or engine != "auto")
+    ):
         _replace(model, out, as_json, quiet)
         return
     if data is None or out is None:
         missing = "DATA" if data is None else "--out DIR"
         raise ConfigError(f"{missing} is missing; write: brickwork index MODEL DATA --out DIR")
     if update:
-        if layers or store or kind != "auto":
-            raise ConfigError("--update keeps layers, kind and store of the index; leave these options out")
+        if layers or store or kind != "auto" or engine != "auto":
+            raise ConfigError(
+                "--update keeps layers, kind, store and engine of the index; leave these options out"
+            )
         _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
         _build(
@@ -146,6 +155,7 @@ def index(
             limit,
             passage_words,
             allow_outside,
+            engine,
             as_json,
             quiet,
         )
@@ -162,6 +172,7 @@ def _build(
     limit: int | None,
     passage_words: int | None,
     allow_outside: bool,
+    engine: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -179,6 +190,7 @@ def _build(
             limit=limit,
             passage_words=passage_words,
             allow_outside=allow_outside,
+            engine=engine,
             tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )
@@ -248,7 +260,7 @@ def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
 def _held(made: "Index") -> dict[str, Any]:
     contents = made.contents
     sizes_held = {"dims": list(contents.dims), "layers": list(contents.depths)}
-    return {"documents": len(made), "model": made.model, **sizes_held}
+    return {"documents": len(made), "model": made.model, "engine": made.engine, **sizes_held}
 
 
 def _summary(made: "Index") -> str:

@@ -14,6 +14,7 @@ from brickwork.cli.options import (
     Columns,
     Data,
     Dim,
+    Engine,
     Layers,
     Limit,
     Model,
@@ -203,6 +204,7 @@ def encode(
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of each worker of --ray.")] = 0,
     passage_words: PassageWords = None,
     allow_outside: AllowOutside = False,
+    engine: Engine = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -223,6 +225,7 @@ def encode(
             gpus=gpus,
             passage_words=passage_words,
             allow_outside=allow_outside,
+            engine=engine,
             tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )

@@ -54,6 +54,14 @@ PassageWords = Annotated[
         help="Words of a passage of a document (default: what the model reads). Updates need the same.",
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|torch|int8",
+        help="What computes: int8 is faster and a little less exact, calibrated on the documents the first time "
+        "(pip install 'brickwork[openvino]').",
+    ),
+]
 Dim = Annotated[int | None, typer.Option(help="Dimensions of each vector to use (default: all).")]
 Layers = Annotated[int | None, typer.Option(help="Layers of the encoder to run (default: all).")]
 Slug = Annotated[str, typer.Argument(help="A system of `brickwork list`.", show_default=False)]

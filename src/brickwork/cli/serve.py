@@ -81,6 +81,13 @@ def serve(
         str | None,
         typer.Option(help="With --rerank ID: the commit, branch or tag of the model.", show_default=False),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|torch|int8",
+            help="What computes, of a MODEL: int8 once it was calibrated by encode or index; an index keeps its own.",
+        ),
+    ] = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Serve a model or an index over HTTP: OpenAI-compatible embeddings, search, a page to try it.
@@ -103,6 +110,7 @@ def serve(
         cut_long=cut_long,
         rerank=rerank,
         rerank_revision=rerank_revision,
+        engine=engine,
         quiet=quiet,
         limits=limits,
     )

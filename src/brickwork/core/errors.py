@@ -88,6 +88,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("psycopg", "pgvector"), "postgres"),
     "bm25s": "train",
     "gguf": "gguf",
+    **dict.fromkeys(("openvino", "nncf"), "openvino"),
     "tensorboard": "tensorboard",
     "mteb": "peers",
     "ray": "ray",

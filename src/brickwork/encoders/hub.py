@@ -96,16 +96,17 @@ class HubTransformer(nn.Module):
     def forward(self, tokens: TokenBatch, exits: Sequence[int]) -> dict[int, Float[Tensor, "tokens width"]]:
         """Hidden states after each layer in ``exits`` (0: the embedding output)."""
         ids, mask = tokens.padded(pad_id=0)
-        padded = self._exits(ids, mask, exits)
+        padded = self.exits_padded(ids, mask, exits)
         return {layer: hidden[tokens.sequence, tokens.position] for layer, hidden in padded.items()}
 
     def forward_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int) -> Tensor:
         """Hidden states after ``layer`` of padded texts. Shapes: two of (B, L) → (B, L, D)."""
-        return self._exits(input_ids, attention_mask, (layer,))[layer]
+        return self.exits_padded(input_ids, attention_mask, (layer,))[layer]
 
-    def _exits(self, ids: Tensor, mask: Tensor, exits: Sequence[int]) -> dict[int, Tensor]:
+    def exits_padded(self, ids: Tensor, mask: Tensor, exits: Sequence[int]) -> dict[int, Tensor]:
+        """The same after each of ``exits``, from one pass where the model allows it."""
         if not self._one_pass and len(set(exits)) > 1:
-            return {layer: self._exits(ids, mask, (layer,))[layer] for layer in exits}
+            return {layer: self.exits_padded(ids, mask, (layer,))[layer] for layer in exits}
         deepest = max(exits)
         output = self._cut(max(deepest, 1))(  # some models cannot run without a layer
             input_ids=ids,

@@ -215,16 +215,27 @@ class TextEncoder(nn.Module):
         """
         if isinstance(self.body, StaticEmbedding):
             return self._project(self.body.forward_padded(input_ids, attention_mask))
-        if self.exits is None or layer == self.num_layers:
-            own = self._project(self._pool_padded(input_ids, attention_mask, layer, self.pooling))
-            return own if self.exits is None else self.exits(own, layer)
-        depths = (layer, 0) if layer else (0,)
-        means = [self._pool_padded(input_ids, attention_mask, depth, "mean") for depth in depths]
-        return self.exits(torch.cat(means, dim=1), layer)
-
-    def _pool_padded(self, input_ids: Tensor, attention_mask: Tensor, layer: int, pooling: str) -> Tensor:
         body: Any = self.body
-        return pool_padded(body.forward_padded(input_ids, attention_mask, layer), attention_mask, pooling)
+        deep = (layer, 0) if self.exits is not None and 0 < layer < self.num_layers else (layer,)
+        hidden = {depth: body.forward_padded(input_ids, attention_mask, depth) for depth in deep}
+        return self._end_padded(hidden, attention_mask, layer)
+
+    def exits_padded(
+        self, input_ids: Tensor, attention_mask: Tensor, layers: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """The same after each of ``layers``, from one pass; of transformers. Shapes: two of (B, L) → (B, D)."""
+        body: Any = self.body
+        depths = {*layers} if self.exits is None else {*layers, 0}
+        hidden = body.exits_padded(input_ids, attention_mask, sorted(depths))
+        return {layer: self._end_padded(hidden, attention_mask, layer) for layer in layers}
+
+    def _end_padded(self, hidden: Mapping[int, Tensor], mask: Tensor, layer: int) -> Tensor:
+        """The vectors from the hidden states after ``layer`` and, where its map reads them, layer 0."""
+        if self.exits is None or layer == self.num_layers:
+            own = self._project(pool_padded(hidden[layer], mask, self.pooling))
+            return own if self.exits is None else self.exits(own, layer)
+        means = [pool_padded(hidden[depth], mask, "mean") for depth in ((layer, 0) if layer else (0,))]
+        return self.exits(torch.cat(means, dim=1), layer)
 
     def flops(self, lengths: Sequence[int], layers: int) -> int:
         """Floating-point operations to encode texts of these many tokens, up to ``layers``."""

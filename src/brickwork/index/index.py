@@ -77,6 +77,13 @@ class Index:
         return self._manifest().model_now
 
     @property
+    def engine(self) -> str:
+        """What computed the vectors: ``torch``, or ``int8`` and which network, of which the folder has a copy."""
+        from brickwork.representation.engines import engine_saved  # which brings torch
+
+        return engine_saved(self.folder / self._manifest().model)
+
+    @property
     def axes(self) -> ElasticAxes:
         """The sizes that the model was trained for."""
         return ElasticAxes(dims=self.contents.dims, layers=self.contents.layers)

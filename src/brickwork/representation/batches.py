@@ -5,8 +5,9 @@ texts of a batch are nearly equally long and padding all but vanishes; the next 
 one is computed.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ SLAB_TEXTS = 2048
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 131072}
 IMAGES_PER_BATCH = 256
 _TOKEN_STEP = 128
+# From so many inputs on, an engine that can computes a batch on each thread; below, all threads compute one.
+_MANY_TEXTS = 32
 
 
 def pooled_batches(
@@ -50,26 +53,39 @@ def pooled_batches(
     for name, number in (("batch_size", batch_size), ("token_budget", token_budget)):
         if number is not None:
             whole_number(name, number, least=1)
-    budget = token_budget or TOKEN_BUDGET.get(device_of(encoder).type, TOKEN_BUDGET["cpu"])
     with for_inference(encoder, precision) as model:
+        usual = getattr(model, "token_budget", 0) or TOKEN_BUDGET.get(
+            device_of(encoder).type, TOKEN_BUDGET["cpu"]
+        )
+        budget = token_budget or usual
         run = _Runner(model, tuple(layers))
         if hasattr(encoder, "tokenize"):
             tokenize: Any = encoder.tokenize
-            slabs = _slabs(tokenize, inputs)
-            cap = batch_size or budget
-            for rows, tokens in slabs:
-                start = 0
-                while start < len(tokens):
-                    stop = _fill(tokens.lengths, start, budget // run.shrunk, max(1, cap // run.shrunk))
-                    yield rows[start:stop], run(tokens.slice(start, stop))
-                    start = stop
+            parts: Any = _text_batches(run, _slabs(tokenize, inputs), budget, batch_size or budget)
         else:
-            start, cap = 0, batch_size or IMAGES_PER_BATCH
-            while start < len(inputs):
-                stop = start + max(1, cap // run.shrunk)
-                images = encoder.prepare(inputs[start:stop])  # type: ignore[operator]
-                yield np.arange(start, start + len(images)), run(images)
-                start = stop
+            parts = _image_batches(run, encoder, inputs, batch_size or IMAGES_PER_BATCH)
+        yield from run.all(parts, getattr(model, "streams", 1) if len(inputs) >= _MANY_TEXTS else 1)
+
+
+def _text_batches(
+    run: "_Runner", slabs: Iterator[tuple[np.ndarray, TokenBatch]], budget: int, cap: int
+) -> Iterator[tuple[np.ndarray, TokenBatch]]:
+    for rows, tokens in slabs:
+        start = 0
+        while start < len(tokens):
+            stop = _fill(tokens.lengths, start, budget // run.shrunk, max(1, cap // run.shrunk))
+            yield rows[start:stop], tokens.slice(start, stop)
+            start = stop
+
+
+def _image_batches(
+    run: "_Runner", encoder: Any, inputs: np.ndarray, cap: int
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    start = 0
+    while start < len(inputs):
+        images = encoder.prepare(inputs[start : start + max(1, cap // run.shrunk)])
+        yield np.arange(start, start + len(images)), images
+        start += len(images)
 
 
 def _slabs(
@@ -137,7 +153,25 @@ class _Runner:
         self.layers = layers
         self.device = device_of(model)
         self.shrunk = 1
+        self.options: dict[str, int] = {}
         self.packed = any(isinstance(module, PackedLinear) for module in model.modules())
+
+    def all(
+        self, parts: Iterator[tuple[np.ndarray, Any]], streams: int
+    ) -> Iterator[tuple[np.ndarray, dict[int, Tensor]]]:
+        """(rows, vectors) of each part, ``streams`` of them computed at a time."""
+        if streams == 1:
+            yield from ((rows, self(part)) for rows, part in parts)
+            return
+        self.options = {"streams": streams}
+        with ThreadPoolExecutor(streams, thread_name_prefix="encode") as pool:
+            waiting: deque[tuple[np.ndarray, Future[dict[int, Tensor]]]] = deque()
+            for rows, part in parts:
+                waiting.append((rows, pool.submit(self, part)))
+                if len(waiting) > 2 * streams:
+                    rows, pooled = waiting.popleft()
+                    yield rows, pooled.result()
+            yield from ((rows, pooled.result()) for rows, pooled in waiting)
 
     def __call__(self, batch: TokenBatch | Tensor) -> dict[int, Tensor]:
         size = len(batch)
@@ -165,7 +199,7 @@ class _Runner:
         if self.packed and isinstance(batch, TokenBatch):
             batch = fill_up(batch)
         with torch.inference_mode():
-            pooled = self.model(batch.to(self.device), self.layers)
+            pooled = self.model(batch.to(self.device), self.layers, **self.options)
             return {layer: vectors[:given].float().cpu() for layer, vectors in pooled.items()}
 
 

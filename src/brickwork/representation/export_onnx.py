@@ -3,7 +3,6 @@ to ``sentence_embedding`` (batch × dim), or ``pixel_values`` (batch × channels
 ``preprocessor_config.json`` says) to ``image_embedding`` (batch × dim). Both are unit vectors."""
 
 import contextlib
-import copy
 import logging
 import tempfile
 import warnings
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError, MissingExtraError
 from brickwork.core.files import atomic_path, os_errors, write_json, write_text
 from brickwork.encoders.hub_images import HubImageEncoder
+from brickwork.representation.inference import float32_copy
 
 if TYPE_CHECKING:
     from brickwork.representation.model import Representation
@@ -110,7 +110,7 @@ def export_onnx(
     except ImportError as error:
         raise MissingExtraError(str(error.name), "onnx", "the ONNX export") from error
     dim, layers = representation.size(dim, layers)
-    path, encoder = Path(path), _float32_copy(representation.encoder)
+    path, encoder = Path(path), float32_copy(representation.encoder)
     single = path.suffix == ".onnx"
     if encoder.kind == "image-text":
         if single:
@@ -185,12 +185,6 @@ def _without_chatter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _float32_copy(encoder: Any) -> Any:
-    tokenizer = getattr(encoder, "tokenizer", None)
-    memo = {} if tokenizer is None else {id(tokenizer): tokenizer}
-    return copy.deepcopy(encoder, memo).float().cpu().eval()
 
 
 def _export(model: "_CutText | _CutImage", samples: tuple[Tensor, ...], path: Path) -> None:

@@ -20,6 +20,25 @@ Precision = str
 # lives and its weights have not changed.
 _copies: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]]" = weakref.WeakKeyDictionary()
 
+# What runs in an encoder's place where no precision is asked for (representation/int8.py), as long as its weights stay.
+_engines: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]]" = weakref.WeakKeyDictionary()
+
+
+def use_engine(encoder: nn.Module, engine: nn.Module | None) -> None:
+    """Has ``engine`` run in the place of ``encoder`` wherever it encodes with precision ``auto``; ``None``: no longer.
+
+    It ends by itself when a weight of the encoder changes.
+    """
+    _engines.pop(encoder, None)
+    if engine is not None:
+        _engines[encoder] = (_stamp(encoder), engine)
+
+
+def engine_of(encoder: nn.Module) -> nn.Module | None:
+    """What runs in the place of ``encoder``, or ``None``."""
+    stamp, engine = _engines.get(encoder, (None, None))
+    return engine if engine is not None and stamp == _stamp(encoder) else None
+
 
 def device_of(module: nn.Module) -> torch.device:
     """Where the module's weights are."""
@@ -42,7 +61,11 @@ def resolve_precision(precision: Precision, encoder: nn.Module) -> str:
 
 @contextmanager
 def for_inference(encoder: nn.Module, precision: Precision = "auto") -> Iterator[nn.Module]:
-    """The encoder to run forward with: itself in evaluation mode, or its bf16 copy. Its mode is restored."""
+    """What to run forward with: the encoder in evaluation mode (its mode is restored), its bf16 copy, or its engine."""
+    engine = engine_of(encoder) if precision == "auto" else None
+    if engine is not None:
+        yield engine
+        return
     if resolve_precision(precision, encoder) == "bf16":
         yield _bf16_copy(encoder)
         return
@@ -53,6 +76,13 @@ def for_inference(encoder: nn.Module, precision: Precision = "auto") -> Iterator
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def float32_copy(encoder: Any) -> Any:
+    """A copy on the CPU in evaluation mode, to be traced; the tokenizer is shared."""
+    tokenizer = getattr(encoder, "tokenizer", None)
+    memo = {} if tokenizer is None else {id(tokenizer): tokenizer}
+    return copy.deepcopy(encoder, memo).float().cpu().eval()
 
 
 def _bf16_copy(encoder: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ model = brickwork.load("runs/demo")
 Only safetensors and JSON are read, after their hashes were compared; no code comes from a model folder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from brickwork.data.types import TaskData
 from brickwork.encoders.prompts import Prompts
 from brickwork.representation.adapting import adapt_system
 from brickwork.representation.contract import check_data, facts_of
+from brickwork.representation.engines import Texts, check_engine, choose_engine
 from brickwork.representation.folder import MANIFEST, read_folder, unfinished
 from brickwork.representation.hub import download
 from brickwork.representation.import_images import import_images, is_image_model
@@ -30,17 +31,36 @@ from brickwork.representation.model import Representation
 from brickwork.representation.store import restore_encoder
 
 
-def load(path: Path | str, revision: str | None = None) -> Any:
+def load(
+    path: Path | str,
+    revision: str | None = None,
+    *,
+    engine: str = "auto",
+    calibration: Iterable[str] | None = None,
+) -> Any:
     """The model in a folder or a repository on the hub: a :class:`Representation` where vectors are all that it gives,
     else the system that was trained, in evaluation mode, with its own methods (``predict``, ``generate``, …).
 
-    ``revision``: branch, tag or commit of a hub repository.
+    ``revision``: branch, tag or commit of a hub repository. ``engine``: what encodes (representation/engines.py);
+    ``calibration``: some hundred texts of your own, from which ``int8`` makes its network the first time.
 
     Raises:
         ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe.
+        ConfigError, MissingExtraError: an engine that cannot be had.
     """
-    model = _load(download(path, revision))
-    return model.representation() if not isinstance(model, Representation) and only_encodes(model) else model
+    check_engine(engine)
+    folder = download(path, revision)
+    model = _load(folder)
+    if not isinstance(model, Representation):
+        if not only_encodes(model):
+            if engine != "auto":
+                raise ConfigError(
+                    f"{path} is a whole system, and engine={engine!r} is of encoders; leave it out"
+                )
+            return model
+        model = model.representation()
+    choose_engine(model, engine, folder, calibration)
+    return model
 
 
 def load_system(path: Path | str, revision: str | None = None) -> Any:
@@ -80,19 +100,25 @@ def continue_system(slug: str, config: Any, data: TaskData, seed: int, start: Pa
     return system.train()
 
 
-def load_representation(path: Path | str, revision: str | None = None) -> Representation:
+def load_representation(
+    path: Path | str, revision: str | None = None, *, engine: str = "auto", calibration: Texts | None = None
+) -> Representation:
     """The vectors' side of the model in a run folder, a SentenceTransformer folder or a repository on the hub.
 
     Raises:
         ArtifactError: nothing there, an unfinished run, or files that are missing, damaged or unsafe; or a system that
             does not encode.
+        ConfigError, MissingExtraError: an engine that cannot be had.
     """
-    model = _load(download(path, revision))
-    if isinstance(model, Representation):
-        return model
-    if not isinstance(model, Encodes):
-        raise _no_encoder(path, model)
-    representation: Representation = model.representation()
+    check_engine(engine)
+    folder = download(path, revision)
+    model = _load(folder)
+    if not isinstance(model, Representation):
+        if not isinstance(model, Encodes):
+            raise _no_encoder(path, model)
+        model = model.representation()
+    representation: Representation = model
+    choose_engine(representation, engine, folder, calibration)
     return representation
 
 

@@ -19,7 +19,7 @@ from brickwork.encoders.prompts import Prompts, Role
 from brickwork.representation.cuts import counting_cuts
 from brickwork.representation.encode import encode
 from brickwork.representation.folder import fingerprint, tokenizer_json
-from brickwork.representation.inference import Precision
+from brickwork.representation.inference import Precision, engine_of
 from brickwork.representation.truncate import truncate
 
 
@@ -149,6 +149,12 @@ class Representation:
         return self
 
     @property
+    def engine(self) -> str:
+        """What encodes where no precision is asked for: ``torch``, or ``int8`` and which (representation/int8.py)."""
+        engine = engine_of(self.encoder)
+        return "torch" if engine is None else f"int8-{engine.id}"
+
+    @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any weight, the architecture, the tokenizer or the prompts."""
         tokenizer = getattr(self.encoder, "tokenizer", None)
@@ -166,7 +172,10 @@ class Representation:
         """
         from brickwork.representation.store import save
 
-        return save(self, Path(folder))
+        written, engine = save(self, Path(folder)), cast(Any, engine_of(self.encoder))
+        if engine is not None:
+            engine.save_in_use(self.fingerprint, written)
+        return written
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, revision: str | None = None) -> str:
         """Uploads the model to the Hugging Face hub and returns its address.

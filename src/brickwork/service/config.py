@@ -40,6 +40,8 @@ class ServiceConfig:
     """A server: ``target`` is the folder of a model or an index, ``keys`` are digests of API keys (keys.py). ``rerank`` is
     the folder or hub id (at ``rerank_revision``) of a cross-encoder that searches may ask for.
 
+    ``engine``: what computes, of a model (representation/engines.py); an index has its own.
+
     ``cut_long`` cuts texts that are longer than the model reads instead of refusing them. ``reload_seconds``:
     how often the index on disk is looked at for a newer state.
     """
@@ -56,6 +58,7 @@ class ServiceConfig:
     reload_seconds: float = 2.0
     rerank: str | None = None
     rerank_revision: str | None = None
+    engine: str = "auto"
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

@@ -206,20 +206,29 @@ class SearchWork:
 
 
 def load_served(
-    target: str, name: str | None = None, rerank: str | None = None, rerank_revision: str | None = None
+    target: str,
+    name: str | None = None,
+    rerank: str | None = None,
+    rerank_revision: str | None = None,
+    engine: str = "auto",
 ) -> Served:
     """The model or index in ``target``, ready to answer: weights in memory, each kind of pass made once. ``rerank`` is the
-    folder or hub id of a cross-encoder for searches.
+    folder or hub id of a cross-encoder for searches; ``engine`` is what computes, of a model.
 
     Raises:
         ArtifactError: nothing there, or it is damaged.
-        ConfigError: a model that does not encode texts, or a reranker for what is no index.
+        ConfigError: a model that does not encode texts, a reranker for what is no index, or an engine for one.
+        MissingExtraError: the engine is not installed.
     """
     path = Path(target)
     label = name or path.resolve().name if path.exists() else name or target
     if known_folder(path).kind == "index":
         from brickwork.index.index import open_index
 
+        if engine != "auto":
+            raise ConfigError(
+                "--engine has no effect with an index, which keeps the one that made it; leave it out"
+            )
         index = open_index(path)
         served = Served(label, index.representation, index, _reranker(rerank, rerank_revision))
     elif rerank is not None:
@@ -227,7 +236,7 @@ def load_served(
     else:
         from brickwork.representation.load import load_representation
 
-        served = Served(label, load_representation(target))
+        served = Served(label, load_representation(target, engine=engine))
     encoder = served.representation.encoder
     if not hasattr(encoder, "tokenize"):
         raise ConfigError(f"{target} encodes {encoder.kind}s; a server takes models of texts")

@@ -37,7 +37,9 @@ class Service:
     def __init__(self, config: ServiceConfig):
         self.config = config
         self.metrics = Metrics()
-        self.served = load_served(config.target, config.name, config.rerank, config.rerank_revision)
+        self.served = load_served(
+            config.target, config.name, config.rerank, config.rerank_revision, config.engine
+        )
         self.batcher = Batcher(
             _run,
             batch_tokens=config.limits.batch_tokens or self._default_batch(),
@@ -188,7 +190,12 @@ class Service:
             try:
                 config = self.config
                 new = await self.aside(
-                    load_served, config.target, config.name, config.rerank, config.rerank_revision
+                    load_served,
+                    config.target,
+                    config.name,
+                    config.rerank,
+                    config.rerank_revision,
+                    config.engine,
                 )
             except BrickworkError as error:
                 self._seen = seen  # not again until it changes

@@ -114,9 +114,13 @@ class Transformer(nn.Module):
 
         Shapes: two of (B, L) → (B, L, D). Annotated loosely: a tracer's sizes are symbols.
         """
-        position = torch.arange(input_ids.shape[1], device=input_ids.device)
-        x = self._embed(input_ids, position)
-        return self._run(x, Padded(attention_mask.bool()[:, None, None, :]), (layer,))[layer]
+        return self.exits_padded(input_ids, attention_mask, (layer,))[layer]
+
+    def exits_padded(self, ids: Tensor, mask: Tensor, exits: Sequence[int]) -> dict[int, Tensor]:
+        """The same after each of ``exits``, from one pass."""
+        position = torch.arange(ids.shape[1], device=ids.device)
+        x = self._embed(ids, position)
+        return self._run(x, Padded(mask.bool()[:, None, None, :]), exits)
 
     def _embed(self, ids: Tensor, position: Tensor) -> Tensor:
         return self.dropout(
