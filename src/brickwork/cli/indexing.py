@@ -355,6 +355,7 @@ def _stats(folder: Path, as_json: bool, quiet: bool) -> None:
         "layers": ", ".join(map(str, held["layers"])),
         "fields for --where": ", ".join(statistics.fields),
         "model": held["model"],
+        "engine": held["engine"],
         **{f"documents encoded by {name}": f"{count:,}" for name, count in statistics.versions.items()},
         **{f"bytes of {part}": f"{size:,}" for part, size in statistics.bytes.items()},
     }
