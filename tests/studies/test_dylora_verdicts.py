@@ -94,6 +94,29 @@ def test_c5a_language_understanding(judged, ours, wobble, result):
     assert judged("C5a", {"DyLoRA": ours}, {"DyLoRA": wobble}, truncated={"LoRA 8": 90.0}).verdict == result
 
 
+@pytest.mark.parametrize(
+    ("ours", "at_2", "wobble", "result"),
+    [
+        (1.0, 0.95, 0.001, "supported"),
+        (1.0, 0.95, 0.1, "undecided"),
+        (0.9, 0.9, 0.001, "refuted"),
+        (1.0, 0.8, 0.001, "refuted"),  # rank 8 is as good, but rank 2 keeps 80 % of it
+    ],
+)
+def test_c5b_language_generation(monkeypatch, ours, at_2, wobble, result):
+    """The gains of LoRA 8 are 1 nat; rank 1 does not count."""
+    at = {1: 0.1, 2: at_2, 4: ours, 8: ours}
+    values = {"DyLoRA": at, "LoRA 8": 1.0}
+    monkeypatch.setattr(dylora, "nats_gained", known(values, {"DyLoRA": wobble}, keys=lambda ranks: ranks))
+    monkeypatch.setattr(dylora, "descriptions", lambda: None)
+    monkeypatch.setattr(dylora, "find_packaged", lambda name: name)
+    assert verdict("dylora", "C5b", scale="small").verdict == result
+    monkeypatch.setattr(dylora, "find_packaged", lambda name: None)
+    missing = verdict("dylora", "C5b", scale="small")
+    assert missing.verdict == "not run"
+    assert "pip install" in missing.note
+
+
 def test_c5a_says_where_cutting_is_better(judged):
     note = judged("C5a", {"DyLoRA": 89.0}, truncated={"LoRA 8": 92.0}).note
     assert "DyLoRA − truncated is -3.0 points" in note
