@@ -116,6 +116,21 @@ def test_only_safetensors_are_read(changed):
         Reranker.load(folder)
 
 
+@pytest.mark.parametrize(
+    "values", [{"num_attention_heads": 0}, {"num_attention_heads": "2"}, {"vocab_size": 0}]
+)
+def test_a_description_with_wrong_values_is_one_clear_error(changed, values):
+    with pytest.raises(ArtifactError, match="was refused"):
+        load_cross_encoder(changed("config.json", **values))
+
+
+def test_truncated_weights_are_one_clear_error(changed):
+    weights = changed("config.json") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="truncated"):
+        load_cross_encoder(weights.parent)
+
+
 def test_what_is_not_there_says_what_can_be_given(tmp_path):
     with pytest.raises(ArtifactError, match="is not a model folder; give"):
         Reranker.load(tmp_path / "nothing")
