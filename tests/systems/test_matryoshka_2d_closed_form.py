@@ -343,3 +343,17 @@ def test_what_cannot_start_from_it_is_refused(start, pairs, tiny_text):
         going_on(start, pairs, tiny_text, variant="starbucks")
     with pytest.raises(ConfigError, match=r"maps at \[0, 1, 2, 3, 4\] only"):
         going_on(start, pairs, tiny_text, layers=(2, 5))
+
+
+@pytest.mark.parametrize("same", ["inputs", "both"])
+def test_of_inputs_that_are_all_the_same_a_map_gives_the_mean(same):
+    """Not NaN: texts of unknown words alone, or one text many times."""
+    fitted, held_out = Moments(3, 2), Moments(3, 2)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.full((40, 3), 0.5)
+    y = torch.randn(40, 2, generator=generator) if same == "inputs" else torch.full((40, 2), 0.25)
+    fitted.add(x[:30], y[:30])
+    held_out.add(x[30:], y[30:])
+    weight, bias, _, share = best_ridge(fitted, held_out)
+    assert_allclose(x.double() @ weight + bias, y.double().mean(0).expand(40, 2), atol=1e-12)
+    assert share == pytest.approx(0, abs=0.2)

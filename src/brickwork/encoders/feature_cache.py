@@ -3,9 +3,11 @@
 A key is a hash of what the encoder is given (token ids, or the numbers of an image), of the layer and of the precision that
 it computes in. In memory the cache belongs to one encoder, whose weights do not change; on the disk a folder for each
 fingerprint of an encoder holds files that are named by the hash of their content, so that one that is damaged is noticed and
-another process never overwrites one.
+another process never overwrites one. A folder that cannot be written is told, and stops no training: vectors can be
+computed again.
 """
 
+import contextlib
 import hashlib
 import uuid
 from collections import OrderedDict
@@ -17,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from brickwork.core.errors import ArtifactError, warn
+from brickwork.core.errors import ArtifactError, ResourceError, warn
 from brickwork.core.files import load_tensors, os_errors, save_tensors, sha256_file
 
 MAX_BYTES = 2**30
@@ -37,6 +39,7 @@ class FeatureCache:
         self._vectors: OrderedDict[bytes, Tensor] = OrderedDict()
         self._bytes = 0
         self._new: dict[bytes, Tensor] = {}
+        self._there: set[bytes] = set()  # on the disk, though perhaps no longer in memory
         if folder is not None:
             self._read(folder)
 
@@ -65,28 +68,33 @@ class FeatureCache:
         found = [fresh[key] if key in fresh else self._vectors[key] for key in keys]
         for key, vector in fresh.items():
             self._keep(key, vector)
-            if self.folder is not None:
+            if self.folder is not None and key not in self._there:
                 self._new[key] = vector
         if len(self._new) >= _TOGETHER:
             self.flush()
         return torch.stack(found).to(like.device)
 
     def flush(self) -> None:
-        """Writes what is new to the folder, if there is one.
-
-        Raises:
-            ResourceError: disk full, folder not writable.
-        """
+        """Writes what is new to the folder, if there is one. If that fails (disk full, no permission), it says so and keeps
+        no more on the disk."""
         if self.folder is None or not self._new:
             return
         keys = torch.tensor([list(key) for key in self._new], dtype=torch.uint8)
         tensors = {"keys": keys, "vectors": torch.stack(list(self._new.values()))}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # A name of its own: another process may be writing the vectors of the same inputs.
+        # Named anew each time: another process may be writing the same vectors.
         written = self.folder / f"{uuid.uuid4().hex}.new"
-        save_tensors(written, tensors)
-        with os_errors(self.folder):
-            written.replace(self.folder / f"{sha256_file(written)}.safetensors")
+        try:
+            save_tensors(written, tensors)
+            with os_errors(self.folder):
+                written.replace(self.folder / f"{sha256_file(written)}.safetensors")
+        except (ResourceError, OSError) as error:
+            warn(f"features are not kept on the disk: {error}")
+            self.folder = None
+        else:
+            self._there |= self._new.keys()
+        finally:
+            with contextlib.suppress(OSError):
+                written.unlink(missing_ok=True)
         self._new = {}
 
     def _keep(self, key: bytes, vector: Tensor) -> None:
@@ -111,6 +119,7 @@ class FeatureCache:
                 warn(f"features in {path} are left out and computed again: {error}")
                 continue
             for key, vector in zip(keys, vectors):
+                self._there.add(bytes(key.tolist()))
                 self._keep(bytes(key.tolist()), vector.clone())
 
 

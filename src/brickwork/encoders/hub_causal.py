@@ -80,6 +80,15 @@ class HubCausalLM(nn.Module):
         self._cache = (
             "cache" if "cache" in parameters else "past_key_values"
         )  # its name before transformers 5.24
+        vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        known = tokenizer.get_vocab_size(
+            with_added_tokens=False
+        )  # some have added a token for padding, unused here
+        if vocabulary < max(3, known):
+            raise ArtifactError(
+                f"its tokenizer has {known:,} tokens and its weights {vocabulary:,}, so they are not of one language model; "
+                "use a good copy"
+            )
         self._check()
 
     def embed(self, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens width"]:

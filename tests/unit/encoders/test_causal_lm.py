@@ -192,6 +192,70 @@ def test_what_is_no_causal_model_is_refused(llama, tmp_path, change, message):
         load_causal_lm(tmp_path)
 
 
+@pytest.fixture
+def copy(llama, tmp_path):
+    for file in llama.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("named", ["index", "config"])
+def test_a_pickle_that_another_file_names_is_never_opened(copy, named, monkeypatch):
+    """transformers opens what the index of shards or config.json names, by its ending."""
+    from safetensors.torch import load_file
+
+    parts = sorted(copy.glob("*.safetensors"))
+    torch.save({k: v for part in parts for k, v in load_file(part).items()}, copy / "pytorch_model.bin")
+    if named == "index":
+        index = copy / "model.safetensors.index.json"
+        values = json.loads(index.read_text())
+        values["weight_map"] = dict.fromkeys(values["weight_map"], "pytorch_model.bin")
+        index.write_text(json.dumps(values))
+    else:
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "transformers_weights": "pytorch_model.bin"}))
+
+    def opened(*args, **kwargs):
+        raise AssertionError("a pickle was opened")
+
+    monkeypatch.setattr(torch, "load", opened)
+    with pytest.raises(ArtifactError, match=r"names .*pytorch_model\.bin.*only .*are read"):
+        load_causal_lm(copy)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "/elsewhere.safetensors"])
+def test_shards_lie_in_the_folder(copy, name):
+    index = copy / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
+    with pytest.raises(ArtifactError, match="only safetensors in the same folder"):
+        load_causal_lm(copy)
+
+
+@pytest.mark.parametrize("left", [0, 100, -1])
+def test_a_damaged_shard_is_named(copy, left):
+    shard = min(copy.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:left])
+    with pytest.raises(ArtifactError, match=f"{shard.name} was refused"):
+        load_causal_lm(copy)
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_attention_heads": 0}, {"num_attention_heads": "2"}, {"hidden_size": [16]}]
+)
+def test_a_description_with_wrong_values_is_one_clear_error(copy, change):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(ArtifactError, match="was refused"):
+        load_causal_lm(copy)
+
+
+def test_a_tokenizer_of_another_model_is_refused(copy):
+    words = {f"w{i}": i for i in range(1000)}
+    Tokenizer(models.WordLevel(words, unk_token="w0")).save(str(copy / "tokenizer.json"))
+    with pytest.raises(ArtifactError, match="tokenizer has 1,000 tokens and its weights"):
+        load_causal_lm(copy)
+
+
 def test_without_safetensors_or_as_encoder_it_is_refused(llama, tmp_path):
     (tmp_path / "config.json").write_bytes((llama / "config.json").read_bytes())
     (tmp_path / "pytorch_model.bin").write_bytes(b"")

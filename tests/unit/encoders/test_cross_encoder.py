@@ -129,7 +129,7 @@ def test_only_safetensors_are_read(changed):
 def test_damaged_files_of_weights_are_told(changed, content):
     folder = changed("config.json")
     (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"was refused .*header"):
+    with pytest.raises(ArtifactError, match=r"was refused.*header"):
         Reranker.load(folder)
 
 
@@ -151,6 +151,21 @@ def test_a_decoder_that_names_no_padding_scores_each_pair_as_if_alone(folder, tm
     np.testing.assert_allclose(
         reranker.scores(PAIRS), [reranker.scores([pair])[0] for pair in PAIRS], atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "values", [{"num_attention_heads": 0}, {"num_attention_heads": "2"}, {"vocab_size": 0}]
+)
+def test_a_description_with_wrong_values_is_one_clear_error(changed, values):
+    with pytest.raises(ArtifactError, match="was refused"):
+        load_cross_encoder(changed("config.json", **values))
+
+
+def test_truncated_weights_are_one_clear_error(changed):
+    weights = changed("config.json") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="truncated"):
+        load_cross_encoder(weights.parent)
 
 
 def test_what_is_not_there_says_what_can_be_given(tmp_path):

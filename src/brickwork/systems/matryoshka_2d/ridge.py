@@ -70,17 +70,19 @@ def best_ridge(
 ) -> tuple[Float[Tensor, "inputs outputs"], Float[Tensor, " outputs"], float, float]:
     """W and b of y ≈ xW + b with the penalty that leaves the smallest squared error on ``held_out``, then solved on both.
 
-    Gives W, b, the penalty α (of ‖y − xW − b‖² + α‖W‖²) and the share of the held-out variance that was explained.
+    Gives W, b, the penalty α (of ‖y − xW − b‖² + α‖W‖²) and the share of the held-out variance that was explained (0 where
+    it has none). Of inputs that are all the same, W is 0 and b the mean.
     """
     solver = _Ridge(fitted)
-    scale = float(solver.values.clamp(min=0).mean())
+    scale = float(solver.values.clamp(min=0).mean()) or 1.0
     alphas = [penalty * scale for penalty in PENALTIES]
     errors = [_squared_error(held_out, *solver.solve(alpha)) for alpha in alphas]
     best = int(np.argmin(errors))
     mean = fitted.y / fitted.count
     spread = held_out.yy.trace() - 2 * mean @ held_out.y + held_out.count * mean @ mean
     weight, bias = _Ridge(fitted.joined(held_out)).solve(alphas[best])
-    return weight, bias, alphas[best], 1 - errors[best] / float(spread)
+    share = 1 - errors[best] / float(spread) if spread > 0 else 0.0
+    return weight, bias, alphas[best], share
 
 
 class _Ridge:
