@@ -204,8 +204,9 @@ def test_evaluate_measures_the_closed_form_beside_it(pairs, tiny_text, tmp_path,
     encoder = TextEncoderConfig(backbone=str(folder), max_tokens=32)
     config = Config(encoder=encoder, variant="mapped", dims=(8, 32), layers=(2, 4))
     system = build_system("matryoshka-2d", config, pairs, seed=0)
-    assert isinstance(system, HasBaseline)
-    name, ours = system.baseline(pairs.train)
+    kind = type(system)
+    assert isinstance(kind, HasBaseline)
+    name, ours = kind.baseline(config, system.axes, pairs.train, 0)
     assert (name, ours.axes.dims, ours.axes.layers) == ("the closed form", (8, 32), (2, 4))
     solved = replace(config, variant="closed_form")
     theirs = build_system("matryoshka-2d", solved, pairs, seed=0)
@@ -215,7 +216,9 @@ def test_evaluate_measures_the_closed_form_beside_it(pairs, tiny_text, tmp_path,
         assert_allclose(
             ours.encode(texts, layers=layers), theirs.eval().encode(texts, layers=layers), atol=1e-6
         )
-    assert build(pairs, tiny_text).baseline(pairs.train) is None  # fresh weights
+    assert kind.baseline(solved, system.axes, pairs.train, 0) is None  # it is that itself
+    fresh = build(pairs, tiny_text)
+    assert kind.baseline(fresh.config, fresh.axes, pairs.train, 0) is None  # fresh weights
     task = replace(pairs, retrieval={"t": retrieval_from_pairs("t", pairs.train)})
     results = measure(system.representation(), task, simple=(name, ours), time_queries=False).summary()
     (part,) = results["retrieval"]

@@ -92,7 +92,7 @@ def evaluate(
         )
     from brickwork.core.types import Evaluates, HasBaseline, ReadsAsLearnt
     from brickwork.evaluation.measure import measure as measure_all
-    from brickwork.representation.load import as_representation, load, load_system
+    from brickwork.representation.load import as_representation, load
     from brickwork.training.run import load_data
 
     need_extra("train", "evaluation")
@@ -122,8 +122,9 @@ def evaluate(
         return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
     run = read_run(model) if baselines and isinstance(model, str | Path) and _is_run(model) else None
     start = None if run is None else untouched(run, loaded.axes)
-    system = None if run is None else load_system(str(model))
-    simple = system.baseline(task.train) if isinstance(system, HasBaseline) else None
+    simple = None
+    if run is not None and isinstance(kind := registry.load(run.system, "system").System, HasBaseline):
+        simple = kind.baseline(run.model, loaded.axes, task.train, run.seed)
     measured = measure_all(
         loaded,
         task,

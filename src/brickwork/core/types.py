@@ -264,12 +264,14 @@ class Finishes(Protocol):
 
 @runtime_checkable
 class HasBaseline(Protocol):
-    """A system that can make the simple model that its training has to beat, from the same examples and without training.
+    """A kind of system that can make the simple model that its training has to beat, from a configuration and the same
+    examples, without training.
 
-    ``baseline`` gives a name and an encoder with sizes, or ``None`` where there is no such model.
+    ``baseline`` gives a name and an encoder with the sizes of ``axes``, or ``None`` where there is no such model.
     """
 
-    def baseline(self, examples: Any) -> "tuple[str, Any] | None": ...
+    @staticmethod
+    def baseline(config: Any, axes: Any, examples: Any, seed: int) -> "tuple[str, Any] | None": ...
 
 
 @runtime_checkable

@@ -124,9 +124,9 @@ def closed_form_of(
     config: Config, axes: ElasticAxes, examples: Examples, seed: int
 ) -> tuple[str, Representation] | None:
     """The pretrained model of ``config`` as the closed form makes it elastic, at the sizes of ``axes``, and its name in
-    tables; ``None`` for fresh weights, or examples that are too few.
+    tables; ``None`` for fresh weights, examples that are too few, or where it is what was trained.
     """
-    if config.encoder.backbone in FRESH or len(examples) < FEWEST:
+    if config.variant == "closed_form" or config.encoder.backbone in FRESH or len(examples) < FEWEST:
         return None
     solved = Config(encoder=config.encoder, variant="closed_form", dims=axes.dims, layers=axes.layers)
     system = ClosedForm(solved, build_text_encoder(config.encoder), seed=seed)

@@ -138,9 +138,12 @@ class System(nn.Module):
                 seed=self.seed,
             )
 
-    def baseline(self, examples: Examples) -> tuple[str, Representation] | None:
+    @staticmethod
+    def baseline(
+        config: Config, axes: ElasticAxes, examples: Examples, seed: int
+    ) -> tuple[str, Representation] | None:
         """The closed form of the pretrained model that the encoder was, at the same sizes and from the same examples."""
-        return closed_form_of(self.config, self.axes, examples, self.seed)
+        return closed_form_of(config, axes, examples, seed)
 
     def _exits(self) -> tuple[int, ...]:
         """Depths that training reaches: for the variants with a fixed plan those in it, else all."""
