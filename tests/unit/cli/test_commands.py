@@ -110,7 +110,7 @@ class StandInIndex:
     contents = Contents(dims=(8, 16), layers=(1, 2), depths=(2,), model="abc")
     model = "abc"
     reason = "flat: few documents"
-    model = "abc"
+    engine = "torch"
 
     def __init__(self):
         self.asked = []
@@ -145,7 +145,9 @@ class StandInIndex:
 def test_index(brickwork, called):
     notes = called(indexing, "build_index", StandInIndex())
     result = brickwork("index", "m", "d", "--out", "i", "--layers", "1,2", "--json")
-    assert result.json == {"folder": "i", "documents": 7, "model": "abc", "dims": [8, 16], "layers": [2]}
+    assert result.json == {
+        "folder": "i", "documents": 7, "model": "abc", "engine": "torch", "dims": [8, 16], "layers": [2]
+    }  # fmt: skip
     assert notes["build_index"][0] == ("m", "d", Path("i"))
     assert notes["build_index"][1]["layers"] == [1, 2]
     page = brickwork("index", "m", "d", "--out", "my index", "--quiet")
