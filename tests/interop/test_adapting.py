@@ -43,6 +43,12 @@ def models(tmp_path_factory):
     return place
 
 
+@pytest.fixture(autouse=True)
+def short_maps(monkeypatch):
+    """Maps of exits are there, and little learnt."""
+    monkeypatch.setattr("brickwork.systems.matryoshka_2d.mapped.STEPS", 3)
+
+
 # System, recipe, data, the option of the pretrained model, the part of the system that holds its weights.
 CASES = {
     "matryoshka-2d": ("small", "pairs.jsonl", "bert", "encoder.", "encoder.body."),

@@ -17,6 +17,12 @@ def bench():
     return Bench(max_steps=3)  # a step for each of the three stages that the longest trainings have
 
 
+@pytest.fixture(autouse=True)
+def few_rates(monkeypatch):
+    """Two rates are a search; a third shows nothing more of the way."""
+    monkeypatch.setattr("brickwork.studies.bench.FACTORS", (1.0, 0.5))
+
+
 def smoke_claims(slug: str) -> list[Claim]:
     """The claims of a system at scale smoke: first what its records say took the fewest trainings, and of several such the
     last, as papers begin with their largest comparison."""

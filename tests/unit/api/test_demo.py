@@ -29,7 +29,7 @@ def test_the_demo_does_the_main_job_from_start_to_end(tmp_path, monkeypatch):
 
     said = shown.getvalue()
     assert all(f"{number}/5" in said for number in range(1, 6))
-    assert said.count("brickwork ") == 3  # the three commands for one's own files
+    assert said.count("brickwork ") == 4  # three commands for one's own files, and one for this run
     names = {path.name for path in folder.iterdir()}
     assert {
         "model.safetensors",
