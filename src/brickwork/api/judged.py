@@ -20,6 +20,7 @@ from brickwork.evaluation.against import METRIC, UNTOUCHED, Against, compared
 from brickwork.evaluation.retrieval import parse_metric, score
 from brickwork.evaluation.significance import paired_bootstrap_columns
 from brickwork.index.fusion import Fusion
+from brickwork.representation.measured import measured_tasks
 
 if TYPE_CHECKING:
     from brickwork.core.elastic import ElasticAxes
@@ -206,6 +207,11 @@ def measure_judged(
             "" if opened.untouched is None else f"; those of the untouched model {Fusion().dense_weight:g}"
         )
         notes.append(f"hybrid searches of this index count vectors {kept:g}, as it keeps{beside}")
+    if opened.untouched is not None and measured_tasks(index.representation.card):
+        notes.append(
+            "in hybrid searches vectors of a smaller size count as much less as the training measured that they keep; of "
+            "the untouched model nothing was measured, so they count alike at every size"
+        )
     if judged.unjudged:
         left = "query has no relevant document and is" if judged.unjudged == 1 else None
         notes.append(f"{judged.unjudged:,} {left or 'queries have no relevant document and are'} left out")
