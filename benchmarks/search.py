@@ -37,7 +37,7 @@ from brickwork.index.search import FlatVectors
 from brickwork.index.shortlists import build_shortlist, run_plan
 from brickwork.index.types import Kind, Plan
 from brickwork.inspection.report_data import Number
-from brickwork.inspection.svg import Frame, element, label, log_ticks, picture, polyline, short
+from brickwork.inspection.svg import Frame, element, figure, label, log_ticks, polyline, short
 from common import RESULTS, begin, environment, save
 from search_data import Corpus, grow, local_dimension, real_corpus
 
@@ -266,7 +266,7 @@ def draw(result: dict[str, Any], file: Path) -> None:
     title = f"{result['documents']:,} documents of {result['width']} dimensions: recall@10 against queries per second"
     heading = label(16, 20, title, "title", "start")
     full = height + 60 + 20 * ((len(names) - 1) // 4)
-    file.write_text(picture(2 * width, full, title, element("style", STYLE), heading, *panels) + "\n")
+    file.write_text(figure(2 * width, full, title, element("style", STYLE), heading, *panels) + "\n")
 
 
 def panel(result: dict[str, Any], mode: str, width: int, height: int) -> list[str]:

@@ -20,6 +20,10 @@ Precision = str
 # lives and its weights have not changed.
 _copies: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]]" = weakref.WeakKeyDictionary()
 
+# Some numbers of every tensor of an encoder, as views: making them takes longer than reading them. A view keeps what it
+# shows, so that an address means the same tensor.
+_samples: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, list[torch.Tensor]]]" = weakref.WeakKeyDictionary()
+
 # What runs in an encoder's place where no precision is asked for (representation/int8.py), as long as its weights stay.
 _engines: "weakref.WeakKeyDictionary[nn.Module, tuple[Any, nn.Module]]" = weakref.WeakKeyDictionary()
 
@@ -119,9 +123,15 @@ def _stamp(encoder: nn.Module) -> tuple[Any, ...] | None:
     Fused optimisers write without being counted, so some numbers of every tensor are looked at as well.
     """
     tensors = [tensor.detach() for tensor in (*encoder.parameters(), *encoder.buffers())]
-    looked_at = [t.flatten()[:: max(1, t.numel() // 32)].float() for t in tensors if t.numel()]
-    norms = torch.stack(torch._foreach_norm(looked_at)).tolist()
+    addresses = tuple(tensor.data_ptr() for tensor in tensors)
+    earlier = _samples.get(encoder)
+    if earlier is None or earlier[0] != addresses:
+        numbers = [tensor for tensor in tensors if tensor.numel() and tensor.is_floating_point()]
+        # What does not lie in one piece is looked at whole: flattened, it would be a copy.
+        samples = [t.view(-1)[:: max(1, t.numel() // 32)] if t.is_contiguous() else t for t in numbers]
+        earlier = _samples[encoder] = (addresses, samples)
+    norms = torch.stack(torch._foreach_norm(earlier[1], 2, torch.float64)).tolist() if earlier[1] else ()
     try:
-        return (*((t.data_ptr(), t._version) for t in tensors), *norms)
+        return (*addresses, *(tensor._version for tensor in tensors), *norms)
     except RuntimeError:  # tensors made in inference mode
         return None

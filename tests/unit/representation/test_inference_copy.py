@@ -26,6 +26,19 @@ def test_the_copy_is_made_anew_after_every_kind_of_optimiser_step(options):
         assert again is after
 
 
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_the_copy_follows_every_step_however_a_weight_lies_in_memory(contiguous):
+    """What is looked at is kept as views: of a transposed weight, a flattened one would be a copy that never changes."""
+    weight = torch.randn(8, 64) if contiguous else torch.randn(64, 8).t()
+    encoder = nn.ParameterList([nn.Parameter(weight)])
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1, fused=True)
+    for _ in range(3):
+        encoder[0].grad = torch.ones_like(encoder[0])
+        optimizer.step()
+        with inference.for_inference(encoder, "bf16") as copy:
+            assert torch.equal(copy[0], encoder[0].bfloat16())
+
+
 @pytest.mark.filterwarnings("ignore")  # transformers' own
 def test_rotary_positions_stay_exact_in_long_texts():
     config = {
