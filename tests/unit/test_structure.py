@@ -65,6 +65,7 @@ RESERVED = {
     "modules.image_decoder": ("cmim", "erw"),
     "modules.latent": ("cmim", "sae-circuits"),
     "modules.places": ("sae-circuits", "emoe", "configurable-foundation-models"),
+    "modules.pruning": ("sae-circuits", "configurable-foundation-models"),
     "modules.recorder": ("sae-circuits", "emoe", "configurable-foundation-models"),
     "modules.routers": ("moduleformer", "emoe", "m2mkd"),
     "modules.sequence_decoder": ("cmim", "cvlnm", "pointer-networks"),
