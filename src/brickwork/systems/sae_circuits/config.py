@@ -1,0 +1,36 @@
+"""The options of a run of ``sae-circuits``."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from brickwork.core.config import above, at_least
+
+Ablation = Literal["mean", "zero", "resample"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which model is looked into, and how.
+
+    ``subject``: ``smollm2-135m``, a folder of transformers, a hub id, the run folder of a language model of ours, or
+    ``wired``, the small model whose circuit is known.
+    ``ablation``: what an ablated head gives instead: its ``mean`` over the prompts without the behaviour, ``zero``, or what
+    it gives in the other prompt of its group, token by token (``resample``).
+    ``permutations``: shuffles of the labels behind a p-value.
+    ``batch``: prompts in one pass.
+    The published score: ``positions``: the vector of a head is the mean over tokens, or the last one's. ``latents``: m.
+    ``l1``: λ. ``code_prompts``: the autoencoder learns from so many prompts, for ``code_steps`` full-batch steps.
+    ``norm``: unit norms of the decoder by ``atom``, or by ``row`` as the released code has it.
+    """
+
+    subject: str = "smollm2-135m"
+    ablation: Ablation = "mean"
+    permutations: Annotated[int, at_least(99)] = 2000
+    batch: Annotated[int, at_least(1)] = 16
+    positions: Literal["mean", "last"] = "mean"
+    latents: Annotated[int, at_least(2)] = 200
+    l1: Annotated[float, at_least(0)] = 0.02
+    code_prompts: Annotated[int, at_least(1)] = 10
+    code_steps: Annotated[int, at_least(0)] = 500
+    code_rate: Annotated[float, above(0)] = 1e-3
+    norm: Literal["atom", "row"] = "atom"
