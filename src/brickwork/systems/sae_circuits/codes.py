@@ -74,6 +74,27 @@ def code_scores(
     return {"published": np.array(published), "jaccard": np.array(jaccard)}
 
 
+def code_p(
+    codes: Int[np.ndarray, "prompts heads"],
+    behaves: Bool[np.ndarray, " prompts"],
+    *,
+    permutations: int,
+    seed: int,
+) -> Float[np.ndarray, " heads"]:
+    """P(|P \\ N| is as large with the labels shuffled): what the score says beyond how many codes a head uses."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile(behaves, (permutations + 1, 1))
+    labels[1:] = rng.permuted(labels[1:], axis=1)
+    results = np.empty(codes.shape[1])
+    for head, column in enumerate(codes.T):
+        _, place = np.unique(column, return_inverse=True)
+        used = np.eye(place.max() + 1, dtype=np.float32)[place]
+        with_it = labels.astype(np.float32) @ used
+        score = ((with_it > 0) & (with_it == used.sum(0))).sum(1)  # all uses are with the behaviour
+        results[head] = (1 + (score[1:] >= score[0]).sum()) / (1 + permutations)
+    return results
+
+
 def mean_difference(
     vectors: Float[np.ndarray, "prompts heads size"], behaves: Bool[np.ndarray, " prompts"]
 ) -> Float[np.ndarray, " heads"]:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from brickwork.core.config import above, at_least
+from brickwork.core.config import above, at_least, idle
 
+WIRED = "wired"
 Ablation = Literal["mean", "zero", "resample"]
 
 
@@ -14,6 +15,7 @@ class Config:
 
     ``subject``: ``smollm2-135m``, a folder of transformers, a hub id, the run folder of a language model of ours, or
     ``wired``, the small model whose circuit is known.
+    ``distractor``: of ``wired``, how large the other heads write, relative to the circuit (none: 1).
     ``ablation``: what an ablated head gives instead: its ``mean`` over the prompts without the behaviour, ``zero``, or what
     it gives in the other prompt of its group, token by token (``resample``).
     ``permutations``: shuffles of the labels behind a p-value.
@@ -24,6 +26,7 @@ class Config:
     """
 
     subject: str = "smollm2-135m"
+    distractor: Annotated[float, at_least(0)] | None = None
     ablation: Ablation = "mean"
     permutations: Annotated[int, at_least(99)] = 2000
     batch: Annotated[int, at_least(1)] = 16
@@ -34,3 +37,12 @@ class Config:
     code_steps: Annotated[int, at_least(0)] = 500
     code_rate: Annotated[float, above(0)] = 1e-3
     norm: Literal["atom", "row"] = "atom"
+
+    def validate(self) -> list[str]:
+        """Every problem with the values."""
+        problems = [] if self.subject.strip() else ["subject is empty; name a language model"]
+        if self.subject != WIRED:
+            problems += idle(self, ("distractor",), f"subject '{self.subject}'")
+        if self.code_steps == 0:  # an autoencoder that learns nothing
+            problems += idle(self, ("l1", "code_rate", "code_prompts"), "code_steps=0")
+        return problems

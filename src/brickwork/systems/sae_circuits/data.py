@@ -28,7 +28,7 @@ class Data(DataConfig):
     wrong: str | None = None
     """The column with what would be wrong there: the effect is then on the difference of both log-probabilities."""
     made_up: Annotated[int, at_least(4)] | None = None
-    """How many pairs of prompts a made-up set has (none: 32)."""
+    """How many pairs of prompts a made-up set has (none: 24)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def load_data(config: Data, seed: int) -> TaskData:
     """
     if config.source in MADE_UP:
         rng = np.random.default_rng(seed)
-        prompts = [p for group in range(config.made_up or 32) for p in MADE_UP[config.source](rng, group)]
+        prompts = [p for group in range(config.made_up or 24) for p in MADE_UP[config.source](rng, group)]
         return _task(config.source, prompts, config, seed, ())
     path = Path(config.source).expanduser()
     if not path.is_file():

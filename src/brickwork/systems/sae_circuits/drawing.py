@@ -25,9 +25,9 @@ def head_map(scores: Mapping[str, Float[np.ndarray, "layers heads"]], *, unit: s
     layer, head = np.unravel_index(int(effect.argmax()), effect.shape)
     lead = (
         f"Each square is a head. Colour: how much the model loses without it ({unit}, mean over the prompts with the "
-        f"behaviour; red: it gains). Ring: it matters more with the behaviour than without, p < .01 ({ringed} of {p.size} "
-        f"heads, where {p.size * _SIGNIFICANT:.1f} would be so by chance). Dot: the published code score. The largest "
-        f"effect is that of layer {layer}, head {head}: {effect[layer, head]:.3g}."
+        f"behaviour; orange: it gains). Ring: it matters more with the behaviour than without, p < .01 ({ringed} of "
+        f"{p.size} heads, where {p.size * _SIGNIFICANT:.1f} would be so by chance). Dot: the published code score. "
+        f"The largest effect is that of layer {layer}, head {head}: {effect[layer, head]:.3g}."
     )
     return Drawing("Heads", lead, both(lambda width: _map(scores, width)))
 
@@ -36,7 +36,7 @@ def _map(scores: Mapping[str, Float[np.ndarray, "layers heads"]], width: int) ->
     effect, p, code = scores["effect"], scores["p"], scores["published"]
     layers, heads = effect.shape
     side = min(34.0, (width - 60) / heads, 900 / layers)
-    top, left = 26.0, 52.0
+    top, left = 40.0, 52.0
     largest, most = float(np.abs(effect).max()) or 1.0, float(code.max()) or 1.0
     parts = [label(left + heads * side / 2, 12, "head", "axis-title")]
     step = max(1, round(16 / side))
@@ -78,7 +78,8 @@ def curve_drawing(curves: Mapping[str, Mapping[int, float]], total: int, prompts
     enough = next((k for k, value in curves["effect"].items() if value >= 0.9), total)
     lead = (
         "How much of the behaviour is left when only the best heads stay and all others are ablated: 1 is the whole "
-        f"model, 0 the model without any head; on {prompts} held-out prompts. By effect, {enough} of {total} heads keep nine tenths."
+        f"model, 0 the model without any head; on {prompts} held-out prompts. "
+        f"By effect, {enough} of {total} heads keep nine tenths."
     )
     return Drawing("Faithfulness", lead, both(lambda width: _curves(curves, total, width)))
 

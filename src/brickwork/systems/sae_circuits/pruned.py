@@ -27,6 +27,13 @@ class PrunedModel(nn.Module):
         self.tokenizer = model.tokenizer
         self.described, self.removed, self.why = described, removed, why
         self.facts: dict[str, Any] = {}
+        gone = sum(map(len, removed.values()))
+        self.card = {
+            "name": "A language model with some of its heads",
+            "summary": f"What is left of a language model when the heads are kept for which {why}: {gone} heads are "
+            "gone, and what they gave on average is in the biases.",
+            "capabilities": ["generates"],
+        }
 
     def architecture(self) -> dict[str, Any]:
         return {"pruned": self.removed, "why": self.why, "subject": self.described}

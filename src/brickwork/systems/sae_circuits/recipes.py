@@ -23,11 +23,12 @@ def smoke() -> RunConfig:
 def small() -> RunConfig:
     """SmolLM2-135M and your prompts: ``brickwork train sae-circuits --data prompts.jsonl``.
 
-    Without ``--data``: made-up prompts (indirect object identification). Another model: ``--set model.subject=FOLDER_OR_HUB_ID``.
+    Without ``--data``: made-up prompts (indirect object identification). ``--set model.subject=FOLDER_OR_HUB_ID``: another
+    model.
     """
     return RunConfig(
         model=Config(),
-        data=Data(source="ioi", made_up=24, validation_share=0.0, test_share=0.34),
+        data=Data(source="ioi", validation_share=0.0, test_share=0.34),
         train=TrainConfig(save_every=1),
     )
 

@@ -15,9 +15,9 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.types import CausalLM
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
 from brickwork.modules.places import find_places
+from brickwork.systems.sae_circuits.config import WIRED
 from brickwork.systems.sae_circuits.wired import WiredModel
 
-WIRED = "wired"
 NO_TOKEN = -1
 
 
@@ -54,18 +54,19 @@ class Subject:
         return digest.hexdigest()[:16]
 
 
-def load_subject(name: str) -> Subject:
+def load_subject(name: str, distractor: float | None = None) -> Subject:
     """The language model called ``name``: ``wired``, the run folder of one of ours, or what transformers knows.
 
     Raises:
         ArtifactError: it is missing, damaged, unsafe, or no causal language model.
     """
     if name == WIRED:
-        return Subject(name, WiredModel().eval(), {"body": WIRED})
+        model = WiredModel(1.0 if distractor is None else distractor)
+        return Subject(name, model.eval(), {"body": WIRED})
     folder = Path(name).expanduser()
     if not (folder / "brickwork.json").is_file():
-        model = load_causal_lm(name)
-        return Subject(name, model.eval(), model.architecture())
+        pretrained = load_causal_lm(name)
+        return Subject(name, pretrained.eval(), pretrained.architecture())
     from brickwork.representation.load import load
 
     system = load(folder)

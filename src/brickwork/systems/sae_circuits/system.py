@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.config import from_dict, to_dict
@@ -37,7 +36,7 @@ from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.recorder import Recorder
 from brickwork.representation.contract import complete
-from brickwork.systems.sae_circuits.codes import SparseAutoencoder, code_scores, fit, mean_difference
+from brickwork.systems.sae_circuits.codes import SparseAutoencoder, code_p, code_scores, fit, mean_difference
 from brickwork.systems.sae_circuits.config import Config
 from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import Ablations, Head, heads_name, means_without
@@ -64,6 +63,7 @@ class System(nn.Module):
     damage: Tensor
     drop: Tensor
     means: Tensor
+    codes: Tensor
     effect: Tensor
     p: Tensor
     q: Tensor
@@ -80,6 +80,7 @@ class System(nn.Module):
         self.facts: dict[str, Any] = {}
         for name in ("damage", "drop"):
             self.register_buffer(name, torch.zeros(prompts, layers, heads))
+        self.register_buffer("codes", torch.zeros(prompts, layers, heads, dtype=torch.int32))
         for name in SCORES:
             self.register_buffer(name, torch.zeros(layers, heads))
         self.register_buffer("means", torch.zeros(layers, heads, size))
@@ -92,7 +93,7 @@ class System(nn.Module):
             ArtifactError: the model is missing, damaged or no language model.
             DataError: a prompt that it cannot read.
         """
-        subject = load_subject(config.subject)
+        subject = load_subject(config.subject, config.distractor)
         prompts = read_prompts(subject, data.train.columns)
         if config.ablation == "resample":
             prompts.partners()
@@ -126,7 +127,7 @@ class System(nn.Module):
             ArtifactError: it is not there any more, or is another one now.
         """
         if self._held is None:
-            held = load_subject(self.config.subject)
+            held = load_subject(self.config.subject, self.config.distractor)
             if held.fingerprint() != self.fingerprint:
                 raise ArtifactError(
                     f"{self.config.subject} is not the model that was looked into: its weights have changed; run it anew"
@@ -140,7 +141,8 @@ class System(nn.Module):
         layers, heads, _, _ = self.shape
         for number in range(start, layers + 2):
             if number == 0:
-                self._record(prompts)
+                self._average(prompts)
+                self._encode(prompts)
             elif number <= layers:
                 damage, drop = self._ablations(prompts).layer(number - 1, heads)
                 self.damage[:, number - 1] = torch.from_numpy(damage)
@@ -154,11 +156,15 @@ class System(nn.Module):
         return Ablations(self.subject.model, prompts, self.config.ablation, means, self.config.batch)
 
     @torch.no_grad()
-    def _record(self, prompts: Prompts) -> None:
-        """Means without the behaviour; codes and the scores that follow from them; mean differences."""
-        config, (layers, _, _, width) = self.config, self.shape
-        for layer, means in enumerate(means_without(self.subject.model, prompts, config.batch).values()):
+    def _average(self, prompts: Prompts) -> None:
+        """What heads give without the behaviour."""
+        for layer, means in enumerate(means_without(self.subject.model, prompts, self.config.batch).values()):
             self.means[layer] = means
+
+    @torch.no_grad()
+    def _encode(self, prompts: Prompts) -> None:
+        """Codes and the scores that follow from them; mean differences."""
+        config, (layers, _, _, width) = self.config, self.shape
         with Recorder(self.subject.model, "heads", positions=config.positions) as record:
             for start in range(0, len(prompts), config.batch):
                 self.subject.model(*padded(prompts.ids[start : start + config.batch]))
@@ -169,23 +175,13 @@ class System(nn.Module):
         fit(autoencoder, vectors.flatten(0, -2), l1=config.l1, steps=config.code_steps, rate=config.code_rate)
         for layer in range(layers):
             own = record[heads_name(layer)]
-            codes = autoencoder.codes(own).numpy()
-            for name, values in code_scores(codes, prompts.behaves).items():
+            self.codes[:, layer] = autoencoder.codes(own)
+            for name, values in code_scores(self.codes[:, layer].numpy(), prompts.behaves).items():
                 getattr(self, name)[layer] = torch.from_numpy(values)
             self.mean_difference[layer] = torch.from_numpy(mean_difference(own.numpy(), prompts.behaves))
-            self.p_published[layer] = torch.from_numpy(self._p_of_codes(codes, prompts))
-
-    def _p_of_codes(self, codes: np.ndarray, prompts: Prompts) -> Float[np.ndarray, " heads"]:
-        """P(|P \\ N| is as large with the labels shuffled): what the score of a head says beyond how many codes it uses."""
-        rng = np.random.default_rng(self.seed)
-        observed = code_scores(codes, prompts.behaves)["published"]
-        count = np.zeros(codes.shape[1])
-        for _ in range(shuffles := min(self.config.permutations, 500)):
-            count += code_scores(codes, rng.permutation(prompts.behaves))["published"] >= observed
-        return (1 + count) / (1 + shuffles)
 
     def _judge(self, prompts: Prompts) -> None:
-        """Effects and p-values from the ablations."""
+        """Effects and p-values from the ablations, and a p-value for the published score."""
         layers, heads, _, _ = self.shape
         damage = self.damage.flatten(1).double().numpy()
         # A head that nothing depends on does damage by rounding alone.
@@ -200,6 +196,9 @@ class System(nn.Module):
         what = self.drop if prompts.answered else self.damage
         self.effect.copy_(what[torch.from_numpy(prompts.behaves)].mean(0))
         self.p.copy_(torch.from_numpy(p).view(layers, heads))
+        codes = self.codes.flatten(1).numpy()
+        of_codes = code_p(codes, prompts.behaves, permutations=self.config.permutations, seed=self.seed)
+        self.p_published.copy_(torch.from_numpy(of_codes).view(layers, heads))
         self.q.copy_(torch.from_numpy(benjamini_hochberg(p)).view(layers, heads))
 
     def ranking(self, by: str) -> list[Head]:
@@ -209,7 +208,9 @@ class System(nn.Module):
         if by == "random":
             order = torch.randperm(len(places), generator=generator_for(self.seed, 0, "ranking")).tolist()
         else:
-            order = (-getattr(self, by)).flatten().argsort(stable=True).tolist()
+            # Of heads with one score none is preferred.
+            mixed = torch.randperm(len(places), generator=generator_for(self.seed, 0, "ties"))
+            order = mixed[(-getattr(self, by)).flatten()[mixed].argsort(stable=True)].tolist()
         return [places[number] for number in order]
 
     def faithfulness(self, examples: Examples, by: str) -> dict[int, float]:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 
+from brickwork.core.errors import ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Decoded
 
@@ -58,7 +59,7 @@ class WiredBlock(nn.Module):
 
 class WiredModel(nn.Module):
     """The model; ``distractor``: how large what the other heads write is, relative to the circuit's. It is a
-    :class:`~brickwork.core.types.CausalLM` without a cache."""
+    :class:`~brickwork.core.types.CausalLM`; what it keeps for the next token are the tokens, which it reads again."""
 
     def __init__(self, distractor: float = 1.0):
         super().__init__()
@@ -104,6 +105,8 @@ class WiredModel(nn.Module):
                 out[output, :v] = torch.eye(v)
 
     def embed(self, ids: Int64[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        if ids.shape[1] > LENGTH:
+            raise ConfigError(f"the hand-wired model reads at most {LENGTH} tokens, not {ids.shape[1]}")
         x = torch.zeros(*ids.shape, self.width, device=ids.device)
         x[..., : self.vocabulary] = F.one_hot(ids, self.vocabulary)
         x[..., self.vocabulary : self.vocabulary + LENGTH] = torch.eye(LENGTH, device=ids.device)[
@@ -117,14 +120,31 @@ class WiredModel(nn.Module):
 
     def forward(
         self,
-        ids: Int64[Tensor, "b t"],
+        ids: Int64[Tensor, "b t"] | None = None,
         mask: Bool[Tensor, "b t"] | None = None,
+        cache: Tensor | None = None,
+        *,
+        inputs_embeds: Float[Tensor, "b t d"] | None = None,
+        with_hidden: bool = False,
     ) -> Decoded:
-        """``mask`` changes nothing: padding comes last, and what comes later is never seen."""
-        x = self.embed(ids)
+        """``mask`` changes nothing: padding comes last, and what comes later is never seen. ``cache``: the tokens before.
+
+        Raises:
+            ConfigError: both ids and ``inputs_embeds`` or neither, or more than 18 tokens.
+        """
+        if (ids is None) == (inputs_embeds is None):
+            raise ConfigError("a language model reads ids or inputs_embeds: give one of them")
+        x = inputs_embeds
+        if ids is not None:
+            new, ids = ids.shape[1], ids if cache is None else torch.cat([cache, ids], dim=1)
+            x = self.embed(ids)
+        assert x is not None
+        hidden = [x]
         for block in self.blocks:
-            x = block(x)
-        return Decoded(logits=self.head(x), cache=None)
+            hidden.append(block(hidden[-1]))
+        start = 0 if ids is None else ids.shape[1] - new
+        kept = tuple(one[:, start:] for one in hidden)
+        return Decoded(logits=self.head(kept[-1]), cache=ids, hidden=kept if with_hidden else ())
 
 
 def wired_tokenizer() -> Tokenizer:
