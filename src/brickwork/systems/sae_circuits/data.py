@@ -79,15 +79,15 @@ def _read(path: Path, config: Data, report: ReadReport) -> Iterator[Prompt]:
     for count, (number, row) in enumerate(rows(path, report)):
         if config.limit is not None and count >= config.limit:
             return
-        where = row_of(path.name, number)
+        where = row_of(str(path), number).strip()
         cell = {role: row.get(name) for role, name in roles.items() if name}
         text = str(cell["text"] or "")
         if not text.strip():
-            raise DataError(f"{path}: {where}the column '{roles['text']}' is empty; give every prompt a text")
+            raise DataError(f"{where}: the column '{roles['text']}' is empty; give every prompt a text")
         key = str(cell.get("group") if cell.get("group") not in (None, "") else f"row {number}")
         yield Prompt(
             text,
-            _label(cell["label"], path, where, str(roles["label"])),
+            _label(cell["label"], where, str(roles["label"])),
             groups.setdefault(key, len(groups)),
             _plain(cell.get("answer")),
             _plain(cell.get("wrong")),
@@ -114,10 +114,10 @@ def _column(
     return found
 
 
-def _label(value: Any, path: Path, where: str, column: str) -> bool:
+def _label(value: Any, where: str, column: str) -> bool:
     word = str(value).strip().lower()
     if word not in _YES + _NO:
-        raise DataError(f"{path}: {where}{column} is {value!r}; write yes (the behaviour occurs) or no")
+        raise DataError(f"{where}: {column} is {value!r}; write yes (the behaviour occurs) or no")
     return word in _YES
 
 

@@ -80,7 +80,7 @@ class System(nn.Module):
         self.facts: dict[str, Any] = {}
         for name in ("damage", "drop"):
             self.register_buffer(name, torch.zeros(prompts, layers, heads))
-        self.register_buffer("codes", torch.zeros(prompts, layers, heads, dtype=torch.int32))
+        self.register_buffer("codes", torch.zeros(prompts, layers, heads, dtype=torch.int64))
         for name in SCORES:
             self.register_buffer(name, torch.zeros(layers, heads))
         self.register_buffer("means", torch.zeros(layers, heads, size))
