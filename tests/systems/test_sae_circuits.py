@@ -82,6 +82,7 @@ def test_a_run_finds_the_circuit_and_keeps_it(run):
     found = brickwork.load(run.folder)
     assert {divmod(int(place), 8) for place in (found.q.flatten() < 0.05).nonzero()} == WIRED == set(CIRCUIT)
     assert run.scores["heads_q_05"] == 2
+    assert run.scores["prompts_right"] == 1
     assert run.scores["faithfulness_effect_2"] == pytest.approx(1, abs=1e-5)
     assert found.ranking("effect")[:2] == [(1, 0), (0, 0)]
     torch.testing.assert_close(found.effect, run.system.effect)
@@ -344,6 +345,7 @@ def test_the_command_line_from_the_file_to_the_pruned_model(run, tmp_path):
     html = (tmp_path / "page.html").read_text()
     assert html.count('class="head-ring"') == 4, "two heads, drawn for wide and for narrow screens"
     assert "By effect, 2 of 16 heads keep nine tenths" in html
+    assert "The whole model is right in 100 % of these prompts." in html
     out = tmp_path / "pruned"
     pruned = runner.invoke(
         app, ["export", str(run.folder), "--to", "pruned", "--keep", "q<0.05", "--out", str(out)]

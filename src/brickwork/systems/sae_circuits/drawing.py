@@ -73,7 +73,9 @@ def _map(scores: Mapping[str, Float[np.ndarray, "layers heads"]], width: int) ->
     return figure(width, round(top + layers * side + 8), "layers by heads: effect of ablation", *parts)
 
 
-def curve_drawing(curves: Mapping[str, Mapping[int, float]], total: int, prompts: int) -> Drawing:
+def curve_drawing(
+    curves: Mapping[str, Mapping[int, float]], total: int, prompts: int, right: float
+) -> Drawing:
     """Faithfulness against heads kept, a line for each ranking."""
     enough = next((k for k, value in curves["effect"].items() if value >= 0.9), total)
     lead = (
@@ -81,6 +83,9 @@ def curve_drawing(curves: Mapping[str, Mapping[int, float]], total: int, prompts
         f"model, 0 the model without any head; on {prompts} held-out prompts. "
         f"By effect, {enough} of {total} heads keep nine tenths."
     )
+    if np.isfinite(right):
+        lead += f" The whole model is right in {100 * right:.0f} % of these prompts"
+        lead += "." if right >= 0.5 else ": it hardly shows the behaviour, so there is little to find."
     return Drawing("Faithfulness", lead, both(lambda width: _curves(curves, total, width)))
 
 

@@ -41,6 +41,20 @@ def score(
     return torch.where(answer == NO_TOKEN, torch.nan, value)
 
 
+def right(model: Any, prompts: Prompts, batch: int) -> float:
+    """In how many of the prompts with the behaviour the model does what it is looked into for: the answer is likelier than
+    what is wrong, or, where that is not said, than any other token. NaN without answers."""
+    rows = [int(row) for row in np.flatnonzero(prompts.behaves) if prompts.answer[row] != NO_TOKEN]
+    hits = 0
+    for start in range(0, len(rows), batch):
+        own = rows[start : start + batch]
+        log_p = next_token(model, [prompts.ids[row] for row in own])
+        best = log_p.argmax(1).numpy() == prompts.answer[own]
+        likelier = score(log_p, prompts, own).numpy() > 0
+        hits += int(np.where(prompts.wrong[own] == NO_TOKEN, best, likelier).sum())
+    return hits / len(rows) if rows else float("nan")
+
+
 class Ablations:
     """Passes of a model over prompts with heads ablated in one of three ways."""
 

@@ -36,7 +36,10 @@ class Subject:
         Raises:
             ConfigError: its layers have different numbers of heads, or none that can be told apart.
         """
-        places = find_places(self.model).choose("heads")
+        try:
+            places = find_places(self.model).choose("heads")
+        except ConfigError as error:
+            raise ConfigError(f"model.subject={self.name}: {error}") from error
         sizes = {(place.parts, place.size) for place in places}
         if len(sizes) != 1 or [place.layer for place in places] != list(range(len(places))):
             raise ConfigError(

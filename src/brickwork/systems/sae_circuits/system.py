@@ -39,7 +39,7 @@ from brickwork.representation.contract import complete
 from brickwork.systems.sae_circuits.codes import SparseAutoencoder, code_p, code_scores, fit, mean_difference
 from brickwork.systems.sae_circuits.config import Config
 from brickwork.systems.sae_circuits.data import Data, load_data
-from brickwork.systems.sae_circuits.effects import Ablations, Head, heads_name, means_without
+from brickwork.systems.sae_circuits.effects import Ablations, Head, heads_name, means_without, right
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.pruned import PrunedModel, prune_subject
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
@@ -221,11 +221,18 @@ class System(nn.Module):
         kept = self._ablations(prompts).kept(self.ranking(by), counts)
         return {count: float(value) for count, value in zip(counts, kept)}
 
+    def right(self, examples: Examples) -> float:
+        """Share of the prompts with the behaviour in which the whole model shows it; NaN without answers."""
+        prompts = read_prompts(self.subject, examples.columns)
+        return right(self.subject.model, prompts, self.config.batch)
+
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Heads that matter (q < .05), and faithfulness with the best tenth and the best half of the heads."""
+        """Heads that matter (q < .05), in how many prompts the model is right, and faithfulness with some of its heads."""
         scores = {"heads_q_05": float((self.q < 0.05).sum())}
         if not np.asarray(examples.columns["behaves"]).any():
             return scores
+        if np.isfinite(share := self.right(examples)):
+            scores["prompts_right"] = share
         for by in ("effect", "random"):
             for count, value in self.faithfulness(examples, by).items():
                 if np.isfinite(value):
@@ -260,7 +267,9 @@ class System(nn.Module):
         ]
         if behaving:
             curves = {by: self.faithfulness(examples, by) for by in RANKINGS}
-            drawings.append(curve_drawing(curves, self.shape[0] * self.shape[1], behaving))
+            drawings.append(
+                curve_drawing(curves, self.shape[0] * self.shape[1], behaving, self.right(examples))
+            )
         return drawings
 
     @property
