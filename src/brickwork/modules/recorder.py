@@ -58,7 +58,8 @@ class Recorder:
     ``what``: kinds (``heads``, ``ffn``, ``residual``) or names (``layers.3.heads``). ``positions``, the tokens of a text
     that are kept: ``all`` (B, T, …), their ``mean`` or the ``last`` one (B, …), or one mean ``overall`` tokens of all texts.
     ``pad``: which tokens exist, where the call itself does not say it (:class:`TokenLayout`). Padding is left out of means,
-    is never the last, and is zero in ``all``. Nothing that is kept has a gradient; :func:`tap` keeps it.
+    is never the last, and is zero in ``all``. Nothing that is kept has a gradient; :func:`tap` keeps it. Rows are in the
+    order in which the model read them (``encode`` reads texts by length, and with ``precision="fp32"`` this very model).
 
     Raises:
         ConfigError: a kind or a name that the model does not have; or layers that are not known.
