@@ -30,7 +30,7 @@ from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import Ablations, heads_name, means_without
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
-from brickwork.systems.sae_circuits.subjects import load_subject, next_token, padded, read_prompts
+from brickwork.systems.sae_circuits.subjects import Subject, load_subject, next_token, padded, read_prompts
 from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
@@ -319,6 +319,8 @@ def test_bad_files_are_refused(tmp_path):
         read_prompts(subject, columns)
     with pytest.raises(DataError, match="has 30 tokens; wired reads 1 to 18"):
         read_prompts(subject, {**columns, "wrong": [""], "text": ["t1 " * 30]})
+    with pytest.raises(ConfigError, match=r"model.subject=m: Linear has no stack of layers"):
+        Subject("m", torch.nn.Linear(2, 2), {}).shape  # noqa: B018
     lonely = read_prompts(subject, {**columns, "wrong": [""]})
     with pytest.raises(DataError, match=r"not one partner.*model.ablation=resample needs"):
         lonely.partners()

@@ -18,7 +18,8 @@ class Config:
     ``distractor``: of ``wired``, how large the other heads write, relative to the circuit (none: 1).
     ``ablation``: what an ablated head gives instead: its ``mean`` over the prompts without the behaviour, ``zero``, or what
     it gives in the other prompt of its group, token by token (``resample``).
-    ``permutations``: shuffles of the labels behind a p-value.
+    ``permutations``: shuffles of the labels behind a p-value, of the code score at most 2,000. No p is below one over their
+    number, nor, in n pairs of prompts, below 2^−n.
     ``batch``: prompts in one pass.
     The published score: ``positions``: the vector of a head is the mean over tokens, or the last one's. ``latents``: m.
     ``l1``: λ. ``code_prompts``: the autoencoder learns from so many prompts, for ``code_steps`` full-batch steps.
@@ -28,7 +29,7 @@ class Config:
     subject: str = "smollm2-135m"
     distractor: Annotated[float, at_least(0)] | None = None
     ablation: Ablation = "mean"
-    permutations: Annotated[int, at_least(99)] = 2000
+    permutations: Annotated[int, at_least(99)] = 10_000
     batch: Annotated[int, at_least(1)] = 16
     positions: Literal["mean", "last"] = "mean"
     latents: Annotated[int, at_least(2)] = 200

@@ -48,6 +48,7 @@ from brickwork.systems.sae_circuits.subjects import Prompts, Subject, load_subje
 __all__ = ["Config", "Data", "System", "load_data"]
 
 SCORES = ("effect", "p", "q", "published", "p_published", "jaccard", "mean_difference")
+MOST_CODE_SHUFFLES = 2000
 RANKINGS = ("effect", "published", "mean_difference", "random")
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75)
 
@@ -197,7 +198,8 @@ class System(nn.Module):
         self.effect.copy_(what[torch.from_numpy(prompts.behaves)].mean(0))
         self.p.copy_(torch.from_numpy(p).view(layers, heads))
         codes = self.codes.flatten(1).numpy()
-        of_codes = code_p(codes, prompts.behaves, permutations=self.config.permutations, seed=self.seed)
+        shuffles = min(self.config.permutations, MOST_CODE_SHUFFLES)
+        of_codes = code_p(codes, prompts.behaves, permutations=shuffles, seed=self.seed)
         self.p_published.copy_(torch.from_numpy(of_codes).view(layers, heads))
         self.q.copy_(torch.from_numpy(benjamini_hochberg(p)).view(layers, heads))
 
