@@ -137,7 +137,8 @@ def find_places(model: nn.Module) -> Places:
     a mixture of modules has no name; its layer's residual stream has.
 
     Raises:
-        ConfigError: no stack of layers that is known, or several (an encoder-decoder, a dual encoder).
+        ConfigError: no stack of layers that is known, several (an encoder-decoder, a dual encoder), or layers that are run
+            more than once (ALBERT).
     """
     stacks = _stacks(model)
     if len(stacks) != 1:
@@ -147,12 +148,26 @@ def find_places(model: nn.Module) -> Places:
     ((path, layers),) = stacks.items()
     steps = path.split(".")
     around = [model.get_submodule(".".join(steps[:depth])) for depth in range(len(steps))]
+    _refuse_shared(layers, around)
     width = _width(layers)
     named: dict[str, Place] = {}
     for layer, block in enumerate(layers):
         for place in _of_block(block, layer, width, around):
             named[place.name] = place
     return Places(named, around)
+
+
+def _refuse_shared(layers: nn.ModuleList, around: Sequence[nn.Module]) -> None:
+    """Refuses fewer modules than layers: what one of them does has no layer of its own."""
+    counts = (
+        getattr(getattr(module, "config", None), "num_hidden_layers", None) for module in reversed(around)
+    )
+    wanted = next((count for count in counts if isinstance(count, int)), len(layers))
+    if wanted > len(layers):
+        raise ConfigError(
+            f"the model has {wanted} layers in {len(layers)} modules: it runs some of them more than once (or some were "
+            "taken out), so that its layers have no names of their own"
+        )
 
 
 def _stacks(model: nn.Module) -> dict[str, nn.ModuleList]:

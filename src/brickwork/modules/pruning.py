@@ -131,6 +131,11 @@ def _refuse(place: Place, block: nn.Module) -> None:
     if place.kind == "heads":
         attention: Any = _attention(block)
         wide = [n for n, p in attention.named_parameters() if "norm" in n and p.numel() > place.size]
+        own = [n for n, _ in attention.named_parameters(recurse=False) if n != "sink"]  # sinks of gpt-oss
+        if own:
+            raise ConfigError(
+                f"{place.name}: its attention has weights that are not known ({', '.join(own)})"
+            )
         form = getattr(attention, "form", None)
         if wide or getattr(form, "position", "") == "alibi":
             what = (

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sample_transformers import MODELS, PACKED, decoder, inputs, ours, pretrained, run_ours, shaken
+from sample_transformers import MODELS, PACKED, WORDS, decoder, inputs, ours, pretrained, run_ours, shaken
 
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.blocks.mlp import Mlp
@@ -119,6 +119,14 @@ def test_what_cannot_be_pruned_is_refused_before_anything_changes():
         with pytest.raises(ConfigError, match=message):
             prune(model, changes)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    from transformers import GptOssConfig, GptOssModel, Olmo2Config, Olmo2Model
+
+    for model, message in (
+        (GptOssModel(GptOssConfig(**WORDS, num_key_value_heads=2, num_local_experts=2)), "not known .sinks."),
+        (Olmo2Model(Olmo2Config(**WORDS)), "a norm over all heads"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prune(model, {"layers.0.heads": {1: "zero"}})
     for name, place in (("modernbert", "ffn"), ("gpt_neox", "heads")):
         with pytest.raises(ConfigError, match="matrices that make its parts are not known"):
             prune(pretrained(name)[0], {f"layers.0.{place}": {1: "zero"}})

@@ -10,6 +10,7 @@ from sample_transformers import (
     PACKED,
     SIZES,
     T5,
+    WORDS,
     blocks_of,
     decoder,
     inputs,
@@ -272,6 +273,14 @@ def test_bad_names_and_values_are_refused():
     assert not any(module._forward_pre_hooks for module in model.modules()), "an error leaves no hooks"
     with pytest.raises(ConfigError, match="give pad"), Recorder(ours()) as record:
         record.places["layers.0.heads"].module(torch.zeros(4, 16))
+
+
+def test_layers_that_run_more_than_once_are_refused():
+    from transformers import AlbertConfig, AlbertModel
+
+    model = AlbertModel(AlbertConfig(**WORDS, embedding_size=8))
+    with pytest.raises(ConfigError, match="2 layers in 1 modules: it runs some of them more than once"):
+        find_places(model)
 
 
 def test_several_stacks_are_refused_and_one_of_them_is_taken():
