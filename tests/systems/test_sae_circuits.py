@@ -138,6 +138,7 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = LlamaConfig(**sizes, vocab_size=21, intermediate_size=24, max_position_embeddings=32)
+    config.tie_word_embeddings = True
     config.bos_token_id, config.eos_token_id, config.pad_token_id = 20, 19, 20
     folder = tmp_path / "llama"
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -167,6 +168,7 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
         wanted = found.subject.model(ids, mask).logits
     torch.testing.assert_close(pruned.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     out = predict_api.export_pruned(result.folder, tmp_path / "pruned", "top 3")
+    assert "lm_head" not in (out / "model.safetensors").read_bytes().decode("latin-1"), "tied, so kept once"
     torch.testing.assert_close(brickwork.load(out).model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     with torch.no_grad():
         weights = LlamaForCausalLM.from_pretrained(folder)

@@ -27,6 +27,10 @@ class PrunedModel(nn.Module):
         self.tokenizer = model.tokenizer
         self.described, self.removed, self.why = described, removed, why
         self.facts: dict[str, Any] = {}
+        # An output layer that is the token embedding is kept once.
+        self._tied = tied_names(self)
+        self.register_state_dict_post_hook(_without_tied)
+        self.register_load_state_dict_pre_hook(_with_tied)
         gone = sum(map(len, removed.values()))
         self.card = {
             "name": "A language model with some of its heads",
@@ -70,6 +74,23 @@ class PrunedModel(nn.Module):
             )
             results.append(self.tokenizer.decode(new))
         return results
+
+
+def tied_names(module: nn.Module) -> dict[str, str]:
+    """Name of a parameter -> name of the one before it that it is one and the same with."""
+    first: dict[int, str] = {}
+    names = module.named_parameters(remove_duplicate=False)
+    return {name: first[id(p)] for name, p in names if first.setdefault(id(p), name) != name}
+
+
+def _without_tied(module: nn.Module, state: Any, prefix: str, _: Any) -> None:
+    for name in module._tied:  # type: ignore[union-attr]
+        state.pop(prefix + name)
+
+
+def _with_tied(module: nn.Module, state: Any, prefix: str, *_: Any) -> None:
+    for name, source in module._tied.items():  # type: ignore[union-attr,operator]
+        state[prefix + name] = state[prefix + source]
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ def permutation_p(
     permutations: int,
     seed: int,
 ) -> Float[np.ndarray, " heads"]:
-    """P(mean damage with − without the behaviour is as large, labels shuffled), one-sided; (1 + count) / (1 + P).
+    """P(mean damage with − without the behaviour is as large, labels shuffled), one-sided: (1 + count) / (1 + P).
 
     Labels are shuffled inside ``groups`` where each has both, so that what a pair shares counts for nothing; else among all.
     """

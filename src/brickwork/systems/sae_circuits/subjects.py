@@ -124,6 +124,11 @@ class Prompts:
         """Whether every prompt with the behaviour has an answer."""
         return bool((self.answer[self.behaves] != NO_TOKEN).all()) and bool(self.behaves.any())
 
+    @property
+    def all_answered(self) -> bool:
+        """Whether those without the behaviour have an answer too: what would be one if it occurred."""
+        return bool((self.answer != NO_TOKEN).all())
+
     def partners(self) -> list[int]:
         """For each prompt the other one of its group, which has the other label and as many tokens.
 

@@ -16,7 +16,7 @@ and the paper's score, from codes of a sparse autoencoder on what heads add to t
 | u     | published            | (L, H)    | codes of a head with the behaviour and never without: |P \\ N|       |
 |       | damage               | (E, L, H) | KL(model ‖ model without the head) at the next token                |
 |       | effect               | (L, H)    | mean drop of log p(answer) − log p(wrong); without answers of −KL   |
-|       | p, q                 | (L, H)    | damage with − without the behaviour, labels shuffled; BH            |
+|       | p, q                 | (L, H)    | drop (if all have answers; else damage) with − without, shuffled; BH |
 |       | Ablations.kept       |           | faithfulness (m_k − m_0) / (m − m_0) of the best k heads            |
 
 Differences from the paper: see README.md. Shape legend: E prompts, L layers, H heads, N = L·H, D width, s head dimensions.
@@ -49,6 +49,8 @@ __all__ = ["Config", "Data", "System", "load_data"]
 
 SCORES = ("effect", "p", "q", "published", "p_published", "jaccard", "mean_difference")
 MOST_CODE_SHUFFLES = 2000
+ROUNDING = 1e-6
+"""What a head that nothing depends on may move a log-probability by."""
 RANKINGS = ("effect", "published", "mean_difference", "random")
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75)
 
@@ -184,11 +186,9 @@ class System(nn.Module):
     def _judge(self, prompts: Prompts) -> None:
         """Effects and p-values from the ablations, and a p-value for the published score."""
         layers, heads, _, _ = self.shape
-        damage = self.damage.flatten(1).double().numpy()
-        # A head that nothing depends on does damage by rounding alone.
-        damage = np.where(damage < 1e-7, 0.0, damage)
+        tested = (self.drop if prompts.all_answered else self.damage).flatten(1).double().numpy()
         p = permutation_p(
-            damage,
+            np.where(np.abs(tested) < ROUNDING, 0.0, tested),
             prompts.behaves,
             prompts.groups.tolist(),
             permutations=self.config.permutations,
