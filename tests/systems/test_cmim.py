@@ -16,7 +16,7 @@ from brickwork.core.config import override
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import TextEncoderConfig
-from brickwork.modules.latent import tap_input
+from brickwork.modules.recorder import tap
 from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
 from brickwork.systems.cmim import recipes
@@ -144,7 +144,7 @@ def test_mean_and_informative_embeddings(digits):
     mean = system.encode(images, normalize=False, precision="fp32")
     h = system.informative(images, normalize=False)
     assert (mean.shape, h.shape) == ((7, 16), (7, 64))
-    with torch.no_grad(), tap_input(system.decoder.output) as seen:
+    with torch.no_grad(), tap(system.decoder.output) as seen:
         system.decoder(torch.from_numpy(mean))
     np.testing.assert_allclose(h, seen[0], rtol=1e-5, atol=1e-6)
     unit = torch.from_numpy(system.informative(images, dim=10))

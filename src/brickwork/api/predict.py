@@ -197,22 +197,27 @@ def inspect(
     *,
     limit: int | None = None,
 ) -> Path:
-    """Writes a page of what the modules of a run do on held-out examples, and returns its path.
+    """Writes a page of what the modules of a run do on held-out examples, or of what it found out, and returns its path.
 
     ``data``: other data than that of the run. ``out``: default ``inspect.html`` in the run folder.
 
     Raises:
         ArtifactError: the folder holds no run, or its system has no modules that can be watched.
     """
-    from brickwork.core.types import Traces
+    from brickwork.core.types import Draws, Traces
+    from brickwork.inspection.drawings import write_drawings
     from brickwork.inspection.traces import write_traces
+    from brickwork.representation.load import load
 
     folder = Path(folder)
-    system = _system_that(folder, Traces, "show its modules at work", "traces")
-    title, examples = _held_out(folder, data, limit)
-    traces = system.trace(examples)
     path = Path(out) if out is not None else folder / "inspect.html"
-    return write_traces(path, title, traces, len(examples))
+    system = load(folder)
+    if isinstance(system, Draws):
+        title, examples = _held_out(folder, data, limit)
+        return write_drawings(path, title, f"On {len(examples):,} held-out examples.", system.draw(examples))
+    system = _system_that(system, Traces, "show its modules at work", "traces", name=folder)
+    title, examples = _held_out(folder, data, limit)
+    return write_traces(path, title, system.trace(examples), len(examples))
 
 
 def _held_out(folder: Path | str, data: Path | str | None, limit: int | None) -> "tuple[str, Examples]":
@@ -240,6 +245,21 @@ def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any
     return system.export_peft(folder, **options)
 
 
+def export_pruned(model: "Path | str | Any", folder: Path | str, keep: str) -> Path:
+    """Writes the model that a run looked into with only the parts that ``keep`` names (``p<0.01``, ``top 20``).
+
+    Raises:
+        ArtifactError: the model prunes nothing.
+        ConfigError: a condition that is none, or that no part fulfils.
+        ResourceError: the folder cannot be written.
+    """
+    from brickwork.core.types import Prunes
+    from brickwork.representation.kept import save_system
+
+    system = _system_that(model, Prunes, "prune a model", "prunes")
+    return save_system(system.prune(keep), folder)
+
+
 def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> None:
     """Refuses options that a system's own method does not take: it takes its parameters that have a default."""
     takes = [name for name, p in signature(method).parameters.items() if p.default is not p.empty]
@@ -251,14 +271,17 @@ def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str,
             )
 
 
-def _system_that(model: "Path | str | Any", protocol: type, verb: str, does: str) -> Any:
-    """The system in ``model``, which has to do what ``protocol`` says: ``verb`` in words, ``does`` on cards."""
+def _system_that(
+    model: "Path | str | Any", protocol: type, verb: str, does: str, *, name: "Path | str" = ""
+) -> Any:
+    """The system in ``model``, which has to do what ``protocol`` says: ``verb`` in words, ``does`` on cards. ``name``: what
+    the user calls it."""
     from brickwork.representation.load import load
 
     system = load(model) if isinstance(model, str | Path) else model
     if not isinstance(system, protocol):
         kind = getattr(system, "slug", "") or "an encoder"
         raise ArtifactError(
-            f"{model} is {kind}, which cannot {verb}; systems that can: {', '.join(registry.able(does)) or 'none'}"
+            f"{name or model} is {kind}, which cannot {verb}; systems that can: {', '.join(registry.able(does)) or 'none'}"
         )
     return system

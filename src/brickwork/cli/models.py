@@ -35,6 +35,7 @@ class ExportFormat(StrEnum):
     onnx = "onnx"
     peft = "peft"
     decoder_states = "decoder-states"
+    pruned = "pruned"
 
 
 def register(app: typer.Typer) -> None:
@@ -61,6 +62,7 @@ def register(app: typer.Typer) -> None:
         "brickwork export runs/docs --to sentence-transformers --out docs-st/",
         "brickwork export runs/adapted --to peft --rank 4 --out adapter/",
         "brickwork export models/t5 --to decoder-states --out runs/t5-states",
+        "brickwork export runs/circuit --to pruned --keep 'p<0.01' --out runs/pruned",
     )
 
 
@@ -243,11 +245,25 @@ def export(
     dim: Dim = None,
     layers: Layers = None,
     rank: Annotated[int | None, typer.Option(help="Rank of a peft adapter (default: the largest).")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Which parts of a model stay with --to pruned: 'p<0.01', 'effect>0.1', 'top 20'."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a model for other tools, whole or cut to a size; or, of a pretrained encoder-decoder (T5, BART), what its
-    decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`.
+    decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`; or the model that a run
+    looked into, with only the parts that matter.
     """
+    if (to is ExportFormat.pruned) != (keep is not None):
+        raise ConfigError("--to pruned and --keep CONDITION belong together: --to pruned --keep 'p<0.01'")
+    if keep is not None:
+        from brickwork.api import predict as predict_api
+
+        if dim is not None or layers is not None or rank is not None:
+            raise ConfigError("--dim, --layers and --rank have no effect with --to pruned; leave them out")
+        output.line(str(predict_api.export_pruned(model, out, keep)))
+        return
     if to is ExportFormat.peft:
         from brickwork.api import predict as predict_api
 

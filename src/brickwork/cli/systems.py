@@ -183,7 +183,7 @@ def inspect(
     limit: Annotated[int | None, typer.Option(min=1, help="Watch at most N examples.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a page of what each module does: use by domain, gates over time, load."""
+    """Write a page of what each module does (use by domain, gates over time, load), or of what a run found in a model."""
     from brickwork.api import predict as predict_api
 
     page = predict_api.inspect(run, data, out, limit=limit)

@@ -361,6 +361,21 @@ class ExportsAdapters(Protocol):
 
 
 @runtime_checkable
+class Prunes(Protocol):
+    """A system that says which parts of a model matter, and gives the model with only those that ``keep`` names, as a system
+    of its own that can be saved."""
+
+    def prune(self, keep: str) -> Any: ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A system that shows what it found in pictures of its own (:class:`brickwork.inspection.drawings.Drawing`)."""
+
+    def draw(self, examples: Any) -> Sequence[Any]: ...
+
+
+@runtime_checkable
 class Traces(Protocol):
     """A system whose modules can be watched at work."""
 

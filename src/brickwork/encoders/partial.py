@@ -69,9 +69,13 @@ class _Caught(nn.Module):
 
 
 def _recorded(layer: nn.Module, hidden: list[Tensor], *, before: bool) -> nn.Module:
-    """A copy of a layer that shares all its parameters and adds its output (first its input too) to ``hidden``."""
+    """A copy of a layer that shares all its parameters and adds its output (first its input too) to ``hidden``.
+
+    Hooks that are on the layer already (a recorder's) stay, and come before.
+    """
     view = copy.copy(layer)
-    view._forward_hooks, view._forward_pre_hooks = OrderedDict(), OrderedDict()
+    view._forward_hooks = OrderedDict(layer._forward_hooks)
+    view._forward_pre_hooks = OrderedDict(layer._forward_pre_hooks)
     if before:
         view.register_forward_pre_hook(lambda _, given: hidden.append(given[0]))
 

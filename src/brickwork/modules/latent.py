@@ -3,14 +3,12 @@
 Shape legend: B rows, D latent dimensions, T positions, H hidden units.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,21 +40,6 @@ def spread(q: Gaussian, floor: float) -> dict[str, Tensor]:
     """
     log_sigma = q.log_sigma.detach()
     return {"log_sigma": log_sigma.mean(), "at_floor": (log_sigma < floor + 0.1).float().mean()}
-
-
-@contextmanager
-def tap_input(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what goes into ``layer`` while the context lasts: its first positional argument of every call.
-
-    With the layer that gives a decoder's output distribution (the pixel layer, the softmax over a vocabulary, the
-    ``lm_head`` of a transformers model), these are the hidden states that cMIM's informative embeddings are made of.
-    """
-    seen: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def mean_over_valid(

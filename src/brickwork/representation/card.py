@@ -3,7 +3,7 @@
 Everything comes from the representation. Keys of its ``card`` that are used, all optional: ``name``,
 ``summary``, ``base`` (what it started from), ``data``, ``data_licence``, ``licence``, ``language``,
 ``citation`` (BibTeX), ``recipe``, ``seed``, ``examples``, ``steps``, ``batch_size``, ``measurement`` (the
-summary of evaluation/measure.py).
+summary of evaluation/measure.py); of a system kept whole also ``capabilities``, where they are not all that it can do.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +69,7 @@ def render_system(slug: str, card: Mapping[str, Any]) -> str:
         f"# {_line(card.get('name') or system.title)}",
         _line(card.get("summary") or system.summary),
         "## How to use it",
-        _system_usage(system.capabilities),
+        _system_usage(card.get("capabilities") or system.capabilities),
         "## What it was trained on",
         _facts(card, system),
     ]
@@ -94,6 +94,12 @@ def _system_usage(capabilities: Sequence[str]) -> str:
         commands.append('brickwork generate path/to/this/folder "a beginning"')
     if "encodes" in capabilities:
         lines.append("vectors = model.encode(inputs)")
+    if "prunes" in capabilities:
+        lines.append(
+            "pruned = model.prune('q<0.05')  # the model that was looked into, with these heads alone"
+        )
+        commands.append("brickwork export path/to/this/folder --to pruned --keep 'q<0.05' --out pruned")
+        commands.append("brickwork inspect path/to/this/folder")
     if "traces" in capabilities:
         commands.append("brickwork inspect path/to/this/folder")
     python = "```python\n" + "\n".join(lines) + "\n```"

@@ -10,7 +10,8 @@ from torch.distributions import Bernoulli, Normal
 from brickwork.core.errors import ArtifactError
 from brickwork.core.types import TokenBatch
 from brickwork.modules.image_decoder import ImageDecoder, ImageDecoderConfig
-from brickwork.modules.latent import mean_over_valid, tap_input
+from brickwork.modules.latent import mean_over_valid
+from brickwork.modules.recorder import tap
 from brickwork.modules.sequence_decoder import SequenceDecoder, SequenceDecoderConfig
 
 SHAPE = (9, 7, 3)
@@ -35,7 +36,7 @@ def test_image_decoder_gives_the_density_of_torch(architecture, likelihood):
 def test_hidden_states_are_what_goes_into_the_output_layer(architecture):
     decoder = ImageDecoder(ImageDecoderConfig(architecture=architecture, width=8), 5, SHAPE)
     z = torch.randn(2, 5)
-    with tap_input(decoder.output) as seen:
+    with tap(decoder.output) as seen:
         decoder(z)
     tapped = (
         seen[0] if architecture == "mlp" else torch.nn.functional.adaptive_avg_pool2d(seen[0], 4).flatten(1)
@@ -72,7 +73,7 @@ def test_probability_of_a_string_is_a_product_over_its_tokens(writer):
 
 def test_states_of_a_string_are_the_mean_over_what_predicts_its_tokens(writer):
     z, tokens = torch.randn(3, 4), strings()
-    with tap_input(writer.output) as seen:
+    with tap(writer.output) as seen:
         writer.log_prob(z, tokens)
     for row, length in enumerate([4, 3, 6]):
         torch.testing.assert_close(writer.hidden(z, tokens)[row], seen[0][row, : length - 1].mean(0))
@@ -126,7 +127,7 @@ def test_the_tap_works_on_another_librarys_encoder_decoder():
     config = T5Config(**sizes, decoder_start_token_id=0, pad_token_id=0, tie_word_embeddings=False)
     model = T5ForConditionalGeneration(config).eval()
     ids = torch.randint(2, 20, (2, 5))
-    with torch.no_grad(), tap_input(model.lm_head) as seen:
+    with torch.no_grad(), tap(model.lm_head) as seen:
         out = model(input_ids=ids, labels=ids, output_hidden_states=True)
     torch.testing.assert_close(seen[0], out.decoder_hidden_states[-1])
     assert mean_over_valid(seen[0], torch.ones(2, 5, dtype=torch.bool)).shape == (2, 8)
