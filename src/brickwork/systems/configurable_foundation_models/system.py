@@ -11,8 +11,8 @@ which requests find it. A brick is a file of its own; the operations on a librar
 | base           | encoder            |         | frozen causal language model                                  |
 | custom brick   | Brick              |         | lora: Δ_b = (α/b)·B[:, :b]·A[:b]; prompt; expert block        |
 | b              | rank               |         | rank of a request, 1 … r                                      |
-| e(x)           | embed_texts        | (D,)    | a request: mean of its tokens' input embeddings               |
-| k_b, θ_b       | keys               | (D,), 1 | key of a brick, and the similarity below which it abstains    |
+| e(x)           | embed_texts        | (D,)    | a request: mean of its tokens' early hidden states            |
+| k_b, θ_b       | keys               | (D,), 2 | key of a brick, and the similarity below which it abstains    |
 | τ_t            | Brick.change       |         | task vector, what merging adds up                             |
 
     L = −mean over tokens of log p(x_t | x_<t; base + brick of the text's domain at rank b)
@@ -80,8 +80,9 @@ class System(nn.Module):
         encoder.requires_grad_(isinstance(config.base, OwnBase))
         encoder.model.get_input_embeddings().requires_grad_(False)  # type: ignore[operator]
         self.bricks = nn.ModuleList(LEARNT[config.kind](encoder.model, config) for _ in self.domains)
-        for part, size in zip(KEYS, (encoder.width, encoder.width, encoder.width, 1)):
-            self.register_buffer(part, torch.zeros(len(self.domains), size))
+        self.depth = 0 if isinstance(config.base, OwnBase) else key_depth(encoder)
+        for part, size in KEYS.items():
+            self.register_buffer(part, torch.zeros(len(self.domains), size or encoder.width))
 
     @staticmethod
     def build(config: BricksConfig, data: TaskData, assets: Path | None, seed: int) -> "System":
@@ -98,7 +99,7 @@ class System(nn.Module):
             config.base, config.revision
         )  # fmt: skip
         system = System(config, encoder, seed=seed, domains=names)
-        keys = learn_keys(embed_texts(encoder, list(data.train.columns["input"])), domains, config.abstain)
+        keys = learn_keys(encoder, list(data.train.columns["input"]), domains, system.depth, config.abstain)
         for part in KEYS:
             getattr(system, part).copy_(torch.stack([keys[name][part] for name in names]))
         system.facts = {"domains": names}  # type: ignore[assignment]
@@ -168,6 +169,14 @@ class System(nn.Module):
             own[name].save(folder)
         return Path(folder)
 
+    def route(
+        self, texts: Sequence[str], bricks: Mapping[str, Brick] | None = None
+    ) -> tuple[list[str], Float[Tensor, " texts"]]:
+        """The name of the brick that each text belongs to, or ``base``, and its similarity to the nearest key."""
+        return route(
+            embed_texts(self.encoder, texts, self.depth), self.library() if bricks is None else bricks
+        )
+
     def configured(
         self,
         brick: str,
@@ -224,7 +233,7 @@ class System(nn.Module):
         """
         texts = [str(text) for text in columns["input"]]
         bricks = load_library(library) if library else self.library()
-        chosen, similar = route(embed_texts(self.encoder, texts), bricks)
+        chosen, similar = self.route(texts, bricks)
         chosen = chosen if brick == "auto" else [brick] * len(texts)
         merging = MergeConfig(method=merge) if merge else None  # type: ignore[arg-type]
         sums, counts = self.text_nats(texts)
@@ -258,7 +267,7 @@ class System(nn.Module):
             ConfigError: a prompt and what is to follow are longer than the base can read.
         """
         bricks = self.library()
-        chosen, _ = route(embed_texts(self.encoder, prompts), bricks)
+        chosen, _ = self.route(prompts, bricks)
         results = []
         for prompt, name in zip(prompts, chosen):
             with self.on(bricks.get(name)):
@@ -306,7 +315,7 @@ class System(nn.Module):
         texts that got the right brick, and that were left to the base."""
         texts, domains = list(examples.columns["input"]), [str(d) for d in examples.columns["domain"]]
         table = self.by_brick(texts)
-        chosen, _ = route(embed_texts(self.encoder, texts), self.library())
+        chosen, _ = self.route(texts)
         places = {BASE: 0, **{name: place for place, name in enumerate(self.domains, 1)}}
         rows = np.arange(len(texts))
         right = table[rows, [places[name] for name in domains]]
@@ -328,7 +337,7 @@ class System(nn.Module):
         domains = tuple(str(d) for d in examples.columns["domain"])
         table = self.by_brick(texts)
         gains = table[:, :1] - table[:, 1:]
-        chosen, _ = route(embed_texts(self.encoder, texts), self.library())
+        chosen, _ = self.route(texts)
         names = (*self.domains, BASE)
         picked = np.array([[float(name == one) for name in names] for one in chosen]).reshape(-1, len(names))
         return [
