@@ -6,8 +6,8 @@
 
 The other half says how similar a text of the brick's own is: θ_b is the ``abstain`` quantile of sim_b, once for their first
 16 tokens and once for their first 64, since short texts are less like anything; between the two it is interpolated. The
-brick with the largest similarity among those that reach their θ_b is taken; where none does, the base answers. Nothing of one
-brick depends on which others are there now.
+brick with the largest similarity among those that reach their θ_b is taken; where none does, the base answers. Nothing of
+one brick depends on which others are there now.
 
 Shape legend: N texts, D width of the base.
 """
