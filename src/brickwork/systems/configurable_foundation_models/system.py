@@ -51,6 +51,7 @@ from brickwork.systems.configurable_foundation_models.routing import (
     BASE,
     KEYS,
     embed_texts,
+    key_depth,
     learn_keys,
     route,
 )
