@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
 
 
 def run_of(folder, steps=120, **model):
+    model = {"rank": 4, **model}
     smoke = api.recipe(SLUG, "smoke")
     stages = (replace(smoke.stages[0], steps=steps // 2), smoke.stages[1])
     return replace(

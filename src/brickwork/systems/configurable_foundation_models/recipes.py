@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from brickwork.data.config import DataConfig
-from brickwork.systems.configurable_foundation_models.system import BricksConfig, OwnBase
+from brickwork.systems.configurable_foundation_models.system import BricksConfig, Data, OwnBase
 from brickwork.training.config import Stage, TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -18,13 +17,8 @@ def smoke() -> RunConfig:
     ``brickwork train configurable-foundation-models --recipe smoke --out runs/smoke``. For tests.
     """
     return RunConfig(
-        model=BricksConfig(
-            base=OwnBase(width=32, num_layers=2, num_heads=2, hidden=64),
-            context=32,
-            rank=4,
-            targets="q_proj|v_proj",
-        ),
-        data=DataConfig(source="toy", limit=300, max_passage_words=10),
+        model=BricksConfig(base=OwnBase(width=32, num_layers=2, num_heads=2, hidden=64), context=32),
+        data=Data(source="toy", limit=300, max_passage_words=10),
         train=TrainConfig(
             steps=BASE_STEPS + 60, batch_size=16, learning_rate=5e-3, precision="fp32", validate_every=60
         ),
@@ -42,8 +36,25 @@ def small() -> RunConfig:
     """
     return RunConfig(
         model=BricksConfig(),
-        data=DataConfig(source="python", limit=400, max_passage_words=80, max_held_out=60),
+        data=Data(source="python", limit=400, max_passage_words=80, max_held_out=60),
         train=TrainConfig(steps=100, batch_size=4, learning_rate=2e-3, weight_decay=0.0),
+    )
+
+
+def claims() -> RunConfig:
+    """What the claims train: a base of bytes on prose, documentation and source, then a brick for each of four domains.
+
+    ``brickwork train configurable-foundation-models --recipe claims``. Needs WikiText-2 small in ``BRICKWORK_DATA``.
+    """
+    return RunConfig(
+        model=BricksConfig(base=OwnBase(width=128, num_layers=4, hidden=512), context=96),
+        data=Data(
+            source="wikitext2", also=("stdlib", "python"), limit=2000, max_passage_words=20, max_held_out=200
+        ),
+        train=TrainConfig(
+            steps=1200, batch_size=16, learning_rate=2e-3, precision="fp32", save_every=0, validate_every=0
+        ),
+        stages=(Stage(name="base", steps=600, trains=OWN_BASE), Stage(name="bricks", trains=("bricks.*",))),
     )
 
 

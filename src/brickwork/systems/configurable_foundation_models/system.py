@@ -35,8 +35,6 @@ from brickwork.core.errors import ConfigError
 from brickwork.core.files import atomic_folder, write_text
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
-from brickwork.data.config import DataConfig
-from brickwork.data.sets.language import text_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
 from brickwork.encoders.tokenization import token_windows, train_text_tokenizer
@@ -46,6 +44,7 @@ from brickwork.modules.mounting import applied, combine
 from brickwork.modules.sampling import continue_text
 from brickwork.representation.contract import complete
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, OwnBase
+from brickwork.systems.configurable_foundation_models.data import Data, load_data
 from brickwork.systems.configurable_foundation_models.learning import LEARNT
 from brickwork.systems.configurable_foundation_models.routing import (
     BASE,
@@ -55,6 +54,8 @@ from brickwork.systems.configurable_foundation_models.routing import (
     learn_keys,
     route,
 )
+
+__all__ = ["Config", "Data", "System", "load_data"]
 
 Config = BricksConfig
 _WINDOWS = 8
@@ -387,8 +388,3 @@ def _own_base(own: OwnBase, context: int) -> HubCausalLM:
         "pad_token_id": None, "tie_word_embeddings": False,
     }  # fmt: skip
     return HubCausalLM(config=config, tokenizer=train_text_tokenizer(["bytes"], _BYTES))
-
-
-def load_data(config: DataConfig, seed: int) -> TaskData:
-    """Texts with a domain each (a sub-folder, a file, a label), cut into pieces."""
-    return text_task(config, seed)
