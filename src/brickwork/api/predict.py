@@ -260,6 +260,25 @@ def export_pruned(model: "Path | str | Any", folder: Path | str, keep: str) -> P
     return save_system(system.prune(keep), folder)
 
 
+def export_bricks(
+    model: "Path | str | Any", folder: Path | str, *, merged: bool = False, **options: Any
+) -> Path:
+    """Writes the bricks of a model into a library of bricks, or (``merged``) its base with bricks in the weights.
+
+    ``options``: those of the system's own ``export_bricks`` or ``export_merged``, such as which ``brick``.
+
+    Raises:
+        ArtifactError: the model has no bricks.
+        ConfigError: an option that the system does not take, or a value that it does not have.
+    """
+    from brickwork.core.types import KeepsBricks
+
+    system = _system_that(model, KeepsBricks, "export bricks", "bricks")
+    method = system.export_merged if merged else system.export_bricks
+    _check_options(model, method, options)
+    return method(folder, **options)
+
+
 def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> None:
     """Refuses options that a system's own method does not take: it takes its parameters that have a default."""
     takes = [name for name, p in signature(method).parameters.items() if p.default is not p.empty]

@@ -34,6 +34,8 @@ class ExportFormat(StrEnum):
     sentence_transformers = "sentence-transformers"
     onnx = "onnx"
     peft = "peft"
+    merged = "merged"
+    bricks = "bricks"
     decoder_states = "decoder-states"
     pruned = "pruned"
 
@@ -61,6 +63,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork export runs/docs --to sentence-transformers --out docs-st/",
         "brickwork export runs/adapted --to peft --rank 4 --out adapter/",
+        "brickwork export runs/domains --to merged --brick law+medicine --out law-and-medicine/",
         "brickwork export models/t5 --to decoder-states --out runs/t5-states",
         "brickwork export runs/circuit --to pruned --keep 'p<0.01' --out runs/pruned",
     )
@@ -244,7 +247,17 @@ def export(
     to: Annotated[ExportFormat, typer.Option(help="The format.")] = ExportFormat.sentence_transformers,
     dim: Dim = None,
     layers: Layers = None,
-    rank: Annotated[int | None, typer.Option(help="Rank of a peft adapter (default: the largest).")] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Rank of a peft adapter or of bricks (default: the largest).")
+    ] = None,
+    brick: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A|A+B|-A",
+            help="Which bricks, for --to bricks or merged (default: all).",
+            show_default=False,
+        ),
+    ] = None,
     keep: Annotated[
         str | None,
         typer.Option(help="Which parts of a model stay with --to pruned: 'p<0.01', 'effect>0.1', 'top 20'."),
@@ -269,8 +282,25 @@ def export(
 
         if dim is not None or layers is not None:
             raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
+        if brick is not None:
+            raise ConfigError(
+                "--brick is of bricks: use it with --to bricks or merged, or leave it out for --to peft"
+            )
         output.line(str(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank}))))
         return
+    if to in (ExportFormat.merged, ExportFormat.bricks):
+        from brickwork.api import predict as predict_api
+
+        if dim is not None or layers is not None:
+            raise ConfigError(f"--dim and --layers cut an encoder; leave them out for --to {to.value}")
+        options = {name: value for name, value in (("brick", brick), ("rank", rank)) if value is not None}
+        merged = to is ExportFormat.merged
+        output.line(str(predict_api.export_bricks(model, out, merged=merged, **options)))
+        return
+    if brick is not None:
+        raise ConfigError(
+            f"--brick is of bricks: use it with --to bricks or merged, or leave it out for --to {to.value}"
+        )
     if rank is not None:
         raise ConfigError(
             f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"

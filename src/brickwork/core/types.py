@@ -376,6 +376,20 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class KeepsBricks(Protocol):
+    """A system with bricks over one base: it writes them into a library, or into the base's weights.
+
+    ``brick`` is a name, or names joined by ``+``.
+    """
+
+    def export_bricks(self, folder: Any, brick: str = "") -> Any: ...
+
+    def export_merged(
+        self, folder: Any, brick: str = "", rank: int | None = None, merge: str = ""
+    ) -> Any: ...
+
+
+@runtime_checkable
 class Traces(Protocol):
     """A system whose modules can be watched at work."""
 
