@@ -360,8 +360,8 @@ def test_the_command_line_from_the_file_to_the_pruned_model(run, tmp_path):
     )
     assert text.stdout.strip().splitlines()[0].endswith("t5")
     for options, message in (
-        (["--to", "pruned"], "belong together"),
-        (["--keep", "p<0.1"], "belong together"),
+        (["--to", "pruned"], "--to pruned needs --keep"),
+        (["--keep", "p<0.1"], "--keep has no effect with --to sentence-transformers"),
         (["--to", "pruned", "--keep", "p<0.1", "--rank", "3"], "no effect with --to pruned"),
     ):
         wrong = runner.invoke(app, ["export", str(run.folder), "--out", str(tmp_path / "x"), *options])

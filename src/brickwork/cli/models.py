@@ -1,5 +1,6 @@
 """What one does with a trained model: ``evaluate``, ``encode``, ``export``."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,20 @@ class ExportFormat(StrEnum):
     bricks = "bricks"
     decoder_states = "decoder-states"
     pruned = "pruned"
+
+
+# Which options of `export` each format has a use for.
+_OPTIONS = {
+    ExportFormat.sentence_transformers: ("dim", "layers"),
+    ExportFormat.onnx: ("dim", "layers"),
+    ExportFormat.peft: ("rank",),
+    ExportFormat.merged: ("brick", "rank"),
+    ExportFormat.bricks: ("brick",),
+    ExportFormat.decoder_states: (),
+    ExportFormat.pruned: ("keep",),
+}
+# What a system writes by a method of its own.
+_BY_SYSTEMS = (ExportFormat.peft, ExportFormat.merged, ExportFormat.bricks, ExportFormat.pruned)
 
 
 def register(app: typer.Typer) -> None:
@@ -248,7 +263,7 @@ def export(
     dim: Dim = None,
     layers: Layers = None,
     rank: Annotated[
-        int | None, typer.Option(help="Rank of a peft adapter or of bricks (default: the largest).")
+        int | None, typer.Option(help="Rank of a peft adapter or of merged bricks (default: the largest).")
     ] = None,
     brick: Annotated[
         str | None,
@@ -268,48 +283,23 @@ def export(
     decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`; or the model that a run
     looked into, with only the parts that matter.
     """
-    if (to is ExportFormat.pruned) != (keep is not None):
-        raise ConfigError("--to pruned and --keep CONDITION belong together: --to pruned --keep 'p<0.01'")
-    if keep is not None:
+    given: dict[str, Any] = {"dim": dim, "layers": layers, "rank": rank, "brick": brick, "keep": keep}
+    given = {name: value for name, value in given.items() if value is not None}
+    _refuse_idle(to, given)
+    if to in _BY_SYSTEMS:
         from brickwork.api import predict as predict_api
 
-        if dim is not None or layers is not None or rank is not None:
-            raise ConfigError("--dim, --layers and --rank have no effect with --to pruned; leave them out")
-        output.line(str(predict_api.export_pruned(model, out, keep)))
+        if to is ExportFormat.peft:
+            written = predict_api.export_adapter(model, out, **given)
+        elif to is ExportFormat.pruned:
+            written = predict_api.export_pruned(model, out, **given)
+        else:
+            written = predict_api.export_bricks(model, out, merged=to is ExportFormat.merged, **given)
+        output.line(str(written))
         return
-    if to is ExportFormat.peft:
-        from brickwork.api import predict as predict_api
-
-        if dim is not None or layers is not None:
-            raise ConfigError("--dim and --layers cut an encoder; an adapter (--to peft) is cut with --rank")
-        if brick is not None:
-            raise ConfigError(
-                "--brick is of bricks: use it with --to bricks or merged, or leave it out for --to peft"
-            )
-        output.line(str(predict_api.export_adapter(model, out, **({} if rank is None else {"rank": rank}))))
-        return
-    if to in (ExportFormat.merged, ExportFormat.bricks):
-        from brickwork.api import predict as predict_api
-
-        if dim is not None or layers is not None:
-            raise ConfigError(f"--dim and --layers cut an encoder; leave them out for --to {to.value}")
-        options = {name: value for name, value in (("brick", brick), ("rank", rank)) if value is not None}
-        merged = to is ExportFormat.merged
-        output.line(str(predict_api.export_bricks(model, out, merged=merged, **options)))
-        return
-    if brick is not None:
-        raise ConfigError(
-            f"--brick is of bricks: use it with --to bricks or merged, or leave it out for --to {to.value}"
-        )
-    if rank is not None:
-        raise ConfigError(
-            f"--rank is of adapters: use it with --to peft, or leave it out for --to {to.value}"
-        )
     if to is ExportFormat.decoder_states:
         from brickwork.representation.import_decoder_states import import_decoder_states
 
-        if dim is not None or layers is not None:
-            raise ConfigError("--dim and --layers cut an encoder; leave them out for --to decoder-states")
         output.line(str(import_decoder_states(model).save(out)))
         return
     from brickwork.representation.load import load_representation
@@ -324,6 +314,16 @@ def export(
 
         export_sentence_transformers(representation, out, dim=dim, layers=layers)
     output.line(str(out))
+
+
+def _refuse_idle(to: ExportFormat, given: Mapping[str, Any]) -> None:
+    """Raises ConfigError for an option that the format has no use for."""
+    for name in given:
+        if name not in _OPTIONS[to]:
+            others = ", ".join(other.value for other, options in _OPTIONS.items() if name in options)
+            raise ConfigError(f"--{name} has no effect with --to {to.value}: leave it out (it is for {others})")
+    if to is ExportFormat.pruned and not given:
+        raise ConfigError("--to pruned needs --keep, which parts stay: --keep 'p<0.01', --keep 'top 20'")
 
 
 def _show_evaluation(results: dict[str, Any]) -> None:
