@@ -69,7 +69,7 @@ RESERVED = {
     "modules.routers": ("moduleformer", "emoe", "m2mkd"),
     "modules.sequence_decoder": ("cmim", "cvlnm", "pointer-networks"),
     "modules.simplex": ("stationary-compat", "rich-representations"),
-    "modules.surgery": ("moduleformer", "sae-circuits", "configurable-foundation-models"),
+    "modules.surgery": ("moduleformer", "sae-circuits"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
     "representation.export_peft": ("dylora", "text2token", "emoe"),
