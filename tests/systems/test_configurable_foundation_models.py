@@ -263,3 +263,25 @@ def test_a_domain_that_no_brick_can_be_called_is_refused(tmp_path):
     run = run_of(tmp_path)
     with pytest.raises(ConfigError, match=r"'c\+\+' cannot be the name of a brick"):
         build_system(SLUG, run.model, load_data(SLUG, run.data, 0), 0)
+
+
+def test_the_command_line_exports_bricks_and_refuses_what_means_nothing(trained, tmp_path):
+    from typer.testing import CliRunner
+
+    from brickwork.cli.main import app
+
+    def export(*options):
+        return CliRunner().invoke(app, ["export", str(trained), "--out", str(tmp_path / "out"), *options])
+
+    assert export("--to", "bricks", "--brick", "sums").exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sums"]
+    for options, message in (
+        (("--to", "bricks", "--rank", "2"), "rank=2 is no option"),
+        (("--to", "merged", "--brick", "sims"), "no brick 'sims'"),
+        (("--to", "merged", "--dim", "8"), "--dim and --layers"),
+        (("--to", "peft", "--brick", "sums"), "--brick is of bricks"),
+    ):
+        result = export(*options)
+        assert result.exit_code != 0
+        assert message in str(result.exception) + result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
