@@ -238,7 +238,8 @@ class System(nn.Module):
         texts = [str(text) for text in columns["input"]]
         known = self.base_hash()
         bricks = load_library(library) if library else self.library(known)
-        chosen, similar = self.route(texts, bricks)
+        findable = bricks if brick == "auto" else {name: one for name, one in bricks.items() if one.keys}
+        chosen, similar = self.route(texts, findable)
         chosen = chosen if brick == "auto" else [brick] * len(texts)
         merging = MergeConfig(method=merge) if merge else None  # type: ignore[arg-type]
         sums, counts = self.text_nats(texts)
