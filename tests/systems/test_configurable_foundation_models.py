@@ -197,6 +197,35 @@ def test_a_library_takes_bricks_from_elsewhere_and_loses_one_without_harm(traine
     np.testing.assert_array_equal(during["nats_base"], before["nats_base"])
 
 
+def test_a_run_of_dylora_becomes_a_brick_of_the_same_library(trained, system, folder, tmp_path):
+    """The base as transformers has it is adapted by another system; its adapters are a brick here, at every rank."""
+    predict_api.export_bricks(trained, tmp_path / "base", merged=True, brick="base")
+    run = api.recipe("dylora", "language")
+    run = replace(
+        run,
+        model=replace(run.model, backbone=str(tmp_path / "base"), rank=3, max_tokens=32),
+        data=replace(run.data, source=str(folder), limit=40),
+        train=replace(run.train, steps=6, batch_size=4, validate_every=0, save_every=0, precision="fp32"),
+    )
+    api.train(run, tmp_path / "dylora")
+    other = brickwork.load(tmp_path / "dylora")
+    library = tmp_path / "library"
+    predict_api.export_bricks(trained, library)
+    from_adapters(other.adapters, "customer-19").save(library)
+    ids = torch.tensor([[10, 20, 30, 40]])
+    for rank in (1, 3):
+        with other.adapters.rank(rank):
+            expected = other.encoder(ids).logits
+        with system.on(load_library(library)["customer-19"], rank):
+            torch.testing.assert_close(system.encoder(ids).logits, expected, rtol=1e-4, atol=1e-5)
+    answers = system.predict(
+        {"input": TEXTS["sums"][:2]}, brick="customer-19+sums", rank=2, library=str(library)
+    )
+    assert np.isfinite(answers["nats_per_token"]).all()
+    with pytest.raises(ConfigError, match="'customer-19' has no key"):
+        system.predict({"input": TEXTS["sums"][:2]}, library=str(library))
+
+
 def test_a_brick_of_another_base_is_refused(trained, folder, tmp_path):
     predict_api.export_bricks(trained, tmp_path / "library")
     run = replace(run_of(folder), seed=1)
@@ -263,3 +292,25 @@ def test_a_domain_that_no_brick_can_be_called_is_refused(tmp_path):
     run = run_of(tmp_path)
     with pytest.raises(ConfigError, match=r"'c\+\+' cannot be the name of a brick"):
         build_system(SLUG, run.model, load_data(SLUG, run.data, 0), 0)
+
+
+def test_the_command_line_exports_bricks_and_refuses_what_means_nothing(trained, tmp_path):
+    from typer.testing import CliRunner
+
+    from brickwork.cli.main import app
+
+    def export(*options):
+        return CliRunner().invoke(app, ["export", str(trained), "--out", str(tmp_path / "out"), *options])
+
+    assert export("--to", "bricks", "--brick", "sums").exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sums"]
+    for options, message in (
+        (("--to", "bricks", "--rank", "2"), "rank=2 is no option"),
+        (("--to", "merged", "--brick", "sims"), "no brick 'sims'"),
+        (("--to", "merged", "--dim", "8"), "--dim and --layers"),
+        (("--to", "peft", "--brick", "sums"), "--brick is of bricks"),
+    ):
+        result = export(*options)
+        assert result.exit_code != 0
+        assert message in str(result.exception) + result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -73,8 +73,8 @@ RESERVED = {
     "modules.routers": ("moduleformer", "emoe", "m2mkd"),
     "modules.sequence_decoder": ("cmim", "cvlnm", "pointer-networks"),
     "modules.simplex": ("stationary-compat", "rich-representations"),
-    "modules.surgery": ("moduleformer", "configurable-foundation-models"),
-    "modules.token_layout": ("sae-circuits", "emoe", "configurable-foundation-models"),
+    "modules.surgery": ("moduleformer", "emoe"),
+    "modules.token_layout": ("sae-circuits", "emoe", "feature-bias"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
     "representation.export_peft": ("dylora", "text2token", "emoe"),

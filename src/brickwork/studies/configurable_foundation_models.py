@@ -1,7 +1,7 @@
 """The study of configurable foundation models: the operations on a library of bricks.
 
-The paper measures none of them; the criteria were written before the first run. What the paper does measure, emergent bricks
-in the neurons of published models, is not here yet.
+The paper measures none of them; the criteria were written before the first run. What the paper does measure, emergent
+bricks in the neurons of published models, is not here yet.
 """
 
 import itertools

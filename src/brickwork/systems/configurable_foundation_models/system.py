@@ -142,16 +142,17 @@ class System(nn.Module):
 
     # ---- the library ------------------------------------------------------------------------------------------
 
-    def library(self) -> dict[str, Brick]:
-        """The bricks that were trained, by name, each with its keys."""
-        return {name: self._brick(place) for place, name in enumerate(self.domains)}
+    def library(self, base: str | None = None) -> dict[str, Brick]:
+        """The bricks that were trained, by name, each with its keys. ``base``: the hash of the base, where it is known."""
+        known = base or self.base_hash()
+        return {name: self._brick(place, known) for place, name in enumerate(self.domains)}
 
-    def _brick(self, place: int) -> Brick:
+    def _brick(self, place: int, base: str) -> Brick:
         learnt: Any = self.bricks[place]
         scales = {"alpha": learnt.alpha, "scaling": "alpha/b"} if learnt.kind == "lora" else {}
         weights = {name: part.cpu() for name, part in learnt.weights(self.encoder.model).items()}
         keys = {part: getattr(self, part)[place].detach().cpu().clone() for part in KEYS}
-        return Brick(name=self.domains[place], kind=learnt.kind, base=self.base_hash(), weights=weights, keys=keys,
+        return Brick(name=self.domains[place], kind=learnt.kind, base=base, weights=weights, keys=keys,
                      trained_on={"domain": self.domains[place], "base": str(self.config.base)}, **scales)  # fmt: skip
 
     def base_hash(self) -> str:
@@ -207,9 +208,10 @@ class System(nn.Module):
         return combine(terms, merging or MergeConfig(method="task-arithmetic"), rank, seed=self.seed)
 
     @contextmanager
-    def on(self, brick: Brick | None, rank: int | None = None) -> Iterator[None]:
-        """The base with a brick while entered; one that was merged has its rank already."""
-        with applied(self.encoder.model, brick, rank if brick is not None and brick.kind == "lora" else None):
+    def on(self, brick: Brick | None, rank: int | None = None, base: str | None = None) -> Iterator[None]:
+        """The base with a brick while entered; one that was merged has its rank already. ``base``: as of :meth:`library`."""
+        at = rank if brick is not None and brick.kind == "lora" else None
+        with applied(self.encoder.model, brick, at, base=base):
             yield
 
     # ---- what it does -----------------------------------------------------------------------------------------
@@ -234,8 +236,10 @@ class System(nn.Module):
             ArtifactError: no library, or a damaged brick.
         """
         texts = [str(text) for text in columns["input"]]
-        bricks = load_library(library) if library else self.library()
-        chosen, similar = self.route(texts, bricks)
+        known = self.base_hash()
+        bricks = load_library(library) if library else self.library(known)
+        findable = bricks if brick == "auto" else {name: one for name, one in bricks.items() if one.keys}
+        chosen, similar = self.route(texts, findable)
         chosen = chosen if brick == "auto" else [brick] * len(texts)
         merging = MergeConfig(method=merge) if merge else None  # type: ignore[arg-type]
         sums, counts = self.text_nats(texts)
@@ -245,7 +249,7 @@ class System(nn.Module):
         for name in sorted(set(chosen)):
             rows = [place for place, other in enumerate(chosen) if other == name]
             one = self.configured(name, rank, merging, bricks=bricks)
-            with self.on(one, rank):
+            with self.on(one, rank, known):
                 some = [texts[row] for row in rows]
                 if one is not None:
                     sums, counts = self.text_nats(some)
@@ -268,11 +272,12 @@ class System(nn.Module):
         Raises:
             ConfigError: a prompt and what is to follow are longer than the base can read.
         """
-        bricks = self.library()
+        known = self.base_hash()
+        bricks = self.library(known)
         chosen, _ = self.route(prompts, bricks)
         results = []
         for prompt, name in zip(prompts, chosen):
-            with self.on(bricks.get(name)):
+            with self.on(bricks.get(name), base=known):
                 results.append(self._continued(prompt, max_tokens, temperature, top_k, seed))
         return results
 
@@ -306,8 +311,9 @@ class System(nn.Module):
     def by_brick(self, texts: Sequence[str], rank: int | None = None) -> Float[np.ndarray, "texts bricks"]:
         """Nats per token of each text without a brick (first column) and with each of them."""
         columns = []
-        for brick in (None, *self.library().values()):
-            with self.on(brick, rank):
+        known = self.base_hash()
+        for brick in (None, *self.library(known).values()):
+            with self.on(brick, rank, known):
                 sums, counts = self.text_nats(texts)
             columns.append(sums / np.maximum(counts, 1))
         return np.stack(columns, axis=1)
