@@ -321,7 +321,9 @@ def _refuse_idle(to: ExportFormat, given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in _OPTIONS[to]:
             others = ", ".join(other.value for other, options in _OPTIONS.items() if name in options)
-            raise ConfigError(f"--{name} has no effect with --to {to.value}: leave it out (it is for {others})")
+            raise ConfigError(
+                f"--{name} has no effect with --to {to.value}: leave it out (it is for {others})"
+            )
     if to is ExportFormat.pruned and not given:
         raise ConfigError("--to pruned needs --keep, which parts stay: --keep 'p<0.01', --keep 'top 20'")
 
