@@ -8,6 +8,7 @@ from sample_transformers import MODELS, PACKED, decoder, inputs, ours, pretraine
 
 from brickwork.core.errors import ConfigError
 from brickwork.modules.ablation import ablate
+from brickwork.modules.adapters import inject_lora
 from brickwork.modules.ffn_split import (
     any_of,
     balanced_groups,
@@ -135,6 +136,33 @@ def test_scores_are_mean_preactivations_and_gradients_stay_in_the_groups_used():
     given.square().sum().backward()
     learnt = mlp.gate_proj.weight.grad.abs().sum(-1) > 0
     assert torch.equal(learnt, on)
+
+
+def test_adapters_of_the_attention_are_tuned_in_groups_and_merged_into_a_dense_model():
+    """What is left after tuning has the names and shapes that transformers loads, with the feed-forward halves untouched."""
+    model, *_ = pretrained("bert")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    labels = {half: balanced_groups(half.keys(), 6) for half in feed_forwards(model).values()}
+    adapters = inject_lora(model, r".*self\.(query|value)", rank=2)
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learnt, lr=0.1)
+    for _ in range(2):  # the second factor starts at zero: the first learns from step 2 on
+        with grouped(labels, highest(3)):
+            model(**inputs("bert")).last_hidden_state[:, 0, 0].sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    adapters.merge_()
+    after = adapters.unload_().state_dict()
+    fresh, *_ = pretrained("bert")
+    fresh.load_state_dict(after)
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in before if key.endswith(("self.query.weight", "self.value.weight"))}
+    with torch.no_grad():
+        wanted, given = (one(**inputs("bert")).last_hidden_state for one in (model.eval(), fresh))
+    torch.testing.assert_close(given, wanted, rtol=0, atol=1e-6)
+    inject_lora(model, r".*intermediate\.dense", rank=2)
+    with pytest.raises(ConfigError, match=r"layers\.0\.ffn"):
+        feed_forwards(model)
 
 
 def test_group_keys_and_controls():
