@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ConfigError
 from brickwork.modules.ablation import Changes, Means, Replacement, resolve
 from brickwork.modules.low_rank import LowRankLayer, is_transposed
-from brickwork.modules.places import Place, find_places
+from brickwork.modules.places import Place, Places, find_places
 
 Removed = dict[str, list[int]]
 """By name, which parts went: with it :func:`prune_as` gives a fresh model the same shapes."""
@@ -90,6 +90,19 @@ def prune(model: nn.Module, changes: Changes, *, means: Means | None = None) -> 
 def prune_as(model: nn.Module, removed: Mapping[str, Sequence[int]]) -> None:
     """Gives a fresh model the shapes of one that :func:`prune` made, to load its weights into. Raises as it does."""
     prune(model, {name: {tuple(parts): "zero"} for name, parts in removed.items() if parts})
+
+
+def makers_of(places: Places, place: Place) -> list[Any]:
+    """The matrices that make the parts of ``place``; of gated neurons first the one before the activation.
+
+    Raises:
+        ConfigError: they are not known, or the layer has an adapter.
+    """
+    block = _block_of(places.named, place)
+    _refuse(place, block)
+    makers = _makers(place, block)
+    assert makers is not None
+    return makers
 
 
 def _block_of(named: Mapping[str, Place], place: Place) -> nn.Module:
