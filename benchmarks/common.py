@@ -32,7 +32,13 @@ def busy() -> bool:
 
 
 def begin() -> None:
-    """The first line of a benchmark: refuses to measure on a busy machine, unless ``BRICKWORK_BUSY`` is set."""
+    """The first line of a benchmark: refuses to measure on a busy machine, unless ``BRICKWORK_BUSY`` is set.
+
+    The processes that a benchmark starts are not asked: what keeps the machine busy by then is the benchmark itself.
+    """
+    if os.environ.get("BRICKWORK_BEGUN"):
+        return
+    os.environ["BRICKWORK_BEGUN"] = "1"
     if busy() and not os.environ.get("BRICKWORK_BUSY"):
         raise SystemExit(
             f"the load is {load_at_start()} on {os.cpu_count()} cores, above {MOST_LOAD} a core: others are at work, and "

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,19 @@ def test_a_name_that_is_gone_is_seen():
         "brickwork.inspection.svg.no_such_name"
     ]
     assert missing("from brickwork.inspection import svg") == []
+
+
+def test_a_busy_machine_is_refused_by_a_benchmark_and_not_by_its_own_processes(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS[0].parent))
+    common = importlib.import_module("common")
+    for name in ("BRICKWORK_BUSY", "BRICKWORK_BEGUN"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(common, "busy", lambda: True)
+    with pytest.raises(SystemExit, match="others are at work"):
+        common.begin()
+    monkeypatch.setenv("BRICKWORK_BEGUN", "")
+    monkeypatch.setattr(common, "busy", lambda: False)
+    common.begin()
+    assert os.environ["BRICKWORK_BEGUN"], "what a process inherits"
+    monkeypatch.setattr(common, "busy", lambda: True)
+    common.begin()
