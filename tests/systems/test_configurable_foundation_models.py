@@ -131,7 +131,7 @@ def test_erasing_and_putting_back(system):
 
 
 def test_a_sum_of_bricks_is_the_sum_of_their_changes(system):
-    library = system.library()
+    library = system.own_bricks()
     both = system.configured("sums+names", rank=2)
     for layer, change in both.weights.items():
         torch.testing.assert_close(
@@ -148,7 +148,7 @@ def test_predict_says_which_brick_and_what_it_gains(trained, tmp_path):
     assert answers["brick"] == ["sums", "names"]
     for row in range(2):
         alone = brickwork.load(trained)
-        with alone.on(alone.library()[answers["brick"][row]]):
+        with alone.on(alone.own_bricks()[answers["brick"][row]]):
             assert answers["nats_per_token"][row] == pytest.approx(nats(alone, [rows[row]])[0], rel=1e-5)
     fixed = predict_api.predict(trained, tmp_path / "asks.csv", brick="base")
     np.testing.assert_array_equal(fixed["nats_per_token"], fixed["nats_base"])
@@ -179,7 +179,7 @@ def test_a_library_takes_bricks_from_elsewhere_and_loses_one_without_harm(traine
     torch.manual_seed(0)
     for row in adapters.segments.rows:
         row.data.normal_(0, 0.2)
-    strange = from_adapters(adapters, "strange", keys=system.library()["sums"].keys)
+    strange = from_adapters(adapters, "strange", keys=system.own_bricks()["sums"].keys)
     adapters.unload_()
     strange = replace(strange, keys={**strange.keys, "key": -strange.keys["key"]})
     before = system.predict({"input": TEXTS["sums"][:4]}, library=str(library), rank=2)
@@ -250,11 +250,11 @@ def test_other_kinds_learn_and_come_back(folder, tmp_path, kind):
         system.loss(batch).total.backward()
         optimiser.step()
     assert system.loss(batch).total.item() < start - 0.01
-    learnt = system.library()["sums"]
+    learnt = system.own_bricks()["sums"]
     with system.on(learnt):
         expected = nats(system, TEXTS["sums"][:3])
     kept = brickwork.load(save_system(system.eval(), tmp_path / "kept"))
-    with kept.on(kept.library()["sums"]):
+    with kept.on(kept.own_bricks()["sums"]):
         np.testing.assert_allclose(nats(kept, TEXTS["sums"][:3]), expected, rtol=1e-5)
     with pytest.raises(ConfigError, match="no change of weights"):
         kept.export_merged(tmp_path / "merged", brick="sums")

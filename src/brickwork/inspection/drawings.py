@@ -1,45 +1,36 @@
 """A page of drawings: what a system shows of itself in pictures of its own."""
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brickwork.core.errors import naming_extras
 from brickwork.core.files import write_text
-
-_TEMPLATES = Path(__file__).parent / "templates"
+from brickwork.inspection.page import fill
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One picture with its title and what it shows in words. ``svg``: finished markup (:mod:`brickwork.inspection.svg`)."""
+    """One picture with its title and what it shows in words. ``svg``: finished markup (:mod:`brickwork.inspection.svg`);
+    ``style``: the CSS of its own classes, beyond that of all pages."""
 
     title: str
     lead: str
     svg: str
+    style: str = ""
 
 
 @naming_extras("the page of drawings")
 def render_drawings(title: str, subtitle: str, drawings: Sequence[Drawing]) -> str:
     """The page as HTML, without any outside file; every text is escaped."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("drawings.html.j2").render(
+    return fill(
+        "drawings.html.j2",
         title=title,
         subtitle=subtitle,
-        created=datetime.date.today().isoformat(),
         drawings=[(one.title, one.lead, Markup(one.svg)) for one in drawings],
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
+        own_style=Markup("\n".join(one.style for one in drawings if one.style)),
     )
 
 

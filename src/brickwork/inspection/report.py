@@ -8,6 +8,7 @@ from typing import Any
 from brickwork.core.errors import naming_extras
 from brickwork.core.files import write_text
 from brickwork.inspection import plots
+from brickwork.inspection.page import fill
 from brickwork.inspection.report_data import (
     CorpusMap,
     Curve,
@@ -21,7 +22,6 @@ from brickwork.inspection.report_data import (
     SearchSide,
 )
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _TABLE_ROWS = 24
 
 
@@ -35,19 +35,7 @@ def write_report(folder: Path | str, data: ReportData) -> Path:
 @naming_extras("the report")
 def render(data: ReportData) -> str:
     """The page as HTML. Sections whose data is missing are left out; every text is escaped."""
-    import jinja2
     from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-    def inline(name: str) -> Markup:
-        return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
     def quality_plot(part: QualityPart) -> Markup:
         return Markup(plots.both(lambda width: plots.quality_lines(part, width)))
@@ -59,14 +47,13 @@ def render(data: ReportData) -> str:
         return Markup(plots.both(lambda width: plots.scatter(corpus, width)))
 
     finding = data.finding or default_finding(data.quality)
-    return environment.get_template("report.html.j2").render(
+    return fill(
+        "report.html.j2",
         data=data,
         finding=finding,
         strip=Markup(plots.interval_strip(finding)) if finding else "",
         panels=curve_panels(data.curves),
         frontiers=[Markup(drawing) for drawing in _frontiers(data)],
-        style=inline("report.css"),
-        script=inline("report.js"),
         quality_plot=quality_plot,
         curve_plot=curve_plot,
         map_plot=map_plot,

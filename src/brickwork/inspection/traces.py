@@ -4,7 +4,6 @@ It draws :class:`brickwork.core.types.Trace`, whatever made it: a router of expe
 of modalities.
 """
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from jaxtyping import Float
 from brickwork.core.errors import ArtifactError, naming_extras
 from brickwork.core.files import write_text
 from brickwork.core.types import Trace
+from brickwork.inspection.page import fill
 
-_TEMPLATES = Path(__file__).parent / "templates"
 MAX_STEPS = 64
 
 
@@ -97,23 +96,11 @@ def _sentence(trace: Trace, mean: np.ndarray) -> str:
 @naming_extras("the page of traces")
 def render_traces(title: str, traces: Sequence[Trace], num_examples: int) -> str:
     """The page as HTML, without any outside file; every text is escaped."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("traces.html.j2").render(
+    return fill(
+        "traces.html.j2",
         title=title,
-        created=datetime.date.today().isoformat(),
         num_examples=num_examples,
         parts=[trace_part(trace) for trace in traces],
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
     )
 
 

@@ -34,12 +34,13 @@ def tap(layer: nn.Module, *, output: bool = False) -> Iterator[list[Tensor]]:
     ``output``: what comes out of it instead (of several results the first). Nothing is detached.
     """
     seen: list[Tensor] = []
-    with _hooked(layer, seen.append, output=output):
+    with watched(layer, seen.append, output=output):
         yield seen
 
 
 @contextmanager
-def _hooked(layer: nn.Module, keep: Any, *, output: bool) -> Iterator[None]:
+def watched(layer: nn.Module, keep: Any, *, output: bool) -> Iterator[None]:
+    """Calls ``keep`` with what goes into ``layer`` in every call while the context lasts, or with its ``output``."""
     if output:
         handle = layer.register_forward_hook(
             lambda _, __, result: keep(result if isinstance(result, Tensor) else result[0])
@@ -91,7 +92,7 @@ class Recorder:
             stack.enter_context(self.layout)
             for place in self.places.values():
                 keep = self._keeper(place)
-                stack.enter_context(_hooked(place.module, keep, output=place.kind == "residual"))
+                stack.enter_context(watched(place.module, keep, output=place.kind == "residual"))
             self._open = stack.pop_all()
         return self
 

@@ -124,7 +124,7 @@ def _merging(trained: Trained, many: int) -> dict[str, float]:
     validated = {option: _mean_nats(trained, option, chosen_on) for option in (sums, ties)}
     system = trained.system
     own: dict[str, float] = {}
-    for name, brick in system.library().items():
+    for name, brick in system.own_bricks().items():
         with system.on(brick):
             own |= _nats(trained, {name: held[name]})
     return {

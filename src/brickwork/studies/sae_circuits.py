@@ -21,7 +21,7 @@ from brickwork.modules.recorder import tap
 from brickwork.studies.bench import Trained
 from brickwork.studies.effects import Effect, Measured, average
 from brickwork.studies.study import ClaimResult, Lab, claim
-from brickwork.systems.sae_circuits.effects import heads_name, score
+from brickwork.systems.sae_circuits.effects import heads_name, score, some_counts
 from brickwork.systems.sae_circuits.subjects import Prompts, next_token, padded, read_prompts
 from brickwork.systems.sae_circuits.system import System
 from brickwork.systems.sae_circuits.wired import CIRCUIT
@@ -298,6 +298,6 @@ def _areas(trained: Trained) -> dict[str, float]:
 
 def _area(system: System, prompts: Prompts, ranking: Sequence[tuple[int, int]]) -> float:
     total = len(ranking)
-    counts = sorted({max(1, round(share * total)) for share in (0.05, 0.1, 0.25, 0.5, 0.75)})
+    counts = some_counts(total)
     kept = system._ablations(prompts).kept(ranking, counts)
     return float(np.trapezoid([0.0, *kept, 1.0], [0.0, *(count / total for count in counts), 1.0]))

@@ -12,18 +12,20 @@ one brick depends on which others are there now.
 Shape legend: N texts, D width of the base.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.causal_lm import HubCausalLM
 from brickwork.modules.bricks import Brick
+from brickwork.modules.places import find_places
+from brickwork.modules.recorder import watched
 
 BASE = "base"
 KEYS = {"key": None, "centre": None, "spread": None, "threshold": 2}
@@ -67,30 +69,16 @@ def _hidden(lm: HubCausalLM, ids: Tensor, depth: int) -> Tensor:
     """Hidden states after ``depth`` layers; those behind are not run."""
     if depth == 0:
         return lm.embed(ids)
-    layer = next(m for m in lm.model.modules() if isinstance(m, nn.ModuleList) and len(m) == lm.num_layers)[
-        depth - 1
-    ]
+    layer = find_places(lm.model)[f"layers.{depth - 1}.residual"].module
     kept: list[Tensor] = []
 
-    def stop(_: nn.Module, __: Any, output: Any) -> None:
-        kept.append(output if isinstance(output, Tensor) else output[0])
+    def stop(output: Tensor) -> None:
+        kept.append(output)
         raise _Reached
 
-    with _hook(layer, stop):
-        try:
-            lm.model(input_ids=ids, use_cache=False)
-        except _Reached:
-            return kept[0]
-    raise AssertionError("every layer runs")
-
-
-@contextmanager
-def _hook(layer: nn.Module, function: Any) -> Any:
-    handle = layer.register_forward_hook(function)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with contextlib.suppress(_Reached), watched(layer, stop, output=True):
+        lm.model(input_ids=ids, use_cache=False)
+    return kept[0]
 
 
 def learn_keys(

@@ -36,13 +36,14 @@ from brickwork.core.files import atomic_folder, write_text
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.types import Examples, TaskData
-from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
-from brickwork.encoders.tokenization import token_windows, train_text_tokenizer
+from brickwork.encoders.causal_lm import HubCausalLM
+from brickwork.encoders.tokenization import token_windows
 from brickwork.modules.bricks import Brick, base_hash, check_name, load_library
 from brickwork.modules.merging import MergeConfig
 from brickwork.modules.mounting import applied, combine
 from brickwork.modules.sampling import continue_text
 from brickwork.representation.contract import complete
+from brickwork.systems.configurable_foundation_models.base import load_base
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, OwnBase
 from brickwork.systems.configurable_foundation_models.data import Data, load_data
 from brickwork.systems.configurable_foundation_models.learning import LEARNT
@@ -59,7 +60,6 @@ __all__ = ["Config", "Data", "System", "load_data"]
 
 Config = BricksConfig
 _WINDOWS = 8
-_BYTES = 256
 
 
 @complete
@@ -97,9 +97,7 @@ class System(nn.Module):
         domains = [str(name) for name in data.train.columns["domain"]]
         for name in (names := sorted(set(domains))):
             check_name(name)
-        encoder = _own_base(config.base, config.context) if isinstance(config.base, OwnBase) else load_causal_lm(
-            config.base, config.revision
-        )  # fmt: skip
+        encoder = load_base(config)
         system = System(config, encoder, seed=seed, domains=names)
         keys = learn_keys(encoder, list(data.train.columns["input"]), domains, system.depth, config.abstain)
         for part in KEYS:
@@ -142,7 +140,7 @@ class System(nn.Module):
 
     # ---- the library ------------------------------------------------------------------------------------------
 
-    def library(self, base: str | None = None) -> dict[str, Brick]:
+    def own_bricks(self, base: str | None = None) -> dict[str, Brick]:
         """The bricks that were trained, by name, each with its keys. ``base``: the hash of the base, where it is known."""
         known = base or self.base_hash()
         return {name: self._brick(place, known) for place, name in enumerate(self.domains)}
@@ -165,7 +163,7 @@ class System(nn.Module):
         Raises:
             ConfigError: no such brick.
         """
-        own = self.library()
+        own = self.own_bricks()
         for name in brick.split("+") if brick else list(own):
             if name not in own:
                 raise _unknown(name, own)
@@ -177,7 +175,7 @@ class System(nn.Module):
     ) -> tuple[list[str], Float[Tensor, " texts"]]:
         """The name of the brick that each text belongs to, or ``base``, and its similarity to the nearest key."""
         return route(
-            embed_texts(self.encoder, texts, self.depth), self.library() if bricks is None else bricks
+            embed_texts(self.encoder, texts, self.depth), self.own_bricks() if bricks is None else bricks
         )
 
     def configured(
@@ -194,7 +192,7 @@ class System(nn.Module):
         Raises:
             ConfigError: no such brick, or bricks that cannot be merged.
         """
-        known = self.library() if bricks is None else bricks
+        known = self.own_bricks() if bricks is None else bricks
         if brick == BASE:
             return None
         terms = []
@@ -209,7 +207,7 @@ class System(nn.Module):
 
     @contextmanager
     def on(self, brick: Brick | None, rank: int | None = None, base: str | None = None) -> Iterator[None]:
-        """The base with a brick while entered; one that was merged has its rank already. ``base``: as of :meth:`library`."""
+        """The base with a brick while entered; a merged one has its rank already. ``base``: as of :meth:`own_bricks`."""
         at = rank if brick is not None and brick.kind == "lora" else None
         with applied(self.encoder.model, brick, at, base=base):
             yield
@@ -237,7 +235,7 @@ class System(nn.Module):
         """
         texts = [str(text) for text in columns["input"]]
         known = self.base_hash()
-        bricks = load_library(library) if library else self.library(known)
+        bricks = load_library(library) if library else self.own_bricks(known)
         findable = bricks if brick == "auto" else {name: one for name, one in bricks.items() if one.keys}
         chosen, similar = self.route(texts, findable)
         chosen = chosen if brick == "auto" else [brick] * len(texts)
@@ -273,7 +271,7 @@ class System(nn.Module):
             ConfigError: a prompt and what is to follow are longer than the base can read.
         """
         known = self.base_hash()
-        bricks = self.library(known)
+        bricks = self.own_bricks(known)
         chosen, _ = self.route(prompts, bricks)
         results = []
         for prompt, name in zip(prompts, chosen):
@@ -308,31 +306,46 @@ class System(nn.Module):
             np.add.at(counts, owners[rows], mask[rows].sum(1).double().numpy())
         return sums, counts
 
-    def by_brick(self, texts: Sequence[str], rank: int | None = None) -> Float[np.ndarray, "texts bricks"]:
+    def _nats_with(
+        self, texts: Sequence[str], names: Sequence[str], bricks: Mapping[str, Brick], base: str
+    ) -> Float[np.ndarray, " texts"]:
+        """Nats per token of each text, with the brick that is named for it."""
+        results = np.zeros(len(texts))
+        for name in sorted(set(names)):
+            rows = [row for row, other in enumerate(names) if other == name]
+            with self.on(bricks.get(name), base=base):
+                sums, counts = self.text_nats([texts[row] for row in rows])
+            results[rows] = sums / np.maximum(counts, 1)
+        return results
+
+    def by_brick(self, texts: Sequence[str]) -> Float[np.ndarray, "texts bricks"]:
         """Nats per token of each text without a brick (first column) and with each of them."""
-        columns = []
         known = self.base_hash()
-        for brick in (None, *self.library(known).values()):
-            with self.on(brick, rank, known):
-                sums, counts = self.text_nats(texts)
-            columns.append(sums / np.maximum(counts, 1))
-        return np.stack(columns, axis=1)
+        bricks = self.own_bricks(known)
+        return np.stack(
+            [self._nats_with(texts, [name] * len(texts), bricks, known) for name in (BASE, *bricks)], axis=1
+        )
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Nats per token with the right brick, the routed one, and none; of each domain; and how routing did: the share of
         texts that got the right brick, and that were left to the base."""
         texts, domains = list(examples.columns["input"]), [str(d) for d in examples.columns["domain"]]
-        table = self.by_brick(texts)
-        chosen, _ = self.route(texts)
-        places = {BASE: 0, **{name: place for place, name in enumerate(self.domains, 1)}}
-        rows = np.arange(len(texts))
-        right = table[rows, [places[name] for name in domains]]
-        routed = table[rows, [places[name] for name in chosen]]
+        known = self.base_hash()
+        bricks = self.own_bricks(known)
+        chosen, _ = self.route(texts, bricks)
+        base = self._nats_with(texts, [BASE] * len(texts), bricks, known)
+        right, routed = self._nats_with(texts, domains, bricks, known), base.copy()
+        agree = np.array([one == other for one, other in zip(chosen, domains)], dtype=bool)
+        routed[agree] = right[agree]
+        others = [row for row, name in enumerate(chosen) if not agree[row] and name != BASE]
+        routed[others] = self._nats_with(
+            [texts[row] for row in others], [chosen[row] for row in others], bricks, known
+        )
         scores = {
             "nats_per_token": float(right.mean()),
             "nats_routed": float(routed.mean()),
-            "nats_base": float(table[:, 0].mean()),
-            "routed_right": float(np.mean([one == other for one, other in zip(chosen, domains)])),
+            "nats_base": float(base.mean()),
+            "routed_right": float(agree.mean()),
             "left_to_base": float(np.mean([name == BASE for name in chosen])),
         }
         for name in sorted(set(domains)):
@@ -383,14 +396,3 @@ class System(nn.Module):
 
 def _unknown(name: str, known: Mapping[str, Brick]) -> ConfigError:
     return ConfigError(f"there is no brick '{name}'; there are {', '.join(known)}, and '{BASE}' for none")
-
-
-def _own_base(own: OwnBase, context: int) -> HubCausalLM:
-    """A fresh language model of bytes; its head is apart from its embeddings."""
-    config = {
-        "model_type": "llama", "vocab_size": _BYTES, "hidden_size": own.width, "num_hidden_layers": own.num_layers,
-        "num_attention_heads": own.num_heads, "num_key_value_heads": own.num_heads, "intermediate_size": own.hidden,
-        "max_position_embeddings": max(4 * context, 1024), "bos_token_id": None, "eos_token_id": None,
-        "pad_token_id": None, "tie_word_embeddings": False,
-    }  # fmt: skip
-    return HubCausalLM(config=config, tokenizer=train_text_tokenizer(["bytes"], _BYTES))

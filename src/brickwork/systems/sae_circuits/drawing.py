@@ -16,6 +16,15 @@ _NAMES = {
     "random": "random order",
 }
 _SIGNIFICANT = 0.01
+_HEADS_STYLE = """\
+.head-ring { fill: none; stroke: var(--ink); stroke-width: 2; }
+.head-dot { fill: var(--ink); }"""
+_CURVES_STYLE = """\
+.kept { stroke-width: 2.2; }
+.kept-0 { --k: var(--deep); } .kept-1 { --k: var(--loss); } .kept-2 { --k: var(--middle); } .kept-3 { --k: var(--muted); }
+.kept.kept-0, .kept.kept-1, .kept.kept-2, .kept.kept-3 { stroke: var(--k); }
+.kept-3.kept { stroke-dasharray: 5 4; }
+.kept-dot, .kept-key { fill: var(--k); }"""
 
 
 def head_map(scores: Mapping[str, Float[np.ndarray, "layers heads"]], *, unit: str) -> Drawing:
@@ -29,7 +38,7 @@ def head_map(scores: Mapping[str, Float[np.ndarray, "layers heads"]], *, unit: s
         f"{p.size} heads, where {p.size * _SIGNIFICANT:.1f} would be so by chance). Dot: the published code score. "
         f"The largest effect is that of layer {layer}, head {head}: {effect[layer, head]:.3g}."
     )
-    return Drawing("Heads", lead, both(lambda width: _map(scores, width)))
+    return Drawing("Heads", lead, both(lambda width: _map(scores, width)), _HEADS_STYLE)
 
 
 def _map(scores: Mapping[str, Float[np.ndarray, "layers heads"]], width: int) -> str:
@@ -86,7 +95,7 @@ def curve_drawing(
     if np.isfinite(right):
         lead += f" The whole model is right in {100 * right:.0f} % of these prompts"
         lead += "." if right >= 0.5 else ": it hardly shows the behaviour, so there is little to find."
-    return Drawing("Faithfulness", lead, both(lambda width: _curves(curves, total, width)))
+    return Drawing("Faithfulness", lead, both(lambda width: _curves(curves, total, width)), _CURVES_STYLE)
 
 
 def _curves(curves: Mapping[str, Mapping[int, float]], total: int, width: int) -> str:

@@ -17,10 +17,16 @@ from brickwork.systems.sae_circuits.config import Ablation
 from brickwork.systems.sae_circuits.subjects import NO_TOKEN, Prompts, next_token, padded
 
 Head = tuple[int, int]
+SHARES = (0.05, 0.1, 0.25, 0.5, 0.75)
 
 
 def heads_name(layer: int) -> str:
     return f"layers.{layer}.heads"
+
+
+def some_counts(total: int) -> list[int]:
+    """How many of ``total`` heads are kept where faithfulness is measured."""
+    return sorted({max(1, round(share * total)) for share in SHARES})
 
 
 def means_without(model: Any, prompts: Prompts, batch: int) -> dict[str, Float[Tensor, "_ _"]]:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import ConfigError
+from brickwork.systems.sae_circuits.effects import Head
 
-Head = tuple[int, int]
 _CONDITION = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*")
 _TOP = re.compile(r"\s*top\s+(\d+)\s*")
 

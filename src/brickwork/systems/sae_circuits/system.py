@@ -39,7 +39,14 @@ from brickwork.representation.contract import complete
 from brickwork.systems.sae_circuits.codes import SparseAutoencoder, code_p, code_scores, fit, mean_difference
 from brickwork.systems.sae_circuits.config import Config
 from brickwork.systems.sae_circuits.data import Data, load_data
-from brickwork.systems.sae_circuits.effects import Ablations, Head, heads_name, means_without, right
+from brickwork.systems.sae_circuits.effects import (
+    Ablations,
+    Head,
+    heads_name,
+    means_without,
+    right,
+    some_counts,
+)
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.pruned import PrunedModel, prune_subject
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
@@ -52,7 +59,6 @@ MOST_CODE_SHUFFLES = 2000
 ROUNDING = 1e-6
 """What a head that nothing depends on may move a log-probability by."""
 RANKINGS = ("effect", "published", "mean_difference", "random")
-SHARES = (0.05, 0.1, 0.25, 0.5, 0.75)
 
 
 @complete
@@ -218,8 +224,7 @@ class System(nn.Module):
     def faithfulness(self, examples: Examples, by: str) -> dict[int, float]:
         """How much of the behaviour in ``examples`` is kept with the best k heads alone, for several k."""
         prompts = read_prompts(self.subject, examples.columns)
-        total = self.shape[0] * self.shape[1]
-        counts = sorted({max(1, round(share * total)) for share in SHARES})
+        counts = some_counts(self.shape[0] * self.shape[1])
         kept = self._ablations(prompts).kept(self.ranking(by), counts)
         return {count: float(value) for count, value in zip(counts, kept)}
 
