@@ -28,6 +28,7 @@ from brickwork.data.readers.files import (
 from brickwork.data.readers.folders import MARKUP, PLAIN, document_files, file_problem
 from brickwork.data.readers.inside import refuse_own_folder
 from brickwork.data.readers.values import name_value, text_value
+from brickwork.data.sets.seven_domains import DOMAINS, documents
 from brickwork.data.sets.sources import locate
 from brickwork.data.splits import select, split, stable_hash
 from brickwork.data.types import Examples, TaskData
@@ -99,7 +100,16 @@ def _python() -> Iterator[Text]:
                 yield Text(domain, row["module"], row[column] + "\n")
 
 
+def _seven_domains() -> Iterator[Text]:
+    """Seven domains (:mod:`brickwork.data.sets.seven_domains`)."""
+    for domain in DOMAINS:
+        code, prose = (text.text for text in _stdlib()), (text.text for text in _wikitext())
+        for number, document in enumerate(documents(domain, code=code, prose=prose)):
+            yield Text(domain, f"{domain} {number}", document)
+
+
 SETS: dict[str, Callable[[], Iterator[Text]]] = {
+    "seven-domains": _seven_domains,
     "toy": _toy,
     "python": _python,
     "stdlib": _stdlib,
