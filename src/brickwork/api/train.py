@@ -132,14 +132,15 @@ def _with_passages(run: "RunConfig") -> "RunConfig":
 @naming_extras("training")
 def plan(run: "RunConfig") -> dict[str, Any]:
     """What the run would take (dry run): shapes, parameters, memory, time, from two real steps."""
-    from brickwork.core.types import Fits
+    from brickwork.core.types import Fits, Foretells
     from brickwork.training.forecast import forecast
     from brickwork.training.rounds import refuse_options
 
     system, data = build(run)
     if isinstance(system, Fits):
         refuse_options(run.train, run.stages)
-        return {"data": describe(data), "learns": "without a gradient, in rounds of its own"}
+        takes = {"takes": system.foretell(data.train)} if isinstance(system, Foretells) else {}
+        return {"data": describe(data), "learns": "without a gradient, in rounds of its own", **takes}
     return {
         "data": describe(data),
         **forecast(system, data.train, run.train, seed=run.seed, stages=run.stages, variants=data.variants),
@@ -173,7 +174,7 @@ def train(
         Interrupted: stopped by a signal, after saving.
     """
     from brickwork.core import distributed
-    from brickwork.core.types import Evaluates, Finishes, Fits
+    from brickwork.core.types import Evaluates, Finishes, Fits, Foretells
     from brickwork.data.fingerprints import fingerprint, refuse_other_data
     from brickwork.evaluation.online import make_validator, system_validator
     from brickwork.representation.adapting import finish_adapting
@@ -204,6 +205,8 @@ def train(
         write_json(folder / CONTENT, content)
         if data.mined is not None:
             write_json(folder / NEGATIVES, data.mined)
+        if progress is not None and isinstance(system, Foretells):
+            progress.message(system.foretell(data.train))
         tokenizer = getattr(getattr(system, "encoder", system), "tokenizer", None)
         if tokenizer is not None:
             write_text(folder / "tokenizer.json", tokenizer.to_str())

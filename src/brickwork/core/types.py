@@ -252,6 +252,13 @@ class Fits(Protocol):
 
 
 @runtime_checkable
+class Foretells(Protocol):
+    """A system that can say how long it will learn without a gradient from ``examples``, in a line, after a second's try."""
+
+    def foretell(self, examples: Any) -> str: ...
+
+
+@runtime_checkable
 class Finishes(Protocol):
     """A system with something left to learn once its steps are done, by counting or solving, in a minute or two.
 

@@ -5,12 +5,13 @@ Xiao et al.: Configurable Foundation Models, arXiv 2409.02877 (custom bricks). A
     LIBRARY/NAME/brick.json            kind, the hash of its base, scale, what it was trained on, scores, hashes of its file
     LIBRARY/NAME/brick.safetensors     its weights, and the keys that requests are compared with
 
-| kind   | weights                          | what it does to the base                                    |
-|--------|----------------------------------|-------------------------------------------------------------|
-| lora   | A (r, d), B (m, r) of each layer | W0 + s·B[:, :b]·A[:b], at any rank b up to r                |
-| delta  | ΔW of each layer                 | W0 + ΔW: what several merged bricks are                     |
-| prompt | (p, D)                           | p vectors before the embeddings of the first tokens         |
-| expert | up (h, D), down (D, h) of layers | MLP(x) + down·gelu(up·x): a block of neurons beside an MLP  |
+| kind    | weights                          | what it does to the base                                    |
+|---------|----------------------------------|-------------------------------------------------------------|
+| lora    | A (r, d), B (m, r) of each layer | W0 + s·B[:, :b]·A[:b], at any rank b up to r                |
+| delta   | ΔW of each layer                 | W0 + ΔW: what several merged bricks are                     |
+| prompt  | (p, D)                           | p vectors before the embeddings of the first tokens         |
+| expert  | up (h, D), down (D, h) of layers | MLP(x) + down·gelu(up·x): a block of neurons beside an MLP  |
+| neurons | numbers of neurons, by layer     | silences them: an emergent brick is taken out               |
 
 :mod:`brickwork.modules.mounting` puts them on a model and takes them off.
 """
@@ -38,14 +39,14 @@ from brickwork.core.files import (
 from brickwork.modules.adapters import LoraAdapters
 from brickwork.modules.low_rank import Scaling, layer_shape
 
-Kind = Literal["lora", "delta", "prompt", "expert"]
+Kind = Literal["lora", "delta", "prompt", "expert", "neurons"]
 _CARD, _WEIGHTS, _KEYS = "brick.json", "brick.safetensors", "keys."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brick:
     """``base``: the hash of the model that it changes (:func:`base_hash`). ``weights``: see the table above; of ``lora``
-    ``LAYER.A`` and ``LAYER.B``, of ``expert`` ``MLP.up`` and ``MLP.down``. ``keys``: vectors by name, for routing.
+    ``LAYER.A`` and ``LAYER.B``, of ``expert`` ``MLP.up`` and ``MLP.down``, of ``neurons`` by ``layers.3.ffn``. ``keys``: vectors by name, for routing.
     ``trained_on`` and ``scores``: plain values for people.
     """
 
@@ -73,7 +74,7 @@ class Brick:
 
     def layers(self) -> list[str]:
         """The names of the parts of the base that it changes; of a ``prompt`` none."""
-        if self.kind in ("prompt", "delta"):
+        if self.kind in ("prompt", "delta", "neurons"):
             return [] if self.kind == "prompt" else sorted(self.weights)
         return sorted({name.rpartition(".")[0] for name in self.weights})
 

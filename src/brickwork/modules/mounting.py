@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
+from brickwork.modules.ablation import ablate
 from brickwork.modules.bricks import Brick, base_hash
 from brickwork.modules.low_rank import is_transposed
 from brickwork.modules.merging import MergeConfig, merge
@@ -42,6 +43,11 @@ def applied(
     if brick.kind == "prompt":
         brick.refuse_rank(rank)
         with prompted(model, brick.weights["prompt"]):
+            yield
+        return
+    if brick.kind == "neurons":
+        brick.refuse_rank(rank)
+        with ablate(model, {name: {tuple(own.tolist()): "zero"} for name, own in brick.weights.items()}):
             yield
         return
     parts: dict[str, nn.Module]

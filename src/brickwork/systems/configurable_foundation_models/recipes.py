@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from brickwork.systems.configurable_foundation_models.system import BricksConfig, Data, OwnBase
+from brickwork.systems.configurable_foundation_models.config import BricksConfig, Emergent, OwnBase
+from brickwork.systems.configurable_foundation_models.data import Data
 from brickwork.training.config import Stage, TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -67,4 +68,19 @@ def gpu() -> RunConfig:
         model=replace(run.model, rank=16, targets=targets, context=512),
         data=replace(run.data, limit=None, max_passage_words=400),
         train=replace(run.train, steps=1500, batch_size=32, learning_rate=5e-4),
+    )
+
+
+def emergent() -> RunConfig:
+    """Which neurons of a language model serve which domain of ``--data``, and what erasing them costs; trains nothing.
+
+    Without ``--data``: seven domains of public sets. Another model: ``--set model.base=FOLDER_HUB_ID_OR_RUN``. CPU, minutes:
+    ``--dry-run`` says how many.
+    """
+    return RunConfig(
+        model=BricksConfig(context=64, find=Emergent()),
+        data=Data(
+            source="seven-domains", limit=60, max_passage_words=60, validation_share=0.0, test_share=0.2
+        ),
+        train=TrainConfig(save_every=1),
     )

@@ -46,6 +46,7 @@ from brickwork.representation.contract import complete
 from brickwork.systems.configurable_foundation_models.base import load_base
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, OwnBase
 from brickwork.systems.configurable_foundation_models.data import Data, load_data
+from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
 from brickwork.systems.configurable_foundation_models.learning import LEARNT
 from brickwork.systems.configurable_foundation_models.routing import (
     BASE,
@@ -85,6 +86,11 @@ class System(nn.Module):
         self.depth = 0 if isinstance(config.base, OwnBase) else key_depth(encoder)
         for part, size in KEYS.items():
             self.register_buffer(part, torch.zeros(len(self.domains), size or encoder.width))
+
+    @staticmethod
+    def variant(config: BricksConfig) -> type[nn.Module]:
+        """Bricks are trained, or those that emerged in the base are found."""
+        return System if config.find is None else EmergentBricks
 
     @staticmethod
     def build(config: BricksConfig, data: TaskData, assets: Path | None, seed: int) -> "System":

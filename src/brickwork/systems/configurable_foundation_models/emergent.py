@@ -1,0 +1,462 @@
+"""Emergent bricks: which neurons of a finished language model serve which domain, and what erasing them costs.
+
+Xiao et al.: Configurable Foundation Models, arXiv 2409.02877, section 4.
+
+| paper            | here           | shape     | meaning                                                             |
+|------------------|----------------|-----------|---------------------------------------------------------------------|
+| FFN_I(x)_i       | a_i            |           | factor of neuron i's output weights; of a gated layer the product   |
+|                  | text_activity  | (N, L, M) | mean of |a_i| over the tokens of a text                             |
+| FuncScore(n, f)  | score          | (F, L, M) | average precision of that as a detector of domain f                 |
+|                  | null_score     | (F, L, M) | the same with the labels of the texts in another order              |
+|                  | brick          | (L, M)    | the 5 % of all neurons with the highest score for f                 |
+| (resident)       | residents      | (L, M)    | the 5 % of each layer that are the most active whatever the domain  |
+| Fig. 9           | matrix         | (R, F)    | rise of perplexity in %: rows erased, columns measured              |
+| Figs. 6, 7       | thin           | (I, S)    | rise of the loss with a share of neurons left out, token by token   |
+| Fig. 10          | overlap        | (F, F)    | of the bricks of two domains                                        |
+
+Texts of a domain are halved: scores come from the first half, all that is measured from the second. The language model itself
+is not in the state, and is read again where it is needed. Differences from the paper: see README.md.
+
+Shape legend: N texts, L layers, M neurons of a layer, F domains, R erased rows, E groups, I indicators, S shares.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from brickwork.core.config import to_dict
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.files import atomic_folder, write_text
+from brickwork.core.seeding import generator_for
+from brickwork.data.types import Examples, TaskData
+from brickwork.modules.bricks import Brick, base_hash, check_name
+from brickwork.modules.ffn_split import balanced_groups, feed_forwards
+from brickwork.representation.contract import complete
+from brickwork.representation.language_models import load_language_model
+from brickwork.systems.configurable_foundation_models.config import BricksConfig, Emergent
+from brickwork.systems.configurable_foundation_models.erasing import (
+    INDICATORS,
+    domain_nats,
+    perplexity_rise,
+    silence,
+    silenced,
+    thinned,
+    window_nats,
+)
+from brickwork.systems.configurable_foundation_models.neurons import (
+    functional_scores,
+    neuron_places,
+    one_vs_rest,
+    overlap,
+    residents,
+    shuffled,
+    text_activity,
+    top_neurons,
+)
+
+SHARES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+_THINNED = 4  # texts of each domain for the curve of neurons left out
+_CLUSTER_STEPS = 8  # of the groups of a layer
+WITHOUT = "without-"
+
+
+class Halves(NamedTuple):
+    """Rows of the examples that are scored, and that are measured."""
+
+    scored: list[int]
+    measured: list[int]
+
+
+def halves(domains: Sequence[str], texts: int) -> Halves:
+    """At most ``texts`` rows of each domain, evenly from all of them: the first half, and the second.
+
+    Raises:
+        DataError: one domain alone, or one with too few texts.
+    """
+    names = sorted(set(domains))
+    if len(names) < 2:
+        raise DataError(
+            f"all texts are of one domain ({', '.join(names) or 'none'}): neurons that serve one domain are found beside "
+            "others; give a folder with a sub-folder for each"
+        )
+    scored, measured = [], []
+    for name in names:
+        rows = [row for row, domain in enumerate(domains) if domain == name]
+        if len(rows) < 4:
+            raise DataError(
+                f"domain '{name}' has {len(rows)} texts to learn from: it needs 4 or more; give more texts or leave the "
+                "domain out"
+            )
+        chosen = [rows[place * len(rows) // texts] for place in range(texts)] if len(rows) > texts else rows
+        scored += chosen[: len(chosen) // 2]
+        measured += chosen[len(chosen) // 2 :]
+    return Halves(scored, measured)
+
+
+@complete
+class EmergentBricks(nn.Module):
+    """What was found out about each neuron. ``shape``: layers and neurons; ``base``: hash of the language model."""
+
+    reads = ("texts",)
+    input_kind = "texts"
+    score: Tensor
+    null_score: Tensor
+    null_best: Tensor
+    null_mean: Tensor
+    activity: Tensor
+    spread: Tensor
+    groups: Tensor
+    thin: Tensor
+    nats: Tensor
+
+    def __init__(
+        self, config: BricksConfig, *, seed: int, domains: Sequence[str], shape: Sequence[int], base: str
+    ):
+        super().__init__()
+        assert config.find is not None, "the system's variant looks at it"
+        self.config, self.find, self.seed, self.base = config, config.find, seed, base
+        self.domains, self.shape = tuple(domains), (int(shape[0]), int(shape[1]))
+        self._held: tuple[Any, ...] = ()  # in a tuple: no module of this one
+        domains_, own = len(self.domains), self.shape
+        for name, size in {
+            "score": (domains_, *own), "null_score": (domains_, *own), "activity": own, "spread": own,
+            "null_best": (domains_, own[0]), "null_mean": (domains_, own[0]),
+            "thin": (len(INDICATORS), len(SHARES)), "nats": (1 + len(self.rows()), domains_),
+        }.items():  # fmt: skip
+            self.register_buffer(name, torch.zeros(size))
+        self.register_buffer("groups", torch.zeros(own, dtype=torch.int64))
+
+    @staticmethod
+    def build(config: BricksConfig, data: TaskData, assets: Path | None, seed: int) -> "EmergentBricks":
+        """The system for a language model and for domains of texts.
+
+        Raises:
+            ArtifactError: the language model is missing, damaged or none.
+            ConfigError: it has no neurons that can be told apart, or does not read so many tokens.
+            DataError: one domain alone, or one with too few texts.
+        """
+        assert config.find is not None and isinstance(config.base, str)
+        domains = [str(name) for name in data.train.columns["domain"]]
+        names = sorted(set(domains))
+        for name in names:
+            check_name(name)
+        halves(domains, config.find.texts)
+        lm = load_language_model(config.base, config.revision)
+        if (limit := getattr(lm, "max_positions", None)) is not None and config.context > limit:
+            raise ConfigError(
+                f"context={config.context} is more than the {limit} that the base reads; use at most these"
+            )
+        places = neuron_places(lm, config.base)
+        if places[0].parts % config.find.groups:
+            raise ConfigError(
+                f"model.find.groups={config.find.groups}: the {places[0].parts} neurons of a layer do not divide into so many"
+            )
+        facts = {"domains": names, "shape": [len(places), places[0].parts], "base": base_hash(_weights(lm))}
+        system = EmergentBricks(config, seed=seed, **facts)
+        system._held, system.facts = (lm,), facts  # type: ignore[assignment]
+        return system
+
+    def architecture(self) -> dict[str, Any]:
+        """Without the language model, which is no part of the state."""
+        return {"config": to_dict(self.config), "facts": self.facts}
+
+    @property
+    def lm(self) -> Any:
+        """The language model, read when it is first needed.
+
+        Raises:
+            ArtifactError: it is not there any more, or is another one now.
+        """
+        if not self._held:
+            lm = load_language_model(str(self.config.base), self.config.revision)
+            if base_hash(_weights(lm)) != self.base:
+                raise ArtifactError(
+                    f"{self.config.base} is not the model that was looked into: its weights have changed; run it anew"
+                )
+            self._held = (lm.to(self.score.device),)
+        return self._held[0]
+
+    # ---- finding ----------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[str]:
+        """What is erased in each row of the matrix: every domain, again without residents, and what chance chose."""
+        every = [f"{name}{kind}" for kind in ("", ", no residents") for name in self.domains]
+        return [*every, *(f"chance {number + 1}" for number in range(self._nulls))]
+
+    @property
+    def _nulls(self) -> int:
+        return min(self.find.nulls, len(self.domains))
+
+    def foretell(self, examples: Examples) -> str:
+        """How long finding takes here, from reading a few texts."""
+        split = halves([str(name) for name in examples.columns["domain"]], self.find.texts)
+        texts = list(examples.columns["input"])
+        some = [texts[row] for row in split.scored[:: max(1, len(split.scored) // 4)]][:4]
+        began = time.perf_counter()
+        _, counts = window_nats(self.lm, some, self.config.context)
+        seconds = (time.perf_counter() - began) / max(counts.sum(), 1)
+        thinned_texts = min(_THINNED * len(self.domains), len(split.measured))
+        passes = (
+            len(split.scored)
+            + len(split.measured) * (1 + len(self.rows()))
+            + thinned_texts * len(INDICATORS) * len(SHARES)
+        )
+        tokens = passes * counts.mean()
+        minutes = tokens * seconds / 60
+        return (
+            f"finding reads about {tokens:,.0f} tokens of {len(split.scored) + len(split.measured)} texts at "
+            f"{1 / max(seconds, 1e-9):,.0f} tokens a second: about {minutes:.1f} minutes, and some seconds a layer for groups"
+        )
+
+    def fit(self, examples: Examples, *, start: int) -> Iterator[float]:
+        """Scores; groups, a layer a round; neurons left out by token; then a row of the matrix a round."""
+        texts, domains = list(examples.columns["input"]), [str(name) for name in examples.columns["domain"]]
+        split = halves(domains, self.find.texts)
+        layers, rows = self.shape[0], 1 + len(self.rows())
+        rounds = 1 + layers + 1 + rows
+        for number in range(start, rounds):
+            if number == 0:
+                self._score([texts[row] for row in split.scored], [domains[row] for row in split.scored])
+            elif number <= layers:
+                self._group(number - 1)
+            elif number == layers + 1:
+                few = [row for name in self.domains for row in _first(split.measured, domains, name)]
+                self._thin([texts[row] for row in few])
+            else:
+                measured = split.measured
+                self._erase(
+                    number - layers - 2, [texts[row] for row in measured], [domains[row] for row in measured]
+                )
+            yield (number + 1) / rounds
+
+    def _score(self, texts: Sequence[str], domains: Sequence[str]) -> None:
+        find = self.find
+        activity = text_activity(self.lm, texts, self.config.context, find.activation)
+        labels = one_vs_rest(domains, self.domains)
+        self.activity.copy_(activity.mean(0))
+        self.spread.copy_(activity.std(0))
+        self.score.copy_(functional_scores(activity, labels, find.direction))
+        generator = generator_for(self.seed, 0, "labels")
+        best, mean = [], []
+        for number, other in enumerate(shuffled(labels, find.permutations, generator)):
+            by_chance = functional_scores(activity, other, find.direction)
+            best.append(by_chance.amax(2))
+            mean.append(by_chance.mean(2))
+            if number == 0:
+                self.null_score.copy_(by_chance)
+        self.null_best.copy_(torch.stack(best).mean(0))
+        self.null_mean.copy_(torch.stack(mean).mean(0))
+
+    def _group(self, layer: int) -> None:
+        half = feed_forwards(self.lm)[f"layers.{layer}.ffn"]
+        labels = balanced_groups(half.keys(), self.find.groups, self.seed, iterations=_CLUSTER_STEPS)
+        self.groups[layer] = labels.to(self.groups.device)
+
+    def _thin(self, texts: Sequence[str]) -> None:
+        sums, counts = window_nats(self.lm, texts, self.config.context)
+        whole = sums.sum() / counts.sum()
+        for row, indicator in enumerate(INDICATORS):
+            for column, share in enumerate(SHARES):
+                if share == 0:
+                    continue
+                generator = generator_for(self.seed, column, "thinned")
+                with thinned(self.lm, share, indicator, generator):
+                    sums, counts = window_nats(self.lm, texts, self.config.context)
+                self.thin[row, column] = float(sums.sum() / counts.sum() - whole)
+
+    def _erase(self, row: int, texts: Sequence[str], domains: Sequence[str]) -> None:
+        def measured() -> Tensor:
+            return torch.from_numpy(domain_nats(self.lm, texts, domains, self.domains, self.config.context))
+
+        if row == 0:
+            self.nats[0] = measured()
+            return
+        with silenced(self.lm, self.erased(row - 1)):
+            self.nats[row] = measured()
+
+    # ---- what was found ---------------------------------------------------------------------------------------
+
+    def erased(self, row: int) -> Bool[Tensor, "layers neurons"]:
+        """The neurons that row ``row`` of the matrix is without."""
+        number = len(self.domains)
+        if row < 2 * number:
+            return self.brick(self.domains[row % number], residents=row < number)
+        return top_neurons(self.null_score[row - 2 * number], self.find.share)
+
+    def brick(self, domain: str, *, residents: bool = False) -> Bool[Tensor, "layers neurons"]:
+        """The neurons of a domain's emergent brick, with or without those that serve every domain.
+
+        Raises:
+            ConfigError: no such domain.
+        """
+        if domain not in self.domains:
+            raise ConfigError(f"there is no domain '{domain}'; there are {', '.join(self.domains)}")
+        score = self.score[self.domains.index(domain)]
+        return top_neurons(score, self.find.share, None if residents else self.residents())
+
+    def residents(self) -> Bool[Tensor, "layers neurons"]:
+        """The neurons that are active whatever the domain."""
+        return residents(self.activity, self.find.share)
+
+    def matrix(self) -> Float[np.ndarray, "rows domains"]:
+        """Rise of perplexity in %, of each measured domain (column) without what each of :meth:`rows` erases."""
+        nats = self.nats.double().cpu().numpy()
+        return perplexity_rise(nats[1:], nats[:1])
+
+    def locality(self) -> dict[str, float]:
+        """Of erasing a domain: rise of its own perplexity (efficacy), mean rise of the others', and the share of domains
+        whose own rise is the larger; with residents in the brick, without, and (one number) what chance chose."""
+        matrix, number = self.matrix(), len(self.domains)
+        results = {}
+        for name, part in (("", matrix[:number]), ("/no_residents", matrix[number : 2 * number])):
+            own = np.diag(part)
+            others = (part.sum(1) - own) / (number - 1)
+            results |= {
+                f"erased_own{name}": float(own.mean()),
+                f"erased_others{name}": float(others.mean()),
+                f"own_above_others{name}": float((own > others).mean()),
+            }
+        return {**results, "erased_chance": float(matrix[2 * number :].mean())}
+
+    def overlaps(self, *, by_chance: bool = False) -> Float[Tensor, "domains domains"]:
+        """How much the bricks (residents among them) of two domains share; ``by_chance``: of shuffled labels."""
+        scores = self.null_score if by_chance else self.score
+        return overlap(torch.stack([top_neurons(score, self.find.share) for score in scores]))
+
+    def texts_by_domain(self, texts: Sequence[str]) -> Float[Tensor, "texts domains"]:
+        """How active the brick of each domain is on each text: mean over its neurons of (A − mean) / spread."""
+        activity = text_activity(self.lm, texts, self.config.context, self.find.activation)
+        scaled = (activity - self.activity.cpu()) / self.spread.cpu().clamp(min=1e-6)
+        bricks = torch.stack([self.brick(name).cpu() for name in self.domains]).flatten(1).float()
+        return scaled.flatten(1) @ bricks.T / bricks.sum(1)
+
+    # ---- the verbs --------------------------------------------------------------------------------------------
+
+    def predict(self, columns: Mapping[str, Any], erase: str = "", residents: bool = False) -> dict[str, Any]:
+        """The ``domain`` whose brick is the most active on each text, and how much (``activity``); its ``nats_per_token``;
+        with ``erase``, a domain, also ``nats_erased``, without that domain's brick. ``residents``: erased with it.
+
+        Raises:
+            ConfigError: no such domain.
+            ArtifactError: the language model is not there any more.
+        """
+        chosen = self.brick(erase, residents=residents) if erase else None
+        texts = [str(text) for text in columns["input"]]
+        if not texts:
+            return {name: [] for name in ("domain", "activity", "nats_per_token")}
+        active = self.texts_by_domain(texts)
+        best, place = active.max(1)
+        results: dict[str, Any] = {
+            "domain": [self.domains[one] for one in place.tolist()],
+            "activity": best.numpy(),
+            "nats_per_token": self._nats_per_token(texts),
+        }
+        if chosen is not None:
+            with silenced(self.lm, chosen):
+                results["nats_erased"] = self._nats_per_token(texts)
+        return results
+
+    def _nats_per_token(self, texts: Sequence[str]) -> Float[np.ndarray, " texts"]:
+        sums, counts = window_nats(self.lm, texts, self.config.context)
+        return sums / np.maximum(counts, 1)
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """The share of ``examples`` whose domain has the most active brick; and what erasing did (:meth:`locality`)."""
+        texts, domains = list(examples.columns["input"]), [str(name) for name in examples.columns["domain"]]
+        places = self.texts_by_domain(texts).argmax(1).tolist()
+        right = np.mean([self.domains[place] == name for place, name in zip(places, domains)])
+        return {"domain_right": float(right), "domain_chance": 1 / len(self.domains), **self.locality()}
+
+    def export_bricks(self, folder: Path | str, brick: str = "", residents: bool = False) -> Path:
+        """Adds to a library, for each domain, the brick ``without-DOMAIN`` that silences its neurons. ``brick``: domains
+        joined by ``+`` (none: all). ``residents``: those as well that serve every domain.
+
+        Raises:
+            ConfigError: no such domain.
+        """
+        names = [name.strip().removeprefix(WITHOUT) for name in brick.split("+")] if brick else self.domains
+        bricks = [self._as_brick(name, residents) for name in names]
+        for one in bricks:
+            one.save(folder)
+        return Path(folder)
+
+    def _as_brick(self, name: str, residents: bool) -> Brick:
+        weights = {
+            place: numbers.cpu() for place, numbers in silence(self.brick(name, residents=residents)).items()
+        }
+        scores = {}
+        if float(self.nats[0].sum()):
+            row = self.domains.index(name) + (0 if residents else len(self.domains))
+            scores = {
+                f"perplexity_percent/{other}": float(rise)
+                for other, rise in zip(self.domains, self.matrix()[row])
+            }
+        about = {"domain": name, "base": str(self.config.base), "share": self.find.share}
+        return Brick(
+            name=WITHOUT + name,
+            kind="neurons",
+            base=self.base,
+            weights=weights,
+            trained_on=about,
+            scores=scores,
+        )
+
+    def export_merged(self, folder: Path | str, brick: str = "", residents: bool = False) -> Path:
+        """The language model without the bricks of some domains, as a folder that transformers loads: the output weights
+        of their neurons are zero. ``brick``: domains joined by ``+``.
+
+        Raises:
+            ConfigError: no domain, or no such one; a language model of ours, which transformers does not know.
+        """
+        if not brick:
+            raise ConfigError(
+                f"say which domain is to be erased (--brick NAME); there are {', '.join(self.domains)}"
+            )
+        names = [name.strip().removeprefix(WITHOUT) for name in brick.split("+")]
+        chosen = torch.stack([self.brick(name, residents=residents) for name in names]).any(0)
+        model = getattr(self.lm, "model", None)
+        if not hasattr(model, "save_pretrained"):
+            raise ConfigError("the base is a language model of ours, which transformers does not load")
+        with torch.no_grad():
+            kept = [
+                (place, place.module.weight.clone())
+                for place in neuron_places(self.lm, str(self.config.base))
+            ]  # type: ignore[operator]
+            try:
+                for (place, _), row in zip(kept, chosen):
+                    place.weight()[row] = 0.0
+                with atomic_folder(folder) as temporary:
+                    model.save_pretrained(temporary)  # type: ignore[union-attr]
+                    write_text(temporary / "tokenizer.json", self.lm.tokenizer.to_str())
+            finally:
+                for place, weight in kept:
+                    place.module.weight.copy_(weight)  # type: ignore[operator]
+        return Path(folder)
+
+    def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
+        """``specialists``: the best neurons of each domain; ``matrix``: what erasing costs; ``thinned``: the loss with
+        neurons left out; ``texts``: how active the brick of each domain is on ``examples``."""
+        from brickwork.systems.configurable_foundation_models.found_tables import found_tables
+
+        return found_tables(self, examples)
+
+    def draw(self, examples: Examples) -> list[Any]:
+        """The matrices, scores by layer, neurons left out, and the map of ``examples``."""
+        from brickwork.systems.configurable_foundation_models.found_drawing import found_drawings
+
+        return found_drawings(self, examples)
+
+
+def _first(rows: Sequence[int], domains: Sequence[str], name: str) -> list[int]:
+    return [row for row in rows if domains[row] == name][:_THINNED]
+
+
+def _weights(lm: Any) -> nn.Module:
+    """What a brick's hash of its base is of."""
+    return getattr(lm, "model", lm)

@@ -1,0 +1,2 @@
+def found_drawings(found, examples):
+    return []
