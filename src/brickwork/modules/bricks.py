@@ -46,8 +46,8 @@ _CARD, _WEIGHTS, _KEYS = "brick.json", "brick.safetensors", "keys."
 @dataclass(frozen=True, kw_only=True)
 class Brick:
     """``base``: the hash of the model that it changes (:func:`base_hash`). ``weights``: see the table above; of ``lora``
-    ``LAYER.A`` and ``LAYER.B``, of ``expert`` ``MLP.up`` and ``MLP.down``, of ``neurons`` by ``layers.3.ffn``. ``keys``: vectors by name, for routing.
-    ``trained_on`` and ``scores``: plain values for people.
+    ``LAYER.A`` and ``LAYER.B``, of ``expert`` ``MLP.up`` and ``MLP.down``, of ``neurons`` names like ``layers.3.ffn``.
+    ``keys``: vectors by name, for routing. ``trained_on`` and ``scores``: plain values for people.
     """
 
     name: str

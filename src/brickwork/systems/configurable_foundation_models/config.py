@@ -40,7 +40,7 @@ class Emergent:
     chance gives. ``nulls``: of them, so many rows are erased.
     """
 
-    texts: Annotated[int, at_least(4)] = 40
+    texts: Annotated[int, at_least(4)] = 24
     activation: Activation = "mean_abs"
     direction: Direction = "positive"
     share: Annotated[float, above(0), at_most(0.5)] = 0.05

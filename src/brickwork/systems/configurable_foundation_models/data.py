@@ -1,7 +1,10 @@
 """The data of a run: texts with a domain each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from brickwork.core.errors import DataError
 from brickwork.data.config import DataConfig
 from brickwork.data.sets.language import text_task
 from brickwork.data.types import Examples, TaskData
@@ -33,3 +36,36 @@ def _in_turns(examples: Examples) -> Examples:
         turns[domain] = turns.get(domain, 0) + 1
         places.append((turns[domain], str(domain), row))
     return examples.select([row for _, _, row in sorted(places)])
+
+
+class Halves(NamedTuple):
+    """Rows of the examples that are scored, and that are measured."""
+
+    scored: list[int]
+    measured: list[int]
+
+
+def halves(domains: Sequence[str], texts: int) -> Halves:
+    """At most ``texts`` rows of each domain, evenly from all of them: the first half, and the second.
+
+    Raises:
+        DataError: one domain alone, or one with too few texts.
+    """
+    names = sorted(set(domains))
+    if len(names) < 2:
+        raise DataError(
+            f"all texts are of one domain ({', '.join(names) or 'none'}): neurons that serve one domain are found beside "
+            "others; give a folder with a sub-folder for each"
+        )
+    scored, measured = [], []
+    for name in names:
+        rows = [row for row, domain in enumerate(domains) if domain == name]
+        if len(rows) < 4:
+            raise DataError(
+                f"domain '{name}' has {len(rows)} texts to learn from: it needs 4 or more; give more texts or leave the "
+                "domain out"
+            )
+        chosen = [rows[place * len(rows) // texts] for place in range(texts)] if len(rows) > texts else rows
+        scored += chosen[: len(chosen) // 2]
+        measured += chosen[len(chosen) // 2 :]
+    return Halves(scored, measured)

@@ -14,8 +14,8 @@ Xiao et al.: Configurable Foundation Models, arXiv 2409.02877, section 4.
 | Figs. 6, 7       | thin           | (I, S)    | rise of the loss with a share of neurons left out, token by token   |
 | Fig. 10          | overlap        | (F, F)    | of the bricks of two domains                                        |
 
-Texts of a domain are halved: scores come from the first half, all that is measured from the second. The language model itself
-is not in the state, and is read again where it is needed. Differences from the paper: see README.md.
+Texts of a domain are halved: scores come from the first half, all that is measured from the second. The language model is
+not in the state, and is read again where it is needed. Differences from the paper: see README.md.
 
 Shape legend: N texts, L layers, M neurons of a layer, F domains, R erased rows, E groups, I indicators, S shares.
 """
@@ -23,7 +23,7 @@ Shape legend: N texts, L layers, M neurons of a layer, F domains, R erased rows,
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,24 +31,24 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from brickwork.core.config import to_dict
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.core.files import atomic_folder, write_text
+from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
-from brickwork.modules.bricks import Brick, base_hash, check_name
+from brickwork.modules.bricks import base_hash, check_name
 from brickwork.modules.ffn_split import balanced_groups, feed_forwards
 from brickwork.representation.contract import complete
 from brickwork.representation.language_models import load_language_model
-from brickwork.systems.configurable_foundation_models.config import BricksConfig, Emergent
+from brickwork.systems.configurable_foundation_models.config import BricksConfig
+from brickwork.systems.configurable_foundation_models.data import halves
 from brickwork.systems.configurable_foundation_models.erasing import (
     INDICATORS,
     domain_nats,
     perplexity_rise,
-    silence,
     silenced,
     thinned,
     window_nats,
 )
+from brickwork.systems.configurable_foundation_models.found_bricks import save_bricks, save_without
 from brickwork.systems.configurable_foundation_models.neurons import (
     functional_scores,
     neuron_places,
@@ -60,43 +60,9 @@ from brickwork.systems.configurable_foundation_models.neurons import (
     top_neurons,
 )
 
-SHARES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
-_THINNED = 4  # texts of each domain for the curve of neurons left out
-_CLUSTER_STEPS = 8  # of the groups of a layer
-WITHOUT = "without-"
-
-
-class Halves(NamedTuple):
-    """Rows of the examples that are scored, and that are measured."""
-
-    scored: list[int]
-    measured: list[int]
-
-
-def halves(domains: Sequence[str], texts: int) -> Halves:
-    """At most ``texts`` rows of each domain, evenly from all of them: the first half, and the second.
-
-    Raises:
-        DataError: one domain alone, or one with too few texts.
-    """
-    names = sorted(set(domains))
-    if len(names) < 2:
-        raise DataError(
-            f"all texts are of one domain ({', '.join(names) or 'none'}): neurons that serve one domain are found beside "
-            "others; give a folder with a sub-folder for each"
-        )
-    scored, measured = [], []
-    for name in names:
-        rows = [row for row, domain in enumerate(domains) if domain == name]
-        if len(rows) < 4:
-            raise DataError(
-                f"domain '{name}' has {len(rows)} texts to learn from: it needs 4 or more; give more texts or leave the "
-                "domain out"
-            )
-        chosen = [rows[place * len(rows) // texts] for place in range(texts)] if len(rows) > texts else rows
-        scored += chosen[: len(chosen) // 2]
-        measured += chosen[len(chosen) // 2 :]
-    return Halves(scored, measured)
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+_THINNED = 3  # texts of each domain for the curve of neurons left out
+_CLUSTER_STEPS = 30  # of the groups of a layer
 
 
 @complete
@@ -122,6 +88,7 @@ class EmergentBricks(nn.Module):
         assert config.find is not None, "the system's variant looks at it"
         self.config, self.find, self.seed, self.base = config, config.find, seed, base
         self.domains, self.shape = tuple(domains), (int(shape[0]), int(shape[1]))
+        self.facts: dict[str, Any] = {}
         self._held: tuple[Any, ...] = ()  # in a tuple: no module of this one
         domains_, own = len(self.domains), self.shape
         for name, size in {
@@ -141,7 +108,8 @@ class EmergentBricks(nn.Module):
             ConfigError: it has no neurons that can be told apart, or does not read so many tokens.
             DataError: one domain alone, or one with too few texts.
         """
-        assert config.find is not None and isinstance(config.base, str)
+        assert config.find is not None, "the system's variant looks at it"
+        assert isinstance(config.base, str), "checked by the configuration"
         domains = [str(name) for name in data.train.columns["domain"]]
         names = sorted(set(domains))
         for name in names:
@@ -155,11 +123,15 @@ class EmergentBricks(nn.Module):
         places = neuron_places(lm, config.base)
         if places[0].parts % config.find.groups:
             raise ConfigError(
-                f"model.find.groups={config.find.groups}: the {places[0].parts} neurons of a layer do not divide into so many"
+                f"model.find.groups={config.find.groups}: the {places[0].parts} neurons of a layer do not divide into these"
             )
-        facts = {"domains": names, "shape": [len(places), places[0].parts], "base": base_hash(_weights(lm))}
+        facts: dict[str, Any] = {
+            "domains": names,
+            "shape": [len(places), places[0].parts],
+            "base": base_hash(_weights(lm)),
+        }
         system = EmergentBricks(config, seed=seed, **facts)
-        system._held, system.facts = (lm,), facts  # type: ignore[assignment]
+        system._held, system.facts = (lm,), facts
         return system
 
     def architecture(self) -> dict[str, Any]:
@@ -211,7 +183,7 @@ class EmergentBricks(nn.Module):
         minutes = tokens * seconds / 60
         return (
             f"finding reads about {tokens:,.0f} tokens of {len(split.scored) + len(split.measured)} texts at "
-            f"{1 / max(seconds, 1e-9):,.0f} tokens a second: about {minutes:.1f} minutes, and some seconds a layer for groups"
+            f"{1 / max(seconds, 1e-9):,.0f} tokens a second: about {minutes:.1f} minutes, and seconds a layer for groups"
         )
 
     def fit(self, examples: Examples, *, start: int) -> Iterator[float]:
@@ -263,8 +235,6 @@ class EmergentBricks(nn.Module):
         whole = sums.sum() / counts.sum()
         for row, indicator in enumerate(INDICATORS):
             for column, share in enumerate(SHARES):
-                if share == 0:
-                    continue
                 generator = generator_for(self.seed, column, "thinned")
                 with thinned(self.lm, share, indicator, generator):
                     sums, counts = window_nats(self.lm, texts, self.config.context)
@@ -313,7 +283,7 @@ class EmergentBricks(nn.Module):
         """Of erasing a domain: rise of its own perplexity (efficacy), mean rise of the others', and the share of domains
         whose own rise is the larger; with residents in the brick, without, and (one number) what chance chose."""
         matrix, number = self.matrix(), len(self.domains)
-        results = {}
+        results: dict[str, float] = {}
         for name, part in (("", matrix[:number]), ("/no_residents", matrix[number : 2 * number])):
             own = np.diag(part)
             others = (part.sum(1) - own) / (number - 1)
@@ -380,32 +350,7 @@ class EmergentBricks(nn.Module):
         Raises:
             ConfigError: no such domain.
         """
-        names = [name.strip().removeprefix(WITHOUT) for name in brick.split("+")] if brick else self.domains
-        bricks = [self._as_brick(name, residents) for name in names]
-        for one in bricks:
-            one.save(folder)
-        return Path(folder)
-
-    def _as_brick(self, name: str, residents: bool) -> Brick:
-        weights = {
-            place: numbers.cpu() for place, numbers in silence(self.brick(name, residents=residents)).items()
-        }
-        scores = {}
-        if float(self.nats[0].sum()):
-            row = self.domains.index(name) + (0 if residents else len(self.domains))
-            scores = {
-                f"perplexity_percent/{other}": float(rise)
-                for other, rise in zip(self.domains, self.matrix()[row])
-            }
-        about = {"domain": name, "base": str(self.config.base), "share": self.find.share}
-        return Brick(
-            name=WITHOUT + name,
-            kind="neurons",
-            base=self.base,
-            weights=weights,
-            trained_on=about,
-            scores=scores,
-        )
+        return save_bricks(self, folder, brick or "+".join(self.domains), residents)
 
     def export_merged(self, folder: Path | str, brick: str = "", residents: bool = False) -> Path:
         """The language model without the bricks of some domains, as a folder that transformers loads: the output weights
@@ -414,30 +359,7 @@ class EmergentBricks(nn.Module):
         Raises:
             ConfigError: no domain, or no such one; a language model of ours, which transformers does not know.
         """
-        if not brick:
-            raise ConfigError(
-                f"say which domain is to be erased (--brick NAME); there are {', '.join(self.domains)}"
-            )
-        names = [name.strip().removeprefix(WITHOUT) for name in brick.split("+")]
-        chosen = torch.stack([self.brick(name, residents=residents) for name in names]).any(0)
-        model = getattr(self.lm, "model", None)
-        if not hasattr(model, "save_pretrained"):
-            raise ConfigError("the base is a language model of ours, which transformers does not load")
-        with torch.no_grad():
-            kept = [
-                (place, place.module.weight.clone())
-                for place in neuron_places(self.lm, str(self.config.base))
-            ]  # type: ignore[operator]
-            try:
-                for (place, _), row in zip(kept, chosen):
-                    place.weight()[row] = 0.0
-                with atomic_folder(folder) as temporary:
-                    model.save_pretrained(temporary)  # type: ignore[union-attr]
-                    write_text(temporary / "tokenizer.json", self.lm.tokenizer.to_str())
-            finally:
-                for place, weight in kept:
-                    place.module.weight.copy_(weight)  # type: ignore[operator]
-        return Path(folder)
+        return save_without(self, folder, brick, residents)
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
         """``specialists``: the best neurons of each domain; ``matrix``: what erasing costs; ``thinned``: the loss with

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from brickwork.modules.ablation import ablate
+from brickwork.modules.ablation import Changes, ablate
 from brickwork.modules.places import Place, find_places
 from brickwork.systems.configurable_foundation_models.neurons import BATCH, first_windows
 
@@ -70,7 +70,7 @@ def silence(chosen: Bool[Tensor, "layers neurons"]) -> dict[str, Tensor]:
 @contextmanager
 def silenced(lm: Any, chosen: Bool[Tensor, "layers neurons"]) -> Iterator[None]:
     """``lm`` without the chosen neurons while entered."""
-    changes = {name: {tuple(numbers.tolist()): "zero"} for name, numbers in silence(chosen).items()}
+    changes: Changes = {name: {tuple(numbers.tolist()): "zero"} for name, numbers in silence(chosen).items()}
     with ablate(lm, changes):
         yield
 

@@ -19,7 +19,7 @@ def found_tables(found: "EmergentBricks", examples: Examples) -> dict[str, dict[
     """``specialists``, ``matrix``, ``thinned``, ``texts``: see :meth:`EmergentBricks.analyse`."""
     from brickwork.systems.configurable_foundation_models.emergent import SHARES
 
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "specialists": specialists(found),
         "matrix": _matrix(found),
         "thinned": {

@@ -3,7 +3,7 @@
     A_i(x) = mean over tokens of |a_i|         or  max over tokens of relu(a_i)     (the first token is left out)
     s_i(f) = AP(c, A_i)                        or  max(AP(c, A_i), AP(1 − c, A_i))  c: text of domain f or not
 
-a_i is the factor of a neuron's output weights: of a gated layer the product. AP is the average precision of A_i as a detector.
+a_i is the factor of a neuron's output weights: of a gated layer the product. AP: the average precision of A_i as a detector.
 Xiao et al., arXiv 2409.02877, section 4; Zhang et al., arXiv 2305.18390 (the second form of each).
 
 Shape legend: N texts, L layers, M neurons of a layer, F domains.

@@ -2,8 +2,8 @@
 
     n_e ~ Hypergeometric(M, M/E, n)    neurons of group e among the n best of a domain, if they lay anywhere
 
-A group is a functional expert of a domain where P(n_e or more) < p; by chance a share of at most p is. Zhang et al., Emergent
-Modularity in Pre-trained Transformers, arXiv 2305.18390.
+A group is a functional expert of a domain where P(n_e or more) < p; by chance a share of at most p is. Zhang et al.,
+Emergent Modularity in Pre-trained Transformers, arXiv 2305.18390.
 
 Shape legend: L layers, M neurons of a layer, F domains, E groups.
 """

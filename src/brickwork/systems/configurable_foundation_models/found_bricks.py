@@ -1,0 +1,69 @@
+"""Emergent bricks kept: as bricks of a library that take them out, or as a language model without them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from brickwork.core.errors import ConfigError
+from brickwork.core.files import atomic_folder, write_text
+from brickwork.modules.bricks import Brick
+from brickwork.systems.configurable_foundation_models.erasing import silence
+from brickwork.systems.configurable_foundation_models.neurons import neuron_places
+
+if TYPE_CHECKING:
+    from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
+
+WITHOUT = "without-"
+
+
+def save_bricks(found: "EmergentBricks", folder: Path | str, domains: str, residents: bool) -> Path:
+    """The bricks of domains joined by ``+``; nothing is written where one of them is not known."""
+    bricks = [_as_brick(found, name, residents) for name in _names(domains)]
+    for one in bricks:
+        one.save(folder)
+    return Path(folder)
+
+
+def _names(domains: str) -> list[str]:
+    return [name.strip().removeprefix(WITHOUT) for name in domains.split("+")]
+
+
+def _as_brick(found: "EmergentBricks", name: str, residents: bool) -> Brick:
+    chosen = found.brick(name, residents=residents)
+    row = found.domains.index(name) + (0 if residents else len(found.domains))
+    rises = zip(found.domains, found.matrix()[row].tolist())
+    return Brick(
+        name=WITHOUT + name,
+        kind="neurons",
+        base=found.base,
+        weights={place: numbers.cpu() for place, numbers in silence(chosen).items()},
+        trained_on={"domain": name, "base": str(found.config.base), "share": found.find.share},
+        scores={f"perplexity_percent/{other}": rise for other, rise in rises},
+    )
+
+
+@torch.no_grad()
+def save_without(found: "EmergentBricks", folder: Path | str, domains: str, residents: bool) -> Path:
+    """The language model with zeros as output weights of the neurons of domains joined by ``+``."""
+    if not domains:
+        raise ConfigError(
+            f"say which domain is to be erased (--brick NAME); there are {', '.join(found.domains)}"
+        )
+    chosen = torch.stack([found.brick(name, residents=residents) for name in _names(domains)]).any(0)
+    model = getattr(found.lm, "model", None)
+    if not hasattr(model, "save_pretrained"):
+        raise ConfigError("the base is a language model of ours, which transformers does not load")
+    places = neuron_places(found.lm, str(found.config.base))
+    weights: list[Any] = [place.module.weight for place in places]
+    before = [weight.clone() for weight in weights]
+    try:
+        for place, row in zip(places, chosen):
+            place.weight()[row] = 0.0
+        with atomic_folder(folder) as temporary:
+            model.save_pretrained(temporary)  # type: ignore[union-attr]
+            write_text(temporary / "tokenizer.json", found.lm.tokenizer.to_str())
+    finally:
+        for weight, old in zip(weights, before):
+            weight.copy_(old)
+    return Path(folder)
