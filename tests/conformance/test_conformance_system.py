@@ -9,6 +9,7 @@ import torch
 from brickwork.core.types import (
     Analyses,
     CachesGradients,
+    Draws,
     Encodes,
     Evaluates,
     Fits,
@@ -37,6 +38,7 @@ def test_protocols(case):
         "recommends": Recommends,
         "analyses": Analyses,
         "traces": Traces,
+        "draws": Draws,
     }
     for capability, protocol in able.items():
         assert isinstance(system, protocol) == case.does(capability), capability

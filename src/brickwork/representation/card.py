@@ -99,8 +99,7 @@ def _system_usage(capabilities: Sequence[str]) -> str:
             "pruned = model.prune('q<0.05')  # the model that was looked into, with these heads alone"
         )
         commands.append("brickwork export path/to/this/folder --to pruned --keep 'q<0.05' --out pruned")
-        commands.append("brickwork inspect path/to/this/folder")
-    if "traces" in capabilities:
+    if "traces" in capabilities or "draws" in capabilities:
         commands.append("brickwork inspect path/to/this/folder")
     python = "```python\n" + "\n".join(lines) + "\n```"
     return python + ("\n\n```bash\n" + "\n".join(commands) + "\n```" if commands else "")

@@ -11,7 +11,7 @@ CARD = SystemCard(
     group="modular transformers",
     summary="One small brick a domain over a frozen language model; a request finds its brick by key, or none; bricks are "
     "merged, taken away and put back to the bit.",
-    capabilities=("predicts", "generates", "evaluates", "traces", "bricks", "text"),
+    capabilities=("predicts", "generates", "evaluates", "draws", "bricks", "text"),
     jobs=(
         (
             "texts in a folder for each domain and a language model",

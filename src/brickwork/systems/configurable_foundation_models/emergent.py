@@ -71,6 +71,7 @@ class EmergentBricks(nn.Module):
 
     reads = ("texts",)
     input_kind = "texts"
+    capabilities = ("predicts", "evaluates", "analyses", "draws", "bricks")
     score: Tensor
     null_score: Tensor
     null_best: Tensor

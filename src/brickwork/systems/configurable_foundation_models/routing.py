@@ -109,15 +109,20 @@ def _cosines(vectors: Tensor, key: Tensor, centre: Tensor, spread: Tensor) -> Fl
     return torch.nn.functional.cosine_similarity((vectors - centre) / spread, key[None], dim=1)
 
 
-def route(requests: Embedded, bricks: Mapping[str, Brick]) -> tuple[list[str], Float[Tensor, " texts"]]:
-    """The brick of each text, or ``base``, and its similarity to the nearest key.
+class Similarities(NamedTuple):
+    """sim_b of N requests and B bricks, and the θ_b that each has to reach, which depends on its length."""
+
+    similar: Float[Tensor, "texts bricks"]
+    floors: Float[Tensor, "texts bricks"]
+
+
+def similarities(requests: Embedded, bricks: Mapping[str, Brick]) -> Similarities:
+    """How near requests are to the keys of bricks.
 
     Raises:
         ConfigError: a brick without keys, or with those of a base of another width.
     """
     vectors, lengths = requests
-    if not bricks:
-        return [BASE] * len(vectors), vectors.new_zeros(len(vectors))
     share = ((lengths.clamp(SHORT, LONG) / SHORT).log() / math.log(LONG / SHORT)).clamp(0, 1)
     columns, floors = [], []
     for name, brick in bricks.items():
@@ -129,8 +134,15 @@ def route(requests: Embedded, bricks: Mapping[str, Brick]) -> tuple[list[str], F
         key, centre, spread, threshold = (brick.keys[part].to(vectors) for part in KEYS)
         columns.append(_cosines(vectors, key, centre, spread))
         floors.append(threshold[0] + share * (threshold[1] - threshold[0]))
-    similar = torch.stack(columns, dim=1)
-    best, place = torch.where(similar >= torch.stack(floors, dim=1), similar, -torch.inf).max(1)
+    return Similarities(torch.stack(columns, dim=1), torch.stack(floors, dim=1))
+
+
+def route(requests: Embedded, bricks: Mapping[str, Brick]) -> tuple[list[str], Float[Tensor, " texts"]]:
+    """The brick of each text, or ``base``, and its similarity to the nearest key. Raises as :func:`similarities`."""
+    if not bricks:
+        return [BASE] * len(requests.vectors), requests.vectors.new_zeros(len(requests.vectors))
+    similar, floors = similarities(requests, bricks)
+    best, place = torch.where(similar >= floors, similar, -torch.inf).max(1)
     names = list(bricks)
     chosen = [names[int(p)] if math.isfinite(b) else BASE for b, p in zip(best.tolist(), place)]
     return chosen, similar.max(1).values

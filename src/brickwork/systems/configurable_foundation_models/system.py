@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ConfigError
 from brickwork.core.files import atomic_folder, write_text
 from brickwork.core.seeding import generator_for
-from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.causal_lm import HubCausalLM
 from brickwork.encoders.tokenization import token_windows
@@ -358,25 +358,11 @@ class System(nn.Module):
             scores[f"nats_per_token/{name}"] = float(right[[d == name for d in domains]].mean())
         return scores
 
-    def trace(self, examples: Examples) -> list[Trace]:
-        """What each brick gains on each text, by domain; and which brick the keys choose."""
-        texts = list(examples.columns["input"])
-        domains = tuple(str(d) for d in examples.columns["domain"])
-        table = self.by_brick(texts)
-        gains = table[:, :1] - table[:, 1:]
-        chosen, _ = self.route(texts)
-        names = (*self.domains, BASE)
-        picked = np.array([[float(name == one) for name in names] for one in chosen]).reshape(-1, len(names))
-        return [
-            Trace(
-                name="what each brick gains",
-                modules=self.domains,
-                usage=gains,
-                domain=domains,
-                unit="nats per token",
-            ),
-            Trace(name="which brick the keys choose", modules=names, usage=picked, domain=domains),
-        ]
+    def draw(self, examples: Examples) -> list[Any]:
+        """What each brick gains on each domain, which brick the keys choose and where they abstain, sizes of bricks."""
+        from brickwork.systems.configurable_foundation_models.drawing import library_drawings
+
+        return library_drawings(self, examples)
 
     def export_merged(
         self, folder: Path | str, brick: str = "", rank: int | None = None, merge: str = ""

@@ -12,7 +12,7 @@ CARD = SystemCard(
     summary="From prompts with and without a behaviour: what each attention head of a finished language model does for it "
     "(ablation, with permutation p-values), the published score of discrete autoencoder codes beside it, how much of the "
     "behaviour the best heads keep, and a model pruned to them.",
-    capabilities=("evaluates", "analyses", "prunes", "language models"),
+    capabilities=("evaluates", "analyses", "draws", "prunes", "language models"),
     jobs=(
         (
             "a language model, and prompts with and without a behaviour",
