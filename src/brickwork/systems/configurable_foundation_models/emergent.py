@@ -121,13 +121,24 @@ class EmergentBricks(nn.Module):
             raise ConfigError(
                 f"context={config.context} is more than the {limit} that the base reads; use at most these"
             )
-        places = neuron_places(lm, config.base)
+        return EmergentBricks.of(lm, config, names, seed)
+
+    @staticmethod
+    def of(lm: Any, config: BricksConfig, domains: Sequence[str], seed: int) -> "EmergentBricks":
+        """The system for a language model that is there; only what it finds is kept, and the name that ``config`` has for
+        the model.
+
+        Raises:
+            ConfigError: it has no neurons that can be told apart, or they do not divide into groups.
+        """
+        assert config.find is not None, "the system's variant looks at it"
+        places = neuron_places(lm, str(config.base))
         if places[0].parts % config.find.groups:
             raise ConfigError(
                 f"model.find.groups={config.find.groups}: the {places[0].parts} neurons of a layer do not divide into these"
             )
         facts: dict[str, Any] = {
-            "domains": names,
+            "domains": list(domains),
             "shape": [len(places), places[0].parts],
             "base": base_hash(_weights(lm)),
         }
