@@ -108,6 +108,7 @@ def shared(trained: Trained, scale: str) -> dict[str, float]:
         "pairs at most at chance": float((own <= found.find.share).mean()),
         "overlap": float(own.mean()),
         "overlap of shuffled labels": float(chance.mean()),
+        "overlap of labels shuffled together": float(found.null_overlap.numpy()[pairs].mean()),
         "chance": found.find.share,
     }
 

@@ -7,7 +7,7 @@ Xiao et al.: Configurable Foundation Models, arXiv 2409.02877, section 4.
 | FFN_I(x)_i       | a_i            |           | factor of neuron i's output weights; of a gated layer the product   |
 |                  | text_activity  | (N, L, M) | mean of |a_i| over the tokens of a text                             |
 | FuncScore(n, f)  | score          | (F, L, M) | average precision of that as a detector of domain f                 |
-|                  | null_score     | (F, L, M) | the same with the labels of the texts in another order              |
+|                  | null_score     | (F, L, M) | the same with the labels of the texts in another order, one for each |
 |                  | brick          | (L, M)    | the 5 % of all neurons with the highest score for f                 |
 | (resident)       | residents      | (L, M)    | the 5 % of each layer that are the most active whatever the domain  |
 | Fig. 9           | matrix         | (R, F)    | rise of perplexity in %: rows erased, columns measured              |
@@ -76,6 +76,7 @@ class EmergentBricks(nn.Module):
     null_score: Tensor
     null_best: Tensor
     null_mean: Tensor
+    null_overlap: Tensor
     activity: Tensor
     spread: Tensor
     groups: Tensor
@@ -95,7 +96,8 @@ class EmergentBricks(nn.Module):
         for name, size in {
             "score": (domains_, *own), "null_score": (domains_, *own), "activity": own, "spread": own,
             "null_best": (domains_, own[0]), "null_mean": (domains_, own[0]),
-            "thin": (len(INDICATORS), len(SHARES)), "nats": (1 + len(self.rows()), domains_),
+            "null_overlap": (domains_, domains_), "thin": (len(INDICATORS), len(SHARES)),
+            "nats": (1 + len(self.rows()), domains_),
         }.items():  # fmt: skip
             self.register_buffer(name, torch.zeros(size))
         self.register_buffer("groups", torch.zeros(own, dtype=torch.int64))
@@ -226,16 +228,20 @@ class EmergentBricks(nn.Module):
         self.activity.copy_(activity.mean(0))
         self.spread.copy_(activity.std(0))
         self.score.copy_(functional_scores(activity, labels, find.direction))
-        generator = generator_for(self.seed, 0, "labels")
-        best, mean = [], []
-        for number, other in enumerate(shuffled(labels, find.permutations, generator)):
+        best, mean, shares = [], [], []
+        times = max(find.permutations, len(self.domains))
+        for number, other in enumerate(shuffled(labels, times, generator_for(self.seed, 0, "labels"))):
             by_chance = functional_scores(activity, other, find.direction)
             best.append(by_chance.amax(2))
             mean.append(by_chance.mean(2))
-            if number == 0:
-                self.null_score.copy_(by_chance)
+            shares.append(overlap(torch.stack([top_neurons(one, find.share) for one in by_chance])))
+            if number < len(
+                self.domains
+            ):  # an order of its own for each domain, so that no two exclude each other
+                self.null_score[number] = by_chance[number].to(self.null_score.device)
         self.null_best.copy_(torch.stack(best).mean(0))
         self.null_mean.copy_(torch.stack(mean).mean(0))
+        self.null_overlap.copy_(torch.stack(shares).mean(0))
 
     def _group(self, layer: int) -> None:
         half = feed_forwards(self.lm)[f"layers.{layer}.ffn"]
@@ -307,7 +313,8 @@ class EmergentBricks(nn.Module):
         return {**results, "erased_chance": float(matrix[2 * number :].mean())}
 
     def overlaps(self, *, by_chance: bool = False) -> Float[Tensor, "domains domains"]:
-        """How much the bricks (residents among them) of two domains share; ``by_chance``: of shuffled labels."""
+        """How much the bricks (residents among them) of two domains share; ``by_chance``: of labels shuffled for each by
+        itself (``null_overlap``: shuffled together, so that a text is still of one domain)."""
         scores = self.null_score if by_chance else self.score
         return overlap(torch.stack([top_neurons(score, self.find.share) for score in scores]))
 

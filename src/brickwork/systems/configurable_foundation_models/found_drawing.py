@@ -116,12 +116,12 @@ def _overlaps(found: "EmergentBricks") -> Drawing:
     values = found.overlaps().double().numpy()
     chance = found.overlaps(by_chance=True).double().numpy()
     apart = ~np.eye(len(values), dtype=bool)
+    together = found.null_overlap.double().numpy()
     lead = (
-        "The share of a domain's neurons that are also those of another. Two sets by chance share "
-        f"{found.find.share:.3g}; "
-        f"shuffled domains share {chance[apart].mean():.3g} on average, these {values[apart].mean():.3g}. "
-        "Less than by chance "
-        "is what follows where a text is of one domain only."
+        f"The share of a domain's neurons that are also those of another: {values[apart].mean():.3g} on average. Two sets "
+        f"by chance share {found.find.share:.3g} (domains shuffled among texts, for each by itself: "
+        f"{chance[apart].mean():.3g}). That a text is of one domain only makes it less by itself: domains shuffled "
+        f"together share {together[apart].mean():.3g}."
     )
     shown = np.where(apart, values, np.nan)
 
