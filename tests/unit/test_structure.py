@@ -74,7 +74,7 @@ RESERVED = {
     "modules.routers": ("moduleformer", "emoe", "m2mkd"),
     "modules.sequence_decoder": ("cmim", "cvlnm", "pointer-networks"),
     "modules.simplex": ("stationary-compat", "rich-representations"),
-    "modules.surgery": ("moduleformer", "configurable-foundation-models"),
+    "modules.surgery": ("moduleformer", "m2mkd"),
     "modules.token_layout": ("sae-circuits", "emoe", "feature-bias"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
@@ -82,8 +82,6 @@ RESERVED = {
 }
 # Modules that only users import, and the page that tells them to.
 FOR_USERS = {"representation.mteb_adapter": "docs/how-to/interoperate.md"}
-# They stand without a part of themselves that will use what is reserved for them: here, the emergent bricks.
-UNFINISHED = {"configurable-foundation-models"}
 PLANNED = {
     "matryoshka",
     "matryoshka-2d",
@@ -470,7 +468,7 @@ def test_reservations_are_for_systems_that_come_and_are_used_by_those_that_came(
         assert name in users, f"{name} is reserved and does not exist"
         assert set(slugs) <= PLANNED, f"{name}: {set(slugs) - PLANNED} are no systems of the design"
         assert len(slugs) >= 2, f"{name}: one system is no reason to share"
-        idle = (set(slugs) & built) - users[name] - UNFINISHED
+        idle = (set(slugs) & built) - users[name]
         assert not idle, f"{name}: {', '.join(idle)} stands and does not use it"
 
 

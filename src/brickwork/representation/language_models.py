@@ -27,7 +27,15 @@ def load_language_model(name: str, revision: str | None = None, *, option: str =
         raise ConfigError(f"revision has no effect with the run folder '{name}'; leave it out")
     from brickwork.representation.load import load
 
-    system = load(folder)
+    return language_model_in(load(folder), name, option).eval()
+
+
+def language_model_in(system: Any, name: str, option: str) -> Any:
+    """The language model in the system of the run called ``name``.
+
+    Raises:
+        ArtifactError: there is none.
+    """
     parts = (getattr(system, part, None) for part in _PARTS)
     inner = next((part for part in parts if isinstance(part, nn.Module) and isinstance(part, CausalLM)), None)
     if inner is None:
@@ -35,4 +43,4 @@ def load_language_model(name: str, revision: str | None = None, *, option: str =
             f"{option}={name} is a run of {getattr(system, 'slug', 'an encoder')}, which is no language model that can be "
             "looked into; give one, or smollm2-135m, a folder of transformers or a hub id"
         )
-    return inner.eval()
+    return inner

@@ -11,6 +11,7 @@ from brickwork.studies.bench import Trained
 from brickwork.studies.configurable_foundation_models import emergent
 from brickwork.studies.effects import Condition, Fact, combined
 from brickwork.studies.study import ClaimResult, Lab, Scale, claim
+from brickwork.systems.configurable_foundation_models.erasing import SHARES
 from brickwork.systems.configurable_foundation_models.recipes import claims as full
 from brickwork.systems.configurable_foundation_models.recipes import smoke
 from brickwork.systems.configurable_foundation_models.routing import embed_texts, route
@@ -250,7 +251,7 @@ def sparse(lab: Lab) -> ClaimResult:
     at = arms.measure(emergent.thinned, lab.scale, key=("left out by", "share"))
     activation, magnitude = at[_MODEL, "activation", 0.7], at[_MODEL, "magnitude", 0.8]
     worse = combined(
-        max, [at[_MODEL, "magnitude", share] - at[_MODEL, "activation", share] for share in emergent.SHARES]
+        max, [at[_MODEL, "magnitude", share] - at[_MODEL, "activation", share] for share in SHARES]
     )
     small: dict[str, Condition] = {
         "magnitude − activation, at worst": worse <= 0.0,

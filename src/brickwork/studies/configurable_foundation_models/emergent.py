@@ -10,8 +10,8 @@ from brickwork.studies.bench import Trained
 from brickwork.studies.study import Lab
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, Emergent, OwnBase
 from brickwork.systems.configurable_foundation_models.data import Data
-from brickwork.systems.configurable_foundation_models.emergent import SHARES, EmergentBricks
-from brickwork.systems.configurable_foundation_models.erasing import INDICATORS
+from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
+from brickwork.systems.configurable_foundation_models.erasing import INDICATORS, SHARES
 from brickwork.systems.configurable_foundation_models.partition import enrichment, share_of_experts
 from brickwork.systems.configurable_foundation_models.recipes import OWN_BASE, smoke
 from brickwork.systems.configurable_foundation_models.recipes import emergent as published

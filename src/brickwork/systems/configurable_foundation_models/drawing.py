@@ -1,7 +1,10 @@
-"""The pictures of a library of bricks: what each gains, how requests find them, how large they are."""
+"""The pictures of a library of bricks: what each gains, how requests find them, how large they are.
+
+``system``: a :class:`~brickwork.systems.configurable_foundation_models.system.System`.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,11 +23,8 @@ from brickwork.systems.configurable_foundation_models.routing import (
     similarities,
 )
 
-if TYPE_CHECKING:
-    from brickwork.systems.configurable_foundation_models.system import System
 
-
-def library_drawings(system: "System", examples: Examples) -> list[Drawing]:
+def library_drawings(system: Any, examples: Examples) -> list[Drawing]:
     """All pictures; those of requests only where there are some."""
     if not len(examples):
         return [_sizes(system)]
@@ -38,7 +38,7 @@ def library_drawings(system: "System", examples: Examples) -> list[Drawing]:
     ]
 
 
-def _gains(system: "System", texts: Sequence[str], domains: Sequence[str]) -> Drawing:
+def _gains(system: Any, texts: Sequence[str], domains: Sequence[str]) -> Drawing:
     table = system.by_brick(texts)
     rows = sorted(set(domains))
     gains = table[:, :1] - table[:, 1:]
@@ -61,7 +61,7 @@ def _gains(system: "System", texts: Sequence[str], domains: Sequence[str]) -> Dr
     return Drawing("What each brick gains", lead, both(draw), STYLE)
 
 
-def _border(system: "System", requests: Embedded, domains: Sequence[str]) -> Drawing:
+def _border(system: Any, requests: Embedded, domains: Sequence[str]) -> Drawing:
     bricks = system.own_bricks()
     similar, floors = similarities(requests, bricks)
     chosen, _ = route(requests, bricks)
@@ -115,7 +115,7 @@ def _strips(
     return figure(width, round(end), "requests and the border to the base", *parts, *names)
 
 
-def _map(system: "System", requests: Embedded, domains: Sequence[str]) -> Drawing:
+def _map(system: Any, requests: Embedded, domains: Sequence[str]) -> Drawing:
     bricks = system.own_bricks()
     first = next(iter(bricks.values())).keys  # the bricks of one run have one centre and one spread
     vectors = (requests.vectors.cpu() - first["centre"]) / first["spread"]
@@ -148,7 +148,7 @@ def _map(system: "System", requests: Embedded, domains: Sequence[str]) -> Drawin
     return Drawing("Map of requests and keys", lead, both(draw), STYLE)
 
 
-def _sizes(system: "System") -> Drawing:
+def _sizes(system: Any) -> Drawing:
     sizes = {
         name: sum(part.numel() * part.element_size() for part in one.weights.values())
         for name, one in system.own_bricks().items()

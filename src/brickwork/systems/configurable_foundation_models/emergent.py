@@ -42,6 +42,7 @@ from brickwork.systems.configurable_foundation_models.config import BricksConfig
 from brickwork.systems.configurable_foundation_models.data import halves
 from brickwork.systems.configurable_foundation_models.erasing import (
     INDICATORS,
+    SHARES,
     domain_nats,
     perplexity_rise,
     silenced,
@@ -49,6 +50,7 @@ from brickwork.systems.configurable_foundation_models.erasing import (
     window_nats,
 )
 from brickwork.systems.configurable_foundation_models.found_bricks import save_bricks, save_without
+from brickwork.systems.configurable_foundation_models.found_tables import found_tables
 from brickwork.systems.configurable_foundation_models.neurons import (
     functional_scores,
     neuron_places,
@@ -60,7 +62,6 @@ from brickwork.systems.configurable_foundation_models.neurons import (
     top_neurons,
 )
 
-SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 _THINNED = 3  # texts of each domain for the curve of neurons left out
 _CLUSTER_STEPS = 30  # of the groups of a layer
 
@@ -383,8 +384,6 @@ class EmergentBricks(nn.Module):
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
         """``specialists``: the best neurons of each domain; ``matrix``: what erasing costs; ``thinned``: the loss with
         neurons left out; ``texts``: how active the brick of each domain is on ``examples``."""
-        from brickwork.systems.configurable_foundation_models.found_tables import found_tables
-
         return found_tables(self, examples)
 
     def draw(self, examples: Examples) -> list[Any]:

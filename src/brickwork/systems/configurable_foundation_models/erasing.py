@@ -20,6 +20,8 @@ from brickwork.modules.places import Place, find_places
 from brickwork.systems.configurable_foundation_models.neurons import BATCH, first_windows
 
 Indicator = Literal["activation", "magnitude", "random"]
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Of neurons left out token by token."""
 INDICATORS: tuple[Indicator, ...] = ("activation", "magnitude", "random")
 
 

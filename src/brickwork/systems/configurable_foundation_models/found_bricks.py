@@ -1,7 +1,10 @@
-"""Emergent bricks kept: as bricks of a library that take them out, or as a language model without them."""
+"""Emergent bricks kept: as bricks of a library that take them out, or as a language model without them.
+
+``found``: an :class:`~brickwork.systems.configurable_foundation_models.emergent.EmergentBricks`.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -11,13 +14,10 @@ from brickwork.modules.bricks import Brick
 from brickwork.systems.configurable_foundation_models.erasing import silence
 from brickwork.systems.configurable_foundation_models.neurons import neuron_places
 
-if TYPE_CHECKING:
-    from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
-
 WITHOUT = "without-"
 
 
-def save_bricks(found: "EmergentBricks", folder: Path | str, domains: str, residents: bool) -> Path:
+def save_bricks(found: Any, folder: Path | str, domains: str, residents: bool) -> Path:
     """The bricks of domains joined by ``+``; nothing is written where one of them is not known."""
     bricks = [_as_brick(found, name, residents) for name in _names(domains)]
     for one in bricks:
@@ -29,7 +29,7 @@ def _names(domains: str) -> list[str]:
     return [name.strip().removeprefix(WITHOUT) for name in domains.split("+")]
 
 
-def _as_brick(found: "EmergentBricks", name: str, residents: bool) -> Brick:
+def _as_brick(found: Any, name: str, residents: bool) -> Brick:
     chosen = found.brick(name, residents=residents)
     row = found.domains.index(name) + (0 if residents else len(found.domains))
     rises = zip(found.domains, found.matrix()[row].tolist())
@@ -44,7 +44,7 @@ def _as_brick(found: "EmergentBricks", name: str, residents: bool) -> Brick:
 
 
 @torch.no_grad()
-def save_without(found: "EmergentBricks", folder: Path | str, domains: str, residents: bool) -> Path:
+def save_without(found: Any, folder: Path | str, domains: str, residents: bool) -> Path:
     """The language model with zeros as output weights of the neurons of domains joined by ``+``."""
     if not domains:
         raise ConfigError(

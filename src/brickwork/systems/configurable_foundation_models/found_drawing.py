@@ -1,6 +1,9 @@
-"""The pictures of a run that looked into a language model: what erasing costs, scores, groups, texts."""
+"""The pictures of a run that looked into a language model: what erasing costs, scores, groups, texts.
 
-from typing import TYPE_CHECKING
+``found``: an :class:`~brickwork.systems.configurable_foundation_models.emergent.EmergentBricks`.
+"""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,21 +13,18 @@ from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.maps import principal
 from brickwork.inspection.plots import both
 from brickwork.modules.ffn_split import random_groups
-from brickwork.systems.configurable_foundation_models.erasing import INDICATORS
+from brickwork.systems.configurable_foundation_models.erasing import INDICATORS, SHARES
 from brickwork.systems.configurable_foundation_models.partition import P_VALUE, enrichment, share_of_experts
 from brickwork.systems.configurable_foundation_models.pictures import STYLE, dots, lines, matrix
 
-if TYPE_CHECKING:
-    from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
 
-
-def found_drawings(found: "EmergentBricks", examples: Examples) -> list[Drawing]:
+def found_drawings(found: Any, examples: Examples) -> list[Drawing]:
     """All pictures; the map only where there are texts to show."""
     drawings = [_erasing(found), _scores(found), _thinned(found), _overlaps(found), _groups(found)]
     return [*drawings, _map(found, examples)] if len(examples) > 2 else drawings
 
 
-def _erasing(found: "EmergentBricks") -> Drawing:
+def _erasing(found: Any) -> Drawing:
     values, rows, number = found.matrix(), found.rows(), len(found.domains)
     ringed = np.zeros(values.shape, dtype=bool)
     for place in range(number):
@@ -54,7 +54,7 @@ def _erasing(found: "EmergentBricks") -> Drawing:
     return Drawing("What erasing a domain costs", lead, both(draw), STYLE)
 
 
-def _scores(found: "EmergentBricks") -> Drawing:
+def _scores(found: Any) -> Drawing:
     best = found.score.amax(2)
     curves = {
         name: [(float(layer), float(value)) for layer, value in enumerate(best[place])]
@@ -82,9 +82,7 @@ def _scores(found: "EmergentBricks") -> Drawing:
     return Drawing("Specialists by layer", lead, both(draw), STYLE)
 
 
-def _thinned(found: "EmergentBricks") -> Drawing:
-    from brickwork.systems.configurable_foundation_models.emergent import SHARES
-
+def _thinned(found: Any) -> Drawing:
     names = {"activation": "lowest activation", "magnitude": "lowest magnitude", "random": "by chance"}
     thin = found.thin.double().numpy()
     curves = {
@@ -112,7 +110,7 @@ def _thinned(found: "EmergentBricks") -> Drawing:
     return Drawing("How many neurons a token needs", lead, both(draw), STYLE)
 
 
-def _overlaps(found: "EmergentBricks") -> Drawing:
+def _overlaps(found: Any) -> Drawing:
     values = found.overlaps().double().numpy()
     chance = found.overlaps(by_chance=True).double().numpy()
     apart = ~np.eye(len(values), dtype=bool)
@@ -135,7 +133,7 @@ def _overlaps(found: "EmergentBricks") -> Drawing:
     return Drawing("Neurons that two domains share", lead, both(draw), STYLE)
 
 
-def _groups(found: "EmergentBricks") -> Drawing:
+def _groups(found: Any) -> Drawing:
     groups = found.find.groups
     p_values = enrichment(found.score.cpu(), found.groups.cpu(), groups)
     random = torch.stack(
@@ -165,7 +163,7 @@ def _groups(found: "EmergentBricks") -> Drawing:
     return Drawing("Do specialists lie together?", lead, both(draw), STYLE)
 
 
-def _map(found: "EmergentBricks", examples: Examples) -> Drawing:
+def _map(found: Any, examples: Examples) -> Drawing:
     active = found.texts_by_domain(list(examples.columns["input"])).double().numpy()
     domains = [str(name) for name in examples.columns["domain"]]
     best = [found.domains[place] for place in active.argmax(1)]

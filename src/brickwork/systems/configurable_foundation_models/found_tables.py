@@ -1,24 +1,22 @@
-"""What was found out about a language model's neurons, as tables."""
+"""What was found out about a language model's neurons, as tables.
 
-from typing import TYPE_CHECKING, Any
+``found``: an :class:`~brickwork.systems.configurable_foundation_models.emergent.EmergentBricks`.
+"""
+
+from typing import Any
 
 import numpy as np
 import torch
 
 from brickwork.data.types import Examples
-from brickwork.systems.configurable_foundation_models.erasing import INDICATORS
-
-if TYPE_CHECKING:
-    from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
+from brickwork.systems.configurable_foundation_models.erasing import INDICATORS, SHARES
 
 SPECIALISTS = 50
 """Neurons of each domain that are listed."""
 
 
-def found_tables(found: "EmergentBricks", examples: Examples) -> dict[str, dict[str, Any]]:
+def found_tables(found: Any, examples: Examples) -> dict[str, dict[str, Any]]:
     """``specialists``, ``matrix``, ``thinned``, ``texts``: see :meth:`EmergentBricks.analyse`."""
-    from brickwork.systems.configurable_foundation_models.emergent import SHARES
-
     tables: dict[str, dict[str, Any]] = {
         "specialists": specialists(found),
         "matrix": _matrix(found),
@@ -38,7 +36,7 @@ def found_tables(found: "EmergentBricks", examples: Examples) -> dict[str, dict[
     return tables
 
 
-def specialists(found: "EmergentBricks", most: int = SPECIALISTS) -> dict[str, list[Any]]:
+def specialists(found: Any, most: int = SPECIALISTS) -> dict[str, list[Any]]:
     """The ``most`` neurons of each domain with the highest scores, best first."""
     table: dict[str, list[Any]] = {
         name: []
@@ -60,7 +58,7 @@ def specialists(found: "EmergentBricks", most: int = SPECIALISTS) -> dict[str, l
     return table
 
 
-def _matrix(found: "EmergentBricks") -> dict[str, list[Any]]:
+def _matrix(found: Any) -> dict[str, list[Any]]:
     matrix = np.round(found.matrix(), 3)
     columns = {
         f"perplexity_percent/{name}": matrix[:, place].tolist() for place, name in enumerate(found.domains)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
-from brickwork.core.types import CausalLM
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
 from brickwork.modules.places import find_places
+from brickwork.representation.language_models import language_model_in
 from brickwork.systems.sae_circuits.config import WIRED
 from brickwork.systems.sae_circuits.wired import WiredModel
 
@@ -73,22 +73,10 @@ def load_subject(name: str, distractor: float | None = None) -> Subject:
     from brickwork.representation.load import load
 
     system = load(folder)
-    inner = next(
-        (part for part in (getattr(system, n, None) for n in ("decoder", "model", "lm")) if _is_lm(part)),
-        None,
-    )
-    if inner is None:
-        raise ArtifactError(
-            f"model.subject={name} is a run of {getattr(system, 'slug', 'an encoder')}, which is no language model that "
-            "can be looked into; give one, or smollm2-135m, a folder of transformers or a hub id"
-        )
+    inner = language_model_in(system, name, "model.subject")
     return Subject(
         name, inner.eval(), {"body": "run", "slug": system.slug, "architecture": system.architecture()}
     )
-
-
-def _is_lm(part: Any) -> bool:
-    return isinstance(part, nn.Module) and isinstance(part, CausalLM)
 
 
 def rebuild(described: Mapping[str, Any], tokenizer_json: str) -> Any:
@@ -102,7 +90,8 @@ def rebuild(described: Mapping[str, Any], tokenizer_json: str) -> Any:
     if described.get("body") == "run":
         from brickwork.representation.contract import restore_system
 
-        return restore_system(described["slug"], described["architecture"], tokenizer_json).decoder
+        system = restore_system(described["slug"], described["architecture"], tokenizer_json)
+        return language_model_in(system, described["slug"], "model.subject")
     return HubCausalLM.from_architecture(described, tokenizer_json)
 
 
