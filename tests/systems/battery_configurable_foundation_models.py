@@ -3,7 +3,7 @@
 UNTESTED = {
     "revision": "only a hub model has revisions",
     "base": "pretrained weights; tests/systems/test_configurable_foundation_models.py",
-    "find": "no brick is trained then; tests/systems/test_emergent_bricks.py",
+    "find": "no brick is trained then; tests/systems/test_configurable_foundation_models_emergent.py",
 }
 CANDIDATES = {
     "targets": ["up_proj"],

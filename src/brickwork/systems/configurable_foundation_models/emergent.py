@@ -296,7 +296,7 @@ class EmergentBricks(nn.Module):
     def matrix(self) -> Float[np.ndarray, "rows domains"]:
         """Rise of perplexity in %, of each measured domain (column) without what each of :meth:`rows` erases."""
         nats = self.nats.double().cpu().numpy()
-        return perplexity_rise(nats[1:], nats[:1])
+        return perplexity_rise(nats[1:], nats[0])
 
     def locality(self) -> dict[str, float]:
         """Of erasing a domain: rise of its own perplexity (efficacy), mean rise of the others', and the share of domains

@@ -56,8 +56,8 @@ def domain_nats(
 
 
 def perplexity_rise(
-    nats: Float[np.ndarray, "*rows"], base: Float[np.ndarray, "*rows"]
-) -> Float[np.ndarray, "*rows"]:
+    nats: Float[np.ndarray, "rows domains"], base: Float[np.ndarray, " domains"]
+) -> Float[np.ndarray, "rows domains"]:
     """Increase of perplexity in %."""
     return 100 * np.expm1(nats - base)
 
