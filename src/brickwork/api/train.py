@@ -278,9 +278,9 @@ def _finish(
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.kept import save_system
 
-    # A system of one slug may be of several kinds, which do not all do what its card says.
-    able = {"capabilities": list(system.capabilities)} if hasattr(system, "capabilities") else {}
-    system.card = {**card(run, data, result, None), **able}
+    # A system of one slug may be of several kinds, which are not all what its card says.
+    about = getattr(system, "about", {})
+    system.card = {**card(run, data, result, None), **about}
     save_system(system, folder)  # before it is measured: a process that is killed meanwhile leaves it whole
     if measure and progress is not None:
         progress.message("measuring on held-out data …")
@@ -301,7 +301,7 @@ def _finish(
             warn(f"{lost.sentence}: this training did not help that search")
     if measure:
         measured = {} if scores is None else {"scores": plain(scores)}
-        system.card = {**card(run, data, result, measurement), **able, **measured}
+        system.card = {**card(run, data, result, measurement), **about, **measured}
         save_system(system, folder)
     run_report(folder, run, data, measurement, scores)
     representation = system.representation() if isinstance(system, Encodes) else None

@@ -211,7 +211,7 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
 def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     """What to do with a trained model, on the data and with the split that it was trained with."""
     from brickwork.core.files import read_json
-    from brickwork.core.types import Generates, Predicts, Traces
+    from brickwork.core.types import Draws, Generates, Predicts, Traces
 
     run = read_json(folder / "config.json")
     commands = {}
@@ -221,6 +221,7 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
         (Predicts, f"predict for new {kind}", f"predict {{}} {new}"),
         (Generates, "let it write", 'generate {} "a beginning"'),
         (Traces, "look at its modules at work", "inspect {}"),
+        (Draws, "look at what it found, in pictures", "inspect {}"),
     ):
         if isinstance(summary.system, can):
             commands[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"

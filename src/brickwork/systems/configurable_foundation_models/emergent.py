@@ -23,7 +23,7 @@ Shape legend: N texts, L layers, M neurons of a layer, F domains, R erased rows,
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.bricks import base_hash, check_name
-from brickwork.modules.ffn_split import balanced_groups, feed_forwards
+from brickwork.modules.ffn_split import balanced_groups, feed_forwards, random_groups
 from brickwork.representation.contract import complete
 from brickwork.representation.language_models import load_language_model
 from brickwork.systems.configurable_foundation_models.config import BricksConfig
@@ -72,7 +72,11 @@ class EmergentBricks(nn.Module):
 
     reads = ("texts",)
     input_kind = "texts"
-    capabilities = ("predicts", "evaluates", "analyses", "draws", "bricks")
+    about: ClassVar[dict[str, Any]] = {
+        "name": "The emergent bricks of a language model",
+        "summary": "Which neurons of a language model serve which domain of texts, and what erasing them costs each domain.",
+        "capabilities": ["predicts", "evaluates", "analyses", "draws", "bricks"],
+    }
     score: Tensor
     null_score: Tensor
     null_best: Tensor
@@ -136,10 +140,10 @@ class EmergentBricks(nn.Module):
         """
         assert config.find is not None, "the system's variant looks at it"
         places = neuron_places(lm, str(config.base))
-        if places[0].parts % config.find.groups:
-            raise ConfigError(
-                f"model.find.groups={config.find.groups}: the {places[0].parts} neurons of a layer do not divide into these"
-            )
+        try:
+            random_groups(places[0].parts, config.find.groups)
+        except ConfigError as error:
+            raise ConfigError(f"model.find.groups={config.find.groups}: {error}") from error
         facts: dict[str, Any] = {
             "domains": list(domains),
             "shape": [len(places), places[0].parts],
@@ -195,10 +199,9 @@ class EmergentBricks(nn.Module):
             + thinned_texts * len(INDICATORS) * len(SHARES)
         )
         tokens = passes * counts.mean()
-        minutes = tokens * seconds / 60
         return (
             f"finding reads about {tokens:,.0f} tokens of {len(split.scored) + len(split.measured)} texts at "
-            f"{1 / max(seconds, 1e-9):,.0f} tokens a second: about {minutes:.1f} minutes, and seconds a layer for groups"
+            f"{1 / max(seconds, 1e-9):,.0f} tokens a second: about {tokens * seconds / 60:.1f} minutes, and groups"
         )
 
     def fit(self, examples: Examples, *, start: int) -> Iterator[float]:
@@ -213,8 +216,8 @@ class EmergentBricks(nn.Module):
             elif number <= layers:
                 self._group(number - 1)
             elif number == layers + 1:
-                few = [row for name in self.domains for row in _first(split.measured, domains, name)]
-                self._thin([texts[row] for row in few])
+                own = [[row for row in split.measured if domains[row] == name] for name in self.domains]
+                self._thin([texts[row] for some in own for row in some[:_THINNED]])
             else:
                 measured = split.measured
                 self._erase(
@@ -393,10 +396,5 @@ class EmergentBricks(nn.Module):
         return found_drawings(self, examples)
 
 
-def _first(rows: Sequence[int], domains: Sequence[str], name: str) -> list[int]:
-    return [row for row in rows if domains[row] == name][:_THINNED]
-
-
 def _weights(lm: Any) -> nn.Module:
-    """What a brick's hash of its base is of."""
-    return getattr(lm, "model", lm)
+    return getattr(lm, "model", lm)  # what a brick's hash of its base is of
