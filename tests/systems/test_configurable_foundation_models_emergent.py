@@ -22,6 +22,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.modules.bricks import load_library
 from brickwork.modules.mounting import applied
 from brickwork.modules.recorder import tap
+from brickwork.representation.contract import build_system
 from brickwork.systems.configurable_foundation_models.base import load_base
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, Emergent, OwnBase
 from brickwork.systems.configurable_foundation_models.data import halves
@@ -272,6 +273,13 @@ def test_bricks_of_a_library_and_a_model_of_transformers(found, places):
         assert torch.equal(model(input_ids=ids).logits, before)
         merged = AutoModelForCausalLM.from_pretrained(places / "erased")(input_ids=ids).logits
     torch.testing.assert_close(without, merged, rtol=1e-5, atol=1e-6)
+    _, data = api.build(api.read_run(places / "run"))
+    trained = build_system(SLUG, BricksConfig(base=str(places / "lm"), context=32), data, 0)
+    texts = {"input": TEXTS["sums"][:2]}
+    answers = trained.predict(texts, brick="without-sums", library=str(places / "library"))
+    expected = found.predict(texts, erase="sums")
+    np.testing.assert_allclose(answers["nats_base"], expected["nats_per_token"], rtol=1e-5)
+    np.testing.assert_allclose(answers["nats_per_token"], expected["nats_erased"], rtol=1e-5)
     with pytest.raises(ConfigError, match="no ranks"), applied(model, library["without-sums"], rank=2):
         pass
     with pytest.raises(ConfigError, match="say which domain"):

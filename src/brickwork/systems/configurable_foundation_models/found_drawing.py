@@ -25,7 +25,13 @@ def found_drawings(found: Any, examples: Examples) -> list[Drawing]:
 
 
 def _erasing(found: Any) -> Drawing:
-    values, rows, number = found.matrix(), found.rows(), len(found.domains)
+    values, number = found.matrix(), len(found.domains)
+    rows = [*found.domains, *found.domains, *found.rows()[2 * number :]]
+    headings = {
+        0: "without the neurons of …",
+        number: "without them, but for residents",
+        2 * number: "without neurons that chance chose",
+    }
     ringed = np.zeros(values.shape, dtype=bool)
     for place in range(number):
         ringed[[place, number + place], place] = True
@@ -46,7 +52,7 @@ def _erasing(found: Any) -> Drawing:
 
     def draw(width: int) -> str:
         return matrix(
-            values, rows, found.domains, width, ringed=ringed, gaps=(number, 2 * number),
+            values, rows, found.domains, width, ringed=ringed, headings=headings,
             words=lambda row, column, value: f"without the neurons of {row}: {column} {value:+.2f} % perplexity",
             title="rise of perplexity: rows erased, columns measured",
         )  # fmt: skip

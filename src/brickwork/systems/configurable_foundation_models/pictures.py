@@ -35,31 +35,31 @@ def matrix(
     words: Callable[[str, str, float], str],
     text: Callable[[float], str] = short,
     ringed: Bool[np.ndarray, "rows columns"] | None = None,
-    gaps: Sequence[int] = (),
+    headings: Mapping[int, str] | None = None,
     title: str,
 ) -> str:
-    """Cells with their numbers, blue above zero and orange below; ``ringed``: those to look at; ``gaps``: rows with room
-    above them."""
+    """Cells with their numbers, blue above zero and orange below; ``ringed``: those to look at; ``headings``: words
+    above some rows."""
     narrow = width < 500
-    left = min(12.0 + 6.6 * max(map(len, rows)), 110.0 if narrow else 190.0)
+    left = min(20.0 + 6.8 * max(map(len, rows)), 110.0 if narrow else 190.0)
     side = min((width - left - 4) / len(columns), 84.0)
     height, top, size = 26.0, 44.0 if narrow else 26.0, float(np.nanmax(np.abs(values))) or 1.0
     parts = []
     for number, name in enumerate(columns):
         x = left + (number + 0.5) * side
-        # On a narrow screen names take turns on two lines.
+        # On a narrow screen names take turns on two lines, and the last one ends with its column.
+        last = narrow and number == len(columns) - 1
+        where = (x + side / 2, "end") if last else (x, "middle")
+        room = 2 * side if narrow else side
         parts.append(
-            label(
-                x,
-                top - (24 if narrow and number % 2 else 8),
-                _cut(name, 2 * side if narrow else side),
-                "tick",
-            )
+            label(where[0], top - (24 if narrow and number % 2 else 8), _cut(name, room), "tick", where[1])
         )
     y = top
     for row, name in enumerate(rows):
-        y += 12.0 if row in gaps else 0.0
-        parts.append(label(left - 8, y + height / 2 + 4, _cut(name, left), "tick", "end"))
+        if headings and row in headings:
+            parts.append(label(left + 2, y + 17, headings[row], "axis-title", "start"))
+            y += 24.0
+        parts.append(label(left - 8, y + height / 2 + 4, _cut(name, left - 8), "tick", "end"))
         for column, other in enumerate(columns):
             value = float(values[row, column])
             x = left + column * side
