@@ -319,6 +319,8 @@ def test_options_without_effect():
 def test_unknown_domain_and_a_model_that_has_changed(found, places):
     with pytest.raises(ConfigError, match="there is no domain 'law'"):
         found.predict({"input": ["x"]}, erase="law")
+    with pytest.raises(ConfigError, match="no effect without erase"):
+        found.predict({"input": ["x"]}, residents=True)
     again = brickwork.load(places / "run")
     with torch.no_grad():
         weights = places / "lm"

@@ -192,12 +192,8 @@ class EmergentBricks(nn.Module):
         began = time.perf_counter()
         _, counts = window_nats(self.lm, some, self.config.context)
         seconds = (time.perf_counter() - began) / max(counts.sum(), 1)
-        thinned_texts = min(_THINNED * len(self.domains), len(split.measured))
-        passes = (
-            len(split.scored)
-            + len(split.measured) * (1 + len(self.rows()))
-            + thinned_texts * len(INDICATORS) * len(SHARES)
-        )
+        left_out = min(_THINNED * len(self.domains), len(split.measured)) * len(INDICATORS) * len(SHARES)
+        passes = len(split.scored) + len(split.measured) * (1 + len(self.rows())) + left_out
         tokens = passes * counts.mean()
         return (
             f"finding reads about {tokens:,.0f} tokens of {len(split.scored) + len(split.measured)} texts at "
@@ -336,9 +332,11 @@ class EmergentBricks(nn.Module):
         with ``erase``, a domain, also ``nats_erased``, without that domain's brick. ``residents``: erased with it.
 
         Raises:
-            ConfigError: no such domain.
+            ConfigError: no such domain, or residents of none.
             ArtifactError: the language model is not there any more.
         """
+        if residents and not erase:
+            raise ConfigError("residents has no effect without erase=DOMAIN; leave it out")
         chosen = self.brick(erase, residents=residents) if erase else None
         texts = [str(text) for text in columns["input"]]
         if not texts:
