@@ -17,7 +17,7 @@ from torch import Tensor
 
 from brickwork.modules.ablation import Changes, ablate
 from brickwork.modules.places import Place, find_places
-from brickwork.systems.configurable_foundation_models.neurons import BATCH, first_windows
+from brickwork.systems.configurable_foundation_models.neurons import batches, first_windows
 
 Indicator = Literal["activation", "magnitude", "random"]
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -33,8 +33,7 @@ def window_nats(
     ids, mask = first_windows(lm, texts, context)
     device = next(lm.parameters()).device
     sums = np.zeros(len(texts))
-    for start in range(0, len(ids), BATCH):
-        rows = slice(start, start + BATCH)
+    for rows in batches(len(ids), context):
         longest = max(int(mask[rows].sum(1).max()), 1)
         some = ids[rows, : longest + 1].to(device)
         logits = lm(some[:, :-1]).logits  # padding comes last, so no token sees it

@@ -23,7 +23,7 @@ from brickwork.modules.places import Place, find_places
 from brickwork.modules.recorder import Recorder
 from brickwork.systems.configurable_foundation_models.config import Activation, Direction
 
-BATCH = 8
+_TOKENS = 520  # of one batch: all its neurons, or all its logits, are in memory at once
 _CHUNK = 4_000_000  # numbers of one step of the scores
 
 
@@ -54,6 +54,12 @@ def first_windows(
     return ids[first], mask[first]
 
 
+def batches(count: int, context: int) -> Iterator[slice]:
+    """``count`` windows of at most ``context`` + 1 tokens, some at a time."""
+    size = max(1, _TOKENS // (context + 1))
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
 @torch.no_grad()
 def text_activity(
     lm: Any, texts: Sequence[str], context: int, how: Activation
@@ -62,8 +68,7 @@ def text_activity(
     ids, mask = first_windows(lm, texts, context)
     device = next(lm.parameters()).device
     results = []
-    for start in range(0, len(ids), BATCH):
-        rows = slice(start, start + BATCH)
+    for rows in batches(len(ids), context):
         longest = max(int(mask[rows].sum(1).max()) + 1, 2)
         # After the first token: it is the same for all texts to a model that attends to it, and its weight in a mean
         # says how long a text is.
