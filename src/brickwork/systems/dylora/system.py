@@ -36,10 +36,16 @@ from brickwork.data.types import Examples, TaskData
 from brickwork.modules.adapters import inject_lora
 from brickwork.modules.heads import classifier, linear_weights
 from brickwork.objectives.classification import cross_entropy
-from brickwork.representation.backbones import Encoder, body_of, load_backbone
 from brickwork.representation.contract import complete
 from brickwork.representation.export_peft import export_peft
-from brickwork.systems.dylora.backbones import pooling_of, published_name, tower_of
+from brickwork.systems.dylora.backbones import (
+    Encoder,
+    body_of,
+    load_backbone,
+    pooling_of,
+    published_name,
+    tower_of,
+)
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.language import LanguageSystem
 from brickwork.systems.dylora.ranks import RankPoint, drawn_ranks, rank_curve, recommended, usual_ranks
