@@ -369,6 +369,13 @@ class Prunes(Protocol):
 
 
 @runtime_checkable
+class ExportsDense(Protocol):
+    """A system that leaves out parts of a model token by token, and writes it whole as other tools load it."""
+
+    def export_dense(self, folder: Any) -> Any: ...
+
+
+@runtime_checkable
 class Draws(Protocol):
     """A system that shows what it found in pictures of its own (:class:`brickwork.inspection.drawings.Drawing`)."""
 
