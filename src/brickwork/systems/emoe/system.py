@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -199,7 +199,8 @@ class System(nn.Module):
             ConfigError: fewer than one group, or more than there are.
         """
         count = self.served if groups is None else groups
-        if not 1 <= count <= self.config.groups:
+        whole = isinstance(cast(object, count), int) and not isinstance(count, bool)  # as typed by a user
+        if not whole or not 1 <= count <= self.config.groups:
             raise ConfigError(f"groups={groups}: this model can use 1 to {self.config.groups} groups")
         parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         device = next(self.parameters()).device
@@ -303,9 +304,8 @@ class System(nn.Module):
 
         if self.config.choose == "learned":
             raise ConfigError(
-                "choose='learned' weighs groups by its gate, which no dense model does; only gates without weights (average,"
-                " random, "
-                "lowest, all) can be left out"
+                "choose='learned' weighs groups by its gate, which no dense model does; only gates without weights can be "
+                "left out (average, random, lowest, all)"
             )
         return export_classifier(self.encoder, self.head, self.classes, folder)
 
