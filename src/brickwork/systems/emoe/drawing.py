@@ -1,15 +1,15 @@
 """The pictures of a run: quality against FLOPs, which domain uses which groups, and differences between arms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from brickwork.evaluation.significance import Interval, wilson
+from brickwork.evaluation.significance import wilson
 from brickwork.evaluation.usage import information_test
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both, plural
-from brickwork.inspection.svg import Frame, Scale, element, figure, label, nice_ticks, polyline, short, tip
+from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, polyline, short, tip
 from brickwork.systems.emoe.serving import ServingPoint
 
 _PERMUTATIONS = 499
@@ -19,11 +19,6 @@ _SERVING_STYLE = """\
 .serving-dot { fill: var(--deep); }
 .serving-trained { fill: none; stroke: var(--ink); stroke-width: 2; }
 .serving-range { stroke: var(--deep); stroke-width: 1.4; opacity: .6; }"""
-_STRIP_STYLE = """\
-.strip-zero { stroke: var(--ink); stroke-dasharray: 4 4; }
-.strip-range { fill: var(--deep); opacity: .3; }
-.strip-mean { fill: var(--deep); }
-.strip-seed { fill: none; stroke: var(--ink); opacity: .55; }"""
 
 
 # ---- quality against FLOPs ---------------------------------------------------------------------------------------
@@ -169,59 +164,3 @@ def _use(
         parts.append(label(left + (group + 0.5) * side, bottom + 16, str(group), "tick"))
     parts.append(label(left + groups * side / 2, bottom + 34, "group", "axis-title"))
     return figure(width, round(bottom + 44), "use of groups by domain", *parts)
-
-
-# ---- differences between arms ------------------------------------------------------------------------------------
-
-
-def strip_drawing(
-    differences: Mapping[str, tuple[Interval, Sequence[float]]], *, base: str, unit: str
-) -> Drawing:
-    """A row for each arm: its differences to ``base``, seed by seed, their mean and its 95 % interval."""
-    lead = (
-        f"Each row is a way to train; circles: its {unit} minus those of {base}, with the same seed, split and budget; "
-        "dot and bar: mean over seeds and its 95 % interval. A bar over the line is no difference that these seeds can show."
-    )
-    return Drawing("Does it help?", lead, both(lambda width: _strip(differences, unit, width)), _STRIP_STYLE)
-
-
-def _strip(differences: Mapping[str, tuple[Interval, Sequence[float]]], unit: str, width: int) -> str:
-    values = [value for _, seeds in differences.values() for value in seeds]
-    values += [
-        end
-        for interval, _ in differences.values()
-        for end in (interval.low, interval.high)
-        if end is not None
-    ]
-    ticks = nice_ticks(min(0.0, *values), max(0.0, *values), 6 if width > 500 else 4)
-    left, row, top = (150.0 if width > 500 else 110.0), 34.0, 14.0
-    x = Scale(ticks[0], ticks[-1], left + 10, width - 20)
-    bottom = top + row * len(differences)
-    parts = []
-    for tick in ticks:
-        parts.append(element("line", x1=x(tick), x2=x(tick), y1=top, y2=bottom, class_="grid"))
-        parts.append(label(x(tick), bottom + 18, f"{tick:+g}" if tick else "0", "tick"))
-    parts.append(element("line", x1=x(0), x2=x(0), y1=top - 4, y2=bottom, class_="strip-zero"))
-    for number, (name, (interval, seeds)) in enumerate(differences.items()):
-        y = top + row * (number + 0.5)
-        parts.append(label(left - 4, y + 4, name, "tick", "end"))
-        if interval.low is not None and interval.high is not None:
-            wide = max(x(interval.high) - x(interval.low), 2.0)
-            words = tip(f"{name}: {interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]")
-            parts.append(
-                element(
-                    "rect",
-                    words,
-                    x=x(interval.low),
-                    y=y - 6,
-                    width=wide,
-                    height=12,
-                    rx=6,
-                    class_="strip-range",
-                )
-            )
-        for value in seeds:
-            parts.append(element("circle", tip(f"{value:+.2f}"), cx=x(value), cy=y, r=4, class_="strip-seed"))
-        parts.append(element("circle", cx=x(interval.mean), cy=y, r=5.5, class_="strip-mean"))
-    parts.append(label((left + width) / 2, bottom + 38, unit, "axis-title"))
-    return figure(width, round(bottom + 46), "differences between ways to train", *parts)

@@ -21,6 +21,7 @@ Differences from the paper: see README.md. Shape legend: B inputs, T tokens, M n
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -102,6 +103,19 @@ class System(nn.Module):
         system = cls(config, build_encoder(config, data, assets), seed=seed, classes=classes)
         system.find_groups()
         return system
+
+    @staticmethod
+    def controls(config: Config) -> dict[str, Config]:
+        """Plain fine-tuning; ``config``; the same with groups made by chance, and with groups dropped by chance."""
+        plain = replace(config, choose="all", used=None, grouping="clusters")
+        masked = config if config.choose != "all" else replace(config, choose="average")
+        used = masked.active
+        return {
+            "plain": plain,
+            masked.choose: replace(masked, grouping="clusters"),
+            "random groups": replace(masked, grouping="random"),
+            "group dropout": replace(masked, grouping="clusters", choose="random", used=used),
+        }
 
     def find_groups(self) -> None:
         """Clusters the keys as they are now; or draws the groups."""
