@@ -33,8 +33,8 @@ def _subjects(lab: Lab) -> tuple[str, ...]:
     "model before training",
     paper="the premise; MoEfication (2110.01786) measured it on T5 and BERT",
     criterion="in every layer looked at: co-activation within groups, activation in the top quarter of the groups, and "
-    "recall of these by the mean key are higher for clusters of the trained keys than for random groups, and than for clusters of "
-    "the untrained model's keys",
+    "recall of these by the mean key are higher for clusters of the trained keys than for random groups, and than for "
+    "clusters of the untrained model's keys",
 )
 def neurons_are_modules(lab: Lab) -> ClaimResult:
     """Smallest difference over layers and models, so that one layer without structure decides."""
