@@ -246,6 +246,6 @@ def _setting(lab: Lab) -> str:
     if lab.smoke:
         return "A transformer of 3 layers, its last two in 8 groups of which 4 are used; a made-up language."
     return (
-        "MiniLM, its last two layers in 32 groups of which 16 are used; 160 labelled news items, 60 steps of 16; outside: "
+        "MiniLM, its last two layers in 32 groups of which 16 are used; 160 labelled news items, 45 steps of 16; outside: "
         "typos, and posts of newsgroups on three of the topics."
     )

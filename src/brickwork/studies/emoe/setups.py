@@ -19,7 +19,7 @@ from brickwork.systems.emoe.data import AG_NEWS, PLACES, TOPICS, Data, load_data
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
-MOST = 600
+MOST = 400
 """Texts of a test set at most."""
 _TYPOS = 0.3  # share of the words with two letters exchanged
 _GROUPS = ("rec.sport.", "comp.", "sci.electronics", "talk.politics.")
@@ -53,7 +53,9 @@ def classification(scale: Scale) -> "RunConfig":
         run,
         model=changed(run.model, encoder={"max_tokens": 64}),
         data=Data(source=AG_NEWS, limit=320, validation_share=0.5, max_held_out=160),
-        train=replace(run.train, steps=60, batch_size=16, precision="fp32", learning_rate=5e-5),
+        train=replace(
+            run.train, steps=45, batch_size=16, precision="fp32", learning_rate=1e-4, validate_every=0
+        ),
     )
 
 
