@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -207,16 +207,13 @@ class System(nn.Module):
             )
 
     @torch.no_grad()
-    def probabilities(self, inputs: Any, groups: int | None = None) -> Float[np.ndarray, "rows classes"]:
+    def probabilities(self, inputs: Any, groups: Any = None) -> Float[np.ndarray, "rows classes"]:
         """Of each class for texts or images (N, H, W, C), with ``groups`` groups used (None: as it was trained).
 
         Raises:
             ConfigError: fewer than one group, or more than there are.
         """
-        count = self.served if groups is None else groups
-        whole = isinstance(cast(object, count), int) and not isinstance(count, bool)  # as typed by a user
-        if not whole or not 1 <= count <= self.config.groups:
-            raise ConfigError(f"groups={groups}: this model can use 1 to {self.config.groups} groups")
+        count = self._count(groups)
         parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         device = next(self.parameters()).device
         with self._serving(count):
@@ -224,6 +221,13 @@ class System(nn.Module):
                 x = self.encoder.collate({"input": inputs[start : start + _CHUNK]})["input"].to(device)
                 parts.append(self.logits(x).softmax(-1).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def _count(self, groups: Any) -> int:
+        """The number of groups that a user asked for."""
+        count = self.served if groups is None else groups
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= self.config.groups:
+            raise ConfigError(f"groups={groups}: this model can use 1 to {self.config.groups} groups")
+        return count
 
     @contextmanager
     def _serving(self, count: int) -> Iterator[None]:
@@ -235,7 +239,7 @@ class System(nn.Module):
             with self.used_groups(count):
                 yield
 
-    def predict(self, columns: Mapping[str, Any], groups: int | None = None) -> dict[str, Any]:
+    def predict(self, columns: Mapping[str, Any], groups: Any = None) -> dict[str, Any]:
         """``label`` and its ``probability`` for each row of the column ``input``, with ``groups`` groups used."""
         p = self.probabilities(columns["input"], groups)
         return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
