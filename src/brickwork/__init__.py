@@ -24,6 +24,7 @@ _WHERE = {
     "build_index": "brickwork.api.index",
     "open_index": "brickwork.index.index",
     "choose": "brickwork.api.choose",
+    "compare": "brickwork.api.compare",
     "learn_dense_weight": "brickwork.api.hybrid",
     "recipe": "brickwork.api.train",
     "override": "brickwork.core.config",
@@ -32,6 +33,7 @@ __all__ = ["__version__", *sorted(_WHERE)]
 
 if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as exported
     from brickwork.api.choose import choose as choose
+    from brickwork.api.compare import compare as compare
     from brickwork.api.evaluate import evaluate as evaluate
     from brickwork.api.hybrid import learn_dense_weight as learn_dense_weight
     from brickwork.api.index import build_index as build_index

@@ -14,13 +14,14 @@ import brickwork
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.data.classes import with_classes
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.evaluation.significance import wilson
 from brickwork.representation.contract import build_system
 from brickwork.systems.dylora.config import DyloraConfig
-from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks, wilson
+from brickwork.systems.dylora.ranks import RankPoint, recommended, usual_ranks
 from brickwork.systems.dylora.system import load_data
-from brickwork.systems.dylora.tasks import with_classes
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from brickwork.training.run import RunConfig

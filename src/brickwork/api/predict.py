@@ -260,6 +260,18 @@ def export_pruned(model: "Path | str | Any", folder: Path | str, keep: str) -> P
     return save_system(system.prune(keep), folder)
 
 
+def export_dense(model: "Path | str | Any", folder: Path | str) -> Path:
+    """Writes a model whose parts are used token by token whole, as transformers loads it.
+
+    Raises:
+        ArtifactError: the model is dense anyway, or its encoder has no equal there.
+        ConfigError: its gate cannot be left out, or the folder is not empty.
+    """
+    from brickwork.core.types import ExportsDense
+
+    return _system_that(model, ExportsDense, "export a dense model", "dense").export_dense(folder)
+
+
 def export_bricks(
     model: "Path | str | Any", folder: Path | str, *, merged: bool = False, **options: Any
 ) -> Path:

@@ -16,6 +16,7 @@ from brickwork.cli import (
     catalogue,
     choosing,
     claims,
+    comparing,
     datasets,
     doctor,
     indexing,
@@ -174,6 +175,7 @@ for module in (
     serve,
     catalogue,
     claims,
+    comparing,
     datasets,
     doctor,
 ):

@@ -39,6 +39,7 @@ class ExportFormat(StrEnum):
     bricks = "bricks"
     decoder_states = "decoder-states"
     pruned = "pruned"
+    dense = "dense"
 
 
 # Which options of `export` each format has a use for.
@@ -50,9 +51,16 @@ _OPTIONS = {
     ExportFormat.bricks: ("brick",),
     ExportFormat.decoder_states: (),
     ExportFormat.pruned: ("keep",),
+    ExportFormat.dense: (),
 }
 # What a system writes by a method of its own.
-_BY_SYSTEMS = (ExportFormat.peft, ExportFormat.merged, ExportFormat.bricks, ExportFormat.pruned)
+_BY_SYSTEMS = (
+    ExportFormat.peft,
+    ExportFormat.merged,
+    ExportFormat.bricks,
+    ExportFormat.pruned,
+    ExportFormat.dense,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -81,6 +89,7 @@ def register(app: typer.Typer) -> None:
         "brickwork export runs/domains --to merged --brick law+medicine --out law-and-medicine/",
         "brickwork export models/t5 --to decoder-states --out runs/t5-states",
         "brickwork export runs/circuit --to pruned --keep 'p<0.01' --out runs/pruned",
+        "brickwork export runs/tickets --to dense --out tickets-model/",
     )
 
 
@@ -281,7 +290,7 @@ def export(
 ) -> None:
     """Write a model for other tools, whole or cut to a size; or, of a pretrained encoder-decoder (T5, BART), what its
     decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`; or the model that a run
-    looked into, with only the parts that matter.
+    looked into, with only the parts that matter; or a model of groups whole.
     """
     given: dict[str, Any] = {"dim": dim, "layers": layers, "rank": rank, "brick": brick, "keep": keep}
     given = {name: value for name, value in given.items() if value is not None}
@@ -293,6 +302,8 @@ def export(
             written = predict_api.export_adapter(model, out, **given)
         elif to is ExportFormat.pruned:
             written = predict_api.export_pruned(model, out, **given)
+        elif to is ExportFormat.dense:
+            written = predict_api.export_dense(model, out)
         else:
             written = predict_api.export_bricks(model, out, merged=to is ExportFormat.merged, **given)
         output.line(str(written))

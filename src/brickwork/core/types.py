@@ -375,6 +375,21 @@ class Prunes(Protocol):
     def prune(self, keep: str) -> Any: ...
 
 
+class HasControls(Protocol):
+    """A kind of system that names what its idea has to be held against: ``controls(config)`` gives configurations by name,
+    first the plain way, in which the idea has no part; the configuration itself is one of them."""
+
+    @staticmethod
+    def controls(config: Any) -> "dict[str, Any]": ...
+
+
+@runtime_checkable
+class ExportsDense(Protocol):
+    """A system that leaves out parts of a model token by token, and writes it whole as other tools load it."""
+
+    def export_dense(self, folder: Any) -> Any: ...
+
+
 @runtime_checkable
 class Draws(Protocol):
     """A system that shows what it found in pictures of its own (:class:`brickwork.inspection.drawings.Drawing`)."""

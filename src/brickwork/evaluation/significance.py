@@ -109,3 +109,14 @@ def seed_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     return Interval(
         mean=mean, low=mean - half, high=mean + half, num_seeds=len(values), confidence=confidence
     )
+
+
+@naming_extras("an interval of a share")
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share; (0, 1) without trials."""
+    if not trials:
+        return 0.0, 1.0
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -192,36 +192,69 @@ def _first(scores: Float[Tensor, "*rows groups"], count: int) -> Bool[Tensor, "*
 Labels = Mapping[FeedForward, Int64[Tensor, " neurons"]]
 
 
+Gate = Callable[[Float[Tensor, "*rows width"]], Tensor]
+"""From what a half is given to a weight (…, E) of each group for each token, numbers or yes and no; 0 leaves a group out."""
+
+
+def average_gate(half: FeedForward, labels: Int64[Tensor, " neurons"], choose: Choose) -> Gate:
+    """The groups that ``choose`` takes by g_e·x, with the live keys and without a gradient through them (avg-k)."""
+
+    @torch.no_grad()
+    def gate(x: Float[Tensor, "*rows width"]) -> Bool[Tensor, "*rows groups"]:
+        return choose(F.linear(x, group_keys(half.keys(), labels)))
+
+    return gate
+
+
 @contextmanager
-def grouped(labels: Labels, choose: Choose) -> Iterator[dict[str, Bool[Tensor, "*rows groups"]]]:
+def grouped(labels: Labels, choose: Choose) -> Iterator[dict[str, Tensor]]:
     """Runs a model, while the context lasts, with only the groups of each half that ``choose`` takes for a token.
 
-    Scores are g_e·x with the live weights, without a gradient through them; the neurons of other groups are zero, and the
-    output bias stays whole. All groups chosen is the dense model. Yields what each half used in its last call, by name.
+    The neurons of other groups are zero, and the output bias stays whole. All groups chosen is the dense model. Yields what
+    each half used in its last call, by name.
 
     Raises:
         ConfigError: labels that are not one for each neuron; when the model runs, a choice of more groups than there are.
     """
+    check_labels(labels)
+    gates = {half: average_gate(half, own, choose) for half, own in labels.items()}
+    with gated(labels, gates) as used:
+        yield used
+
+
+@contextmanager
+def gated(labels: Labels, gates: Mapping[FeedForward, Gate]) -> Iterator[dict[str, Tensor]]:
+    """Runs a model, while the context lasts, with the neurons of each group times the weight that the gate of their half
+    gives it for a token; the output bias stays whole. Yields the weights of each half in its last call, by name.
+
+    Raises:
+        ConfigError: labels that are not one for each neuron.
+    """
+    check_labels(labels)
     used: dict[str, Tensor] = {}
-    for half, own in labels.items():
-        if own.shape != (half.neurons,) or int(own.min()) < 0:
-            raise ConfigError(f"{half.name}: one label for each of its {half.neurons} neurons is needed")
     with ExitStack() as stack:
         for half, own in labels.items():
-            for handle in _mask(half, own, choose, used):
+            for handle in _weigh(half, own, gates[half], used):
                 stack.callback(handle.remove)
         yield used
 
 
-def _mask(
-    half: FeedForward, labels: Tensor, choose: Choose, used: dict[str, Tensor]
+def check_labels(labels: Labels) -> None:
+    """Raises ConfigError for labels that are not one for each neuron of their half."""
+    for half, own in labels.items():
+        if own.shape != (half.neurons,) or int(own.min()) < 0:
+            raise ConfigError(f"{half.name}: one label for each of its {half.neurons} neurons is needed")
+
+
+def _weigh(
+    half: FeedForward, labels: Tensor, gate: Gate, used: dict[str, Tensor]
 ) -> Iterator[torch.utils.hooks.RemovableHandle]:
-    def score(_: nn.Module, given: tuple[Any, ...]) -> None:
-        with torch.no_grad():
-            used[half.name] = choose(F.linear(given[0], group_keys(half.keys(), labels)))
+    def ask(_: nn.Module, given: tuple[Any, ...]) -> None:
+        used[half.name] = gate(given[0])
 
-    def leave_out(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (given[0] * used[half.name][..., labels.to(given[0].device)], *given[1:])
+    def weigh(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        weights = used[half.name][..., labels.to(given[0].device)]
+        return (given[0] * weights.to(given[0].dtype), *given[1:])
 
-    yield half.makers[0].register_forward_pre_hook(score)
-    yield half.down.register_forward_pre_hook(leave_out)
+    yield half.makers[0].register_forward_pre_hook(ask)
+    yield half.down.register_forward_pre_hook(weigh)

@@ -5,6 +5,7 @@ Dense module out, or becomes one that keeps the first dimensions, before Normali
 cut after it and leave vectors that are not of length 1.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,19 +65,24 @@ def export_sentence_transformers(
         if isinstance(encoder.body, StaticEmbedding):
             chain = _write_static(encoder, temporary, dim)
         else:
-            maps = _after_pooling(encoder, dim, layers)
-            chain = _write_transformer(encoder, temporary, layers)
-            chain += [_write_dense(temporary, number, part) for number, part in enumerate(maps, 2)]
+            maps = after_pooling(encoder, dim, layers)
+            chain = write_transformer(encoder, temporary, layers)
+            chain += [write_dense(temporary, number, part) for number, part in enumerate(maps, 2)]
         chain.append(("Normalize", _folder(temporary, f"{len(chain)}_Normalize")))
-        modules = [
-            {"idx": i, "name": str(i), "path": path, "type": _MODULES + name}
-            for i, (name, path) in enumerate(chain)
-        ]
-        write_json(temporary / "modules.json", modules)
+        write_chain(temporary, chain)
         settings = {"model_type": "SentenceTransformer", "similarity_fn_name": "cosine"}
         settings |= representation.prompts.to_dict()
         write_json(temporary / "config_sentence_transformers.json", settings)
     return folder
+
+
+def write_chain(folder: Path, chain: Sequence[tuple[str, str]]) -> None:
+    """The list of the modules that a text goes through."""
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": _MODULES + name}
+        for i, (name, path) in enumerate(chain)
+    ]
+    write_json(folder / "modules.json", modules)
 
 
 def _folder(parent: Path, name: str) -> str:
@@ -95,7 +101,12 @@ def _write_static(encoder: "TextEncoder", folder: Path, dim: int) -> list[tuple[
     return [("StaticEmbedding", name)]
 
 
-def _write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> list[tuple[str, str]]:
+def write_transformer(encoder: "TextEncoder", folder: Path, layers: int) -> list[tuple[str, str]]:
+    """The first ``layers`` of the encoder as transformers loads them, its tokenizer and pooling: (module, path) of each.
+
+    Raises:
+        ArtifactError: the encoder has no equal in that library.
+    """
     body: Any = encoder.body
     config, weights = (
         body.first_layers(layers) if isinstance(body, HubTransformer) else _bert(encoder, layers)
@@ -138,7 +149,7 @@ def _bert(encoder: "TextEncoder", layers: int) -> tuple[dict[str, Any], dict[str
         ) from error
 
 
-def _after_pooling(encoder: "TextEncoder", dim: int, layers: int) -> list[Dense]:
+def after_pooling(encoder: "TextEncoder", dim: int, layers: int) -> list[Dense]:
     """The maps that follow the pooling, the last one cut to ``dim`` rows; one that cuts, where there are none.
 
     Raises:
@@ -169,7 +180,8 @@ def _after_pooling(encoder: "TextEncoder", dim: int, layers: int) -> list[Dense]
     return parts
 
 
-def _write_dense(folder: Path, number: int, part: Dense) -> tuple[str, str]:
+def write_dense(folder: Path, number: int, part: Dense) -> tuple[str, str]:
+    """The module of that ``number``: (its kind, its path)."""
     name = _folder(folder, f"{number}_Dense")
     activation = type(part.activation)
     settings = {

@@ -13,7 +13,7 @@ from brickwork.core.errors import EXIT_CODES
 
 COMMANDS = typer.main.get_command(app).commands
 NAMES = (
-    *"train resume demo claims inspect evaluate choose encode classify predict generate".split(),  # noqa: SIM905
+    *"train resume demo claims compare inspect evaluate choose encode classify predict generate".split(),  # noqa: SIM905
     *"index search serve export list info data doctor".split(),  # noqa: SIM905
 )
 

@@ -5,7 +5,8 @@ positive states it with another, so that what matches must be learnt. It depends
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 # Each concept has two words: the one that questions use and the one that statements use.
 _WHO = (
@@ -39,12 +40,27 @@ def _concepts(words: str) -> list[list[str]]:
     return [pair.split("/") for pair in words.split()]
 
 
+@dataclass(frozen=True)
+class ToyFact:
+    """A fact as it is asked and as it is stated; ``concepts``: the question word of its ``who``, ``does``, ``what``,
+    ``where``."""
+
+    question: str
+    statement: str
+    concepts: Mapping[str, str]
+
+
 def toy_pairs(count: int, seed: int) -> list[tuple[str, str]]:
     """``count`` (anchor, positive) pairs of different facts, a pure function of the arguments.
 
     Raises:
         ValueError: more pairs than there are facts.
     """
+    return [(fact.question, fact.statement) for fact in toy_facts(count, seed)]
+
+
+def toy_facts(count: int, seed: int) -> list[ToyFact]:
+    """``count`` different facts, a pure function of the arguments. Raises as :func:`toy_pairs`."""
     columns: Sequence[list[list[str]]] = [_concepts(words) for words in (_WHO, _DOES, _WHAT, _WHERE)]
     names = ("who", "does", "what", "where")
     total = 1
@@ -53,15 +69,14 @@ def toy_pairs(count: int, seed: int) -> list[tuple[str, str]]:
     if count > total:
         raise ValueError(f"{count} pairs were asked for; there are {total} facts")
     rng = random.Random(seed)
-    pairs = []
+    facts = []
     for fact in rng.sample(range(total), count):
         concepts = {}
         for name, column in zip(names, columns):
             fact, place = divmod(fact, len(column))
             concepts[name] = column[place]
-        question_words = {name: words[0] for name, words in concepts.items()}
-        answer_words = {name: words[1] for name, words in concepts.items()}
-        pairs.append(
-            (rng.choice(_QUESTIONS).format(**question_words), rng.choice(_STATEMENTS).format(**answer_words))
-        )
-    return pairs
+        asked = {name: words[0] for name, words in concepts.items()}
+        stated = {name: words[1] for name, words in concepts.items()}
+        question = rng.choice(_QUESTIONS).format(**asked)
+        facts.append(ToyFact(question, rng.choice(_STATEMENTS).format(**stated), asked))
+    return facts

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from brickwork.core.elastic import NestedSampler, geometric_weights
+from brickwork.evaluation.significance import wilson
 from brickwork.modules.adapters import LoraAdapters
 from brickwork.systems.dylora.config import DyloraConfig
 
@@ -64,13 +65,3 @@ def recommended(points: Sequence[RankPoint], within: float = 0.01) -> int:
     """The smallest rank whose accuracy is at most ``within`` below the best one."""
     best = max(point.accuracy for point in points)
     return min(point.rank for point in points if point.accuracy >= best - within)
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share; (0, 1) without trials."""
-    if not trials:
-        return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

@@ -30,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.types import Batch, LossOutput, Trace
+from brickwork.data.classes import with_classes
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.adapters import inject_lora
@@ -48,7 +49,7 @@ from brickwork.systems.dylora.backbones import (
 from brickwork.systems.dylora.config import DyloraConfig
 from brickwork.systems.dylora.language import LanguageSystem
 from brickwork.systems.dylora.ranks import RankPoint, drawn_ranks, rank_curve, recommended, usual_ranks
-from brickwork.systems.dylora.tasks import load_data, with_classes
+from brickwork.systems.dylora.tasks import load_data
 
 __all__ = ["Config", "Data", "System", "load_data"]
 

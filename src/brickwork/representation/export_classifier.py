@@ -1,0 +1,84 @@
+"""A classifier on an encoder as a folder that transformers loads: the encoder under its own names, the classes beside it.
+
+    AutoModel.from_pretrained(folder)                 the encoder
+    SentenceTransformer(folder).encode(texts)         of texts: the logits of the classes
+    classifier.safetensors                            of images: ``weight`` and ``bias`` on its vectors
+
+``config.json`` names the classes (``id2label``). No code of ours is needed to use it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import atomic_folder, read_json, save_tensors, write_json
+from brickwork.encoders.dense import Dense, DenseShape
+from brickwork.encoders.hub_images import HubImageEncoder
+from brickwork.encoders.text import TextEncoder
+from brickwork.modules.heads import linear_weights
+from brickwork.representation.export_sentence_transformers import (
+    after_pooling,
+    write_chain,
+    write_dense,
+    write_transformer,
+)
+
+_PROCESSOR = "CLIPImageProcessor"
+"""It scales, cuts and normalises in any way that a preprocessing here does."""
+
+
+def export_classifier(encoder: Any, head: nn.Module, classes: Sequence[str], folder: Path | str) -> Path:
+    """Writes ``encoder`` and what classifies its vectors.
+
+    Raises:
+        ConfigError: ``folder`` is not empty.
+        ArtifactError: the encoder has no equal in transformers.
+        ResourceError: disk full, read-only folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty; choose another folder")
+    linear = linear_weights(head, encoder.embedding_dim)
+    with atomic_folder(folder) as temporary:
+        if isinstance(encoder, TextEncoder):
+            _write_texts(encoder, linear, temporary)
+        elif isinstance(encoder, HubImageEncoder):
+            _write_images(encoder, linear, temporary)
+        else:
+            raise ArtifactError(
+                f"an encoder of kind '{encoder.kind}' of our own has no equal in transformers"
+            )
+        _name_classes(temporary / "config.json", classes)
+    return folder
+
+
+def _write_texts(encoder: TextEncoder, linear: dict[str, torch.Tensor], folder: Path) -> None:
+    maps = after_pooling(encoder, encoder.embedding_dim, encoder.num_layers)
+    with torch.device("meta"):
+        last = Dense(DenseShape(encoder.embedding_dim, len(linear["weight"]), True, "Identity"))
+    last.linear.load_state_dict({name: tensor.detach() for name, tensor in linear.items()}, assign=True)
+    chain = write_transformer(encoder, folder, encoder.num_layers)
+    chain += [write_dense(folder, number, part) for number, part in enumerate((*maps, last), 2)]
+    write_chain(folder, chain)
+    settings = {"model_type": "SentenceTransformer", "similarity_fn_name": "cosine"}
+    write_json(folder / "config_sentence_transformers.json", {**settings, **encoder.prompts.to_dict()})
+
+
+def _write_images(encoder: HubImageEncoder, linear: dict[str, torch.Tensor], folder: Path) -> None:
+    architecture = [type(encoder.model).__name__]
+    write_json(folder / "config.json", {**encoder.arguments["config"], "architectures": architecture})
+    save_tensors(folder / "model.safetensors", encoder.model.state_dict(), {"format": "pt"})
+    write_json(folder / "preprocessor_config.json", encoder.preprocessing.for_transformers(_PROCESSOR))
+    if encoder.projection is not None:  # W·(P·x) + b is (W·P)·x + b
+        linear = {**linear, "weight": linear["weight"] @ encoder.projection.weight}
+    save_tensors(folder / "classifier.safetensors", {name: t.detach() for name, t in linear.items()})
+
+
+def _name_classes(path: Path, classes: Sequence[str]) -> None:
+    names = dict(enumerate(classes))
+    labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+    write_json(path, {**read_json(path), **labels})
