@@ -350,6 +350,9 @@ def test_the_command_line_from_the_file_to_the_pruned_model(run, tmp_path):
     assert html.count('class="head-ring"') == 4, "two heads, drawn for wide and for narrow screens"
     assert "By effect, 2 of 16 heads keep nine tenths" in html
     assert "The whole model is right in 100 % of these prompts." in html
+    report = (run.folder / "report.html").read_text()
+    assert report.count('class="head-ring"') == 4, "the same pictures stand on the report"
+    assert ".head-ring {" in report
     out = tmp_path / "pruned"
     pruned = runner.invoke(
         app, ["export", str(run.folder), "--to", "pruned", "--keep", "q<0.05", "--out", str(out)]
