@@ -103,12 +103,13 @@ class System(nn.Module):
             DataError: a prompt that it cannot read.
         """
         subject = load_subject(config.subject, config.distractor)
-        prompts = read_prompts(subject, data.train.columns)
-        if config.ablation == "resample":
-            prompts.partners()
+        for part in (data.train, data.validation, data.test):  # said now, not when it is measured
+            prompts = read_prompts(subject, part.columns)
+            if config.ablation == "resample":
+                prompts.partners()
         facts: dict[str, Any] = {
             "shape": list(subject.shape),
-            "prompts": len(prompts),
+            "prompts": len(data.train),
             "subject": subject.fingerprint(),
         }
         system = cls(config, seed=seed, **facts)
