@@ -31,7 +31,7 @@ from brickwork.systems.sae_circuits.effects import Ablations, heads_name, means_
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
 from brickwork.systems.sae_circuits.subjects import Subject, load_subject, next_token, padded, read_prompts
-from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel
+from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel, wired_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 WIRED = {(0, 0), (1, 0)}
@@ -133,8 +133,6 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
     """A Llama-shaped folder, prompts from a file without answers; the pruned model against the ablated one."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from brickwork.systems.sae_circuits.wired import wired_tokenizer
-
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = LlamaConfig(**sizes, vocab_size=21, intermediate_size=24, max_position_embeddings=32)
@@ -176,6 +174,50 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
         weights.save_pretrained(folder)
     with pytest.raises(ArtifactError, match="weights have changed"):
         brickwork.load(result.folder).prune("top 3")
+
+
+def test_a_pruned_gpt2_is_what_transformers_computes_with_the_mean_in_place_of_the_heads(tmp_path):
+    """The truth is transformers' own model; a hook of the test's puts the mean that it measured itself into c_proj."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=21, n_positions=24, n_embd=16, n_layer=2, n_head=4)
+    config.bos_token_id = config.eos_token_id = 20
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    wired_tokenizer().save(str(folder / "tokenizer.json"))
+    rows = [{"text": f"t{n} t3" + " t4" * (n % 3), "label": "yes" if n % 2 else "no"} for n in range(18)]
+    (tmp_path / "prompts.csv").write_text(
+        "text,label\n" + "".join(f"{r['text']},{r['label']}\n" for r in rows)
+    )
+    settings = [f"data.source={tmp_path / 'prompts.csv'}", f"model.subject={folder}", "model.code_steps=1"]
+    run_config = override(api.recipe("sae-circuits"), [*settings, "model.permutations=99"])
+    found = api.train(run_config, tmp_path / "run").system
+    pruned = brickwork.load(predict_api.export_pruned(tmp_path / "run", tmp_path / "pruned", "top 3"))
+    gone = [head for head in range(8) if divmod(head, 4) not in kept_heads({"effect": found.effect}, "top 3")]
+    truth = GPT2LMHeadModel.from_pretrained(folder).eval()
+    seen = [[], []]
+    columns = load_data(run_config.data, run_config.seed).train.columns
+    without = [text for text, behaves in zip(columns["text"], columns["behaves"]) if not behaves]
+    with torch.no_grad():
+        for layer, block in enumerate(truth.transformer.h):
+            block.attn.c_proj.register_forward_pre_hook(lambda _, x, own=seen[layer]: own.append(x[0][0]))
+        for text in without:
+            truth(torch.tensor([wired_tokenizer().encode(text).ids]))
+        means = [torch.cat(own).mean(0) for own in seen]
+        for layer, block in enumerate(truth.transformer.h):
+
+            def replaced(_, x, layer=layer):
+                z = x[0].clone()
+                for head in gone:
+                    if head // 4 == layer:
+                        at = slice(4 * (head % 4), 4 * (head % 4) + 4)
+                        z[..., at] = means[layer][at]
+                return (z,)
+
+            block.attn.c_proj.register_forward_pre_hook(replaced)
+        ids = torch.randint(0, 21, (3, 7))
+        torch.testing.assert_close(pruned.model(ids).logits, truth(ids).logits, rtol=0, atol=1e-5)
 
 
 def test_p_values_are_those_of_scipy():
