@@ -17,6 +17,7 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.seeding import generator_for
 from brickwork.modules.ablation import ablate
 from brickwork.modules.pruning import prune
+from brickwork.representation.kept import save_system
 from brickwork.studies import sae_circuits as study
 from brickwork.studies.bench import Trained
 from brickwork.systems.sae_circuits.codes import (
@@ -29,6 +30,7 @@ from brickwork.systems.sae_circuits.codes import (
 from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import Ablations, heads_name, means_without
 from brickwork.systems.sae_circuits.keeping import kept_heads
+from brickwork.systems.sae_circuits.pruned import prune_subject
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
 from brickwork.systems.sae_circuits.subjects import Subject, load_subject, next_token, padded, read_prompts
 from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel, wired_tokenizer
@@ -176,13 +178,57 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
         brickwork.load(result.folder).prune("top 3")
 
 
+GPT2 = {
+    "vocab_size": 21,
+    "n_positions": 24,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 4,
+    "bos_token_id": 20,
+    "eos_token_id": 20,
+}
+
+
+def test_a_run_with_adapters_is_looked_into_as_the_merged_model(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(**GPT2)).save_pretrained(folder)
+    wired_tokenizer().save(str(folder / "tokenizer.json"))
+    (tmp_path / "texts.txt").write_text("".join(f"t{n % 19} t{n % 7} t3 t4\n\n" * 3 for n in range(40)))
+    settings = [f"data.source={tmp_path / 'texts.txt'}", f"model.backbone={folder}", "model.max_tokens=8"]
+    steps = [
+        "train.steps=3",
+        "train.learning_rate=0.1",
+        "train.validate_every=0",
+        "model.rank=2",
+        "data.test_share=0.4",
+        "data.validation_share=0.0",
+    ]
+    api.train(override(api.recipe("dylora", "language"), [*settings, *steps]), tmp_path / "lm", measure=False)
+    tuned = brickwork.load(tmp_path / "lm")
+    assert tuned.encoder.model.lm_head.weight is tuned.encoder.model.transformer.wte.weight, (
+        "tied, as it was built"
+    )
+    subject = load_subject(str(tmp_path / "lm"))
+    ids = torch.tensor([[1, 2, 3, 9], [4, 5, 6, 0]])
+    with torch.no_grad():
+        wanted = tuned.encoder(ids).logits
+        untouched = GPT2LMHeadModel.from_pretrained(folder).eval()(ids).logits
+        torch.testing.assert_close(subject.model(ids).logits, wanted, rtol=0, atol=1e-5)
+    assert float((wanted - untouched).abs().max()) > 1e-2
+    everything = prune_subject(subject, {(0, 0), (1, 2)}, torch.zeros(2, 4, 4), "zero", why="test")
+    out = save_system(everything, tmp_path / "pruned")
+    torch.testing.assert_close(brickwork.load(out).model(ids).logits, everything.model(ids).logits)
+
+
 def test_a_pruned_gpt2_is_what_transformers_computes_with_the_mean_in_place_of_the_heads(tmp_path):
     """The truth is transformers' own model; a hook of the test's puts the mean that it measured itself into c_proj."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=21, n_positions=24, n_embd=16, n_layer=2, n_head=4)
-    config.bos_token_id = config.eos_token_id = 20
+    config = GPT2Config(**GPT2)
     folder = tmp_path / "gpt2"
     GPT2LMHeadModel(config).save_pretrained(folder)
     wired_tokenizer().save(str(folder / "tokenizer.json"))

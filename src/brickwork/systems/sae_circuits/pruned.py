@@ -11,6 +11,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.modules.pruning import Removed, prune, prune_as
 from brickwork.modules.sampling import continue_text
+from brickwork.representation.folder import tied_names
 from brickwork.systems.sae_circuits.config import Ablation
 from brickwork.systems.sae_circuits.effects import heads_name
 from brickwork.systems.sae_circuits.subjects import Subject, rebuild
@@ -74,13 +75,6 @@ class PrunedModel(nn.Module):
             )
             results.append(self.tokenizer.decode(new))
         return results
-
-
-def tied_names(module: nn.Module) -> dict[str, str]:
-    """Name of a parameter -> name of the one before it that it is one and the same with."""
-    first: dict[int, str] = {}
-    names = module.named_parameters(remove_duplicate=False)
-    return {name: first[id(p)] for name, p in names if first.setdefault(id(p), name) != name}
 
 
 def _without_tied(module: nn.Module, state: Any, prefix: str, _: Any) -> None:

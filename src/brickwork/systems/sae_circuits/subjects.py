@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.types import CausalLM
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
+from brickwork.modules.adapters import LoraAdapters
 from brickwork.modules.places import find_places
 from brickwork.systems.sae_circuits.config import WIRED
 from brickwork.systems.sae_circuits.wired import WiredModel
@@ -58,7 +59,8 @@ class Subject:
 
 
 def load_subject(name: str, distractor: float | None = None) -> Subject:
-    """The language model called ``name``: ``wired``, the run folder of one of ours, or what transformers knows.
+    """The language model called ``name``: ``wired``, the run folder of one of ours (adapters merged), or what
+    transformers knows.
 
     Raises:
         ArtifactError: it is missing, damaged, unsafe, or no causal language model.
@@ -76,22 +78,20 @@ def load_subject(name: str, distractor: float | None = None) -> Subject:
     from brickwork.representation.load import load
 
     system = load(folder)
-    inner = next(
-        (part for part in (getattr(system, n, None) for n in ("decoder", "model", "lm")) if _is_lm(part)),
-        None,
-    )
-    if inner is None:
+    if isinstance(adapters := getattr(system, "adapters", None), LoraAdapters):
+        adapters.merge_().unload_()  # at full rank: a plain model again
+        inner = system.encoder
+    else:
+        inner = getattr(system, "decoder", None)
+    if not (isinstance(inner, nn.Module) and isinstance(inner, CausalLM)):
         raise ArtifactError(
             f"model.subject={name} is a run of {getattr(system, 'slug', 'an encoder')}, which is no language model that "
             "can be looked into; give one, or smollm2-135m, a folder of transformers or a hub id"
         )
-    return Subject(
-        name, inner.eval(), {"body": "run", "slug": system.slug, "architecture": system.architecture()}
-    )
-
-
-def _is_lm(part: Any) -> bool:
-    return isinstance(part, nn.Module) and isinstance(part, CausalLM)
+    if isinstance(inner, HubCausalLM):
+        return Subject(name, inner.eval(), inner.architecture())
+    described = {"body": "run", "slug": system.slug, "architecture": system.architecture()}
+    return Subject(name, inner.eval(), described)
 
 
 def rebuild(described: Mapping[str, Any], tokenizer_json: str) -> Any:
