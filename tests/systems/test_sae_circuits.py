@@ -18,8 +18,8 @@ from brickwork.core.seeding import generator_for
 from brickwork.modules.ablation import ablate
 from brickwork.modules.pruning import prune
 from brickwork.representation.kept import save_system
-from brickwork.studies import sae_circuits as study
 from brickwork.studies.bench import Trained
+from brickwork.studies.sae_circuits import baselines, measures, small_model
 from brickwork.systems.sae_circuits.codes import (
     SparseAutoencoder,
     code_p,
@@ -33,6 +33,7 @@ from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.pruned import prune_subject
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
 from brickwork.systems.sae_circuits.subjects import Subject, load_subject, next_token, padded, read_prompts
+from brickwork.systems.sae_circuits.system import System
 from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel, wired_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
@@ -361,10 +362,73 @@ def test_attribution_is_ablation_where_the_model_is_linear_in_a_head(run):
     """The last layer's output is read as it is: of a logit, attribution and ablation by the mean are one number."""
     found = run.system
     prompts = read_prompts(found.subject, load_data(Data(source="wired"), 5).train.columns)
-    given = study.attribution(found, prompts)
+    given = baselines.attribution(found, prompts)
     assert set(np.argsort(-given.flatten())[:2]) == {0, 8}
     assert given.flatten()[[1, 9]] == pytest.approx(0, abs=1e-6)
-    assert study._auc(Trained(found, run.system, 0, 1, 1.0), given) == 1
+    assert measures.auc(Trained(found, run.system, 0, 1, 1.0), given) == 1
+
+
+def test_search_and_gates_find_the_wired_heads_and_a_probe_what_is_told(run, monkeypatch):
+    found = run.system
+    prompts = read_prompts(
+        found.subject, load_data(Data(source="wired", made_up=16, test_share=0.0), 5).train.columns
+    )
+    kept = baselines.acdc(found, prompts)
+    assert kept[0, 0] == kept[1, 0] == len(baselines.THRESHOLDS)
+    assert not kept[:, 1:].any()
+    openness = baselines.gates(found, prompts)
+    assert min(openness[0, 0], openness[1, 0]) > openness[:, 1:].max()
+    data = baselines.vectors(found, prompts)
+    by_hand = [
+        [np.linalg.norm(x[prompts.behaves, h].mean(0) - x[~prompts.behaves, h].mean(0)) for h in range(8)]
+        for x in data
+    ]
+    np.testing.assert_allclose(baselines.raw_difference(found, prompts), by_hand, rtol=1e-5)
+    rng = np.random.default_rng(0)
+    told, noise = rng.normal(size=(2, len(prompts), 5))
+    told[:, 2] += 9 * prompts.behaves
+    monkeypatch.setattr(baselines, "vectors", lambda *_: iter([np.stack([told, noise, 0 * noise], 1)]))
+    accuracy = baselines.probe(found, prompts)[0]
+    assert accuracy[0] > 0.95
+    assert accuracy[1:] == pytest.approx(0.5, abs=0.25)
+
+
+def test_attribution_to_partners_is_exact_where_the_model_is_linear_in_a_head(run):
+    """Resample ablation of a logit's own head by hand against the gradient times the change."""
+    found = System(override(run.system.config, ["ablation=resample"]), **run.system.facts)
+    found._held = run.system.subject
+    prompts = read_prompts(
+        found.subject, load_data(Data(source="wired", made_up=16, test_share=0.0), 5).train.columns
+    )
+    given = baselines.attribution(found, prompts)
+    assert set(np.argsort(-given.flatten())[:2]) == {0, 8}
+    assert given.flatten()[[1, 9]] == pytest.approx(0, abs=1e-6)
+
+
+def test_texts_of_the_small_model_are_true_and_its_words_known():
+    rng = np.random.default_rng(0)
+    tokenizer = small_model.word_tokenizer()
+    for number, (before, after) in enumerate(text for _ in range(60) for text in small_model.texts(rng)):
+        assert 0 not in tokenizer.encode(before + after).ids, "an unknown word"
+        if number % 4 == 0:
+            names = [word for word in before.replace(",", "").split() if word.strip() in sae_names()]
+            assert after.strip() in names
+            assert names.count(after.strip()) == 1, "the name that comes once"
+        if number % 4 == 1:
+            century, start = (before.split("year ")[1][:2], before.split("year ")[1][2:4])
+            assert before.endswith(century)
+            assert start < after <= "99"
+        if number % 4 == 2:
+            assert f"{after.strip()}" in before.split(")")[0]
+    one, again, other = (small_model.small_model(1, seed).embedding.weight for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def sae_names():
+    from brickwork.systems.sae_circuits.prompts import _NAMES
+
+    return _NAMES
 
 
 def test_conditions(run):
@@ -479,7 +543,7 @@ def test_a_prompt_that_is_too_long_is_refused_before_anything_is_measured():
     task.test.columns["text"][3] = "t1 " * 30
     config = override(api.recipe("sae-circuits", "smoke"), []).model
     with pytest.raises(DataError, match="has 30 tokens; wired reads 1 to 18"):
-        study.System.build(config, task, None, 0)
+        System.build(config, task, None, 0)
 
 
 def test_docstring_prompts_ask_for_the_third_argument():

@@ -102,7 +102,11 @@ class System(nn.Module):
             ArtifactError: the model is missing, damaged or no language model.
             DataError: a prompt that it cannot read.
         """
-        subject = load_subject(config.subject, config.distractor)
+        return cls.looking_into(load_subject(config.subject, config.distractor), config, data, seed)
+
+    @classmethod
+    def looking_into(cls, subject: Subject, config: Config, data: TaskData, seed: int) -> "System":
+        """The system for a model that is at hand. Raises DataError as :meth:`build`."""
         for part in (data.train, data.validation, data.test):  # said now, not when it is measured
             prompts = read_prompts(subject, part.columns)
             if config.ablation == "resample":
