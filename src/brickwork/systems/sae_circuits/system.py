@@ -233,6 +233,25 @@ class System(nn.Module):
         kept = self._ablations(prompts).kept(self.ranking(by), counts)
         return {count: float(value) for count, value in zip(counts, kept)}
 
+    def sizes(self, examples: Examples, by: str = "effect") -> dict[str, list[Any]]:
+        """Size against quality: of the model pruned to the best k heads, for several k and for all, its parameters, how
+        much of the behaviour it keeps in ``examples``, and in what share of them it is right.
+
+        Raises:
+            ConfigError: heads were ablated with values of other prompts, so that nothing can be pruned.
+        """
+        prompts, ranking = read_prompts(self.subject, examples.columns), self.ranking(by)
+        counts = [*some_counts(len(ranking)), len(ranking)]
+        table: dict[str, list[Any]] = {"heads": counts, "parameters": [], "right": []}
+        for count in counts:
+            pruned = prune_subject(
+                self.subject, ranking[:count], self.means, self.config.ablation, why=f"top {count}"
+            )
+            table["parameters"].append(sum(p.numel() for p in pruned.parameters()))
+            table["right"].append(right(pruned.model, prompts, self.config.batch))
+        kept = self._ablations(prompts).kept(ranking, counts)
+        return {**table, "faithfulness": [float(value) for value in kept]}
+
     def right(self, examples: Examples) -> float:
         """Share of the prompts with the behaviour in which the whole model shows it; NaN without answers."""
         prompts = read_prompts(self.subject, examples.columns)
@@ -252,7 +271,7 @@ class System(nn.Module):
         return scores
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
-        """``heads``: every score of every head; ``faithfulness``: by each ranking, on ``examples``."""
+        """``heads``: every score of every head; on ``examples`` ``faithfulness``, by each ranking, and :meth:`sizes`."""
         layers, heads, _, _ = self.shape
         table: dict[str, Any] = {
             "layer": np.repeat(np.arange(layers), heads).tolist(),
@@ -260,13 +279,16 @@ class System(nn.Module):
         }
         table |= {name: getattr(self, name).flatten().tolist() for name in SCORES}
         curve: dict[str, list[Any]] = {"ranking": [], "heads": [], "faithfulness": []}
+        tables = {"heads": table, "faithfulness": curve}
         if np.asarray(examples.columns["behaves"]).any():
             for by in RANKINGS:
                 for count, value in self.faithfulness(examples, by).items():
                     curve["ranking"].append(by)
                     curve["heads"].append(count)
                     curve["faithfulness"].append(value)
-        return {"heads": table, "faithfulness": curve}
+            if self.config.ablation != "resample":
+                tables["sizes"] = self.sizes(examples)
+        return tables
 
     def draw(self, examples: Examples) -> list[Any]:
         """The heads as a map, and faithfulness against heads kept, on ``examples``."""
