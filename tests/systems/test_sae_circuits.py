@@ -116,14 +116,18 @@ def test_the_pruned_model_is_the_ablated_one_and_is_kept(run, tmp_path):
     with torch.no_grad(), ablate(found.subject.model, others, means=means):
         wanted = found.subject.model(ids, mask).logits
     torch.testing.assert_close(pruned.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
-    assert sum(p.numel() for p in pruned.parameters()) < 0.2 * sum(
-        p.numel() for p in found.subject.model.parameters()
-    )
+    left = sum(p.numel() for p in pruned.parameters())
+    assert left < 0.2 * sum(p.numel() for p in found.subject.model.parameters())
     out = predict_api.export_pruned(run.folder, tmp_path / "pruned", "p<0.01")
     kept = brickwork.load(out)
     torch.testing.assert_close(kept.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     assert kept.generate(["<start> t3 t5 t7 t2 t5"], max_tokens=1, temperature=0.0, top_k=0, seed=0) == ["t7"]
-    assert "generate" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "generate" in card
+    assert (
+        f"14 heads are gone, and what stands for them, if anything, is in the biases; {left:,} parameters are left"
+        in card
+    )
     with pytest.raises(ConfigError, match="cannot be pruned"):
         type(found)(override(found.config, ["ablation=resample"]), **found.facts).prune("p<2")
 

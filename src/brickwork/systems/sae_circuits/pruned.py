@@ -33,10 +33,12 @@ class PrunedModel(nn.Module):
         self.register_state_dict_post_hook(_without_tied)
         self.register_load_state_dict_pre_hook(_with_tied)
         gone = sum(map(len, removed.values()))
+        left = sum(p.numel() for p in self.parameters())
         self.card = {
             "name": "A language model with some of its heads",
             "summary": f"What is left of a language model when the heads are kept for which {why}: {gone} heads are "
-            "gone, and what they gave on average is in the biases.",
+            f"gone, and what stands for them, if anything, is in the biases; {left:,} parameters are left. It gives the "
+            "next token of the behaviour that it was cut to; nothing else of it was measured.",
             "capabilities": ["generates"],
         }
 
