@@ -36,7 +36,14 @@ from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.recorder import Recorder
 from brickwork.representation.contract import complete
-from brickwork.systems.sae_circuits.codes import SparseAutoencoder, code_p, code_scores, fit, mean_difference
+from brickwork.systems.sae_circuits.codes import (
+    SparseAutoencoder,
+    code_p,
+    code_scores,
+    edge_scores,
+    fit,
+    mean_difference,
+)
 from brickwork.systems.sae_circuits.config import Config
 from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import (
@@ -54,7 +61,7 @@ from brickwork.systems.sae_circuits.subjects import Prompts, Subject, load_subje
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
-SCORES = ("effect", "p", "q", "published", "p_published", "jaccard", "mean_difference")
+SCORES = ("effect", "p", "q", "published", "p_published", "edges", "jaccard", "mean_difference")
 MOST_CODE_SHUFFLES = 2000
 ROUNDING = 1e-6
 """What a head that nothing depends on may move a log-probability by."""
@@ -78,6 +85,7 @@ class System(nn.Module):
     q: Tensor
     published: Tensor
     p_published: Tensor
+    edges: Tensor
     jaccard: Tensor
     mean_difference: Tensor
 
@@ -193,6 +201,9 @@ class System(nn.Module):
             for name, values in code_scores(self.codes[:, layer].numpy(), prompts.behaves).items():
                 getattr(self, name)[layer] = torch.from_numpy(values)
             self.mean_difference[layer] = torch.from_numpy(mean_difference(own.numpy(), prompts.behaves))
+
+        edges = edge_scores(self.codes.flatten(1).numpy(), prompts.behaves)
+        self.edges.copy_(torch.from_numpy(edges).view(layers, -1))
 
     def _judge(self, prompts: Prompts) -> None:
         """Effects and p-values from the ablations, and a p-value for the published score."""
