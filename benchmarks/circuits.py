@@ -5,7 +5,7 @@ one half of the prompts; a head is of the circuit where at least a twentieth of 
 Every method, exhaustive patching too, sees the other half alone, so that none is right by definition. ``attribution, tenth
 ablated``: one backward pass puts the heads in order, and the first tenth of them are ablated.
 
-    python benchmarks/circuits.py [--pairs 6]
+    python benchmarks/circuits.py [--pairs 4]
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=6, help="of prompts, in each half")
+    parser.add_argument("--pairs", type=int, default=4, help="of prompts, in each half (at least 4)")
     options = parser.parse_args()
     begin()
 
