@@ -1,14 +1,16 @@
 """Recording what heads, neurons and the residual stream do: CPU time against the plain pass, and memory for many texts.
 
 Time: MiniLM on batches of texts of 5 to 60 words, one thread, arms in turn; the median over rounds of each arm's ratio to
-the plain pass of the same round. Memory: growth of a process while 10,000 texts run through, beside what is kept of them.
+the plain pass of the same round. Memory: growth of a process while texts run through, beside what is kept of them, as it is
+and with glibc told to give large tensors back at once (what is held, without the holes between freed tensors).
 
-    python benchmarks/recorder.py [--rounds 7] [--texts 10000]
+    python benchmarks/recorder.py [--rounds 5] [--texts 1500]
 """
 
 import argparse
 import contextlib
 import json
+import os
 import random
 import resource
 import statistics
@@ -52,7 +54,7 @@ def ratios(rounds: int) -> dict[str, Any]:
     from brickwork.modules.recorder import Recorder
 
     encoder = minilm()
-    batches = [encoder.tokenize(texts(256)[start : start + 32]) for start in range(0, 256, 32)]
+    batches = [encoder.tokenize(texts(96)[start : start + 32]) for start in range(0, 96, 32)]
 
     def seconds(recorder: Any) -> float:
         start = time.process_time()
@@ -106,8 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=1500)
     parser.add_argument("--child", default="")
     options = parser.parse_args()
     if options.child:
@@ -117,9 +119,11 @@ def main() -> None:
     memory = {}
     for name in ("plain", "heads, mean", "ffn, overall"):
         command = [sys.executable, __file__, "--child", name, "--texts", str(options.texts)]
-        memory[name] = json.loads(
-            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        )
+        for how, setting in (("", {}), (", large tensors given back", {"MALLOC_MMAP_THRESHOLD_": "1048576"})):
+            run = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **setting}
+            )
+            memory[name + how] = json.loads(run.stdout)
     save(
         "recorder",
         {

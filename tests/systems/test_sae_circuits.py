@@ -1,7 +1,5 @@
 """sae-circuits: the wired circuit is found; p-values are scipy's, codes a loop's; the pruned model is the ablated one."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -13,16 +11,17 @@ from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.cli.main import app
 from brickwork.core.config import override
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.modules.ablation import ablate
 from brickwork.modules.pruning import prune
-from brickwork.studies import sae_circuits as study
 from brickwork.studies.bench import Trained
+from brickwork.studies.sae_circuits import baselines, measures
 from brickwork.systems.sae_circuits.codes import (
     SparseAutoencoder,
     code_p,
     code_scores,
+    edge_scores,
     fit,
     mean_difference,
 )
@@ -30,7 +29,8 @@ from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import Ablations, heads_name, means_without
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
-from brickwork.systems.sae_circuits.subjects import Subject, load_subject, next_token, padded, read_prompts
+from brickwork.systems.sae_circuits.subjects import load_subject, next_token, padded, read_prompts
+from brickwork.systems.sae_circuits.system import System
 from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
@@ -117,65 +117,20 @@ def test_the_pruned_model_is_the_ablated_one_and_is_kept(run, tmp_path):
     with torch.no_grad(), ablate(found.subject.model, others, means=means):
         wanted = found.subject.model(ids, mask).logits
     torch.testing.assert_close(pruned.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
-    assert sum(p.numel() for p in pruned.parameters()) < 0.2 * sum(
-        p.numel() for p in found.subject.model.parameters()
-    )
+    left = sum(p.numel() for p in pruned.parameters())
+    assert left < 0.2 * sum(p.numel() for p in found.subject.model.parameters())
     out = predict_api.export_pruned(run.folder, tmp_path / "pruned", "p<0.01")
     kept = brickwork.load(out)
     torch.testing.assert_close(kept.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     assert kept.generate(["<start> t3 t5 t7 t2 t5"], max_tokens=1, temperature=0.0, top_k=0, seed=0) == ["t7"]
-    assert "generate" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "generate" in card
+    assert (
+        f"14 heads are gone, and what stands for them, if anything, is in the biases; {left:,} parameters are left"
+        in card
+    )
     with pytest.raises(ConfigError, match="cannot be pruned"):
         type(found)(override(found.config, ["ablation=resample"]), **found.facts).prune("p<2")
-
-
-def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
-    """A Llama-shaped folder, prompts from a file without answers; the pruned model against the ablated one."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from brickwork.systems.sae_circuits.wired import wired_tokenizer
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = LlamaConfig(**sizes, vocab_size=21, intermediate_size=24, max_position_embeddings=32)
-    config.tie_word_embeddings = True
-    config.bos_token_id, config.eos_token_id, config.pad_token_id = 20, 19, 20
-    folder = tmp_path / "llama"
-    LlamaForCausalLM(config).save_pretrained(folder)
-    wired_tokenizer().save(str(folder / "tokenizer.json"))
-    rows = [{"prompt": f"t1 t{n % 7} t3 t{n % 5}", "behaviour": "yes" if n % 2 else "no"} for n in range(20)]
-    table = tmp_path / "prompts.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = [
-        f"data.source={table}",
-        f"model.subject={folder}",
-        "model.code_steps=5",
-        "model.permutations=99",
-    ]
-    result = api.train(override(api.recipe("sae-circuits"), settings), tmp_path / "run")
-    found = brickwork.load(result.folder)
-    assert found.effect.shape == (2, 4)
-    assert bool((found.effect >= 0).all()), "without answers it is the mean KL"
-    pruned = found.prune("top 3")
-    kept = kept_heads({"effect": found.effect}, "top 3")
-    gone = {
-        heads_name(layer): {tuple(h for h in range(4) if (layer, h) not in kept): "mean"}
-        for layer in range(2)
-    }
-    ids, mask = padded([[1, 2, 3], [4, 5, 6]])
-    means = {heads_name(layer): found.means[layer] for layer in range(2)}
-    with torch.no_grad(), ablate(found.subject.model, gone, means=means):
-        wanted = found.subject.model(ids, mask).logits
-    torch.testing.assert_close(pruned.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
-    out = predict_api.export_pruned(result.folder, tmp_path / "pruned", "top 3")
-    assert "lm_head" not in (out / "model.safetensors").read_bytes().decode("latin-1"), "tied, so kept once"
-    torch.testing.assert_close(brickwork.load(out).model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
-    with torch.no_grad():
-        weights = LlamaForCausalLM.from_pretrained(folder)
-        next(weights.parameters()).add_(1)
-        weights.save_pretrained(folder)
-    with pytest.raises(ArtifactError, match="weights have changed"):
-        brickwork.load(result.folder).prune("top 3")
 
 
 def test_p_values_are_those_of_scipy():
@@ -235,6 +190,33 @@ def test_scores_of_codes_are_those_of_a_loop():
     assert p[0] < 0.05
 
 
+def test_edges_are_those_of_a_dense_table_of_pairs_of_codes():
+    """The table that the paper's code counts in, heads × heads × codes × codes, of a small case."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-1, 4, (20, 5))
+    behaves = np.arange(20) < 10
+    dense = np.zeros((2, 5, 5, 5, 5), dtype=bool)
+    for row, label in zip(codes, behaves):
+        for one in range(5):
+            for other in range(5):
+                dense[int(label), one, other, row[one], row[other]] = True
+    score = (dense[1] & ~dense[0]).sum((-2, -1))
+    best = np.argsort(-score, axis=None, kind="stable")[:12]
+    counted = np.bincount(best // 5, minlength=5)
+    given = edge_scores(codes, behaves)
+    assert given.sum() == pytest.approx(12)
+    border = np.sort(score, axis=None)[-12]
+    np.testing.assert_array_less((score > border).sum(1) - 1e-9, given)
+    np.testing.assert_array_less(given, (score >= border).sum(1) + 1e-9)
+    if (score == border).sum() == 12 - (score > border).sum():  # no tie is cut
+        np.testing.assert_allclose(given, counted)
+    # A head whose codes say nothing stands in fewer good pairs than one whose codes do.
+    codes[:10, 0], codes[10:, 0], codes[:, 1] = rng.integers(10, 20, 10), 30, 7
+    given = edge_scores(codes, behaves)
+    assert given.argmax() == 0
+    assert given.argmin() == 1
+
+
 def test_the_autoencoder_is_the_equations_and_learns():
     generator = generator_for(0, 0, "test")
     model = SparseAutoencoder(6, 9, "atom", generator)
@@ -273,10 +255,47 @@ def test_attribution_is_ablation_where_the_model_is_linear_in_a_head(run):
     """The last layer's output is read as it is: of a logit, attribution and ablation by the mean are one number."""
     found = run.system
     prompts = read_prompts(found.subject, load_data(Data(source="wired"), 5).train.columns)
-    given = study.attribution(found, prompts)
+    given = baselines.attribution(found, prompts)
     assert set(np.argsort(-given.flatten())[:2]) == {0, 8}
     assert given.flatten()[[1, 9]] == pytest.approx(0, abs=1e-6)
-    assert study._auc(Trained(found, run.system, 0, 1, 1.0), given) == 1
+    assert measures.auc(Trained(found, run.system, 0, 1, 1.0), given) == 1
+
+
+def test_search_and_gates_find_the_wired_heads_and_a_probe_what_is_told(run, monkeypatch):
+    found = run.system
+    prompts = read_prompts(
+        found.subject, load_data(Data(source="wired", made_up=16, test_share=0.0), 5).train.columns
+    )
+    kept = baselines.acdc(found, prompts)
+    assert kept[0, 0] == kept[1, 0] == len(baselines.THRESHOLDS)
+    assert not kept[:, 1:].any()
+    openness = baselines.gates(found, prompts)
+    assert min(openness[0, 0], openness[1, 0]) > openness[:, 1:].max()
+    data = baselines.vectors(found, prompts)
+    by_hand = [
+        [np.linalg.norm(x[prompts.behaves, h].mean(0) - x[~prompts.behaves, h].mean(0)) for h in range(8)]
+        for x in data
+    ]
+    np.testing.assert_allclose(baselines.raw_difference(found, prompts), by_hand, rtol=1e-5)
+    rng = np.random.default_rng(0)
+    told, noise = rng.normal(size=(2, len(prompts), 5))
+    told[:, 2] += 9 * prompts.behaves
+    monkeypatch.setattr(baselines, "vectors", lambda *_: iter([np.stack([told, noise, 0 * noise], 1)]))
+    accuracy = baselines.probe(found, prompts)[0]
+    assert accuracy[0] > 0.95
+    assert accuracy[1:] == pytest.approx(0.5, abs=0.25)
+
+
+def test_attribution_to_partners_is_exact_where_the_model_is_linear_in_a_head(run):
+    """Resample ablation of a logit's own head by hand against the gradient times the change."""
+    found = System(override(run.system.config, ["ablation=resample"]), **run.system.facts)
+    found._held = run.system.subject
+    prompts = read_prompts(
+        found.subject, load_data(Data(source="wired", made_up=16, test_share=0.0), 5).train.columns
+    )
+    given = baselines.attribution(found, prompts)
+    assert set(np.argsort(-given.flatten())[:2]) == {0, 8}
+    assert given.flatten()[[1, 9]] == pytest.approx(0, abs=1e-6)
 
 
 def test_conditions(run):
@@ -293,55 +312,6 @@ def test_conditions(run):
             kept_heads(scores, keep)
 
 
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Data(source=str(path))
-
-
-def test_bad_files_are_refused(tmp_path):
-    good = [{"text": f"t{n}", "label": "yes" if n % 2 else "no"} for n in range(20)]
-    path = tmp_path / "prompts.jsonl"
-    cases = [
-        ([{"text": "a"}], "no column for label .label or behaviour"),
-        ([{"words": "a", "label": "yes"}], "no column for text"),
-        ([*good, {"text": "t1", "label": "perhaps"}], r"row 21: label is 'perhaps'; write yes"),
-        ([*good, {"text": "  ", "label": "yes"}], r"row 21: the column 'text' is empty"),
-        (good[:4], "too few for a p-value"),
-    ]
-    for rows, message in cases:
-        with pytest.raises(DataError, match=message):
-            load_data(write(path, rows), 0)
-    with pytest.raises(DataError, match="no file of prompts and no made-up set"):
-        load_data(Data(source="ioy"), 0)
-    with pytest.raises(DataError, match="no column 'answr' for answer"):
-        load_data(Data(source=str(path), answer="answr"), 0)
-    subject = load_subject("wired")
-    columns = {"behaves": [True], "group": [0], "answer": [" t1"], "wrong": [" t1"], "text": ["t1 t2"]}
-    with pytest.raises(DataError, match="begin with the same token"):
-        read_prompts(subject, columns)
-    with pytest.raises(DataError, match="has 30 tokens; wired reads 1 to 18"):
-        read_prompts(subject, {**columns, "wrong": [""], "text": ["t1 " * 30]})
-    with pytest.raises(ConfigError, match=r"model.subject=m: Linear has no stack of layers"):
-        Subject("m", torch.nn.Linear(2, 2), {}).shape  # noqa: B018
-    lonely = read_prompts(subject, {**columns, "wrong": [""]})
-    with pytest.raises(DataError, match=r"not one partner.*model.ablation=resample needs"):
-        lonely.partners()
-    with pytest.raises(ConfigError, match="has no effect with subject 'smollm2-135m'"):
-        override(api.recipe("sae-circuits"), ["model.distractor=2"])
-
-
-def test_made_up_prompts_differ_where_they_should():
-    for source in ("ioi", "greater-than"):
-        columns = load_data(Data(source=source, made_up=40), 0).train.columns
-        by_group = {}
-        for text, behaves, group in zip(columns["text"], columns["behaves"], columns["group"]):
-            by_group.setdefault(int(group), {})[bool(behaves)] = text
-        for pair in by_group.values():
-            ours, theirs = pair[True].split(), pair[False].split()
-            assert len(ours) == len(theirs)
-            assert sum(a != b for a, b in zip(ours, theirs)) == 1
-
-
 def test_the_command_line_from_the_file_to_the_pruned_model(run, tmp_path):
     runner = CliRunner()
     page = runner.invoke(app, ["inspect", str(run.folder), "--out", str(tmp_path / "page.html")])
@@ -350,6 +320,9 @@ def test_the_command_line_from_the_file_to_the_pruned_model(run, tmp_path):
     assert html.count('class="head-ring"') == 4, "two heads, drawn for wide and for narrow screens"
     assert "By effect, 2 of 16 heads keep nine tenths" in html
     assert "The whole model is right in 100 % of these prompts." in html
+    report = (run.folder / "report.html").read_text()
+    assert report.count('class="head-ring"') == 4, "the same pictures stand on the report"
+    assert ".head-ring {" in report
     out = tmp_path / "pruned"
     pruned = runner.invoke(
         app, ["export", str(run.folder), "--to", "pruned", "--keep", "q<0.05", "--out", str(out)]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from brickwork.data.types import TaskData
     from brickwork.evaluation.grid import GridResult
     from brickwork.evaluation.measure import Measurement, SizeScore
+    from brickwork.inspection.drawings import Drawing
     from brickwork.training.loop import FitResult
     from brickwork.training.run import RunConfig
 
@@ -185,8 +186,9 @@ def run_report(
     data: "TaskData",
     measurement: "Measurement | None",
     scores: Mapping[str, float] | None = None,
+    drawings: "Sequence[Drawing]" = (),
 ) -> Path:
-    """Writes ``report.html`` for a run; ``scores``: a system's own numbers on held-out data."""
+    """Writes ``report.html`` for a run; ``scores`` and ``drawings``: a system's own, on held-out data."""
     grids = list(measurement.grids.values()) if measurement else []
     measured = measurement.scores if measurement else {}
     environment = folder / "env.json"
@@ -213,6 +215,7 @@ def run_report(
             ),
             costs=costs(grids[0]) if grids else None,
             curves=training_curves(folder),
+            drawings=tuple(drawings),
             notes=tuple(data.notes),
             environment=read_json(environment) if environment.is_file() else {},
             configuration=to_dict(run),

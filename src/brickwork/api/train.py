@@ -274,7 +274,7 @@ def _finish(
 ) -> TrainSummary:
     """Keeps a trained system whole, and measures it, by its own measure or by its vectors."""
     from brickwork.api.report import card, run_report
-    from brickwork.core.types import Encodes, Evaluates
+    from brickwork.core.types import Draws, Encodes, Evaluates
     from brickwork.evaluation.measure import measure as measure_all
     from brickwork.representation.kept import save_system
 
@@ -303,7 +303,8 @@ def _finish(
         measured = {} if scores is None else {"scores": plain(scores)}
         system.card = {**card(run, data, result, measurement), **about, **measured}
         save_system(system, folder)
-    run_report(folder, run, data, measurement, scores)
+    drawings = system.draw(data.test) if measure and isinstance(system, Draws) else ()
+    run_report(folder, run, data, measurement, scores, drawings)
     representation = system.representation() if isinstance(system, Encodes) else None
     return TrainSummary(folder, representation, result, measurement, system, scores or {})
 

@@ -169,7 +169,8 @@ def generate(
         output.emit_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)])
     else:
         output.line("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
-        output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
+        if temperature:
+            output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
 
 
 def inspect(

@@ -53,6 +53,8 @@ def render(data: ReportData) -> str:
         finding=finding,
         strip=Markup(plots.interval_strip(finding)) if finding else "",
         panels=curve_panels(data.curves),
+        own_style=Markup("\n".join(one.style for one in data.drawings if one.style)),
+        drawings=[(one.title, one.lead, Markup(one.svg)) for one in data.drawings],
         frontiers=[Markup(drawing) for drawing in _frontiers(data)],
         quality_plot=quality_plot,
         curve_plot=curve_plot,

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from brickwork.inspection.drawings import Drawing
+
 Number = int | float
 
 
@@ -169,6 +171,7 @@ class ReportData:
 
     ``facts``: short label -> short value, the cards under the title (for example "training" -> "240 steps,
     2 min 10 s"). ``environment`` and ``configuration`` are nested JSON values, folded at the end.
+    ``drawings``: what a system shows of itself in pictures of its own.
     ``commands``: (what it does, command line) pairs, what to do next.
     """
 
@@ -180,6 +183,7 @@ class ReportData:
     quality: tuple[QualityPart, ...] = ()
     costs: Costs | None = None
     curves: tuple[Curve, ...] = ()
+    drawings: tuple[Drawing, ...] = ()
     corpus_map: CorpusMap | None = None
     searches: tuple[ExampleSearch, ...] = ()
     searches_lead: str = "The same index, asked at full size and cut down."

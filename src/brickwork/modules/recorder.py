@@ -25,6 +25,8 @@ from brickwork.modules.places import Place, find_places
 from brickwork.modules.token_layout import Pad, TokenLayout, as_grid
 
 Positions = Literal["all", "mean", "last", "overall"]
+_BLOCK = 2**18
+"""Numbers of one block of rows."""
 
 
 @contextmanager
@@ -84,6 +86,7 @@ class Recorder:
     def clear(self) -> None:
         """Forgets all that was recorded."""
         self._kept: dict[str, list[Tensor]] = {name: [] for name in self.places}
+        self._rows = {name: _Rows() for name in self.places}
         self._masks: dict[str, list[Tensor]] = {name: [] for name in self.places}
         self._sums: dict[str, tuple[Tensor, int]] = {}
 
@@ -114,9 +117,9 @@ class Recorder:
                 raise self._nothing(name)
             total, count = self._sums[name]
             return place.split((total / count).to(torch.float32))
-        if not self._kept[name]:
+        rows = self._kept[name] if self.positions == "all" else self._rows[name].blocks()
+        if not rows:
             raise self._nothing(name)
-        rows = self._kept[name]
         if self.positions == "all":
             longest = max(row.shape[1] for row in rows)
             rows = [F.pad(row, (0, 0, 0, longest - row.shape[1])) for row in rows]
@@ -170,7 +173,7 @@ class Recorder:
                 self._masks[place.name].append(exists)
             else:
                 reduce = _mean if self.positions == "mean" else _last
-                self._kept[place.name].append(reduce(grid, mask))
+                self._rows[place.name].add(reduce(grid, mask))
 
         return keep
 
@@ -181,6 +184,33 @@ class Recorder:
         lengths = tokens if mask is None else mask.sum(1, keepdim=True)
         total, count = self._sums.get(name, (0, 0))
         self._sums[name] = ((_mean(grid, mask).double() * lengths).sum(0) + total, exist + count)
+
+
+class _Rows:
+    """Rows that come a few at a time, copied into blocks that double up to 1 MB. Small tensors that are kept between the
+    large ones of the passes hold open the holes that these leave: the process would grow by a multiple of what is kept."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Tensor] = []
+        self._free = 0  # rows of the last block
+
+    def add(self, rows: Float[Tensor, "batch inputs"]) -> None:
+        while len(rows):
+            if not self._free:
+                so_far = sum(map(len, self._blocks))
+                self._free = max(len(rows), min(so_far, _BLOCK // max(rows.shape[1], 1)))
+                self._blocks.append(rows.new_empty(self._free, rows.shape[1]))
+            some, block = rows[: self._free], self._blocks[-1]
+            start = len(block) - self._free
+            block[start : start + len(some)] = some
+            self._free -= len(some)
+            rows = rows[len(some) :]
+
+    def blocks(self) -> list[Float[Tensor, "_ inputs"]]:
+        if not self._blocks:
+            return []
+        *full, last = self._blocks
+        return [*full, last[: len(last) - self._free]]
 
 
 def _mean(
@@ -199,7 +229,7 @@ def _last(
 ) -> Float[Tensor, "batch inputs"]:
     """The last token that exists; zero for a text without any."""
     if mask is None:
-        return grid[:, -1].clone()  # a view would keep all tokens
+        return grid[:, -1]
     place = grid.shape[1] - 1 - mask.flip(1).to(torch.int64).argmax(1)
     rows = torch.arange(len(grid), device=grid.device)
     return grid[rows, place] * mask.any(1, keepdim=True).to(grid.dtype)

@@ -253,7 +253,15 @@ def fill(module: nn.Module, path: Path) -> None:
         ValueError: a parameter or buffer is not part of the state, and so has no value.
     """
     compare(module, check_tensor_file(path), path)
+    tied = tied_names(module)
     module.load_state_dict(load_tensors(path), assign=True)
+    for (
+        name,
+        source,
+    ) in tied.items():  # assigned one by one, they would be two, in memory and where they are trained
+        if torch.equal(module.get_parameter(name), own := module.get_parameter(source)):
+            parent, _, last = name.rpartition(".")
+            setattr(module.get_submodule(parent), last, own)
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             # The file has weights in the order of their shape; convolutions are faster with channels last.
@@ -261,6 +269,13 @@ def fill(module: nn.Module, path: Path) -> None:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
             raise ValueError(f"'{name}' is not among the weights")
+
+
+def tied_names(module: nn.Module) -> dict[str, str]:
+    """Name of a parameter -> name of the one before it that it is one and the same with."""
+    first: dict[int, str] = {}
+    names = module.named_parameters(remove_duplicate=False)
+    return {name: first[id(p)] for name, p in names if first.setdefault(id(p), name) != name}
 
 
 def compare(module: nn.Module, header: Mapping[str, Any], path: Path) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.types import CausalLM
 from brickwork.encoders.causal_lm import load_causal_lm
+from brickwork.modules.adapters import LoraAdapters
 
 _PARTS = ("decoder", "encoder", "model", "lm")
 
@@ -31,11 +32,13 @@ def load_language_model(name: str, revision: str | None = None, *, option: str =
 
 
 def language_model_in(system: Any, name: str, option: str) -> Any:
-    """The language model in the system of the run called ``name``.
+    """The language model in the system of the run called ``name``; adapters are merged into it at full rank, for good.
 
     Raises:
         ArtifactError: there is none.
     """
+    if isinstance(adapters := getattr(system, "adapters", None), LoraAdapters):
+        adapters.merge_().unload_()
     parts = (getattr(system, part, None) for part in _PARTS)
     inner = next((part for part in parts if isinstance(part, nn.Module) and isinstance(part, CausalLM)), None)
     if inner is None:

@@ -30,7 +30,7 @@ from brickwork.encoders.preprocessing import Preprocessing
 from brickwork.modules.ablation import ablate
 from brickwork.modules.adapters import inject_lora
 from brickwork.modules.places import find_places
-from brickwork.modules.recorder import Recorder, overall_means, tap
+from brickwork.modules.recorder import Recorder, _Rows, overall_means, tap
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 
@@ -299,3 +299,16 @@ def test_several_stacks_are_refused_and_one_of_them_is_taken():
         model.encoder(input_ids=torch.tensor([[3, 4, 5]]))
     torch.testing.assert_close(record["layers.1.heads"].sum(2), attended[0], rtol=0, atol=1e-5)
     assert record["layers.1.ffn"].shape == (1, 3, 24)
+
+
+def test_rows_that_come_a_few_at_a_time_are_kept_in_order_and_in_few_blocks():
+    """Against one concatenation; by doubling, blocks are few, and none is larger than 1 MB."""
+    sizes = [3, 1, 8, 2, 5, 1, 1, 70, 4] * 12
+    rows = torch.randn(sum(sizes), 1000)
+    kept = _Rows()
+    for some in rows.split(sizes):
+        kept.add(some)
+    assert torch.equal(torch.cat(kept.blocks()), rows)
+    assert len(kept.blocks()) < 20 < len(sizes)
+    assert max(map(len, kept.blocks())) * 1000 <= 2**18
+    assert _Rows().blocks() == []

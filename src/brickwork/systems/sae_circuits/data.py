@@ -1,7 +1,7 @@
 """Prompts with and without a behaviour: the user's file, or made up."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport, column_names, row_of, rows
 from brickwork.data.splits import split
 from brickwork.data.types import Examples, TaskData
-from brickwork.systems.sae_circuits.wired import LENGTH, TOKENS
+from brickwork.systems.sae_circuits.prompts import MADE_UP, Prompt
 
 KIND = "prompts"
 _YES, _NO = ("yes", "true", "1", "1.0", "y"), ("no", "false", "0", "0.0", "n")
@@ -21,7 +21,8 @@ _YES, _NO = ("yes", "true", "1", "1.0", "y"), ("no", "false", "0", "0.0", "n")
 
 @dataclass(frozen=True, kw_only=True)
 class Data(DataConfig):
-    """The data of a run of ``sae-circuits``: a table, or a made-up set (``wired``, ``ioi``, ``greater-than``)."""
+    """The data of a run of ``sae-circuits``: a table, or a made-up set (``wired``, ``ioi``, ``greater-than``,
+    ``docstring``)."""
 
     answer: str | None = None
     """The column with what follows a prompt, as it follows: with its leading space where there is one."""
@@ -29,17 +30,6 @@ class Data(DataConfig):
     """The column with what would be wrong there: the effect is then on the difference of both log-probabilities."""
     made_up: Annotated[int, at_least(4)] | None = None
     """How many pairs of prompts a made-up set has (none: 24)."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """``group`` joins a prompt with the behaviour and the one without that is as like it as can be."""
-
-    text: str
-    behaves: bool
-    group: int
-    answer: str = ""
-    wrong: str = ""
 
 
 def load_data(config: Data, seed: int) -> TaskData:
@@ -50,7 +40,8 @@ def load_data(config: Data, seed: int) -> TaskData:
     """
     if config.source in MADE_UP:
         rng = np.random.default_rng(seed)
-        prompts = [p for group in range(config.made_up or 24) for p in MADE_UP[config.source](rng, group)]
+        made = (p for group in range(config.made_up or 24) for p in MADE_UP[config.source](rng, group))
+        prompts = [replace(prompt, row=number) for number, prompt in enumerate(made, 1)]
         return _task(config.source, prompts, config, seed, ())
     path = Path(config.source).expanduser()
     if not path.is_file():
@@ -59,13 +50,20 @@ def load_data(config: Data, seed: int) -> TaskData:
             ".parquet with the columns text, label (yes: the behaviour occurs) and, if there is one, answer"
         )
     report = ReadReport()
-    prompts = list(_read(path, config, report))
+    every = list(_read(path, config, report))
     report.warn()
-    return _task(path.name, prompts, config, seed, (*report.notes(), *_notes(prompts)))
+    _refuse_contradictions(config.source, every)
+    prompts = _different(every)
+    notes = [*report.notes(), *_notes(prompts)]
+    if twice := len(every) - len(prompts):
+        notes.append(f"left out: {twice} of {len(every)} prompts, which say again what others say")
+    return _task(path.name, prompts, config, seed, tuple(notes))
 
 
 def _read(path: Path, config: Data, report: ReadReport) -> Iterator[Prompt]:
-    names = column_names(path)
+    table = list(rows(path, report))
+    # A key that only later lines of a JSONL have is a column as well.
+    names = list(dict.fromkeys([*column_names(path), *(name for _, row in table for name in row)]))
     roles = {
         "text": _column(path, names, "text", config.columns.text, ("text", "prompt"), required=True),
         "label": _column(
@@ -76,21 +74,28 @@ def _read(path: Path, config: Data, report: ReadReport) -> Iterator[Prompt]:
         "group": _column(path, names, "group", config.columns.group, ("group", "pair")),
     }
     groups: dict[str, int] = {}
-    for count, (number, row) in enumerate(rows(path, report)):
+    for count, (number, row) in enumerate(table):
         if config.limit is not None and count >= config.limit:
             return
         where = row_of(str(path), number).strip()
         cell = {role: row.get(name) for role, name in roles.items() if name}
-        text = str(cell["text"] or "")
+        text = _plain(cell["text"], where, str(roles["text"]))
         if not text.strip():
             raise DataError(f"{where}: the column '{roles['text']}' is empty; give every prompt a text")
+        answer, wrong = (_plain(cell.get(role), where, str(roles[role])) for role in ("answer", "wrong"))
+        if wrong and not answer:
+            raise DataError(
+                f"{where}: '{roles['wrong']}' says what would be wrong, and no answer says what would be right; give both, "
+                "or leave both out"
+            )
         key = str(cell.get("group") if cell.get("group") not in (None, "") else f"row {number}")
         yield Prompt(
             text,
             _label(cell["label"], where, str(roles["label"])),
             groups.setdefault(key, len(groups)),
-            _plain(cell.get("answer")),
-            _plain(cell.get("wrong")),
+            answer,
+            wrong,
+            number + 1,
         )
 
 
@@ -121,18 +126,59 @@ def _label(value: Any, where: str, column: str) -> bool:
     return word in _YES
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, where: str, column: str) -> str:
+    if isinstance(value, (list, dict)):
+        raise DataError(f"{where}: {column} is {str(value)[:40]}, a nested value; write one text")
     return "" if value is None else str(value)
 
 
-def _notes(prompts: list[Prompt]) -> list[str]:
+def _refuse_contradictions(name: str, prompts: Sequence[Prompt]) -> None:
+    """A text cannot be one with and one without the behaviour: whatever is measured on it is the same."""
+    first: dict[str, Prompt] = {}
+    for prompt in prompts:
+        other = first.setdefault(prompt.text, prompt)
+        if other.behaves != prompt.behaves:
+            raise DataError(
+                f"{name}: rows {other.row} and {prompt.row} have the same text ({prompt.text[:40]!r}), once with and once "
+                "without the behaviour; correct one label, or leave both out"
+            )
+
+
+def _different(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Without groups in which every prompt stands in one group before: counted twice, chance would look like evidence."""
+    groups: dict[int, list[Prompt]] = {}
+    for prompt in prompts:
+        own = groups.setdefault(prompt.group, [])
+        if all(_said(prompt) != _said(other) for other in own):
+            own.append(prompt)
+    first = {frozenset(map(_said, own)): own for own in reversed(groups.values())}
+    return sorted((prompt for own in first.values() for prompt in own), key=lambda prompt: prompt.row)
+
+
+def _said(prompt: Prompt) -> tuple[str, bool, str, str]:
+    return prompt.text, prompt.behaves, prompt.answer, prompt.wrong
+
+
+def _notes(prompts: Sequence[Prompt]) -> Iterator[str]:
+    """What a reader of the file would ask whoever wrote it."""
     glued = [p for p in prompts if p.answer and not p.answer[0].isspace() and not p.text[-1].isspace()]
     if glued and all(p.text[-1].isalnum() and p.answer[0].isalpha() for p in glued):
-        return [
+        yield (
             f"{len(glued)} answers follow their prompt without a space (first: {glued[0].text[-12:]!r} + "
             f"{glued[0].answer!r}); if a space belongs there, put it before the answer"
-        ]
-    return []
+        )
+    if spaced := [p for p in prompts if p.text[-1] == " "]:
+        yield (
+            f"{len(spaced)} of {len(prompts)} prompts end with a space (first: row {spaced[0].row}), which most models read "
+            "as part of the next word; put it before the answer"
+        )
+    behaving = [p for p in prompts if p.behaves]
+    silent = [p for p in behaving if not p.answer]
+    if 0 < len(silent) < len(behaving):
+        yield (
+            f"{len(silent)} of {len(behaving)} prompts with the behaviour have no answer (first: row {silent[0].row}), so "
+            "for all of them the effect is how much the next token changes (KL); give each an answer, or none"
+        )
 
 
 def _task(name: str, prompts: list[Prompt], config: Data, seed: int, notes: tuple[str, ...]) -> TaskData:
@@ -166,76 +212,6 @@ def _examples(prompts: list[Prompt]) -> Examples:
             "group": np.array([p.group for p in prompts], dtype=np.int64),
             "answer": [p.answer for p in prompts],
             "wrong": [p.wrong for p in prompts],
+            "row": np.array([p.row for p in prompts], dtype=np.int64),
         }
     )
-
-
-# ---- made-up prompts ---------------------------------------------------------------------------------------------
-
-
-def _wired(rng: np.random.Generator, group: int) -> Iterator[Prompt]:
-    """16 different tokens, then one of the first 13 again: its successor follows. Without: it was another token before."""
-    order = rng.permutation(TOKENS)
-    sequence, unused = order[: LENGTH - 2].tolist(), int(order[LENGTH - 2])
-    at = int(rng.integers(0, LENGTH - 5))
-    answer = f" t{sequence[at + 1]}"
-    for behaves in (True, False):
-        shown = list(sequence)
-        if not behaves:
-            shown[at] = unused
-        words = " ".join(f"t{token}" for token in [*shown, sequence[at]])
-        yield Prompt(f"<start> {words}", behaves, group, answer)
-
-
-_NAMES = (
-    "Mary",
-    "John",
-    "Tom",
-    "Anna",
-    "Sarah",
-    "James",
-    "Alice",
-    "David",
-    "Emma",
-    "Peter",
-    "Laura",
-    "Mark",
-    "Susan",
-)
-_PLACES = ("store", "garden", "restaurant", "school", "hospital", "office", "house", "station")
-_THINGS = ("ring", "kiss", "bone", "basketball", "computer", "necklace", "drink", "snack")
-_FRAMES = (
-    "Then, {0} and {1} went to the {place}. {2} gave a {thing} to",
-    "When {0} and {1} got a {thing} at the {place}, {2} decided to give it to",
-    "After {0} and {1} went to the {place}, {2} gave a {thing} to",
-    "While {0} and {1} were working at the {place}, {2} gave a {thing} to",
-)
-
-
-def _ioi(rng: np.random.Generator, group: int) -> Iterator[Prompt]:
-    """Indirect object identification (Wang et al. 2022): the name that comes once. Without: three different names."""
-    a, b, c = rng.choice(_NAMES, 3, replace=False).tolist()
-    frame, place, thing = (str(rng.choice(words)) for words in (_FRAMES, _PLACES, _THINGS))
-    first, second = (a, b) if rng.random() < 0.5 else (b, a)  # ABBA or BABA
-    for subject in (b, c):
-        text = frame.format(first, second, subject, place=place, thing=thing)
-        yield Prompt(text, subject == b, group, f" {a}", f" {b}")
-
-
-_NOUNS = ("war", "trip", "study", "project", "reign", "strike", "voyage", "siege", "exhibition", "tour")
-
-
-def _greater_than(rng: np.random.Generator, group: int) -> Iterator[Prompt]:
-    """Greater-than (Hanna et al. 2023), a digit at a time: the year that follows is later. Without: it starts with 01."""
-    noun, century, decade = str(rng.choice(_NOUNS)), int(rng.integers(11, 18)), int(rng.integers(3, 8))
-    for behaves in (True, False):
-        start = f"{century}{decade}{rng.integers(2, 9)}" if behaves else f"{century}01"
-        text = f"The {noun} lasted from the year {start} to the year {century}"
-        yield Prompt(text, behaves, group, str(decade + 1), str(decade - 2))
-
-
-MADE_UP: dict[str, Callable[[np.random.Generator, int], Iterator[Prompt]]] = {
-    "wired": _wired,
-    "ioi": _ioi,
-    "greater-than": _greater_than,
-}

@@ -11,6 +11,7 @@ from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.modules.pruning import Removed, prune, prune_as
 from brickwork.modules.sampling import continue_text
+from brickwork.representation.folder import tied_names
 from brickwork.systems.sae_circuits.config import Ablation
 from brickwork.systems.sae_circuits.effects import heads_name
 from brickwork.systems.sae_circuits.subjects import Subject, rebuild
@@ -32,10 +33,12 @@ class PrunedModel(nn.Module):
         self.register_state_dict_post_hook(_without_tied)
         self.register_load_state_dict_pre_hook(_with_tied)
         gone = sum(map(len, removed.values()))
+        left = sum(p.numel() for p in self.parameters())
         self.card = {
             "name": "A language model with some of its heads",
             "summary": f"What is left of a language model when the heads are kept for which {why}: {gone} heads are "
-            "gone, and what they gave on average is in the biases.",
+            f"gone, and what stands for them, if anything, is in the biases; {left:,} parameters are left. It gives the "
+            "next token of the behaviour that it was cut to; nothing else of it was measured.",
             "capabilities": ["generates"],
         }
 
@@ -74,13 +77,6 @@ class PrunedModel(nn.Module):
             )
             results.append(self.tokenizer.decode(new))
         return results
-
-
-def tied_names(module: nn.Module) -> dict[str, str]:
-    """Name of a parameter -> name of the one before it that it is one and the same with."""
-    first: dict[int, str] = {}
-    names = module.named_parameters(remove_duplicate=False)
-    return {name: first[id(p)] for name, p in names if first.setdefault(id(p), name) != name}
 
 
 def _without_tied(module: nn.Module, state: Any, prefix: str, _: Any) -> None:

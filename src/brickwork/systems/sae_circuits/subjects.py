@@ -58,7 +58,8 @@ class Subject:
 
 
 def load_subject(name: str, distractor: float | None = None) -> Subject:
-    """The language model called ``name``: ``wired``, the run folder of one of ours, or what transformers knows.
+    """The language model called ``name``: ``wired``, the run folder of one of ours (adapters merged), or what
+    transformers knows.
 
     Raises:
         ArtifactError: it is missing, damaged, unsafe, or no causal language model.
@@ -68,15 +69,19 @@ def load_subject(name: str, distractor: float | None = None) -> Subject:
         return Subject(name, model.eval(), {"body": WIRED})
     folder = Path(name).expanduser()
     if not (folder / "brickwork.json").is_file():
-        pretrained = load_causal_lm(name)
+        try:
+            pretrained = load_causal_lm(name)
+        except ArtifactError as error:
+            raise ArtifactError(f"model.subject={name}: {error}") from error
         return Subject(name, pretrained.eval(), pretrained.architecture())
     from brickwork.representation.load import load
 
     system = load(folder)
     inner = language_model_in(system, name, "model.subject")
-    return Subject(
-        name, inner.eval(), {"body": "run", "slug": system.slug, "architecture": system.architecture()}
-    )
+    if isinstance(inner, HubCausalLM):
+        return Subject(name, inner.eval(), inner.architecture())
+    described = {"body": "run", "slug": system.slug, "architecture": system.architecture()}
+    return Subject(name, inner.eval(), described)
 
 
 def rebuild(described: Mapping[str, Any], tokenizer_json: str) -> Any:
@@ -104,6 +109,8 @@ class Prompts:
     groups: Int64[np.ndarray, " prompts"]
     answer: Int64[np.ndarray, " prompts"]
     wrong: Int64[np.ndarray, " prompts"]
+    rows: Int64[np.ndarray, " prompts"]
+    """Of the file that they are from."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,7 +137,7 @@ class Prompts:
             if len(others) != 1 or len(self.ids[others[0]]) != len(self.ids[row]):
                 why = "not one partner" if len(others) != 1 else "a partner of another number of tokens"
                 raise DataError(
-                    f"prompt {row} (group {group}) has {why}: model.ablation=resample needs, in the column group, pairs of "
+                    f"row {self.rows[row]} has {why}: model.ablation=resample needs, in the column group, pairs of "
                     "a prompt with the behaviour and one without, token by token alike; or use model.ablation=mean"
                 )
             found.append(int(others[0]))
@@ -146,24 +153,28 @@ def read_prompts(subject: Subject, columns: Mapping[str, Any]) -> Prompts:
     tokenizer = subject.model.tokenizer
     limit = getattr(subject.model, "max_positions", None)
     ids, answers, wrongs = [], [], []
+    numbers = columns.get("row", range(1, len(columns["text"]) + 1))
     for row, text in enumerate(columns["text"]):
+        where = f"row {numbers[row]} ({text[:40]!r})"
         tokens = tokenizer.encode(text).ids
         if not tokens or (limit is not None and len(tokens) > limit):
             raise DataError(
-                f"prompt {row} ({text[:40]!r}) has {len(tokens)} tokens; {subject.name} reads 1 to {limit or 'any number'}"
+                f"{where} has {len(tokens)} tokens; {subject.name} reads 1 to {limit or 'any number'}"
             )
         answer, wrong = (_first(tokenizer, columns[name][row]) for name in ("answer", "wrong"))
         if wrong != NO_TOKEN and wrong == answer:
             raise DataError(
-                f"prompt {row}: answer {columns['answer'][row]!r} and wrong {columns['wrong'][row]!r} begin with the same "
-                "token, so that they cannot be told apart"
+                f"{where}: answer {columns['answer'][row]!r} and wrong {columns['wrong'][row]!r} begin with the same token, "
+                "so that they cannot be told apart"
             )
         ids.append(tokens)
         answers.append(answer)
         wrongs.append(wrong)
-    behaves = np.asarray(columns["behaves"], dtype=bool)
-    groups = np.asarray(columns["group"], dtype=np.int64)
-    return Prompts(ids, behaves, groups, np.array(answers, dtype=np.int64), np.array(wrongs, dtype=np.int64))
+    return Prompts(
+        ids,
+        np.asarray(columns["behaves"], dtype=bool),
+        *(np.array(c, dtype=np.int64) for c in (columns["group"], answers, wrongs, numbers)),
+    )
 
 
 def _first(tokenizer: Any, text: str) -> int:

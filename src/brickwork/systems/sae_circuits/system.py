@@ -36,7 +36,14 @@ from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
 from brickwork.modules.recorder import Recorder
 from brickwork.representation.contract import complete
-from brickwork.systems.sae_circuits.codes import SparseAutoencoder, code_p, code_scores, fit, mean_difference
+from brickwork.systems.sae_circuits.codes import (
+    SparseAutoencoder,
+    code_p,
+    code_scores,
+    edge_scores,
+    fit,
+    mean_difference,
+)
 from brickwork.systems.sae_circuits.config import Config
 from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import (
@@ -54,7 +61,7 @@ from brickwork.systems.sae_circuits.subjects import Prompts, Subject, load_subje
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
-SCORES = ("effect", "p", "q", "published", "p_published", "jaccard", "mean_difference")
+SCORES = ("effect", "p", "q", "published", "p_published", "edges", "jaccard", "mean_difference")
 MOST_CODE_SHUFFLES = 2000
 ROUNDING = 1e-6
 """What a head that nothing depends on may move a log-probability by."""
@@ -78,6 +85,7 @@ class System(nn.Module):
     q: Tensor
     published: Tensor
     p_published: Tensor
+    edges: Tensor
     jaccard: Tensor
     mean_difference: Tensor
 
@@ -102,13 +110,18 @@ class System(nn.Module):
             ArtifactError: the model is missing, damaged or no language model.
             DataError: a prompt that it cannot read.
         """
-        subject = load_subject(config.subject, config.distractor)
-        prompts = read_prompts(subject, data.train.columns)
-        if config.ablation == "resample":
-            prompts.partners()
+        return cls.looking_into(load_subject(config.subject, config.distractor), config, data, seed)
+
+    @classmethod
+    def looking_into(cls, subject: Subject, config: Config, data: TaskData, seed: int) -> "System":
+        """The system for a model that is at hand. Raises DataError as :meth:`build`."""
+        for part in (data.train, data.validation, data.test):  # said now, not when it is measured
+            prompts = read_prompts(subject, part.columns)
+            if config.ablation == "resample":
+                prompts.partners()
         facts: dict[str, Any] = {
             "shape": list(subject.shape),
-            "prompts": len(prompts),
+            "prompts": len(data.train),
             "subject": subject.fingerprint(),
         }
         system = cls(config, seed=seed, **facts)
@@ -189,6 +202,9 @@ class System(nn.Module):
                 getattr(self, name)[layer] = torch.from_numpy(values)
             self.mean_difference[layer] = torch.from_numpy(mean_difference(own.numpy(), prompts.behaves))
 
+        edges = edge_scores(self.codes.flatten(1).numpy(), prompts.behaves)
+        self.edges.copy_(torch.from_numpy(edges).view(layers, -1))
+
     def _judge(self, prompts: Prompts) -> None:
         """Effects and p-values from the ablations, and a p-value for the published score."""
         layers, heads, _, _ = self.shape
@@ -228,6 +244,25 @@ class System(nn.Module):
         kept = self._ablations(prompts).kept(self.ranking(by), counts)
         return {count: float(value) for count, value in zip(counts, kept)}
 
+    def sizes(self, examples: Examples, by: str = "effect") -> dict[str, list[Any]]:
+        """Size against quality: of the model pruned to the best k heads, for several k and for all, its parameters, how
+        much of the behaviour it keeps in ``examples``, and in what share of them it is right.
+
+        Raises:
+            ConfigError: heads were ablated with values of other prompts, so that nothing can be pruned.
+        """
+        prompts, ranking = read_prompts(self.subject, examples.columns), self.ranking(by)
+        counts = [*some_counts(len(ranking)), len(ranking)]
+        table: dict[str, list[Any]] = {"heads": counts, "parameters": [], "right": []}
+        for count in counts:
+            pruned = prune_subject(
+                self.subject, ranking[:count], self.means, self.config.ablation, why=f"top {count}"
+            )
+            table["parameters"].append(sum(p.numel() for p in pruned.parameters()))
+            table["right"].append(right(pruned.model, prompts, self.config.batch))
+        kept = self._ablations(prompts).kept(ranking, counts)
+        return {**table, "faithfulness": [float(value) for value in kept]}
+
     def right(self, examples: Examples) -> float:
         """Share of the prompts with the behaviour in which the whole model shows it; NaN without answers."""
         prompts = read_prompts(self.subject, examples.columns)
@@ -247,7 +282,7 @@ class System(nn.Module):
         return scores
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
-        """``heads``: every score of every head; ``faithfulness``: by each ranking, on ``examples``."""
+        """``heads``: every score of every head; on ``examples`` ``faithfulness``, by each ranking, and :meth:`sizes`."""
         layers, heads, _, _ = self.shape
         table: dict[str, Any] = {
             "layer": np.repeat(np.arange(layers), heads).tolist(),
@@ -255,13 +290,16 @@ class System(nn.Module):
         }
         table |= {name: getattr(self, name).flatten().tolist() for name in SCORES}
         curve: dict[str, list[Any]] = {"ranking": [], "heads": [], "faithfulness": []}
+        tables = {"heads": table, "faithfulness": curve}
         if np.asarray(examples.columns["behaves"]).any():
             for by in RANKINGS:
                 for count, value in self.faithfulness(examples, by).items():
                     curve["ranking"].append(by)
                     curve["heads"].append(count)
                     curve["faithfulness"].append(value)
-        return {"heads": table, "faithfulness": curve}
+            if self.config.ablation != "resample":
+                tables["sizes"] = self.sizes(examples)
+        return tables
 
     def draw(self, examples: Examples) -> list[Any]:
         """The heads as a map, and faithfulness against heads kept, on ``examples``."""
