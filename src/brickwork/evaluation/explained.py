@@ -13,7 +13,7 @@ Shape legend: N rows, D dimensions of vectors, K columns of a property (a catego
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -77,7 +77,7 @@ class _Moments:
             self.own += centred.T @ centred
             self.cross += centred.T @ (vectors[rows] - self.mean)
 
-    def solve(self, chosen: Sequence[int] | np.ndarray) -> LinearMap:
+    def solve(self, chosen: Int[np.ndarray, " some"]) -> LinearMap:
         """The least-squares map from the ``chosen`` columns; the smallest one where they do not determine it."""
         own = self.own[np.ix_(chosen, chosen)]
         scale = np.sqrt(np.where(np.diag(own) > 0, np.diag(own), 1.0))
@@ -218,7 +218,7 @@ def _resampled(total: np.ndarray, errors: np.ndarray, seed: int) -> Float[np.nda
     return np.concatenate(parts)
 
 
-def _estimate(value: float | np.floating, draws: np.ndarray) -> Estimate:
+def _estimate(value: Any, draws: np.ndarray) -> Estimate:
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(value=float(value), low=float(low), high=float(high))
 

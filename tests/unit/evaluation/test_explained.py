@@ -37,7 +37,8 @@ def test_shares_of_a_sum_are_those_of_its_squared_weights(two):
     shares = explain(vectors, properties)
     assert shares.alone["first"].value == pytest.approx(9 / 10, abs=0.01)
     assert shares.alone["second"].value == pytest.approx(1 / 10, abs=0.01)
-    assert shares.together.value == pytest.approx(1, abs=1e-4) and shares.rest == pytest.approx(0, abs=1e-4)
+    assert shares.together.value == pytest.approx(1, abs=1e-4)
+    assert shares.rest == pytest.approx(0, abs=1e-4)
     assert shares.variance == pytest.approx(10, rel=0.01)
 
 
@@ -117,7 +118,8 @@ def test_cross_fitting_pools_the_folds_as_scikit_learn_scores_each():
     assert shares.added["label"].value == pytest.approx(share(whole) - share(whole[:, 3:]), abs=1e-9)
     assert shares.added["number"].value == pytest.approx(share(whole) - share(whole[:, :3]), abs=1e-9)
     inside = shares.alone["label"]
-    assert inside.low < inside.value < inside.high and inside.high - inside.low < 0.2
+    assert inside.low < inside.value < inside.high
+    assert inside.high - inside.low < 0.2
 
 
 def test_intervals_cover_what_is_true_about_as_often_as_they_say():
@@ -141,7 +143,8 @@ def test_a_shuffled_property_explains_nothing(two):
 
 def test_vectors_that_are_all_equal_have_no_shares():
     shares = explain(np.ones((50, 3)), [known("f", np.tile([0, 1], 25))])
-    assert np.isnan(shares.alone["f"].value) and shares.variance == 0
+    assert np.isnan(shares.alone["f"].value)
+    assert shares.variance == 0
 
 
 def test_nothing_to_fit_is_refused():
@@ -157,7 +160,9 @@ def test_what_is_not_in_the_vectors_is_not_decoded_whatever_its_balance(share):
     assert not decoding(noise, known("f", label)).above_chance
     noise[:, 0] += 4 * label
     there = decoding(noise, known("f", label))
-    assert there.above_chance and there.accuracy > 0.75 and there.chance == 0.5
+    assert there.above_chance
+    assert there.accuracy > 0.75
+    assert there.chance == 0.5
 
 
 def test_a_weak_property_can_be_decoded_well():
