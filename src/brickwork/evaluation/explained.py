@@ -261,5 +261,27 @@ def decoding(vectors: Float[np.ndarray, "rows dim"], known: Property, *, seed: i
     return Decoding(accuracy=accuracy, chance=chance, above_chance=accuracy - _Z * error > chance)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerShares:
+    """What the vectors of one layer hold of each property. ``dim``: D."""
+
+    layer: str
+    dim: int
+    shares: Explained
+    decoded: Mapping[str, Decoding]
+
+
+def explain_layer(
+    layer: str, vectors: Float[np.ndarray, "rows dim"], properties: Sequence[Property], *, seed: int = 0
+) -> LayerShares:
+    """:func:`explain` and, of each property, :func:`decoding`."""
+    return LayerShares(
+        layer=layer,
+        dim=vectors.shape[1],
+        shares=explain(vectors, properties, seed=seed),
+        decoded={known.name: decoding(vectors, known, seed=seed) for known in properties},
+    )
+
+
 def _chunks(count: int) -> list[slice]:
     return [slice(start, min(start + _CHUNK_ROWS, count)) for start in range(0, count, _CHUNK_ROWS)]
