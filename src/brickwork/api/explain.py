@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras
+from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras, warn
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -29,7 +29,7 @@ class Explanation:
 
     layers: "list[LayerShares]"
     properties: "list[Property]"
-    left_out: Mapping[str, str]
+    left_out: str
     used: int
     rows: int
 
@@ -66,11 +66,14 @@ def explain(
     known, left_out = properties_of(described.columns, str(data), properties)
     if len(described) < _LEAST_ROWS:
         raise DataError(f"{data} gives {len(described)} rows; shares of variance need at least {_LEAST_ROWS}")
+    reasons = "; ".join(f"'{name}' {reason}" for name, reason in left_out.items())
+    if reasons:
+        warn(f"{data}: columns that are not measured: {reasons}")
     vectors = reader.vectors(described.inputs, progress)
     return Explanation(
         layers=list(_explained(vectors, known, seed, progress)),
         properties=known,
-        left_out=left_out,
+        left_out=reasons,
         used=len(described),
         rows=described.rows,
     )
@@ -94,6 +97,8 @@ def write_explanation(made: Explanation, path: Path, title: str) -> Path:
         return path
     rows = f"{made.used:,} rows" if made.used == made.rows else f"{made.used:,} of {made.rows:,} rows"
     subtitle = f"What these vectors hold: the share of their variance that each property explains, on {rows}."
+    if made.left_out:
+        subtitle += f" Left out: {made.left_out}."
     return write_drawings(path, title, subtitle, explained_drawings(made.layers, made.properties))
 
 

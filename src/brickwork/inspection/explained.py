@@ -10,7 +10,7 @@ from brickwork.evaluation.classification import Estimate
 from brickwork.evaluation.explained import Decoding, LayerShares, Property
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both, plural
-from brickwork.inspection.svg import Frame, element, figure, label, tip
+from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, tip
 
 _LAST_HUE = 7  # properties from the eighth on share a colour: more are too many to tell apart
 _STYLE = """\
@@ -20,8 +20,9 @@ _STYLE = """\
 .share-none { fill: url(#not-computed); stroke: var(--c); stroke-width: 1; }
 .hatch { stroke: var(--c, var(--muted)); stroke-width: 1.6; }
 .share-null { fill: var(--c); opacity: .75; }
-.shares td, .shares th { padding: 4px 14px 4px 0; text-align: right; white-space: nowrap; vertical-align: top; }
+.shares td, .shares th { padding: 4px 12px 4px 0; text-align: right; white-space: nowrap; vertical-align: top; }
 .shares td:first-child, .shares th:first-child, .shares td:nth-child(2), .shares th:nth-child(2) { text-align: left; }
+.shares td:nth-child(2) { white-space: normal; min-width: 190px; }
 .shares thead th { color: var(--muted); font-weight: 500; border-bottom: 1px solid var(--line); }
 .shares tbody tr.first td { border-top: 1px solid var(--line); padding-top: 8px; }
 .shares i { display: inline-block; width: 10px; height: 10px; border-radius: 3px; background: var(--c); margin-right: 7px; }
@@ -44,6 +45,8 @@ def _bars(layers: Sequence[LayerShares], properties: Sequence[Property]) -> Draw
         "beside each: the same properties with their rows shuffled, which is what chance explains. A small share does not "
         f"mean that a property is of little use. {finding(layers, properties)}"
     )
+    if (top := _top(layers)) < 1:
+        lead += f" The axis ends at {100 * top:.0f} %; the number in light grey is all that none explains."
     names = order[: _LAST_HUE + 1]
     if len(order) > len(names):
         names[-1] = f"{len(order) - _LAST_HUE} others"
@@ -72,16 +75,17 @@ def finding(layers: Sequence[LayerShares], properties: Sequence[Property]) -> st
     most = last.shares.alone[told[0]]
     text = f"At {last.layer}, '{told[0]}' explains most: {_percent(most)} alone"
     if len(told) > 1:
-        ratio = most.value / max(last.shares.alone[told[-1]].value, 1e-9)
         least = last.shares.alone[told[-1]]
-        times = f", {ratio:.1f} times less" if 1 < ratio < 1000 else ""
+        clear = least.low is not None and least.low > 0
+        times = f", {most.value / least.value:.1f} times less" if clear else ""
         text += f"; of those that a probe can tell, '{told[-1]}' least: {_percent(least)}{times}"
     return f"{text}. Together the properties explain {_percent(last.shares.together)}."
 
 
 def _draw(layers: Sequence[LayerShares], order: Sequence[str], width: int) -> str:
     height = 360
-    frame = Frame.fit((0, len(layers)), (0, 1), (width, height))
+    top = _top(layers)
+    frame = Frame.fit((0, len(layers)), (0, top), (width, height))
     slot = (frame.right - frame.left) / len(layers)
     wide, thin = min(slot * 0.56, 110.0), min(slot * 0.12, 16.0)
     parts = [
@@ -96,7 +100,9 @@ def _draw(layers: Sequence[LayerShares], order: Sequence[str], width: int) -> st
                 patternUnits="userSpaceOnUse",
             ),
         ),
-        frame.axes([], [(tick / 4, f"{25 * tick} %") for tick in range(5)], "", "share of variance"),
+        frame.axes(
+            [], [(t, f"{100 * t:.3g} %") for t in nice_ticks(0, top, 5) if t <= top], "", "share of variance"
+        ),
     ]
     every = max(1, round(len(layers) * 34 / (frame.right - frame.left)))
     for number, layer in enumerate(layers):
@@ -106,7 +112,7 @@ def _draw(layers: Sequence[LayerShares], order: Sequence[str], width: int) -> st
             short_name = layer.layer.removeprefix("layer ") if len(layers) > 4 else layer.layer
             parts.append(label(middle, frame.y.start + 19, short_name, "tick"))
         if np.isnan(layer.shares.together.value):
-            parts.append(label(middle, frame.y(0.5), "constant", "tick"))
+            parts.append(label(middle, frame.y(top / 2), "constant", "tick"))
             continue
         parts += _bar(layer, order, frame, left, wide)
         parts += _null_bar(layer, order, frame, left + wide + 3, thin)
@@ -115,13 +121,21 @@ def _draw(layers: Sequence[LayerShares], order: Sequence[str], width: int) -> st
     return figure(width, height, "share of variance by layer and property", *parts)
 
 
+def _top(layers: Sequence[LayerShares]) -> float:
+    """Where the axis ends: at 1, unless little of it is explained anywhere."""
+    most = max((one.shares.together.value for one in layers), default=0.0)
+    if np.isnan(most) or most > 0.4:
+        return 1.0
+    return next(top for top in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0) if top >= 1.15 * most)
+
+
 def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wide: float) -> list[str]:
     """The stacked bar of a layer: what each property adds, what they hold jointly, the rest."""
     parts, base = [], 0.0
 
     def block(share: float, class_: str, words: str) -> None:
         nonlocal base
-        top = min(base + max(share, 0.0), 1.0)
+        top = min(base + max(share, 0.0), frame.y.high)
         y = frame.y(top)
         parts.append(
             element(
@@ -148,10 +162,13 @@ def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wi
             words = (
                 f"{layer.layer}, {name}: not computed (a probe is right in {100 * decoded.accuracy:.0f} %)"
             )
-            block(max(added.value, 0.015), f"share-none {hue}", words)
+            block(max(added.value, 0.015 * frame.y.high), f"share-none {hue}", words)
     joint = layer.shares.joint
     block(joint, "share-joint", f"{layer.layer}, explained by several properties: {100 * joint:.1f} %")
     block(1.0 - base, "share-rest", f"{layer.layer}, explained by none: {100 * layer.shares.rest:.1f} %")
+    if wide > 30:
+        rest = f"{100 * layer.shares.rest:.0f} %"
+        parts.append(label(left + wide / 2, frame.y(frame.y.high) + 16, rest, "tick"))
     return parts
 
 
@@ -198,11 +215,11 @@ def _table(layers: Sequence[LayerShares], properties: Sequence[Property]) -> Dra
     body = f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody>"
     table = f'<div class="scroll"><table class="shares">{body}</table></div>'
     lead = (
-        "Percent of the variance, fitted on one half of the rows and scored on the other, both ways, with 95 % bootstrap "
-        "intervals over rows. Alone: by the property and nothing else. Added: what it explains beyond all others; where "
+        "Percent of the variance, fitted on nine tenths of the rows and scored on the others, ten times; with bootstrap "
+        "intervals (95 %, over rows). Alone: by the property and nothing else. Added: what it explains beyond all others; where "
         "the two differ, properties are correlated. Shuffled: the largest of five random orders. Probe: accuracy of a "
-        "linear classifier on rows that it did not learn from, as the mean over values (of a number: above its middle or not). "
-        "Not computed: the probe is not above guessing (one-sided, 1 %)."
+        "linear classifier on rows that it did not learn from, as the mean over values (a number: above its middle or not). "
+        "Not computed: the probe is not above guessing (one-sided, 0.1 %)."
     )
     return Drawing("The numbers", lead, table)
 
@@ -246,7 +263,9 @@ def _points(share: float) -> str:
 def _percent(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return "–"
-    return f"{100 * estimate.value:.1f} % ({100 * estimate.low:.1f} … {100 * estimate.high:.1f})"
+    return f"{_points(estimate.value)} ({100 * estimate.low:.1f} … {100 * estimate.high:.1f})".replace(
+        "-", "−"
+    )
 
 
 def share_rows(layers: Sequence[LayerShares]) -> Mapping[str, list[object]]:

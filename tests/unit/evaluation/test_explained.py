@@ -110,10 +110,10 @@ def test_cross_fitting_pools_the_folds_as_scikit_learn_scores_each():
             model = LinearRegression().fit(x[fold != k], vectors[fold != k])
             y = vectors[fold == k]
             error += np.square(y - model.predict(x[fold == k])).sum()
-            total += np.square(y - y.mean(0)).sum()
+            total += np.square(y - vectors[fold != k].mean(0)).sum()
         return 1 - error / total
 
-    shares = explain(vectors, properties, seed=7)
+    shares = explain(vectors, properties, folds=2, seed=7)
     assert shares.alone["label"].value == pytest.approx(share(whole[:, :3]), abs=1e-9)
     assert shares.added["label"].value == pytest.approx(share(whole) - share(whole[:, 3:]), abs=1e-9)
     assert shares.added["number"].value == pytest.approx(share(whole) - share(whole[:, :3]), abs=1e-9)
