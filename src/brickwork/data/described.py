@@ -157,7 +157,8 @@ def _image_table(
     role = match(list(held), columns or ColumnNames(), str(path)).get("image")
     if role is None:
         raise DataError(
-            f"{path} has the columns {', '.join(held)}: none is called like an image. Say which it is: --column image=NAME"
+            f"{path} has the columns {', '.join(held)}: and this model reads images: none is called "
+            "like one. Say which it is: --column image=NAME"
         )
     images, kept = [], []
     for row in sorted(pick(len(numbers), limit)):

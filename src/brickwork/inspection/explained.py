@@ -40,8 +40,8 @@ def _bars(layers: Sequence[LayerShares], properties: Sequence[Property]) -> Draw
     order = _order(layers, properties)
     lead = (
         "Each bar is all of the variance of a layer's vectors. Colours: what a property explains that no other property "
-        "explains as well; dark grey: what several of them explain together; light grey: what none explains. Hatched: a "
-        "linear probe cannot tell the property from these vectors, so the model does not compute it there. The thin bar "
+        "explains as well; dark grey: what several of them explain together; light grey: what none explains. Hatched: not "
+        "computed there, since a linear probe cannot tell it from these vectors. The thin bar "
         "beside each: the same properties with their rows shuffled, which is what chance explains. A small share does not "
         f"mean that a property is of little use. {finding(layers, properties)}"
     )
@@ -77,7 +77,7 @@ def finding(layers: Sequence[LayerShares], properties: Sequence[Property]) -> st
     if len(told) > 1:
         least = last.shares.alone[told[-1]]
         clear = least.low is not None and least.low > 0
-        times = f", {most.value / least.value:.1f} times less" if clear else ""
+        times = f", {most.value / least.value:.3g} times less" if clear else ""
         text += f"; of those that a probe can tell, '{told[-1]}' least: {_percent(least)}{times}"
     return f"{text}. Together the properties explain {_percent(last.shares.together)}."
 
@@ -131,7 +131,9 @@ def _top(layers: Sequence[LayerShares]) -> float:
 
 def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wide: float) -> list[str]:
     """The stacked bar of a layer: what each property adds, what they hold jointly, the rest."""
-    parts, base = [], 0.0
+    parts: list[str] = []
+    hatched: list[tuple[str, str]] = []
+    base = 0.0
 
     def block(share: float, class_: str, words: str) -> None:
         nonlocal base
@@ -158,13 +160,15 @@ def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wi
                 f"{layer.layer}, {name}: adds {_percent(added)}, alone {_percent(layer.shares.alone[name])}"
             )
             block(added.value, f"share {hue}", words)
-        else:  # at least as high as an eye can see
+        else:
             words = (
                 f"{layer.layer}, {name}: not computed (a probe is right in {100 * decoded.accuracy:.0f} %)"
             )
-            block(max(added.value, 0.015 * frame.y.high), f"share-none {hue}", words)
+            hatched.append((f"share-none {hue}", words))
     joint = layer.shares.joint
     block(joint, "share-joint", f"{layer.layer}, explained by several properties: {100 * joint:.1f} %")
+    for class_, words in hatched:  # as high as an eye can see, above all that is explained
+        block(0.015 * frame.y.high, class_, words)
     block(1.0 - base, "share-rest", f"{layer.layer}, explained by none: {100 * layer.shares.rest:.1f} %")
     if wide > 30:
         rest = f"{100 * layer.shares.rest:.0f} %"
@@ -216,8 +220,8 @@ def _table(layers: Sequence[LayerShares], properties: Sequence[Property]) -> Dra
     table = f'<div class="scroll"><table class="shares">{body}</table></div>'
     lead = (
         "Percent of the variance, fitted on nine tenths of the rows and scored on the others, ten times; with bootstrap "
-        "intervals (95 %, over rows). Alone: by the property and nothing else. Added: what it explains beyond all others; where "
-        "the two differ, properties are correlated. Shuffled: the largest of five random orders. Probe: accuracy of a "
+        "intervals (95 %, over rows). Alone: by the property and nothing else. Added: what it explains beyond all others; "
+        "where the two differ, properties are correlated. Shuffled: the largest of five random orders. Probe: accuracy of a "
         "linear classifier on rows that it did not learn from, as the mean over values (a number: above its middle or not). "
         "Not computed: the probe is not above guessing (one-sided, 0.1 %)."
     )
@@ -256,8 +260,13 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _points(share: float) -> str:
+    return "–" if np.isnan(share) else f"{_bare(share)} %"
+
+
+def _bare(share: float) -> str:
+    """Percent without its sign; a minus as it is printed, and none before zero."""
     shown = f"{100 * share:.1f}"
-    return "–" if np.isnan(share) else f"{'0.0' if shown == '-0.0' else shown} %".replace("-", "−")
+    return "0.0" if shown == "-0.0" else shown.replace("-", "−")
 
 
 def _percent(estimate: Estimate) -> str:
