@@ -14,9 +14,9 @@ import numpy as np
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras, warn
 
 if TYPE_CHECKING:
+    from brickwork.core.shares import LayerShares, Property
     from brickwork.data.config import ColumnNames
     from brickwork.data.described import Described
-    from brickwork.evaluation.explained import LayerShares, Property
 
 MAX_ROWS = 5000
 """Rows that are looked at where nothing else is asked for, drawn from all of the table."""
@@ -182,7 +182,7 @@ def _depths(encoder: Any) -> list[int]:
 
 
 def _last_layer(model: Any, inputs: Any, progress: bool) -> "Mapping[str, np.ndarray]":
-    return {"vectors": model.encode(inputs, progress=progress)}
+    return {"vectors": model.encode(inputs, normalize=False, progress=progress)}
 
 
 def _explained(

@@ -11,15 +11,15 @@ columns of properties and D dimensions, memory is k × (k + D) a fold and a chun
 Shape legend: N rows, D dimensions of vectors, K columns of a property (a category has one for each of its values).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from brickwork.evaluation.classification import Estimate
+from brickwork.core.shares import Decoding, Explained, LayerShares, Property, Share
 from brickwork.evaluation.probes import linear_probe
 
 NUM_RESAMPLES = 1000
@@ -28,22 +28,6 @@ _CHUNK_NUMBERS = 4_000_000  # numbers of a resampling chunk held at once (32 MB)
 _RANK_TOLERANCE = 1e-10
 _PROBE_ROWS = 4000  # a probe learns on half of these: enough to tell what is there from what is not
 _Z = 3.09  # one-sided 0.1 %, since a page asks for each property at each layer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Property:
-    """What is known of N inputs. ``columns`` (N, K): numbers as they are, categories one-hot. ``classes`` (N,): what a probe
-    has to tell from the vectors, −1 where it is not known; a number is above its middle, or not."""
-
-    name: str
-    kind: Literal["category", "number", "truth value"]
-    columns: Float[np.ndarray, "rows columns"]
-    classes: Int[np.ndarray, " rows"]
-    note: str = ""
-
-    @property
-    def num_classes(self) -> int:
-        return len(np.unique(self.classes[self.classes >= 0]))
 
 
 @dataclass(frozen=True)
@@ -124,33 +108,6 @@ def totals(vectors: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, " rows"]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """Shares of the variance of vectors that properties explain, by name; NaN where all vectors are equal.
-
-    ``alone``: by the property and nothing else. ``added``: R² of all properties minus R² of all but this one; the two agree
-    where properties are independent. ``shuffled``: ``alone`` with the rows of the property in random order, the largest of
-    several draws by size. ``together``: R² of all. ``variance``: per row, of all dimensions.
-    """
-
-    alone: Mapping[str, Estimate]
-    added: Mapping[str, Estimate]
-    shuffled: Mapping[str, float]
-    together: Estimate
-    variance: float
-
-    @property
-    def rest(self) -> float:
-        """The share that no property explains."""
-        return 1.0 - self.together.value
-
-    @property
-    def joint(self) -> float:
-        """What properties explain that cannot be told to be one's or the other's: R² of all minus the sum of what each adds;
-        below zero where one property shows only what another hides."""
-        return self.together.value - sum(one.value for one in self.added.values())
-
-
 def explain(
     vectors: Float[np.ndarray, "rows dim"],
     properties: Sequence[Property],
@@ -209,7 +166,7 @@ def _summary(
     rows for each shuffle (S, P)."""
     count, whole = len(names), float(total.sum())
     if not whole > 0:
-        nan = Estimate(value=float("nan"), low=None, high=None)
+        nan = Share(value=float("nan"), low=None, high=None)
         same = dict.fromkeys(names, nan)
         return Explained(
             alone=same,
@@ -248,19 +205,9 @@ def _resampled(total: np.ndarray, errors: np.ndarray, seed: int) -> Float[np.nda
     return np.concatenate(parts)
 
 
-def _estimate(value: Any, draws: np.ndarray) -> Estimate:
+def _estimate(value: Any, draws: np.ndarray) -> Share:
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(value=float(value), low=float(low), high=float(high))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoding:
-    """How well a linear probe tells a property: its accuracy as the mean over classes, what guessing gives, and whether the
-    one is above the other by more than chance (one-sided, 0.1 %)."""
-
-    accuracy: float
-    chance: float
-    above_chance: bool
+    return Share(value=float(value), low=float(low), high=float(high))
 
 
 def decoding(vectors: Float[np.ndarray, "rows dim"], known: Property, *, seed: int = 0) -> Decoding:
@@ -289,16 +236,6 @@ def decoding(vectors: Float[np.ndarray, "rows dim"], known: Property, *, seed: i
     error = float(np.sqrt(np.sum(variances))) / len(recalls)
     chance = 1 / len(recalls)
     return Decoding(accuracy=accuracy, chance=chance, above_chance=accuracy - _Z * error > chance)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerShares:
-    """What the vectors of one layer hold of each property. ``dim``: D."""
-
-    layer: str
-    dim: int
-    shares: Explained
-    decoded: Mapping[str, Decoding]
 
 
 def explain_layer(

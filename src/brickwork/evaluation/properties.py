@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
+from brickwork.core.shares import Property
 from brickwork.data.readers.cells import has_decimal_comma, is_missing, number_of, text_of
-from brickwork.evaluation.explained import Property
 
 MAX_VALUES = 100
 """A category with more different values is a text, as far as shares of variance go."""

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from brickwork.core.errors import naming_extras
-from brickwork.evaluation.classification import Estimate
-from brickwork.evaluation.explained import Decoding, LayerShares, Property
+from brickwork.core.shares import Decoding, LayerShares, Property, Share
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both, plural
 from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, tip
@@ -251,7 +250,7 @@ def _accuracy(decoded: Decoding) -> str:
     return "–" if np.isnan(decoded.accuracy) else f"{100 * decoded.accuracy:.0f} %"
 
 
-def _interval(estimate: Estimate) -> str:
+def _interval(estimate: Share) -> str:
     if estimate.low is None or estimate.high is None:
         return "–"
     return f"{_points(estimate.value)} <small>{100 * estimate.low:.1f} … {100 * estimate.high:.1f}</small>".replace(
@@ -269,7 +268,7 @@ def _bare(share: float) -> str:
     return "0.0" if shown == "-0.0" else shown.replace("-", "−")
 
 
-def _percent(estimate: Estimate) -> str:
+def _percent(estimate: Share) -> str:
     if estimate.low is None or estimate.high is None:
         return "–"
     return f"{_points(estimate.value)} ({100 * estimate.low:.1f} … {100 * estimate.high:.1f})".replace(

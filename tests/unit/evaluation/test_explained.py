@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
-from brickwork.evaluation.explained import Property, decoding, explain, fit_linear, totals
+from brickwork.core.shares import Property
+from brickwork.evaluation.explained import decoding, explain, fit_linear, totals
 
 N, D = 4000, 12
 
