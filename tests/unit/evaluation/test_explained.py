@@ -62,7 +62,7 @@ def test_of_two_equal_columns_neither_adds_anything(two):
 
 
 def test_a_balanced_binary_property_is_the_distance_of_class_means(two):
-    """‖μ₁ − μ₀‖² / 4 over the total variance: the closed form of the sheet's source, in the sample itself."""
+    """‖μ₁ − μ₀‖² / 4 over the total variance: the closed form for a balanced binary property, in the sample itself."""
     rng = np.random.default_rng(1)
     label = np.tile([0, 1], N // 2)
     vectors = rng.normal(size=(N, D)) + 0.7 * label[:, None]
