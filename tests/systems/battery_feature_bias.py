@@ -4,8 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 from brickwork.systems.feature_bias.recipes import smoke
-from brickwork.training.config import Stage
 
+UNTESTED = {
+    "first": "of a stage; tests/systems/test_feature_bias.py",
+    "watch": "measures only; tests/systems/test_feature_bias.py",
+    "data.source": "there is one; tests/systems/test_feature_bias.py refuses others",
+}
 CANDIDATES = {
     "features": [("majority5", "xor2")],
     "widths": [(16, 8)],
@@ -15,9 +19,11 @@ CANDIDATES = {
 
 
 def runs() -> list[Any]:
-    """A transformer; features that are not always there; one feature first."""
+    """Sizes that are not given, a small transformer, and features that are not always there."""
     run = smoke()
-    transformer = replace(run.model, network="transformer", widths=None, width=8, depth=1)
-    rare = replace(run.model, prevalence=(1.0, 0.5))
-    first = replace(run, stages=(Stage(name="first", steps=100), Stage(name="all")))
-    return [replace(run, model=transformer), replace(run, model=rare), first]
+    models = [
+        replace(run.model, widths=None),
+        replace(run.model, network="transformer", widths=None, width=8, depth=1),
+        replace(run.model, prevalence=(1.0, 0.5)),
+    ]
+    return [replace(run, model=model) for model in models]

@@ -29,7 +29,7 @@ def growth(trained: Trained) -> dict[str, float]:
     """Of the first feature at the last layer, from mastery to the end: doublings of the variance that it explains, and the
     factor of its share of what the two features explain."""
     watched = trained.system.watched.cpu().numpy()
-    watched = watched[~np.isnan(watched).any(axis=(1, 2, 3))]
+    watched = watched[(watched[:, :, -1] >= 0).all(axis=(1, 2))]
     doublings, shares = [], []
     for replica in range(watched.shape[1]):
         variance, accuracy = watched[:, replica, -2], watched[:, replica, -1, 0]

@@ -14,15 +14,17 @@ from brickwork.systems.feature_bias.features import KINDS, places
 KIND = "bits"
 SOURCE = "bits"
 _MEASURED = 4096
+FEATURES = ("majority5", "xor2")
 WIDTHS, WIDTH, DEPTH = (256, 128, 64, 64), 32, 2
-"""Sizes where none are given: hidden layers of an mlp; width and blocks of a transformer."""
+"""Where none are given: hidden layers of an mlp; width and blocks of a transformer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Which features are learnt, by which networks, and what differs between the features.
 
-    ``features``: among copy, majority5 (easy: linear), xor2, parity3, parity4; each reads bits of its own.
+    ``features``: among copy, majority5 (easy: linear), xor2, parity3, parity4; each reads bits of its own (none: majority5
+    and xor2).
     ``network``: an ``mlp``, or a ``transformer`` that reads the bits as a prefix and writes the features one by one, in this
     order. ``widths``: of the hidden layers of an mlp (none: 256, 128, 64, 64), ``dropout`` behind each. ``width``,
     ``depth``: of a transformer (none: 32, 2).
@@ -34,7 +36,7 @@ class Config:
     ``watch``: measure shares every so many steps (0: only at the end).
     """
 
-    features: tuple[str, ...] = ("majority5", "xor2")
+    features: tuple[str, ...] = ()
     network: Literal["mlp", "transformer"] = "mlp"
     widths: tuple[int, ...] | None = None
     width: Annotated[int, at_least(4)] | None = None
@@ -47,23 +49,28 @@ class Config:
     first: Annotated[int, at_least(0)] = 0
     watch: Annotated[int, at_least(0)] = 0
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The features, given or not."""
+        return self.features or FEATURES
+
     def validate(self) -> list[str]:
         """Every problem with the values."""
         problems = []
-        if len(self.features) < 2:
+        if len(self.learnt) < 2:
             problems.append("features needs two or more, to compare them")
         if unknown := [name for name in self.features if name not in KINDS]:
             problems.append(f"features: '{unknown[0]}' is none; choose among {', '.join(KINDS)}")
-        if self.prevalence and len(self.prevalence) != len(self.features):
-            problems.append(
-                f"prevalence has {len(self.prevalence)} numbers for {len(self.features)} features"
-            )
+        if self.prevalence and len(self.prevalence) != len(self.learnt):
+            problems.append(f"prevalence has {len(self.prevalence)} numbers for {len(self.learnt)} features")
         if any(not 0 < p <= 1 for p in self.prevalence):
             problems.append("prevalence must be above 0 and at most 1")
-        if self.first >= len(self.features):
-            problems.append(f"first={self.first} names no feature: they are 0 to {len(self.features) - 1}")
+        if self.first >= len(self.learnt):
+            problems.append(f"first={self.first} names no feature: they are 0 to {len(self.learnt) - 1}")
         if self.widths is not None and (not self.widths or min(self.widths) < 1):
             problems.append(f"widths={self.widths} must be one or more positive numbers")
+        if self.width is not None and self.width % 2:
+            problems.append(f"width={self.width} must be even: attention has two heads")
         if self.network == "mlp":
             problems += idle(self, ("width", "depth"), "network='mlp'")
         else:
@@ -105,6 +112,6 @@ def load_data(config: Data, seed: int) -> TaskData:
 
 def check_bits(config: Config, bits: int) -> None:
     """Raises ConfigError where the features, or those of the control, read more bits than there are."""
-    places(config.features, bits)
+    places(config.learnt, bits)
     if config.control:
-        places((config.features[-1],) * 2, bits)
+        places((config.learnt[-1],) * 2, bits)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both
+from brickwork.inspection.report_data import Number
 from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, polyline, short, tip
 
 _STYLE = """\
@@ -99,7 +100,7 @@ def curves(watched: Mapping[str, Sequence[Any]], layers: Sequence[str], names: S
     )
     last = [row for row, layer in enumerate(watched["layer"]) if layer == layers[-1]]
 
-    def series(name: str, column: str) -> list[tuple[float, float]]:
+    def series(name: str, column: str) -> list[tuple[Number, Number]]:
         rows = [row for row in last if watched["feature"][row] == name]
         return [(watched["step"][row], watched[column][row]) for row in rows]
 
@@ -113,7 +114,7 @@ def curves(watched: Mapping[str, Sequence[Any]], layers: Sequence[str], names: S
     return Drawing("While they learn", lead, _legend(names) + both(draw))
 
 
-def _lines(series: Mapping[str, list[tuple[float, float]]], width: int, title: str, low: float) -> str:
+def _lines(series: Mapping[str, list[tuple[Number, Number]]], width: int, title: str, low: float) -> str:
     every = [point for points in series.values() for point in points]
     top = max(value for _, value in every)
     ticks = nice_ticks(low, top if top > low else low + 1, 4)

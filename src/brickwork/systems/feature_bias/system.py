@@ -52,6 +52,8 @@ LEARNT = 0.99
 """Accuracy of a feature from which on its share says how it is represented, and not whether it was learnt."""
 _WATCHED_ROWS = 1024
 _MAX_WATCHES = 64
+_NOT_YET = -1.0  # an accuracy that is not measured
+_LEAST_ROWS = 20  # to fit shares on
 
 
 class Bank(nn.Module):
@@ -101,18 +103,18 @@ class System(nn.Module):
         self.config, self.seed, self.bits = config, seed, bits
         check_bits(config, bits)
         generator = generator_for(seed, 0, "order of bits")
-        banks = {"task": Bank(config.features, config, bits, generator)}
+        banks = {"task": Bank(config.learnt, config, bits, generator)}
         if config.control:
-            banks["control"] = Bank((config.features[-1],) * 2, config, bits, generator)
+            banks["control"] = Bank((config.learnt[-1],) * 2, config, bits, generator)
         self.banks = nn.ModuleDict(banks)
         # Step, then variance of each layer explained by each feature, then accuracy: of each replica, while training.
         shape = (
             _MAX_WATCHES if config.watch else 0,
             config.replicas,
             len(self.layers) + 1,
-            len(config.features),
+            len(config.learnt),
         )
-        self.register_buffer("watched", torch.full(shape, torch.nan))
+        self.register_buffer("watched", torch.full(shape, _NOT_YET))
 
     @staticmethod
     def facts(config: Config, data: TaskData) -> dict[str, Any]:
@@ -143,14 +145,14 @@ class System(nn.Module):
         """Which features count for which input, drawn once for each input and step; ``None``: all of them."""
         if not self.config.prevalence or not self.training:
             return None
-        shape = (*own.shape[:2], len(self.config.features))
+        shape = (*own.shape[:2], len(self.config.learnt))
         drawn = torch.rand(shape, generator=generator_for(self.seed, batch["step"], "prevalence"))
         return (drawn < torch.tensor(self.config.prevalence)).to(own.device)
 
     def _without(self, own: Tensor, counts: Tensor) -> Bool[Tensor, "replicas inputs bits"]:
         """The bits of features that do not count are 0."""
         own = own.clone()
-        for place, part in enumerate(places(self.config.features, own.shape[-1])):
+        for place, part in enumerate(places(self.config.learnt, own.shape[-1])):
             own[..., part] &= counts[..., place : place + 1]
         return own
 
@@ -220,7 +222,12 @@ class System(nn.Module):
         """Of each feature its accuracy and its share of each layer, means over replicas; and by how much two equal features
         differ."""
         scores: dict[str, float] = {}
-        accuracy, table = self.accuracy(examples), self.table(examples)
+        accuracy = self.accuracy(examples)
+        if len(examples) < _LEAST_ROWS:
+            return {
+                f"accuracy_{name}": float(accuracy[:, place].mean()) for place, name in enumerate(self.names)
+            }
+        table = self.table(examples)
         for place, name in enumerate(self.names):
             scores[f"accuracy_{name}"] = float(accuracy[:, place].mean())
             for layer, own in zip(self.layers, table):
@@ -234,7 +241,7 @@ class System(nn.Module):
     @property
     def names(self) -> list[str]:
         """The features, with their place where one comes more than once."""
-        every = self.config.features
+        every = self.config.learnt
         return [f"{name}_{place + 1}" if every.count(name) > 1 else name for place, name in enumerate(every)]
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
@@ -243,9 +250,9 @@ class System(nn.Module):
             name: []
             for name in ("networks", "replica", "layer", "feature", "accuracy", "alone", "added", "variance")
         }
-        for bank in self.banks:
+        for bank in self.banks if len(examples) >= _LEAST_ROWS else ():
             accuracy = self.accuracy(examples, bank)
-            names = self.names if bank == "task" else [f"{self.config.features[-1]}_{n}" for n in (1, 2)]
+            names = self.names if bank == "task" else [f"{self.config.learnt[-1]}_{n}" for n in (1, 2)]
             for layer, several in zip(self.layers, self.shares(examples, bank)):
                 for replica, share in enumerate(several):
                     for place, name in enumerate(names):
@@ -262,7 +269,7 @@ class System(nn.Module):
             name: [] for name in ("step", "layer", "feature", "variance", "accuracy")
         }
         for number, at in enumerate(self.watched.cpu().numpy()):
-            if np.isnan(at).any():
+            if (at[:, -1] == _NOT_YET).any():
                 break
             for layer, name in enumerate(self.layers):
                 for place, feature in enumerate(self.names):
