@@ -181,7 +181,7 @@ def test_what_is_measured_while_training_and_the_page(run):
     import brickwork
 
     found = brickwork.load(run.folder)
-    held = load_data(smoke().data, 0).test
+    held = load_data(smoke().data, 0).test.select(range(1500))
     tables = found.analyse(held)
     watched = tables["watched"]
     assert sorted(set(watched["step"])) == [100, 200, 300]
@@ -200,7 +200,7 @@ def test_what_is_measured_while_training_and_the_page(run):
             and shares["feature"][j] == watched["feature"][i]
         ]
         variance = np.mean([shares["alone"][j] * shares["variance"][j] for j in rows])
-        assert watched["variance"][i] == pytest.approx(variance, rel=0.1)
+        assert watched["variance"][i] == pytest.approx(variance, rel=0.15)
     page = predict_api.inspect(run.folder).read_text()
     assert "Shares by layer" in page
     assert "While they learn" in page
@@ -210,8 +210,8 @@ def test_what_is_measured_while_training_and_the_page(run):
 def test_alone_and_added_agree_since_features_are_independent(run):
     import brickwork
 
-    tables = brickwork.load(run.folder).analyse(load_data(smoke().data, 0).test)["shares"]
-    np.testing.assert_allclose(tables["alone"], tables["added"], atol=0.02)
+    tables = brickwork.load(run.folder).analyse(load_data(smoke().data, 0).test.select(range(800)))["shares"]
+    np.testing.assert_allclose(tables["alone"], tables["added"], atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ CARD = SystemCard(
     capabilities=("evaluates", "analyses", "tables"),
     jobs=(
         (
-            "a picture, probe or similarity of vectors that you want to trust",
-            "how far shares of variance and importance differ, for networks where both are known",
+            "a model of vectors, and a table of items with labelled properties",
+            "how much of its vectors each property explains (`inspect`), and networks to calibrate that",
         ),
     ),
 )
