@@ -157,7 +157,7 @@ def _image_table(
     role = match(list(held), columns or ColumnNames(), str(path)).get("image")
     if role is None:
         raise DataError(
-            f"{path} has the columns {', '.join(held)}: and this model reads images: none is called "
+            f"{path} has the columns {', '.join(held)}; this model reads images, and none is called "
             "like one. Say which it is: --column image=NAME"
         )
     images, kept = [], []

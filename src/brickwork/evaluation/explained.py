@@ -27,6 +27,7 @@ _CHUNK_ROWS = 2048
 _CHUNK_NUMBERS = 4_000_000  # numbers of a resampling chunk held at once (32 MB)
 _RANK_TOLERANCE = 1e-10
 _PROBE_ROWS = 4000  # a probe learns on half of these: enough to tell what is there from what is not
+_LEAST_SCORED = 10
 _Z = 3.09  # one-sided 0.1 %, since a page asks for each property at each layer
 
 
@@ -215,7 +216,8 @@ def decoding(vectors: Float[np.ndarray, "rows dim"], known: Property, *, seed: i
     (:func:`brickwork.evaluation.probes.linear_probe`).
 
     A property that no probe can tell is not computed by the model, whatever its share; where it can be told, the share says
-    how strongly. The mean over classes makes a rare class count as much as a common one.
+    how strongly. The mean over classes makes a rare class count as much as a common one; those with fewer than ten rows to
+    score are left out of it, as they say nothing.
     """
     rows = np.flatnonzero(known.classes >= 0)
     rows = np.random.default_rng([seed, 2]).permutation(rows)[:_PROBE_ROWS]
@@ -227,7 +229,7 @@ def decoding(vectors: Float[np.ndarray, "rows dim"], known: Property, *, seed: i
     result = linear_probe(vectors[fit], seen, vectors[score], asked)
     correct = np.asarray(result.correct)
     recalls, variances = [], []
-    for one in np.unique(asked):
+    for one in _common(asked):
         right, count = float(correct[asked == one].sum()), int((asked == one).sum())
         smoothed = (right + 1) / (count + 2)  # so that a class of one row is not certain
         recalls.append(right / count)
@@ -236,6 +238,13 @@ def decoding(vectors: Float[np.ndarray, "rows dim"], known: Property, *, seed: i
     error = float(np.sqrt(np.sum(variances))) / len(recalls)
     chance = 1 / len(recalls)
     return Decoding(accuracy=accuracy, chance=chance, above_chance=accuracy - _Z * error > chance)
+
+
+def _common(classes: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " some"]:
+    """The classes with ten rows or more; all, if that leaves fewer than two."""
+    known, counts = np.unique(classes, return_counts=True)
+    common = known[counts >= _LEAST_SCORED]
+    return common if len(common) > 1 else known
 
 
 def explain_layer(

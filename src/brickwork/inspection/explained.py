@@ -66,13 +66,13 @@ def finding(layers: Sequence[LayerShares], properties: Sequence[Property]) -> st
     """The main result of the last layer, in a sentence."""
     last = layers[-1]
     if np.isnan(last.shares.together.value):
-        return f"At {last.layer} all vectors are equal."
+        return f"At the end ({last.layer}) all vectors are equal."
     order = _order(layers, properties)
     told = [name for name in order if last.decoded[name].above_chance]
     if not told:
-        return f"At {last.layer} no property can be told from the vectors."
+        return f"At the end ({last.layer}) no property can be told from the vectors."
     most = last.shares.alone[told[0]]
-    text = f"At {last.layer}, '{told[0]}' explains most: {_percent(most)} alone"
+    text = f"At the end ({last.layer}), '{told[0]}' explains most: {_percent(most)} alone"
     if len(told) > 1:
         least = last.shares.alone[told[-1]]
         clear = least.low is not None and least.low > 0
@@ -131,7 +131,7 @@ def _top(layers: Sequence[LayerShares]) -> float:
 def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wide: float) -> list[str]:
     """The stacked bar of a layer: what each property adds, what they hold jointly, the rest."""
     parts: list[str] = []
-    hatched: list[tuple[str, str]] = []
+    hatched: list[tuple[float, str, str]] = []
     base = 0.0
 
     def block(share: float, class_: str, words: str) -> None:
@@ -163,11 +163,11 @@ def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wi
             words = (
                 f"{layer.layer}, {name}: not computed (a probe is right in {100 * decoded.accuracy:.0f} %)"
             )
-            hatched.append((f"share-none {hue}", words))
+            hatched.append((added.value, f"share-none {hue}", words))
     joint = layer.shares.joint
     block(joint, "share-joint", f"{layer.layer}, explained by several properties: {100 * joint:.1f} %")
-    for class_, words in hatched:  # as high as an eye can see, above all that is explained
-        block(0.015 * frame.y.high, class_, words)
+    for share, class_, words in hatched:  # at least as high as an eye can see
+        block(max(share, 0.015 * frame.y.high), class_, words)
     block(1.0 - base, "share-rest", f"{layer.layer}, explained by none: {100 * layer.shares.rest:.1f} %")
     if wide > 30:
         rest = f"{100 * layer.shares.rest:.0f} %"

@@ -71,8 +71,8 @@ def test_page_and_numbers(table, tmp_path):
     page = explaining.write_explanation(made, tmp_path / "x.html", "Planted <b>").read_text()
     assert "Planted &lt;b&gt;" in page
     assert (
-        "At late, &#39;topic&#39; explains most: 9" in page
-        or "At late, &#39;topic&#39; explains most: 8" in page
+        "At the end (late), &#39;topic&#39; explains most: 9" in page
+        or "At the end (late), &#39;topic&#39; explains most: 8" in page
     )
     assert page.count("not computed") > 4
     assert "<script src" not in page

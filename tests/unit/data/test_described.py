@@ -97,7 +97,7 @@ def test_rows_of_a_table_are_both_inputs_and_what_is_known(tmp_path):
     ("name", "content", "kind", "message"),
     [
         ("t.csv", "a,b\n1,2\n", "texts", "none is called like a text"),
-        ("t.csv", "a,b\n1,2\n", "images", "this model reads images: none is called like one"),
+        ("t.csv", "a,b\n1,2\n", "images", "this model reads images, and none is called like one"),
         ("t.txt", "words", "images", r"t.txt is no table; give a table"),
     ],
 )

@@ -166,6 +166,16 @@ def test_what_is_not_in_the_vectors_is_not_decoded_whatever_its_balance(share):
     assert there.chance == 0.5
 
 
+def test_rare_values_do_not_hide_that_the_common_ones_are_told():
+    rng = np.random.default_rng(7)
+    label = np.concatenate([np.tile([0, 1], 190), np.repeat([2, 3, 4, 5], 5)])
+    vectors = rng.normal(size=(400, D))
+    vectors[:, 0] += 3 * label
+    told = decoding(vectors, known("f", label, "category"))
+    assert told.above_chance
+    assert told.chance == 0.5
+
+
 def test_a_weak_property_can_be_decoded_well():
     """Its share is small and it is computed all the same: the two are different questions."""
     rng = np.random.default_rng(5)
