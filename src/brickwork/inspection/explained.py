@@ -16,7 +16,7 @@ _STYLE = """\
 .share { fill: var(--c); }
 .share-joint { fill: color-mix(in oklab, var(--ink) 42%, var(--surface)); }
 .share-rest { fill: color-mix(in oklab, var(--muted) 18%, var(--surface)); }
-.share-none { fill: url(#not-computed); stroke: var(--c); stroke-width: 1; }
+.share-none { stroke: var(--c); stroke-width: 1; }
 .hatch { stroke: var(--c, var(--muted)); stroke-width: 1.6; }
 .share-null { fill: var(--c); opacity: .75; }
 .shares td, .shares th { padding: 4px 12px 4px 0; text-align: right; white-space: nowrap; vertical-align: top; }
@@ -93,7 +93,7 @@ def _draw(layers: Sequence[LayerShares], order: Sequence[str], width: int) -> st
             element(
                 "pattern",
                 element("path", d="M-1,1 l2,-2 M0,6 l6,-6 M5,7 l2,-2", class_="hatch"),
-                id="not-computed",
+                id=f"not-computed-{width}",  # of each drawing its own: the other may not be shown
                 width=6,
                 height=6,
                 patternUnits="userSpaceOnUse",
@@ -113,7 +113,7 @@ def _draw(layers: Sequence[LayerShares], order: Sequence[str], width: int) -> st
         if np.isnan(layer.shares.together.value):
             parts.append(label(middle, frame.y(top / 2), "constant", "tick"))
             continue
-        parts += _bar(layer, order, frame, left, wide)
+        parts += _bar(layer, order, frame, left, wide, f"url(#not-computed-{width})")
         parts += _null_bar(layer, order, frame, left + wide + 3, thin)
     if len(layers) > 4:
         parts.append(label((frame.left + frame.right) / 2, frame.y.start + 38, "layer", "axis-title"))
@@ -128,13 +128,15 @@ def _top(layers: Sequence[LayerShares]) -> float:
     return next(top for top in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0) if top >= 1.15 * most)
 
 
-def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wide: float) -> list[str]:
+def _bar(
+    layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wide: float, hatch: str
+) -> list[str]:
     """The stacked bar of a layer: what each property adds, what they hold jointly, the rest."""
     parts: list[str] = []
     hatched: list[tuple[float, str, str]] = []
     base = 0.0
 
-    def block(share: float, class_: str, words: str) -> None:
+    def block(share: float, class_: str, words: str, fill: str | None = None) -> None:
         nonlocal base
         top = min(base + max(share, 0.0), frame.y.high)
         y = frame.y(top)
@@ -147,6 +149,7 @@ def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wi
                 width=wide,
                 height=max(frame.y(base) - y, 0.0),
                 class_=class_,
+                fill=fill,
             )
         )
         base = top
@@ -167,9 +170,9 @@ def _bar(layer: LayerShares, order: Sequence[str], frame: Frame, left: float, wi
     joint = layer.shares.joint
     block(joint, "share-joint", f"{layer.layer}, explained by several properties: {100 * joint:.1f} %")
     for share, class_, words in hatched:  # at least as high as an eye can see
-        block(max(share, 0.015 * frame.y.high), class_, words)
+        block(max(share, 0.015 * frame.y.high), class_, words, hatch)
     block(1.0 - base, "share-rest", f"{layer.layer}, explained by none: {100 * layer.shares.rest:.1f} %")
-    if wide > 30:
+    if wide >= 24:
         rest = f"{100 * layer.shares.rest:.0f} %"
         parts.append(label(left + wide / 2, frame.y(frame.y.high) + 16, rest, "tick"))
     return parts
