@@ -196,22 +196,56 @@ def inspect(
     out: Path | str | None = None,
     *,
     limit: int | None = None,
+    columns: "ColumnNames | None" = None,
+    properties: Sequence[str] = (),
+    allow_outside: bool = False,
+    progress: bool = False,
 ) -> Path:
-    """Writes a page of what the modules of a run do on held-out examples, or of what it found out, and returns its path.
+    """Writes a page of what is inside a model, and returns its path.
 
-    ``data``: other data than that of the run. ``out``: default ``inspect.html`` in the run folder.
+    Of a run with modules to watch, what they do on held-out examples; or what it found out. Of a model that encodes, and
+    ``data`` (a table with a column for each property): how much of the variance of its vectors each property explains, by
+    layer (:func:`brickwork.api.explain.explain`); of a run with modules, this where ``properties`` are named.
+
+    ``data``: else other data than that of the run. ``out``: default ``inspect.html`` in the run folder, or
+    ``inspect-TABLE.html``. ``columns``, ``allow_outside``: how the table is read.
 
     Raises:
-        ArtifactError: the folder holds no run, or its system has no modules that can be watched.
+        ArtifactError: the folder holds no run, or its system has nothing that can be watched.
+        ConfigError: an option that has no effect.
+        DataError: a table that cannot be read, or without a property.
     """
+    from brickwork.api.explain import can_explain, check_page_path, explain, write_explanation
     from brickwork.core.types import Draws, Traces
     from brickwork.inspection.drawings import write_drawings
     from brickwork.inspection.traces import write_traces
     from brickwork.representation.load import load
 
+    system = load(folder)
+    watched = isinstance(system, Draws | Traces)
+    if can_explain(system) and (properties or not watched):
+        if data is None:
+            raise ConfigError(
+                f"{folder} has vectors: give a table of inputs with a column for each property that they may hold, "
+                f"for example: brickwork inspect {folder} items.csv"
+            )
+        name = f"inspect-{Path(data).name.split('.')[0]}.html"
+        path = Path(out) if out is not None else (Path(folder) if Path(folder).is_dir() else Path()) / name
+        check_page_path(path)
+        made = explain(
+            system,
+            data,
+            columns=columns,
+            properties=properties,
+            limit=limit,
+            allow_outside=allow_outside,
+            progress=progress,
+        )
+        return write_explanation(made, path, f"{Path(folder).name} on {Path(data).name}")
+    if properties:
+        raise ArtifactError(f"{folder} has no vectors of its inputs, so that no property can be measured")
     folder = Path(folder)
     path = Path(out) if out is not None else folder / "inspect.html"
-    system = load(folder)
     if isinstance(system, Draws):
         title, examples = _held_out(folder, data, limit)
         return write_drawings(path, title, f"On {len(examples):,} held-out examples.", system.draw(examples))

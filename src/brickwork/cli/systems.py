@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
         "Learn",
         "brickwork inspect runs/lm",
         "brickwork inspect runs/lm other-texts/ --out modules.html",
+        "brickwork inspect minilm items.csv",
     )
 
 
@@ -174,19 +175,62 @@ def generate(
 
 
 def inspect(
-    run: Annotated[Path, typer.Argument(help="The run folder of a finished training.", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder; with a table also any model that encodes: a folder, minilm or a hub id.",
+            metavar="RUN|MODEL",
+            show_default=False,
+        ),
+    ],
     data: Annotated[
-        str | None, typer.Argument(help="Other data than that of the run.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="For a model that encodes: a table of texts or images with a column for each property (or a folder). "
+            "Else: other data than that of the run.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The page to write (default: RUN/inspect.html).", show_default=False)
+        Path | None,
+        typer.Option(
+            help="The page to write (default: inspect.html in RUN, or inspect-TABLE.html); of shares of variance, the "
+            "numbers where it ends in .csv, .parquet or .jsonl.",
+            show_default=False,
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Watch at most N examples.")] = None,
+    properties: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            metavar="COLUMN",
+            help="Measure this column and no others. Repeat. A run with modules to watch needs it.",
+            show_default=False,
+            callback=given_text,
+        ),
+    ] = None,
+    columns: Columns = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look at N examples (default: all; of a table 5,000, drawn from all rows)."),
+    ] = None,
+    allow_outside: AllowOutside = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a page of what each module does (use by domain, gates over time, load), or of what a run found in a model."""
+    """Write a page of what is inside: what the vectors of a model hold (how much of their variance each column of your
+    table explains, by layer); what each module of a run does (use by domain, gates over time, load); or what a run found.
+    """
     from brickwork.api import predict as predict_api
 
-    page = predict_api.inspect(run, data, out, limit=limit)
+    page = predict_api.inspect(
+        run,
+        data,
+        out,
+        limit=limit,
+        columns=column_names(columns),
+        properties=properties or (),
+        allow_outside=allow_outside,
+        progress=not quiet,
+    )
     output.line(str(page))
     output.hint("look at it in a browser", quiet)

@@ -398,6 +398,16 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class ShowsLayers(Protocol):
+    """A system without an encoder whose inner vectors can be looked at: layer → vectors, a row an input, of what
+    ``input_kind`` says (:class:`Predicts`)."""
+
+    input_kind: Literal["texts", "images", "columns"]
+
+    def layer_vectors(self, inputs: Any) -> Mapping[str, Float[np.ndarray, "rows _"]]: ...
+
+
+@runtime_checkable
 class KeepsBricks(Protocol):
     """A system with bricks over one base: it writes them into a library, or into the base's weights.
 

@@ -213,6 +213,27 @@ class System(nn.Module):
         warn_of_new_categories(examples, self.readers)
         return predictions(self.layout, self.stages(examples, last=True))
 
+    @torch.no_grad()
+    def layer_vectors(self, inputs: Any) -> dict[str, Float[np.ndarray, "rows state"]]:
+        """The state s_i after each modality, by its name; of a parallel fusion what the task decoders read. ``inputs``: as
+        :meth:`predict` takes them."""
+        examples = typed_examples(self.layout, inputs, folder=Path(), with_targets=False)
+        device = next(self.parameters()).device
+        parts: dict[str, list[np.ndarray]] = {}
+        for start in range(0, len(examples), _BATCH):
+            columns = examples.take(range(start, min(start + _BATCH, len(examples))))
+            batch = {name: value.to(device) for name, value in self.collate(columns).items()}
+            features = [reader(batch) for reader in self.readers]
+            present = [batch[f"{name}.present"] for name in self.layout.names]
+            if isinstance(self.fusion, StateChain):
+                states = self.fusion(features, present, None, self.skip).states[1:]
+                named = {f"after {name}": state for name, state in zip(self.layout.names, states)}
+            else:
+                named = {"all modalities": self.fusion(features, present)}
+            for name, state in named.items():
+                parts.setdefault(name, []).append(state.float().cpu().numpy())
+        return {name: np.concatenate(batches) for name, batches in parts.items()}
+
     def load_data(self, config: Data, seed: int) -> TaskData:
         """Other data of the columns and classes that were learnt.
 

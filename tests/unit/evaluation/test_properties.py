@@ -1,0 +1,83 @@
+"""Which columns of a table are properties of its rows, of which kind, and why others are none."""
+
+import numpy as np
+import pytest
+
+from brickwork.core.errors import DataError
+from brickwork.evaluation.properties import above_middle, properties_of, property_of
+
+N = 40
+
+
+def cells(*values):
+    return [values[i % len(values)] for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "columns"),
+    [
+        (cells("a", "b", "c"), "category", 3),
+        (cells(0, 1, 2, 3), "category", 4),
+        (cells("0", "1", "2", "3"), "category", 4),
+        (cells(True, False), "truth value", 2),
+        (cells("yes", "No"), "truth value", 2),
+        ([i / 7 for i in range(N)], "number", 1),
+        ([str(i % 20) for i in range(N)], "number", 1),
+        (cells("a", "b", None), "category", 3),
+        (cells(None, *[i / 3 for i in range(19)]), "number", 2),
+        (cells("2020-01-01", *[f"2021-02-{d:02}" for d in range(1, 20)]), "number", 1),
+        (cells("007", "012"), "category", 2),
+    ],
+)
+def test_the_kind_of_a_column(values, kind, columns):
+    made = property_of("c", values)
+    assert (made.kind, made.columns.shape) == (kind, (N, columns))
+    assert np.isfinite(made.columns).all()
+    assert set(made.classes) <= set(range(-1, 100))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([None] * N, "empty"),
+        (cells("a"), "the same value"),
+        (cells(None, None, None, 1), "more than half"),
+        ([f"text {i}" for i in range(N)], "name of the row"),
+        (list(range(N)), "name of the row"),
+        ([f"text {i // 2}" for i in range(N)], "different values"),
+        ([[1, 2]] * N, "lists"),
+    ],
+)
+def test_why_a_column_is_no_property(values, why):
+    assert why in property_of("c", values)
+
+
+def test_a_missing_cell_is_a_value_of_its_own_and_nothing_to_be_told_by_a_probe():
+    made = property_of("c", cells("a", "b", None))
+    assert (made.classes == -1).sum() == N // 3
+    assert "13 missing" in made.note
+    assert (made.columns.sum(1) == 1).all()
+
+
+def test_a_number_is_above_its_middle_or_not():
+    assert above_middle(np.array([1.0, 2, 3, 4])).tolist() == [0, 0, 1, 1]
+    assert above_middle(np.array([0.0, 0, 0, 5, np.nan])).tolist() == [0, 0, 0, 1, -1]
+    assert above_middle(np.array([0.0, 5, 5, 5])).tolist() == [0, 1, 1, 1]
+
+
+def test_a_whole_number_for_each_row_counts_where_it_is_asked_for():
+    table = {"n": list(range(N)), "c": cells("a", "b")}
+    assert [p.name for p in properties_of(table, "t.csv")[0]] == ["c"]
+    assert [p.name for p in properties_of(table, "t.csv", ["n"])[0]] == ["n"]
+
+
+def test_wrong_columns_are_named():
+    table = {"colour": cells("red", "blue"), "id": [f"x{i}" for i in range(N)]}
+    with pytest.raises(DataError, match=r"no column 'color' to measure.*colour"):
+        properties_of(table, "t.csv", ["color"])
+    with pytest.raises(DataError, match="'id' cannot be measured: it is different in every row"):
+        properties_of(table, "t.csv", ["id"])
+    with pytest.raises(DataError, match=r"t.csv has no column with a property.*'id' is different"):
+        properties_of({"id": table["id"]}, "t.csv")
+    with pytest.raises(DataError, match="'price' has numbers with decimal commas, for example '1,5'"):
+        properties_of({"price": cells("1,5", "2,5")}, "t.csv")
