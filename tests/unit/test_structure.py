@@ -44,7 +44,7 @@ BY_NAME = {"core/registry.py", "core/flow.py", "studies/records.py"}
 # Rule 2. Modules of shared rooms that have one client so far, and the systems that come for them.
 SHARED = HOUSE
 RESERVED = {
-    "data.generators.corruptions": ("matryoshka", "emoe", "m2mkd"),
+    "data.generators.corruptions": ("matryoshka", "m2mkd"),
     "data.generators.scenes": ("align", "image-text-matching", "genome-modules"),
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),
     "data.sets.language": ("moduleformer", "codegen2", "emergent-semantics"),
@@ -65,20 +65,22 @@ RESERVED = {
     "modules.decoders": ("moduleformer", "codegen2", "emergent-semantics"),
     "modules.experts": ("moduleformer", "emoe", "m2mkd"),
     "modules.experts_triton": ("moduleformer", "emoe", "m2mkd"),
+    "modules.ffn_gathered": ("emoe", "configurable-foundation-models"),
     "modules.ffn_split": ("emoe", "configurable-foundation-models"),
     "modules.image_decoder": ("cmim", "erw"),
     "modules.latent": ("cmim", "cvlnm", "pointer-networks"),
     "modules.places": ("sae-circuits", "emoe"),
     "modules.pruning": ("sae-circuits", "emoe"),
-    "modules.recorder": ("sae-circuits", "emoe"),
     "modules.routers": ("moduleformer", "emoe", "m2mkd"),
     "modules.sequence_decoder": ("cmim", "cvlnm", "pointer-networks"),
     "modules.simplex": ("stationary-compat", "rich-representations"),
     "modules.surgery": ("moduleformer", "m2mkd"),
     "modules.token_layout": ("sae-circuits", "emoe"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
+    # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
+    "representation.export_classifier": ("emoe", "m2mkd"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
-    "representation.export_peft": ("dylora", "text2token", "emoe"),
+    "representation.export_peft": ("dylora", "text2token"),
 }
 # Modules that only users import, and the page that tells them to.
 FOR_USERS = {"representation.mteb_adapter": "docs/how-to/interoperate.md"}

@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brickwork.api.scores import SCORES, write_scores
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import read_json, write_json
+from brickwork.core.files import read_json
 from brickwork.core.folders import known_folder
 
 if TYPE_CHECKING:
     from brickwork.evaluation.grid import Cell, GridResult
-    from brickwork.evaluation.measure import Measurement
-    from brickwork.representation.model import Representation
 
-SCORES = "scores.json"
-"""The score of every held-out query at every size, beside ``evaluation.json``, which has the means."""
 METRIC = "ndcg@10"
 SURE = 0.95
 RESAMPLES = 2_000
@@ -88,20 +85,6 @@ class Choice:
     documents: int
     keep: float | None
     resamples: int = RESAMPLES
-
-
-def hybrid_words(representation: "Representation") -> Any:
-    """What measures hybrid searches of the texts that a model reads; ``None`` for a formal language, which has no words."""
-    from brickwork.index.ranking import WordsBeside
-    from brickwork.training.run import texts_of
-
-    return WordsBeside if texts_of(representation) is None else None
-
-
-def write_scores(folder: Path, measurement: "Measurement") -> None:
-    """Writes what :func:`choose` reads."""
-    if measurement.grids:
-        write_json(folder / SCORES, measurement.scores_of_queries())
 
 
 def choose(

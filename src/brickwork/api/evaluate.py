@@ -114,7 +114,7 @@ def measure_searches(
         ConfigError: it is measured by its system, so there are no sizes to search at.
         DataError: the data cannot be read as the run reads its own, or has no queries.
     """
-    from brickwork.api.choose import hybrid_words
+    from brickwork.api.scores import hybrid_words
     from brickwork.core.types import Evaluates
 
     need_extra("train", "evaluation")

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.api.choose import hybrid_words, write_scores
 from brickwork.api.negatives import NEGATIVES, with_hard_negatives
 from brickwork.api.read_data import check_parts, data_lines, describe, warnings_told
+from brickwork.api.scores import hybrid_words, write_scores
 from brickwork.api.untouched import untouched
 from brickwork.core import registry
 from brickwork.core.config import differences, nearest, to_dict

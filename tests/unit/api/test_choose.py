@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import brickwork
-from brickwork.api.choose import RESAMPLES, choose, hybrid_words, write_scores
+from brickwork.api.choose import RESAMPLES, choose
+from brickwork.api.scores import hybrid_words, write_scores
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.data.types import Document
 from brickwork.evaluation.grid import Cell, Cost, GridResult

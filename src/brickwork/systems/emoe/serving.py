@@ -1,8 +1,11 @@
-"""What groups of neurons do at serving time: how many there are to choose from, what they cost, and who uses which."""
+"""What groups of neurons do at serving time: how many there are to choose from, what they cost, and who uses which.
+
+``system`` is always a :class:`brickwork.systems.emoe.system.System`, which imports this.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +13,6 @@ from jaxtyping import Float
 
 from brickwork.data.types import Examples
 from brickwork.encoders.text import TextEncoder
-
-if TYPE_CHECKING:
-    from brickwork.systems.emoe.system import System
 
 _SHARES = (8, 4, 2, 1)
 _CHUNK = 64
@@ -35,7 +35,7 @@ def group_counts(groups: int, served: int) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def relative_flops(system: "System", examples: Examples, used: int) -> float:
+def relative_flops(system: Any, examples: Examples, used: int) -> float:
     """FLOPs of the encoder with ``used`` groups over those with all, on the first of ``examples``.
 
     A half takes 2·M·D for each of its matrices and a token; of these k/E are left, and the gate takes 2·E·D.
@@ -52,7 +52,7 @@ def relative_flops(system: "System", examples: Examples, used: int) -> float:
     return (whole - saved) / whole
 
 
-def _tokens_and_flops(system: "System", examples: Examples) -> tuple[int, int]:
+def _tokens_and_flops(system: Any, examples: Examples) -> tuple[int, int]:
     """Tokens in the feed-forward layers, and FLOPs of the encoder with all groups."""
     inputs: Any = examples.columns["input"][:_SAMPLE]
     encoder = system.encoder
@@ -70,7 +70,7 @@ def _tokens_and_flops(system: "System", examples: Examples) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def group_shares(system: "System", examples: Examples) -> dict[str, Float[np.ndarray, "rows groups"]]:
+def group_shares(system: Any, examples: Examples) -> dict[str, Float[np.ndarray, "rows groups"]]:
     """For each grouped layer the share of its tokens for which each input uses each group; rows sum to 1."""
     inputs, device = examples.columns["input"], next(system.parameters()).device
     parts: dict[str, list[np.ndarray]] = {half.name: [] for half in system.halves}
@@ -96,7 +96,7 @@ def _by_input(used: torch.Tensor, x: object) -> Float[np.ndarray, "rows groups"]
     return (sums / sums.sum(1, keepdim=True)).double().cpu().numpy()
 
 
-def domains_of(system: "System", examples: Examples) -> list[str]:
+def domains_of(system: Any, examples: Examples) -> list[str]:
     """The domain of each example: its own, or else the name of its class."""
     if "domain" in examples.columns:
         return [str(domain) for domain in examples.columns["domain"]]
