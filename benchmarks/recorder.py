@@ -121,7 +121,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--child", name, "--texts", str(options.texts)]
         for how, setting in (("", {}), (", large tensors given back", {"MALLOC_MMAP_THRESHOLD_": "1048576"})):
             run = subprocess.run(
-                command, check=True, capture_output=True, text=True, env={**os.environ, **setting}
+                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **setting}
             )
             memory[name + how] = json.loads(run.stdout)
     save(
