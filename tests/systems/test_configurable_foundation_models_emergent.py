@@ -240,6 +240,20 @@ def test_resumed_after_any_round_it_finds_the_same(places, found):
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+def test_how_long_it_takes_is_said_before(places):
+    """Texts of 6 + 6 a domain: 18 scored, 18 measured 1 + 7 times, 9 of them 15 times more."""
+    run = run_of(places)
+    takes = api.plan(run)["takes"]
+    _, data = api.build(run)
+    split = halves(list(data.train.columns["domain"]), 12)
+    assert (len(split.scored), len(split.measured)) == (18, 18)
+    tokens = int(takes.split()[3].replace(",", ""))
+    assert tokens == pytest.approx(
+        (18 + 18 * 8 + 9 * 15) * 32, rel=0.1
+    )  # about 32 of 33 tokens of a window are predicted
+    assert "minutes" in takes
+
+
 def test_predict_analyse_and_the_page(found, places):
     (places / "asks.csv").write_text('text\n"7 + 5 = 12; 7 + 5 = 12;"\nthe king of a has a king.\n')
     answers = predict_api.predict(places / "run", places / "asks.csv", erase="sums")
