@@ -109,11 +109,11 @@ def _seven_domains() -> Iterator[Text]:
 
 
 SETS: dict[str, Callable[[], Iterator[Text]]] = {
-    "seven-domains": _seven_domains,
     "toy": _toy,
     "python": _python,
     "stdlib": _stdlib,
     "wikitext2": _wikitext,
+    "seven-domains": _seven_domains,
 }
 
 

@@ -126,3 +126,20 @@ def test_what_cannot_be_used_is_named(tmp_path, files, source, message):
     write(tmp_path, files)
     with pytest.raises(DataError, match=message):
         task(tmp_path / source if source else tmp_path)
+
+
+def test_seven_domains_have_as_many_pieces_from_many_documents():
+    """Where the sets are on this machine."""
+    config = DataConfig(source="seven-domains", limit=30, max_passage_words=60)
+    try:
+        task = text_task(config, 0)
+    except DataError as error:
+        pytest.skip(str(error))
+    parts = (task.train, task.validation, task.test)
+    domains = [name for part in parts for name in part.columns["domain"]]
+    assert sorted(set(domains)) == ["code", "data", "drama", "math", "news", "prose", "translation"]
+    assert {domains.count(name) for name in set(domains)} == {30}
+    texts = [text for part in parts for text in part.columns["input"]]
+    assert max(map(len, texts)) <= 300
+    own = [text for text, name in zip(texts, domains) if name == "translation"]
+    assert sum("English:" in text for text in own) > 25
