@@ -256,6 +256,20 @@ def test_it_warns_where_missingness_depends_on_the_label():
 # ---- the user's tables -----------------------------------------------------------------------------------------
 
 
+def test_states_that_can_be_looked_at_are_those_that_decoders_read(toy):
+    """The answer of each task from the last state, by hand, is that of ``predict``."""
+    system = fresh(toy).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BrickworkWarning)
+        states = system.layer_vectors(toy.test.columns)
+    assert list(states) == [f"after {name}" for name in system.layout.names]
+    last = torch.from_numpy(list(states.values())[-1])
+    target = system.layout.targets[0]
+    with torch.no_grad():
+        by_hand = system.decoders[0](last).softmax(-1).numpy()
+    np.testing.assert_allclose(by_hand, system.stages(toy.test, last=True)[target.name][-1], atol=1e-6)
+
+
 @pytest.fixture
 def table(tmp_path):
     """A CSV with every kind of column that fits one, and images in files, one of them broken."""
@@ -308,8 +322,12 @@ def test_train_predict_inspect_on_a_csv(table, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BrickworkWarning)
         page = predict_api.inspect(tmp_path / "run").read_text()
+        held = predict_api.inspect(
+            tmp_path / "run", table, tmp_path / "held.html", properties=["sick"]
+        ).read_text()
         measured = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), str(table), "--json"])
     assert "change of P(yes)" in page
+    assert "after vitals" in held
     assert "vitals" in page
     # Targets, modalities, image size and split are those of the run, so the held-out rows are the same.
     assert json.loads(measured.stdout)["scores"] == summary.scores
