@@ -8,7 +8,7 @@ Arms of memory: one step of a batch of images directly, and with cached gradient
 
 Each arm runs in a process of its own, in turn; ratios compare neighbours of one round, and their median counts.
 
-    python benchmarks/align.py [--rounds 3] [--steps 20] [--batch 128] [--large 512]
+    python benchmarks/align.py [--rounds 3] [--steps 60] [--batch 128] [--large 512]
 """
 
 import argparse
@@ -35,7 +35,7 @@ def prepared(pairs: int):
     from brickwork.systems.align.system import load_data
 
     run = recipes.small()
-    run = replace(run, data=replace(run.data, source="scenes", limit=pairs))
+    run = replace(run, data=replace(run.data, source="scenes", image_size=None, limit=pairs))
     data = load_data(run.data, 0)
     return run, build_system("align", run.model, data, seed=0), data
 
@@ -108,14 +108,14 @@ def in_process(arm: str, arguments: argparse.Namespace) -> dict[str, float]:
     """The arm in a process of its own."""
     numbers = [f"--{name}={getattr(arguments, name)}" for name in ("steps", "batch", "large")]
     done = subprocess.run(
-        [sys.executable, __file__, "--arm", arm, *numbers], check=True, capture_output=True, text=True
+        [sys.executable, __file__, "--arm", arm, *numbers], check=True, stdout=subprocess.PIPE, text=True
     )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("rounds", 3), ("steps", 20), ("batch", 128), ("large", 512)):
+    for name, default in (("rounds", 3), ("steps", 60), ("batch", 128), ("large", 512)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--arm", choices=[*SPEED, *MEMORY])
     arguments = parser.parse_args()

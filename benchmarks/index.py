@@ -125,7 +125,7 @@ def kind_memory(kind: str, rows: int, width: int) -> dict[str, Any]:
             subprocess.run(
                 [sys.executable, __file__, "--search", str(folder / "index"), kind, str(dim)],
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
             ).stdout
         )

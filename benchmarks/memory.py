@@ -86,7 +86,7 @@ def main() -> None:
     for kind in ("static", "scratch"):
         for size in options.sizes:
             call = [sys.executable, __file__, "--child", kind, str(size)]
-            done = subprocess.run(call, capture_output=True, text=True, check=True)
+            done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
             found.setdefault(kind, {})[str(size)] = json.loads(done.stdout)
             print(kind, size, found[kind][str(size)], file=sys.stderr)
     growth = {

@@ -117,7 +117,9 @@ def main() -> None:
     memory = {}
     for name in ("plain", "heads, mean", "ffn, overall"):
         command = [sys.executable, __file__, "--child", name, "--texts", str(options.texts)]
-        memory[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        memory[name] = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        )
     save(
         "recorder",
         {

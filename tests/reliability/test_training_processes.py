@@ -11,6 +11,7 @@ import torch
 from training_worker import STAGES
 
 from brickwork.core.config import override
+from brickwork.training.checkpoint import steps_saved
 from brickwork.training.config import TrainConfig
 from brickwork.training.loop import fit
 from toy_system import Toy, toy_data
@@ -27,6 +28,19 @@ def run(folder, *settings, start=(), devices=2):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *start, str(WORKER), "fit", str(folder), str(devices), "steps=12", *settings]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+
+
+@pytest.mark.slow
+def test_whoever_is_left_says_that_another_process_is_gone(tmp_path):
+    """As after a SIGKILL, or where the system ends a process for its memory."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(WORKER), "lose", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.stdout.startswith("ResourceError: another process of this training is gone"), done.stderr[
+        -3000:
+    ]
+    assert f"brickwork resume {tmp_path / 'run'} --devices 2" in done.stdout
+    assert steps_saved(tmp_path / "run") == [3]
 
 
 @pytest.mark.slow

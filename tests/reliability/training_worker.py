@@ -3,6 +3,7 @@
 ``kill FOLDER COUNT SEED``: forks a training COUNT times and kills each at a random file operation or moment,
 then lets the last one finish. Importing torch takes seconds and forking none, so all trainings fork from here.
 ``fit FOLDER DEVICES [field=value …]``: one training, on several processes if asked or begun by torchrun.
+``lose FOLDER``: a training on two processes, of which the second kills itself after four steps.
 """
 
 import atexit
@@ -125,10 +126,27 @@ def several(folder: Path, devices: int, settings: list[str]) -> None:
     (folder / f"process-{distributed.rank()}.json").write_text(json.dumps(report))
 
 
+def lose(folder: Path) -> None:
+    """Says what the process that is left raises."""
+    system = Toy()
+
+    def after_step(step: int) -> None:
+        if step == 3 and distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    system.after_step = after_step
+    try:
+        fit(system, toy_data(), CONFIG, folder, seed=0, devices=2)
+    except BrickworkError as error:
+        print(f"{type(error).__name__}: {error}")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     verb, where, *rest = sys.argv[1:]
     if verb == "kill":
         print(json.dumps(kills(Path(where), int(rest[0]), int(rest[1]))))
+    elif verb == "lose":
+        lose(Path(where))
     else:
         several(Path(where), int(rest[0]), rest[1:])

@@ -2,6 +2,7 @@
 
 import brickwork
 brickwork.choose("runs/docs", keep=0.98)
+brickwork.choose("minilm", "docs/", keep=0.98)
 """
 
 from collections.abc import Sequence
@@ -104,14 +105,19 @@ def write_scores(folder: Path, measurement: "Measurement") -> None:
 
 
 def choose(
-    run: Path | str,
+    model: Path | str,
+    data: Path | str | None = None,
     *,
     keep: float | None = None,
     max_ms: float | None = None,
     max_bytes: int | None = None,
     documents: int | None = None,
+    progress: bool = False,
 ) -> Choice:
-    """The cheapest (dims, layers, mode) of a finished run that holds on its held-out queries, and the kind of index for it.
+    """The cheapest (dims, layers, mode) that holds on held-out queries, and the kind of index for it.
+
+    Of a finished run without ``data`` it is by what the training measured; where that is not there it is measured now, on
+    the run's own data, and kept. With ``data`` (as :func:`brickwork.evaluate` reads it) any model is measured on it.
 
     ``keep``: the share of the nDCG@10 of the full size that is to be kept, on every retrieval set. ``max_ms``: the
     milliseconds of one query (encoding, and an exact comparison with ``documents`` documents; default: as many as were
@@ -123,11 +129,13 @@ def choose(
     how little.
 
     Raises:
-        ArtifactError: no run, or one whose queries were not kept.
-        ConfigError: nothing asked for, an impossible value, or nothing that holds; says what comes nearest.
+        ArtifactError: the model cannot be loaded, or what its run measured is damaged.
+        ConfigError: nothing asked for, an impossible value, a model without a run and no ``data``, or nothing that holds;
+            says what comes nearest.
+        DataError: ``data`` cannot be read, or has no queries.
     """
     _check(keep, max_ms, max_bytes, documents)
-    grids, words = _measured(Path(run))
+    grids, words = _measured(model, data, progress)
     first = next(iter(grids.values()))
     count = documents or max(grid.num_documents for grid in grids.values())
     settings = _settings(grids, first, count, with_words=words is not None)
@@ -138,7 +146,7 @@ def choose(
     whole = [place for place, one in enumerate(settings) if (one.layers, one.dim) == (full.layers, full.dim)]
     reference = max(whole, key=lambda place: average[place])
     if not means[:, reference].all():
-        raise ConfigError(f"{run}: the full size finds nothing, so there is no quality to keep")
+        raise ConfigError(f"{model}: the full size finds nothing, so there is no quality to keep")
     fits = [place for place, one in enumerate(settings) if _within(one, max_ms, max_bytes)]
     if not fits:
         fastest = min(settings, key=lambda one: (one.milliseconds or 0, one.vector_bytes))
@@ -185,26 +193,39 @@ def _check(keep: float | None, max_ms: float | None, max_bytes: int | None, docu
             raise ConfigError(f"{name}={value} must be more than 0")
 
 
-def _measured(folder: Path) -> "tuple[dict[str, GridResult], dict[str, np.ndarray] | None]":
-    """The grids of a run, and for each the score of every query by words alone, where that was measured."""
-    from brickwork.evaluation.grid import GridResult
+def _measured(
+    model: Path | str, data: Path | str | None, progress: bool
+) -> "tuple[dict[str, GridResult], dict[str, np.ndarray] | None]":
+    """The grids of a model, and for each the score of every query by words alone, where that was measured."""
+    from brickwork.api.evaluate import measure_searches
+    from brickwork.api.train import read_run
 
-    known = known_folder(folder)
-    if known.kind != "run":
-        raise ArtifactError(f"{folder} is no finished run: it {known.about}")
-    path = folder / SCORES
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} has no {SCORES}: its searches were not measured, or by an earlier version; train it again"
+    if data is not None:
+        return _parts(measure_searches(model, data, progress=progress).scores_of_queries())
+    folder = Path(model)
+    if not folder.exists() or known_folder(folder).kind != "run":
+        raise ConfigError(
+            f"{model} is no finished run, which has measured itself: give data to measure it on"
         )
-    values = read_json(path)
+    path = folder / SCORES
+    if not path.is_file():  # of an earlier version, or trained without measuring
+        measurement = measure_searches(folder, read_run(folder).data.source, progress=progress)
+        write_scores(folder, measurement)
+        return _parts(measurement.scores_of_queries())
     try:
-        grids = {name: GridResult.from_dict(grid) for name, grid in values["grids"].items()}
-        words = {name: np.array(scores["BM25"][METRIC]) for name, scores in values["baselines"].items()}
+        grids, words = _parts(read_json(path))
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); train the run again") from error
+        raise ArtifactError(f"{path} is damaged ({error}); delete it, and it is measured again") from error
     if not grids:
         raise ArtifactError(f"{path} holds no search; choose works for models of texts with held-out queries")
+    return grids, words
+
+
+def _parts(scores: dict[str, Any]) -> "tuple[dict[str, GridResult], dict[str, np.ndarray] | None]":
+    from brickwork.evaluation.grid import GridResult
+
+    grids = {name: GridResult.from_dict(grid) for name, grid in scores["grids"].items()}
+    words = {name: np.array(of["BM25"][METRIC]) for name, of in scores["baselines"].items()}
     return grids, words if set(words) == set(grids) else None
 
 

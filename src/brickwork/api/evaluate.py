@@ -16,12 +16,13 @@ from brickwork.api.read_data import describe
 from brickwork.api.train import CONTENT, read_run
 from brickwork.api.untouched import untouched
 from brickwork.core import registry
-from brickwork.core.errors import ConfigError, naming_extras, need_extra
+from brickwork.core.errors import ConfigError, DataError, naming_extras, need_extra
 from brickwork.core.files import plain, read_json
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames, DataConfig
     from brickwork.data.types import TaskData
+    from brickwork.evaluation.measure import Measurement
     from brickwork.index.index import Index
     from brickwork.representation.model import Representation
 
@@ -90,12 +91,49 @@ def evaluate(
         raise ConfigError(
             "DATA is missing: give data to measure the model on, or your own queries (--queries)"
         )
-    from brickwork.core.types import Evaluates, HasBaseline, ReadsAsLearnt
-    from brickwork.evaluation.measure import measure as measure_all
-    from brickwork.representation.load import as_representation, load
-    from brickwork.training.run import load_data
+    from brickwork.core.types import Evaluates
 
     need_extra("train", "evaluation")
+    loaded = _loaded(model, dims, layers)
+    task = _task(model, loaded, data, columns=columns, limit=limit, seed=seed, allow_outside=allow_outside)
+    if isinstance(loaded, Evaluates):
+        return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
+    measurement = _measurement(
+        model, loaded, task, dims=dims, layers=layers, baselines=baselines, progress=progress
+    )
+    return {"data": describe(task), **measurement.summary()}
+
+
+def measure_searches(
+    model: "Path | str | Representation", data: Path | str, *, progress: bool = False
+) -> "Measurement":
+    """Searches of the held-out part of ``data`` at every size, by vectors and with words beside them, and by words alone.
+
+    Raises:
+        ArtifactError: the model cannot be loaded, or gives no vectors.
+        ConfigError: it is measured by its system, so there are no sizes to search at.
+        DataError: the data cannot be read as the run reads its own, or has no queries.
+    """
+    from brickwork.api.choose import hybrid_words
+    from brickwork.core.types import Evaluates
+
+    need_extra("train", "evaluation")
+    loaded = _loaded(model, None, None)
+    if isinstance(loaded, Evaluates):
+        raise ConfigError(f"{model} is measured by its system, which has no sizes to choose from")
+    task = _task(model, loaded, data)
+    if not task.retrieval:
+        raise DataError(
+            f"{data} has no held-out queries to search with; give pairs of a query and its text, or documents"
+        )
+    return _measurement(model, loaded, task, baselines=True, words=hybrid_words(loaded), progress=progress)
+
+
+def _loaded(model: Any, dims: Sequence[int] | None, layers: Sequence[int] | None) -> Any:
+    """The model, if it has these sizes: a system that measures itself has none."""
+    from brickwork.core.types import Evaluates
+    from brickwork.representation.load import as_representation, load
+
     loaded: Any = load(model) if isinstance(model, str | Path) else model
     if not isinstance(loaded, Evaluates):
         loaded = as_representation(loaded)
@@ -108,6 +146,23 @@ def evaluate(
         raise ConfigError(
             f"{model} is measured by its system, {slug}, which has no sizes: leave dims and layers out"
         )
+    return loaded
+
+
+def _task(
+    model: Any,
+    loaded: Any,
+    data: Path | str,
+    *,
+    columns: "ColumnNames | None" = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    allow_outside: bool = False,
+) -> "TaskData":
+    """``data``, read as the model's run reads its own, with what is to be measured as its test part."""
+    from brickwork.core.types import ReadsAsLearnt
+    from brickwork.training.run import load_data
+
     split = seed is not None
     config, seed = _as_trained(model, data, columns, limit, seed, allow_outside)
     slug = getattr(loaded, "slug", None) or loaded.lineage.get("system")
@@ -117,25 +172,23 @@ def evaluate(
             return cast("TaskData", loaded.load_data(config, seed))
         return load_data(slug, config, seed) if slug in registry.slugs() else _untrained(loaded, config, seed)
 
-    task = _held_out(model, config, read, split)
-    if isinstance(loaded, Evaluates):
-        return {"data": describe(task), "retrieval": [], "scores": plain(loaded.evaluate(task.test))}
-    run = read_run(model) if baselines and isinstance(model, str | Path) and _is_run(model) else None
+    return _held_out(model, config, read, split)
+
+
+def _measurement(
+    model: Any, loaded: "Representation", task: "TaskData", *, baselines: bool, **how: Any
+) -> "Measurement":
+    """What :func:`brickwork.evaluation.measure.measure` finds, beside the model that a run started from and the simple
+    model that its system names."""
+    from brickwork.core.types import HasBaseline
+    from brickwork.evaluation.measure import measure
+
+    run = read_run(model) if baselines and _is_run(model) else None
     start = None if run is None else untouched(run, loaded.axes)
     simple = None
     if run is not None and isinstance(kind := registry.load(run.system, "system").System, HasBaseline):
         simple = kind.baseline(run.model, loaded.axes, task.train, run.seed)
-    measured = measure_all(
-        loaded,
-        task,
-        dims,
-        layers,
-        untouched=start,
-        simple=simple,
-        baselines=baselines,
-        progress=progress,
-    )
-    return {"data": describe(task), **measured.summary()}
+    return measure(loaded, task, untouched=start, simple=simple, baselines=baselines, **how)
 
 
 def _untrained(model: "Representation", config: "DataConfig", seed: int) -> "TaskData":

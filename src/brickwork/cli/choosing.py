@@ -21,11 +21,16 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork choose runs/docs --keep 0.98",
         "brickwork choose runs/docs --max-ms 5 --max-bytes 400 --documents 1000000",
+        "brickwork choose minilm docs/ --keep 0.98",
     )
 
 
 def choose(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A finished run, or any model with DATA.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="What to measure it on (default: what the run measured).", show_default=False),
+    ] = None,
     keep: Annotated[
         float | None,
         typer.Option(help="The share of the full size's nDCG@10 to keep, e.g. 0.98.", show_default=False),
@@ -43,7 +48,7 @@ def choose(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose the cheapest size and mode of search that holds, from what the run measured, and say how sure that is.
+    """Choose the cheapest size and mode of search that holds, by what the run measured or on DATA; say how sure that is.
 
     Without --keep it is the best one within the limits.
     """
@@ -52,13 +57,21 @@ def choose(
     from brickwork.api.choose import choose as chosen_of
 
     with output.results_only(as_json):
-        choice = chosen_of(run, keep=keep, max_ms=max_ms, max_bytes=max_bytes, documents=documents)
+        choice = chosen_of(
+            model,
+            data,
+            keep=keep,
+            max_ms=max_ms,
+            max_bytes=max_bytes,
+            documents=documents,
+            progress=not quiet,
+        )
     if as_json:
         output.emit_json(asdict(choice))
         return
     _show(choice)
     if choice.setting.dim and not quiet:
-        output.next_commands(_commands(run, choice.setting), quiet)
+        output.next_commands(_commands(model, data, choice.setting), quiet)
 
 
 def _show(choice: "Choice") -> None:
@@ -92,10 +105,11 @@ def _costs(setting: "Setting") -> str:
     return f"{setting.label}: {time}{setting.vector_bytes:,} bytes a vector"
 
 
-def _commands(run: Path, setting: "Setting") -> dict[str, str]:
-    model, index = shlex.quote(str(run)), shlex.quote(f"{run}-index")
+def _commands(run: str, data: Path | None, setting: "Setting") -> dict[str, str]:
+    model, index = shlex.quote(run), shlex.quote(f"{run}-index")
+    documents = "DATA" if data is None else shlex.quote(str(data))
     size = f"--mode {setting.mode} --dim {setting.dim} --layers {setting.layers}"
     return {
-        "use it": f"brickwork index {model} DATA --out {index} --layers {setting.layers}",
+        "use it": f"brickwork index {model} {documents} --out {index} --layers {setting.layers}",
         "search with it": f'brickwork search {index} "your question" {size}',
     }

@@ -96,7 +96,8 @@ def known_folder(folder: Path | str) -> KnownFolder:
         return KnownFolder(path, "index")
     if has("brickwork.json"):
         return KnownFolder(path, "run" if has("config.json") and not has("modules.json") else "model")
-    if (path / "checkpoints").is_dir() and has("config.json"):
+    # A run has its data.json before the first step, and checkpoints some time after it.
+    if has("config.json") and ((path / "checkpoints").is_dir() or has("data.json")):
         return KnownFolder(path, "unfinished run")
     if has("modules.json") or has("config_sentence_transformers.json"):
         return KnownFolder(path, "model")

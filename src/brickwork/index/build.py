@@ -106,14 +106,16 @@ def _in_store(
     first = next(batches, None)
     if first is None:
         raise DataError("there are no documents to index; check the path and the columns")
-    backend = create_backend(store, contents, lexical=words)
-    backend.folder = folder
     with atomic_folder(folder) as temporary:
         representation.save(temporary / MODEL)
         files = file_entries(temporary, files_below(temporary, MODEL))
         write_manifest(
             temporary, Manifest(generation=1, contents=contents, kind=kind, store=store, files=files)
         )
+        backend = create_backend(
+            store, contents, lexical=words
+        )  # the model is large: whatever comes after has a folder
+    backend.folder = folder
     for documents, vectors in chain([first], batches):
         backend.add(documents, vectors)
     if kind not in ("auto", "flat"):

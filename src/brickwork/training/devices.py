@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, runtime
 import torch
 from torch import Tensor, nn
 
-from brickwork.core.errors import BrickworkError, ConfigError, naming_extras
+from brickwork.core.errors import BrickworkError, ConfigError, ResourceError, naming_extras
 from brickwork.encoders.blocks.transformer import Transformer
 from brickwork.encoders.hub import HubTransformer
 from brickwork.training.config import TrainConfig
@@ -165,6 +165,28 @@ def launch(config: TrainConfig, devices: int = 1, strategy: Strategy = "ddp") ->
     atexit.unregister(_leave)
     atexit.register(_leave)
     return cast(Processes, fabric), reason
+
+
+# How gloo and NCCL say that the other end is no longer there.
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
+
+@contextlib.contextmanager
+def telling_of_lost_processes(fabric: Processes, folder: Path) -> Iterator[None]:
+    """Says that another process is gone, instead of what was being sent to it at that moment.
+
+    Raises:
+        ResourceError: one was killed, or its machine or memory is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size == 1 or not any(sign in str(error) for sign in _GONE):
+            raise
+        raise ResourceError(
+            f"another process of this training is gone (killed, or out of memory), so this one stops too; the last "
+            f"checkpoint is good. Go on with: brickwork resume {folder} --devices {fabric.world_size}"
+        ) from error
 
 
 def _leave() -> None:

@@ -39,6 +39,7 @@ from brickwork.training.devices import (
     from_first,
     launch,
     on_first,
+    telling_of_lost_processes,
     trained_copy,
     whole,
     whole_system,
@@ -103,7 +104,7 @@ def fit(
             not fit the system or the data.
         ArtifactError: no checkpoint is good, or it is not of this system.
         NonFiniteError: a loss or gradient is not finite; the weights are those of before the step.
-        ResourceError: disk full, folder not writable or in use by another training, out of memory.
+        ResourceError: disk full, folder not writable or in use by another training, out of memory, another process gone.
         Interrupted: SIGINT or SIGTERM came; the finished steps are saved.
     """
     folder = Path(folder)
@@ -117,6 +118,7 @@ def fit(
     display = progress if fabric.global_rank == 0 else None
 
     with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(telling_of_lost_processes(fabric, folder))
         cleanup.enter_context(_determinism(config.deterministic))
         on_first(fabric, lambda: take_folder(cleanup, folder, resume))
 

@@ -144,14 +144,18 @@ def test_what_cannot_be_had_is_said(run, options, message):
         choose(run(grid("docs", DENSE, HYBRID)), **options)
 
 
-def test_a_folder_without_scores_says_what_to_do(run, tmp_path):
-    with pytest.raises(ArtifactError, match=r"has no scores.json: its searches were not measured"):
-        choose(tmp_path, keep=0.9)
-    (tmp_path / "scores.json").write_text('{"grids": {"a": {}}}')
-    with pytest.raises(ArtifactError, match="is damaged"):
-        choose(tmp_path, keep=0.9)
-    with pytest.raises(ArtifactError, match="is no finished run"):
+def test_what_is_no_run_needs_data(tmp_path):
+    with pytest.raises(ConfigError, match="is no finished run, which has measured itself: give data"):
         choose(tmp_path / "nowhere", keep=0.9)
+    with pytest.raises(ConfigError, match="give data to measure it on"):
+        choose("minilm", keep=0.9)
+
+
+def test_damaged_scores_say_what_to_do(run):
+    folder = run(grid("docs", DENSE, HYBRID))
+    (folder / "scores.json").write_text('{"grids": {"a": {}}}')
+    with pytest.raises(ArtifactError, match=r"(?s)is damaged .* delete it, and it is measured again"):
+        choose(folder, keep=0.9)
 
 
 def test_rankings_in_memory_are_those_of_a_hybrid_search_of_an_index(tmp_path):
@@ -187,3 +191,25 @@ def test_a_training_leaves_what_is_chosen_from(tmp_path):
     choice = brickwork.choose(tmp_path / "run", keep=0.5)
     assert choice.kept[0].num_queries == entry["queries"]
     assert hybrid_words(summary.representation) is WordsBeside
+    # A run of an earlier version has no scores: they are measured again, to the same numbers, and kept.
+    scores = tmp_path / "run" / "scores.json"
+    kept = json.loads(scores.read_text())
+    scores.unlink()
+    assert brickwork.choose(tmp_path / "run", keep=0.5).kept == choice.kept
+    (again,) = json.loads(scores.read_text())["grids"].values()
+    (before,) = kept["grids"].values()
+    assert [cell["scores"] for cell in again["cells"]] == [cell["scores"] for cell in before["cells"]]
+
+
+def test_any_model_chooses_on_data(tmp_path):
+    """A model that no run of ours has trained, on a table of the user's; nothing is written."""
+    config = brickwork.recipe("matryoshka-2d", "smoke")
+    config = brickwork.override(config, ["train.steps=1", "data.source=toy", "data.limit=120"])
+    model = brickwork.train(config, tmp_path / "run", measure=False).representation
+    model.save(tmp_path / "model")
+    pairs = [{"query": f"number {n}", "text": f"this is the text of number {n}"} for n in range(30)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    choice = brickwork.choose(tmp_path / "model", tmp_path / "pairs.jsonl", keep=0.5)
+    assert choice.kept[0].num_queries == 30
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["model", "pairs.jsonl", "run"]
+    assert not (tmp_path / "model" / "scores.json").exists()

@@ -114,6 +114,18 @@ def test_a_second_training_in_the_folder_is_refused_and_resume_has_nothing_left_
     assert (trained.folder / "model.safetensors").read_bytes() == before
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_goes_on(short, tmp_path):
+    """What a SIGKILL in the first steps leaves; the bits are those of the run that was left alone."""
+    folder, _ = short
+    (tmp_path / "run").mkdir()
+    for name in ("config.json", "data.json", "env.json", "metrics.jsonl"):
+        shutil.copy(folder / name, tmp_path / "run")
+    brickwork.resume(tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+        folder / "model.safetensors"
+    ).read_bytes()
+
+
 def test_resume_from_another_place_says_where_the_data_was(trained, tmp_path, monkeypatch):
     """A relative path is one from where the training was begun."""
     shutil.copytree(trained.folder, tmp_path / "run")

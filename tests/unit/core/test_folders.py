@@ -40,6 +40,12 @@ def test_kinds_are_told_by_the_files(tmp_path, kind):
     assert known_folder(tmp_path / "nothing").kind == ""
 
 
+def test_a_run_without_a_checkpoint_yet_is_one(tmp_path):
+    for name in ("config.json", "data.json", "metrics.jsonl"):  # metrics.jsonl looks like data
+        (tmp_path / name).write_text("{}")
+    assert known_folder(tmp_path).kind == "unfinished run"
+
+
 def test_checkpoints_know_their_run(tmp_path, monkeypatch):
     folder = made(tmp_path, "checkpoint")
     assert known_folder(folder).owner == tmp_path / "run"

@@ -245,6 +245,23 @@ def test_an_index_may_keep_its_documents_elsewhere(tmp_path, model, documents, m
         open_index(tmp_path / "index", model)
 
 
+def test_tables_elsewhere_are_made_when_the_folder_is_as_good_as_there(
+    tmp_path, model, documents, monkeypatch
+):
+    """Whoever is killed after that goes on with an update; tables without a folder would have to be dropped by hand."""
+    found = []
+
+    class Watched(ElsewhereBackend):
+        @classmethod
+        def create(cls, location, contents, *, lexical=True):
+            found.extend(file.name for file in tmp_path.rglob("*.json"))
+            return super().create(location, contents, lexical=lexical)
+
+    monkeypatch.setattr(backends, "_backend", lambda location: Watched)
+    build_index(model, documents, tmp_path / "index", store="postgresql://me@host/other")
+    assert {"manifest.json", "brickwork.json"} <= set(found)
+
+
 def test_a_location_that_is_unknown_lists_those_that_are_not(tmp_path, model, documents):
     with pytest.raises(ConfigError, match=r"store='mysql://x' is no location.*postgresql://"):
         build_index(model, documents, tmp_path / "index", store="mysql://x")

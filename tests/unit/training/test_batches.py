@@ -35,3 +35,23 @@ def test_an_error_while_collating_reaches_the_caller():
 
     with Batches(collate, toy_data(), SAMPLER, last=1) as batches, pytest.raises(ValueError, match="row 7"):
         batches.get(0)
+
+
+def test_batches_are_made_on_one_thread_of_torch():
+    """Two threads that compute keep a pool each on the same cores, and wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        asked = []
+
+        def collate(columns):
+            asked.append(torch.get_num_threads())
+            return {}
+
+        with Batches(collate, toy_data(), SAMPLER, last=1) as batches:
+            batches.get(0)
+            batches.get(1)
+            assert torch.get_num_threads() == 3
+        assert asked == [1, 1]
+    finally:
+        torch.set_num_threads(before)
