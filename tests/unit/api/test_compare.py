@@ -21,7 +21,7 @@ def trained(tmp_path, monkeypatch):
     write_json(tmp_path / "config.json", run_to_dict(run))
     (tmp_path / "brickwork.json").write_text("{}")
     asked = []
-    quality = {"plain": 0.8, "average": 0.9, "random groups": 0.7, "group dropout": 0.8}
+    quality = {"plain": 0.8, "EMoE": 0.9, "random groups": 0.7, "group dropout": 0.8}
 
     class System:
         def __init__(self, run):
@@ -50,20 +50,20 @@ def test_every_arm_has_the_budget_of_the_run_and_differences_are_paired(trained)
     folder, run, asked = trained
     result = compare_api.compare(folder, seeds=3)
     arms = {arm.name: arm for arm in result.arms}
-    assert list(arms) == ["plain", "average", "random groups", "group dropout"]
-    assert arms["average"].accuracies == pytest.approx([90, 92, 94])
-    assert arms["average"].difference == pytest.approx(10)  # the seeds' own differences cancel
-    assert arms["average"].words == "better"
+    assert list(arms) == ["plain", "EMoE", "random groups", "group dropout"]
+    assert arms["EMoE"].accuracies == pytest.approx([90, 92, 94])
+    assert arms["EMoE"].difference == pytest.approx(10)  # the seeds' own differences cancel
+    assert arms["EMoE"].words == "better"
     assert arms["random groups"].words == "worse"
     assert arms["group dropout"].words == "no difference shown"
     assert {(one.train, one.stages, one.data) for one in asked} == {(run.train, run.stages, run.data)}
     models = {one.recipe: one.model for one in asked}
     assert models["compare: plain"] == replace(run.model, choose="all", used=None)
-    assert models["compare: average"] == run.model
+    assert models["compare: EMoE"] == run.model
     assert models["compare: random groups"] == replace(run.model, grouping="random")
     assert models["compare: group dropout"] == replace(run.model, choose="random")
     page = result.page.read_text()
-    assert "average: better; random groups: worse" in page
+    assert "EMoE: better; random groups: worse" in page
 
 
 def test_it_goes_on_where_it_was_stopped(trained):

@@ -65,6 +65,12 @@ __all__ = ["Config", "Data", "System", "load_data"]
 _CHUNK = 64
 LAST = 2
 """Layers that are grouped where none is named."""
+_ARMS = {
+    "average": "EMoE",
+    "learned": "EMoE-learn",
+    "lowest": "lowest groups",
+    "random": "group dropout",
+}
 
 
 @complete
@@ -112,7 +118,7 @@ class System(nn.Module):
         used = masked.active
         return {
             "plain": plain,
-            masked.choose: replace(masked, grouping="clusters"),
+            _ARMS[masked.choose]: replace(masked, grouping="clusters"),
             "random groups": replace(masked, grouping="random"),
             "group dropout": replace(masked, grouping="clusters", choose="random", used=used),
         }
