@@ -65,7 +65,6 @@ RESERVED = {
     "modules.decoders": ("moduleformer", "codegen2", "emergent-semantics"),
     "modules.experts": ("moduleformer", "emoe", "m2mkd"),
     "modules.experts_triton": ("moduleformer", "emoe", "m2mkd"),
-    "modules.ffn_gathered": ("emoe", "configurable-foundation-models"),
     "modules.ffn_split": ("emoe", "configurable-foundation-models"),
     "modules.image_decoder": ("cmim", "erw"),
     "modules.latent": ("cmim", "cvlnm", "pointer-networks"),

@@ -38,7 +38,6 @@ from brickwork.data.classes import with_classes
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.hub_images import HubImageEncoder
 from brickwork.encoders.text import TextEncoder
-from brickwork.modules.ffn_gathered import gathered
 from brickwork.modules.ffn_split import (
     FeedForward,
     Gate,
@@ -58,6 +57,7 @@ from brickwork.representation.contract import build_encoder, complete
 from brickwork.systems.emoe.config import Config
 from brickwork.systems.emoe.data import Data, load_data
 from brickwork.systems.emoe.gate import CosineGate
+from brickwork.systems.emoe.gathered import gathered
 from brickwork.systems.emoe.serving import ServingPoint, group_counts, group_shares, relative_flops
 
 __all__ = ["Config", "Data", "System", "load_data"]
