@@ -4,7 +4,7 @@ Time: MiniLM on batches of texts of 5 to 60 words, one thread, arms in turn; the
 the plain pass of the same round. Memory: growth of a process while texts run through, beside what is kept of them, as it is
 and with glibc told to give large tensors back at once (what is held, without the holes between freed tensors).
 
-    python benchmarks/recorder.py [--rounds 5] [--texts 1500]
+    python benchmarks/recorder.py [--rounds 3] [--texts 800]
 """
 
 import argparse
@@ -89,7 +89,7 @@ def child(name: str, count: int) -> dict[str, float]:
             encoder(encoder.tokenize(some[start : start + 32]), [encoder.num_layers])
 
     with torch.no_grad():
-        run(all_texts[:500])  # what is allocated once
+        run(all_texts[:200])  # what is allocated once
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if name == "plain":
             run(all_texts)
@@ -108,8 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--texts", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--texts", type=int, default=800)
     parser.add_argument("--child", default="")
     options = parser.parse_args()
     if options.child:
