@@ -75,7 +75,7 @@ def _serving(points: Sequence[ServingPoint], served: int, width: int) -> str:
         parts.append(element("circle", words, cx=x, cy=y, r=5, class_="serving-dot"))
         if point.groups == served:
             parts.append(element("circle", cx=x, cy=y, r=9, class_="serving-trained"))
-        parts.append(label(x + 12, y - 8, str(point.groups), "tick", "start"))
+        parts.append(label(x + 8, y + 18, str(point.groups), "tick", "start"))
     return figure(width, height, "right answers against FLOPs", *parts)
 
 
