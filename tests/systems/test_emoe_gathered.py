@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from sample_transformers import MODELS, PACKED, inputs, ours, pretrained, run_ours
 from torch.utils.flop_counter import FlopCounterMode
 
 from brickwork.core.errors import ConfigError
 from brickwork.modules.ffn_split import average_gate, balanced_groups, feed_forwards, gated, highest
 from brickwork.systems.emoe.gathered import gathered
+from sample_transformers import MODELS, PACKED, inputs, ours, pretrained, run_ours
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 KNOWN = [name for name in MODELS if name != "modernbert"]  # whose gate is one matrix of two halves

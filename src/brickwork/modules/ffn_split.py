@@ -23,11 +23,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import kmeans_plusplus
 from torch import Tensor, nn
 
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, naming_extras
 from brickwork.modules.low_rank import is_transposed
 from brickwork.modules.places import find_places
 from brickwork.modules.pruning import makers_of
@@ -78,6 +76,7 @@ def _rows(layer: Any) -> Tensor:
 # ---- which neurons belong together -------------------------------------------------------------------------------
 
 
+@naming_extras("groups of neurons")
 def balanced_groups(
     keys: Float[Tensor, "neurons width"], groups: int, seed: int = 0, *, iterations: int = 100
 ) -> Int64[Tensor, " neurons"]:
@@ -88,7 +87,11 @@ def balanced_groups(
 
     Raises:
         ConfigError: the neurons do not divide into so many groups, or a key is not finite.
+        MissingExtraError: scikit-learn is not installed.
     """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.cluster import kmeans_plusplus
+
     size = _group_size(len(keys), groups)
     points = F.normalize(keys.detach().double().cpu(), dim=-1).numpy()
     if not np.isfinite(points).all():

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from sample_transformers import MODELS, PACKED, decoder, inputs, ours, pretrained, run_ours
 
 from brickwork.core.errors import ConfigError
 from brickwork.modules.ablation import ablate
@@ -22,6 +21,7 @@ from brickwork.modules.ffn_split import (
     permute,
     random_groups,
 )
+from sample_transformers import MODELS, PACKED, decoder, inputs, ours, pretrained, run_ours
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 KNOWN = [name for name in MODELS if name != "modernbert"]  # whose gate is one matrix of two halves

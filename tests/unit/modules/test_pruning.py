@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from sample_transformers import MODELS, PACKED, WORDS, decoder, inputs, ours, pretrained, run_ours, shaken
 
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.blocks.mlp import Mlp
@@ -10,6 +9,7 @@ from brickwork.modules.ablation import ablate
 from brickwork.modules.decoders import AttentionForm, DecoderBlock, DecoderLM, SharedHeads
 from brickwork.modules.pruning import prune, prune_as
 from brickwork.modules.recorder import overall_means
+from sample_transformers import MODELS, PACKED, WORDS, decoder, inputs, ours, pretrained, run_ours, shaken
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 

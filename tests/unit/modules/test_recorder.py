@@ -5,6 +5,18 @@ import copy
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
+
+from brickwork.core.errors import ConfigError
+from brickwork.core.framing import Framing
+from brickwork.core.types import TokenBatch
+from brickwork.encoders.hub_causal import HubCausalLM
+from brickwork.encoders.hub_images import HubImageEncoder
+from brickwork.encoders.preprocessing import Preprocessing
+from brickwork.modules.ablation import ablate
+from brickwork.modules.adapters import inject_lora
+from brickwork.modules.places import find_places
+from brickwork.modules.recorder import Recorder, _Rows, overall_means, tap
 from sample_transformers import (
     MODELS,
     PACKED,
@@ -19,18 +31,6 @@ from sample_transformers import (
     run_ours,
     shaken,
 )
-from tokenizers import Tokenizer, models
-
-from brickwork.core.errors import ConfigError
-from brickwork.core.framing import Framing
-from brickwork.core.types import TokenBatch
-from brickwork.encoders.hub_causal import HubCausalLM
-from brickwork.encoders.hub_images import HubImageEncoder
-from brickwork.encoders.preprocessing import Preprocessing
-from brickwork.modules.ablation import ablate
-from brickwork.modules.adapters import inject_lora
-from brickwork.modules.places import find_places
-from brickwork.modules.recorder import Recorder, _Rows, overall_means, tap
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 

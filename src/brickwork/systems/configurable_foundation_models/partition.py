@@ -11,7 +11,6 @@ Shape legend: L layers, M neurons of a layer, F domains, E groups.
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from scipy.stats import hypergeom
 from torch import Tensor
 
 P_VALUE = 0.001
@@ -23,6 +22,8 @@ def enrichment(
     scores: Float[Tensor, "domains layers neurons"], labels: Int64[Tensor, "layers neurons"], groups: int
 ) -> Float[np.ndarray, "domains layers groups"]:
     """P(n_e or more) of each group, for the best 1 % of each layer's neurons."""
+    from scipy.stats import hypergeom
+
     domains, layers, neurons = scores.shape
     best = max(1, round(BEST * neurons))
     chosen = scores.topk(best, dim=2).indices

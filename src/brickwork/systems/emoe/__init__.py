@@ -12,7 +12,7 @@ CARD = SystemCard(
     summary="Cuts feed-forward layers of a pretrained transformer into groups of neurons that answer together, and "
     "fine-tunes it on labels while each token uses some of the groups: no parameter more, served dense or with a share of "
     "the groups, and written back as the same architecture.",
-    capabilities=("predicts", "evaluates", "analyses", "dense", "compares", "text", "images"),
+    capabilities=("predicts", "evaluates", "analyses", "dense", "compares", "draws", "text", "images"),
     jobs=(
         (
             "labelled texts or images, few of them, and a pretrained transformer",

@@ -12,7 +12,7 @@ CARD = SystemCard(
     summary="Networks that have to output several independent features of their input, and how much of the variance of each "
     "layer each feature explains, beside networks whose features are equal: the scale on which shares of variance of any "
     "other model are to be read.",
-    capabilities=("evaluates", "analyses", "tables"),
+    capabilities=("evaluates", "analyses", "draws", "tables"),
     jobs=(
         (
             "a model of vectors, and a table of items with labelled properties",

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
 from brickwork.modules.places import find_places
 from brickwork.representation.language_models import language_model_in
