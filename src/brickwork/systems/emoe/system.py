@@ -237,7 +237,7 @@ class System(nn.Module):
 
     @contextmanager
     def _serving(self, count: int) -> Iterator[None]:
-        """``count`` groups, computed in the way that is faster: a few are gathered, many masked (benchmarks/emoe.py)."""
+        """``count`` groups, in the faster way: to a quarter of them are gathered, more are masked (benchmarks/emoe.py)."""
         if 4 * count <= self.config.groups:
             with gathered(self.labels, self.gates_of(count)):
                 yield
