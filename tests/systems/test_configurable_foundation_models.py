@@ -4,6 +4,7 @@ Expected values: transformers' own loading of what was exported, sums by hand, a
 """
 
 import csv
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -195,6 +196,51 @@ def test_a_library_takes_bricks_from_elsewhere_and_loses_one_without_harm(traine
     for name, values in before.items():
         np.testing.assert_array_equal(np.asarray(after[name]), np.asarray(values))
     np.testing.assert_array_equal(during["nats_base"], before["nats_base"])
+
+
+def test_a_brick_lies_under_its_own_name(system, tmp_path):
+    """A copy under another name would take the place of the first, or stay when that is removed."""
+    for brick in system.own_bricks().values():
+        brick.save(tmp_path / "library")
+    folder = tmp_path / "library"
+    first = sorted(folder.iterdir())[0]
+    shutil.copytree(first, folder / "other")
+    with pytest.raises(ArtifactError, match=rf"other holds the brick '{first.name}'.*rename the folder"):
+        load_library(folder)
+    (folder / "other" / "brick.json").unlink()
+    with pytest.raises(ArtifactError, match=r"has no brick\.json beside its weights"):
+        load_library(folder)
+    (folder / "other").rename(folder / ".partial-x-old")
+    with pytest.raises(ArtifactError, match="was being replaced when the process was killed"):
+        load_library(folder)
+
+
+def test_what_a_user_has_in_a_folder_stays(system, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    name = next(iter(system.own_bricks()))
+    with pytest.raises(ConfigError, match="exists and is not empty; choose another folder"):
+        system.export_merged(tmp_path, name)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="exists and is not empty"):
+        system.own_bricks()[name].save(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == (tmp_path / name / "mine.txt").read_text() == "mine"
+
+
+def test_one_brick_merged_is_itself_and_the_base_has_no_options(system):
+    name = next(iter(system.own_bricks()))
+    texts = {"input": ["a b c d e"]}
+    plain = system.predict(texts, brick=name)
+    for method in ("ties", "dare", "average"):
+        assert system.predict(texts, brick=name, merge=method)["nats_per_token"] == plain["nats_per_token"]
+    with pytest.raises(ConfigError, match="no effect on the base alone"):
+        system.predict(texts, brick="base", rank=1)
+
+
+def test_a_text_of_one_token_is_not_measured(system):
+    results = system.predict({"input": ["a"]}, brick="base")
+    length = system.text_nats(["a"])[1][0]
+    assert np.isnan(results["nats_base"][0]) == (length == 0)
 
 
 def test_a_run_of_dylora_becomes_a_brick_of_the_same_library(trained, system, folder, tmp_path):

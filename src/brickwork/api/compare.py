@@ -42,6 +42,8 @@ class ArmResult:
         if self.interval is None:
             return "one seed says nothing: use --seeds 3 or more"
         low, high = self.interval
+        if high - low < 1e-9 and abs(low) > 1e-9:
+            return "the same in every seed, which says nothing: use more seeds, or more held-out rows"
         return "better" if low > 0 else "worse" if high < 0 else "no difference shown"
 
 

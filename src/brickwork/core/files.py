@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.core.errors import ArtifactError, ResourceError
+from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -89,6 +89,17 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def refuse_filled(folder: Path | str) -> None:
+    """Refuses to put a folder in the place of what a user may have there.
+
+    Raises:
+        ConfigError: it is a file, or a folder with something in it.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty; choose another folder")
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def property_of(name: str, cells: Sequence[Any], *, asked_for: bool = False) -> 
         return "has the same value in every row"
     numbers = _numbers(name, there)
     if numbers is not None and not _few_whole(numbers):
-        if len(counts) == len(there) and not asked_for and _whole(numbers):
+        if len(counts) == len(there) and not asked_for and all(map(_is_integer, there)):
             return "is a different whole number in every row: a name of the row"
         return _number(name, cells)
     if len(counts) == len(there) and len(there) > 2:
@@ -107,6 +107,13 @@ def _numbers(name: str, there: Sequence[Any]) -> Float[np.ndarray, " present"] |
         return None
     values = [number_of(cell) for cell in there]
     return None if None in values else np.asarray(values, dtype=np.float64)
+
+
+def _is_integer(cell: Any) -> bool:
+    """Written as a whole number, as names of rows are: not a date, which is read as the number of its day."""
+    if isinstance(cell, str):
+        return cell.strip().removeprefix("-").isdigit()
+    return isinstance(cell, int | float | np.number) and float(cell) == round(float(cell))
 
 
 def _whole(numbers: np.ndarray) -> bool:

@@ -32,6 +32,7 @@ from brickwork.core.files import (
     checksum,
     load_tensors,
     read_json,
+    refuse_filled,
     save_tensors,
     sha256_file,
     write_json,
@@ -125,11 +126,13 @@ class Brick:
         """Writes ``library/NAME`` at once, in place of a brick of that name, and returns it.
 
         Raises:
-            ConfigError: the name is none for a folder.
+            ConfigError: the name is none for a folder, or the folder holds something else.
             ResourceError: disk full, read-only folder.
         """
         check_name(self.name)
         folder = Path(library) / self.name
+        if not (folder / _CARD).is_file():
+            refuse_filled(folder)
         tensors = {**self.weights, **{_KEYS + name: key for name, key in self.keys.items()}}
         with atomic_folder(folder) as temporary:
             save_tensors(temporary / _WEIGHTS, tensors, {"format": "pt"})
@@ -190,16 +193,33 @@ def load_library(folder: Path | str) -> dict[str, Brick]:
     """All bricks of a library by name, ascending.
 
     Raises:
-        ArtifactError: no folder, no brick in it, or a damaged one.
+        ArtifactError: no folder, no brick in it, a damaged one, one under another name, or one whose writing was broken off.
     """
     folder = Path(folder)
-    cards = sorted(folder.glob(f"*/{_CARD}")) if folder.is_dir() else []
-    if not cards:
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    if lost := [
+        place for place in places if place.name.startswith(".partial-") and place.name.endswith("-old")
+    ]:
+        raise ArtifactError(
+            f"{lost[0]} is a brick that was being replaced when the process was killed: give it the name that its {_CARD} "
+            "says, or delete it if that brick is there"
+        )
+    own = [place for place in places if place.is_dir() and not place.name.startswith(".")]
+    if bare := [place for place in own if (place / _WEIGHTS).is_file() and not (place / _CARD).is_file()]:
+        raise ArtifactError(f"{bare[0]} has no {_CARD} beside its weights; use a good copy, or delete it")
+    own = [place for place in own if (place / _CARD).is_file()]
+    if not own:
         raise ArtifactError(
             f"{folder} is no library of bricks (a folder with one sub-folder for each, holding {_CARD}); check the path"
         )
-    bricks = [load_brick(card.parent) for card in cards if not card.parent.name.startswith(".")]
-    return {brick.name: brick for brick in bricks}
+    bricks = {place.name: load_brick(place) for place in own}
+    for name, brick in bricks.items():
+        if brick.name != name:
+            raise ArtifactError(
+                f"{folder / name} holds the brick '{brick.name}': a brick lies under its own name; rename the folder, or "
+                "delete it"
+            )
+    return bricks
 
 
 def base_hash(model: nn.Module) -> str:

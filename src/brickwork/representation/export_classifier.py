@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import atomic_folder, read_json, save_tensors, write_json
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import atomic_folder, read_json, refuse_filled, save_tensors, write_json
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.hub_images import HubImageEncoder
 from brickwork.encoders.text import TextEncoder
@@ -40,8 +40,7 @@ def export_classifier(encoder: Any, head: nn.Module, classes: Sequence[str], fol
         ResourceError: disk full, read-only folder.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not empty; choose another folder")
+    refuse_filled(folder)
     linear = linear_weights(head, encoder.embedding_dim)
     with atomic_folder(folder) as temporary:
         if isinstance(encoder, TextEncoder):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import atomic_folder, os_errors, write_json, write_text
+from brickwork.core.errors import ArtifactError
+from brickwork.core.files import atomic_folder, os_errors, refuse_filled, write_json, write_text
 from brickwork.encoders.hub_images import HubImageEncoder
 from brickwork.encoders.hub_tower import TextTower
 from brickwork.encoders.partial import quiet_transformers
@@ -38,8 +38,7 @@ def export_dual(
             f"a {kind} cannot be cut to {dim} dimensions and {layers} layers in this format; export all of it, or export to "
             "ONNX"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not empty; choose another folder")
+    refuse_filled(folder)
     with atomic_folder(folder) as temporary:
         with os_errors(folder), quiet_transformers():
             _whole(encoder, kind, dim).save_pretrained(temporary)

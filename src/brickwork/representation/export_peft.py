@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_folder, save_tensors, write_json, write_text
+from brickwork.core.files import atomic_folder, refuse_filled, save_tensors, write_json, write_text
 from brickwork.modules.adapters import LoraAdapters
 from brickwork.modules.low_rank import is_transposed
 from brickwork.representation.card import front_matter
@@ -57,9 +57,11 @@ def export_peft(
     ``head.json``.
 
     Raises:
-        ConfigError: a rank that the adapters do not have, or linear layers of both layouts in one adapter.
+        ConfigError: ``folder`` is not empty, a rank that the adapters do not have, or linear layers of both layouts in one
+            adapter.
         ResourceError: disk full, read-only folder.
     """
+    refuse_filled(folder)
     rank = adapters.max_rank if rank is None else rank
     factors = adapters.factors(rank)
     before = f"{inside}." if inside else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from brickwork.core.errors import ArtifactError, ConfigError
-from brickwork.core.files import atomic_folder, save_tensors, write_json, write_text
+from brickwork.core.files import atomic_folder, refuse_filled, save_tensors, write_json, write_text
 from brickwork.encoders.bert import bert_config, to_bert_state_dict
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.folder_tokenizer import BERT_MARKS
@@ -59,8 +59,7 @@ def export_sentence_transformers(
         raise ArtifactError(
             "the states of a decoder of an encoder-decoder have no equal in sentence-transformers"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not empty; choose another folder")
+    refuse_filled(folder)
     with atomic_folder(folder) as temporary:
         if isinstance(encoder.body, StaticEmbedding):
             chain = _write_static(encoder, temporary, dim)

@@ -30,7 +30,8 @@ def trained(tmp_path, monkeypatch):
         def evaluate(self, examples):
             name = self.run.recipe.removeprefix("compare: ")
             disturbed = 0.01 * self.run.seed * (name == "group dropout") * (-1) ** self.run.seed
-            return {"accuracy": quality[name] + 0.02 * self.run.seed + disturbed}
+            spread = 0.001 * self.run.seed * (name in ("EMoE", "random groups"))
+            return {"accuracy": quality[name] + 0.02 * self.run.seed + disturbed + spread}
 
     class Trained:
         def __init__(self, run):
@@ -51,8 +52,8 @@ def test_every_arm_has_the_budget_of_the_run_and_differences_are_paired(trained)
     result = compare_api.compare(folder, seeds=3)
     arms = {arm.name: arm for arm in result.arms}
     assert list(arms) == ["plain", "EMoE", "random groups", "group dropout"]
-    assert arms["EMoE"].accuracies == pytest.approx([90, 92, 94])
-    assert arms["EMoE"].difference == pytest.approx(10)  # the seeds' own differences cancel
+    assert arms["EMoE"].accuracies == pytest.approx([90, 92.1, 94.2])
+    assert arms["EMoE"].difference == pytest.approx(10.1)  # the seeds' own differences cancel
     assert arms["EMoE"].words == "better"
     assert arms["random groups"].words == "worse"
     assert arms["group dropout"].words == "no difference shown"
@@ -80,6 +81,15 @@ def test_one_seed_judges_nothing(trained):
     result = compare_api.compare(trained[0], seeds=1)
     assert result.arms[1].interval is None
     assert "one seed says nothing" in result.arms[1].words
+
+
+def test_seeds_that_agree_to_the_digit_judge_nothing():
+    """One question more of 120 in both of two seeds leaves no spread to judge by."""
+    arm = compare_api.ArmResult(
+        name="EMoE", accuracies=(90.83, 92.5), learning_rate=1e-4, difference=0.83, interval=(0.83, 0.83)
+    )
+    assert "says nothing" in arm.words
+    assert replace(arm, difference=0.0, interval=(0.0, 0.0)).words == "no difference shown"
 
 
 def test_rates_are_chosen_for_each_arm(trained):

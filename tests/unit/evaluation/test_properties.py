@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from brickwork.core.errors import DataError
+from brickwork.core.shares import Property
 from brickwork.evaluation.properties import above_middle, properties_of, property_of
 
 N = 40
@@ -81,3 +82,15 @@ def test_wrong_columns_are_named():
         properties_of({"id": table["id"]}, "t.csv")
     with pytest.raises(DataError, match="'price' has numbers with decimal commas, for example '1,5'"):
         properties_of({"price": cells("1,5", "2,5")}, "t.csv")
+
+
+def test_dates_are_numbers_though_each_is_another():
+    """A day for each row, as in a diary; whole numbers of which each is another are names of the rows."""
+    days = [f"2025-{1 + n // 28:02d}-{1 + n % 28:02d}" for n in range(100)]
+    found = property_of("day", days)
+    assert isinstance(found, Property)
+    assert found.kind == "number"
+    assert property_of("row", [str(n) for n in range(100)]) == (
+        "is a different whole number in every row: a name of the row"
+    )
+    assert property_of("row", [float(n) for n in range(100)]) == property_of("row", list(range(100)))

@@ -42,7 +42,7 @@ def _gains(system: Any, texts: Sequence[str], domains: Sequence[str]) -> Drawing
     table = system.by_brick(texts)
     rows = sorted(set(domains))
     gains = table[:, :1] - table[:, 1:]
-    values = np.stack([gains[[one == name for one in domains]].mean(0) for name in rows])
+    values = np.stack([np.nanmean(gains[[one == name for one in domains]], axis=0) for name in rows])
     right = sum(system.domains[place] == name for place, name in zip(values.argmax(1), rows))
     ringed = np.array([[brick == name for brick in system.domains] for name in rows])
     lead = (

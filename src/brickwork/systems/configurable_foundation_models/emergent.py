@@ -44,6 +44,7 @@ from brickwork.systems.configurable_foundation_models.erasing import (
     INDICATORS,
     SHARES,
     domain_nats,
+    per_token,
     perplexity_rise,
     silenced,
     thinned,
@@ -355,7 +356,7 @@ class EmergentBricks(nn.Module):
 
     def _nats_per_token(self, texts: Sequence[str]) -> Float[np.ndarray, " texts"]:
         sums, counts = window_nats(self.lm, texts, self.config.context)
-        return sums / np.maximum(counts, 1)
+        return per_token(sums, counts)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """The share of ``examples`` whose domain has the most active brick; and what erasing did (:meth:`locality`)."""

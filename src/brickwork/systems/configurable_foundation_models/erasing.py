@@ -25,6 +25,13 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
 INDICATORS: tuple[Indicator, ...] = ("activation", "magnitude", "random")
 
 
+def per_token(
+    sums: Float[np.ndarray, " texts"], counts: Float[np.ndarray, " texts"]
+) -> Float[np.ndarray, " texts"]:
+    """Nats per token; NaN for a text of one token, in which nothing is predicted."""
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
+
 @torch.no_grad()
 def window_nats(
     lm: Any, texts: Sequence[str], context: int

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_folder, write_text
+from brickwork.core.files import atomic_folder, refuse_filled, write_text
 from brickwork.modules.bricks import Brick
 from brickwork.systems.configurable_foundation_models.erasing import silence
 from brickwork.systems.configurable_foundation_models.neurons import neuron_places
@@ -19,14 +19,15 @@ WITHOUT = "without-"
 
 def save_bricks(found: Any, folder: Path | str, domains: str, residents: bool) -> Path:
     """The bricks of domains joined by ``+``; nothing is written where one of them is not known."""
-    bricks = [_as_brick(found, name, residents) for name in _names(domains)]
+    bricks = [_as_brick(found, name, residents) for name in _names(found, domains)]
     for one in bricks:
         one.save(folder)
     return Path(folder)
 
 
-def _names(domains: str) -> list[str]:
-    return [name.strip().removeprefix(WITHOUT) for name in domains.split("+")]
+def _names(found: Any, domains: str) -> list[str]:
+    names = [name.strip() for name in domains.split("+")]
+    return [name if name in found.domains else name.removeprefix(WITHOUT) for name in names]
 
 
 def _as_brick(found: Any, name: str, residents: bool) -> Brick:
@@ -50,10 +51,11 @@ def save_without(found: Any, folder: Path | str, domains: str, residents: bool) 
         raise ConfigError(
             f"say which domain is to be erased (--brick NAME); there are {', '.join(found.domains)}"
         )
-    chosen = torch.stack([found.brick(name, residents=residents) for name in _names(domains)]).any(0)
+    chosen = torch.stack([found.brick(name, residents=residents) for name in _names(found, domains)]).any(0)
     model = getattr(found.lm, "model", None)
     if not hasattr(model, "save_pretrained"):
         raise ConfigError("the base is a language model of ours, which transformers does not load")
+    refuse_filled(folder)
     places = neuron_places(found.lm, str(found.config.base))
     weights: list[Any] = [place.module.weight for place in places]
     before = [weight.clone() for weight in weights]

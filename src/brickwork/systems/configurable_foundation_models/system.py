@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_folder, write_text
+from brickwork.core.files import atomic_folder, refuse_filled, write_text
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import Examples, TaskData
@@ -47,7 +47,8 @@ from brickwork.systems.configurable_foundation_models.base import load_base
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, OwnBase
 from brickwork.systems.configurable_foundation_models.data import Data, load_data
 from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
-from brickwork.systems.configurable_foundation_models.learning import LEARNT
+from brickwork.systems.configurable_foundation_models.erasing import per_token
+from brickwork.systems.configurable_foundation_models.learning import LEARNT, LENGTH
 from brickwork.systems.configurable_foundation_models.routing import (
     BASE,
     KEYS,
@@ -75,9 +76,12 @@ class System(nn.Module):
         self.config, self.encoder, self.seed = config, encoder, seed
         self.domains = tuple(domains)
         limit = encoder.max_positions
-        if limit is not None and config.context > limit:
+        prompt = (config.length or LENGTH) if config.kind == "prompt" else 0
+        if limit is not None and config.context + prompt > limit:
+            before = f" and a prompt of {prompt}" if prompt else ""
             raise ConfigError(
-                f"context={config.context} is more than the {limit} that the base reads; use at most these"
+                f"context={config.context}{before} is more than the {limit} that the base reads; "
+                f"use at most {limit - prompt}"
             )
         # A published base is frozen; of our own, the run's stages say when it learns, and its embeddings never do.
         encoder.requires_grad_(isinstance(config.base, OwnBase))
@@ -200,6 +204,8 @@ class System(nn.Module):
         """
         known = self.own_bricks() if bricks is None else bricks
         if brick == BASE:
+            if rank is not None or merging is not None:
+                raise ConfigError("rank and merge have no effect on the base alone; leave them out")
             return None
         terms = []
         for term in brick.split("+"):
@@ -207,7 +213,7 @@ class System(nn.Module):
             if name not in known:
                 raise _unknown(name, known)
             terms.append((known[name], -1.0 if term.strip().startswith("-") else 1.0))
-        if len(terms) == 1 and terms[0][1] > 0 and merging is None:
+        if len(terms) == 1 and terms[0][1] > 0:
             return terms[0][0]
         return combine(terms, merging or MergeConfig(method="task-arithmetic"), rank, seed=self.seed)
 
@@ -247,7 +253,7 @@ class System(nn.Module):
         chosen = chosen if brick == "auto" else [brick] * len(texts)
         merging = MergeConfig(method=merge) if merge else None  # type: ignore[arg-type]
         sums, counts = self.text_nats(texts)
-        base = sums / np.maximum(counts, 1)
+        base = per_token(sums, counts)
         results = base.copy()
         answers = [""] * len(texts)
         for name in sorted(set(chosen)):
@@ -257,7 +263,7 @@ class System(nn.Module):
                 some = [texts[row] for row in rows]
                 if one is not None:
                     sums, counts = self.text_nats(some)
-                    results[rows] = sums / np.maximum(counts, 1)
+                    results[rows] = per_token(sums, counts)
                 for row in rows if max_tokens else ():
                     answers[row] = self._continued(texts[row], max_tokens, 0.0, 0, 0)
         scores = {
@@ -321,7 +327,7 @@ class System(nn.Module):
             rows = [row for row, other in enumerate(names) if other == name]
             with self.on(bricks.get(name), base=base):
                 sums, counts = self.text_nats([texts[row] for row in rows])
-            results[rows] = sums / np.maximum(counts, 1)
+            results[rows] = per_token(sums, counts)
         return results
 
     def by_brick(self, texts: Sequence[str]) -> Float[np.ndarray, "texts bricks"]:
@@ -348,14 +354,14 @@ class System(nn.Module):
             [texts[row] for row in others], [chosen[row] for row in others], bricks, known
         )
         scores = {
-            "nats_per_token": float(right.mean()),
-            "nats_routed": float(routed.mean()),
-            "nats_base": float(base.mean()),
+            "nats_per_token": float(np.nanmean(right)),
+            "nats_routed": float(np.nanmean(routed)),
+            "nats_base": float(np.nanmean(base)),
             "routed_right": float(agree.mean()),
             "left_to_base": float(np.mean([name == BASE for name in chosen])),
         }
         for name in sorted(set(domains)):
-            scores[f"nats_per_token/{name}"] = float(right[[d == name for d in domains]].mean())
+            scores[f"nats_per_token/{name}"] = float(np.nanmean(right[[d == name for d in domains]]))
         return scores
 
     def draw(self, examples: Examples) -> list[Any]:
@@ -371,7 +377,7 @@ class System(nn.Module):
         (:meth:`configured`; none: all of them averaged).
 
         Raises:
-            ConfigError: no such brick, or one that is no change of weights.
+            ConfigError: no such brick, one that is no change of weights, or ``folder`` is not empty.
         """
         names = brick or "+".join(self.domains)
         merging = MergeConfig(method=merge or "average") if merge or not brick else None  # type: ignore[arg-type]
@@ -380,6 +386,7 @@ class System(nn.Module):
             raise ConfigError(
                 f"brick '{one.name}' is of kind {one.kind}, which is no change of weights; export it with --to bricks"
             )
+        refuse_filled(folder)
         with self.on(one, rank), atomic_folder(folder) as temporary:
             self.encoder.model.save_pretrained(temporary)  # type: ignore[operator]
             write_text(temporary / "tokenizer.json", self.encoder.tokenizer.to_str())
