@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
 import brickwork
+from brick_texts import TEXTS
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
@@ -40,11 +41,6 @@ from brickwork.systems.configurable_foundation_models.partition import enrichmen
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 SLUG = "configurable-foundation-models"
-TEXTS = {
-    "sums": [f"{a} + {b} = {a + b}; " * 3 for a in range(3, 33) for b in (2, 5)],
-    "names": [f"the {c} of {d} has a {c}. " * 2 for c in ("king", "cat", "ship", "hat", "sun") for d in "abcdefghijkl"],
-    "lists": [", ".join([w] * n) + " END " for w in ("[x]", "[yy]", "[z;]", "[qq]") for n in range(3, 18)],
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
