@@ -19,6 +19,7 @@ from brickwork.cli import (
     comparing,
     datasets,
     doctor,
+    exporting,
     indexing,
     models,
     output,
@@ -168,6 +169,7 @@ def options(
 for module in (
     training,
     models,
+    exporting,
     choosing,
     systems,
     indexing,
