@@ -11,8 +11,9 @@ from brickwork.core.config import override
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.studies.sae_circuits import small_model
 from brickwork.systems.sae_circuits.data import Data, load_data
-from brickwork.systems.sae_circuits.subjects import Subject, load_subject, read_prompts
+from brickwork.systems.sae_circuits.subjects import NO_TOKEN, Subject, first_token, load_subject, read_prompts
 from brickwork.systems.sae_circuits.system import System
+from leading_piece import llama_2_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 
@@ -173,3 +174,20 @@ def test_made_up_prompts_differ_where_they_should():
             ours, theirs = pair[True].split(), pair[False].split()
             assert len(ours) == len(theirs)
             assert sum(a != b for a, b in zip(ours, theirs)) == 1
+
+
+def test_the_first_token_of_an_answer_is_the_one_that_follows_its_prompt():
+    tokenizer = llama_2_tokenizer()
+
+    def piece(text, answer):
+        return tokenizer.id_to_token(first_token(tokenizer, text, answer))
+
+    assert tokenizer.encode(" Mary").tokens == ["▁", "▁Mary"], "alone it begins with an empty piece"
+    assert tokenizer.encode("to Mary").tokens == ["▁to", "▁Mary"]
+    assert piece("to", " Mary") == "▁Mary"
+    assert piece("to 17", "4") == "4"
+    assert tokenizer.encode("to\nab").tokens[-1] == "ab"
+    assert piece("to\na", "b") == "b", (
+        "text and answer have a token in common, so it is that after a new line"
+    )
+    assert first_token(tokenizer, "to", "") == NO_TOKEN

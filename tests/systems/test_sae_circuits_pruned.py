@@ -64,11 +64,22 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
     out = predict_api.export_pruned(result.folder, tmp_path / "pruned", "top 3")
     assert "lm_head" not in (out / "model.safetensors").read_bytes().decode("latin-1"), "tied, so kept once"
     torch.testing.assert_close(brickwork.load(out).model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
+    for name, old, new in (
+        ("config.json", '"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-03'),
+        ("tokenizer.json", '"t1"', '"t01"'),
+    ):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+        part = "settings" if name == "config.json" else "tokenizer"
+        with pytest.raises(ArtifactError, match=f"differs in its {part}; run"):
+            brickwork.load(result.folder).prune("top 3")
+        (folder / name).write_text(text)
     with torch.no_grad():
         weights = LlamaForCausalLM.from_pretrained(folder)
         next(weights.parameters()).add_(1)
         weights.save_pretrained(folder)
-    with pytest.raises(ArtifactError, match="weights have changed"):
+    with pytest.raises(ArtifactError, match="differs in its weights; run"):
         brickwork.load(result.folder).prune("top 3")
 
 

@@ -16,14 +16,12 @@ Xiao et al.: Configurable Foundation Models, arXiv 2409.02877 (custom bricks). A
 :mod:`brickwork.modules.mounting` puts them on a model and takes them off.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from brickwork.core.errors import ArtifactError, ConfigError
@@ -38,17 +36,24 @@ from brickwork.core.files import (
     write_json,
 )
 from brickwork.modules.adapters import LoraAdapters
+from brickwork.modules.brick_checks import wrong_contents, wrong_values
 from brickwork.modules.low_rank import Scaling, layer_shape
+from brickwork.modules.model_hash import model_hash
 
 Kind = Literal["lora", "delta", "prompt", "expert", "neurons"]
 _CARD, _WEIGHTS, _KEYS = "brick.json", "brick.safetensors", "keys."
+_FORMAT = 2  # 1 knew its base by the weights alone
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brick:
-    """``base``: the hash of the model that it changes (:func:`base_hash`). ``weights``: see the table above; of ``lora``
-    ``LAYER.A`` and ``LAYER.B``, of ``expert`` ``MLP.up`` and ``MLP.down``, of ``neurons`` names like ``layers.3.ffn``.
-    ``keys``: vectors by name, for routing. ``trained_on`` and ``scores``: plain values for people.
+    """``base``: the hash of the model that it changes (:func:`~brickwork.modules.model_hash.model_hash`). ``weights``: see
+    the table above; of ``lora`` ``LAYER.A`` and ``LAYER.B``, of ``expert`` ``MLP.up`` and ``MLP.down``, of ``neurons``
+    names like ``layers.3.ffn``. ``keys``: vectors by name, for routing. ``trained_on`` and ``scores``: plain values for
+    people.
+
+    Raises:
+        ConfigError: no such kind or scaling, or an alpha that is no number above 0; of other kinds than ``lora``: any.
     """
 
     name: str
@@ -60,6 +65,12 @@ class Brick:
     keys: Mapping[str, Tensor] = field(default_factory=dict)
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"kind is {self.kind!r}; it must be one of {', '.join(get_args(Kind))}")
+        if wrong := next(wrong_values(self), None):
+            raise ConfigError(f"brick '{self.name}': {wrong}")
 
     @property
     def max_rank(self) -> int:
@@ -101,18 +112,16 @@ class Brick:
         """The brick cut to ``rank``, for good, with the same effect as at that rank before. Raises as :meth:`change`."""
         self.change(rank)
         cut = {n: part[:rank] if n.endswith(".A") else part[:, :rank] for n, part in self.weights.items()}
-        alpha = self._alpha * (rank / self.max_rank if self.scaling == "alpha/r" else 1)
-        return replace(self, weights={name: part.clone() for name, part in cut.items()}, alpha=alpha)
-
-    @property
-    def _alpha(self) -> float:
         assert self.alpha is not None, "checked where bricks are made"
-        return self.alpha
+        alpha = self.alpha * (rank / self.max_rank if self.scaling == "alpha/r" else 1)
+        return replace(self, weights={name: part.clone() for name, part in cut.items()}, alpha=alpha)
 
     def _delta(self, layer: str, rank: int) -> Tensor:
         down, up = self.weights[f"{layer}.A"][:rank], self.weights[f"{layer}.B"][:, :rank]
+        assert self.alpha is not None, "checked where bricks are made"
+        assert self.scaling is not None, "the same"
         divisor = {"alpha/b": rank, "alpha/r": self.max_rank, "alpha/sqrt(b)": math.sqrt(rank)}
-        scale = self._alpha / divisor[self.scaling or "alpha/r"]
+        scale = self.alpha / divisor[self.scaling]
         return (scale * (up.float() @ down.float().flatten(1))).view(-1, *down.shape[1:])
 
     def refuse_rank(self, rank: int | None) -> None:
@@ -126,10 +135,12 @@ class Brick:
         """Writes ``library/NAME`` at once, in place of a brick of that name, and returns it.
 
         Raises:
-            ConfigError: the name is none for a folder, or the folder holds something else.
+            ConfigError: the name is none for a folder, the folder holds something else, or the brick no numbers.
             ResourceError: disk full, read-only folder.
         """
         check_name(self.name)
+        if wrong := next(wrong_contents(self), None):
+            raise ConfigError(f"brick '{self.name}' cannot be kept: {wrong}")
         folder = Path(library) / self.name
         if not (folder / _CARD).is_file():
             refuse_filled(folder)
@@ -141,7 +152,7 @@ class Brick:
                 for k, v in asdict(replace(self, weights={}, keys={})).items()
                 if k not in ("weights", "keys")
             }
-            card = {"format": 1, **plain, "weights_sha256": sha256_file(temporary / _WEIGHTS)}
+            card = {"format": _FORMAT, **plain, "weights_sha256": sha256_file(temporary / _WEIGHTS)}
             write_json(temporary / _CARD, {**card, "checksum": checksum(card)})
         return folder
 
@@ -150,12 +161,14 @@ def check_name(name: str) -> None:
     """Refuses what is no name of a folder, or could be read as several bricks.
 
     Raises:
-        ConfigError: it is empty, starts with a dot, or has other signs than letters, digits, ``_``, ``.`` and blanks.
+        ConfigError: it is empty, starts with a dot, has blanks at its ends, or other signs than letters, digits, ``_``,
+            ``.``, ``-`` and blanks.
     """
-    good = name and not name.startswith((".", " ")) and all(c.isalnum() or c in "_. -" for c in name)
-    if not good or name in ("auto", "base") or name.startswith("-"):
+    good = name and name.strip() == name and all(c.isalnum() or c in "_. -" for c in name)
+    if not good or name in ("auto", "base") or name.startswith(("-", ".")):
         raise ConfigError(
-            f"'{name}' cannot be the name of a brick; use letters, digits, '_', '.', and '-' inside, and not auto or base"
+            f"'{name}' cannot be the name of a brick; use letters, digits, '_', and '.', '-' and blanks inside, and not "
+            "auto or base"
         )
 
 
@@ -163,7 +176,7 @@ def load_brick(folder: Path | str) -> Brick:
     """The brick in ``folder``.
 
     Raises:
-        ArtifactError: no brick, damaged, or changed since it was written.
+        ArtifactError: no brick, damaged, changed since it was written, or with values that no brick has.
     """
     folder = Path(folder)
     card = read_json(folder / _CARD)
@@ -171,11 +184,11 @@ def load_brick(folder: Path | str) -> Brick:
         raise ArtifactError(
             f"{folder / _CARD} was changed after it was written, or is damaged; use a good copy"
         )
-    if card.get("format") != 1 or card.get("kind") not in get_args(Kind):
+    if card.get("format") != _FORMAT:
         raise ArtifactError(
             f"{folder / _CARD} is of a form that this version does not read; write the brick anew"
         )
-    if not (folder / _WEIGHTS).is_file() or sha256_file(folder / _WEIGHTS) != card["weights_sha256"]:
+    if not (folder / _WEIGHTS).is_file() or sha256_file(folder / _WEIGHTS) != card.get("weights_sha256"):
         raise ArtifactError(
             f"{folder / _WEIGHTS} is missing or not the file that belongs to {_CARD}; use a good copy"
         )
@@ -184,9 +197,15 @@ def load_brick(folder: Path | str) -> Brick:
     weights = {name: part for name, part in tensors.items() if not name.startswith(_KEYS)}
     plain = {k: v for k, v in card.items() if k not in ("format", "weights_sha256", "checksum")}
     try:
-        return Brick(**plain, weights=weights, keys=keys)
+        brick = Brick(**plain, weights=weights, keys=keys)
+        check_name(brick.name)
     except TypeError as error:
         raise ArtifactError(f"{folder / _CARD} does not describe a brick ({error}); write it anew") from error
+    except ConfigError as error:
+        raise ArtifactError(f"{folder / _CARD}: {error}. Write the brick anew") from error
+    if wrong := next(wrong_contents(brick), None):
+        raise ArtifactError(f"{folder}: brick '{brick.name}' cannot be read: {wrong}. Write the brick anew")
+    return brick
 
 
 def load_library(folder: Path | str) -> dict[str, Brick]:
@@ -222,23 +241,9 @@ def load_library(folder: Path | str) -> dict[str, Brick]:
     return bricks
 
 
-def base_hash(model: nn.Module) -> str:
-    """The SHA-256 of a model's parameters and buffers, by name: adapters that are on it do not count, nor does a device."""
-    state = {}
-    for name, value in model.state_dict(keep_vars=False).items():
-        if ".segments." not in f".{name}.":
-            state[name.replace(".base.", ".")] = value
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        if value.numel():
-            digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def from_adapters(adapters: LoraAdapters, name: str, **about: Any) -> Brick:
-    """A brick of the adapters on a model, at all their ranks. ``about``: keys, trained_on, scores.
+def from_adapters(adapters: LoraAdapters, name: str, *, tokenizer: Any = None, **about: Any) -> Brick:
+    """A brick of the adapters on a model, at all their ranks. ``tokenizer``: of the model; with it the brick is refused on a
+    base that reads other tokens. ``about``: keys, trained_on, scores.
 
     Raises:
         ConfigError: they are merged into the model, or the name is none.
@@ -250,15 +255,17 @@ def from_adapters(adapters: LoraAdapters, name: str, **about: Any) -> Brick:
     weights = {
         f"{layer}.{letter}": f.clone() for layer, pair in factors.items() for letter, f in zip("AB", pair)
     }
-    base = base_hash(adapters.model)
+    base = model_hash(adapters.model, tokenizer)
     return Brick(name=name, kind="lora", base=base, weights=weights, alpha=adapters.alpha, scaling=adapters.scaling,
                  **about)  # fmt: skip
 
 
-def from_peft(folder: Path | str, name: str, model: nn.Module, **about: Any) -> Brick:
+def from_peft(
+    folder: Path | str, name: str, model: nn.Module, *, tokenizer: Any = None, **about: Any
+) -> Brick:
     """A brick of a LoRA adapter of peft for ``model``, whose hash it takes: peft itself keeps no hash of the base.
 
-    ``about``: keys, trained_on, scores.
+    ``tokenizer`` and ``about`` as in :func:`from_adapters`.
 
     Raises:
         ArtifactError: no adapter in safetensors, damaged, or of a kind other than plain LoRA.
@@ -304,6 +311,6 @@ def from_peft(folder: Path | str, name: str, model: nn.Module, **about: Any) -> 
                 f"{inputs} inputs and {outputs} outputs; name the model it was trained on"
             )
     scaling: Scaling = "alpha/sqrt(b)" if config.get("use_rslora") else "alpha/r"
-    base = base_hash(model)
+    base = model_hash(model, tokenizer)
     return Brick(name=name, kind="lora", base=base, weights=weights, alpha=float(config["lora_alpha"]), scaling=scaling,
                  **about)  # fmt: skip

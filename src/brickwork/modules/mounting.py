@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
 from brickwork.modules.ablation import ablate
-from brickwork.modules.bricks import Brick, base_hash
+from brickwork.modules.bricks import Brick
 from brickwork.modules.low_rank import is_transposed
 from brickwork.modules.merging import MergeConfig, merge
+from brickwork.modules.model_hash import differences, model_hash
 
 
 @contextlib.contextmanager
@@ -35,10 +36,11 @@ def applied(
     if brick is None:
         yield
         return
-    if (found := base or base_hash(model)) != brick.base:
+    found = base or model_hash(model)
+    if differ := differences(brick.base, found):
         raise ConfigError(
-            f"brick '{brick.name}' was made for the base {brick.base[:12]}… and this model is {found[:12]}…: apply it to "
-            "its own base, or train it anew on this one"
+            f"brick '{brick.name}' was made for the base {brick.base[:12]}… and this model is {found[:12]}…, which differs "
+            f"in {differ}: apply it to its own base, or train it anew on this one"
         )
     if brick.kind == "prompt":
         brick.refuse_rank(rank)
@@ -181,12 +183,14 @@ def combine(
         ConfigError: two bases.
     """
     terms = sorted(terms, key=lambda term: (term[0].name, term[1]))
-    bases = {brick.base for brick, _ in terms}
-    if len(bases) > 1:
+    base = max(
+        (brick.base for brick, _ in terms), key=len
+    )  # one that knows its tokenizer, where there is one
+    if any(differences(brick.base, base) for brick, _ in terms):
         names = " and ".join(f"'{brick.name}' ({brick.base[:12]}…)" for brick, _ in terms)
         raise ConfigError(f"bricks of different bases cannot be merged: {names}; train them on one base")
     change = merge(
         [brick.change(rank) for brick, _ in terms], merging, [weight for _, weight in terms], seed=seed
     )
     name = "".join(f"{'-' if weight < 0 else '+'}{brick.name}" for brick, weight in terms).removeprefix("+")
-    return Brick(name=name, kind="delta", base=terms[0][0].base, weights=change)
+    return Brick(name=name, kind="delta", base=base, weights=change)

@@ -22,6 +22,15 @@ def sample(
     return int(torch.multinomial(scaled.softmax(-1), 1, generator=generator))
 
 
+def text_after(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """What the tokens ``new`` add to the text of ``prompt``. ``tokenizer``: of the library ``tokenizers``.
+
+    Decoded alone, they lose a space at their start with tokenizers that begin every text with one (Llama 2, T5).
+    """
+    before, whole = tokenizer.decode(list(prompt)), tokenizer.decode([*prompt, *new])
+    return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(list(new))
+
+
 @torch.no_grad()
 def continue_text(
     model: CausalLM,

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.files import checksum, load_tensors, save_tensors, sha256_file
 from brickwork.modules.adapters import inject_lora
-from brickwork.modules.bricks import Brick, base_hash, from_adapters, from_peft, load_brick, load_library
+from brickwork.modules.bricks import Brick, from_adapters, from_peft, load_brick, load_library
 from brickwork.modules.merging import MergeConfig
+from brickwork.modules.model_hash import model_hash
 from brickwork.modules.mounting import BesideMlp, applied, combine
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' and peft's own
@@ -149,21 +151,18 @@ def test_files_come_back_and_the_library_lists_them(tmp_path):
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["brick.json", "brick.safetensors"]
 
 
-def test_the_hash_is_of_the_base_alone():
-    model = language_model()
-    plain = base_hash(model)
-    assert plain == base_hash(language_model())
-    assert plain != base_hash(language_model(seed=1))
-    adapters = inject_lora(model, rank=2)
-    assert base_hash(model) == plain
-    adapters.unload_()
-    next(model.parameters()).data.view(-1)[0] += 1e-3
-    assert base_hash(model) != plain
-
-
 def test_another_base_is_refused():
     brick, _ = lora(language_model())
-    with pytest.raises(ConfigError, match="was made for the base"), applied(language_model(seed=3), brick):
+    with (
+        pytest.raises(ConfigError, match="differs in its weights: apply"),
+        applied(language_model(seed=3), brick),
+    ):
+        pass
+    model = language_model()
+    config = model.config
+    model = type(model)._from_config(type(config)(**{**config.to_dict(), "rms_norm_eps": 1e-3}))
+    model.load_state_dict(language_model().state_dict())
+    with pytest.raises(ConfigError, match="differs in its settings: apply"), applied(model, brick):
         pass
     other, _ = lora(language_model(seed=3), "other")
     with pytest.raises(ConfigError, match="different bases"):
@@ -175,7 +174,7 @@ def test_a_block_of_neurons_beside_an_mlp_begins_as_nothing_and_is_what_it_says(
     before = logits(model)
     up, down = torch.randn(5, 16), torch.zeros(16, 5)
     weights = {"model.layers.0.mlp.up": up, "model.layers.0.mlp.down": down}
-    brick = Brick(name="grown", kind="expert", base=base_hash(model), weights=weights)
+    brick = Brick(name="grown", kind="expert", base=model_hash(model), weights=weights)
     with applied(model, brick):
         assert torch.equal(logits(model), before)
     x, mlp = torch.randn(3, 16), torch.nn.Linear(16, 16)
@@ -188,7 +187,7 @@ def test_a_block_of_neurons_beside_an_mlp_begins_as_nothing_and_is_what_it_says(
 def test_a_soft_prompt_is_vectors_before_the_text(kind):
     model = language_model(kind)
     before, prompt = logits(model), torch.randn(3, 16)
-    brick = Brick(name="soft", kind="prompt", base=base_hash(model), weights={"prompt": prompt})
+    brick = Brick(name="soft", kind="prompt", base=model_hash(model), weights={"prompt": prompt})
     x = torch.cat([prompt[None], model.get_input_embeddings()(IDS)], dim=1)
     expected = model(inputs_embeds=x).logits[:, 3:]
     with applied(model, brick):
@@ -224,6 +223,78 @@ def test_damage_and_pickles_are_refused(tmp_path):
         from_peft(tmp_path / "peft", "x", language_model())
 
 
+def rewritten(folder, changes=(), tensors=()):
+    """The brick with other values in its card and other tensors, and all hashes as they should be."""
+    card = {**json.loads((folder / "brick.json").read_text()), **dict(changes)}
+    save_tensors(
+        folder / "brick.safetensors", {**load_tensors(folder / "brick.safetensors"), **dict(tensors)}
+    )
+    card["weights_sha256"] = sha256_file(folder / "brick.safetensors")
+    (folder / "brick.json").write_text(json.dumps({**card, "checksum": checksum(card)}))
+    return folder
+
+
+LAYER = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("alpha", value) for value in (None, "16", 1e300, -16, 0, float("nan"), True)),
+        *(("scaling", value) for value in (None, "alpha", 3)),
+        *(("kind", value) for value in ("lorax", None, ["lora"], "delta")),
+        *(("name", value) for value in ("base", "", None, "../up", "one ")),
+        *(("base", value) for value in ("", "abc", None, "0" * 64)),
+        *(("scores", value) for value in ([1], {"nats": "low"}, {"nats": float("inf")})),
+        ("trained_on", "texts"),
+        ("format", 1),
+        ("colour", "blue"),
+    ],
+)
+def test_a_card_with_good_hashes_and_wrong_values_is_refused(tmp_path, field, value):
+    folder = rewritten(lora(language_model())[0].save(tmp_path), {field: value})
+    word = {"kind": "alpha" if value == "delta" else "kind", "name": "name", "format": "of a form"}.get(
+        field, field
+    )
+    with pytest.raises(ArtifactError, match=word) as error:
+        load_brick(folder)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (f"{LAYER}.A", torch.full((4, 16), torch.nan), r"q_proj\.A of its weights"),
+        (f"{LAYER}.A", torch.zeros(4, 16, dtype=torch.int64), r"q_proj\.A of its weights"),
+        (f"{LAYER}.A", torch.zeros(3, 16), "3 rows"),
+        (f"{LAYER}.C", torch.zeros(3, 16), ""),
+        ("keys.key", torch.full((3,), torch.inf), "keys.key"),
+    ],
+)
+def test_a_brick_with_wrong_tensors_is_refused(tmp_path, name, value, message):
+    folder = lora(language_model())[0].save(tmp_path)
+    if name.endswith(".C"):
+        folder, message = rewritten(folder, tensors={"other.A": value}), "needs two matrices"
+    else:
+        rewritten(folder, tensors={name: value})
+    with pytest.raises(ArtifactError, match=message):
+        load_brick(folder)
+
+
+def test_neurons_are_whole_numbers_and_nothing_broken_is_written(tmp_path):
+    base = model_hash(language_model())
+    good = Brick(name="n", kind="neurons", base=base, weights={"layers.0.ffn": torch.tensor([1, 3])})
+    folder = good.save(tmp_path)
+    for wrong in (torch.tensor([1.5]), torch.tensor([-1]), torch.tensor([[1]])):
+        with pytest.raises(ArtifactError, match=r"layers\.0\.ffn .* whole numbers"):
+            load_brick(rewritten(folder, tensors={"layers.0.ffn": wrong}))
+    with pytest.raises(ConfigError, match="no finite number"):
+        Brick(name="x", kind="delta", base=base, weights={"y": torch.tensor([[torch.nan]])}).save(tmp_path)
+    with pytest.raises(ConfigError, match="alpha is None"):
+        Brick(name="x", kind="lora", base=base, weights={})
+    assert [p.name for p in tmp_path.iterdir()] == ["n"]
+
+
 def test_a_failed_write_leaves_the_old_brick(tmp_path, monkeypatch):
     model = language_model()
     brick, _ = lora(model, scores={"nats": 1.0})
@@ -239,7 +310,7 @@ def test_a_failed_write_leaves_the_old_brick(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["one"]
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a+b", "auto", "base", ".hidden", "-a", "a/b"])
+@pytest.mark.parametrize("name", ["", "../x", "a+b", "auto", "base", ".hidden", "-a", "a/b", " a", "a "])
 def test_names_that_are_none(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot be the name"):
         Brick(name=name, kind="delta", base="0", weights={"x": torch.zeros(1, 1)}).save(tmp_path)

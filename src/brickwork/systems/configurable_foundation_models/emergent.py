@@ -34,8 +34,9 @@ from brickwork.core.config import to_dict
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
-from brickwork.modules.bricks import base_hash, check_name
+from brickwork.modules.bricks import check_name
 from brickwork.modules.ffn_split import balanced_groups, feed_forwards, random_groups
+from brickwork.modules.model_hash import differences, model_hash
 from brickwork.representation.contract import complete
 from brickwork.representation.language_models import load_language_model
 from brickwork.systems.configurable_foundation_models.config import BricksConfig
@@ -148,7 +149,7 @@ class EmergentBricks(nn.Module):
         facts: dict[str, Any] = {
             "domains": list(domains),
             "shape": [len(places), places[0].parts],
-            "base": base_hash(_weights(lm)),
+            "base": _hash(lm),
         }
         system = EmergentBricks(config, seed=seed, **facts)
         system._held, system.facts = (lm,), facts
@@ -167,9 +168,9 @@ class EmergentBricks(nn.Module):
         """
         if not self._held:
             lm = load_language_model(str(self.config.base), self.config.revision)
-            if base_hash(_weights(lm)) != self.base:
+            if differ := differences(_hash(lm), self.base):
                 raise ArtifactError(
-                    f"{self.config.base} is not the model that was looked into: its weights have changed; run it anew"
+                    f"{self.config.base} is not the model that was looked into: it differs in {differ}; run it anew"
                 )
             self._held = (lm.to(self.score.device),)
         return self._held[0]
@@ -395,5 +396,6 @@ class EmergentBricks(nn.Module):
         return found_drawings(self, examples)
 
 
-def _weights(lm: Any) -> nn.Module:
-    return getattr(lm, "model", lm)  # what a brick's hash of its base is of
+def _hash(lm: Any) -> str:
+    """As a brick's hash of its base: of the model of transformers inside, where there is one."""
+    return model_hash(getattr(lm, "model", lm), lm.tokenizer)

@@ -38,10 +38,11 @@ from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.causal_lm import HubCausalLM
 from brickwork.encoders.tokenization import token_windows
-from brickwork.modules.bricks import Brick, base_hash, check_name, load_library
+from brickwork.modules.bricks import Brick, check_name, load_library
 from brickwork.modules.merging import MergeConfig
+from brickwork.modules.model_hash import model_hash
 from brickwork.modules.mounting import applied, combine
-from brickwork.modules.sampling import continue_text
+from brickwork.modules.sampling import continue_text, text_after
 from brickwork.representation.contract import complete
 from brickwork.systems.configurable_foundation_models.base import load_base
 from brickwork.systems.configurable_foundation_models.config import BricksConfig, OwnBase
@@ -165,7 +166,7 @@ class System(nn.Module):
 
     def base_hash(self) -> str:
         """The hash of the base as it is now."""
-        return base_hash(self.encoder.model)
+        return model_hash(self.encoder.model, self.encoder.tokenizer)
 
     def export_bricks(self, folder: Path | str, brick: str = "") -> Path:
         """Adds the bricks to a library, a folder each; ``brick``: names joined by ``+`` (none: all of them).
@@ -219,7 +220,17 @@ class System(nn.Module):
 
     @contextmanager
     def on(self, brick: Brick | None, rank: int | None = None, base: str | None = None) -> Iterator[None]:
-        """The base with a brick while entered; a merged one has its rank already. ``base``: as of :meth:`own_bricks`."""
+        """The base with a brick while entered; a merged one has its rank already. ``base``: as of :meth:`own_bricks`.
+
+        Raises:
+            ConfigError: the vectors of a prompt and a window of text are more than the base reads.
+        """
+        limit, context, length = self.encoder.max_positions, self.config.context, _prompt_length(brick)
+        if brick is not None and length and limit is not None and context + length > limit:
+            raise ConfigError(
+                f"brick '{brick.name}' puts {length} vectors before a window of {context} tokens, more than the {limit} "
+                f"that the base reads; set model.context={max(limit - length, 0)} or less in a run for it"
+            )
         at = rank if brick is not None and brick.kind == "lora" else None
         with applied(self.encoder.model, brick, at, base=base):
             yield
@@ -265,7 +276,7 @@ class System(nn.Module):
                     sums, counts = self.text_nats(some)
                     results[rows] = per_token(sums, counts)
                 for row in rows if max_tokens else ():
-                    answers[row] = self._continued(texts[row], max_tokens, 0.0, 0, 0)
+                    answers[row] = self._continued(texts[row], max_tokens, 0.0, 0, 0, _prompt_length(one))
         scores = {
             "brick": chosen,
             "similarity": similar.cpu().numpy(),
@@ -287,21 +298,28 @@ class System(nn.Module):
         chosen, _ = self.route(prompts, bricks)
         results = []
         for prompt, name in zip(prompts, chosen):
-            with self.on(bricks.get(name), base=known):
-                results.append(self._continued(prompt, max_tokens, temperature, top_k, seed))
+            brick = bricks.get(name)
+            with self.on(brick, base=known):
+                results.append(
+                    self._continued(prompt, max_tokens, temperature, top_k, seed, _prompt_length(brick))
+                )
         return results
 
-    def _continued(self, prompt: str, max_tokens: int, temperature: float, top_k: int, seed: int) -> str:
+    def _continued(
+        self, prompt: str, max_tokens: int, temperature: float, top_k: int, seed: int, before: int
+    ) -> str:
+        """``before``: the vectors of a brick that stand before the prompt."""
         ids, limit = self.encoder.tokenizer.encode(prompt or "\n").ids, self.encoder.max_positions
-        if limit is not None and len(ids) + max_tokens > limit:
+        if limit is not None and before + len(ids) + max_tokens > limit:
+            vectors = f" and a brick of {before} vectors" if before else ""
             raise ConfigError(
-                f"max_tokens={max_tokens} after a prompt of {len(ids)} tokens is more than the {limit} that the base reads; "
-                "ask for fewer, or shorten the prompt"
+                f"max_tokens={max_tokens} after a prompt of {len(ids)} tokens{vectors} is more than the {limit} that the "
+                "base reads; ask for fewer, or shorten the prompt"
             )
         new = continue_text(self.encoder, ids, max_tokens=max_tokens, temperature=temperature, top_k=top_k,
                             generator=generator_for(seed, 0, prompt), stop=self.encoder.end_ids,
                             device=next(self.parameters()).device)  # fmt: skip
-        return self.encoder.tokenizer.decode(new)
+        return text_after(self.encoder.tokenizer, ids, new)
 
     @torch.no_grad()
     def text_nats(
@@ -391,6 +409,10 @@ class System(nn.Module):
             self.encoder.model.save_pretrained(temporary)  # type: ignore[operator]
             write_text(temporary / "tokenizer.json", self.encoder.tokenizer.to_str())
         return Path(folder)
+
+
+def _prompt_length(brick: Brick | None) -> int:
+    return len(brick.weights["prompt"]) if brick is not None and brick.kind == "prompt" else 0
 
 
 def _unknown(name: str, known: Mapping[str, Brick]) -> ConfigError:

@@ -24,7 +24,7 @@ from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
 from brickwork.encoders.tokenization import token_windows
 from brickwork.modules.adapters import inject_lora
-from brickwork.modules.sampling import continue_text
+from brickwork.modules.sampling import continue_text, text_after
 from brickwork.representation.contract import complete
 from brickwork.representation.export_peft import export_peft
 from brickwork.systems.dylora.backbones import published_name
@@ -156,7 +156,7 @@ class LanguageSystem(nn.Module):
                 stop=self.encoder.end_ids,
                 device=next(self.parameters()).device,
             )
-            results.append(tokenizer.decode(new))
+            results.append(text_after(tokenizer, ids, new))
         return results
 
     def export_peft(self, folder: Path | str, rank: int | None = None) -> Path:

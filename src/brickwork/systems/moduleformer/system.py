@@ -49,7 +49,7 @@ from brickwork.encoders.tokenization import (
 )
 from brickwork.evaluation.usage import module_shares, normalised_information
 from brickwork.modules.decoders import DecoderLM
-from brickwork.modules.sampling import continue_text
+from brickwork.modules.sampling import continue_text, text_after
 from brickwork.representation.contract import complete
 from brickwork.systems.moduleformer.architecture import Growth, ModuleFormerConfig, build_block
 from brickwork.systems.moduleformer.growth import add_modules, trained_as
@@ -181,21 +181,21 @@ class System(nn.Module):
     ) -> list[str]:
         """Continuations, each drawn by itself: a prompt gives the same text whatever stands beside it."""
         newest = 4 * self.config.context  # keys and values that each layer keeps
-        return [
-            self.tokenizer.decode(
-                continue_text(
-                    self.decoder,
-                    self.tokenizer.encode(prompt or "\n").ids,
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    top_k=top_k,
-                    generator=generator_for(seed, 0, prompt),
-                    shorten=lambda cache: [part.last(newest) for part in cache],
-                    device=self.decoder.embedding.weight.device,
-                )
+        results = []
+        for prompt in prompts:
+            ids = self.tokenizer.encode(prompt or "\n").ids
+            new = continue_text(
+                self.decoder,
+                ids,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                generator=generator_for(seed, 0, prompt),
+                shorten=lambda cache: [part.last(newest) for part in cache],
+                device=self.decoder.embedding.weight.device,
             )
-            for prompt in prompts
-        ]
+            results.append(text_after(self.tokenizer, ids, new))
+        return results
 
     def sizes(self) -> list[tuple[int, int]]:
         """The attention and feed-forward modules of each layer, now."""

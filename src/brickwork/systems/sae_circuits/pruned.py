@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.modules.pruning import Removed, prune, prune_as
-from brickwork.modules.sampling import continue_text
+from brickwork.modules.sampling import continue_text, text_after
 from brickwork.representation.folder import tied_names
 from brickwork.systems.sae_circuits.config import Ablation
 from brickwork.systems.sae_circuits.effects import heads_name
@@ -66,16 +66,17 @@ class PrunedModel(nn.Module):
         """Each prompt continued."""
         results = []
         for number, prompt in enumerate(prompts):
+            ids = self.tokenizer.encode(prompt).ids or [0]
             new = continue_text(
                 self.model,
-                self.tokenizer.encode(prompt).ids or [0],
+                ids,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 top_k=top_k,
                 generator=generator_for(seed, number, "continue"),
                 stop=getattr(self.model, "end_ids", ()),
             )
-            results.append(self.tokenizer.decode(new))
+            results.append(text_after(self.tokenizer, ids, new))
         return results
 
 

@@ -1,6 +1,5 @@
 """The language model that is looked into, and prompts as it reads them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.encoders.causal_lm import HubCausalLM, load_causal_lm
+from brickwork.modules.model_hash import model_hash
 from brickwork.modules.places import find_places
 from brickwork.representation.language_models import language_model_in
 from brickwork.systems.sae_circuits.config import WIRED
@@ -49,12 +49,9 @@ class Subject:
         return len(places), heads, size, places[0].weight().shape[-1]
 
     def fingerprint(self) -> str:
-        """Of all weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()[:16]
+        """Of its weights, settings and tokenizer."""
+        inner = self.model.model if isinstance(self.model, HubCausalLM) else self.model
+        return model_hash(inner, self.model.tokenizer)
 
 
 def load_subject(name: str, distractor: float | None = None) -> Subject:
@@ -161,7 +158,7 @@ def read_prompts(subject: Subject, columns: Mapping[str, Any]) -> Prompts:
             raise DataError(
                 f"{where} has {len(tokens)} tokens; {subject.name} reads 1 to {limit or 'any number'}"
             )
-        answer, wrong = (_first(tokenizer, columns[name][row]) for name in ("answer", "wrong"))
+        answer, wrong = (first_token(tokenizer, text, columns[name][row]) for name in ("answer", "wrong"))
         if wrong != NO_TOKEN and wrong == answer:
             raise DataError(
                 f"{where}: answer {columns['answer'][row]!r} and wrong {columns['wrong'][row]!r} begin with the same token, "
@@ -177,10 +174,21 @@ def read_prompts(subject: Subject, columns: Mapping[str, Any]) -> Prompts:
     )
 
 
-def _first(tokenizer: Any, text: str) -> int:
-    if not text:
+def first_token(tokenizer: Any, text: str, answer: str) -> int:
+    """The first token of ``answer`` where it follows ``text``; :data:`NO_TOKEN` without one.
+
+    Of an answer that is encoded alone, some tokenizers (Llama 2, T5) begin with a piece that is only the start of a text.
+    Where text and answer have a token in common, which a model that has read the text cannot give any more, it is the
+    first one after a new line.
+    """
+    if not answer:
         return NO_TOKEN
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    for before in (text, "\n"):
+        own = tokenizer.encode(before, add_special_tokens=False).ids
+        both = tokenizer.encode(before + answer, add_special_tokens=False).ids
+        if both[: len(own)] == own and len(both) > len(own):
+            return both[len(own)]
+    ids = tokenizer.encode(answer, add_special_tokens=False).ids
     return ids[0] if ids else NO_TOKEN
 
 

@@ -34,6 +34,7 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError
 from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
+from brickwork.modules.model_hash import differences
 from brickwork.modules.recorder import Recorder
 from brickwork.representation.contract import complete
 from brickwork.systems.sae_circuits.codes import (
@@ -150,9 +151,9 @@ class System(nn.Module):
         """
         if self._held is None:
             held = load_subject(self.config.subject, self.config.distractor)
-            if held.fingerprint() != self.fingerprint:
+            if differ := differences(held.fingerprint(), self.fingerprint):
                 raise ArtifactError(
-                    f"{self.config.subject} is not the model that was looked into: its weights have changed; run it anew"
+                    f"{self.config.subject} is not the model that was looked into: it differs in {differ}; run it anew"
                 )
             self._held = held
         return self._held
