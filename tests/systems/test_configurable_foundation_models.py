@@ -9,21 +9,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch as torch_files
 import torch
+from safetensors import SafetensorError
+from tokenizers import processors
 
 import brickwork
 from brick_texts import TEXTS
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
-from brickwork.core.errors import ArtifactError, ConfigError
+from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
+from brickwork.encoders.causal_lm import HubCausalLM
 from brickwork.modules.adapters import inject_lora
 from brickwork.modules.bricks import Brick, from_adapters, load_library
 from brickwork.modules.model_hash import model_hash
 from brickwork.representation.contract import build_system
 from brickwork.representation.kept import save_system
 from brickwork.systems.configurable_foundation_models.config import BricksConfig
+from brickwork.systems.configurable_foundation_models.merged import write_merged
 from brickwork.systems.configurable_foundation_models.routing import Embedded, route
 from brickwork.training.run import load_data
+from leading_piece import llama_2_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 SLUG = "configurable-foundation-models"
@@ -358,3 +364,58 @@ def test_the_command_line_exports_bricks_and_refuses_what_means_nothing(trained,
         assert result.exit_code != 0
         assert message in str(result.exception) + result.output
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# ---- a folder for transformers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_merged_folder_has_the_tokenizer_of_its_base(tmp_path, kind):
+    """transformers builds a tokenizer of its own for a Llama whose folder does not say that it has another."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = llama_2_tokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 14)])
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=16,
+        bos_token_id=14,
+        eos_token_id=[15],
+        **(size if kind == "llama" else {"n_embd": 16, "n_layer": 1, "n_head": 2}),
+    )
+    lm = HubCausalLM.of(AutoModelForCausalLM.from_config(config), tokenizer)
+    folder = write_merged(lm, tmp_path / "out", "with bricks", "models/it")
+    theirs = AutoTokenizer.from_pretrained(folder)
+    for text in ("to Mary", " to  John 17", "ab\nab </s>", ""):
+        assert theirs(text)["input_ids"] == tokenizer.encode(text).ids
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert theirs.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids)
+    assert (theirs.bos_token, theirs.eos_token, theirs.unk_token) == ("<s>", "</s>", "<unk>")
+    assert theirs.model_max_length == lm.max_positions
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(folder).state_dict(), lm.model.state_dict(), rtol=0, atol=0
+    )
+    assert "# A language model with bricks" in (folder / "README.md").read_text()
+
+
+def test_a_disk_that_is_full_is_one_error_and_leaves_nothing(system, tmp_path, monkeypatch):
+    """safetensors reports the system's refusal in its own words; transformers hands that on."""
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
+    with pytest.raises(ResourceError, match=r"cannot write .*/merged: the disk is full"):
+        system.export_merged(tmp_path / "merged", "sums")
+    assert list(tmp_path.iterdir()) == []
+    calls, save = [], torch_files.save_file
+
+    def second_full(*given, **options):
+        calls.append(given)
+        return save(*given, **options) if len(calls) == 1 else full()
+
+    monkeypatch.setattr(torch_files, "save_file", second_full)
+    with pytest.raises(ResourceError, match=r"cannot write .*/library: the disk is full|library/sums"):
+        system.export_bricks(tmp_path / "library")
+    assert list(tmp_path.iterdir()) == [], "not one brick without the others"

@@ -122,7 +122,9 @@ def test_the_pruned_model_is_the_ablated_one_and_is_kept(run, tmp_path):
     out = predict_api.export_pruned(run.folder, tmp_path / "pruned", "p<0.01")
     kept = brickwork.load(out)
     torch.testing.assert_close(kept.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
-    assert kept.generate(["<start> t3 t5 t7 t2 t5"], max_tokens=1, temperature=0.0, top_k=0, seed=0) == [" t7"]
+    assert kept.generate(["<start> t3 t5 t7 t2 t5"], max_tokens=1, temperature=0.0, top_k=0, seed=0) == [
+        " t7"
+    ]
     card = (out / "README.md").read_text()
     assert "generate" in card
     assert (

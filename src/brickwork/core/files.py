@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import socket
 import tempfile
@@ -32,10 +33,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @contextlib.contextmanager
 def os_errors(path: Path | str) -> Iterator[None]:
-    """Turns the operating system's refusals into one clear :class:`ResourceError` that names ``path``."""
+    """Turns the operating system's refusals into one clear :class:`ResourceError` that names ``path``.
+
+    Also where safetensors reports them: its writer has words of its own, with the system's number at the end.
+    """
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        number = _system_number(error)
         reasons = {
             errno.ENOSPC: "the disk is full; free some space or choose another folder",
             errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
@@ -50,9 +55,17 @@ def os_errors(path: Path | str) -> Iterator[None]:
             errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
             errno.ELOOP: "its links lead round in a circle; choose another folder",
         }
-        if error.errno in reasons:
-            raise ResourceError(f"cannot write {path}: {reasons[error.errno]}") from error
+        if number in reasons:
+            raise ResourceError(f"cannot write {path}: {reasons[number]}") from error
         raise
+
+
+def _system_number(error: Exception) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    if type(error).__name__ == "SafetensorError" and (found := re.search(r"os error (\d+)", str(error))):
+        return int(found[1])
+    return None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -107,32 +120,78 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Gives a temporary sibling folder; it takes the place of ``path`` when the block ends well.
 
     An existing ``path`` is moved aside first and removed after the exchange.
+
+    Raises:
+        ResourceError: disk full, read-only folder, no permission.
     """
     path = Path(path)
+    with _temporary_folder(path, path.parent) as temporary:
+        yield temporary
+        _sync_files(temporary)
+        os.chmod(temporary, 0o755)
+        _exchange(temporary, path)
+
+
+@contextlib.contextmanager
+def staged_folder(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary folder; what lies in it when the block ends well takes its place in the folder ``path``, in turn.
+
+    What else is in ``path`` stays. If the block raises, nothing has changed, and a disk that is full is so before anything
+    has its place.
+
+    Raises:
+        ResourceError: disk full, read-only folder, no permission.
+    """
+    path = Path(path)
+    fresh = not path.exists()
+    try:
+        with _temporary_folder(path, path) as temporary:
+            yield temporary
+            _sync_files(temporary)
+            for item in sorted(temporary.iterdir()):
+                _exchange(item, path / item.name)
+    finally:
+        if fresh:
+            with contextlib.suppress(OSError):  # it holds something, or was never made
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def _temporary_folder(path: Path, parent: Path) -> Iterator[Path]:
+    """A folder in ``parent`` that is gone at the end; errors of what is written there name ``path``."""
     with os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=path.parent))
-        old = path.parent / f"{temporary.name}-old"
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
         try:
             yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    with open(file, "rb") as written:
-                        os.fsync(written.fileno())
-            os.chmod(temporary, 0o755)
-            if path.exists():
-                os.replace(path, old)
-            try:
-                os.replace(temporary, path)
-            except BaseException:
-                if old.exists():
-                    os.replace(old, path)
-                raise
-            _sync_folder(path.parent)
+        except ResourceError as error:
+            raise ResourceError(str(error).replace(str(temporary), str(path))) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_files(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Puts ``new`` in the place of ``path``; a folder that is there is moved aside first, and removed afterwards."""
+    if not path.is_dir():
+        os.replace(new, path)
+        _sync_folder(path.parent)
+        return
+    old = path.parent / f"{_TEMPORARY}{secrets.token_hex(4)}-old"
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    _sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path | str) -> int:
@@ -213,20 +272,12 @@ def save_tensors(
     Raises:
         ResourceError: disk full, read-only folder, no permission.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        try:
-            # Without tensors, safetensors writes a broken header where there is an empty dictionary of metadata.
-            save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
-        except SafetensorError as error:
-            # Its writer reports the system's refusals in its own words, with the number at the end.
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        # Without tensors, safetensors writes a broken header where there is an empty dictionary of metadata.
+        save_file(plain, temporary, metadata=dict(metadata) if metadata else None)
 
 
 def check_tensor_file(path: Path | str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ Xiao et al.: Configurable Foundation Models, arXiv 2409.02877 (custom bricks). A
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,6 +33,7 @@ from brickwork.core.files import (
     refuse_filled,
     save_tensors,
     sha256_file,
+    staged_folder,
     write_json,
 )
 from brickwork.modules.adapters import LoraAdapters
@@ -138,12 +139,7 @@ class Brick:
             ConfigError: the name is none for a folder, the folder holds something else, or the brick no numbers.
             ResourceError: disk full, read-only folder.
         """
-        check_name(self.name)
-        if wrong := next(wrong_contents(self), None):
-            raise ConfigError(f"brick '{self.name}' cannot be kept: {wrong}")
-        folder = Path(library) / self.name
-        if not (folder / _CARD).is_file():
-            refuse_filled(folder)
+        folder = self.check_place(library)
         tensors = {**self.weights, **{_KEYS + name: key for name, key in self.keys.items()}}
         with atomic_folder(folder) as temporary:
             save_tensors(temporary / _WEIGHTS, tensors, {"format": "pt"})
@@ -155,6 +151,27 @@ class Brick:
             card = {"format": _FORMAT, **plain, "weights_sha256": sha256_file(temporary / _WEIGHTS)}
             write_json(temporary / _CARD, {**card, "checksum": checksum(card)})
         return folder
+
+    def check_place(self, library: Path | str) -> Path:
+        """The folder in ``library`` that it may be written to. Raises ConfigError as :meth:`save`."""
+        check_name(self.name)
+        if wrong := next(wrong_contents(self), None):
+            raise ConfigError(f"brick '{self.name}' cannot be kept: {wrong}")
+        folder = Path(library) / self.name
+        if not (folder / _CARD).is_file():
+            refuse_filled(folder)
+        return folder
+
+
+def save_bricks(bricks: Iterable[Brick], library: Path | str) -> Path:
+    """Writes bricks into a library, all of them or, where one cannot be written, none. Raises as :meth:`Brick.save`."""
+    bricks = list(bricks)
+    for brick in bricks:
+        brick.check_place(library)
+    with staged_folder(library) as place:
+        for brick in bricks:
+            brick.save(place)
+    return Path(library)
 
 
 def check_name(name: str) -> None:

@@ -42,7 +42,7 @@ def model_hash(model: nn.Module, tokenizer: Any = None) -> str:
     its settings; of others these are the plain attributes of all modules. ``tokenizer``: of the library ``tokenizers``.
     """
     parts = [_weights(model), _digest(_settings(model))]
-    return ".".join([*parts, *([] if tokenizer is None else [_digest(json.loads(tokenizer.to_str()))])])
+    return ".".join([*parts, *([] if tokenizer is None else [_digest(_reading(tokenizer))])])
 
 
 def differing(one: str, other: str) -> list[str]:
@@ -84,6 +84,16 @@ def _settings(model: nn.Module) -> dict[str, Any]:
         own = outer if last == "base" and outer in added else name
         settings[own] = [type(part).__name__, _plain_attributes(part)]
     return settings
+
+
+def _reading(tokenizer: Any) -> dict[str, Any]:
+    """How it reads a text alone; transformers may give it a template that adds nothing, and padding is asked for."""
+    values = json.loads(tokenizer.to_str())
+    after = values.get("post_processor") or {}
+    if after.get("type") == "TemplateProcessing" and not after.get("special_tokens"):
+        after = {}
+    left_out = ("version", "padding", "truncation")
+    return {**{n: v for n, v in values.items() if n not in left_out}, "post_processor": after or None}
 
 
 def _plain_attributes(part: nn.Module) -> dict[str, Any]:

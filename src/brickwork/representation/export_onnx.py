@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from brickwork.core.errors import ArtifactError, ConfigError, MissingExtraError
-from brickwork.core.files import atomic_path, os_errors, write_json, write_text
+from brickwork.core.files import atomic_path, os_errors, staged_folder, write_json, write_text
 from brickwork.encoders.hub_images import HubImageEncoder
 from brickwork.representation.inference import float32_copy
 
@@ -111,27 +111,27 @@ def export_onnx(
         raise MissingExtraError(str(error.name), "onnx", "the ONNX export") from error
     dim, layers = representation.size(dim, layers)
     path, encoder = Path(path), float32_copy(representation.encoder)
-    single = path.suffix == ".onnx"
-    if encoder.kind == "image-text":
-        if single:
+    if path.suffix == ".onnx":
+        if encoder.kind == "image-text":
             raise ConfigError(f"{path}: a dual encoder is two files; give a folder")
-        _write(_CutText(encoder, dim, layers), path / "text_model.onnx", int8)
-        _write(_CutImage(encoder.image, dim, encoder.image.num_layers), path / "vision_model.onnx", int8)
-        numbers = {"dim": dim, "logit_scale": encoder.scale, "logit_bias": encoder.bias}
-        write_json(path / "config.json", numbers)
-        _write_preprocessing(encoder.image, path)
-        write_text(path / "tokenizer.json", encoder.tokenizer.to_str())
+        cut = _CutImage if encoder.kind == "image" else _CutText
+        _write(cut(encoder, dim, layers), path, int8)
         return path
-    file = path if single else path / "model.onnx"
-    if encoder.kind == "image":
-        _write(_CutImage(encoder, dim, layers), file, int8)
-        if not single:
-            _write_preprocessing(encoder, path)
-        return file
-    _write(_CutText(encoder, dim, layers), file, int8)
-    if not single:
-        write_text(path / "tokenizer.json", encoder.tokenizer.to_str())
-    return file
+    with staged_folder(path) as place:
+        if encoder.kind == "image-text":
+            _write(_CutText(encoder, dim, layers), place / "text_model.onnx", int8)
+            _write(_CutImage(encoder.image, dim, encoder.image.num_layers), place / "vision_model.onnx", int8)
+            numbers = {"dim": dim, "logit_scale": encoder.scale, "logit_bias": encoder.bias}
+            write_json(place / "config.json", numbers)
+            _write_preprocessing(encoder.image, place)
+        elif encoder.kind == "image":
+            _write(_CutImage(encoder, dim, layers), place / "model.onnx", int8)
+            _write_preprocessing(encoder, place)
+        else:
+            _write(_CutText(encoder, dim, layers), place / "model.onnx", int8)
+        if encoder.kind != "image":
+            write_text(place / "tokenizer.json", encoder.tokenizer.to_str())
+    return path if encoder.kind == "image-text" else path / "model.onnx"
 
 
 def _write(model: "_CutText | _CutImage", file: Path, int8: bool) -> None:

@@ -5,7 +5,7 @@ What changes an answer is not taken from us: each changed model is asked, and it
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from brickwork.encoders.blocks.mlp import Mlp
 from brickwork.modules.adapters import inject_lora
@@ -61,6 +61,12 @@ def test_weights_and_tokenizer_count_and_what_is_on_the_model_does_not():
     other = model_hash(language_model(seed=1), words("b"))
     assert differences(plain, other) == "its weights and its tokenizer"
     assert differing(plain, model_hash(model)) == [], "a tokenizer that is not known is not compared"
+    padding = words()
+    padding.enable_padding()
+    padding.post_processor = processors.TemplateProcessing("$A", "$A $B:1", [])
+    assert model_hash(model, padding) == plain, "it reads every text alike"
+    padding.post_processor = processors.TemplateProcessing("$A b", "$A $B:1", [("b", 1)])
+    assert differing(model_hash(model, padding), plain) == ["tokenizer"]
     adapters = inject_lora(model, rank=2)
     assert model_hash(model, words()) == plain
     adapters.unload_()

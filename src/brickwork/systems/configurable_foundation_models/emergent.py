@@ -51,7 +51,7 @@ from brickwork.systems.configurable_foundation_models.erasing import (
     thinned,
     window_nats,
 )
-from brickwork.systems.configurable_foundation_models.found_bricks import save_bricks, save_without
+from brickwork.systems.configurable_foundation_models.found_bricks import save_found, save_without
 from brickwork.systems.configurable_foundation_models.found_tables import found_tables
 from brickwork.systems.configurable_foundation_models.neurons import (
     functional_scores,
@@ -373,7 +373,7 @@ class EmergentBricks(nn.Module):
         Raises:
             ConfigError: no such domain.
         """
-        return save_bricks(self, folder, brick or "+".join(self.domains), residents)
+        return save_found(self, folder, brick or "+".join(self.domains), residents)
 
     def export_merged(self, folder: Path | str, brick: str = "", residents: bool = False) -> Path:
         """The language model without the bricks of some domains, as a folder that transformers loads: the output weights

@@ -9,20 +9,19 @@ from typing import Any
 import torch
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_folder, refuse_filled, write_text
-from brickwork.modules.bricks import Brick
+from brickwork.encoders.causal_lm import HubCausalLM
+from brickwork.modules.bricks import Brick, save_bricks
 from brickwork.systems.configurable_foundation_models.erasing import silence
+from brickwork.systems.configurable_foundation_models.merged import write_merged
 from brickwork.systems.configurable_foundation_models.neurons import neuron_places
 
 WITHOUT = "without-"
 
 
-def save_bricks(found: Any, folder: Path | str, domains: str, residents: bool) -> Path:
+def save_found(found: Any, folder: Path | str, domains: str, residents: bool) -> Path:
     """The bricks of domains joined by ``+``; nothing is written where one of them is not known."""
     bricks = [_as_brick(found, name, residents) for name in _names(found, domains)]
-    for one in bricks:
-        one.save(folder)
-    return Path(folder)
+    return save_bricks(bricks, folder)
 
 
 def _names(found: Any, domains: str) -> list[str]:
@@ -52,20 +51,16 @@ def save_without(found: Any, folder: Path | str, domains: str, residents: bool) 
             f"say which domain is to be erased (--brick NAME); there are {', '.join(found.domains)}"
         )
     chosen = torch.stack([found.brick(name, residents=residents) for name in _names(found, domains)]).any(0)
-    model = getattr(found.lm, "model", None)
-    if not hasattr(model, "save_pretrained"):
+    if not isinstance(found.lm, HubCausalLM):
         raise ConfigError("the base is a language model of ours, which transformers does not load")
-    refuse_filled(folder)
     places = neuron_places(found.lm, str(found.config.base))
     weights: list[Any] = [place.module.weight for place in places]
     before = [weight.clone() for weight in weights]
     try:
         for place, row in zip(places, chosen):
             place.weight()[row] = 0.0
-        with atomic_folder(folder) as temporary:
-            model.save_pretrained(temporary)  # type: ignore[union-attr]
-            write_text(temporary / "tokenizer.json", found.lm.tokenizer.to_str())
+        names = ", ".join(_names(found, domains))
+        return write_merged(found.lm, folder, f"without the neurons that serve {names}", found.config.base)
     finally:
         for weight, old in zip(weights, before):
             weight.copy_(old)
-    return Path(folder)

@@ -32,13 +32,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_folder, refuse_filled, write_text
 from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.causal_lm import HubCausalLM
 from brickwork.encoders.tokenization import token_windows
-from brickwork.modules.bricks import Brick, check_name, load_library
+from brickwork.modules.bricks import Brick, check_name, load_library, save_bricks
 from brickwork.modules.merging import MergeConfig
 from brickwork.modules.model_hash import model_hash
 from brickwork.modules.mounting import applied, combine
@@ -50,6 +49,7 @@ from brickwork.systems.configurable_foundation_models.data import Data, load_dat
 from brickwork.systems.configurable_foundation_models.emergent import EmergentBricks
 from brickwork.systems.configurable_foundation_models.erasing import per_token
 from brickwork.systems.configurable_foundation_models.learning import LEARNT, LENGTH
+from brickwork.systems.configurable_foundation_models.merged import write_merged
 from brickwork.systems.configurable_foundation_models.routing import (
     BASE,
     KEYS,
@@ -175,11 +175,10 @@ class System(nn.Module):
             ConfigError: no such brick.
         """
         own = self.own_bricks()
-        for name in brick.split("+") if brick else list(own):
-            if name not in own:
-                raise _unknown(name, own)
-            own[name].save(folder)
-        return Path(folder)
+        names = [name.strip() for name in brick.split("+")] if brick else list(own)
+        if unknown := [name for name in names if name not in own]:
+            raise _unknown(unknown[0], own)
+        return save_bricks([own[name] for name in names], folder)
 
     def route(
         self, texts: Sequence[str], bricks: Mapping[str, Brick] | None = None
@@ -404,15 +403,17 @@ class System(nn.Module):
             raise ConfigError(
                 f"brick '{one.name}' is of kind {one.kind}, which is no change of weights; export it with --to bricks"
             )
-        refuse_filled(folder)
-        with self.on(one, rank), atomic_folder(folder) as temporary:
-            self.encoder.model.save_pretrained(temporary)  # type: ignore[operator]
-            write_text(temporary / "tokenizer.json", self.encoder.tokenizer.to_str())
-        return Path(folder)
+        with self.on(one, rank):
+            what = "as it came" if one is None else f"with the bricks {names} in its weights"
+            return write_merged(self.encoder, folder, what, _called(self.config.base))
 
 
 def _prompt_length(brick: Brick | None) -> int:
     return len(brick.weights["prompt"]) if brick is not None and brick.kind == "prompt" else 0
+
+
+def _called(base: str | OwnBase) -> str:
+    return base if isinstance(base, str) else "trained from scratch in this run"
 
 
 def _unknown(name: str, known: Mapping[str, Brick]) -> ConfigError:
