@@ -276,12 +276,45 @@ def test_a_run_of_dylora_becomes_a_brick_of_the_same_library(trained, system, fo
         system.predict({"input": TEXTS["sums"][:2]}, library=str(library))
 
 
+@pytest.mark.parametrize(("ranks", "scale"), [(None, 16 / 2), ("full", 16 / 4)])
+def test_ranks_are_scaled_as_they_were_trained(folder, ranks, scale):
+    """DyLoRA (eq. 7): α/b at rank b. LoRA: α/r whatever is left of the sum (lora_alpha / r in peft)."""
+    run = run_of(folder, alpha=16.0, ranks=ranks)
+    system = build_system(SLUG, run.model, load_data(SLUG, run.data, 0), 0)
+    for row in system.bricks[0].segments.rows:
+        row.data.normal_()
+    brick = system.own_bricks()[system.domains[0]]
+    layer = brick.layers()[0]
+    down, up = brick.weights[f"{layer}.A"], brick.weights[f"{layer}.B"]
+    torch.testing.assert_close(brick.change(2)[layer], scale * up[:, :2] @ down[:2])
+    ids = torch.tensor([[10, 20, 30, 40]])
+    with system.bricks[0].on(system.encoder.model, 2):
+        while_learning = system.encoder(ids).logits
+    with system.on(brick, 2):
+        torch.testing.assert_close(system.encoder(ids).logits, while_learning, rtol=1e-4, atol=1e-5)
+
+
 def test_a_brick_of_another_base_is_refused(trained, folder, tmp_path):
     predict_api.export_bricks(trained, tmp_path / "library")
     run = replace(run_of(folder), seed=1)
     other = build_system(SLUG, run.model, load_data(SLUG, run.data, 1), 1)
     with pytest.raises(ConfigError, match="was made for the base"):
         other.predict({"input": TEXTS["sums"][:1]}, brick="sums", library=str(tmp_path / "library"))
+
+
+def test_vectors_of_a_prompt_count_as_what_is_read(folder):
+    run = run_of(folder, rank=None, targets=None, kind="prompt", length=3)
+    system = build_system(SLUG, run.model, load_data(SLUG, run.data, 0), 0)
+    limit, brick = system.encoder.max_positions, system.own_bricks()["sums"]
+    ask = {"temperature": 0.0, "top_k": 0, "seed": 0, "before": 3}
+    left = limit - 3 - len(system.encoder.tokenizer.encode("ab").ids)
+    with pytest.raises(ConfigError, match=f"2 tokens and a brick of 3 vectors is more than the {limit}"):
+        system._continued("ab", left + 1, **ask)
+    with system.on(brick):
+        assert isinstance(system._continued("ab", 1, **ask), str)
+    longer = replace(brick, weights={"prompt": torch.zeros(limit, brick.weights["prompt"].shape[1])})
+    with pytest.raises(ConfigError, match=r"'sums' puts .* vectors before a window"), system.on(longer):
+        pass
 
 
 @pytest.mark.parametrize("kind", ["prompt", "expert"])

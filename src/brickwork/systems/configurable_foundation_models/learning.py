@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from brickwork.core.errors import ConfigError
 from brickwork.modules.adapters import find_targets
 from brickwork.modules.bricks import Kind
-from brickwork.modules.low_rank import LowRankLayer, RankState, Segments, first_rows, layer_shape, widths
+from brickwork.modules.low_rank import (
+    LowRankLayer,
+    RankState,
+    Scaling,
+    Segments,
+    first_rows,
+    layer_shape,
+    widths,
+)
 from brickwork.modules.mounting import BesideMlp, in_place, prompted
 from brickwork.systems.configurable_foundation_models.config import BricksConfig
 
@@ -19,7 +27,8 @@ RANK, ALPHA, LENGTH, NEURONS = 8, 16.0, 8, 32
 
 
 class LearntLora(nn.Module):
-    """A and B of every adapted layer; the update is scaled by α/b at rank b, or by α/r where only r is trained."""
+    """A and B of every adapted layer; the update is scaled by α/b at rank b (DyLoRA), or by α/r where only r is trained: cut
+    to fewer ranks, that is a part of the same sum, as in LoRA and peft."""
 
     kind: Kind = "lora"
 
@@ -33,6 +42,7 @@ class LearntLora(nn.Module):
             raise ConfigError(
                 f"rank={self.rank} is larger than a layer to adapt; use at most {most}, or other targets"
             )
+        self.scaling: Scaling = "alpha/r" if config.ranks == "full" else "alpha/b"
         self.names = tuple(chosen)
         sizes = (self.rank,) if config.ranks == "full" else tuple(range(1, self.rank + 1))
         self.segments = Segments(first_rows(shapes.values(), self.rank), sizes, widths(shapes.values()))
@@ -54,7 +64,7 @@ class LearntLora(nn.Module):
     def _layers(self, model: nn.Module, rank: int) -> dict[str, LowRankLayer]:
         state = RankState(rank)
         self.segments.forget()
-        how: dict[str, Any] = {"alpha": self.alpha, "scaling": "alpha/b", "dropout": 0.0}
+        how: dict[str, Any] = {"alpha": self.alpha, "scaling": self.scaling, "dropout": 0.0}
         return {
             name: LowRankLayer(model.get_submodule(name), state, self.segments, place, **how)
             for place, name in enumerate(self.names)

@@ -9,7 +9,8 @@ which requests find it. A brick is a file of its own; the operations on a librar
 | paper          | here               | shape   | meaning                                                       |
 |----------------|--------------------|---------|---------------------------------------------------------------|
 | base           | encoder            |         | frozen causal language model                                  |
-| custom brick   | Brick              |         | lora: Δ_b = (α/b)·B[:, :b]·A[:b]; prompt; expert block        |
+| custom brick   | Brick              |         | lora: Δ_b = (α/b)·B[:, :b]·A[:b], where r alone is trained of |
+|                |                    |         | (α/r)·B·A the same columns and rows; prompt; expert block     |
 | b              | rank               |         | rank of a request, 1 … r                                      |
 | e(x)           | embed_texts        | (D,)    | a request: mean of its tokens' early hidden states            |
 | k_b, θ_b       | keys               | (D,), 2 | key of a brick, and the similarity below which it abstains    |
@@ -158,7 +159,7 @@ class System(nn.Module):
 
     def _brick(self, place: int, base: str) -> Brick:
         learnt: Any = self.bricks[place]
-        scales = {"alpha": learnt.alpha, "scaling": "alpha/b"} if learnt.kind == "lora" else {}
+        scales = {"alpha": learnt.alpha, "scaling": learnt.scaling} if learnt.kind == "lora" else {}
         weights = {name: part.cpu() for name, part in learnt.weights(self.encoder.model).items()}
         keys = {part: getattr(self, part)[place].detach().cpu().clone() for part in KEYS}
         return Brick(name=self.domains[place], kind=learnt.kind, base=base, weights=weights, keys=keys,
