@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 MAX_ROWS = 5000
 """Rows that are looked at where nothing else is asked for, drawn from all of the table."""
 _LEAST_ROWS = 20
+_CLEARLY_LESS = 0.01
+"""Of the variance: what all properties may explain less than one of them alone before it is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What each layer's vectors hold of each property. ``left_out``: why other columns are no property."""
+    """What each layer's vectors hold of each property. ``left_out``: why other columns are no property. ``doubts``: what to
+    know before these numbers are believed."""
 
     layers: "list[LayerShares]"
     properties: "list[Property]"
     left_out: str
+    doubts: tuple[str, ...]
     used: int
     rows: int
 
@@ -55,7 +59,6 @@ def explain(
         ArtifactError: a model without vectors to look at.
         DataError: no such table, no column of inputs or of a property, or fewer than twenty rows.
     """
-    from brickwork.evaluation.properties import properties_of
     from brickwork.representation.load import load
 
     loaded = load(model) if isinstance(model, str | Path) else model
@@ -63,19 +66,88 @@ def explain(
     described = reader.read(
         data, columns=columns, limit=MAX_ROWS if limit is None else limit, allow_outside=allow_outside
     )
-    known, left_out = properties_of(described.columns, str(data), properties)
+    return _explanation(reader, described, str(data), properties, seed, progress)
+
+
+@naming_extras("what vectors hold")
+def explain_own(folder: Path | str, *, limit: int | None = None, progress: bool = False) -> Explanation:
+    """The same of a run, for the labels of its own held-out examples.
+
+    Raises:
+        ConfigError: its data has no labels; says what to give.
+    """
+    from brickwork.api.train import read_run
+    from brickwork.data.described import Described
+    from brickwork.data.splits import pick
+    from brickwork.representation.load import load
+    from brickwork.training.run import load_data
+
+    model = load(folder)
+    reader = _reader(model, folder)
+    need = (
+        f"{folder} has vectors: give a table of inputs with a column for each property that they may hold, for example: "
+        f"brickwork inspect {folder} items.csv"
+    )
+    try:
+        run = read_run(folder)
+    except ArtifactError as error:
+        raise ConfigError(need) from error
+    task = load_data(run.system, run.data, run.seed)
+    held = task.test.columns
+    if not {"input", "label"} <= held.keys():
+        raise ConfigError(f"{need} ({task.name}, which it was trained on, has no labels)")
+    names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
+    labels = [names[int(label)] for label in held["label"]]
+    rows = sorted(pick(len(labels), MAX_ROWS if limit is None else limit))
+    described = Described(
+        inputs=task.test.take(rows)["input"], columns={"label": labels}, chosen=rows, used=("input",)
+    )
+    return _explanation(reader, described, f"{task.name} (held-out examples)", (), 0, progress)
+
+
+def _explanation(
+    reader: "_Reader", described: "Described", where: str, wanted: Sequence[str], seed: int, progress: bool
+) -> Explanation:
+    from brickwork.evaluation.properties import properties_of
+
+    known, left_out = properties_of(
+        described.columns, where, wanted, rows=described.chosen, used=described.used
+    )
     if len(described) < _LEAST_ROWS:
-        raise DataError(f"{data} gives {len(described)} rows; shares of variance need at least {_LEAST_ROWS}")
+        raise DataError(
+            f"{where} gives {len(described)} rows; shares of variance need at least {_LEAST_ROWS}"
+        )
     reasons = "; ".join(f"'{name}' {reason}" for name, reason in left_out.items())
-    if reasons:
-        warn(f"{data}: columns that are not measured: {reasons}")
-    vectors = reader.vectors(described.inputs, progress)
+    read_as = [f"{where}: '{one.name}' is {one.note}" for one in known if one.note.startswith("read as")]
+    doubts = [note for note in (described.note, *read_as) if note]
+    for note in [*doubts, *([f"{where}: columns that are not measured: {reasons}"] if reasons else [])]:
+        warn(note)
+    layers = list(_explained(reader.vectors(described.inputs, progress), known, seed, progress))
+    if thin := _too_few_rows(layers[-1], known, len(described)):
+        warn(thin)
+        doubts.append(thin)
     return Explanation(
-        layers=list(_explained(vectors, known, seed, progress)),
+        layers=layers,
         properties=known,
         left_out=reasons,
+        doubts=tuple(doubts),
         used=len(described),
         rows=described.rows,
+    )
+
+
+def _too_few_rows(last: "LayerShares", known: "Sequence[Property]", rows: int) -> str:
+    """What to do where all properties together explain less than one of them alone; nothing where they do not."""
+    best = max(known, key=lambda one: last.shares.alone[one.name].value)
+    share, together = last.shares.alone[best.name], last.shares.together.value
+    alone = share.value
+    if share.low is None or share.low <= 0 or together >= alone - _CLEARLY_LESS:
+        return ""
+    columns = sum(one.columns.shape[1] for one in known)
+    return (
+        f"at {last.layer} all properties together explain {100 * together:.1f} %, less than '{best.name}' alone "
+        f"({100 * alone:.1f} %): {rows:,} rows are too few for {columns} columns of properties, so that what is 'added' is "
+        "too small; give more rows, or measure fewer columns with --property"
     )
 
 
@@ -99,6 +171,7 @@ def write_explanation(made: Explanation, path: Path, title: str) -> Path:
     subtitle = f"What these vectors hold: the share of their variance that each property explains, on {rows}."
     if made.left_out:
         subtitle += f" Left out: {made.left_out}."
+    subtitle += "".join(f" {doubt[0].upper()}{doubt[1:]}." for doubt in made.doubts)
     return write_drawings(path, title, subtitle, explained_drawings(made.layers, made.properties))
 
 

@@ -205,7 +205,8 @@ def inspect(
 
     Of a run with modules to watch, what they do on held-out examples; or what it found out. Of a model that encodes, and
     ``data`` (a table with a column for each property): how much of the variance of its vectors each property explains, by
-    layer (:func:`brickwork.api.explain.explain`); of a run with modules, this where ``properties`` are named.
+    layer (:func:`brickwork.api.explain.explain`), or without a table of a run that has labels, how much these do; of a run
+    with modules, this where ``properties`` are named.
 
     ``data``: else other data than that of the run. ``out``: default ``inspect.html`` in the run folder, or
     ``inspect-TABLE.html``. ``columns``, ``allow_outside``: how the table is read.
@@ -215,7 +216,13 @@ def inspect(
         ConfigError: an option that has no effect.
         DataError: a table that cannot be read, or without a property.
     """
-    from brickwork.api.explain import can_explain, check_page_path, explain, write_explanation
+    from brickwork.api.explain import (
+        can_explain,
+        check_page_path,
+        explain,
+        explain_own,
+        write_explanation,
+    )
     from brickwork.core.types import Draws, Traces
     from brickwork.inspection.drawings import write_drawings
     from brickwork.inspection.traces import write_traces
@@ -224,14 +231,16 @@ def inspect(
     system = load(folder)
     watched = isinstance(system, Draws | Traces)
     if can_explain(system) and (properties or not watched):
-        if data is None:
-            raise ConfigError(
-                f"{folder} has vectors: give a table of inputs with a column for each property that they may hold, "
-                f"for example: brickwork inspect {folder} items.csv"
-            )
-        name = f"inspect-{Path(data).name.split('.')[0]}.html"
+        name = "inspect.html" if data is None else f"inspect-{Path(data).name.split('.')[0]}.html"
         path = Path(out) if out is not None else (Path(folder) if Path(folder).is_dir() else Path()) / name
         check_page_path(path)
+        if data is None:
+            if properties:
+                raise ConfigError(
+                    f"--property names columns of a table: brickwork inspect {folder} items.csv"
+                )
+            title = f"{Path(folder).name} on its own labels"
+            return write_explanation(explain_own(folder, limit=limit, progress=progress), path, title)
         made = explain(
             system,
             data,

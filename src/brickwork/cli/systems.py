@@ -186,8 +186,8 @@ def inspect(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="For a model that encodes: a table of texts or images with a column for each property (or a folder). "
-            "Else: other data than that of the run.",
+            help="For a model that encodes: a table of texts or images with a column for each property, or a folder "
+            "(default: the labels of the run's own data). Else: other data than that of the run.",
             show_default=False,
         ),
     ] = None,
@@ -233,4 +233,5 @@ def inspect(
         progress=not quiet,
     )
     output.line(str(page))
-    output.hint("look at it in a browser", quiet)
+    numbers = page.suffix.lower() != ".html"
+    output.hint("a row for each layer and property" if numbers else "look at it in a browser", quiet)

@@ -99,6 +99,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
+def nearest_column(name: str, columns: Iterable[str]) -> str:
+    """:func:`nearest` of a column of a table, and the table's columns in their order, which are said once."""
+    columns = list(columns)
+    close = nearest(name, columns)
+    listed = f"its columns are: {', '.join(columns) or 'none'}"
+    return f"{close} I{listed[1:]}" if close.startswith("did you mean") else listed
+
+
 def from_dict(
     cls: type[T], values: Mapping[str, Any], *, where: str = "", types: Mapping[str, type] | None = None
 ) -> T:

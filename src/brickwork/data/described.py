@@ -1,7 +1,7 @@
 """Inputs with what is known of them: the texts, images or rows of a table beside all of its other columns."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,11 @@ import numpy as np
 from brickwork.core.errors import DataError
 from brickwork.core.framing import Framing
 from brickwork.data.config import ColumnNames
-from brickwork.data.load import read_documents
+from brickwork.data.load import read_documents, table_roles
 from brickwork.data.readers.arrays import check_images, read_npz
 from brickwork.data.readers.cells import as_list, located
-from brickwork.data.readers.columns import match
-from brickwork.data.readers.files import TABLES, ReadReport, row_of
+from brickwork.data.readers.columns import USUAL_NAMES, match
+from brickwork.data.readers.files import TABLES, ReadReport, column_names, row_of
 from brickwork.data.readers.images import Shape, decode, read_images
 from brickwork.data.readers.inside import OUTSIDE, inside, need_file
 from brickwork.data.readers.typed import read_columns
@@ -29,15 +29,26 @@ FOLDER = "folder"
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """``inputs`` (N of them: texts, an array of images, or named columns) and the ``columns`` that tell of each; a missing
-    cell is ``None``. ``rows``: how many there were to choose from. ``used``: the column that holds the images."""
+    cell is ``None``.
+
+    Columns have all rows, so that what is a category or a number does not hang on which rows were drawn; ``chosen`` are the
+    numbers of those rows that are inputs, in their order. ``used``: columns that hold the inputs themselves. ``note``: how
+    they were found, where another column could have been meant.
+    """
 
     inputs: Any
     columns: dict[str, list[Any]]
-    rows: int
-    used: str = ""
+    chosen: list[int]
+    used: tuple[str, ...] = ()
+    note: str = ""
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values()))) if isinstance(self.inputs, Mapping) else len(self.inputs)
+        return len(self.chosen)
+
+    @property
+    def rows(self) -> int:
+        """How many there were to choose from."""
+        return len(next(iter(self.columns.values()))) if self.columns else len(self.chosen)
 
 
 def read_described(
@@ -78,9 +89,11 @@ def read_described(
     if kind == "columns":
         rows = sorted(pick(len(numbers), limit))
         report.warn()
-        chosen = {name: [column[row] for row in rows] for name, column in held.items()}
-        placed = {n: located(c, path.parent, allow_outside=allow_outside) for n, c in chosen.items()}
-        return Described(inputs=placed, columns=chosen, rows=len(numbers))
+        placed = {
+            name: located([column[row] for row in rows], path.parent, allow_outside=allow_outside)
+            for name, column in held.items()
+        }
+        return Described(inputs=placed, columns=held, chosen=rows)
     assert form is not None, "images have a form"
     return _image_table(path, numbers, held, columns, form, limit, allow_outside, report)
 
@@ -93,12 +106,54 @@ def _texts(
     texts: TextFormat | None,
 ) -> Described:
     documents = list(read_documents(source, columns=columns, allow_outside=allow_outside, texts=texts))
-    chosen = [documents[row] for row in sorted(pick(len(documents), limit))]
-    names = list(dict.fromkeys(name for document in chosen for name in document.meta))
-    known = {name: [document.meta.get(name) for document in chosen] for name in names}
-    if Path(source).expanduser().is_dir():
-        known = {FOLDER: [_top_folder(document.source) for document in chosen], **known}
-    return Described(inputs=[_text(d) for d in chosen], columns=known, rows=len(documents))
+    chosen = sorted(pick(len(documents), limit))
+    names = dict.fromkeys(name for document in documents for name in document.meta)
+    known = {name: [document.meta.get(name) for document in documents] for name in names}
+    path, note = Path(source).expanduser(), ""
+    used: tuple[str, ...] = ()
+    if path.is_dir():
+        known = {FOLDER: [_top_folder(document.source) for document in documents], **known}
+    elif path.is_file() and path.name.lower().removesuffix(".gz").endswith(TABLES):
+        roles = table_roles(path, columns or ColumnNames(), texts)
+        used, note = (roles["text"],), _other_texts(column_names(path), roles, path)
+        known = _all_columns(path, roles, documents, known)
+    return Described(
+        inputs=[_text(documents[row]) for row in chosen], columns=known, chosen=chosen, used=used, note=note
+    )
+
+
+def _all_columns(
+    path: Path, roles: Mapping[str, str], documents: Sequence[Document], known: Mapping[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """The columns of a table in its order, with those that documents keep elsewhere, and with empty ones."""
+    elsewhere: dict[str, list[Any]] = {}
+    if "id" in roles:
+        elsewhere[roles["id"]] = [document.id for document in documents]
+    if "title" in roles and any(document.title for document in documents):
+        elsewhere[roles["title"]] = [document.title or None for document in documents]
+    # Of a row without a source, file and row stand for it.
+    own = f"{path.name}:"
+    sources = [None if d.source.startswith(own) else d.source for d in documents]
+    names = dict.fromkeys([*column_names(path), *known])
+    found = {**known, **elsewhere}
+    return {
+        name: found.get(name, sources if name == "source" else [None] * len(documents))
+        for name in names
+        if name != roles["text"]
+    }
+
+
+def _other_texts(names: Sequence[str], roles: Mapping[str, str], path: Path) -> str:
+    """Says which column was read as the text, where another one is called like one too."""
+    usual = {word for role in ("text", "positive", "anchor") for word in USUAL_NAMES[role].split()}
+    others = [name for name in names if name.strip().lower() in usual and name not in roles.values()]
+    if not others:
+        return ""
+    after = f" after '{roles['title']}'" if "title" in roles else ""
+    return (
+        f"{path.name}: the texts are those of '{roles['text']}'{after}; to read {' or '.join(map(repr, others))} instead: "
+        f"--column text={others[0]}"
+    )
 
 
 def _text(document: Document) -> str:
@@ -118,18 +173,19 @@ def _image_folder(
     assert form is not None, "images have a form"
     names, images = read_images(path, form, allow_outside=allow_outside)
     rows = sorted(pick(len(names), limit))
-    folders = [_top_folder(names[row]) for row in rows]
-    return Described(inputs=images[rows], columns={FOLDER: folders}, rows=len(names))
+    return Described(
+        inputs=images[rows], columns={FOLDER: [_top_folder(name) for name in names]}, chosen=rows
+    )
 
 
 def _arrays(path: Path, kind: str, form: Shape | Framing | None, limit: int | None) -> Described:
     arrays = read_npz(path)
     count = len(next(iter(arrays.values())))
     rows = sorted(pick(count, limit))
-    known = {name: values[rows].tolist() for name, values in arrays.items() if values.ndim == 1}
+    known = {name: values.tolist() for name, values in arrays.items() if values.ndim == 1}
     if kind == "columns":
         return Described(
-            inputs={name: values[rows] for name, values in arrays.items()}, columns=known, rows=count
+            inputs={name: values[rows] for name, values in arrays.items()}, columns=known, chosen=rows
         )
     names = [name for name, values in arrays.items() if values.ndim > 2]
     if len(names) != 1:
@@ -141,7 +197,7 @@ def _arrays(path: Path, kind: str, form: Shape | Framing | None, limit: int | No
     images = check_images(images[..., None] if images.ndim == 3 else images, f"{path}: {names[0]}")
     if isinstance(form, Framing):
         images = form.of_arrays(images)
-    return Described(inputs=images, columns=known, rows=count, used=names[0])
+    return Described(inputs=images, columns=known, chosen=rows, used=(names[0],))
 
 
 def _image_table(
@@ -161,17 +217,18 @@ def _image_table(
             "like one. Say which it is: --column image=NAME"
         )
     images, kept = [], []
-    for row in sorted(pick(len(numbers), limit)):
+    drawn = sorted(pick(len(numbers), limit))
+    for row in drawn:
         image = _image(held[role][row], path, form, allow_outside, report, row_of(path.name, numbers[row]))
         if image is not None:
             images.append(image)
             kept.append(row)
-    report.used(len(kept))
+    report.used(len(kept), len(drawn), "rows" if len(drawn) == len(numbers) else "rows that were drawn")
     if not images:
         raise DataError(f"{path} gives no image that can be read: {'; '.join(report.notes())}")
     report.warn()
-    known = {name: [column[row] for row in kept] for name, column in held.items() if name != role}
-    return Described(inputs=np.stack(images), columns=known, rows=len(numbers), used=role)
+    known = {name: column for name, column in held.items() if name != role}
+    return Described(inputs=np.stack(images), columns=known, chosen=kept, used=(role,))
 
 
 def _image(

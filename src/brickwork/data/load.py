@@ -108,11 +108,7 @@ def read_documents(
     elif _is_table(path):
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty; give a file with at least one row")
-        names = column_names(path)
-        if texts is not None:
-            columns = replace(columns, text=texts.column(names, columns.text, str(path)))
-        roles = document_columns(names, columns, str(path))
-        documents = _table_documents(path, roles, report, texts)
+        documents = _table_documents(path, table_roles(path, columns, texts), report, texts)
     elif texts is not None:
         raise DataError(
             f"{path} is read as prose, and this model reads another language; give a table with a column of its texts, or "
@@ -121,6 +117,18 @@ def read_documents(
     else:
         documents = _passage_documents(path, report, max_passage_words, max_passage_tokens, allow_outside)
     return _reported(islice(documents, limit), path, report)
+
+
+def table_roles(path: Path, columns: ColumnNames, texts: TextFormat | None = None) -> dict[str, str]:
+    """The columns of a table of documents that are text, title and id, as :func:`read_documents` takes them.
+
+    Raises:
+        DataError: no column of texts is found; lists the columns.
+    """
+    names = column_names(path)
+    if texts is not None:
+        columns = replace(columns, text=texts.column(names, columns.text, str(path)))
+    return document_columns(names, columns, str(path))
 
 
 def is_known(name: str) -> bool:

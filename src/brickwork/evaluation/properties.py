@@ -9,15 +9,16 @@ Shape legend: N rows, K columns of a property.
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from brickwork.core.config import nearest
+from brickwork.core.config import nearest_column
 from brickwork.core.errors import DataError
 from brickwork.core.shares import Property
-from brickwork.data.readers.cells import has_decimal_comma, is_missing, number_of, text_of
+from brickwork.data.readers.cells import has_decimal_comma, is_missing, local_dates, number_of, text_of
 
 MAX_VALUES = 100
 """A category with more different values is a text, as far as shares of variance go."""
@@ -30,27 +31,37 @@ _CODE = re.compile("0[0-9]+")  # 007 is a name, and no number
 
 
 def properties_of(
-    columns: Mapping[str, Sequence[Any]], where: str, wanted: Collection[str] = ()
+    columns: Mapping[str, Sequence[Any]],
+    where: str,
+    wanted: Collection[str] = (),
+    *,
+    rows: Sequence[int] | None = None,
+    used: Collection[str] = (),
 ) -> tuple[list[Property], dict[str, str]]:
     """What can be measured of ``columns``, and why the others cannot: name → reason.
 
-    ``wanted``: measure these columns and no others.
+    ``wanted``: measure these columns and no others. ``rows``: those that are measured (none: all); what a column is, is
+    read from all of its cells. ``used``: columns that are the inputs themselves.
 
     Raises:
         DataError: one that is wanted does not exist or cannot be measured; or no column can.
     """
     for name in wanted:
-        if name not in columns:
+        if name in used:
             raise DataError(
-                f"{where} has no column '{name}' to measure: {nearest(name, columns)} "
-                f"Its columns are: {', '.join(columns) or 'none'}"
+                f"{where}: '{name}' is what the model reads, and no property of it: measure another column, or name the one "
+                "to be read with --column"
             )
+        if name not in columns:
+            raise DataError(f"{where} has no column '{name}' to measure: {nearest_column(name, columns)}")
     properties: list[Property] = []
     left_out: dict[str, str] = {}
     for name, cells in columns.items():
         if wanted and name not in wanted:
             continue
         made = property_of(name, cells, asked_for=bool(wanted))
+        if isinstance(made, Property) and rows is not None:
+            made = _of_rows(made, cells, rows)
         if isinstance(made, Property):
             properties.append(made)
         elif wanted:
@@ -66,6 +77,31 @@ def properties_of(
     return properties, left_out
 
 
+def _of_rows(whole: Property, cells: Sequence[Any], rows: Sequence[int]) -> Property | str:
+    """The property of some rows of its table, or why it is none there."""
+    if reason := _nearly_constant(Counter(_value(cells[row]) for row in rows)):
+        return f"{reason}, of those that were drawn" if len(rows) < len(cells) else reason
+    some = list(rows)
+    return replace(whole, columns=whole.columns[some], classes=whole.classes[some])
+
+
+def _value(cell: Any) -> str | None:
+    return None if is_missing(cell) else text_of(cell)
+
+
+def _nearly_constant(counts: Counter[str | None]) -> str:
+    """Why a column with so many cells of each value (``None``: missing) tells nothing; nothing where it does.
+
+    Fitted on nine tenths of the rows and scored on the others, a value of fewer than five rows would be a matter of luck.
+    """
+    others = counts.total() - max(counts.values())
+    if others == 0:
+        return "has the same value in every row"
+    if others < _ROWS_PER_VALUE:
+        return f"has the same value in all rows but {others}"
+    return ""
+
+
 def property_of(name: str, cells: Sequence[Any], *, asked_for: bool = False) -> Property | str:
     """The property in a column; or, in words, why it is none. ``asked_for``: a number that is different in every row counts.
 
@@ -79,10 +115,14 @@ def property_of(name: str, cells: Sequence[Any], *, asked_for: bool = False) -> 
         return "is missing in more than half of the rows"
     if any(isinstance(cell, list | dict | bytes) for cell in there):
         return "holds lists or files"
-    texts = [None if is_missing(cell) else text_of(cell) for cell in cells]
+    texts = [_value(cell) for cell in cells]
     counts = Counter(text for text in texts if text is not None)
-    if len(counts) + (len(there) < len(cells)) < 2:
-        return "has the same value in every row"
+    if reason := _nearly_constant(Counter(texts)):
+        return reason
+    if dates := _dates(there):
+        days, note = dates
+        values = iter(days)
+        return _number(name, [None if is_missing(cell) else next(values) for cell in cells], note)
     numbers = _numbers(name, there)
     if numbers is not None and not _few_whole(numbers):
         if len(counts) == len(there) and not asked_for and all(map(_is_integer, there)):
@@ -109,6 +149,10 @@ def _numbers(name: str, there: Sequence[Any]) -> Float[np.ndarray, " present"] |
     return None if None in values else np.asarray(values, dtype=np.float64)
 
 
+def _dates(there: Sequence[Any]) -> tuple[list[float], str] | None:
+    return local_dates(there) if all(isinstance(cell, str) for cell in there) else None
+
+
 def _is_integer(cell: Any) -> bool:
     """Written as a whole number, as names of rows are: not a date, which is read as the number of its day."""
     if isinstance(cell, str):
@@ -124,7 +168,7 @@ def _few_whole(numbers: np.ndarray) -> bool:
     return _whole(numbers) and len(np.unique(numbers)) <= _FEW_NUMBERS
 
 
-def _number(name: str, cells: Sequence[Any]) -> Property:
+def _number(name: str, cells: Sequence[Any], note: str = "") -> Property:
     values = np.array([number_of(cell) for cell in cells], dtype=np.float64)
     there = np.isfinite(values)
     middle, spread = values[there].mean(), values[there].std() or 1.0
@@ -136,7 +180,7 @@ def _number(name: str, cells: Sequence[Any]) -> Property:
         kind="number",
         columns=columns,
         classes=above_middle(values),
-        note=_missing_note(int((~there).sum())),
+        note=", ".join(filter(None, (note, _missing_note(int((~there).sum()))))),
     )
 
 

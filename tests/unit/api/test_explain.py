@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from brickwork.api import explain as explaining
 from brickwork.api import predict as predict_api
 from brickwork.cli.main import app
+from brickwork.core.config import override
 from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from image_model import tiny_image_model
 from running_server import tiny_model
@@ -149,6 +150,8 @@ def test_without_a_table_it_says_what_to_give(tmp_path):
     tiny_model().save(tmp_path / "model")
     with pytest.raises(ConfigError, match=r"give a table .* inspect .* items.csv"):
         predict_api.inspect(tmp_path / "model")
+    with pytest.raises(ConfigError, match="--property names columns of a table"):
+        predict_api.inspect(tmp_path / "model", properties=["x"])
     with pytest.raises(ConfigError, match=r"end the name with \.html"):
         predict_api.inspect(tmp_path / "model", "t.csv", tmp_path / "x.txt")
     assert not (tmp_path / "x.txt").exists()
@@ -163,3 +166,50 @@ def test_vectors_that_are_not_finite_are_refused(table, monkeypatch):
     monkeypatch.setattr(Planted, "layer_vectors", lambda self, texts: {"l": np.full((len(texts), 2), np.nan)})
     with pytest.raises(DataError, match="at l that are not finite"), pytest.warns(BrickworkWarning):
         explaining.explain(Planted(), table)
+
+
+def test_many_columns_of_noise_are_said_to_be_too_many_for_few_rows(tmp_path):
+    draw = random.Random(1)
+    path = tmp_path / "few.csv"
+    with path.open("w", newline="") as file:
+        write = csv.writer(file)
+        write.writerow(["text", "topic", *(f"noise {n}" for n in range(15))])
+        for _ in range(60):
+            topic = draw.choice(["sport", "art"])
+            write.writerow(
+                [
+                    f"{topic} makes me {draw.choice(['glad', 'sad'])}",
+                    topic,
+                    *(draw.random() for _ in range(15)),
+                ]
+            )
+    with pytest.warns(
+        BrickworkWarning, match=r"at late all properties together explain .* less than 'topic' alone"
+    ):
+        made = explaining.explain(Planted(), path)
+    assert "60 rows are too few for 17 columns" in made.doubts[0]
+    page = explaining.write_explanation(made, tmp_path / "x.html", "few").read_text()
+    assert "At late all properties together explain" in page
+    alone = explaining.explain(Planted(), path, properties=["topic"])
+    assert alone.doubts == ()
+
+
+def test_a_run_without_a_table_is_looked_at_by_its_own_labels(tmp_path):
+    from brickwork.api import train as training
+
+    run = override(
+        training.recipe("stationary-compat", "smoke"),
+        ["train.steps=2", "train.validate_every=0", "train.save_every=0"],
+    )
+    folder = training.train(run, tmp_path / "run").folder
+    made = explaining.explain_own(folder)
+    page = predict_api.inspect(folder)
+    assert page == folder / "inspect.html"
+    assert "run on its own labels" in page.read_text()
+    assert [one.name for one in made.properties] == ["label"]
+    held = training.build(training.read_run(folder))[1].test
+    assert made.used == made.rows == len(held) > 100
+    assert made.properties[0].classes.tolist() == [int(label) for label in held.columns["label"]]
+    tiny_model().save(tmp_path / "model")
+    with pytest.raises(ConfigError, match="give a table of inputs"):
+        explaining.explain_own(tmp_path / "model")

@@ -1,5 +1,7 @@
 """Inputs with what is known of them, from tables, folders and arrays."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +20,13 @@ def test_texts_keep_their_other_columns_and_missing_cells(tmp_path):
     table.write_text("id,title,text,topic,price\n7,Head,one,a,1.5\n8,,two,b,\n")
     read = read_described(table, "texts")
     assert read.inputs == ["Head\none", "two"]
-    assert read.columns == {"topic": ["a", "b"], "price": [1.5, None]}
+    assert read.columns == {
+        "id": ["7", "8"],
+        "title": ["Head", None],
+        "topic": ["a", "b"],
+        "price": [1.5, None],
+    }
+    assert (read.used, read.note) == (("text",), "")
 
 
 def test_a_limit_is_drawn_from_the_whole_table(tmp_path):
@@ -26,8 +34,30 @@ def test_a_limit_is_drawn_from_the_whole_table(tmp_path):
     table.write_text("text,n\n" + "".join(f"row {i},{i}\n" for i in range(100)))
     read = read_described(table, "texts", limit=10)
     assert read.rows == 100
-    assert read.inputs == [f"row {n}" for n in read.columns["n"]]
-    assert max(read.columns["n"]) > 50
+    assert read.columns["n"] == list(range(100)), "what a column is, is read from all of it"
+    assert len(read) == 10
+    assert read.inputs == [f"row {n}" for n in read.chosen]
+    assert max(read.chosen) > 50
+
+
+def test_no_column_is_lost_and_another_text_is_named(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("source,text,body,nothing\nweb,one,uno,\n,two,due,\n")
+    read = read_described(table, "texts")
+    assert read.columns == {"source": ["web", None], "body": ["uno", "due"], "nothing": [None, None]}
+    assert read.note == "t.csv: the texts are those of 'text'; to read 'body' instead: --column text=body"
+    read = read_described(table, "texts", columns=ColumnNames(text="body"))
+    assert read.inputs == ["uno", "due"]
+
+
+def test_rows_of_images_that_were_not_drawn_are_not_lost(tmp_path):
+    pixels(10).save(tmp_path / "a.png")
+    table = tmp_path / "t.csv"
+    table.write_text("photo,n\n" + "".join(f"a.png,{n}\n" for n in range(30)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BrickworkWarning)
+        read = read_described(table, "images", form=(4, 4, 1), limit=6)
+    assert (len(read), read.rows, read.columns["n"]) == (6, 30, [str(n) for n in range(30)])
 
 
 def test_a_folder_of_texts_is_known_by_its_folders(tmp_path):
@@ -57,7 +87,8 @@ def test_images_of_a_table_by_path_or_inside_of_it(tmp_path, form):
         read = read_described(table, "images", form=(4, 4, 1))
     assert read.inputs.shape == (2, 4, 4, 1)
     assert read.inputs[:, 0, 0, 0].tolist() == [10, 200]
-    assert read.columns == {"dark": ["yes", "no"]}
+    assert read.columns == {"dark": ["yes", "no", "no"]}
+    assert read.chosen == [0, 2]
 
 
 def test_a_path_that_leads_out_of_the_folder_is_not_read(tmp_path):

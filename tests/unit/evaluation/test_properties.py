@@ -47,6 +47,8 @@ def test_the_kind_of_a_column(values, kind, columns):
         (list(range(N)), "name of the row"),
         ([f"text {i // 2}" for i in range(N)], "different values"),
         ([[1, 2]] * N, "lists"),
+        (["a"] * (N - 1) + ["b"], "the same value in all rows but 1"),
+        ([0.5] * (N - 4) + [1.5, 2.5, 3.5, None], "the same value in all rows but 4"),
     ],
 )
 def test_why_a_column_is_no_property(values, why):
@@ -94,3 +96,52 @@ def test_dates_are_numbers_though_each_is_another():
         "is a different whole number in every row: a name of the row"
     )
     assert property_of("row", [float(n) for n in range(100)]) == property_of("row", list(range(100)))
+
+
+@pytest.mark.parametrize(
+    ("text", "iso", "note"),
+    [
+        ("{d:02}.{m:02}.2024", "2024-{m:02}-{d:02}", ""),
+        ("{m}/{d}/2024", "2024-{m:02}-{d:02}", ""),
+        ("{d}/{m}/2024", "2024-{m:02}-{d:02}", ""),
+    ],
+)
+def test_dates_as_they_are_written_in_one_country_are_those_that_iso_has(text, iso, note):
+    days = [(n % 28 + 1, n % 12 + 1) for n in range(60)]
+    local = property_of("c", [text.format(d=d, m=m) for d, m in days])
+    wanted = property_of("c", [iso.format(d=d, m=m) for d, m in days])
+    assert local.kind == wanted.kind == "number"
+    assert (local.columns == wanted.columns).all()
+    assert local.note == note
+
+
+def test_dates_that_could_be_read_in_two_ways_are_said_and_mixed_ones_are_none():
+    days = [(n % 11 + 1, n % 7 + 1) for n in range(60)]
+    made = property_of("c", [f"{a}/{b}/2024" for a, b in days])
+    assert made.note.startswith("read as month/day/year: no day is above 12")
+    wanted = property_of("c", [f"2024-{a:02}-{b:02}" for a, b in days])
+    assert (made.columns == wanted.columns).all()
+    assert isinstance(property_of("c", ["13/01/2024", "01/13/2024"] * 20), Property), (
+        "two values of a category"
+    )
+    assert property_of("c", [f"{n}/{n % 12 + 1}/2024" for n in range(20, 60)]).startswith("is different in")
+
+
+def test_what_a_column_is_does_not_hang_on_the_rows_that_are_drawn():
+    rows = list(range(0, N, 4))
+    table = {"n": [n % 12 for n in range(N)], "c": cells("a", "b", "c", "d", "e", "f", "g", "h")}
+    whole, part = properties_of(table, "t.csv")[0], properties_of(table, "t.csv", rows=rows)[0]
+    assert [one.kind for one in whole] == ["number", "category"]
+    assert [(one.name, one.kind) for one in part] == [("n", "number"), ("c", "category")]
+    for all_, some in zip(whole, part):
+        assert (some.columns == all_.columns[rows]).all()
+    table = {"c": ["a"] * 30 + ["b"] * 10, "d": cells("a", "b")}
+    left_out = properties_of(table, "t.csv", rows=list(range(32)))[1]
+    assert left_out == {"c": "has the same value in all rows but 2, of those that were drawn"}
+
+
+def test_what_the_model_reads_is_no_property_of_it():
+    with pytest.raises(DataError, match="'text' is what the model reads"):
+        properties_of({"c": cells("a", "b")}, "t.csv", ["text"], used=("text",))
+    with pytest.raises(DataError, match=r"no column 'xyz' to measure: its columns are: alpha, beta$"):
+        properties_of({"alpha": cells(1, 2), "beta": cells(1, 2)}, "t.csv", ["xyz"])

@@ -24,6 +24,7 @@ _DURATION = re.compile(
     r"(?:(?P<days>-?[0-9]+) days?,? ?)?"
     r"(?:(?P<sign>[+-])?(?P<hours>[0-9]{1,4}):(?P<minutes>[0-5][0-9])(?::(?P<seconds>[0-5][0-9](?:\.[0-9]+)?))?)?(?<!^)"
 )
+_LOCAL_DATE = re.compile(r"(?P<a>[0-9]{1,2})(?P<mark>[./])(?P<b>[0-9]{1,2})(?P=mark)(?P<year>[0-9]{4})")
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+")
 
 
@@ -69,6 +70,28 @@ def _time_number(text: str) -> float | None:
         return number_of(datetime.fromisoformat(text))
     except ValueError:
         return None
+
+
+def local_dates(texts: Sequence[str]) -> tuple[list[float], str] | None:
+    """A column of dates as they are written in one country or another, in days since 2000, and a note where days and months
+    could change places; ``None`` where not all are such dates of one form.
+
+    With points the day comes first (31.12.2024). With strokes (12/31/2024) the one of both that is ever above 12 is the
+    day; where none is, the month comes first, which is said.
+    """
+    found = [_LOCAL_DATE.fullmatch(text.strip()) for text in texts]
+    parts = [(one["mark"], int(one["a"]), int(one["b"]), int(one["year"])) for one in found if one]
+    marks = {mark for mark, *_ in parts}
+    if len(parts) < len(found) or len(marks) != 1:
+        return None
+    day_first = "." in marks or any(a > 12 for _, a, _, _ in parts)
+    ambiguous = not day_first and all(b <= 12 for _, _, b, _ in parts)
+    try:
+        dates = [date(year, b if day_first else a, a if day_first else b) for _, a, b, year in parts]
+    except ValueError:
+        return None
+    note = "read as month/day/year: no day is above 12, so it could be day/month/year" if ambiguous else ""
+    return [float((one - _DAY_ZERO.date()).days) for one in dates], note
 
 
 def is_duration(text: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from brickwork.core.config import nearest
+from brickwork.core.config import nearest_column
 from brickwork.core.errors import DataError
 from brickwork.data.config import ColumnNames
 from brickwork.data.types import Kind
@@ -40,8 +40,7 @@ def match(columns: Sequence[str], chosen: ColumnNames, where: str) -> dict[str, 
             continue
         if name not in columns:
             raise DataError(
-                f"{where} has no column '{name}' (wanted as {role}): {nearest(name, columns)} "
-                f"Its columns are: {', '.join(columns)}"
+                f"{where} has no column '{name}' (wanted as {role}): {nearest_column(name, columns)}"
             )
         roles[role] = name
     by_lower = {column.strip().lower(): column for column in reversed(columns)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.core.config import nearest
+from brickwork.core.config import nearest_column
 from brickwork.core.errors import DataError
 from brickwork.core.framing import Framing
 from brickwork.data.readers import cells as table_cells
@@ -119,9 +119,7 @@ def _advice(config: TableConfig) -> str:
 
 def _check_column(name: str, raw: Mapping[str, Any], option: str, where: str) -> None:
     if name not in raw:
-        raise DataError(
-            f"{where} has no column '{name}' ({option}): {nearest(name, raw)} Its columns are: {', '.join(raw)}"
-        )
+        raise DataError(f"{where} has no column '{name}' ({option}): {nearest_column(name, raw)}")
 
 
 # ---- what is to be learnt --------------------------------------------------------------------------------------
@@ -308,8 +306,7 @@ def chosen_groups(
             ]
             if not fits:
                 raise DataError(
-                    f"{where} has no column '{pattern}' (modality '{name}'): {nearest(pattern, columns)} "
-                    f"Its columns are: {', '.join(columns)}"
+                    f"{where} has no column '{pattern}' (modality '{name}'): {nearest_column(pattern, columns)}"
                 )
             for column in fits:
                 if column != pattern and column in unless_named:
