@@ -55,13 +55,14 @@ def compare(
 def _show(result: "Comparison") -> None:
     from rich.table import Table
 
-    table = Table(box=None)
-    for name in ("", "accuracy, %", "rate", "difference [95 %]", ""):
-        table.add_column(name)
-    for arm in result.arms:
-        mean = sum(arm.accuracies) / len(arm.accuracies)
-        gap = "" if arm.difference is None else f"{arm.difference:+.2f}"
-        if arm.interval is not None:
-            gap += f" [{arm.interval[0]:+.2f}, {arm.interval[1]:+.2f}]"
-        table.add_row(arm.name, f"{mean:.2f}", f"{arm.learning_rate:.2g}", gap, arm.words)
-    output.console().print(table)
+    for measure, arms in result.measures.items():
+        table = Table(box=None, title=measure, title_justify="left")
+        for name in ("", "mean", "rate", "difference [95 %]", ""):
+            table.add_column(name)
+        for arm in arms:
+            mean = sum(arm.values) / len(arm.values)
+            gap = "" if arm.difference is None else f"{arm.difference:+.2f}"
+            if arm.interval is not None:
+                gap += f" [{arm.interval[0]:+.2f}, {arm.interval[1]:+.2f}]"
+            table.add_row(arm.name, f"{mean:.2f}", f"{arm.learning_rate:.2g}", gap, arm.words)
+        output.console().print(table)

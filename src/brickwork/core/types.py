@@ -377,10 +377,14 @@ class Prunes(Protocol):
 
 class HasControls(Protocol):
     """A kind of system that names what its idea has to be held against: ``controls(config)`` gives configurations by name,
-    first the plain way, in which the idea has no part; the configuration itself is one of them."""
+    first the plain way, in which the idea has no part; the configuration itself is one of them. ``compared`` takes from the
+    numbers of ``evaluate`` those by which they are held against each other, larger is better, by what they are called."""
 
     @staticmethod
     def controls(config: Any) -> "dict[str, Any]": ...
+
+    @staticmethod
+    def compared(scores: Mapping[str, float]) -> "dict[str, float]": ...
 
 
 @runtime_checkable

@@ -11,7 +11,16 @@ CARD = SystemCard(
     group="elastic size",
     summary="Trains one pair of low-rank matrices per layer of a frozen backbone with a random rank each step, so that "
     "every rank works after one training; picks the smallest that is good enough and writes it as a PEFT adapter.",
-    capabilities=("predicts", "evaluates", "traces", "adapters", "text", "images", "elastic rank"),
+    capabilities=(
+        "predicts",
+        "evaluates",
+        "traces",
+        "compares",
+        "adapters",
+        "text",
+        "images",
+        "elastic rank",
+    ),
     jobs=(
         (
             "labelled texts and a pretrained transformer",

@@ -20,7 +20,9 @@ for every b up to r, an adapter of rank b: each step trains one random b, for th
 Differences from the paper: see README.md.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,6 +150,28 @@ class System(nn.Module):
         if stage == "adapters":
             fresh = classifier(self.encoder.embedding_dim, len(self.classes), self.config.classifier)
             self.head.load_state_dict(fresh.state_dict())
+
+    @staticmethod
+    def controls(config: DyloraConfig) -> dict[str, DyloraConfig]:
+        """LoRA at rank r alone, cut to smaller ranks afterwards (scaled as it was trained); ``config``, or DyLoRA where that
+        is LoRA; the same with each step on its last rank alone."""
+        learnt = config if config.sampler != "full" else replace(config, sampler="uniform")
+        idle = {name: getattr(DyloraConfig, name) for name in ("geometric_p", "block", "ranks", "draw_every")}
+        plain = replace(learnt, sampler="full", scaling="alpha/r", update="all", idle="stay", **idle)
+        others = {"DyLoRA frozen": replace(learnt, update="frozen", idle="stay")}
+        return {"LoRA": plain, "DyLoRA": replace(learnt, update="all"), **others}
+
+    @staticmethod
+    def compared(scores: Mapping[str, float]) -> dict[str, float]:
+        """At rank r, and as the mean over r and the powers of two below it: points of accuracy, or nats per token saved."""
+        if "accuracy" in scores:
+            at = [100 * value for name, value in scores.items() if name.startswith("accuracy")]
+            what = "points of accuracy"
+        else:
+            named = {n: v for n, v in scores.items() if n.startswith("perplexity")}
+            at = [-math.log(v) for n, v in named.items() if n != "perplexity_untouched"]
+            what = "nats per token saved (−log perplexity)"
+        return {f"{what} at rank r": at[0], f"{what}, mean over ranks": sum(at) / len(at)}
 
     @torch.no_grad()
     def probabilities(self, inputs: Any, rank: int | None = None) -> Float[np.ndarray, "rows classes"]:

@@ -21,7 +21,16 @@ CARD = SystemCard(
     group="routing and composition",
     summary="A state vector passes one encoder a modality, skipping those that are missing; every task's decoder reads it "
     "after each, so that each modality's contribution is seen. Tables, series, texts and images; several tasks at once.",
-    capabilities=("predicts", "evaluates", "traces", "tables", "series", "images", "missing modalities"),
+    capabilities=(
+        "predicts",
+        "evaluates",
+        "traces",
+        "compares",
+        "tables",
+        "series",
+        "images",
+        "missing modalities",
+    ),
     jobs=(
         (
             "tables with columns of any kind, some missing",

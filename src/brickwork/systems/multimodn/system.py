@@ -21,6 +21,7 @@ Differences from the paper: see README.md. Shape legend: B rows, M modalities, T
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -35,7 +36,7 @@ from brickwork.core.types import Batch, LossOutput, Trace
 from brickwork.data.types import Examples, TaskData
 from brickwork.evaluation.classification import scores_by_task
 from brickwork.representation.contract import complete
-from brickwork.systems.multimodn.config import MultiModNConfig, SequentialFusion
+from brickwork.systems.multimodn.config import MultiModNConfig, ParallelFusionConfig, SequentialFusion
 from brickwork.systems.multimodn.data import Data
 from brickwork.systems.multimodn.frozen import FrozenBackbone, backbones_of
 from brickwork.systems.multimodn.layout import TableLayout, TargetLayout
@@ -248,6 +249,25 @@ class System(nn.Module):
         kinds = {target.name: target.is_class for target in self.layout.targets}
         truth = {target.name: np.asarray(examples.columns[target.column]) for target in self.layout.targets}
         return scores_by_task(outputs, truth, kinds)
+
+    @staticmethod
+    def controls(config: MultiModNConfig) -> dict[str, MultiModNConfig]:
+        """P-Fusion, the paper's baseline (all features side by side, one plain network a task); ``config``, or MultiModN
+        where that is the baseline."""
+        ours = config.fusion if isinstance(config.fusion, SequentialFusion) else SequentialFusion()
+        theirs = config.fusion if isinstance(config.fusion, ParallelFusionConfig) else ParallelFusionConfig()
+        return {"P-Fusion": replace(config, fusion=theirs), "MultiModN": replace(config, fusion=ours)}
+
+    @staticmethod
+    def compared(scores: Mapping[str, float]) -> dict[str, float]:
+        """AUROC of each target of classes, R² of each number."""
+        words = {"auroc": "points of AUROC", "r2": "hundredths of R²"}
+        split = {name: name.rpartition("/") for name in scores}
+        return {
+            f"{words[kind]} of {task}": 100 * scores[name]
+            for name, (task, _, kind) in split.items()
+            if kind in words
+        }
 
     def contributions(self, examples: Examples, target: str) -> Float[np.ndarray, "rows modalities"]:
         """How far each modality moved the answer along :func:`brickwork.systems.multimodn.step_outputs.path`.
