@@ -6,6 +6,7 @@ from typing import Literal
 
 from brickwork.core.errors import ConfigError
 
+_MOST_UNSAVED = 200  # steps
 Schedule = Literal["cosine", "linear", "constant"]
 
 
@@ -15,8 +16,9 @@ class TrainConfig:
 
     ``cache_chunk``: rows computed at once with gradient caching (0: off). ``warmup``: share of the steps.
     ``clip_norm``: 0 does not clip. ``save_every``, ``validate_every``: in steps; 0 saves at the end only, and
-    validates at the start and the end. ``momentum``: of sgd. ``keep``: that many checkpoints. ``threads``: 0
-    takes one where more are slower (``training/threads.py``), else torch's choice.
+    validates at the start and the end. Without ``save_every`` there are five checkpoints a run, and one every 200 steps at
+    least (of a system that learns in rounds: one a minute). ``momentum``: of sgd. ``keep``: that many checkpoints.
+    ``threads``: 0 takes one where more are slower (``training/threads.py``), else torch's choice.
     """
 
     steps: int = 1000
@@ -31,7 +33,7 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     clip_norm: float = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    save_every: int = 200
+    save_every: int | None = None
     keep: int = 2
     validate_every: int = 100
     log_every: int = 10
@@ -45,7 +47,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 errors.append(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("cache_chunk", "save_every", "validate_every", "threads", "weight_decay", "clip_norm"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 errors.append(f"{name}={getattr(self, name)} must not be negative")
         if self.learning_rate <= 0:
             errors.append(f"learning_rate={self.learning_rate} must be positive")
@@ -57,6 +59,11 @@ class TrainConfig:
                 f"momentum={self.momentum} has no effect with optimizer=adamw; leave it out, or use optimizer=sgd"
             )
         return errors
+
+    @property
+    def steps_between_saves(self) -> int:
+        """As ``save_every`` says, or what a run of this length gets without it; 0: at the end only."""
+        return max(1, min(_MOST_UNSAVED, self.steps // 5)) if self.save_every is None else self.save_every
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,6 +157,7 @@ def fit(
                 )
             elif start:
                 display.message(f"goes on after step {start:,} of {config.steps:,}")
+            display.message(_when(config, validate is not None))
             display.start(config.steps, start)
             cleanup.callback(display.close)
 
@@ -177,6 +178,7 @@ def fit(
                     display.validated(step, scores or {})
 
         began, spent, losses = time.perf_counter(), 0.0, []
+        saves = config.steps_between_saves
         due = start == 0 or (config.validate_every and start % config.validate_every == 0)
         if due and from_first(
             fabric, on_first(fabric, lambda: records is None or not records.has_validation(start))
@@ -239,7 +241,7 @@ def fit(
                     })  # fmt: skip
                 if last or (config.validate_every and done % config.validate_every == 0 and not stopped):
                     measure(done)
-                if last or stopped or (config.save_every and done % config.save_every == 0):
+                if last or stopped or (saves and done % saves == 0):
                     save(done)
                 late = stop.received if last else None  # while validating or saving at the end of a stage
                 if stopped or late:
@@ -255,6 +257,20 @@ def fit(
             return FitResult(
                 config.steps, tuple(losses), seconds, len(losses) * rows / spent if spent else 0.0
             )
+
+
+def _when(config: TrainConfig, validates: bool) -> str:
+    """When checkpoints are written and the model is validated, and the options that say so."""
+    saves = config.steps_between_saves
+    words = f"a checkpoint {_every(saves) if saves else 'at the end'} (train.save_every)"
+    if not validates:
+        return words
+    often = _every(config.validate_every) if config.validate_every else "at the start and the end"
+    return f"{words}; validation {often} (train.validate_every)"
+
+
+def _every(steps: int) -> str:
+    return "after every step" if steps == 1 else f"every {steps:,} steps"
 
 
 def _settings(

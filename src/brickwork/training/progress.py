@@ -22,7 +22,6 @@ class Progress:
     def __init__(self, console: Console | None = None):
         self.console = console or plain_console(error=True)
         self._bar: Bar | None = None
-        self._quality = ""
         self._steps = 0
         self._started = self._printed = time.monotonic()
         self._first = 0
@@ -64,19 +63,19 @@ class Progress:
             self._printed = time.monotonic()
             elapsed = self._printed - self._started
             left = elapsed / max(1, step - self._first) * (self._steps - step)
-            quality = f"  {self._quality}" if self._quality else ""
+            # Validation numbers have lines of their own: repeated here, they would look like new ones.
             self._print(
-                f"{self._stage}step {step}/{self._steps}  loss {loss:.4f}{quality}  {examples_per_second:,.0f} examples/s"
+                f"{self._stage}step {step}/{self._steps}  loss {loss:.4f}  {examples_per_second:,.0f} examples/s"
                 f"  elapsed {_clock(elapsed)}  left {_clock(left)}"
             )
 
     def validated(self, step: int, values: Mapping[str, float]) -> None:
         """New validation numbers."""
-        self._quality = visible("  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+        quality = visible("  ".join(f"{name} {value:.3f}" for name, value in values.items()))
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], quality=self._quality)
-        elif self._quality:
-            self._print(f"{self._stage}step {step}/{self._steps}  {self._quality}")
+            self._bar.update(self._bar.task_ids[0], quality=f"{quality} at {step:,}")
+        elif quality:
+            self._print(f"{self._stage}step {step}/{self._steps}  {quality}")
 
     def message(self, text: str) -> None:
         """A line of its own; also before the start and after the end."""

@@ -27,6 +27,7 @@ from brickwork.training.records import environment
 from brickwork.training.run_folder import CONTENT, check_start, take_folder
 from brickwork.training.signals import StopSignals, exit_code
 
+_SAVE_SECONDS = 60.0
 _READ = {"save_every", "keep", "log_every"}
 
 
@@ -85,7 +86,7 @@ def fit_rounds(
                     exit_code(stop.received),
                 )
 
-        rounds = iter(system.fit(data, start=start))
+        rounds, saved = iter(system.fit(data, start=start)), time.perf_counter()
         while True:
             seed_everything(generator_for(seed, done, "round").initial_seed())
             share = next(rounds, None)
@@ -96,8 +97,14 @@ def fit_rounds(
                 progress.message(f"round {done}: {share:.0%} done")
             if done % config.log_every == 0:
                 records.write(done, {"share": share})
-            if stop.received is not None or (config.save_every and done % config.save_every == 0):
+            due = (
+                time.perf_counter() - saved >= _SAVE_SECONDS
+                if config.save_every is None
+                else config.save_every and done % config.save_every == 0
+            )
+            if stop.received is not None or due:
                 save()
+                saved = time.perf_counter()
             leave_if_stopped()
         save()
         if validate is not None and not records.has_validation(done):

@@ -43,6 +43,19 @@ def same(one, other):
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("steps", "save_every", "between"),
+    [(10_000, None, 200), (300, None, 60), (3, None, 1), (300, 500, 500), (300, 0, 0)],
+)
+def test_short_runs_have_checkpoints_too(steps, save_every, between):
+    assert TrainConfig(steps=steps, save_every=save_every).steps_between_saves == between
+
+
+def test_a_short_run_that_is_killed_goes_on_after_its_last_fifth(tmp_path):
+    fit(Toy(), toy_data(), replace(CONFIG, save_every=None, keep=9), tmp_path, seed=0)
+    assert steps_saved(tmp_path) == [2, 4, 6, 8, 10, 12]
+
+
 def test_equals_a_loop_by_hand(tmp_path):
     """torch's AdamW, its one-cycle of linear warm-up and cosine by LambdaLR, and its clip_grad_norm_."""
     config = replace(CONFIG, clip_norm=0.3, warmup=0.25, weight_decay=0.1)

@@ -30,7 +30,7 @@ def test_plain_lines_come_every_few_seconds_and_at_the_end(monkeypatch):
     shown.message("[measuring]")
     lines = shown.console.file.getvalue().splitlines()
     assert lines[0] == "step 0/100  ndcg@10 0.250"
-    assert lines[1] == ("step 10/100  loss 0.1000  ndcg@10 0.250  1,234 examples/s  elapsed 0:05  left 0:45")
+    assert lines[1] == ("step 10/100  loss 0.1000  1,234 examples/s  elapsed 0:05  left 0:45")
     assert len(lines) == 1 + 10 + 1
     assert lines[-1] == "[measuring]"
 
@@ -52,7 +52,7 @@ def test_a_terminal_gets_a_bar_with_everything():
     shown.update(4, loss=0.125, examples_per_second=88.0)
     shown.close()
     text = shown.console.file.getvalue()
-    for part in ("4/10", "loss 0.1250", "ndcg@10 0.500", "88 examples/s", "left"):
+    for part in ("4/10", "loss 0.1250", "ndcg@10 0.500 at 0", "88 examples/s", "left"):
         assert part in text
 
 
@@ -65,6 +65,10 @@ def test_the_loop_says_what_it_runs_on(tmp_path, monkeypatch):
     )
     lines = shown.console.file.getvalue().splitlines()
     assert lines[0] == "cpu, 1 process, 1 thread (OMP_NUM_THREADS); fp32, as asked for"
+    assert (
+        lines[1]
+        == "a checkpoint after every step (train.save_every); validation every 100 steps (train.validate_every)"
+    )
     assert any(line.startswith("step 2/2  loss ") for line in lines)
     assert lines[-1] == "step 2/2  quality 0.750"
 
