@@ -246,10 +246,13 @@ def test_from_a_table_to_answers(trained, table, tmp_path):
     words = ["predict", folder, str(table), "--json", "--set"]
     done = CliRunner().invoke(app, [*words, "groups=2"])
     assert [row["label"] for row in json.loads(done.stdout)][:4] == ["red", "blue", "red", "blue"]
+    every, eight = (json.loads(CliRunner().invoke(app, [*words, f"groups={n}"]).stdout) for n in ("all", 8))
+    assert every == eight
     for wrong in ("0", "9", "many", "2.5"):
         done = CliRunner().invoke(app, [*words, f"groups={wrong}"])
         assert done.exit_code == 2
-        assert "this model can use 1 to 8 groups" in done.stderr
+        assert "this model can use 1 to 8 groups, or all of them (groups=all)" in done.stderr
+        assert ("a token uses a whole number of groups" in done.stderr) == (wrong == "2.5")
     page = predict_api.inspect(place / "run", out=tmp_path / "page.html").read_text()
     for words in ("Quality against computation", "Groups by domain: layers.1.ffn", "shop", "home"):
         assert words in page
@@ -278,6 +281,12 @@ def test_dense_is_what_transformers_loads(trained, tmp_path):
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
         vectors = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         torch.testing.assert_close(vectors, ours(tokens, [3])[3], atol=1e-5, rtol=1e-4)
+    card = (folder / "README.md").read_text()
+    assert "# A classifier of texts into 2 classes\n\nblue, red.\n" in card
+    code = card.split("```python\n")[1].split("```")[0].replace("this folder", str(folder))
+    names: dict = {}
+    exec(code, names)  # what the card tells people to do
+    assert names["logits"].shape == (1, 2)
     with pytest.raises(ConfigError, match="not empty"):
         predict_api.export_dense(place / "run", folder)
 

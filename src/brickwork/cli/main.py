@@ -5,6 +5,7 @@ Nothing here or in the modules of the commands imports torch before a command ne
 
 import errno
 import os
+import re
 import sys
 import traceback
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from brickwork.cli import (
     training,
 )
 from brickwork.cli.options import write_epilog
+from brickwork.core.config import nearest
 from brickwork.core.console import any_encoding, visible
 from brickwork.core.errors import EXIT_CODES, BrickworkError, Interrupted, ResourceError, missing_extra
 
@@ -42,6 +44,9 @@ _OF_NAMES = (
     errno.EACCES,
     errno.EPERM,
 )
+
+
+_CHOICE = re.compile(r"(?:Value error, )?'(?P<given>.*)' is not one of (?P<choices>.*?)\.?")
 
 
 class Commands(TyperGroup):
@@ -85,6 +90,9 @@ class Commands(TyperGroup):
             with output.warnings_as_notes():
                 try:
                     result = super().invoke(ctx)
+                except typer.BadParameter as error:
+                    error.message = _with_nearest(error.message)
+                    raise
                 except ModuleNotFoundError as error:
                     if missing := missing_extra(error, "this command"):
                         raise missing from error
@@ -114,6 +122,16 @@ class Commands(TyperGroup):
                 raise
             print(f"error: {error.filename}: {error.strerror}; check the path", file=sys.stderr)
             raise typer.Exit(ResourceError.exit_code) from None
+
+
+def _with_nearest(message: str) -> str:
+    """What typer says of a value that is no choice, with the nearest one that is."""
+    found = _CHOICE.fullmatch(message)
+    if found is None:
+        return message
+    hint = nearest(found["given"], re.findall("'([^']+)'", found["choices"]))
+    hint = f" {hint[0].upper()}{hint[1:]}" if hint.startswith("did you mean") else ""
+    return f"'{found['given']}' is not one of {found['choices']}.{hint}"
 
 
 def _is_first_process() -> bool:

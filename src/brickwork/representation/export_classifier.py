@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from brickwork.core.errors import ArtifactError
-from brickwork.core.files import atomic_folder, read_json, refuse_filled, save_tensors, write_json
+from brickwork.core.files import atomic_folder, read_json, refuse_filled, save_tensors, write_json, write_text
 from brickwork.encoders.dense import Dense, DenseShape
 from brickwork.encoders.hub_images import HubImageEncoder
 from brickwork.encoders.text import TextEncoder
 from brickwork.modules.heads import linear_weights
+from brickwork.representation.card import front_matter
 from brickwork.representation.export_sentence_transformers import (
     after_pooling,
     write_chain,
@@ -27,12 +28,40 @@ from brickwork.representation.export_sentence_transformers import (
     write_transformer,
 )
 
+_CARD = """---
+{front_matter}
+---
+# A classifier of {what} into {count} classes
+
+{classes}
+
+It was trained with Brickwork{base}, and is dense: every part of it is used for every input.
+
+```python
+{usage}
+```
+"""
+_TEXTS = """\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("this folder")
+logits = model.encode(["a text"])  # (texts, classes); the names are those of id2label in config.json"""
+_IMAGES = """\
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModel
+
+encoder = AutoModel.from_pretrained("this folder")
+processor = AutoImageProcessor.from_pretrained("this folder")
+classifier = load_file("this folder/classifier.safetensors")  # logits = vector @ weight.T + bias, of the encoder's vector"""
+_MOST_NAMED = 50  # classes in the card; config.json has all of them
 _PROCESSOR = "CLIPImageProcessor"
 """It scales, cuts and normalises in any way that a preprocessing here does."""
 
 
-def export_classifier(encoder: Any, head: nn.Module, classes: Sequence[str], folder: Path | str) -> Path:
-    """Writes ``encoder`` and what classifies its vectors.
+def export_classifier(
+    encoder: Any, head: nn.Module, classes: Sequence[str], folder: Path | str, *, base: str = ""
+) -> Path:
+    """Writes ``encoder`` and what classifies its vectors, with a card. ``base``: the model that the training started from.
 
     Raises:
         ConfigError: ``folder`` is not empty.
@@ -52,7 +81,26 @@ def export_classifier(encoder: Any, head: nn.Module, classes: Sequence[str], fol
                 f"an encoder of kind '{encoder.kind}' of our own has no equal in transformers"
             )
         _name_classes(temporary / "config.json", classes)
+        write_text(temporary / "README.md", _card(isinstance(encoder, TextEncoder), classes, base))
     return folder
+
+
+def _card(texts: bool, classes: Sequence[str], base: str) -> str:
+    about = front_matter(
+        library_name="sentence-transformers" if texts else "transformers",
+        pipeline_tag="text-classification" if texts else "image-classification",
+        base_model=base if base.count("/") == 1 and " " not in base and not Path(base).exists() else None,
+    )
+    more = f" and {len(classes) - _MOST_NAMED} more" if len(classes) > _MOST_NAMED else ""
+    named = ", ".join(" ".join(name.split()) for name in classes[:_MOST_NAMED])
+    return _CARD.format(
+        front_matter=about,
+        what="texts" if texts else "images",
+        count=len(classes),
+        classes=f"{named}{more}.",
+        base=f" from {base}" if base else "",
+        usage=_TEXTS if texts else _IMAGES,
+    )
 
 
 def _write_texts(encoder: TextEncoder, linear: dict[str, torch.Tensor], folder: Path) -> None:

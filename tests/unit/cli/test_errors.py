@@ -148,6 +148,22 @@ def test_wrong_values_name_the_option_and_the_way_out(brickwork, words, message)
     assert message in result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["export", "run", "--to", "onxx", "--out", "x"], "Did you mean 'onnx'?"),
+        (["export", "run", "--to", "zzzz", "--out", "x"], "'bricks'"),
+    ],
+)
+def test_a_value_that_is_no_choice_is_told_with_the_nearest_one(brickwork, words, hint):
+    result = brickwork(*words)
+    assert result.code == 2
+    shown = " ".join(result.err.split())
+    assert f"'{words[3]}' is not one of 'sentence-transformers', 'onnx'" in shown
+    assert hint in shown
+    assert "Value error" not in shown
+
+
 def test_an_unknown_data_set_is_named(brickwork):
     result = brickwork("data", "nfcorpsu")
     assert result.code == 3

@@ -219,10 +219,11 @@ class System(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, inputs: Any, groups: Any = None) -> Float[np.ndarray, "rows classes"]:
-        """Of each class for texts or images (N, H, W, C), with ``groups`` groups used (None: as it was trained).
+        """Of each class for texts or images (N, H, W, C), with ``groups`` groups used (None: as it was trained; ``all``: the
+        dense model, unless a learned gate weighs its groups).
 
         Raises:
-            ConfigError: fewer than one group, or more than there are.
+            ConfigError: fewer than one group, more than there are, or a part of one.
         """
         count = self._count(groups)
         parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
@@ -234,10 +235,14 @@ class System(nn.Module):
         return np.concatenate(parts)
 
     def _count(self, groups: Any) -> int:
-        """The number of groups that a user asked for."""
-        count = self.served if groups is None else groups
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= self.config.groups:
-            raise ConfigError(f"groups={groups}: this model can use 1 to {self.config.groups} groups")
+        """The number of groups that a user asked for; ``all`` is every one."""
+        most = self.config.groups
+        count = self.served if groups is None else most if groups == "all" else groups
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= most:
+            what = "a token uses a whole number of groups; " if isinstance(groups, float) else ""
+            raise ConfigError(
+                f"groups={groups}: {what}this model can use 1 to {most} groups, or all of them (groups=all)"
+            )
         return count
 
     @contextmanager
@@ -337,7 +342,8 @@ class System(nn.Module):
                 "choose='learned' weighs groups by its gate, which no dense model does; only gates without weights can be "
                 "left out (average, random, lowest, all)"
             )
-        return export_classifier(self.encoder, self.head, self.classes, folder)
+        base = str(getattr(self.config.encoder, "backbone", ""))
+        return export_classifier(self.encoder, self.head, self.classes, folder, base=base)
 
 
 def _name(half: FeedForward) -> str:
