@@ -59,6 +59,7 @@ RESERVED = {
     "modules.ablation": ("sae-circuits", "emoe"),
     "modules.adapters": ("dylora", "text2token", "emoe"),
     "modules.low_rank": ("dylora", "text2token", "emoe"),
+    "modules.brick_checks": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
     "modules.bricks": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
     "modules.merging": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
     "modules.mounting": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
