@@ -55,6 +55,8 @@ RESERVED = {
     "encoders.tabular": ("multimodn", "lirdrec"),
     "evaluation.classification": ("multimodn", "mmrl"),
     "evaluation.codes": ("cmim", "binary-paragraph-vector", "rich-representations"),
+    "evaluation.frechet": ("erw", "gill"),
+    "evaluation.representation_similarity": ("rich-representations", "erw", "gill"),
     "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
     "modules.ablation": ("sae-circuits", "emoe"),
     "modules.adapters": ("dylora", "text2token", "emoe"),
