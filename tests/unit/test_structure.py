@@ -76,6 +76,7 @@ RESERVED = {
     "modules.surgery": ("moduleformer", "m2mkd"),
     "modules.token_layout": ("sae-circuits", "emoe"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
+    "objectives.self_supervised": ("sie", "rich-representations", "erw", "m2mkd"),
     # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
     "representation.export_classifier": ("emoe", "m2mkd"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
