@@ -44,6 +44,7 @@ BY_NAME = {"core/registry.py", "core/flow.py", "studies/records.py"}
 # Rule 2. Modules of shared rooms that have one client so far, and the systems that come for them.
 SHARED = HOUSE
 RESERVED = {
+    "data.augment": ("sie", "rich-representations", "erw", "m2mkd", "mmrl"),
     "data.generators.corruptions": ("matryoshka", "m2mkd"),
     "data.generators.scenes": ("align", "image-text-matching", "genome-modules"),
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),

@@ -17,7 +17,7 @@ from brickwork.objectives.self_supervised import (
 PEER = {
     "vicreg": (vicreg, 8.224528003868551, 4.6955698171829185),
     "vicreg, other weights": (
-        lambda a, b: vicreg(a, b, invariance=10, variance=10),
+        lambda a, b: vicreg(a, b, invariance=10.0, variance=10.0),
         3.7277919118528287,
         1.7802331129067666,
     ),
