@@ -361,6 +361,14 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class GeneratesImages(Protocol):
+    """A system that makes images of named kinds: ``count`` of each name, one name after the other, (images, H, W, C) of
+    uint8. Options of its own have defaults."""
+
+    def generate_images(self, names: Sequence[str], *, count: int, seed: int = 0) -> Any: ...
+
+
+@runtime_checkable
 class ExportsAdapters(Protocol):
     """A system whose adapters other tools can load onto the published base model."""
 

@@ -133,6 +133,11 @@ class HubImageEncoder(ImageEncoder):
         """D."""
         return self.width if self.projection is None else self.projection.out_features
 
+    @property
+    def token_width(self) -> int:
+        """Dimensions of a patch token of :meth:`features`."""
+        return self.width
+
     def train(self, mode: bool = True) -> "HubImageEncoder":
         """As always, but for a model that is ``frozen``, which stays in evaluation mode, and for batch norms, which keep the
         statistics that they were trained with: an image's vector never depends on what else is in the batch."""

@@ -118,6 +118,18 @@ class ImageEncoder(nn.Module):
     def embedding_dim(self) -> int:
         return self.config.embedding_dim
 
+    @property
+    def token_width(self) -> int:
+        """Dimensions of a patch token of :meth:`features`.
+
+        Raises:
+            ConfigError: an MLP on pixels, which has no patches.
+        """
+        if self.config.architecture == "mlp":
+            raise ConfigError("an MLP on pixels has no patches; use architecture 'conv' or 'vit'")
+        stages = self.config.depth - 1 if self.config.architecture == "conv" else 0
+        return self.config.width * 2**stages
+
     def prepare(self, images: np.ndarray) -> Float[Tensor, "n c h w"]:
         """Images (N, H, W, C) of 0 … 255 as numbers in −1 … 1.
 
@@ -156,6 +168,7 @@ class ImageEncoder(nn.Module):
         Raises:
             ConfigError: an MLP on pixels, which has no patches.
         """
+        self.token_width  # noqa: B018 - raises where there are none
         x = self._typed(images)
         if isinstance(self.network, ViT):
             found = self.network(x)
@@ -167,8 +180,6 @@ class ImageEncoder(nn.Module):
             x = part(x)
             if isinstance(part, ResidualBlock):
                 hidden.append(x.flatten(2).transpose(1, 2))
-        if not hidden:
-            raise ConfigError("an MLP on pixels has no patches; use architecture 'conv' or 'vit'")
         return Features(x, hidden[-1], grid, tuple(hidden))
 
     def _typed(self, images: Tensor) -> Tensor:

@@ -21,10 +21,27 @@ def frechet_distance(x: Float[np.ndarray, "n dim"], y: Float[np.ndarray, "m dim"
     """
     if min(len(x), len(y)) < 2:
         raise ValueError(f"{len(x)} and {len(y)} vectors; a covariance needs two or more")
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    cov_x, cov_y = (np.atleast_2d(np.cov(side, rowvar=False)) for side in (x, y))
+    (mean_x, cov_x), (mean_y, cov_y) = (moments(side) for side in (x, y))
+    return frechet_of_moments(mean_x, cov_x, mean_y, cov_y)
+
+
+def moments(
+    x: Float[np.ndarray, "n dim"],
+) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "dim dim"]]:
+    """Mean and covariance, in double precision."""
+    x = x.astype(np.float64)
+    return x.mean(0), np.atleast_2d(np.cov(x, rowvar=False))
+
+
+def frechet_of_moments(
+    mean_x: Float[np.ndarray, " dim"],
+    cov_x: Float[np.ndarray, "dim dim"],
+    mean_y: Float[np.ndarray, " dim"],
+    cov_y: Float[np.ndarray, "dim dim"],
+) -> float:
+    """The same of distributions whose means and covariances are known."""
     cross = np.linalg.svd(_root(cov_x) @ _root(cov_y), compute_uv=False).sum()
-    means = float(np.square(x.mean(0) - y.mean(0)).sum())
+    means = float(np.square(mean_x - mean_y).sum())
     return max(0.0, means + float(np.trace(cov_x) + np.trace(cov_y) - 2 * cross))
 
 
