@@ -50,7 +50,9 @@ class Change:
         """In words, for notes and errors."""
         if self.kind == "rotation":
             return f"{self.name} (a rotation: {', '.join(self.columns)} in degrees)"
-        what = f"on a circle of {self.size:g}" if self.kind == "circle" else f"differences up to {self.size:g}"
+        what = (
+            f"on a circle of {self.size:g}" if self.kind == "circle" else f"differences up to {self.size:g}"
+        )
         return f"{self.name} ({what})"
 
 
@@ -71,7 +73,9 @@ def places(changes: Sequence[Change]) -> dict[str, slice]:
 
 
 def between(
-    changes: Sequence[Change], first: Float[np.ndarray, "pairs columns"], second: Float[np.ndarray, "pairs columns"]
+    changes: Sequence[Change],
+    first: Float[np.ndarray, "pairs columns"],
+    second: Float[np.ndarray, "pairs columns"],
 ) -> Float[np.ndarray, "pairs k"]:
     """g of each pair of views, from the values of both."""
     parts, start = [], 0
@@ -115,12 +119,16 @@ def parse(text: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals or not name.strip():
-            raise ConfigError(f"{part.strip()!r} is no change; write a column and by how much: angle=30, or angle=30,hue=-20")
+            raise ConfigError(
+                f"{part.strip()!r} is no change; write a column and by how much: angle=30, or angle=30,hue=-20"
+            )
         differences[name.strip()] = number
     return differences
 
 
-def readable(changes: Sequence[Change], g: Float[np.ndarray, "pairs k"]) -> dict[str, Float[np.ndarray, " pairs"]]:
+def readable(
+    changes: Sequence[Change], g: Float[np.ndarray, "pairs k"]
+) -> dict[str, Float[np.ndarray, " pairs"]]:
     """Differences by column from g, which need not lie on its circle or sphere: predicted values; with each change, how
     certain it is: the length of its part of g, at most 1. Least squares give a short vector where the answer is open."""
     columns: dict[str, np.ndarray] = {}
@@ -136,7 +144,9 @@ def readable(changes: Sequence[Change], g: Float[np.ndarray, "pairs k"]) -> dict
 
 
 def _on_circle(change: Change, difference: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, "pairs 2"]:
-    turns = difference / change.size if change.kind == "circle" else np.clip(difference / change.size, -1, 1) / 4
+    turns = (
+        difference / change.size if change.kind == "circle" else np.clip(difference / change.size, -1, 1) / 4
+    )
     return np.stack([np.cos(2 * math.pi * turns), np.sin(2 * math.pi * turns)], axis=1)
 
 
@@ -152,7 +162,9 @@ def _quaternion(degrees: Float[np.ndarray, "pairs 3"]) -> Float[np.ndarray, "pai
     return result
 
 
-def _product(p: Float[np.ndarray, "pairs 4"], q: Float[np.ndarray, "pairs 4"]) -> Float[np.ndarray, "pairs 4"]:
+def _product(
+    p: Float[np.ndarray, "pairs 4"], q: Float[np.ndarray, "pairs 4"]
+) -> Float[np.ndarray, "pairs 4"]:
     """Hamilton's product of (x, y, z, w); signs are kept as they come, the predictor is odd in them."""
     vector = p[:, 3:] * q[:, :3] + q[:, 3:] * p[:, :3] + np.cross(p[:, :3], q[:, :3])
     scalar = p[:, 3:] * q[:, 3:] - (p[:, :3] * q[:, :3]).sum(1, keepdims=True)

@@ -4,10 +4,10 @@ A row of examples is one view; with it goes where its object's other views are, 
 Shape legend: N views, M columns of values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -37,7 +37,13 @@ RENDERED = {
     "light_hue": Change(name="light_hue", columns=("light_hue",), kind="circle", size=1.0),
 }
 """What differs between rendered views, and can be told to the model."""
-_MADE = {"rotate": "angle", "hue": "hue", "brightness": "brightness", "contrast": "contrast", "saturation": "saturation"}
+_MADE = {
+    "rotate": "angle",
+    "hue": "hue",
+    "brightness": "brightness",
+    "contrast": "contrast",
+    "saturation": "saturation",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,9 @@ class TableOptions:
     def validate(self) -> list[str]:
         """Every problem with the values."""
         if self.rotation is not None and len(set(self.rotation)) != 3:
-            return [f"rotation names {len(set(self.rotation))} different columns; give three: angles about x, y, z"]
+            return [
+                f"rotation names {len(set(self.rotation))} different columns; give three: angles about x, y, z"
+            ]
         return []
 
 
@@ -132,7 +140,9 @@ def load_data(config: Data, seed: int) -> TaskData:
 
 
 def _has_classes(path: Path) -> bool:
-    return path.is_dir() and any(child.is_dir() and not child.name.startswith(".") for child in path.iterdir())
+    return path.is_dir() and any(
+        child.is_dir() and not child.name.startswith(".") for child in path.iterdir()
+    )
 
 
 def _rendered(config: Data, seed: int) -> TaskData:
@@ -184,13 +194,17 @@ def _made(task: TaskData, config: Data, seed: int) -> TaskData:
         if getattr(augmentation, option)
     }
     if not told:
-        raise ConfigError(f"data.augmentation changes nothing that can be told: set one of {', '.join(_MADE)}")
+        raise ConfigError(
+            f"data.augmentation changes nothing that can be told: set one of {', '.join(_MADE)}"
+        )
     chosen = tuple(told[name] for name in config.changes or told if _known(name, told))
     parts = []
     for part, old in (("train", task.train), ("validation", task.validation), ("test", task.test)):
         images = np.asarray(old.columns["input"])
         _check_size(len(images) * views, images.shape[1:])
-        parts.append(_views_of(images, old.columns.get("label"), augmentation, views, list(told), (seed, part)))
+        parts.append(
+            _views_of(images, old.columns.get("label"), augmentation, views, list(told), (seed, part))
+        )
     what = ", ".join(change.describe() for change in chosen)
     return TaskData(
         name=task.name,
@@ -208,7 +222,7 @@ def _made(task: TaskData, config: Data, seed: int) -> TaskData:
 
 def _views_of(
     images: np.ndarray,
-    labels: Sequence[int] | None,
+    labels: Any,
     augmentation: Augmentation,
     views: int,
     names: list[str],
@@ -235,15 +249,19 @@ def examples(
     owners: Int[np.ndarray, " n"],
     labels: Int[np.ndarray, " n"] | None,
 ) -> Examples:
-    """Columns ``input``, ``values``, ``object``, ``member`` and, with classes, ``label``; the views of an object stand
-    together, in their order."""
+    """Columns ``input``, ``values``, ``object``, ``member`` and, with classes, ``label``; first the first view of
+    each object, then the second ones, and so on."""
     order = np.argsort(owners, kind="stable")
     images, values, owners = images[order], values[order], owners[order]
     starts = np.flatnonzero(np.diff(owners, prepend=-1)) if len(owners) else np.zeros(0, dtype=np.int64)
-    members = []
+    members: list[Member] = []
     for start, stop in zip(starts, [*starts[1:], len(owners)]):
         whole = ObjectViews(images[start:stop], values[start:stop])
         members += [Member(whole, place) for place in range(stop - start)]
+    # First views first: a few rows in a row are of different objects.
+    by_place = np.argsort([member.place for member in members], kind="stable")
+    images, values, owners, order = (column[by_place] for column in (images, values, owners, order))
+    members = [members[row] for row in by_place]
     columns = {"input": images, "values": values, "object": owners, "member": members}
     return Examples(columns if labels is None else {**columns, "label": labels[order]})
 

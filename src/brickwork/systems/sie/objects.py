@@ -51,9 +51,7 @@ def _chair(u: Scalars) -> list[Part]:
     w, back, leg = _between(0.35, 0.5, u[0]), _between(0.4, 0.7, u[1]), _between(0.3, 0.5, u[2])
     seat = Part("box", (w, w, 0.06), (0, 0, 0))
     rest = Part("box", (w, 0.05, back / 2), (0, w, back / 2), tone=1)
-    legs = [
-        Part("box", (0.05, w, leg / 2), (side * (w - 0.05), 0, -leg / 2), tone=2) for side in (-1.0, 1.0)
-    ]
+    legs = [Part("box", (0.05, w, leg / 2), (side * (w - 0.05), 0, -leg / 2), tone=2) for side in (-1.0, 1.0)]
     arm = Part("box", (0.05, 0.7 * w, 0.05), (w, 0.1, _between(0.15, 0.3, u[3])), tone=1)
     return [seat, rest, *legs, arm]
 
@@ -120,7 +118,13 @@ def _hammer(u: Scalars) -> list[Part]:
     return [
         Part("cylinder", (0.06, 0.06, length), (0, 0, 0)),
         Part("cylinder", (r, r, head / 2), (head / 2, 0, length), (0, 90, 0), tone=1),
-        Part("box", (head / 2, 0.8 * r, 0.04), (-head / 2, 0, length + 0.02), (0, _between(10, 30, u[3]), 0), tone=1),
+        Part(
+            "box",
+            (head / 2, 0.8 * r, 0.04),
+            (-head / 2, 0, length + 0.02),
+            (0, _between(10, 30, u[3]), 0),
+            tone=1,
+        ),
         Part("cylinder", (0.08, 0.08, 0.3 * length), (0, 0, -0.7 * length), tone=2),
     ]
 

@@ -11,7 +11,7 @@ Shape legend: B images, S side, P = (2S)² rays, of which four make a pixel.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,9 @@ def make_thing(kind: str, rng: np.random.Generator) -> Thing:
     parts = KINDS[kind](rng.random(SCALARS))
     hue = rng.random()
     hues = (hue + np.array([0.0, 0.12, 0.5]) * (0.5 + rng.random(3))) % 1.0
-    colours = np.stack([hsv(h, s, v) for h, s, v in zip(hues, 0.15 + 0.5 * rng.random(3), 0.5 + 0.45 * rng.random(3))])
+    colours = np.stack(
+        [hsv(h, s, v) for h, s, v in zip(hues, 0.15 + 0.5 * rng.random(3), 0.5 + 0.45 * rng.random(3))]
+    )
     corners = np.concatenate([_corners(part) for part in parts])
     centre = (corners.min(0) + corners.max(0)) / 2
     scale = RADIUS / np.linalg.norm(corners - centre, axis=1).max()
@@ -107,8 +109,16 @@ def rotation(degrees: Float[np.ndarray, "images 3"]) -> Float[np.ndarray, "image
     x, y, z = np.moveaxis(np.deg2rad(degrees), -1, 0)
     sin, cos = (np.sin(x), np.sin(y), np.sin(z)), (np.cos(x), np.cos(y), np.cos(z))
     rows = [
-        [cos[2] * cos[1], cos[2] * sin[1] * sin[0] - sin[2] * cos[0], cos[2] * sin[1] * cos[0] + sin[2] * sin[0]],
-        [sin[2] * cos[1], sin[2] * sin[1] * sin[0] + cos[2] * cos[0], sin[2] * sin[1] * cos[0] - cos[2] * sin[0]],
+        [
+            cos[2] * cos[1],
+            cos[2] * sin[1] * sin[0] - sin[2] * cos[0],
+            cos[2] * sin[1] * cos[0] + sin[2] * sin[0],
+        ],
+        [
+            sin[2] * cos[1],
+            sin[2] * sin[1] * sin[0] + cos[2] * cos[0],
+            sin[2] * sin[1] * cos[0] - cos[2] * sin[0],
+        ],
         [-sin[1], cos[1] * sin[0], cos[1] * cos[0]],
     ]
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
@@ -155,7 +165,9 @@ def _group(
     eye, d = rays[0], tuple(torch.from_numpy(rays[1][:, axis].astype(np.float32))[None] for axis in range(3))
     count, points = len(things), d[0].shape[1]
     # The nearest surface on each ray so far: how far, its normal in the scene, its colour. At first the floor.
-    t = torch.where(d[2] < 0, (_FLOOR - float(eye[2])) / d[2].clamp(max=-1e-6), torch.tensor(_FAR)).expand(count, points)
+    t = torch.where(d[2] < 0, (_FLOOR - float(eye[2])) / d[2].clamp(max=-1e-6), torch.tensor(_FAR)).expand(
+        count, points
+    )
     n = (torch.zeros(1), torch.zeros(1), torch.ones(1))
     normal = [part.expand(count, points) for part in n]
     floors = np.stack([hsv(hue, 0.6, 0.6) for hue in lights[:, 0]]).astype(np.float32)
@@ -169,18 +181,19 @@ def _group(
         origin = ((eye - centre)[:, None] @ np.swapaxes(matrix, 1, 2))[:, 0]
         half = np.array([one.half for one in own])
         a = torch.from_numpy(matrix.astype(np.float32))
-        direction = tuple(
-            a[:, row, 0, None] * d[0] + a[:, row, 1, None] * d[1] + a[:, row, 2, None] * d[2] for row in range(3)
+        direction = _vector(
+            lambda row, a=a: a[:, row, 0, None] * d[0] + a[:, row, 1, None] * d[1] + a[:, row, 2, None] * d[2]
         )
-        o, h = (
-            tuple(torch.from_numpy(values[:, axis, None].astype(np.float32)) for axis in range(3))
-            for values in (origin, half)
-        )
+        o, h = (_vector(lambda axis, v=v: _column(v, axis)) for v in (origin, half))
         near, local = _HITS[part.shape](o, direction, h)
         hit = near < t
         t = torch.where(hit, near, t)
         for axis in range(3):
-            turned = a[:, 0, axis, None] * local[0] + a[:, 1, axis, None] * local[1] + a[:, 2, axis, None] * local[2]
+            turned = (
+                a[:, 0, axis, None] * local[0]
+                + a[:, 1, axis, None] * local[1]
+                + a[:, 2, axis, None] * local[2]
+            )
             normal[axis] = torch.where(hit, turned, normal[axis])
         tones = np.stack([thing.colours[one.tone] for thing, one in zip(things, own)]).astype(np.float32)
         for channel in range(3):
@@ -192,14 +205,20 @@ def _group(
 
 
 def _shaded(
-    t: Tensor, d: tuple[Tensor, ...], eye: np.ndarray, normal: list[Tensor], colour: list[Tensor], lights: np.ndarray
+    t: Tensor,
+    d: tuple[Tensor, ...],
+    eye: np.ndarray,
+    normal: list[Tensor],
+    colour: list[Tensor],
+    lights: np.ndarray,
 ) -> Float[Tensor, "images points 3"]:
     """Lambert's law for the spot, and light from everywhere, a little more of it from above."""
     theta, phi = np.deg2rad(lights[:, 1]), np.deg2rad(lights[:, 2])
     spot = _SPOT * np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
     tint = np.stack([hsv(hue, 1.0, 0.8) for hue in lights[:, 3]])
     to = [
-        torch.from_numpy((spot[:, axis] - eye[axis]).astype(np.float32))[:, None] - t * d[axis] for axis in range(3)
+        torch.from_numpy((spot[:, axis] - eye[axis]).astype(np.float32))[:, None] - t * d[axis]
+        for axis in range(3)
     ]
     length = (to[0] * to[0] + to[1] * to[1] + to[2] * to[2]).sqrt()
     axis = torch.from_numpy((spot / _SPOT).astype(np.float32))
@@ -210,7 +229,10 @@ def _shaded(
     # In units of a spot that the origin gets from straight ahead.
     direct = lambert * edge * edge * (3 - 2 * edge) * (_SPOT / length) * (_SPOT / length) * _STRENGTH
     ambient = _AMBIENT * (0.75 + 0.25 * normal[2])
-    channels = [colour[c] * (ambient + direct * torch.from_numpy(tint[:, c, None].astype(np.float32))) for c in range(3)]
+    channels = [
+        colour[c] * (ambient + direct * torch.from_numpy(tint[:, c, None].astype(np.float32)))
+        for c in range(3)
+    ]
     seen = t < _FAR
     return torch.stack([torch.where(seen, channel, 0.0).clamp(0, 1) for channel in channels], dim=-1)
 
@@ -261,6 +283,14 @@ def _cylinder(o: Vector, d: Vector, half: Vector) -> tuple[Tensor, Vector]:
 
 
 _HITS = {"box": _box, "ellipsoid": _ellipsoid, "cylinder": _cylinder}
+
+
+def _vector(part: Callable[[int], Tensor]) -> Vector:
+    return part(0), part(1), part(2)
+
+
+def _column(values: np.ndarray, axis: int) -> Float[Tensor, "images 1"]:
+    return torch.from_numpy(values[:, axis, None].astype(np.float32))
 
 
 def _divided(v: Vector, by: Vector) -> Vector:

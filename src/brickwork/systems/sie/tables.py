@@ -13,19 +13,41 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from brickwork.core.config import nearest
 from brickwork.core.errors import DataError
 from brickwork.core.framing import Framing
-from brickwork.core.config import nearest
 from brickwork.data.config import ColumnNames
-from brickwork.data.readers.cells import as_list, is_missing, located, number_of, read_image, refuse_decimal_comma, text_of
+from brickwork.data.readers.cells import (
+    as_list,
+    is_missing,
+    located,
+    number_of,
+    read_image,
+    refuse_decimal_comma,
+    text_of,
+)
 from brickwork.data.readers.columns import match
 from brickwork.data.readers.files import TABLES, ReadReport, row_of
 from brickwork.data.readers.typed import read_columns
 from brickwork.systems.sie.changes import Change
 
 DEFAULT_SIDE = 64
-_OBJECT = ("object", "object_id", "objectid", "obj", "item", "item_id", "thing", "instance", "sku", "product", "group")
-_ROUND = re.compile(r"angle|hue|yaw|pitch|roll|azimuth|rotation|orientation|heading|theta|phi|degrees|^deg$|^rot")
+_OBJECT = (
+    "object",
+    "object_id",
+    "objectid",
+    "obj",
+    "item",
+    "item_id",
+    "thing",
+    "instance",
+    "sku",
+    "product",
+    "group",
+)
+_ROUND = re.compile(
+    r"angle|hue|yaw|pitch|roll|azimuth|rotation|orientation|heading|theta|phi|degrees|^deg$|^rot"
+)
 _LEAST_NUMERIC = 0.5  # of the cells of a column, to be one of numbers
 
 
@@ -122,7 +144,9 @@ def read_views(
 def _object_column(names: list[str], chosen: str | None, roles: dict[str, str], path: Path) -> str:
     if chosen is not None:
         if chosen not in names:
-            raise DataError(f"{path} has no column '{chosen}' (wanted as the object): {nearest(chosen, names)}")
+            raise DataError(
+                f"{path} has no column '{chosen}' (wanted as the object): {nearest(chosen, names)}"
+            )
         return chosen
     if "group" in roles:
         return roles["group"]
@@ -131,8 +155,8 @@ def _object_column(names: list[str], chosen: str | None, roles: dict[str, str], 
         if usual in by_lower:
             return by_lower[usual]
     raise DataError(
-        f"{path} has the columns {', '.join(names)}: none is called like an object. Say which column tells what a row shows: "
-        "--set data.table.object=NAME"
+        f"{path} has the columns {', '.join(names)}: none is called like an object. Say which column tells what is "
+        "shown: --set data.table.object=NAME"
     )
 
 
@@ -147,21 +171,29 @@ def _changes(
     for what, given in (("circular", circular), ("rotation", rotation)):
         for name in given or ():
             if name not in free:
-                raise DataError(f"{path}: data.table.{what} names '{name}', which is no column of numbers: {nearest(name, free)}")
+                raise DataError(
+                    f"{path}: data.table.{what} names '{name}', which is no column of numbers: {nearest(name, free)}"
+                )
     changes = []
     if rotation is not None:
         changes.append(Change(name="rotation", columns=tuple(rotation), kind="rotation"))
     for name in free:
-        values = np.array([number for cell in columns[name] if (number := number_of(cell)) is not None])
+        read = np.array([np.nan if (number := number_of(cell)) is None else number for cell in columns[name]])
+        values = read[np.isfinite(read)]
         filled = sum(not is_missing(cell) for cell in columns[name])
-        if name in (rotation or ()) or not filled or len(values) < _LEAST_NUMERIC * filled or len(np.unique(values)) < 2:
+        if (
+            name in (rotation or ())
+            or not filled
+            or len(values) < _LEAST_NUMERIC * filled
+            or len(np.unique(values)) < 2
+        ):
             continue
         is_round = name in circular if circular is not None else bool(_ROUND.search(name.strip().lower()))
         size = _turn(values) if is_round else float(np.ptp(values))
         changes.append(Change(name=name, columns=(name,), kind="circle" if is_round else "line", size=size))
     if not changes:
         raise DataError(
-            f"{path} has no column of numbers that says what changed between the views (as angle, hue, distance); its columns "
+            f"{path} has no column of numbers that says what changed between views (as angle, hue, distance); its columns "
             f"are: {', '.join(columns)}"
         )
     return tuple(changes)
