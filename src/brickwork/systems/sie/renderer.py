@@ -11,7 +11,7 @@ Shape legend: B images, S side, P = (2S)² rays, of which four make a pixel.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,7 +162,9 @@ def _group(
     things: list[Thing], turns: np.ndarray, lights: np.ndarray, rays: tuple[np.ndarray, np.ndarray], side: int
 ) -> UInt8[np.ndarray, "images side side 3"]:
     """Images of objects of one kind, whose parts have the same shapes."""
-    eye, d = rays[0], tuple(torch.from_numpy(rays[1][:, axis].astype(np.float32))[None] for axis in range(3))
+    eye = rays[0]
+    x, y, z = (part.T for part in _columns(rays[1]))
+    d = x, y, z
     count, points = len(things), d[0].shape[1]
     # The nearest surface on each ray so far: how far, its normal in the scene, its colour. At first the floor.
     t = torch.where(d[2] < 0, (_FLOOR - float(eye[2])) / d[2].clamp(max=-1e-6), torch.tensor(_FAR)).expand(
@@ -181,10 +183,8 @@ def _group(
         origin = ((eye - centre)[:, None] @ np.swapaxes(matrix, 1, 2))[:, 0]
         half = np.array([one.half for one in own])
         a = torch.from_numpy(matrix.astype(np.float32))
-        direction = _vector(
-            lambda row, a=a: a[:, row, 0, None] * d[0] + a[:, row, 1, None] * d[1] + a[:, row, 2, None] * d[2]
-        )
-        o, h = (_vector(lambda axis, v=v: _column(v, axis)) for v in (origin, half))
+        direction = _turned(a, d)
+        o, h = _columns(origin), _columns(half)
         near, local = _HITS[part.shape](o, direction, h)
         hit = near < t
         t = torch.where(hit, near, t)
@@ -285,12 +285,18 @@ def _cylinder(o: Vector, d: Vector, half: Vector) -> tuple[Tensor, Vector]:
 _HITS = {"box": _box, "ellipsoid": _ellipsoid, "cylinder": _cylinder}
 
 
-def _vector(part: Callable[[int], Tensor]) -> Vector:
-    return part(0), part(1), part(2)
+def _turned(a: Tensor, d: Vector) -> Vector:
+    """A (B, 3, 3) times the directions that all images share."""
+    x, y, z = (
+        a[:, row, 0, None] * d[0] + a[:, row, 1, None] * d[1] + a[:, row, 2, None] * d[2] for row in range(3)
+    )
+    return x, y, z
 
 
-def _column(values: np.ndarray, axis: int) -> Float[Tensor, "images 1"]:
-    return torch.from_numpy(values[:, axis, None].astype(np.float32))
+def _columns(values: np.ndarray) -> Vector:
+    """(B, 3) as three of (B, 1)."""
+    x, y, z = (torch.from_numpy(values[:, axis, None].astype(np.float32)) for axis in range(3))
+    return x, y, z
 
 
 def _divided(v: Vector, by: Vector) -> Vector:
