@@ -34,6 +34,7 @@ def r_squared(
     return float(1 - ((truth - guess) ** 2).sum() / max(((truth - mean) ** 2).sum(), 1e-12))
 
 
+@torch.no_grad()
 def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
     """R² of each change as each readout reads it off pairs of held-out views; the authors' R², and its floor."""
     x, y, truths = [], [], []
@@ -54,6 +55,7 @@ def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
     return {**scores, "r2_paper_floor": r_squared(truth, floor, one_mean=True)}
 
 
+@torch.no_grad()
 def steering_scores(system: Any, examples: Examples) -> dict[str, float]:
     """Of each object's first view moved to each of its others: the mean reciprocal rank of the right one among them, of the
     predictor, of a predictor that moves nothing, and by chance. The first view itself is neither asked for nor a candidate.

@@ -274,8 +274,7 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """How much of each change can be read off each half, and how well the predictor moves; all with their floors."""
-        with torch.no_grad():
-            return {**pair_scores(self, examples), **steering_scores(self, examples)}
+        return {**pair_scores(self, examples), **steering_scores(self, examples)}
 
     def draw(self, examples: Examples) -> Sequence[Any]:
         """A view and its neighbours as the change grows, and what each half holds."""
