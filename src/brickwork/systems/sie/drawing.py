@@ -104,8 +104,8 @@ def _in_words(system: Any, one: ObjectViews, other: int) -> str:
 def _neighbours(shown: Sequence[_Turned], scores: dict[str, float], objects: int) -> Drawing:
     lead = (
         "Left: a held-out view. Above each column: how much it is changed, more to the right; upper row: the object's own "
-        "view with that change; lower row: what a search finds for the vector that the predictor has moved, among all views of "
-        f"{plural(objects, 'object')}, framed where it is that very view."
+        "view with that change; lower row: what a search finds for the vector that the predictor has moved, among all "
+        f"views of {plural(objects, 'object')}, framed where it is that very view."
     )
     if "steering_mrr" in scores:
         lead += (
@@ -157,8 +157,8 @@ def _shares(system: Any, scores: dict[str, float]) -> Drawing:
     ]
     lead = (
         "R² of the change between two held-out views of an object, read off the encoder's output by a small MLP. Dashed: "
-        "what guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more than 0 "
-        f"({floor:.2f} here). The search's equivariant part is the embedding that is made of this one."
+        "what guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more "
+        f"than 0 ({floor:.2f} here). The search's equivariant part is the embedding that is made of this one."
     )
     return Drawing(
         "What each part holds of each change", lead, both(lambda width: _bars(rows, width)), _STYLE

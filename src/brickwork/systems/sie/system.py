@@ -59,7 +59,6 @@ class System(nn.Module):
     """An encoder, two projectors, a predictor, and what reads changes off the vectors."""
 
     reads = (KIND,)
-    transient = ("project_invariant",)
     input_kind: Literal["columns"] = "columns"
 
     def __init__(
@@ -274,7 +273,13 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """How much of each change can be read off each half, and how well the predictor moves; all with their floors."""
-        return {**pair_scores(self, examples), **steering_scores(self, examples)}
+        read = pair_scores(self, examples)
+        shown = {
+            n: v
+            for n, v in read.items()
+            if not n.startswith("r2_paper") or n in ("r2_paper_whole", "r2_paper_floor")
+        }
+        return {**shown, **steering_scores(self, examples)}
 
     def draw(self, examples: Examples) -> Sequence[Any]:
         """A view and its neighbours as the change grows, and what each half holds."""
