@@ -89,7 +89,7 @@ def _turned(system: Any, objects: Sequence[ObjectViews]) -> list[_Turned]:
 def _in_words(system: Any, one: ObjectViews, other: int) -> str:
     """What changed from the first view, in the columns' units."""
     g = system.g(one.values[:1], one.values[other][None]).double().cpu().numpy()
-    read = known.readable(system.changes, g)
+    read = known.readable(system.changes, g, system.usual)
     words = []
     for change in system.changes:
         if change.kind == "rotation":

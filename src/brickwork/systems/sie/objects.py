@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 Shape = Literal["box", "ellipsoid", "cylinder"]
 Scalars = Float[np.ndarray, " scalars"]
+Triple = tuple[float | int, float | int, float | int]
 SCALARS = 8
 """Numbers from 0 to 1 that make an object of a kind."""
 RADIUS = 0.85
@@ -25,13 +26,13 @@ class Part:
     y, z. ``tone``: which of the object's colours it has."""
 
     shape: Shape
-    half: tuple[float, float, float]
-    centre: tuple[float, float, float]
-    turn: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    half: Triple
+    centre: Triple
+    turn: Triple = (0.0, 0.0, 0.0)
     tone: int = 0
 
 
-def _between(low: float, high: float, u: float) -> float:
+def _between(low: float | int, high: float | int, u: float | int) -> float:
     return low + (high - low) * float(u)
 
 

@@ -14,7 +14,7 @@ def smoke() -> RunConfig:
     """Seconds: scikit-learn's digits turned by up to 90 degrees, an MLP; for tests, its first losses are pinned."""
     encoder = ImageEncoderConfig(architecture="mlp", embedding_dim=32, width=64, depth=2)
     return RunConfig(
-        model=Config(encoder=encoder, projector=(32, 32), readout=32),
+        model=Config(encoder=encoder, projector=(32, 8), covariance=0.1, readout=32),
         data=Data(source="digits", limit=400, views=8, augmentation=Augmentation(rotate=90.0)),
         train=TrainConfig(
             steps=200,

@@ -137,7 +137,7 @@ def _three(values: np.ndarray) -> tuple[float, float, float]:
 
 def _corners(part: Part) -> Float[np.ndarray, "8 3"]:
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
-    turn = rotation(np.array([part.turn]))[0]
+    turn = rotation(np.array([part.turn], dtype=np.float64))[0]
     return signs * np.array(part.half) @ turn.T + np.array(part.centre)
 
 
@@ -177,7 +177,7 @@ def _group(
     for place, part in enumerate(things[0].parts):
         own = [thing.parts[place] for thing in things]
         # Scene → object → part: p' = A p + b with one matrix for each image, in float64 and then once to float32.
-        inner = rotation(np.array([one.turn for one in own]))
+        inner = rotation(np.array([one.turn for one in own], dtype=np.float64))
         matrix = np.swapaxes(turns @ inner, 1, 2)
         centre = (turns @ np.array([one.centre for one in own])[:, :, None])[:, :, 0]
         origin = ((eye - centre)[:, None] @ np.swapaxes(matrix, 1, 2))[:, 0]

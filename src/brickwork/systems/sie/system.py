@@ -54,6 +54,9 @@ from brickwork.systems.sie.steering import pair_scores, steering_scores
 __all__ = ["Config", "Data", "System", "load_data"]
 
 
+_PAIRS = 5000  # of training, from which the usual change is taken
+
+
 @encodes
 class System(nn.Module):
     """An encoder, two projectors, a predictor, and what reads changes off the vectors."""
@@ -69,10 +72,12 @@ class System(nn.Module):
         seed: int,
         changes: list[dict[str, Any]],
         columns: list[str],
+        usual: list[float],
     ):
         super().__init__()
         self.config, self.seed = config, seed
         self.changes: tuple[Change, ...] = tuple(Change.from_values(one) for one in changes)
+        self.usual = np.array(usual)  # the mean g of training
         self.columns = [columns.index(name) for name in known.columns_of(self.changes)]
         d, numbers = encoder.embedding_dim, known.width(self.changes)
         equivariant = round(config.split * d)
@@ -80,13 +85,13 @@ class System(nn.Module):
             raise ConfigError(
                 f"split={config.split} of {d} dimensions leaves a part without any; choose another share"
             )
-        self.project_invariant = projector(d - equivariant, config.projector)
+        self.project_invariant = projector(d - equivariant, config.widths)
         self.predictor: HyperLinear | ConcatMlp | None = None
         project = None
         if config.predictor != "none":
-            project = projector(equivariant or d, config.projector)
+            project = projector(equivariant or d, config.widths)
             kind = HyperLinear if config.predictor == "hypernetwork" else ConcatMlp
-            self.predictor = kind(config.projector[-1], numbers)
+            self.predictor = kind(config.widths[-1], numbers)
         self.parted = PartedEncoder(encoder, project, equivariant)
         widths = {"whole": d} | (
             {"invariant": d - equivariant, "equivariant": equivariant} if equivariant else {}
@@ -102,11 +107,14 @@ class System(nn.Module):
 
     @staticmethod
     def facts(config: Config, data: TaskData) -> dict[str, Any]:
-        """The changes that are told, and the names of all values."""
-        return {
-            "changes": [vars(change) for change in data.details.changes],
-            "columns": list(data.details.columns),
-        }
+        """The changes that are told, the names of all values, and the mean g of (some) neighbouring views."""
+        changes, columns = data.details.changes, list(data.details.columns)
+        told = [columns.index(name) for name in known.columns_of(changes)]
+        members = list(data.train.columns["member"][:_PAIRS])
+        before = np.stack([m.of.values[m.place] for m in members])[:, told]
+        after = np.stack([m.of.values[(m.place + 1) % len(m.of)] for m in members])[:, told]
+        usual = known.between(changes, before, after).mean(0).tolist()
+        return {"changes": [vars(change) for change in changes], "columns": columns, "usual": usual}
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
@@ -114,17 +122,26 @@ class System(nn.Module):
         """The rows' objects; images are made tensors of once their partner is drawn."""
         return {"member": list(columns["member"])}
 
-    def pair(
+    def partners(
         self, members: Sequence[Member], drawn: Float[np.ndarray, " batch"] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, Tensor]:
-        """Images of each view and of another one of its object, and g; the next one, where no number (0 … 1) is drawn."""
+    ) -> list[int]:
+        """For each view the place of another one of its object; the next one, where no number (0 … 1) is drawn."""
         chosen = np.zeros(len(members)) if drawn is None else drawn
-        others = [(m.place + 1 + int(u * (len(m.of) - 1))) % len(m.of) for m, u in zip(members, chosen)]
-        first = np.stack([m.of.images[m.place] for m in members])
-        second = np.stack([m.of.images[other] for m, other in zip(members, others)])
+        return [(m.place + 1 + int(u * (len(m.of) - 1))) % len(m.of) for m, u in zip(members, chosen)]
+
+    def _partners(self, batch: Batch) -> list[int]:
+        """In training, each row draws its own."""
+        drawn = (
+            uniforms(f"{self.seed}/{batch['step']}/partner", batch["indices"], 1)[0]
+            if self.training
+            else None
+        )
+        return self.partners(batch["member"], drawn)
+
+    def change(self, members: Sequence[Member], others: Sequence[int]) -> Float[Tensor, "batch k"]:
+        """g of views and the others of their objects."""
         before = np.stack([m.of.values[m.place] for m in members])
-        after = np.stack([m.of.values[other] for m, other in zip(members, others)])
-        return first, second, self.g(before, after)
+        return self.g(before, np.stack([m.of.values[other] for m, other in zip(members, others)]))
 
     def g(self, before: np.ndarray, after: np.ndarray) -> Float[Tensor, "batch k"]:
         """The changes between the values of two views."""
@@ -136,20 +153,17 @@ class System(nn.Module):
         return next(self.readouts.parameters())
 
     def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch width"]]:
-        """r of each view and of another of its object, and g. In training, each row draws which."""
-        drawn = (
-            uniforms(f"{self.seed}/{batch['step']}/partner", batch["indices"], 1)[0]
-            if self.training
-            else None
-        )
-        first, second, g = self.pair(batch["member"], drawn)
-        inputs = {"first": self.encoder.prepare(first), "second": self.encoder.prepare(second)}
-        r = self.encoder.embed({name: x.to(self._like) for name, x in inputs.items()}, ("first", "second"))
-        return {**r, "g": g}
+        """r of each view and of another of its object."""
+        images = images_of(batch["member"], self._partners(batch))
+        inputs = {
+            name: self.encoder.prepare(x).to(self._like) for name, x in zip(("first", "second"), images)
+        }
+        return self.encoder.embed(inputs, ("first", "second"))
 
     def loss_from(self, embeddings: dict[str, Tensor], batch: Batch) -> LossOutput:
         """The loss of the module's docstring, and what the readouts learn."""
-        x, y, g = embeddings["first"], embeddings["second"], embeddings["g"]
+        x, y = embeddings["first"], embeddings["second"]
+        g = self.change(batch["member"], self._partners(batch))
         z = [self.z(r) for r in (x, y)]
         predicted = None if self.predictor is None else self.predictor(z[0][1], g)
         criterion = self._vicreg if self.config.criterion == "vicreg" else self._simclr
@@ -264,12 +278,12 @@ class System(nn.Module):
             DataError: no two columns of images, or an image that cannot be read.
         """
         if "member" in columns:
-            first, second, _ = self.pair(columns["member"])
+            first, second = images_of(columns["member"], self.partners(columns["member"]))
         else:
             form = getattr(self.encoder, "framing", None) or self.encoder.image_shape
             first, second = read_pairs(columns, form)
         guess = self.read(self.r(first), self.r(second))["whole"]
-        return dict(known.readable(self.changes, guess.double().cpu().numpy()))
+        return dict(known.readable(self.changes, guess.double().cpu().numpy(), self.usual))
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """How much of each change can be read off each half, and how well the predictor moves; all with their floors."""
@@ -286,6 +300,12 @@ class System(nn.Module):
         from brickwork.systems.sie.drawing import drawings
 
         return drawings(self, examples)
+
+
+def images_of(members: Sequence[Member], others: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The images of views, and of others of their objects."""
+    second = np.stack([m.of.images[other] for m, other in zip(members, others)])
+    return np.stack([m.of.images[m.place] for m in members]), second
 
 
 def _mse(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
