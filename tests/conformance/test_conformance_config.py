@@ -19,7 +19,7 @@ from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Fits, LossOutput
 from brickwork.data.generators.toy_text import toy_pairs
-from brickwork.data.types import Examples, TaskData
+from brickwork.data.types import Examples, Kind, TaskData
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.training.run import load_data, run_from_dict, run_to_dict
 
@@ -97,7 +97,7 @@ def tasks(data: TaskData) -> list[TaskData]:
             "text_group": [r // 2 for r in range(64)],
         }
         return [data, replace(data, train=Examples({**columns, **same}))]
-    if data.modality not in ("text", "image"):
+    if data.modality not in ("text", "image") or data.kind not in get_args(Kind):  # or of a kind of its own
         return [data]
     forms = [data]
     if data.modality == "text" and data.kind == "pairs":

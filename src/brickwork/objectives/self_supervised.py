@@ -19,9 +19,13 @@ def variance_hinge(
     """How far the standard deviation of each dimension over the batch falls short of ``target``, on average.
 
     Maths: V(Z) = (1/D) Σ_j max(0, γ − √(Var(z_j) + ε)), Var with 1/(B − 1)  (VICReg, Bardes et al. 2022, eq. 1–2).
+    A single row has no deviation: 0.
     """
     with torch.autocast(z.device.type, enabled=False):
-        return F.relu(target - (_all(z).var(0) + eps).sqrt()).mean()
+        z = _all(z)
+        if len(z) < 2:
+            return (0 * z).sum()
+        return F.relu(target - (z.var(0) + eps).sqrt()).mean()
 
 
 def covariance_penalty(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
@@ -32,7 +36,7 @@ def covariance_penalty(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
     with torch.autocast(z.device.type, enabled=False):
         z = _all(z)
         centred = z - z.mean(0)
-        return _off_diagonal(centred.T @ centred / (len(z) - 1)).square().sum() / z.shape[1]
+        return _off_diagonal(centred.T @ centred / max(1, len(z) - 1)).square().sum() / z.shape[1]
 
 
 def vicreg(
