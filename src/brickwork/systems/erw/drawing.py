@@ -1,13 +1,11 @@
 """The pictures of a run: the same noise drawn again and again, and distance from images against operations."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both
-from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, polyline, short, tip
+from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, picture, polyline, short, tip
 from brickwork.systems.erw.progress import PICTURES, Album, Spent
 
 _CELL = 64
@@ -42,27 +40,9 @@ def _album(album: Album, classes: Sequence[str]) -> str:
         parts.append(label(_LEFT - 8, y + _CELL / 2 + 4, f"{2**row:,}", "tick", "end"))
         for column in range(PICTURES):
             name = classes[column % len(classes)]
-            parts.append(
-                element(
-                    "image",
-                    tip(f"{name} after {2**row:,} updates"),
-                    x=_LEFT + column * (_CELL + 4),
-                    y=y,
-                    width=_CELL,
-                    height=_CELL,
-                    href=_png(album.images[row, column].cpu().numpy()),
-                )
-            )
+            x, pixels = _LEFT + column * (_CELL + 4), album.images[row, column].cpu().numpy()
+            parts.append(picture(x, y, _CELL, pixels, tip(f"{name} after {2**row:,} updates")))
     return figure(width, height, "samples after 1, 2, 4, … updates", *parts, class_="album")
-
-
-def _png(image: "object") -> str:
-    from PIL import Image
-
-    array = image[:, :, 0] if image.shape[2] == 1 else image  # type: ignore[index, attr-defined]
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG")  # type: ignore[arg-type]
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def cost_drawing(album: Album, spent: Spent) -> Drawing | None:
