@@ -197,12 +197,12 @@ def generate(
     of_images = {"count": count, "out": out, "set": settings}
     with output.results_only(as_json):
         system = load(model)
-        if isinstance(system, GeneratesImages):
-            _refuse(of_texts, f"{model} makes images")
-            _generate_images(model, system, prompts, count or 16, out, settings or [], seed, as_json, quiet)
-            return
+    if isinstance(system, GeneratesImages):
+        _refuse(of_texts, f"{model} makes images")
+        _generate_images(model, system, prompts, count or 16, out, settings or [], seed, as_json, quiet)
+    else:
         _refuse(of_images, f"{model} makes no images")
-    _continue_texts(model, system, prompts, of_texts, seed, as_json, quiet)
+        _continue_texts(model, system, prompts, of_texts, seed, as_json, quiet)
 
 
 def _refuse(options: dict[str, Any], why: str) -> None:
@@ -242,7 +242,9 @@ def _generate_images(
 
     if out is None:
         raise ConfigError(f"{model} makes images: name a new folder for them with --out")
-    predict_api.generate_images(system, names, out, name=model, count=count, seed=seed, **values_of(settings))
+    how = {"count": count, "seed": seed, **values_of(settings)}
+    with output.results_only(as_json):
+        predict_api.generate_images(system, names, out, name=model, **how)
     files = sorted(str(path) for path in out.glob("*/*.png"))
     if as_json:
         output.emit_json({"folder": str(out), "images": files})

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from brickwork.core.seeding import seed_everything
-from brickwork.data.augment import Augmentation
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import ImageEncoderConfig
@@ -50,8 +49,8 @@ ARMS = {
     "REPA": Arm(),
     "ERW": Arm(warms=True, fades=True),
     "ERW, late blocks": Arm({"warm": (2, 4)}, warms=True, fades=True),
-    "ERW, random encoder": Arm({"teacher": "random", "views": Augmentation()}, warms=True, fades=True),
-    "ERW, pixels": Arm({"teacher": "pixels", "views": Augmentation()}, warms=True, fades=True),
+    "ERW, random encoder": Arm({"teacher": "random", "views": None}, warms=True, fades=True),
+    "ERW, pixels": Arm({"teacher": "pixels", "views": None}, warms=True, fades=True),
     "ERW, λ stays": Arm(warms=True),
     "warm-up alone": Arm({"align": 0.0}, warms=True),
 }
@@ -66,7 +65,7 @@ def base(scale: Scale) -> "RunConfig":
         return replace(run, recipe="claims", train=replace(run.train, steps=20_000))
     run = smoke() if scale == "smoke" else small()
     if scale == "smoke":
-        model = replace(run.model, depth=4, warm=(0, 2), average=15)
+        model = replace(run.model, depth=4, warm=(0, 2), average=15.0)
         steps = 200
     else:
         encoder = ImageEncoderConfig(width=16, depth=3, embedding_dim=64)

@@ -8,6 +8,7 @@ from brickwork.data.augment import Augmentation
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig
 
+VIEWS = Augmentation(crop=0.4, brightness=0.4, contrast=0.4)
 Teacher = Literal["pretrained", "simclr", "labels", "random", "pixels"]
 TRAINED: tuple[Teacher, ...] = ("simclr", "labels")
 """Teachers that a stage of the run trains."""
@@ -18,7 +19,8 @@ class Config:
     """``encoder``: whose patches are the target, frozen. ``teacher``: how it came by its weights: ``pretrained``; trained in
     the stage ``teacher`` without labels (``simclr``) or on the classes (``labels``); ``random``, as it was made; or no
     encoder at all, the ``pixels`` of the patches themselves (None: pretrained, or simclr for an encoder from scratch).
-    ``views``: what ``simclr`` makes of an image. ``patch``, ``width``, ``depth``, ``num_heads``: of the generator.
+    ``views``: what ``simclr`` makes of an image (None: crops and other light).
+    ``patch``, ``width``, ``depth``, ``num_heads``: of the generator.
     ``warm``: the blocks (first, and the one after the last) that the stage ``warm-up`` trains, with nothing between them and
     the patches. ``align_at``: after so many blocks hidden states are compared with the target while all of it trains.
     ``alignment``: ``cosine`` (the authors' code), or ``nt_xent`` with the other patches of the batch as negatives (their
@@ -32,7 +34,7 @@ class Config:
         default_factory=lambda: ImageEncoderConfig(width=32, depth=3, embedding_dim=64)
     )
     teacher: Teacher | None = None
-    views: Augmentation = field(default_factory=lambda: Augmentation(crop=0.4, brightness=0.4, contrast=0.4))
+    views: Augmentation | None = None
     patch: Annotated[int, at_least(1)] = 4
     width: Annotated[int, at_least(4)] = 96
     depth: Annotated[int, at_least(1)] = 6
@@ -66,7 +68,7 @@ class Config:
                 f"teacher={self.teacher} does not go with an encoder that is "
                 f"{self.encoder.kind}: name a pretrained one with --backbone, or leave teacher out"
             )
-        if self.chosen != "simclr" and self.views != type(self)().views:
+        if self.chosen != "simclr" and self.views is not None:
             errors.append(f"views has no effect with teacher={self.chosen}; leave it out")
         return errors
 

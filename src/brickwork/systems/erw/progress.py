@@ -18,7 +18,7 @@ _SEEN = 1000  # images by which the true distribution is known
 
 class Album(nn.Module):
     """Samples after 1, 2, 4, … updates of the whole network, from the same noise and of the same classes; what they had
-    cost, and their distance from images (NaN where it was not measured)."""
+    cost, and their distance from images (infinite where it was not measured)."""
 
     def __init__(self, image_shape: tuple[int, int, int]):
         super().__init__()
@@ -32,7 +32,7 @@ class Album(nn.Module):
         self.register_buffer("filled_marks", torch.zeros((), dtype=torch.int64))
         self.register_buffer("images", torch.zeros(_MARKS, PICTURES, *image_shape, dtype=torch.uint8))
         self.register_buffer("cost", torch.zeros(_MARKS, dtype=torch.float64))
-        self.register_buffer("distance", torch.full((_MARKS,), torch.nan, dtype=torch.float64))
+        self.register_buffer("distance", torch.full((_MARKS,), torch.inf, dtype=torch.float64))
 
     @property
     def filled(self) -> int:

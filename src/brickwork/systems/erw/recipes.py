@@ -22,14 +22,14 @@ def smoke() -> RunConfig:
     return RunConfig(
         model=Config(
             encoder=ImageEncoderConfig(width=8, depth=2, embedding_dim=16),
-            views=Augmentation(crop=0.5, rotate=15, brightness=0.4),
+            views=Augmentation(crop=0.5, rotate=15.0, brightness=0.4),
             patch=2,
             width=32,
             depth=3,
             num_heads=2,
             warm=(0, 1),
             align_at=2,
-            average=20,
+            average=20.0,
             judge=ImageEncoderConfig(width=8, depth=2, embedding_dim=16),
         ),
         data=ImageDataConfig(source="digits"),

@@ -50,7 +50,7 @@ from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.contrastive import info_nce
 from brickwork.objectives.self_supervised import simclr
 from brickwork.representation.contract import complete, image_shape
-from brickwork.systems.erw.config import TRAINED, Config
+from brickwork.systems.erw.config import TRAINED, VIEWS, Config
 from brickwork.systems.erw.drawing import album_drawing, cost_drawing
 from brickwork.systems.erw.progress import Album, Spent
 from brickwork.systems.erw.transformer import SiT
@@ -184,7 +184,11 @@ class System(nn.Module):
             logits = self.teacher_head(self.encoder(batch["input"])[last])
             return LossOutput.of({"teacher": cross_entropy(logits, batch["label"])})
         views = two_views(
-            (batch["input"] + 1) / 2, config.views, seed=self.seed, step=batch["step"], rows=batch["indices"]
+            (batch["input"] + 1) / 2,
+            config.views or VIEWS,
+            seed=self.seed,
+            step=batch["step"],
+            rows=batch["indices"],
         )[:2]
         z = [self.teacher_head(self.encoder(2 * view - 1)[last]) for view in views]
         return LossOutput.of({"teacher": simclr(*z)})
@@ -380,9 +384,9 @@ class System(nn.Module):
         return self.judge(x)[1].float()
 
     def _distance_now(self) -> float:
-        """The Fréchet distance of fresh samples from the images that were seen in training; NaN without a judge."""
+        """The Fréchet distance of fresh samples from the images that were seen in training; infinite without a judge."""
         if not (self.spent.comparable and self.album.compares):
-            return float("nan")
+            return float("inf")
         label, noise = self.album.many(self.seed, len(self.classes))
         images = self._paint(label, noise, steps=10)
         return self.spent.distance(self._features(images))
