@@ -45,7 +45,7 @@ def a_run(lab: Lab) -> "RunConfig":
         recipe="claims: rendered objects",
         model=changed(run.model, encoder={"width": 8, "shrink": 1}),
         data=Data(objects=50, views=20, image_size=32, validation_share=0.0, test_share=0.2),
-        train=replace(run.train, steps=600, precision="fp32", validate_every=0, save_every=0),
+        train=replace(run.train, steps=500, precision="fp32", validate_every=0, save_every=0),
     )
 
 
