@@ -20,7 +20,7 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Fits, LossOutput
 from brickwork.data.generators.toy_text import toy_pairs
 from brickwork.data.types import Examples, Kind, TaskData
-from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.training.run import load_data, run_from_dict, run_to_dict
 
 # Fields of that name in any part of a configuration that need what a test does not have, with the reason; what belongs to
@@ -197,6 +197,10 @@ def starts(case: Any, battery: Battery, made: dict[str, list[Any]]) -> Iterator[
         if data.modality == "image-text":
             yield replace(model, text=text), data
         yield from choices(model, data, battery)
+        for name, part in vars(model).items():
+            if isinstance(part, ImageEncoderConfig):  # whose architectures have options of their own
+                vit = replace(part, architecture="vit", width=64, depth=1, shrink=1)
+                yield replace(model, **{name: vit}), data
     yield from battery.starts(case, made)
     # Last, as they cost most: by then few fields are left.
     others = [api.recipe(case.slug, n) for n in api.recipe_names(case.slug) if n.startswith("smoke_")]

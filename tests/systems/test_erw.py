@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -21,6 +22,7 @@ from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.representation.contract import build_system
 from brickwork.systems.erw.config import Config
 from brickwork.systems.erw.progress import Spent
+from brickwork.systems.erw.system import drawn_paths
 from brickwork.systems.erw.transformer import sine_positions
 from brickwork.training.loop import fit
 from vision_checkpoints import image_checkpoint
@@ -130,9 +132,8 @@ def test_the_loss_is_velocity_and_comparison_by_hand():
     batch = batch_of(system, data, step=5, stage="full", stage_step=8)
     system.spent.teacher_done()
     output = system.loss(batch)
-    drawn = system._drawn(batch, "path")
-    t, noise = torch.rand(8, generator=drawn), torch.randn(8, 1, 8, 8, generator=drawn)
     x = batch["input"]
+    t, noise = drawn_paths("0/5", range(8), x)
     z = (1 - t)[:, None, None, None] * x + t[:, None, None, None] * noise
     velocity, hidden = system.generator(z, t, batch["label"], at=2)
     torch.testing.assert_close(output.terms["velocity"], ((velocity - (noise - x)) ** 2).mean())
@@ -141,6 +142,16 @@ def test_the_loss_is_velocity_and_comparison_by_hand():
     cosine = F.normalize(predicted, dim=-1) * F.normalize(features.tokens, dim=-1)
     torch.testing.assert_close(output.terms["align"], -cosine.sum(-1).mean())
     assert output.weights["align"] == 0.5 * 0.5**2  # two half-lives
+
+
+def test_noise_is_normal_and_of_the_row():
+    x = torch.zeros(500, 1, 8, 8)
+    t, noise = drawn_paths("key", range(500), x)
+    assert t.min() >= 0
+    assert t.max() < 1
+    assert scipy.stats.kstest(t.numpy(), "uniform").pvalue > 0.01
+    assert scipy.stats.kstest(noise.flatten().numpy(), "norm").pvalue > 0.01
+    assert torch.equal(drawn_paths("key", [7, 3], x[:2])[1], noise[[7, 3]])
 
 
 def test_every_image_of_a_batch_counts():

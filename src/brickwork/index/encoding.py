@@ -42,7 +42,7 @@ class Query:
     image: np.ndarray | None = None
     text_weight: float = 1.0
     part: str | None = None
-    change: str | Mapping[str, float] | None = None
+    change: str | Mapping[str, float | int] | None = None
 
 
 def encoded_batches(

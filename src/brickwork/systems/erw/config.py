@@ -39,7 +39,7 @@ class Config:
     width: Annotated[int, at_least(4)] = 96
     depth: Annotated[int, at_least(1)] = 6
     num_heads: Annotated[int, at_least(1)] = 4
-    warm: tuple[int, int] = (0, 2)
+    warm: tuple[int, ...] = (0, 2)
     align_at: Annotated[int, at_least(1)] = 3
     alignment: Literal["cosine", "nt_xent"] = "cosine"
     align: Annotated[float, at_least(0)] = 0.5
@@ -52,8 +52,7 @@ class Config:
 
     def validate(self) -> list[str]:
         errors = []
-        start, end = self.warm
-        if not 0 <= start < end <= self.depth:
+        if len(self.warm) != 2 or not 0 <= self.warm[0] < self.warm[1] <= self.depth:
             errors.append(f"warm={list(self.warm)}: from a block to a later one, at most depth={self.depth}")
         if self.align_at > self.depth:
             errors.append(f"align_at={self.align_at} is more than depth={self.depth}")

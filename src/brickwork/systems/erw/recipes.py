@@ -29,6 +29,7 @@ def smoke() -> RunConfig:
             num_heads=2,
             warm=(0, 1),
             align_at=2,
+            align=1.0,
             average=20.0,
             judge=ImageEncoderConfig(width=8, depth=2, embedding_dim=16),
         ),

@@ -34,11 +34,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from brickwork.core.config import nearest
-from brickwork.core.distributed import rank
 from brickwork.core.errors import ConfigError, DataError
-from brickwork.core.seeding import generator_for
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.augment import two_views
+from brickwork.data.augment import two_views, uniforms
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.feature_cache import FeatureCache, keys_of
@@ -116,7 +114,7 @@ class System(nn.Module):
         self.album = Album(self.image_shape)
         self.spent = Spent(config.judge.embedding_dim)
         self._cache = FeatureCache()
-        self._stage = FULL
+        self._stage, self._begun = FULL, set[str]()
         # The stages of a run say what else is trained.
         for part in (self.average, self.encoder, self.teacher_head, self.judge, self.judge_head):
             part.requires_grad_(False)
@@ -156,6 +154,13 @@ class System(nn.Module):
         """
         if stage not in STAGES:
             raise ConfigError(f"erw has no stage '{stage}': {nearest(stage, STAGES)}")
+        learns = self.config.chosen in TRAINED and stage in (WARM_UP, FULL)
+        if learns and TEACHER not in self._begun and not self.spent.teacher_trained:
+            raise ConfigError(
+                f"model.teacher={self.config.chosen} learns in a stage '{TEACHER}', and this run has none before '{stage}'; "
+                "add it (recipe small has it), or set model.teacher=random to do without"
+            )
+        self._begun.add(stage)
         self._stage = stage
 
     def loss(self, batch: Batch) -> LossOutput:
@@ -206,9 +211,7 @@ class System(nn.Module):
         """L_flow = mean ‖F(z_t, t, y) − (ε − z₀)‖², t ~ U(0, 1); and L_align of the hidden states after ``align_at`` blocks,
         on z_t."""
         x, config = batch["input"], self.config
-        drawn = self._drawn(batch, "path")
-        t = torch.rand(len(x), generator=drawn).to(x)
-        noise = torch.randn(x.shape, generator=drawn).to(x)
+        t, noise = drawn_paths(f"{self.seed}/{batch['step']}", batch["indices"], x)
         velocity, hidden = self.generator(interpolate(x, noise, t), t, self._told(batch), at=config.align_at)
         terms = {"velocity": flow_matching(velocity, x, noise).mean()}
         weights = {}
@@ -251,11 +254,6 @@ class System(nn.Module):
         x, config = batch["input"], self.config
         if config.chosen == "pixels":
             return F.unfold(x, config.patch, stride=config.patch).transpose(1, 2)
-        if config.chosen in TRAINED and self.training and "stage" in batch and not self.spent.teacher_trained:
-            raise ConfigError(
-                f"model.teacher={config.chosen} learns in a stage '{TEACHER}', and this run has none before "
-                f"'{batch['stage']}'; add it (recipe small has it), or set model.teacher=random to do without"
-            )
 
         def compute(places: list[int]) -> Tensor:
             self.spent.teacher(self.encoder.flops(len(places)))
@@ -284,11 +282,9 @@ class System(nn.Module):
         label = batch["label"]
         if not self.training:
             return label
-        hidden = torch.rand(len(label), generator=self._drawn(batch, "classes")) < self.config.class_dropout
+        (drawn,) = uniforms(f"{self.seed}/{batch['step']}/class", batch["indices"], 1)
+        hidden = torch.from_numpy(drawn < self.config.class_dropout)
         return torch.where(hidden.to(label.device), len(self.classes), label)
-
-    def _drawn(self, batch: Batch, name: str) -> torch.Generator:
-        return generator_for(self.seed, batch["step"], f"{name} in process {rank()}")
 
     def after_step(self, step: int) -> None:
         """The average follows; now and then it draws the same noise, for the album."""
@@ -406,12 +402,8 @@ class System(nn.Module):
         for start in range(0, len(examples), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(examples)))
             batch = self.collate(examples.take(rows))
-            drawn = generator_for(0, start, "held-out noise")
-            x = batch["input"]
-            t = torch.rand(len(x), generator=drawn)
-            noise = torch.randn(x.shape, generator=drawn)
-            device = next(self.parameters()).device
-            x, t, noise, label = (value.to(device) for value in (x, t, noise, batch["label"]))
+            x, label = (batch[name].to(next(self.parameters()).device) for name in ("input", "label"))
+            t, noise = drawn_paths("held out", rows, x)
             losses.append(flow_matching(self._velocity(interpolate(x, noise, t), t, label), x, noise).cpu())
         return float(torch.cat(losses).mean())
 
@@ -441,3 +433,12 @@ class System(nn.Module):
 def _numbers(images: UInt8[np.ndarray, "images h w c"]) -> Float[Tensor, "images c h w"]:
     """0 … 255 as −1 … 1."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def drawn_paths(
+    key: str, rows: Sequence[int], x: Float[Tensor, "batch c h w"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch c h w"]]:
+    """t ~ U(0, 1) and ε ~ N(0, I) for each row: a pure function of the key and the row, whatever else is in the batch."""
+    drawn = torch.from_numpy(uniforms(key, rows, 1 + x[0].numel()))
+    noise = torch.special.ndtri(drawn[1:] * (1 - 2.0**-52) + 2.0**-53)
+    return drawn[0].to(x), noise.T.reshape(x.shape).to(x)

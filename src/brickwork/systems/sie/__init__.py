@@ -15,9 +15,8 @@ CARD = SystemCard(
     capabilities=("encodes", "evaluates", "predicts", "draws", "images"),
     jobs=(
         (
-            "images of objects with known changes (`object, image, angle, hue …`)",
-            "search that ignores the changes, search that follows them (`search --part`, `--change`), and the change "
-            "between two images (`predict`)",
+            "images of objects with known changes (angle, light, hue …)",
+            "search that ignores the changes, search that follows them, and the change between two images",
         ),
     ),
 )

@@ -89,7 +89,7 @@ def between(
     return np.concatenate(parts, axis=1)
 
 
-def of(changes: Sequence[Change], differences: Mapping[str, float]) -> Float[np.ndarray, " k"]:
+def of(changes: Sequence[Change], differences: Mapping[str, float | int]) -> Float[np.ndarray, " k"]:
     """g of differences by column, in the columns' own units; what is not named stays as it is.
 
     Raises:

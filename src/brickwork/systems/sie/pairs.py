@@ -61,9 +61,8 @@ def _images(cells: Any, column: str, form: Shape | Framing) -> np.ndarray:
             raise DataError(f"{where} is empty; every row needs two images")
         image = read_image(cell, form, None, report, where)
         if image is None:
-            raise DataError(
-                f"{'; '.join(report.first.values())}: every row needs two images that can be read"
-            )
+            reason, first = next(iter(report.first.items()))
+            raise DataError(f"{first}: {reason}; every row needs two images that can be read")
         if image.shape != shape:
             raise DataError(f"{where} holds an array of shape {image.shape}; the model takes {shape}")
         images[row] = image

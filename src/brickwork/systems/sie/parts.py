@@ -125,7 +125,10 @@ class PartedRepresentation(Representation):
         return vectors if place is None else truncate(vectors[:, place], place.stop - place.start)
 
     def asked(
-        self, vector: Float32[np.ndarray, " dim"], part: str | None, change: str | Mapping[str, float] | None
+        self,
+        vector: Float32[np.ndarray, " dim"],
+        part: str | None,
+        change: str | Mapping[str, float | int] | None,
     ) -> Float32[np.ndarray, " dim"]:
         """A query's vector for what is asked: moved by ``change`` (``angle=30``, or a mapping), only ``part`` compared.
 

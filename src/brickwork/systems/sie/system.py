@@ -253,7 +253,7 @@ class System(nn.Module):
 
     @torch.no_grad()
     def moved(
-        self, vector: Float[np.ndarray, " width"], change: str | Mapping[str, float]
+        self, vector: Float[np.ndarray, " width"], change: str | Mapping[str, float | int]
     ) -> Float[np.ndarray, " width"]:
         """W(g) z_equi of a vector and of a change, as long as the vector was.
 
