@@ -192,6 +192,9 @@ def starts(case: Any, battery: Battery, made: dict[str, list[Any]]) -> Iterator[
     for data in tasks(case.data):
         model = case.run.model
         if data.modality == "text" and hasattr(model, "encoder"):
+            takes = typing.get_type_hints(type(model))["encoder"]
+            if TextEncoderConfig not in (takes, *get_args(takes)):
+                continue  # a system of images
             model = replace(model, encoder=text)
             model = replace(model, dims=()) if hasattr(model, "dims") else model
         if data.modality == "image-text":

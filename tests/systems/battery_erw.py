@@ -2,7 +2,8 @@
 
 _STAGES = "what a stage of a run does; tests/systems/test_erw.py"
 UNTESTED = {
-    "warm": _STAGES,
+    "warm_from": _STAGES,
+    "warm_to": _STAGES,
     "average": "weights that draw, after the steps of a run; tests/systems/test_erw.py",
     **{
         f"views.{name}": _STAGES

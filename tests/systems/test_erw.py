@@ -141,7 +141,7 @@ def test_the_loss_is_velocity_and_comparison_by_hand():
     predicted = system.projector(hidden)
     cosine = F.normalize(predicted, dim=-1) * F.normalize(features.tokens, dim=-1)
     torch.testing.assert_close(output.terms["align"], -cosine.sum(-1).mean())
-    assert output.weights["align"] == 0.5 * 0.5**2  # two half-lives
+    assert output.weights["align"] == 1.0 * 0.5**2  # two half-lives
 
 
 def test_noise_is_normal_and_of_the_row():
@@ -170,7 +170,7 @@ def test_every_image_of_a_batch_counts():
 
 def test_the_warm_up_sees_no_noise_and_its_own_blocks_alone():
     data = task()
-    system = woken(make(data, warm=(1, 2))).eval()
+    system = woken(make(data, warm_from=1, warm_to=2)).eval()
     batch = batch_of(system, data, stage="warm-up")
     loss = system.loss(batch).total.item()
     with torch.no_grad():
@@ -441,7 +441,7 @@ def test_a_pretrained_encoder_is_the_target_and_stays_as_it_was(photos, tmp_path
         replace(run, stages=stages, train=replace(run.train, steps=9, batch_size=8)),
         [
             f"model.encoder.backbone={checkpoint}", f"data.source={photos}", "data.image_size=12", "model.width=32",
-            "model.depth=3", "model.align_at=2", "model.warm=[0,1]", "model.judge.width=4",
+            "model.depth=3", "model.align_at=2", "model.warm_to=1", "model.judge.width=4",
         ],
     )  # fmt: skip
     system, data = api.build(run)
@@ -472,8 +472,8 @@ def test_texts_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("model", "wrong"),
     [
-        ({"warm": [2, 2]}, "from a block to a later one"),
-        ({"warm": [0, 9]}, "at most depth=3"),
+        ({"warm_from": 2, "warm_to": 2}, "from a block to a later one"),
+        ({"warm_to": 9}, "at most depth=3"),
         ({"align_at": 4}, "more than depth=3"),
         ({"align": 0.0, "half_life": 3.0}, "half_life has no effect with align=0"),
         ({"teacher": "pretrained"}, "name a pretrained one with --backbone"),

@@ -133,7 +133,7 @@ def dip_and_recovery(lab: Lab) -> ClaimResult:
 def course_of_likeness(trained: Trained) -> dict[str, float]:
     """CKNNA of the last block that was warmed, on clean images."""
     course = trained.system
-    block = course.system.config.warm[1] - 1
+    block = course.system.config.warm_to - 1
     values = [layers[block] for layers in course.layers]
     before = min(len(values) - 1, _warm_checkpoints(course))
     after = values[before + 1 :] or values[-1:]

@@ -48,7 +48,7 @@ ARMS = {
     "SiT": Arm({"align": 0.0}),
     "REPA": Arm(),
     "ERW": Arm(warms=True, fades=True),
-    "ERW, late blocks": Arm({"warm": (2, 4)}, warms=True, fades=True),
+    "ERW, late blocks": Arm({"warm_from": 2, "warm_to": 4}, warms=True, fades=True),
     "ERW, random encoder": Arm({"teacher": "random", "views": None}, warms=True, fades=True),
     "ERW, pixels": Arm({"teacher": "pixels", "views": None}, warms=True, fades=True),
     "ERW, λ stays": Arm(warms=True),
@@ -65,7 +65,7 @@ def base(scale: Scale) -> "RunConfig":
         return replace(run, recipe="claims", train=replace(run.train, steps=20_000))
     run = smoke() if scale == "smoke" else small()
     if scale == "smoke":
-        model = replace(run.model, depth=4, warm=(0, 2), average=15.0)
+        model = replace(run.model, depth=4, warm_to=2, average=15.0)
         steps = 200
     else:
         encoder = ImageEncoderConfig(width=16, depth=3, embedding_dim=64)
@@ -90,7 +90,7 @@ def planned(run: "RunConfig", arm: Arm, system: Any) -> "RunConfig":
     )
     plain = generator.flops(config.depth)
     whole = plain + (head if config.align else 0)
-    first, last = config.warm
+    first, last = config.warm_from, config.warm_to
     warm = generator.flops(last - first, whole=False) + head
     budget = run.train.steps * plain
     warm_steps = round(WARM_SHARE * budget / warm) if arm.warms else 0

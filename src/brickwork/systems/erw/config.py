@@ -21,13 +21,13 @@ class Config:
     encoder at all, the ``pixels`` of the patches themselves (None: pretrained, or simclr for an encoder from scratch).
     ``views``: what ``simclr`` makes of an image (None: crops and other light).
     ``patch``, ``width``, ``depth``, ``num_heads``: of the generator.
-    ``warm``: the blocks (first, and the one after the last) that the stage ``warm-up`` trains, with nothing between them and
-    the patches. ``align_at``: after so many blocks hidden states are compared with the target while all of it trains.
-    ``alignment``: ``cosine`` (the authors' code), or ``nt_xent`` with the other patches of the batch as negatives (their
-    text). ``align``: λ at the beginning, 0 for none; ``half_life``: λ halves in so many batches (None: it stays).
-    ``class_dropout``: how often the class is not told, for guidance. ``average``: the weights that draw are an average over
-    the last so many updates (half-life). ``judge``: a classifier that the stage ``judge`` trains, apart from the rest, to
-    say how near samples are to images.
+    ``warm_from``, ``warm_to``: the blocks that the stage ``warm-up`` trains, the first and the one after the last, with
+    nothing between them and the patches. ``align_at``: after so many blocks hidden states are compared with the target
+    while all of it trains. ``alignment``: ``cosine`` (the authors' code), or ``nt_xent`` with the other patches of the
+    batch as negatives (their text). ``align``: λ at the beginning, 0 for none; ``half_life``: λ halves in so many batches
+    (None: it stays). ``class_dropout``: how often the class is not told, for guidance. ``average``: the weights that draw
+    are an average over the last so many updates (half-life). ``judge``: a classifier that the stage ``judge`` trains,
+    apart from the rest, to say how near samples are to images.
     """
 
     encoder: ImageEncoderConfig | PretrainedImageConfig = field(
@@ -39,7 +39,8 @@ class Config:
     width: Annotated[int, at_least(4)] = 96
     depth: Annotated[int, at_least(1)] = 6
     num_heads: Annotated[int, at_least(1)] = 4
-    warm: tuple[int, ...] = (0, 2)
+    warm_from: Annotated[int, at_least(0)] = 0
+    warm_to: Annotated[int, at_least(1)] = 2
     align_at: Annotated[int, at_least(1)] = 3
     alignment: Literal["cosine", "nt_xent"] = "cosine"
     align: Annotated[float, at_least(0)] = 0.5
@@ -52,8 +53,11 @@ class Config:
 
     def validate(self) -> list[str]:
         errors = []
-        if len(self.warm) != 2 or not 0 <= self.warm[0] < self.warm[1] <= self.depth:
-            errors.append(f"warm={list(self.warm)}: from a block to a later one, at most depth={self.depth}")
+        if not self.warm_from < self.warm_to <= self.depth:
+            errors.append(
+                f"warm_from={self.warm_from}, warm_to={self.warm_to}: from a block to a later one, at most "
+                f"depth={self.depth}"
+            )
         if self.align_at > self.depth:
             errors.append(f"align_at={self.align_at} is more than depth={self.depth}")
         if self.width % self.num_heads:

@@ -27,7 +27,7 @@ def smoke() -> RunConfig:
             width=32,
             depth=3,
             num_heads=2,
-            warm=(0, 1),
+            warm_to=1,
             align_at=2,
             align=1.0,
             average=20.0,
@@ -94,7 +94,7 @@ def gpu() -> RunConfig:
     """
     run = small()
     config = replace(
-        run.model, width=384, depth=12, num_heads=6, patch=2, align_at=5, warm=(0, 4), half_life=5000.0
+        run.model, width=384, depth=12, num_heads=6, patch=2, align_at=5, warm_to=4, half_life=5000.0
     )
     steps = {"teacher": 4000, "judge": 2000, "warm-up": 6000}
     return replace(

@@ -14,7 +14,7 @@ loss, which may fade, still compares hidden states with these patches.
 | F_θ              | generator          |              | SiT: blocks told of t and of the class y                     |
 | f                | encoder            |              | frozen; its patch tokens are the target r                    |
 | T_θ              | projector          |              | hidden state → width of a patch token, for each patch        |
-| d_w              | warm               |              | the blocks of the warm-up                                    |
+| d_w              | warm_from, warm_to |              | the blocks of the warm-up                                    |
 | λ(k) = c₀ 2^(−k/K)| align, half_life  |              | weight of the comparison in batch k                          |
 
 Flow: data (images with classes) → encoders.image | hub_images (patch tokens) → transformer.py → modules.flow →
@@ -201,7 +201,7 @@ class System(nn.Module):
     def _warm_up_loss(self, batch: Batch) -> LossOutput:
         """Blocks d_w on z₀ at t = 0, with the class: ½·L_align."""
         x, label = batch["input"], self._told(batch)
-        start, end = self.config.warm
+        start, end = self.config.warm_from, self.config.warm_to
         condition = self.generator.condition(x.new_zeros(len(x)), label)
         hidden = self.generator.run(self.generator.embed(x), condition, start, end)
         self.spent.generator(3 * len(x) * self.generator.flops(end - start, whole=False), warm=True)
