@@ -185,7 +185,7 @@ def test_the_warm_up_sees_no_noise_and_its_own_blocks_alone():
 
 def test_targets_of_pixels_are_the_patches():
     data = task()
-    system = make(data, teacher="pixels", views=None)
+    system = make(data, teacher="pixels")
     target = system.target(batch_of(system, data))
     assert torch.equal(target[0, 5], batch_of(system, data)["input"][0, 0, 2:4, 2:4].flatten())
 
@@ -263,7 +263,7 @@ def test_a_teacher_that_no_stage_trained_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="learns in a stage 'teacher'"):
         stages_of(make(data), data, tmp_path / "a", ("warm-up", "full"))
     with pytest.raises(ConfigError, match="teacher=random is not trained"):
-        make(data, teacher="random", views=None).loss(batch_of(make(data), data, stage="teacher"))
+        make(data, teacher="random").loss(batch_of(make(data), data, stage="teacher"))
     with pytest.raises(ConfigError, match="did you mean 'warm-up'"):
         make(data).start_stage("warmup")
 

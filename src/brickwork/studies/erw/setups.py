@@ -49,15 +49,15 @@ ARMS = {
     "REPA": Arm(),
     "ERW": Arm(warms=True, fades=True),
     "ERW, late blocks": Arm({"warm_from": 2, "warm_to": 4}, warms=True, fades=True),
-    "ERW, random encoder": Arm({"teacher": "random", "views": None}, warms=True, fades=True),
-    "ERW, pixels": Arm({"teacher": "pixels", "views": None}, warms=True, fades=True),
+    "ERW, random encoder": Arm({"teacher": "random"}, warms=True, fades=True),
+    "ERW, pixels": Arm({"teacher": "pixels"}, warms=True, fades=True),
     "ERW, λ stays": Arm(warms=True),
     "warm-up alone": Arm({"align": 0.0}, warms=True),
 }
 
 
 def base(scale: Scale) -> "RunConfig":
-    """Digits of 8 × 8 pixels, MNIST, or CIFAR-10; ``train.steps`` are the updates of plain SiT."""
+    """Digits of 8 × 8 pixels, MNIST in 16 patches, or CIFAR-10; ``train.steps`` are the updates of plain SiT."""
     from brickwork.systems.erw.recipes import gpu, small, smoke
 
     if scale == "gpu":
@@ -69,7 +69,7 @@ def base(scale: Scale) -> "RunConfig":
         steps = 200
     else:
         encoder = ImageEncoderConfig(width=16, depth=3, embedding_dim=64)
-        model = replace(run.model, width=64, half_life=None, encoder=encoder, average=50.0)
+        model = replace(run.model, patch=7, width=64, half_life=None, encoder=encoder, average=50.0)
         steps = 800
     return replace(
         run,

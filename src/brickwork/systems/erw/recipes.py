@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from brickwork.data.augment import Augmentation
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig
 from brickwork.systems.erw.config import Config
@@ -22,7 +21,6 @@ def smoke() -> RunConfig:
     return RunConfig(
         model=Config(
             encoder=ImageEncoderConfig(width=8, depth=2, embedding_dim=16),
-            views=Augmentation(crop=0.5, rotate=15.0, brightness=0.4),
             patch=2,
             width=32,
             depth=3,
