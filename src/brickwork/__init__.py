@@ -19,6 +19,7 @@ _WHERE = {
     "resume": "brickwork.api.train",
     "evaluate": "brickwork.api.evaluate",
     "generate": "brickwork.api.predict",
+    "generate_images": "brickwork.api.predict",
     "predict": "brickwork.api.predict",
     "inspect": "brickwork.api.predict",
     "build_index": "brickwork.api.index",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as expo
     from brickwork.api.hybrid import learn_dense_weight as learn_dense_weight
     from brickwork.api.index import build_index as build_index
     from brickwork.api.predict import generate as generate
+    from brickwork.api.predict import generate_images as generate_images
     from brickwork.api.predict import inspect as inspect
     from brickwork.api.predict import predict as predict
     from brickwork.api.train import recipe as recipe

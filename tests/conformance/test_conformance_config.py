@@ -19,8 +19,8 @@ from brickwork.core.config import override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Fits, LossOutput
 from brickwork.data.generators.toy_text import toy_pairs
-from brickwork.data.types import Examples, TaskData
-from brickwork.encoders.config import TextEncoderConfig
+from brickwork.data.types import Examples, Kind, TaskData
+from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.training.run import load_data, run_from_dict, run_to_dict
 
 # Fields of that name in any part of a configuration that need what a test does not have, with the reason; what belongs to
@@ -97,7 +97,7 @@ def tasks(data: TaskData) -> list[TaskData]:
             "text_group": [r // 2 for r in range(64)],
         }
         return [data, replace(data, train=Examples({**columns, **same}))]
-    if data.modality not in ("text", "image"):
+    if data.modality not in ("text", "image") or data.kind not in get_args(Kind):  # or of a kind of its own
         return [data]
     forms = [data]
     if data.modality == "text" and data.kind == "pairs":
@@ -192,11 +192,18 @@ def starts(case: Any, battery: Battery, made: dict[str, list[Any]]) -> Iterator[
     for data in tasks(case.data):
         model = case.run.model
         if data.modality == "text" and hasattr(model, "encoder"):
+            takes = typing.get_type_hints(type(model))["encoder"]
+            if TextEncoderConfig not in (takes, *get_args(takes)):
+                continue  # a system of images
             model = replace(model, encoder=text)
             model = replace(model, dims=()) if hasattr(model, "dims") else model
         if data.modality == "image-text":
             yield replace(model, text=text), data
         yield from choices(model, data, battery)
+        for name, part in vars(model).items():
+            if isinstance(part, ImageEncoderConfig):  # whose architectures have options of their own
+                vit = replace(part, architecture="vit", width=64, depth=1, shrink=1)
+                yield replace(model, **{name: vit}), data
     yield from battery.starts(case, made)
     # Last, as they cost most: by then few fields are left.
     others = [api.recipe(case.slug, n) for n in api.recipe_names(case.slug) if n.startswith("smoke_")]

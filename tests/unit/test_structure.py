@@ -44,6 +44,7 @@ BY_NAME = {"core/registry.py", "core/flow.py", "studies/records.py"}
 # Rule 2. Modules of shared rooms that have one client so far, and the systems that come for them.
 SHARED = HOUSE
 RESERVED = {
+    "data.augment": ("sie", "rich-representations", "erw", "m2mkd", "mmrl"),
     "data.generators.corruptions": ("matryoshka", "m2mkd"),
     "data.generators.scenes": ("align", "image-text-matching", "genome-modules"),
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),
@@ -55,6 +56,8 @@ RESERVED = {
     "encoders.tabular": ("multimodn", "lirdrec"),
     "evaluation.classification": ("multimodn", "mmrl"),
     "evaluation.codes": ("cmim", "binary-paragraph-vector", "rich-representations"),
+    "evaluation.frechet": ("erw", "gill"),
+    "evaluation.representation_similarity": ("rich-representations", "erw", "gill"),
     "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
     "modules.ablation": ("sae-circuits", "emoe"),
     "modules.adapters": ("dylora", "text2token", "emoe"),
@@ -64,10 +67,10 @@ RESERVED = {
     "modules.merging": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
     "modules.mounting": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
     "modules.decoders": ("moduleformer", "codegen2", "emergent-semantics"),
+    "modules.flow": ("erw", "gill"),
     "modules.experts": ("moduleformer", "emoe", "m2mkd"),
     "modules.experts_triton": ("moduleformer", "emoe", "m2mkd"),
     "modules.ffn_split": ("emoe", "configurable-foundation-models"),
-    "modules.image_decoder": ("cmim", "erw"),
     "modules.latent": ("cmim", "cvlnm", "pointer-networks"),
     "modules.places": ("sae-circuits", "emoe"),
     "modules.pruning": ("sae-circuits", "emoe"),
@@ -77,6 +80,7 @@ RESERVED = {
     "modules.surgery": ("moduleformer", "m2mkd"),
     "modules.token_layout": ("sae-circuits", "emoe"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
+    "objectives.self_supervised": ("sie", "rich-representations", "erw", "m2mkd"),
     # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
     "representation.export_classifier": ("emoe", "m2mkd"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).

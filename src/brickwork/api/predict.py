@@ -138,10 +138,12 @@ def generate(
     temperature: float = 0.8,
     top_k: int = 0,
     seed: int = 0,
+    name: Path | str = "",
 ) -> list[str]:
     """Each prompt continued by up to ``max_tokens`` tokens.
 
-    ``temperature`` 0 takes the likeliest token each time; ``top_k`` 0 draws from all.
+    ``temperature`` 0 takes the likeliest token each time; ``top_k`` 0 draws from all. ``name``: what the user calls a model
+    that is loaded already.
 
     Raises:
         ArtifactError: the model does not generate.
@@ -154,8 +156,43 @@ def generate(
             f"max_tokens={max_tokens}, temperature={temperature}, top_k={top_k}: tokens must be at least 1, the others "
             "not negative"
         )
-    system = _system_that(model, Generates, "generate", "generates")
+    system = _system_that(model, Generates, "generate", "generates", name=name)
     return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
+
+
+@naming_extras("the model")
+def generate_images(
+    model: "Path | str | Any",
+    names: Sequence[str],
+    out: Path | str | None = None,
+    *,
+    count: int = 16,
+    seed: int = 0,
+    name: Path | str = "",
+    **options: Any,
+) -> Any:
+    """``count`` images of each name as an array (images, H, W, C) of uint8, one name after the other.
+
+    ``out``: a new folder for them, a PNG each in a sub-folder for each name (as `train` reads them), and ``grid.png`` with
+    all. ``options``: those that the system's own ``generate_images`` takes, such as ``steps`` or ``guidance``. ``name``:
+    as of :func:`generate`.
+
+    Raises:
+        ArtifactError: the model makes no images.
+        ConfigError: a name that it does not know, an option that it does not take, or a folder with something in it.
+    """
+    from brickwork.core.files import refuse_filled
+    from brickwork.core.types import GeneratesImages
+    from brickwork.data.writers import write_images
+
+    if out is not None:
+        refuse_filled(out)
+    system = _system_that(model, GeneratesImages, "make images", "generates", name=name)
+    _check_options(name or model, system.generate_images, options)
+    images = system.generate_images(names, count=count, seed=seed, **options)
+    if out is not None:
+        write_images(Path(out), [name for name in names for _ in range(count)], images)
+    return images
 
 
 def recommend(model: "Path | str | Any", users: Sequence[Any], *, count: int = 10) -> dict[str, Any]:

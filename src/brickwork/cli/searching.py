@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         'brickwork search runs/docs-index "resume" --group-by source --neighbours 1',
         'brickwork search runs/docs-index "resume" --rerank cross-encoder/ms-marco-MiniLM-L6-v2',
         'brickwork search runs/photos-index "at night" --image bridge.jpg',
+        'brickwork search runs/views-index --image chair.png --change "angle=30"',
     )
 
 
@@ -46,6 +47,22 @@ def search(
     text_weight: Annotated[
         float, typer.Option(help="With --image: how much of the query is added; negative takes away.")
     ] = 1.0,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare one part of the vectors alone, of a model that has parts.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
+    change: Annotated[
+        str | None,
+        typer.Option(
+            help="Look for what the query would be after a change that the model knows, e.g. 'angle=30'.",
+            metavar="'NAME=BY, …'",
+            show_default=False,
+        ),
+    ] = None,
     dim: Dim = None,
     layers: Layers = None,
     top: Annotated[int, typer.Option(min=1, help="How many results.")] = 10,
@@ -123,7 +140,9 @@ def search(
             "Missing argument 'QUERY': say what to look for, or give an image with --image FILE"
         )
     import warnings
+    from dataclasses import replace
 
+    from brickwork.index.encoding import Query
     from brickwork.index.index import open_index
 
     wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
@@ -146,6 +165,9 @@ def search(
         if image is None and text_weight != 1.0:
             raise ConfigError("--text-weight has an effect only with --image FILE")
         questions = query if image is None else _with_image(opened, query, image, text_weight)
+        if part is not None or change is not None:
+            asked = questions if isinstance(questions, Query) else Query(questions)
+            questions = replace(asked, part=part, change=change)
         opened.answer(questions, top, **options)
         answer = opened.answer(questions, top, **options)
     for text in answer.notes:

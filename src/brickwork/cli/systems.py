@@ -18,6 +18,7 @@ from brickwork.cli.options import (
     given_text,
     values_of,
 )
+from brickwork.core.errors import ConfigError
 
 Run = Annotated[str, typer.Argument(help="A run folder or a hub id.", show_default=False)]
 Out = Annotated[
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         'brickwork generate runs/lm "def add(" --max-tokens 60',
         'brickwork generate runs/lm "Once" --temperature 0 --json',
+        "brickwork generate runs/gen cat --count 16 --out pictures/ --set guidance=2",
     )
     add(
         app,
@@ -150,28 +152,106 @@ def _show(names: list[str], rows: list[dict]) -> None:
 def generate(
     model: Run,
     prompts: Annotated[
-        list[str], typer.Argument(help="One or more beginnings.", show_default=False, callback=given_text)
+        list[str],
+        typer.Argument(
+            help="One or more beginnings of texts; of a model that makes images, classes.",
+            show_default=False,
+            callback=given_text,
+        ),
     ],
-    max_tokens: Annotated[int, typer.Option(min=1, help="At most this many tokens more.")] = 100,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0: the likeliest token each time.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Draw from the K likeliest tokens (0: from all).")] = 0,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most this many tokens more (default: 100).", show_default=False),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="0: the likeliest token each time (default: 0.8).", show_default=False),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=0, help="Draw from the K likeliest tokens (default: from all).", show_default=False),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Images of each class (default: 16).", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A new folder for images.", show_default=False, metavar="FOLDER")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Of images: an option of the system's own, name=value; repeat it.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Continue texts with a trained language model."""
+    """Continue texts with a trained language model, or make images of a class."""
+    from brickwork.core.types import GeneratesImages
+    from brickwork.representation.load import load
+
+    of_texts = {"max_tokens": max_tokens, "temperature": temperature, "top_k": top_k}
+    of_images = {"count": count, "out": out, "set": settings}
+    with output.results_only(as_json):
+        system = load(model)
+    if isinstance(system, GeneratesImages):
+        _refuse(of_texts, f"{model} makes images")
+        _generate_images(model, system, prompts, count or 16, out, settings or [], seed, as_json, quiet)
+    else:
+        _refuse(of_images, f"{model} makes no images")
+        _continue_texts(model, system, prompts, of_texts, seed, as_json, quiet)
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} has no effect: {why}; leave it out")
+
+
+def _continue_texts(
+    model: str, system: Any, prompts: list[str], how: dict[str, Any], seed: int, as_json: bool, quiet: bool
+) -> None:
     from brickwork.api import predict as predict_api
 
+    given = {name: value for name, value in how.items() if value is not None}
     with output.results_only(as_json):
-        texts = predict_api.generate(
-            model, prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed
-        )
+        texts = predict_api.generate(system, prompts, name=model, seed=seed, **given)
     if as_json:
         output.emit_json([{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts)])
-    else:
-        output.line("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
-        if temperature:
-            output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
+        return
+    output.line("\n---\n".join(prompt + text for prompt, text in zip(prompts, texts)))
+    if (temperature := given.get("temperature", 0.8)) > 0:
+        output.hint(f"seed {seed}, temperature {temperature:g}: another seed gives another text", quiet)
+
+
+def _generate_images(
+    model: str,
+    system: Any,
+    names: list[str],
+    count: int,
+    out: Path | None,
+    settings: list[str],
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from brickwork.api import predict as predict_api
+
+    if out is None:
+        raise ConfigError(f"{model} makes images: name a new folder for them with --out")
+    how = {"count": count, "seed": seed, **values_of(settings)}
+    with output.results_only(as_json):
+        predict_api.generate_images(system, names, out, name=model, **how)
+    files = sorted(str(path) for path in out.glob("*/*.png"))
+    if as_json:
+        output.emit_json({"folder": str(out), "images": files})
+        return
+    output.line(str(out))
+    output.hint(f"{len(files)} images; all of them at once: {out / 'grid.png'}", quiet)
+    output.hint(f"seed {seed}: another seed gives other images", quiet)
 
 
 def inspect(

@@ -211,7 +211,7 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
 def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     """What to do with a trained model, on the data and with the split that it was trained with."""
     from brickwork.core.files import read_json
-    from brickwork.core.types import Draws, Generates, Predicts, Traces
+    from brickwork.core.types import Draws, Generates, GeneratesImages, Predicts, Traces
 
     run = read_json(folder / "config.json")
     commands = {}
@@ -220,6 +220,7 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     for can, what, command in (
         (Predicts, f"predict for new {kind}", f"predict {{}} {new}"),
         (Generates, "let it write", 'generate {} "a beginning"'),
+        (GeneratesImages, "let it make images", "generate {} CLASS --count 16 --out pictures/"),
         (Traces, "look at its modules at work", "inspect {}"),
         (Draws, "look at what it found, in pictures", "inspect {}"),
     ):

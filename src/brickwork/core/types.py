@@ -294,6 +294,24 @@ class Encodes(Protocol):
 
 
 @runtime_checkable
+class HasParts(Protocol):
+    """Vectors of named ``parts``, each of which can be searched alone, and which known changes can move.
+
+    ``asked`` gives the vector, of length 1, that finds what a query asks for: its ``part`` alone, or what it looks like
+    after a ``change`` (as text, ``angle=30``, or a mapping). ``share`` is the length of a part in a vector of length 1.
+    """
+
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+
+    def asked(
+        self, vector: Any, part: str | None, change: "str | Mapping[str, float | int] | None"
+    ) -> Any: ...
+
+    def share(self, part: str | None) -> float: ...
+
+
+@runtime_checkable
 class ReadsAsLearnt(Protocol):
     """A system that reads data in the form in which it learnt: the same columns, the same classes in the same order.
 
@@ -358,6 +376,14 @@ class Generates(Protocol):
     def generate(
         self, prompts: Sequence[str], *, max_tokens: int, temperature: float, top_k: int, seed: int
     ) -> list[str]: ...
+
+
+@runtime_checkable
+class GeneratesImages(Protocol):
+    """A system that makes images of named kinds: ``count`` of each name, one name after the other, (images, H, W, C) of
+    uint8. Options of its own have defaults."""
+
+    def generate_images(self, names: Sequence[str], *, count: int, seed: int = 0) -> Any: ...
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
-"""Tables for the user: Parquet, CSV or JSON lines, by the ending of the name, atomically."""
+"""What users are given as files: tables (Parquet, CSV or JSON lines, by the ending of the name) and images, atomically."""
 
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brickwork.core.errors import ConfigError
-from brickwork.core.files import atomic_path, write_text
+from brickwork.core.files import atomic_folder, atomic_path, write_text
 
 _ENDINGS = (".parquet", ".csv", ".jsonl")
 
@@ -54,3 +55,30 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
         write_text(path, text.getvalue())
     else:
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None:
+    """Writes images (N, H, W, C) of uint8 as PNG, those of a name in a sub-folder of it, and ``grid.png``: a row a name.
+
+    Raises:
+        ResourceError: disk full, no permission.
+    """
+    from PIL import Image
+
+    grey = images.shape[3] == 1
+    pictures = [Image.fromarray(image[:, :, 0] if grey else image) for image in images]
+    rows: dict[str, list[Any]] = {}
+    for name, picture in zip(names, pictures, strict=True):
+        rows.setdefault(re.sub(r"[^\w\- ]", "_", name), []).append(picture)
+    height, width = images.shape[1:3]
+    most = max(map(len, rows.values()), default=0)
+    grid = Image.new(
+        "L" if grey else "RGB", (most * (width + 2), len(rows) * (height + 2)), 255 if grey else "white"
+    )
+    with atomic_folder(folder) as temporary:
+        for row, (name, own) in enumerate(rows.items()):
+            (temporary / name).mkdir()
+            for place, picture in enumerate(own):
+                picture.save(temporary / name / f"{place + 1:04d}.png")
+                grid.paste(picture, (place * (width + 2), row * (height + 2)))
+        grid.save(temporary / "grid.png")

@@ -97,25 +97,40 @@ class TextEncoderConfig:
 class ImageEncoderConfig:
     """How to build an image encoder.
 
-    ``architecture``: ``conv`` (a small residual network) or ``mlp`` (on the flattened pixels).
-    ``width``: channels of the first stage, or units of the hidden layers. ``depth``: residual stages (each
-    after the first halves the image and doubles the channels), or hidden layers.
+    ``architecture``: ``conv`` (a small residual network), ``vit`` (a vision transformer) or ``mlp`` (on the pixels).
+    ``width``: channels of the first stage, width of the tokens, or units of the hidden layers. ``depth``: residual
+    stages (each after the first halves the image and doubles the channels), blocks, or hidden layers.
     ``shrink``: squares of this many pixels a side are averaged first, to save time.
+    ``patch``: pixels a side of the patches of ``vit`` (None = 4), ``num_heads``: heads in its blocks (None = width / 32).
     """
 
     kind: Literal["image"] = "image"
-    architecture: Literal["conv", "mlp"] = "conv"
+    architecture: Literal["conv", "vit", "mlp"] = "conv"
     embedding_dim: int = 128
     width: int = 32
     depth: int = 3
     shrink: int = 1
+    patch: int | None = None
+    num_heads: int | None = None
 
     def validate(self) -> list[str]:
-        return [
-            f"{name} is {getattr(self, name)}; it must be at least 1"
-            for name in ("embedding_dim", "width", "depth", "shrink")
-            if getattr(self, name) < 1
+        errors = [
+            f"{name} is {value}; it must be at least 1"
+            for name in ("embedding_dim", "width", "depth", "shrink", "patch", "num_heads")
+            if (value := getattr(self, name)) is not None and value < 1
         ]
+        if self.architecture != "vit":
+            errors += [
+                f"{name} has no effect with architecture '{self.architecture}'; leave it out"
+                for name in ("patch", "num_heads")
+                if getattr(self, name) is not None
+            ]
+        else:
+            if self.width % (heads := self.num_heads or max(1, self.width // 32)):
+                errors.append(f"width {self.width} is not a multiple of num_heads {heads}")
+            if self.shrink > 1:
+                errors.append("shrink has no effect with architecture 'vit'; choose a larger patch")
+        return errors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.flops import count_flops
 from brickwork.core.framing import Framing
 from brickwork.encoders.feature_cache import FeatureCache, keys_of
+from brickwork.encoders.features import Features
 from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.partial import quiet_transformers, run_first
@@ -59,18 +61,6 @@ _DERIVED = (
 )
 # Their weights are for images of one size.
 _FIXED = ("vit", "clip_vision_model", "siglip_vision_model")
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a model makes of B images. ``vector``: (B, D). ``tokens``: (B, N, W), one a patch, row by row of ``grid`` (h, w);
-    class and register tokens are left out. ``hidden``: the same after the embedding (0) and after each block, before the
-    final norm; of models in stages (B, N, W) after each stage, each of its own N and W."""
-
-    vector: Float[Tensor, "batch dim"]
-    tokens: Float[Tensor, "batch patches width"]
-    grid: tuple[int, int]
-    hidden: tuple[Tensor, ...]
 
 
 class HubImageEncoder(ImageEncoder):
@@ -142,6 +132,11 @@ class HubImageEncoder(ImageEncoder):
     def embedding_dim(self) -> int:
         """D."""
         return self.width if self.projection is None else self.projection.out_features
+
+    @property
+    def token_width(self) -> int:
+        """Dimensions of a patch token of :meth:`features`."""
+        return self.width
 
     def train(self, mode: bool = True) -> "HubImageEncoder":
         """As always, but for a model that is ``frozen``, which stays in evaluation mode, and for batch norms, which keep the
@@ -228,14 +223,10 @@ class HubImageEncoder(ImageEncoder):
         return Features(self._project(_pooled(output)), tokens, self._grid(upto, hidden[-1]), flat)
 
     def flops(self, num_images: int = 1) -> int:
-        """Floating-point operations of matrix products, convolutions and attention, counted by torch in one pass."""
-        from torch.utils.flop_counter import FlopCounterMode
-
+        """Floating-point operations of matrix products, convolutions and attention, counted in one pass."""
         height, width, channels = self.image_shape
         weight = next(self.model.parameters())
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self(weight.new_zeros(1, channels, height, width))
-        return num_images * counter.get_total_flops()
+        return num_images * count_flops(lambda: self(weight.new_zeros(1, channels, height, width)))
 
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""

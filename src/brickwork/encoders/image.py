@@ -1,10 +1,11 @@
-"""Images to vectors: a small residual network, or a perceptron on the pixels.
+"""Images to vectors: a small residual network, a vision transformer, or an MLP on the pixels.
 
 Group norm, not batch norm: an image's vector never depends on what else is in the batch, not in training.
 Shape legend: N images, C channels, H × W pixels, D embedding_dim.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -18,8 +19,13 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.types import Batch
 from brickwork.encoders.config import ImageEncoderConfig
+from brickwork.encoders.features import Features
+from brickwork.encoders.vit import ViT
 
 __all__ = ["ImageEncoder", "ImageEncoderConfig"]
+
+_PATCH = 4  # pixels a side, where the configuration is silent
+_HEAD_WIDTH = 32
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
@@ -66,6 +72,17 @@ def _conv(config: ImageEncoderConfig, channels: int) -> nn.Sequential:
     )
 
 
+def _vit(config: ImageEncoderConfig, image_shape: tuple[int, int, int]) -> ViT:
+    height, width, channels = image_shape
+    return ViT(
+        image_shape=(height, width, channels),
+        patch=config.patch or _PATCH,
+        width=config.width,
+        num_layers=config.depth,
+        num_heads=config.num_heads or max(1, config.width // _HEAD_WIDTH),
+    )
+
+
 def _mlp(config: ImageEncoderConfig, num_inputs: int) -> nn.Sequential:
     parts: list[nn.Module] = [*_shrink(config), nn.Flatten()]
     for _ in range(config.depth):
@@ -75,7 +92,8 @@ def _mlp(config: ImageEncoderConfig, num_inputs: int) -> nn.Sequential:
 
 
 class ImageEncoder(nn.Module):
-    """A network on images of one shape (height, width, channels). Its end is its only exit: layer 1."""
+    """A network on images of one shape (height, width, channels). Each block of a vision transformer is an exit, at its
+    class token; of the others the end is the only one: layer 1."""
 
     kind = "image"
     num_layers = 1
@@ -85,15 +103,32 @@ class ImageEncoder(nn.Module):
         self.config = config
         self.image_shape = image_shape
         height, width, channels = image_shape
+        self.network: nn.Sequential | ViT
         if config.architecture == "conv":
             self.network = _conv(config, channels)
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif config.architecture == "vit":
+            self.num_layers = config.depth
+            self.network = _vit(config, image_shape)
+            self.head = nn.Linear(config.width, config.embedding_dim)
         else:
             self.network = _mlp(config, (height // config.shrink) * (width // config.shrink) * channels)
 
     @property
     def embedding_dim(self) -> int:
         return self.config.embedding_dim
+
+    @property
+    def token_width(self) -> int:
+        """Dimensions of a patch token of :meth:`features`.
+
+        Raises:
+            ConfigError: an MLP on pixels, which has no patches.
+        """
+        if self.config.architecture == "mlp":
+            raise ConfigError("an MLP on pixels has no patches; use architecture 'conv' or 'vit'")
+        stages = self.config.depth - 1 if self.config.architecture == "conv" else 0
+        return self.config.width * 2**stages
 
     def prepare(self, images: np.ndarray) -> Float[Tensor, "n c h w"]:
         """Images (N, H, W, C) of 0 … 255 as numbers in −1 … 1.
@@ -109,18 +144,47 @@ class ImageEncoder(nn.Module):
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
         return (x.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
-    def forward(self, images: Float[Tensor, "n c h w"], layers: Sequence[int] = (1,)) -> dict[int, Tensor]:
-        """``{1: vectors}``, (N, D), in float32 or better, not normalised.
+    def forward(self, images: Float[Tensor, "n c h w"], layers: Sequence[int] = ()) -> dict[int, Tensor]:
+        """Layer → vectors (N, D), in float32 or better, not normalised; none: after the last layer. Deeper ones do not run.
 
         Raises:
-            ConfigError: a layer other than 1.
+            ConfigError: a layer that this encoder does not have.
         """
-        if list(layers) != [1]:
-            raise ConfigError(f"layers {list(layers)}: an image encoder has one exit, layer 1")
+        layers = layers or (self.num_layers,)
+        if wrong := [layer for layer in layers if not 1 <= layer <= self.num_layers]:
+            there = "one exit, layer 1" if self.num_layers == 1 else f"layers 1 … {self.num_layers}"
+            raise ConfigError(f"layers {wrong}: this image encoder has {there}")
+        x = self._typed(images)
+        if isinstance(self.network, ViT):
+            vectors = {layer: self.head(z) for layer, z in self.network.exits(x, layers).items()}
+        else:
+            vectors = {1: self.network(x)}
+        return {layer: z.to(torch.promote_types(z.dtype, torch.float32)) for layer, z in vectors.items()}
+
+    def features(self, images: Float[Tensor, "n c h w"]) -> Features:
+        """Vectors, patch tokens and hidden states of prepared images; of a residual network the places of its last feature
+        map are the tokens, and hidden states are after each stage.
+
+        Raises:
+            ConfigError: an MLP on pixels, which has no patches.
+        """
+        self.token_width  # noqa: B018 - raises where there are none
+        x = self._typed(images)
+        if isinstance(self.network, ViT):
+            found = self.network(x)
+            return replace(found, vector=self.head(found.vector))
+        hidden = []
+        for part in self.network:
+            if isinstance(part, nn.AdaptiveAvgPool2d):
+                grid = (x.shape[2], x.shape[3])
+            x = part(x)
+            if isinstance(part, ResidualBlock):
+                hidden.append(x.flatten(2).transpose(1, 2))
+        return Features(x, hidden[-1], grid, tuple(hidden))
+
+    def _typed(self, images: Tensor) -> Tensor:
         # A copy whose layers are packed for inference keeps its weights as buffers.
-        weight = next(chain(self.parameters(), self.buffers()))
-        z = self.network(images.to(weight.dtype))
-        return {1: z.to(torch.promote_types(z.dtype, torch.float32))}
+        return images.to(next(chain(self.parameters(), self.buffers())).dtype)
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
         """Columns of a batch as tensors: images prepared, numbers as int64 or float32."""
@@ -144,6 +208,10 @@ class ImageEncoder(nn.Module):
         config = self.config
         height, width, channels = self.image_shape
         height, width = height // config.shrink, width // config.shrink
+        if isinstance(self.network, ViT):
+            return num_images * (
+                self.network.flops(self.num_layers) + 2 * config.width * config.embedding_dim
+            )
         if config.architecture == "mlp":
             sizes = [height * width * channels, *[config.width] * config.depth, config.embedding_dim]
             return num_images * sum(2 * a * b for a, b in pairwise(sizes))

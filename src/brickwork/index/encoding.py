@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from brickwork.core.console import progress_bar
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.framing import Framing
+from brickwork.core.types import HasParts
 from brickwork.encoders.prompts import Role
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
@@ -32,11 +33,16 @@ class Query:
 
     Both are added as unit vectors, the text ``text_weight`` times (negative: away from it), as ALIGN does (Jia et al.
     2021, section 4.3): an image and "at night" find the same thing at night.
+
+    Of a model whose vectors have parts (:class:`brickwork.core.types.HasParts`): ``part`` compares one of them alone,
+    ``change`` asks for what the query would be after it (``"angle=30"``, or a mapping).
     """
 
     text: str = ""
     image: np.ndarray | None = None
     text_weight: float = 1.0
+    part: str | None = None
+    change: str | Mapping[str, float | int] | None = None
 
 
 def encoded_batches(
@@ -132,7 +138,7 @@ def encode_queries(
 
     Raises:
         ConfigError: an image for a model that encodes none, or a text for one of images only; a weight that is no
-            number.
+            number; a part or a change that the model does not have.
         DataError: an image of another shape than the model's.
     """
     before = getattr(representation.encoder, "truncated", 0)
@@ -165,11 +171,30 @@ def encode_queries(
         for row, vector in zip(images, image_vectors):
             vectors[row] = weights[row] * vectors[row] + vector
         vectors = truncate(vectors, vectors.shape[1])
+    for row, query in enumerate(queries):
+        if isinstance(query, Query) and (query.part, query.change) != (None, None):
+            vectors[row] = _with_parts(representation).asked(vectors[row], query.part, query.change)
     cut = getattr(representation.encoder, "truncated", 0) - before
     if not cut:
         return vectors, ()
     longest = getattr(representation.encoder, "max_tokens", None)
     return vectors, (f"{cut} of {len(texts)} queries had more than {longest} tokens and were cut there",)
+
+
+def score_scales(representation: "Representation", queries: Sequence[str | Query]) -> list[float]:
+    """What the score of each query is multiplied by to be a cosine of what it compares: a part is shorter than the whole."""
+    return [
+        1 / _with_parts(representation).share(query.part) if isinstance(query, Query) and query.part else 1.0
+        for query in queries
+    ]
+
+
+def _with_parts(representation: "Representation") -> HasParts:
+    if not isinstance(representation, HasParts):
+        raise ConfigError(
+            "the vectors of this model have no parts, and follow no change: leave part and change out"
+        )
+    return representation
 
 
 def image_form(representation: "Representation") -> tuple[int, int, int] | Framing | None:

@@ -25,6 +25,7 @@ from brickwork.index.encoding import (
     encode_documents,
     encode_queries,
     encoded_batches,
+    score_scales,
 )
 from brickwork.index.filters import Filter, parse_filter
 from brickwork.index.fusion import Fusion, candidate_plan
@@ -223,9 +224,9 @@ class Index:
             )
             chosen = candidate_plan(chosen)
         scanned = time.perf_counter()
-        cost = scan_cost(len(self), chosen.stages)
+        cost, scales = scan_cost(len(self), chosen.stages), score_scales(model, wanted)
         return Answer(
-            hits=[[hit_of(one) for one in hits] for hits in results],
+            hits=[[hit_of(one, scale) for one in hits] for scale, hits in zip(scales, results)],
             dim=chosen.stages[-1][0],
             layers=layers,
             stages=chosen.stages,

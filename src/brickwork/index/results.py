@@ -52,17 +52,17 @@ def passage_values(document: Document) -> dict[str, str]:
     return {"id": document.id, "title": document.title, "text": document.text}
 
 
-def hit_of(result: Found) -> Hit:
-    """What a search gives back of a document."""
+def hit_of(result: Found, scale: float = 1.0) -> Hit:
+    """What a search gives back of a document; cosines are multiplied by ``scale``."""
     document = result.document
     return Hit(
         id=document.id,
-        score=result.score,
+        score=result.score * scale,
         title=document.title,
         text=document.text,
         source=document.source,
         meta=document.meta,
-        dense=result.dense,
+        dense=None if result.dense is None else result.dense * scale,
         lexical=result.lexical,
         thumbnail=document.thumbnail,
     )

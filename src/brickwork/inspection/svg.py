@@ -1,9 +1,14 @@
 """Small drawing tools: elements, scales, ticks and axes as SVG. The page's style sheet has the colours."""
 
+import base64
 import html
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
 
 from brickwork.inspection.report_data import Number
 
@@ -44,6 +49,18 @@ def polyline(points: Iterable[tuple[Number, Number]], **attributes: str | Number
     """A line through the points."""
     place = " ".join(f"{number(float(x))},{number(float(y))}" for x, y in points)
     return element("polyline", points=place, fill="none", **attributes)
+
+
+def picture(
+    x: Number, y: Number, side: Number, pixels: UInt8[np.ndarray, "height width channels"], *children: str
+) -> str:
+    """An image (grey or RGB) in a square, as large as it fits; its bytes are in the markup."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    href = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return element("image", *children, href=href, x=x, y=y, width=side, height=side)
 
 
 def figure(width: int, height: int, title: str, *children: str, class_: str = "") -> str:

@@ -1,9 +1,54 @@
-"""Losses that pull one set of vectors towards another."""
+"""Losses that pull one set of vectors, or of answers, towards another."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+
+Reduction = Literal["batchmean", "numel"]
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A distribution over C classes that names K of them a row: ``probs`` (B, K) of ``ids`` (B, K); all others have 0."""
+
+    ids: Int64[Tensor, "batch named"]
+    probs: Float[Tensor, "batch named"]
+
+
+def soft_labels(
+    logits: Float[Tensor, "batch classes"], temperature: float = 1.0
+) -> Float[Tensor, "batch classes"]:
+    """What a teacher says of each class: softmax(logits / T), without gradient, in float32 at least."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return F.softmax(logits.detach().to(wide) / temperature, dim=-1)
+
+
+def kl_to(
+    targets: Float[Tensor, "batch classes"] | Sparse,
+    logits: Float[Tensor, "batch classes"],
+    *,
+    temperature: float = 1.0,
+    reduction: Reduction = "batchmean",
+) -> Float[Tensor, ""]:
+    """Distillation of labels (Hinton et al. 2015, arXiv 1503.02531): the divergence of a student's answers from ``targets``.
+
+    Maths: T²·(1/B) Σ_i Σ_c p_ic (log p_ic − log softmax(logits_i / T)_c), 0·log 0 = 0. T² keeps the size of the gradient
+    while T changes. ``targets``: probabilities, of a teacher at the same temperature (:func:`soft_labels`), or sparse ones.
+    ``reduction``: ``batchmean``, or ``numel``, the mean over rows and classes, which is C times smaller.
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    log_student = F.log_softmax(logits.to(wide) / temperature, dim=-1)
+    if isinstance(targets, Sparse):
+        probs, log_student = targets.probs, log_student.gather(1, targets.ids)
+    else:
+        probs = targets
+    probs = probs.to(wide)
+    total = temperature**2 * (torch.xlogy(probs, probs) - probs * log_student).sum()
+    return total / (logits.numel() if reduction == "numel" else len(logits))
 
 
 def feature_kl(

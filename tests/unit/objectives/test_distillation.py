@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from brickwork.objectives.classification import cross_entropy
-from brickwork.objectives.distillation import feature_kl, mse, principal_target
+from brickwork.objectives.distillation import Sparse, feature_kl, kl_to, mse, principal_target, soft_labels
 
 
 def random(rows: int, dim: int, seed: int) -> torch.Tensor:
@@ -73,3 +74,36 @@ def test_cross_entropy_by_hand(smoothing):
             total -= ((1 - smoothing) * (c == y) + smoothing / 3) * (v - norm)
     loss = cross_entropy(torch.tensor(logits), torch.tensor(label), label_smoothing=smoothing)
     assert loss.item() == pytest.approx(total / 2, rel=1e-6)
+
+
+# ---- distillation of labels -------------------------------------------------------------------------------------------
+
+
+def test_kl_to_is_torchs_kl_div():
+    """torch.nn.functional.kl_div on the same probabilities; the mean of its entries is our `numel`, C times smaller."""
+    teacher, student = torch.randn(6, 5), torch.randn(6, 5)
+    p = soft_labels(teacher, 4.0)
+    log_q = torch.log_softmax(student / 4.0, -1)
+    expected = 16 * F.kl_div(log_q, p, reduction="batchmean")
+    torch.testing.assert_close(kl_to(p, student, temperature=4.0), expected)
+    numel = kl_to(p, student, temperature=4.0, reduction="numel")
+    torch.testing.assert_close(numel, 16 * F.kl_div(log_q, p, reduction="none").mean())
+    torch.testing.assert_close(5 * numel, expected)
+
+
+def test_sparse_targets_are_dense_ones_with_zeros():
+    student = torch.randn(3, 7)
+    ids = torch.tensor([[0, 2], [6, 1], [3, 4]])
+    probs = torch.tensor([[0.7, 0.3], [1.0, 0.0], [0.5, 0.5]])
+    dense = torch.zeros(3, 7).scatter(1, ids, probs)
+    torch.testing.assert_close(kl_to(Sparse(ids, probs), student), kl_to(dense, student))
+    hard = kl_to(Sparse(ids[:, :1], torch.ones(3, 1)), student)
+    torch.testing.assert_close(hard, F.cross_entropy(student, ids[:, 0]))
+
+
+def test_a_student_that_agrees_has_no_loss_and_no_gradient():
+    logits = torch.randn(4, 3, requires_grad=True)
+    loss = kl_to(soft_labels(logits, 10.0), logits, temperature=10.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-5)
+    torch.testing.assert_close(logits.grad, torch.zeros(4, 3), atol=1e-6, rtol=0)

@@ -31,7 +31,7 @@ from brickwork.data.readers.images import (
     shape_of,
 )
 from brickwork.data.readers.inside import OUTSIDE, inside
-from brickwork.data.readers.values import text_value
+from brickwork.data.readers.values import number_columns, plain_value, text_value
 from brickwork.data.types import Document
 
 _NAMED = ("captions", "metadata", "labels")
@@ -104,9 +104,7 @@ def read_captions(
             kept.image_of.append(number)
     report.used(len(kept.texts), seen + report.skipped.total() - of_images)
     if missing:
-        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        what = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
-        kept.notes.append(f"{what} missing: {', '.join(missing[:_LISTED])}{more}")
+        kept.notes.append(_missing(missing))
     kept.notes.extend(report.notes())
     if not kept.texts:
         reasons = "; ".join(kept.notes) or "there is nothing in it"
@@ -126,7 +124,8 @@ def read_image_documents(
     *,
     allow_outside: bool = False,
 ) -> Iterator[Document]:
-    """Images as documents to be found: the text is what is said of them, if anything is, else the name of the file.
+    """Images as documents to be found: the text is what is said of them, if anything is, else the name of the file. Of a
+    table that says nothing in words, the other columns are ``meta``, which searches can filter by.
 
     ``meta["image"]`` is a fingerprint of the pixels, by which an index knows an image that has changed. With each goes
     its thumbnail.
@@ -136,7 +135,13 @@ def read_image_documents(
     """
     path = Path(path).expanduser()
     thumbnails: list[bytes] = []
-    if path.suffix.lower() in TABLES or (path.is_dir() and _captions_table(path, allow_outside) is not None):
+    table = _captions_table(path, allow_outside) if path.is_dir() else path
+    if table is not None and table.suffix.lower() not in TABLES:
+        table = None
+    if table is not None and table.is_file() and _says_nothing(table, columns):
+        yield from itertools.islice(_numbered(table, shape, columns, allow_outside), limit)
+        return
+    if table is not None:
         captioned = read_captions(path, shape, columns, thumbnails=thumbnails, allow_outside=allow_outside)
         texts: list[list[str]] = [[] for _ in captioned.names]
         for text, number in zip(captioned.texts, captioned.image_of):
@@ -160,6 +165,67 @@ def read_image_documents(
             image=image,
             thumbnail=small,
         )
+
+
+def _says_nothing(table: Path, columns: ColumnNames | None) -> bool:
+    """Whether a table has images and no texts."""
+    roles = match(column_names(table), columns or ColumnNames(), str(table))
+    return "image" in roles and "text" not in roles
+
+
+def _numbered(
+    table: Path, shape: Shape | Framing, columns: ColumnNames | None, allow_outside: bool
+) -> Iterator[Document]:
+    """Each image of a table with what its other columns say of it; one that comes twice is taken once."""
+    names, report = column_names(table), ReadReport()
+    roles = match(names, columns or ColumnNames(), str(table))
+    numbered = list(rows(table, report, names))
+    numeric = number_columns([row for _, row in numbered], table)
+    seen: set[str] = set()
+    missing: list[str] = []
+    used = 0
+    for number, row in numbered:
+        found = _source(table, number, row, roles["image"], report, allow_outside)
+        if found is None:
+            continue
+        name, source = found
+        if name in seen:
+            report.duplicates += 1
+            continue
+        seen.add(name)
+        thumbnails: list[bytes] = []
+        read = _image(name, source, shape, report, missing, thumbnails)
+        if read is None:
+            continue
+        used, where = used + 1, row_of(table.name, number)
+        values = {
+            column: plain_value(row.get(column), table, report, where, number=column in numeric)
+            for column in names
+            if column != roles["image"]
+        }
+        yield Document(
+            id=name,
+            title=Path(name).name,
+            text=name,
+            source=name,
+            meta={"picture": fingerprint(read[0]), **{k: v for k, v in values.items() if v is not None}},
+            image=read[0],
+            thumbnail=thumbnails[0],
+        )
+    report.used(used)
+    if not used:
+        raise DataError(
+            f"{table} gives no image that can be used: {'; '.join(report.notes()) or 'all are missing'}"
+        )
+    report.warn()
+    if missing:
+        warn(_missing(missing))
+
+
+def _missing(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    what = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+    return f"{what} missing: {', '.join(names[:_LISTED])}{more}"
 
 
 def fingerprint(image: UInt8[np.ndarray, "height width channels"]) -> str:
@@ -212,24 +278,32 @@ def _from_table(
             )
     for number, row in rows(path, report, [roles["image"], roles["text"]]):
         where = row_of(path.name, number)
-        value = row.get(roles["image"])
-        if isinstance(value, dict):  # how the datasets library writes images
-            value = value.get("bytes") or value.get("path")
         texts = row.get(roles["text"])
         listed = texts if isinstance(texts, list) else [texts]
         captions = [text for cell in listed if (text := text_value(cell, report, where))]
         if not captions:
             report.skip(f"'{roles['text']}' is empty", where)
-        elif isinstance(value, bytes):
-            yield from ((f"{path.name}:{number}", value, text) for text in captions)
-        elif isinstance(value, str) and value.strip():
-            source = inside(path.parent, value, allow_outside)
-            if source is None:
-                report.skip(OUTSIDE, f"{where}, {value}")
-            else:
-                yield from ((value, source, text) for text in captions)
-        else:
-            report.skip(f"'{roles['image']}' is empty", where)
+        elif found := _source(path, number, row, roles["image"], report, allow_outside):
+            yield from ((*found, text) for text in captions)
+
+
+def _source(
+    path: Path, number: int, row: dict, column: str, report: ReadReport, allow_outside: bool
+) -> tuple[str, Path | bytes] | None:
+    """The name of a row's image, and where it is; nothing, counted, where there is none."""
+    where, value = row_of(path.name, number), row.get(column)
+    if isinstance(value, dict):  # how the datasets library writes images
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return f"{path.name}:{number}", value
+    if not isinstance(value, str) or not value.strip():
+        report.skip(f"'{column}' is empty", where)
+        return None
+    source = inside(path.parent, value, allow_outside)
+    if source is None:
+        report.skip(OUTSIDE, f"{where}, {value}")
+        return None
+    return value, source
 
 
 def _from_sidecars(

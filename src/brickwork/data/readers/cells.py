@@ -13,7 +13,7 @@ import numpy as np
 from brickwork.core.errors import DataError
 from brickwork.core.framing import Framing
 from brickwork.data.readers.files import ReadReport, clean
-from brickwork.data.readers.images import decode
+from brickwork.data.readers.images import Shape, decode
 from brickwork.data.readers.inside import OUTSIDE, inside
 
 MISSING_WORDS = {"", "na", "n/a", "nan", "null", "none", "?", "<na>", "nat", "#n/a"}
@@ -285,14 +285,15 @@ def series(cells: Sequence[Any], report: ReadReport, column: str) -> list[np.nda
 
 def read_image(
     value: Any,
-    size: int | Framing,
+    size: int | Shape | Framing,
     folder: Path | None,
     report: ReadReport,
     where: str,
     *,
     allow_outside: bool = False,
 ) -> np.ndarray | None:
-    """An image (bytes of a file, its path, or an array) as RGB uint8 (size, size, 3), or framed; :func:`decode` reads it.
+    """An image (bytes of a file, its path, or an array) as RGB uint8 (size, size, 3), of another shape, or framed;
+    :func:`decode` reads it.
 
     A path that is a text is looked for in ``folder``, and not outside of it unless ``allow_outside``; a :class:`TableText`
     is looked for where its table lies. Without a folder a text is taken as it stands, as a ``Path`` always is, which no
@@ -320,7 +321,7 @@ def read_image(
                 return None
             raw = open(path, "rb")  # noqa: SIM115
         with raw:
-            return decode(raw, size if isinstance(size, Framing) else (size, size, 3))
+            return decode(raw, (size, size, 3) if isinstance(size, int) else size)
     except (OSError, ValueError, TypeError, DataError) as error:
         shown = f" {value}" if isinstance(value, str | Path) else ""
         report.skip("images cannot be read and count as missing", f"{where}{shown}: {error}"[:200])

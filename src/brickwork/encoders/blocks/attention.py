@@ -27,7 +27,7 @@ class Layout(Protocol):
 
 
 def _attend(qkv: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
-    """Shapes: qkv (B, L, 3D), mask (B, 1, 1, L) true for keys that exist → (B, L, D)."""
+    """Shapes: qkv (B, L, 3D), mask (B, 1, 1 or L, L) true for keys that are seen → (B, L, D)."""
     batch, length, width = qkv.shape
     q, k, v = qkv.view(batch, length, 3, num_heads, width // (3 * num_heads)).permute(2, 0, 3, 1, 4)
     if qkv.dtype == torch.bfloat16 and qkv.device.type == "cpu" and qkv.requires_grad:
@@ -45,7 +45,7 @@ def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) ->
     bias = q.new_zeros(batch, 1, 1, length)
     if mask is not None:
         bias = bias.masked_fill(~mask, float("-inf"))
-    bias = bias.expand(batch, heads, 1, length).reshape(batch * heads, 1, length)
+    bias = bias.expand(-1, heads, -1, -1).flatten(0, 1)
     q, k, v = (x.reshape(batch * heads, length, head_width) for x in (q, k, v))
     logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=head_width**-0.5)
     return torch.bmm(logits.softmax(-1), v).view(batch, heads, length, head_width)
@@ -136,12 +136,13 @@ def _similar_lengths(tokens: TokenBatch) -> list[tuple[Tensor, int]]:
 
 @dataclass(frozen=True)
 class Padded:
-    """Texts padded to one length (B, L, ·); for tracing, where packing cannot be expressed.
+    """Rows of one length (B, L, ·): patches of images, and texts padded for tracing, where packing cannot be expressed.
 
-    ``mask`` is (B, 1, 1, L), true for tokens that exist. Annotated loosely: a tracer's sizes are symbols.
+    ``mask`` is (B, 1, 1, L), true for tokens that exist, or (B, 1, L, L), true for what each query sees; none: all of them.
+    Annotated loosely: a tracer's sizes are symbols.
     """
 
-    mask: Tensor
+    mask: Tensor | None
 
     def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
         """Shapes: (B, L, 3D) → (B, L, D)."""

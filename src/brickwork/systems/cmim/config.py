@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from brickwork.core.config import above, idle
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.config import FRESH, ImageEncoderConfig, TextEncoderConfig
-from brickwork.modules.image_decoder import ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoderConfig
+from brickwork.systems.cmim.image_decoder import ImageDecoderConfig
 from brickwork.systems.cmim.objective import parse_objective
 
 _CONTRASTIVE = {"self", "info_nce", "info_nce_views"}

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
-from brickwork.modules.image_decoder import ImageDecoderConfig
 from brickwork.modules.sequence_decoder import SequenceDecoderConfig
+from brickwork.systems.cmim.image_decoder import ImageDecoderConfig
 from brickwork.systems.cmim.system import Config
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig

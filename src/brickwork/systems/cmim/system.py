@@ -17,7 +17,7 @@ codes by angle that needs no positive pairs and does not know the batch size (cM
 | τ          | temperature                |           | of the cosines                                           |
 | h(x)       | informative(inputs)        | (B, H)    | the decoder's states before its output layer             |
 
-Flow: data.sets.images | smiles.py → encoders.image | encoders.text → modules.latent → modules.image_decoder |
+Flow: data.sets.images | smiles.py → encoders.image | encoders.text → modules.latent → image_decoder |
 modules.sequence_decoder → objective.py, objectives.contrastive → training.loop → representation.model.
 
 Differences from the paper: README.md. Shape legend: B rows, D latent dimensions, H decoder states.
@@ -43,7 +43,6 @@ from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import TextEncoder
 from brickwork.evaluation.codes import effective_rank, leave_one_out_accuracy, mean_cosine
-from brickwork.modules.image_decoder import ImageDecoder, ImageDecoderConfig
 from brickwork.modules.latent import Gaussian, posterior, spread
 from brickwork.modules.sequence_decoder import SequenceDecoder, SequenceDecoderConfig
 from brickwork.objectives.contrastive import info_nce, self_contrastive
@@ -54,6 +53,7 @@ from brickwork.systems.cmim import objective as mim
 from brickwork.systems.cmim.augment import random_shift
 from brickwork.systems.cmim.config import Config
 from brickwork.systems.cmim.data import Data, load_data
+from brickwork.systems.cmim.image_decoder import ImageDecoder, ImageDecoderConfig
 from brickwork.systems.cmim.smiles import END, NOTATION, PAD, START, TEXTS, UNKNOWN, smiles_tokenizer
 
 __all__ = ["TEXTS", "Config", "Data", "System", "load_data"]

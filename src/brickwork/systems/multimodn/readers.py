@@ -78,7 +78,11 @@ class ModalityReader(nn.Module):
         x = batch[self.layout.name]
         if isinstance(self.encoder, SeriesEncoder):
             return self.encoder(x, batch[f"{self.layout.name}.lengths"])
-        return self.encoder(x)[1] if isinstance(self.encoder, ImageEncoder) else self.encoder(x)
+        return (
+            self.encoder(x)[self.encoder.num_layers]
+            if isinstance(self.encoder, ImageEncoder)
+            else self.encoder(x)
+        )
 
     @classmethod
     def restored(

@@ -1,0 +1,89 @@
+"""How well changes can be read off the vectors, and how well the predictor moves them, each beside what chance gives.
+
+Shape legend: O objects, V views of one, B pairs, K numbers of g, D dimensions of an embedding.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from brickwork.data.types import Examples
+from brickwork.systems.sie import changes as known
+from brickwork.systems.sie.data import ObjectViews
+
+_MOST_OBJECTS = 64
+_LEAST_VIEWS = 3
+
+
+def objects_of(examples: Examples, most: int = _MOST_OBJECTS) -> list[ObjectViews]:
+    """The objects of some views, each with all of its views; the first ``most``."""
+    return list({id(m.of): m.of for m in examples.columns["member"]}.values())[:most]
+
+
+def r_squared(
+    truth: Float[np.ndarray, "pairs k"], guess: Float[np.ndarray, "pairs k"], *, one_mean: bool = False
+) -> float:
+    """1 − Σ(t − p)²/Σ(t − mean)²: with a mean for each number, so that what knows no image has 0; or ``one_mean`` of all
+    numbers, as the authors compute it: then the mean of each number alone has more than 0."""
+    mean = truth.mean() if one_mean else truth.mean(0)
+    return float(1 - ((truth - guess) ** 2).sum() / max(((truth - mean) ** 2).sum(), 1e-12))
+
+
+@torch.no_grad()
+def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
+    """R² of each change as each readout reads it off pairs of held-out views; the authors' R², and its floor."""
+    x, y, truths = [], [], []
+    for one in objects_of(examples):
+        r = system.r(one.images)
+        after = np.roll(np.arange(len(one)), -1)
+        x.append(r)
+        y.append(r[torch.from_numpy(after)])
+        truths.append(system.g(one.values, one.values[after]))
+    truth = torch.cat(truths).double().cpu().numpy()
+    scores: dict[str, float] = {}
+    for name, guessed in system.read(torch.cat(x), torch.cat(y)).items():
+        guess = guessed.double().cpu().numpy()
+        for change, place in known.places(system.changes).items():
+            scores[f"r2_{change}_{name}"] = r_squared(truth[:, place], guess[:, place])
+        scores[f"r2_paper_{name}"] = r_squared(truth, guess, one_mean=True)
+    floor = np.broadcast_to(truth.mean(0), truth.shape)
+    return {**scores, "r2_paper_floor": r_squared(truth, floor, one_mean=True)}
+
+
+@torch.no_grad()
+def steering_scores(system: Any, examples: Examples) -> dict[str, float]:
+    """Of each object's first view moved to each of its others: the mean reciprocal rank of the right one among them, of the
+    predictor, of a predictor that moves nothing, and by chance. The first view itself is neither asked for nor a candidate.
+    """
+    if system.predictor is None:
+        return {}
+    ranks: dict[str, list[float]] = {"steering": [], "unmoved": []}
+    chance, count = [], 0
+    for one in objects_of(examples):
+        if len(one) < _LEAST_VIEWS:
+            continue
+        z = system.z_equivariant(system.r(one.images))
+        others = len(one) - 1
+        g = system.g(np.repeat(one.values[:1], others, 0), one.values[1:])
+        ranks["steering"] += own_ranks(system.predictor(z[:1].expand(others, -1), g), z[1:])
+        ranks["unmoved"] += own_ranks(z[:1].expand(others, -1), z[1:])
+        chance += [float((1 / np.arange(1, others + 1)).mean())] * others
+        count += 1
+    if not count:
+        return {}
+    scores = {f"{name}_mrr": float(np.mean(1 / np.array(values))) for name, values in ranks.items()}
+    hits = float(np.mean(np.array(ranks["steering"]) <= 1))
+    return {**scores, "chance_mrr": float(np.mean(chance)), "steering_hit@1": hits}
+
+
+def own_ranks(queries: Float[Tensor, "n dim"], candidates: Float[Tensor, "n dim"]) -> Sequence[float]:
+    """The place of candidate i for query i by cosine, from 1; among equals, the middle one."""
+    scores = (F.normalize(queries, dim=1) @ F.normalize(candidates, dim=1).T).double()
+    own = scores.diagonal()[:, None]
+    ranks: list[float] = (1 + (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2).tolist()
+    return ranks

@@ -1,0 +1,314 @@
+"""SIE: vectors of which one part ignores a known change, and another can be moved as the change would move it.
+
+Garrido, Najman, LeCun: Self-Supervised Learning of Split Invariant Equivariant Representations. ICML 2023, arXiv 2302.10283.
+Authors' code: facebookresearch/SIE (read for its formulas; none of it is here).
+
+What is learnt: an encoder whose output is cut in two, from pairs of views of one object and the change g between them. One
+part is to be the same for both views; in the other, a predictor whose matrix is made from g maps the first view on the
+second.
+
+| paper         | here                | shape     | meaning                                                        |
+|---------------|---------------------|-----------|----------------------------------------------------------------|
+| f(x), r       | encoder             | (B, d)    | an image encoder and its output                                |
+| r_inv, r_equi | halves              | (B, d/2)  | its first and last dimensions                                  |
+| h_inv, h_equi | project_invariant … |           | projectors                                                     |
+| z_inv, z_equi | z                   | (B, D)    | embeddings                                                     |
+| g             | g                   | (B, K)    | the change between both views, as numbers (changes.py)         |
+| ρ             | predictor           | (B, D)    | W(g) z_equi, W(g) = Σ_k g_k A_k                                |
+| λ_inv, λ_V, λ_C | invariance, variance, covariance |  | weights of VICReg's terms                               |
+| λ_equi        | equivariance        |           | weight of the equivariant term                                 |
+
+Loss of views x and y (section 4.2; weights λ_inv = λ_V = 10, λ_C = 1, λ_equi = 0.45 · λ_inv):
+
+    λ_inv ‖z_inv^x − z_inv^y‖²/BD + λ_equi ‖ρ(z_equi^x, g) − z_equi^y‖²/BD
+    + λ_V (½V(Z^x) + ½V(Z^y) + ½V(ρ(z_equi^x, g))) + λ_C (c(Z^x) + c(Z^y)),   Z = [z_inv, z_equi]
+
+Differences from the paper: see README.md. Shape legend: B pairs, d width of the encoder, D of embeddings, K numbers of g.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.core.errors import ConfigError
+from brickwork.core.types import Batch, LossOutput
+from brickwork.data.augment import uniforms
+from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.image import ImageEncoder
+from brickwork.objectives.self_supervised import covariance_penalty, simclr, variance_hinge
+from brickwork.representation.contract import encodes
+from brickwork.systems.sie import changes as known
+from brickwork.systems.sie.changes import Change
+from brickwork.systems.sie.config import COVARIANCE, EQUIVARIANCE, INVARIANCE, TEMPERATURE, VARIANCE, Config
+from brickwork.systems.sie.data import KIND, Data, Member, load_data
+from brickwork.systems.sie.pairs import read_pairs
+from brickwork.systems.sie.parts import PartedEncoder, PartedRepresentation
+from brickwork.systems.sie.predictors import ConcatMlp, HyperLinear, Readout, projector
+from brickwork.systems.sie.steering import pair_scores, steering_scores
+
+__all__ = ["Config", "Data", "System", "load_data"]
+
+
+_PAIRS = 5000  # of training, from which the usual change is taken
+
+
+@encodes
+class System(nn.Module):
+    """An encoder, two projectors, a predictor, and what reads changes off the vectors."""
+
+    reads = (KIND,)
+    input_kind: Literal["columns"] = "columns"
+
+    def __init__(
+        self,
+        config: Config,
+        encoder: ImageEncoder,
+        *,
+        seed: int,
+        changes: list[dict[str, Any]],
+        columns: list[str],
+        usual: list[float],
+    ):
+        super().__init__()
+        self.config, self.seed = config, seed
+        self.changes: tuple[Change, ...] = tuple(Change.from_values(one) for one in changes)
+        self.usual = np.array(usual)  # the mean g of training
+        self.columns = [columns.index(name) for name in known.columns_of(self.changes)]
+        d, numbers = encoder.embedding_dim, known.width(self.changes)
+        equivariant = round(config.split * d)
+        if config.split and not 0 < equivariant < d:
+            raise ConfigError(
+                f"split={config.split} of {d} dimensions leaves a part without any; choose another share"
+            )
+        self.project_invariant = projector(d - equivariant, config.widths)
+        self.predictor: HyperLinear | ConcatMlp | None = None
+        project = None
+        if config.predictor != "none":
+            project = projector(equivariant or d, config.widths)
+            kind = HyperLinear if config.predictor == "hypernetwork" else ConcatMlp
+            self.predictor = kind(config.widths[-1], numbers)
+        self.parted = PartedEncoder(encoder, project, equivariant)
+        widths = {"whole": d} | (
+            {"invariant": d - equivariant, "equivariant": equivariant} if equivariant else {}
+        )
+        self.readouts = nn.ModuleDict(
+            {name: Readout(w, numbers, config.readout) for name, w in widths.items()}
+        )
+
+    @property
+    def encoder(self) -> ImageEncoder:
+        """f."""
+        return self.parted.base
+
+    @staticmethod
+    def facts(config: Config, data: TaskData) -> dict[str, Any]:
+        """The changes that are told, the names of all values, and the mean g of (some) neighbouring views."""
+        changes, columns = data.details.changes, list(data.details.columns)
+        told = [columns.index(name) for name in known.columns_of(changes)]
+        members = list(data.train.columns["member"][:_PAIRS])
+        before = np.stack([m.of.values[m.place] for m in members])[:, told]
+        after = np.stack([m.of.values[(m.place + 1) % len(m.of)] for m in members])[:, told]
+        usual = known.between(changes, before, after).mean(0).tolist()
+        return {"changes": [vars(change) for change in changes], "columns": columns, "usual": usual}
+
+    # ---- learning --------------------------------------------------------------------------------------------------
+
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """The rows' objects; images are made tensors of once their partner is drawn."""
+        return {"member": list(columns["member"])}
+
+    def partners(
+        self, members: Sequence[Member], drawn: Float[np.ndarray, " batch"] | None = None
+    ) -> list[int]:
+        """For each view the place of another one of its object; the next one, where no number (0 … 1) is drawn."""
+        chosen = np.zeros(len(members)) if drawn is None else drawn
+        return [(m.place + 1 + int(u * (len(m.of) - 1))) % len(m.of) for m, u in zip(members, chosen)]
+
+    def _partners(self, batch: Batch) -> list[int]:
+        """In training, each row draws its own."""
+        drawn = (
+            uniforms(f"{self.seed}/{batch['step']}/partner", batch["indices"], 1)[0]
+            if self.training
+            else None
+        )
+        return self.partners(batch["member"], drawn)
+
+    def change(self, members: Sequence[Member], others: Sequence[int]) -> Float[Tensor, "batch k"]:
+        """g of views and the others of their objects."""
+        before = np.stack([m.of.values[m.place] for m in members])
+        return self.g(before, np.stack([m.of.values[other] for m, other in zip(members, others)]))
+
+    def g(self, before: np.ndarray, after: np.ndarray) -> Float[Tensor, "batch k"]:
+        """The changes between the values of two views."""
+        g = known.between(self.changes, before[:, self.columns], after[:, self.columns])
+        return torch.from_numpy(g).to(self._like)
+
+    @property
+    def _like(self) -> Tensor:
+        return next(self.readouts.parameters())
+
+    def embed(self, batch: Batch) -> dict[str, Float[Tensor, "batch width"]]:
+        """r of each view and of another of its object."""
+        images = images_of(batch["member"], self._partners(batch))
+        inputs = {
+            name: self.encoder.prepare(x).to(self._like) for name, x in zip(("first", "second"), images)
+        }
+        return self.encoder.embed(inputs, ("first", "second"))
+
+    def loss_from(self, embeddings: dict[str, Tensor], batch: Batch) -> LossOutput:
+        """The loss of the module's docstring, and what the readouts learn."""
+        x, y = embeddings["first"], embeddings["second"]
+        g = self.change(batch["member"], self._partners(batch))
+        z = [self.z(r) for r in (x, y)]
+        predicted = None if self.predictor is None else self.predictor(z[0][1], g)
+        criterion = self._vicreg if self.config.criterion == "vicreg" else self._simclr
+        terms, weights = criterion(z[0], z[1], predicted)
+        for name, guess in self.read(x, y).items():
+            terms[f"read_{name}"] = _mse(guess, g)
+        weights["read_whole"] = self.config.regression or 1.0
+        return LossOutput.of(terms, weights)
+
+    def z(self, r: Float[Tensor, "batch width"]) -> list[Float[Tensor, "batch embedding"]]:
+        """z_inv, and z_equi where there is one."""
+        inv, equi = self.halves(r)
+        project = self.parted.projector
+        return [self.project_invariant(inv), *([] if project is None else [project(equi)])]
+
+    def halves(self, r: Float[Tensor, "batch width"]) -> tuple[Tensor, Tensor]:
+        """r_inv and r_equi; without a split, both are r."""
+        cut = self.parted.equivariant
+        return (r[:, :-cut], r[:, -cut:]) if cut else (r, r)
+
+    def _vicreg(
+        self, x: list[Tensor], y: list[Tensor], predicted: Tensor | None
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        config = self.config
+        whole = [torch.cat(z, dim=1) for z in (x, y)]
+        variance = (variance_hinge(whole[0]) + variance_hinge(whole[1])) / 2
+        terms = {
+            "invariance": _mse(x[0], y[0]),
+            "variance": variance if predicted is None else variance + variance_hinge(predicted) / 2,
+            "covariance": covariance_penalty(whole[0]) + covariance_penalty(whole[1]),
+        }
+        given = (config.invariance, config.variance, config.covariance)
+        usual = (INVARIANCE, VARIANCE, COVARIANCE)
+        weights = {name: b if a is None else a for name, a, b in zip(terms, given, usual)}
+        if predicted is not None:
+            terms["equivariance"] = _mse(predicted, y[1])
+            weights["equivariance"] = weights["invariance"] * self._equivariance
+        return terms, weights
+
+    def _simclr(
+        self, x: list[Tensor], y: list[Tensor], predicted: Tensor | None
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        temperature = self.config.temperature or TEMPERATURE
+        terms = {"invariance": simclr(x[0], y[0], temperature=temperature)}
+        if predicted is None:
+            return terms, {}
+        terms["equivariance"] = simclr(predicted, y[1], temperature=temperature)
+        return terms, {"equivariance": self._equivariance}
+
+    @property
+    def _equivariance(self) -> float:
+        return EQUIVARIANCE if self.config.equivariance is None else self.config.equivariance
+
+    def read(self, x: Float[Tensor, "batch width"], y: Float[Tensor, "batch width"]) -> dict[str, Tensor]:
+        """g as read off both vectors, and off each half of them. Only ``regression`` lets the encoder learn from it."""
+        parts = {"whole": (x, y)}
+        if "invariant" in self.readouts:
+            parts |= dict(zip(("invariant", "equivariant"), zip(self.halves(x), self.halves(y))))
+        teaches = self.config.regression > 0
+        return {
+            name: self.readouts[name](*(r if teaches and name == "whole" else r.detach() for r in both))
+            for name, both in parts.items()
+        }
+
+    # ---- using -----------------------------------------------------------------------------------------------------
+
+    def representation(self) -> PartedRepresentation:
+        """Vectors of two parts."""
+        return PartedRepresentation(self)
+
+    @torch.no_grad()
+    def r(self, images: np.ndarray, batch: int = 256) -> Float[Tensor, "n width"]:
+        """Outputs of the encoder for images."""
+        last = self.encoder.num_layers
+        made = [
+            self.encoder(self.encoder.prepare(images[start : start + batch]).to(self._like), [last])[last]
+            for start in range(0, len(images), batch)
+        ]
+        return torch.cat(made) if made else torch.zeros(0, self.encoder.embedding_dim)
+
+    @torch.no_grad()
+    def z_equivariant(self, r: Float[Tensor, "n width"]) -> Float[Tensor, "n embedding"]:
+        """z_equi of outputs of the encoder, of a system that has a predictor."""
+        assert self.parted.projector is not None
+        z: Tensor = self.parted.projector(self.halves(r)[1])
+        return z
+
+    @torch.no_grad()
+    def moved(
+        self, vector: Float[np.ndarray, " width"], change: str | Mapping[str, float | int]
+    ) -> Float[np.ndarray, " width"]:
+        """W(g) z_equi of a vector and of a change, as long as the vector was.
+
+        Raises:
+            ConfigError: the model has no such change, or cannot follow any.
+        """
+        if not isinstance(self.predictor, HyperLinear):
+            raise ConfigError(
+                f"this model (predictor='{self.config.predictor}') cannot follow a change: train with hypernetwork"
+            )
+        g = known.of(self.changes, known.parse(change) if isinstance(change, str) else change)
+        z = torch.from_numpy(np.asarray(vector)).to(self._like)
+        moved = self.predictor(z[None], torch.from_numpy(g).to(z)[None])[0]
+        return (F.normalize(moved, dim=0) * z.norm()).cpu().numpy()
+
+    @torch.no_grad()
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """The change between two images: columns ``first`` and ``second`` (paths, or arrays). Differences by column, in the
+        columns' units, and how certain each is (0 … 1). Views as they were learnt are taken with their object's next one.
+
+        Raises:
+            DataError: no two columns of images, or an image that cannot be read.
+        """
+        if "member" in columns:
+            first, second = images_of(columns["member"], self.partners(columns["member"]))
+        else:
+            form = getattr(self.encoder, "framing", None) or self.encoder.image_shape
+            first, second = read_pairs(columns, form)
+        guess = self.read(self.r(first), self.r(second))["whole"]
+        return dict(known.readable(self.changes, guess.double().cpu().numpy(), self.usual))
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """How much of each change can be read off each half, and how well the predictor moves; all with their floors."""
+        read = pair_scores(self, examples)
+        shown = {
+            n: v
+            for n, v in read.items()
+            if not n.startswith("r2_paper") or n in ("r2_paper_whole", "r2_paper_floor")
+        }
+        return {**shown, **steering_scores(self, examples)}
+
+    def draw(self, examples: Examples) -> Sequence[Any]:
+        """A view and its neighbours as the change grows, and what each half holds."""
+        from brickwork.systems.sie.drawing import drawings
+
+        return drawings(self, examples)
+
+
+def images_of(members: Sequence[Member], others: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The images of views, and of others of their objects."""
+    second = np.stack([m.of.images[other] for m, other in zip(members, others)])
+    return np.stack([m.of.images[m.place] for m in members]), second
+
+
+def _mse(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
+    """In float32 at least."""
+    wide = torch.promote_types(a.dtype, torch.float32)
+    return F.mse_loss(a.to(wide), b.to(wide))
