@@ -129,6 +129,7 @@ class System(nn.Module):
         chosen = np.zeros(len(members)) if drawn is None else drawn
         return [(m.place + 1 + int(u * (len(m.of) - 1))) % len(m.of) for m, u in zip(members, chosen)]
 
+    @torch.compiler.disable  # drawn and gathered by NumPy, which the compiler would trace
     def _partners(self, batch: Batch) -> list[int]:
         """In training, each row draws its own."""
         drawn = (
@@ -138,6 +139,7 @@ class System(nn.Module):
         )
         return self.partners(batch["member"], drawn)
 
+    @torch.compiler.disable
     def change(self, members: Sequence[Member], others: Sequence[int]) -> Float[Tensor, "batch k"]:
         """g of views and the others of their objects."""
         before = np.stack([m.of.values[m.place] for m in members])
@@ -302,6 +304,7 @@ class System(nn.Module):
         return drawings(self, examples)
 
 
+@torch.compiler.disable
 def images_of(members: Sequence[Member], others: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """The images of views, and of others of their objects."""
     second = np.stack([m.of.images[other] for m, other in zip(members, others)])
