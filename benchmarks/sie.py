@@ -3,8 +3,8 @@
 Rendering: the same objects at 48 × 48. The z-buffer (NumPy) draws meshes of some two hundred triangles with one ray a pixel;
 ours casts four.
 Training: the same encoder, projectors and loss on the same views with AdamW, in turn (A B C A B C …) in one process; ours
-with everything a training has (partners drawn, images made numbers, checks of loss and gradients, records, what reads changes
-off), plain loops from ready float tensors: one with Σ g_k (A_k z) as ours has it, one that makes W(g) for every pair.
+with everything a training has (partners drawn, images made numbers, checks of loss and gradients, records, readouts), plain
+loops from ready float tensors: one with Σ g_k (A_k z) as ours has it, one that makes W(g) for every pair.
 Processor time, one thread: what else runs on the machine does not count.
 
     python benchmarks/sie.py [--rounds 3] [--steps 30]
