@@ -179,12 +179,12 @@ def test_the_change_between_two_images(run, place, tmp_path):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([["first", "second"], *pairs])
     answers = predict_api.predict(run.folder, path, tmp_path / "out.csv")
-    assert list(answers) == ["id", "angle", "angle_certainty", "light", "light_certainty"]
+    assert list(answers) == ["id", "angle", "light", "fit"]
     system = brickwork.load(run.folder)
     x, y = (system.r(np.stack([image_of(place, pair[side]) for pair in pairs])) for side in (0, 1))
-    with torch.no_grad():
-        g = system.readouts["whole"](x, y).numpy()
+    g, fit = (found.numpy() for found in system.solve(x, y))
     np.testing.assert_allclose(answers["angle"], np.rad2deg(np.arctan2(g[:, 1], g[:, 0])), rtol=1e-4)
+    np.testing.assert_allclose(answers["fit"], fit, rtol=1e-4)
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
     arrays = {"first": [image_of(place, "5-0.png")], "second": [image_of(place, "5-1.png")]}
     np.testing.assert_allclose(system.predict(arrays)["angle"], answers["angle"][:1], rtol=1e-4)

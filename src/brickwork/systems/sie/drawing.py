@@ -18,7 +18,12 @@ from brickwork.systems.sie.predictors import HyperLinear
 from brickwork.systems.sie.steering import objects_of, pair_scores, steering_scores
 
 _SHOWN, _COLUMNS, _NARROW_COLUMNS = 3, 6, 3
-_PARTS = {"whole": "all dimensions", "invariant": "invariant part", "equivariant": "equivariant part"}
+_PARTS = {
+    "whole": "all dimensions",
+    "invariant": "invariant part",
+    "equivariant": "equivariant part",
+    "solved": "by the predictor",
+}
 _STYLE = """\
 .view-own { fill: none; stroke: var(--deep); stroke-width: 3; }
 .view-other { fill: none; stroke: var(--line); stroke-width: 1; }
@@ -89,7 +94,7 @@ def _turned(system: Any, objects: Sequence[ObjectViews]) -> list[_Turned]:
 def _in_words(system: Any, one: ObjectViews, other: int) -> str:
     """What changed from the first view, in the columns' units."""
     g = system.g(one.values[:1], one.values[other][None]).double().cpu().numpy()
-    read = known.readable(system.changes, g, system.usual)
+    read = known.readable(system.changes, g)
     words = []
     for change in system.changes:
         if change.kind == "rotation":
@@ -145,7 +150,7 @@ def _grid(shown: Sequence[_Turned], width: int) -> str:
 
 
 def _shares(system: Any, scores: dict[str, float]) -> Drawing:
-    read = [name for name in _PARTS if name in system.readouts]
+    read = [name for name in _PARTS if f"r2_paper_{name}" in scores]
     rows = [
         (f"{c.name}: {_PARTS[name]}", scores[f"r2_{c.name}_{name}"], 0.0)
         for c in system.changes
@@ -156,8 +161,9 @@ def _shares(system: Any, scores: dict[str, float]) -> Drawing:
         (f"as the authors compute it: {_PARTS[name]}", scores[f"r2_paper_{name}"], floor) for name in read
     ]
     lead = (
-        "R² of the change between two held-out views of an object, read off the encoder's output by a small MLP. Dashed: "
-        "what guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more "
+        "R² of the change between two held-out views of an object, read off the encoder's output by a small MLP, and "
+        "as the change that the predictor needs to come from one to the other (this is what `predict` says). Dashed: what "
+        "guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more "
         f"than 0 ({floor:.2f} here). The search's equivariant part is the embedding that is made of this one."
     )
     return Drawing(
