@@ -249,3 +249,22 @@ def test_models_without_parts_or_without_a_predictor_say_so(place, tmp_path):
     vector = np.ones(32, np.float32)
     with pytest.raises(ConfigError, match=r"cannot follow a change|no part 'equivariant'"):
         summary.representation.asked(vector, None, "angle=30")
+
+
+def test_few_views_and_nothing_held_out_are_trained_on_all_the_same(place, tmp_path):
+    """Two views an object, and no object to measure on: no picture of neighbours, no scores, a report all the same."""
+    with open(place / "views.csv") as file:
+        header, *rows = csv.reader(file)
+    with open(place / "two.csv", "w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if row[1][-5] in "01")])
+    short = [f"data.source={place / 'two.csv'}", "data.image_size=16", "train.steps=2", "train.batch_size=8"]
+    config = override(replace(small(), model=replace(smoke().model, readout=8)), short)
+    some = training.train(override(config, ["data.test_share=0.2"]), tmp_path / "some")
+    assert "steering_mrr" not in some.scores
+    assert "r2_angle_whole" in some.scores
+    assert "Steered by a change" not in (tmp_path / "some" / "report.html").read_text()
+    none = training.train(
+        override(config, ["data.test_share=0", "data.validation_share=0"]), tmp_path / "none"
+    )
+    assert none.scores == {}
+    assert (tmp_path / "none" / "report.html").is_file()

@@ -17,7 +17,7 @@ from brickwork.systems.sie.data import ObjectViews
 from brickwork.systems.sie.predictors import HyperLinear
 from brickwork.systems.sie.steering import objects_of, pair_scores, steering_scores
 
-_SHOWN, _COLUMNS, _NARROW_COLUMNS, _LINES = 3, 6, 3, 2
+_SHOWN, _COLUMNS, _NARROW_COLUMNS, _LINES, _LEAST_VIEWS = 3, 6, 3, 2, 3
 _PARTS = {
     "whole": "all dimensions",
     "invariant": "invariant part",
@@ -43,7 +43,9 @@ class _Turned:
 
 
 def drawings(system: Any, examples: Examples) -> list[Drawing]:
-    """Both pictures, of held-out views; without a predictor that follows changes, the second alone."""
+    """Both pictures, of held-out views; without a predictor that follows changes, the second alone; of no views, none."""
+    if not len(examples):
+        return []
     objects = objects_of(examples)
     pictures = []
     if isinstance(system.predictor, HyperLinear) and (shown := _turned(system, objects)):
@@ -56,7 +58,7 @@ def drawings(system: Any, examples: Examples) -> list[Drawing]:
 
 def _turned(system: Any, objects: Sequence[ObjectViews]) -> list[_Turned]:
     """The first objects with enough views. Searched are the whole vectors of all views of all objects but the start."""
-    chosen = [place for place, one in enumerate(objects) if len(one) >= _COLUMNS][:_SHOWN]
+    chosen = [place for place, one in enumerate(objects) if len(one) >= _LEAST_VIEWS][:_SHOWN]
     if not chosen:
         return []
     representation = system.representation()
