@@ -179,12 +179,12 @@ def test_the_change_between_two_images(run, place, tmp_path):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([["first", "second"], *pairs])
     answers = predict_api.predict(run.folder, path, tmp_path / "out.csv")
-    assert list(answers) == ["id", "angle", "angle_certainty", "light", "light_certainty"]
+    assert list(answers) == ["id", "angle", "light", "fit"]
     system = brickwork.load(run.folder)
     x, y = (system.r(np.stack([image_of(place, pair[side]) for pair in pairs])) for side in (0, 1))
-    with torch.no_grad():
-        g = system.readouts["whole"](x, y).numpy()
+    g, fit = (found.numpy() for found in system.solve(x, y))
     np.testing.assert_allclose(answers["angle"], np.rad2deg(np.arctan2(g[:, 1], g[:, 0])), rtol=1e-4)
+    np.testing.assert_allclose(answers["fit"], fit, rtol=1e-4)
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
     arrays = {"first": [image_of(place, "5-0.png")], "second": [image_of(place, "5-1.png")]}
     np.testing.assert_allclose(system.predict(arrays)["angle"], answers["angle"][:1], rtol=1e-4)
@@ -249,3 +249,22 @@ def test_models_without_parts_or_without_a_predictor_say_so(place, tmp_path):
     vector = np.ones(32, np.float32)
     with pytest.raises(ConfigError, match=r"cannot follow a change|no part 'equivariant'"):
         summary.representation.asked(vector, None, "angle=30")
+
+
+def test_few_views_and_nothing_held_out_are_trained_on_all_the_same(place, tmp_path):
+    """Two views an object, and no object to measure on: no picture of neighbours, no scores, a report all the same."""
+    with open(place / "views.csv") as file:
+        header, *rows = csv.reader(file)
+    with open(place / "two.csv", "w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if row[1][-5] in "01")])
+    short = [f"data.source={place / 'two.csv'}", "data.image_size=16", "train.steps=2", "train.batch_size=8"]
+    config = override(replace(small(), model=replace(smoke().model, readout=8)), short)
+    some = training.train(override(config, ["data.test_share=0.2"]), tmp_path / "some")
+    assert "steering_mrr" not in some.scores
+    assert "r2_angle_whole" in some.scores
+    assert "Steered by a change" not in (tmp_path / "some" / "report.html").read_text()
+    none = training.train(
+        override(config, ["data.test_share=0", "data.validation_share=0"]), tmp_path / "none"
+    )
+    assert none.scores == {}
+    assert (tmp_path / "none" / "report.html").is_file()

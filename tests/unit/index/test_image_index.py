@@ -240,3 +240,13 @@ def test_a_repair_keeps_thumbnails_and_invents_no_vectors(tmp_path, model):
     index, report = indexing.update_index(model, tmp_path / "photos", tmp_path / "index")
     assert (report.added, len(index)) == (IMAGES, IMAGES)
     index.close()
+
+
+def test_parts_and_changes_are_of_models_that_have_them(place, read):
+    with open_index(place / "index") as index:
+        for query in (Query(image=read[1][0], part="invariant"), Query("a circle", change="angle=3")):
+            with pytest.raises(ConfigError, match="have no parts, and follow no change"):
+                index.search(query)
+    result = command("search", place / "index", "a circle", "--part", "invariant")
+    assert result.exit_code != 0
+    assert "have no parts" in result.output

@@ -213,13 +213,14 @@ def _numbered(
             thumbnail=thumbnails[0],
         )
     report.used(used)
+    notes = [*([_missing(missing)] if missing else []), *report.notes()]
     if not used:
         raise DataError(
-            f"{table} gives no image that can be used: {'; '.join(report.notes()) or 'all are missing'}"
+            f"{table} gives no image that can be used: {'; '.join(notes) or 'there is nothing in it'}"
         )
     report.warn()
     if missing:
-        warn(_missing(missing))
+        warn(notes[0])
 
 
 def _missing(names: list[str]) -> str:

@@ -36,7 +36,7 @@ def a_run(lab: Lab) -> "RunConfig":
             run,
             recipe="claims: digits",
             model={"projector": (64, 64), "covariance": None},
-            data={"limit": 500, "views": 20, "validation_share": 0.0, "test_share": 0.2},
+            data={"limit": 400, "views": 12, "validation_share": 0.0, "test_share": 0.2},
             train={"steps": 400, "learning_rate": 1e-3},
         )
     run = small()

@@ -127,11 +127,9 @@ def parse(text: str) -> dict[str, float]:
 
 
 def readable(
-    changes: Sequence[Change], g: Float[np.ndarray, "pairs k"], usual: Float[np.ndarray, " k"]
+    changes: Sequence[Change], g: Float[np.ndarray, "pairs k"]
 ) -> dict[str, Float[np.ndarray, " pairs"]]:
-    """Differences by column from g, which need not lie on its circle or sphere: predicted values; with each change, how
-    certain it is. Least squares give a short vector where the answer is open: certainty is how far its length is from that
-    of the ``usual`` g, which says nothing of these images (0), to that of a change that is known (1)."""
+    """Differences by column from g, which need not lie on its circle or sphere."""
     columns: dict[str, np.ndarray] = {}
     for change, place in zip(changes, places(changes).values()):
         own = g[:, place]
@@ -140,10 +138,6 @@ def readable(
         else:
             turn = np.arctan2(own[:, 1], own[:, 0]) / (2 * math.pi)
             columns[change.name] = turn * change.size * (1 if change.kind == "circle" else 4)
-        least = float(np.linalg.norm(usual[place]))
-        columns[f"{change.name}_certainty"] = np.clip(
-            (np.linalg.norm(own, axis=1) - least) / max(1 - least, 1e-6), 0, 1
-        )
     return columns
 
 

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from brickwork.core.config import at_least, idle, nearest
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import splits
 from brickwork.data.augment import Augmentation, augmented, draw
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task
+from brickwork.data.readers.files import TABLES
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
 from brickwork.data.sets.images import image_task, own_images
 from brickwork.data.types import Examples, TaskData
@@ -135,7 +136,11 @@ def load_data(config: Data, seed: int) -> TaskData:
     elif path.is_dir() or path.suffix.lower() in (".npy", ".npz"):
         task = load_task(config, seed) if _has_classes(path) else own_images(path, config, seed)
     else:
-        task = load_task(config, seed)  # says what is wrong with the path
+        raise DataError(
+            f"{path} is no table of views ({', '.join(TABLES)}), folder or array (.npy, .npz) of images"
+            + ("" if path.exists() else ", and does not exist")
+            + f"; sets of images: {', '.join(IMAGE_SETS)}; rendered objects: {SOURCE}"
+        )
     return _made(task, config, seed)
 
 

@@ -17,8 +17,13 @@ from brickwork.systems.sie.data import ObjectViews
 from brickwork.systems.sie.predictors import HyperLinear
 from brickwork.systems.sie.steering import objects_of, pair_scores, steering_scores
 
-_SHOWN, _COLUMNS, _NARROW_COLUMNS = 3, 6, 3
-_PARTS = {"whole": "all dimensions", "invariant": "invariant part", "equivariant": "equivariant part"}
+_SHOWN, _COLUMNS, _NARROW_COLUMNS, _LINES, _LEAST_VIEWS = 3, 6, 3, 2, 3
+_PARTS = {
+    "whole": "all dimensions",
+    "invariant": "invariant part",
+    "equivariant": "equivariant part",
+    "solved": "by the predictor",
+}
 _STYLE = """\
 .view-own { fill: none; stroke: var(--deep); stroke-width: 3; }
 .view-other { fill: none; stroke: var(--line); stroke-width: 1; }
@@ -31,14 +36,16 @@ class _Turned:
     """A view, and for each of several changes of it, smallest first: the true view, the one found, whether that is it."""
 
     start: np.ndarray
-    names: list[str]
+    names: list[list[str]]
     true: list[np.ndarray]
     found: list[np.ndarray]
     right: list[bool]
 
 
 def drawings(system: Any, examples: Examples) -> list[Drawing]:
-    """Both pictures, of held-out views; without a predictor that follows changes, the second alone."""
+    """Both pictures, of held-out views; without a predictor that follows changes, the second alone; of no views, none."""
+    if not len(examples):
+        return []
     objects = objects_of(examples)
     pictures = []
     if isinstance(system.predictor, HyperLinear) and (shown := _turned(system, objects)):
@@ -51,7 +58,7 @@ def drawings(system: Any, examples: Examples) -> list[Drawing]:
 
 def _turned(system: Any, objects: Sequence[ObjectViews]) -> list[_Turned]:
     """The first objects with enough views. Searched are the whole vectors of all views of all objects but the start."""
-    chosen = [place for place, one in enumerate(objects) if len(one) >= _COLUMNS][:_SHOWN]
+    chosen = [place for place, one in enumerate(objects) if len(one) >= _LEAST_VIEWS][:_SHOWN]
     if not chosen:
         return []
     representation = system.representation()
@@ -86,10 +93,10 @@ def _turned(system: Any, objects: Sequence[ObjectViews]) -> list[_Turned]:
     return shown
 
 
-def _in_words(system: Any, one: ObjectViews, other: int) -> str:
-    """What changed from the first view, in the columns' units."""
+def _in_words(system: Any, one: ObjectViews, other: int) -> list[str]:
+    """What changed from the first view, in the columns' units, a change each."""
     g = system.g(one.values[:1], one.values[other][None]).double().cpu().numpy()
-    read = known.readable(system.changes, g, system.usual)
+    read = known.readable(system.changes, g)
     words = []
     for change in system.changes:
         if change.kind == "rotation":
@@ -98,7 +105,7 @@ def _in_words(system: Any, one: ObjectViews, other: int) -> str:
         else:
             value = float(read[change.name][0])
             words.append(f"{change.name} {value:+.0f}" if abs(value) >= 10 else f"{change.name} {value:+.2g}")
-    return ", ".join(words)
+    return words
 
 
 def _neighbours(shown: Sequence[_Turned], scores: dict[str, float], objects: int) -> Drawing:
@@ -118,26 +125,29 @@ def _neighbours(shown: Sequence[_Turned], scores: dict[str, float], objects: int
 def _grid(shown: Sequence[_Turned], width: int) -> str:
     count = _COLUMNS if width > 480 else _NARROW_COLUMNS
     gap, names = 6.0, 58.0 if width > 480 else 0.0
+    lines = min(_LINES, max(len(words) for one in shown for words in one.names))
     side = (width - names - (count + 1) * gap - 14) / (count + 1)
     parts, y = [], 0.0
     for one in shown:
         picked = np.linspace(0, len(one.names) - 1, min(count, len(one.names))).round().astype(int).tolist()
-        parts.append(picture(0, y + 20 + side / 2, side, one.start, tip("the view that is asked with")))
+        top = y + 8 + 14 * lines
+        parts.append(picture(0, top + side / 2, side, one.start, tip("the view that is asked with")))
         for column, place in enumerate(picked):
             x = side + 14 + names + column * (side + gap)
-            words = one.names[place] if width > 480 else one.names[place].split(",")[0]
-            parts.append(label(x + side / 2, y + 13, words[:24], "tick"))
-            parts.append(picture(x, y + 20, side, one.true[place], tip(f"true view: {one.names[place]}")))
+            for number, words in enumerate(one.names[place][:lines]):
+                parts.append(label(x + side / 2, y + 13 + 14 * number, words[: int(side / 6.2)], "tick"))
+            said = ", ".join(one.names[place])
+            parts.append(picture(x, top, side, one.true[place], tip(f"true view: {said}")))
             what = "the right view" if one.right[place] else "another view"
-            below = y + 20 + side + gap
-            parts.append(picture(x, below, side, one.found[place], tip(f"found: {what}")))
+            below = top + side + gap
+            parts.append(picture(x, below, side, one.found[place], tip(f"{said}: found {what}")))
             frame = "view-own" if one.right[place] else "view-other"
             parts.append(element("rect", x=x, y=below, width=side, height=side, class_=frame))
         if names:
             x = side + 8 + names
-            parts.append(label(x, y + 24 + side / 2, "true", "tick", "end"))
-            parts.append(label(x, y + 24 + 1.5 * side + gap, "found", "tick", "end"))
-        y += 2 * side + gap + 42
+            parts.append(label(x, top + 4 + side / 2, "true", "tick", "end"))
+            parts.append(label(x, top + 4 + 1.5 * side + gap, "found", "tick", "end"))
+        y = top + 2 * side + gap + 24
     return figure(width, round(y), "true and found views as the change grows", *parts)
 
 
@@ -145,7 +155,7 @@ def _grid(shown: Sequence[_Turned], width: int) -> str:
 
 
 def _shares(system: Any, scores: dict[str, float]) -> Drawing:
-    read = [name for name in _PARTS if name in system.readouts]
+    read = [name for name in _PARTS if f"r2_paper_{name}" in scores]
     rows = [
         (f"{c.name}: {_PARTS[name]}", scores[f"r2_{c.name}_{name}"], 0.0)
         for c in system.changes
@@ -156,8 +166,9 @@ def _shares(system: Any, scores: dict[str, float]) -> Drawing:
         (f"as the authors compute it: {_PARTS[name]}", scores[f"r2_paper_{name}"], floor) for name in read
     ]
     lead = (
-        "R² of the change between two held-out views of an object, read off the encoder's output by a small MLP. Dashed: "
-        "what guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more "
+        "R² of the change between two held-out views of an object, read off the encoder's output by a small MLP, and "
+        "as the change that the predictor needs to come from one to the other (this is what predict says). Dashed: what "
+        "guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more "
         f"than 0 ({floor:.2f} here). The search's equivariant part is the embedding that is made of this one."
     )
     return Drawing(

@@ -36,10 +36,13 @@ class HyperLinear(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch width"], g: Float[Tensor, "batch k"]
     ) -> Float[Tensor, "batch width"]:
-        numbers, width, _ = self.matrices.shape
-        # All A_k at once: (K·D, D) applied to z, then the sum over k weighted by g.
-        moved = F.linear(z, self.matrices.reshape(numbers * width, width)).view(len(z), numbers, width)
+        moved = self.each(z)
         return (g.to(moved)[:, :, None] * moved).sum(1)
+
+    def each(self, z: Float[Tensor, "batch width"]) -> Float[Tensor, "batch k width"]:
+        """A_k z for every k, by one matrix (K·D, D)."""
+        numbers, width, _ = self.matrices.shape
+        return F.linear(z, self.matrices.reshape(numbers * width, width)).view(len(z), numbers, width)
 
     def matrix(self, g: Float[Tensor, " k"]) -> Float[Tensor, "width width"]:
         """W(g) of one change."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from brickwork.data.types import Examples
 from brickwork.systems.sie import changes as known
 from brickwork.systems.sie.data import ObjectViews
+from brickwork.systems.sie.predictors import HyperLinear
 
 _MOST_OBJECTS = 64
 _LEAST_VIEWS = 3
@@ -36,7 +37,8 @@ def r_squared(
 
 @torch.no_grad()
 def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
-    """R² of each change as each readout reads it off pairs of held-out views; the authors' R², and its floor."""
+    """R² of each change as each readout reads it off pairs of held-out views, and as the predictor needs it (``solved``);
+    the authors' R², and its floor."""
     x, y, truths = [], [], []
     for one in objects_of(examples):
         r = system.r(one.images)
@@ -46,7 +48,11 @@ def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
         truths.append(system.g(one.values, one.values[after]))
     truth = torch.cat(truths).double().cpu().numpy()
     scores: dict[str, float] = {}
-    for name, guessed in system.read(torch.cat(x), torch.cat(y)).items():
+    first, second = torch.cat(x), torch.cat(y)
+    guesses = system.read(first, second)
+    if isinstance(system.predictor, HyperLinear):
+        guesses["solved"] = system.solve(first, second)[0]
+    for name, guessed in guesses.items():
         guess = guessed.double().cpu().numpy()
         for change, place in known.places(system.changes).items():
             scores[f"r2_{change}_{name}"] = r_squared(truth[:, place], guess[:, place])

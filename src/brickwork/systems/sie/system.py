@@ -54,9 +54,6 @@ from brickwork.systems.sie.steering import pair_scores, steering_scores
 __all__ = ["Config", "Data", "System", "load_data"]
 
 
-_PAIRS = 5000  # of training, from which the usual change is taken
-
-
 @encodes
 class System(nn.Module):
     """An encoder, two projectors, a predictor, and what reads changes off the vectors."""
@@ -72,12 +69,10 @@ class System(nn.Module):
         seed: int,
         changes: list[dict[str, Any]],
         columns: list[str],
-        usual: list[float],
     ):
         super().__init__()
         self.config, self.seed = config, seed
         self.changes: tuple[Change, ...] = tuple(Change.from_values(one) for one in changes)
-        self.usual = np.array(usual)  # the mean g of training
         self.columns = [columns.index(name) for name in known.columns_of(self.changes)]
         d, numbers = encoder.embedding_dim, known.width(self.changes)
         equivariant = round(config.split * d)
@@ -107,14 +102,9 @@ class System(nn.Module):
 
     @staticmethod
     def facts(config: Config, data: TaskData) -> dict[str, Any]:
-        """The changes that are told, the names of all values, and the mean g of (some) neighbouring views."""
-        changes, columns = data.details.changes, list(data.details.columns)
-        told = [columns.index(name) for name in known.columns_of(changes)]
-        members = list(data.train.columns["member"][:_PAIRS])
-        before = np.stack([m.of.values[m.place] for m in members])[:, told]
-        after = np.stack([m.of.values[(m.place + 1) % len(m.of)] for m in members])[:, told]
-        usual = known.between(changes, before, after).mean(0).tolist()
-        return {"changes": [vars(change) for change in changes], "columns": columns, "usual": usual}
+        """The changes that are told, and the names of all values."""
+        changes = [vars(change) for change in data.details.changes]
+        return {"changes": changes, "columns": list(data.details.columns)}
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
@@ -129,6 +119,7 @@ class System(nn.Module):
         chosen = np.zeros(len(members)) if drawn is None else drawn
         return [(m.place + 1 + int(u * (len(m.of) - 1))) % len(m.of) for m, u in zip(members, chosen)]
 
+    @torch.compiler.disable  # drawn and gathered by NumPy, which the compiler would trace
     def _partners(self, batch: Batch) -> list[int]:
         """In training, each row draws its own."""
         drawn = (
@@ -138,6 +129,7 @@ class System(nn.Module):
         )
         return self.partners(batch["member"], drawn)
 
+    @torch.compiler.disable
     def change(self, members: Sequence[Member], others: Sequence[int]) -> Float[Tensor, "batch k"]:
         """g of views and the others of their objects."""
         before = np.stack([m.of.values[m.place] for m in members])
@@ -272,7 +264,8 @@ class System(nn.Module):
     @torch.no_grad()
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """The change between two images: columns ``first`` and ``second`` (paths, or arrays). Differences by column, in the
-        columns' units, and how certain each is (0 … 1). Views as they were learnt are taken with their object's next one.
+        columns' units. With a hypernetwork, ``fit`` says how well they explain the second image (:meth:`solve`); else
+        they are read off by an MLP. Views as they were learnt are taken with their object's next one.
 
         Raises:
             DataError: no two columns of images, or an image that cannot be read.
@@ -282,8 +275,30 @@ class System(nn.Module):
         else:
             form = getattr(self.encoder, "framing", None) or self.encoder.image_shape
             first, second = read_pairs(columns, form)
-        guess = self.read(self.r(first), self.r(second))["whole"]
-        return dict(known.readable(self.changes, guess.double().cpu().numpy(), self.usual))
+        x, y = self.r(first), self.r(second)
+        if isinstance(self.predictor, HyperLinear):
+            g, fit = self.solve(x, y)
+            return {**known.readable(self.changes, g.cpu().numpy()), "fit": fit.cpu().numpy()}
+        return dict(known.readable(self.changes, self.read(x, y)["whole"].double().cpu().numpy()))
+
+    @torch.no_grad()
+    def solve(
+        self, x: Float[Tensor, "batch width"], y: Float[Tensor, "batch width"]
+    ) -> tuple[Float[Tensor, "batch k"], Float[Tensor, " batch"]]:
+        """The g by which the predictor comes nearest to the second view, and the cosine of what it comes to with that view.
+
+        W(g) z is linear in g: least squares in K unknowns a pair; then each change is brought to its circle or sphere.
+        """
+        assert isinstance(self.predictor, HyperLinear)
+        z, target = (self.z_equivariant(r).double() for r in (x, y))
+        moved = self.predictor.each(z.to(self._like)).double()
+        square = moved @ moved.transpose(1, 2)
+        ridge = 1e-6 * square.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-12
+        square = square + ridge * torch.eye(square.shape[1], dtype=square.dtype, device=square.device)
+        g = torch.linalg.solve(square, (moved @ target[:, :, None]))[:, :, 0]
+        parts = [F.normalize(g[:, place], dim=1) for place in known.places(self.changes).values()]
+        g = torch.cat(parts, dim=1)
+        return g, F.cosine_similarity((g[:, :, None] * moved).sum(1), target, dim=1)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """How much of each change can be read off each half, and how well the predictor moves; all with their floors."""
@@ -302,6 +317,7 @@ class System(nn.Module):
         return drawings(self, examples)
 
 
+@torch.compiler.disable
 def images_of(members: Sequence[Member], others: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """The images of views, and of others of their objects."""
     second = np.stack([m.of.images[other] for m, other in zip(members, others)])

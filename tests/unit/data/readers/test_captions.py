@@ -201,3 +201,35 @@ def test_what_is_chosen_by_sizes_and_texts_is_left(tmp_path):
     assert task.notes[-1] == "1 wide"
     with pytest.raises(DataError, match=r"1 of 3 pairs are left for training.*nothing good"):
         image_text_task(config, 0, choose=lambda *_: ([0], "nothing good"))
+
+
+def test_a_table_without_texts_is_documents_with_its_columns(tmp_path):
+    for shade in (10, 20, 30):
+        grey(shade).save(tmp_path / f"{shade}.png")
+    rows = [
+        "image,angle,object",
+        "10.png,45,a",
+        "20.png,,b",
+        "30.png,2.5,a",
+        "10.png,1,c",
+        "40.png,1,c",
+        ",1,c",
+        "../x.png,1,c",
+    ]
+    (tmp_path / "views.csv").write_text("\n".join(rows) + "\n")
+    with pytest.warns(BrickworkWarning) as told:
+        documents = list(read_image_documents(tmp_path / "views.csv", SHAPE))
+    assert [d.id for d in documents] == ["10.png", "20.png", "30.png"]
+    assert documents[0].meta == {"picture": documents[0].meta["picture"], "angle": 45, "object": "a"}
+    assert "angle" not in documents[1].meta
+    assert documents[2].meta["angle"] == 2.5
+    assert documents[2].image[0, 0].tolist() == [30, 30, 30]
+    assert documents[0].thumbnail.startswith(b"\xff\xd8")
+    messages = " ".join(str(one.message) for one in told)
+    for part in ("1 image is missing: 40.png", "'image' is empty (first: views.csv row 6)", "leads outside"):
+        assert part in messages
+    # Of a folder with one table, the same; a limit ends the stream before the last rows are looked at.
+    assert [d.id for d in read_image_documents(tmp_path, SHAPE, limit=2)] == ["10.png", "20.png"]
+    (tmp_path / "views.csv").write_text("image,angle\n40.png,1\n")
+    with pytest.raises(DataError, match=r"views.csv gives no image that can be used: 1 image is missing"):
+        list(read_image_documents(tmp_path / "views.csv", SHAPE))
