@@ -10,9 +10,10 @@ from brickwork.encoders.joined import Joined
 from brickwork.evaluation.significance import wilson
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both, plural
-from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, polyline, tip
+from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, polyline, spread, tip
 from brickwork.systems.rich_representations.transfer import Transfer, transfer
 
+_ROOM = 72  # right of the lines, for their names
 _STYLE = """\
 .rich-joint { stroke: var(--deep); stroke-width: 2.4; }
 .rich-joint-dot { fill: var(--deep); }
@@ -58,7 +59,7 @@ def _accuracy(result: Transfer, width: int) -> str:
     low = min([*(low for low, _ in ranges), *result.control, *result.alone])
     high = max([*(high for _, high in ranges), *result.control, *result.alone])
     height, ticks = 320, nice_ticks(100 * low, 100 * high, 5)
-    frame = Frame.fit((1, len(counts)), (ticks[0], ticks[-1]), (width, height), 24)
+    frame = Frame.fit((1, len(counts)), (ticks[0], ticks[-1]), (width, height), _ROOM)
     parts = [
         frame.axes(
             [(k, str(k)) for k in counts], [(t, f"{t:g}") for t in ticks], "members", "right answers, %"
@@ -71,6 +72,7 @@ def _accuracy(result: Transfer, width: int) -> str:
         )
     parts += _line(frame, result.control, "rich-control", "the first member beside untrained networks")
     parts += _line(frame, result.joint, "rich-joint", "the first members together")
+    parts += _names(frame, 100 * result.joint[-1], 100 * result.control[-1])
     for k, alone in zip(counts, result.alone):
         words = tip(f"member {k} alone: {100 * alone:.1f} %")
         parts.append(
@@ -95,6 +97,15 @@ def _line(
         for k, (v, (x, y)) in enumerate(zip(values, places), 1)
     ]
     return [polyline(places, class_=name), *dots]
+
+
+def _names(frame: Frame, joint: float, control: float) -> list[str]:
+    """What the lines are, behind their ends."""
+    places = spread([frame.y(joint), frame.y(control)], 15.0, 30.0, float(frame.y.start))
+    return [
+        label(frame.right - 4, y + 4, words, "tick", "start")
+        for y, words in zip(places, ("members", "control"))
+    ]
 
 
 def likeness_drawing(result: Transfer) -> Drawing:
@@ -122,7 +133,7 @@ def _likeness(result: Transfer, width: int) -> str:
             x = left + column * side
             share = 100 * min(1.0, max(0.0, value))
             words = tip(f"members {row + 1} and {column + 1}: {value:.3f}")
-            fill = f"fill:color-mix(in oklab,var(--deep) {0.75 * share:.0f}%,var(--sunken))"
+            fill = f"fill:color-mix(in oklab,var(--deep) {0.45 * share:.0f}%,var(--sunken))"
             parts.append(
                 element("rect", words, x=x + 1, y=y + 1, width=side - 2, height=side - 2, rx=3, style=fill)
             )
@@ -147,7 +158,7 @@ def _ranks(result: Transfer, width: int) -> str:
     values = [*result.joint_rank, *result.control_rank]
     ticks, height = nice_ticks(0.0, max(values), 5), 280
     counts = range(1, len(result.joint) + 1)
-    frame = Frame.fit((1, len(counts)), (ticks[0], ticks[-1]), (width, height), 24)
+    frame = Frame.fit((1, len(counts)), (ticks[0], ticks[-1]), (width, height), _ROOM)
     parts = [
         frame.axes([(k, str(k)) for k in counts], [(t, f"{t:g}") for t in ticks], "members", "directions")
     ]
@@ -155,4 +166,5 @@ def _ranks(result: Transfer, width: int) -> str:
         frame, result.control_rank, "rich-control", "the first member beside untrained networks", 1, ""
     )
     parts += _line(frame, result.joint_rank, "rich-joint", "the first members together", 1, "")
+    parts += _names(frame, result.joint_rank[-1], result.control_rank[-1])
     return figure(width, height, "effective rank against the number of members", *parts)
