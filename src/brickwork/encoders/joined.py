@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import TokenBatch
+from brickwork.encoders.feature_cache import FeatureCache
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import TextEncoder
 
@@ -87,7 +88,7 @@ class JoinedTextEncoder(TextEncoder):
         self.notation, self.marks, self.prompts = first.notation, first.marks, first.prompts
         self.exits, self.projection, self.dense = None, None, nn.ModuleList()
         self.frozen, self.adapters, self.truncated = False, None, 0
-        self._shorter = {}
+        self._shorter, self.cache = {}, FeatureCache()
         self.embedding_dim = self.dims[-1]
 
     @property

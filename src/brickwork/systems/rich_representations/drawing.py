@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from brickwork.data.types import Examples
-from brickwork.encoders.joined import Joined
 from brickwork.evaluation.significance import wilson
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both, plural
@@ -25,13 +24,12 @@ _STYLE = """\
 
 
 def drawings(encoder: Any, examples: Examples, *, are_new: bool, seed: int) -> list[Drawing]:
-    """What there is to see on labelled examples; nothing of one network, or of too few examples."""
-    if not isinstance(encoder, Joined) or len(encoder.members) < 2:
-        return []
+    """What there is to see on labelled examples: of one network how well it does, and nothing where there are too few."""
     result = transfer(encoder, examples, seed)
     if result is None:
         return []
-    return [accuracy_drawing(result, are_new), likeness_drawing(result), rank_drawing(result)]
+    first = accuracy_drawing(result, are_new)
+    return [first, likeness_drawing(result), rank_drawing(result)] if len(result.joint) > 1 else [first]
 
 
 def accuracy_drawing(result: Transfer, are_new: bool) -> Drawing:
@@ -45,9 +43,13 @@ def accuracy_drawing(result: Transfer, are_new: bool) -> Drawing:
     over = 100 * (result.joint[-1] - result.control[-1])
     lead = (
         f"A classifier learnt from {result.learnt:,} examples of {result.labels} {what}, tested on {result.tested:,} "
-        f"others; bars: 95 % intervals over these. All {len(result.joint)} members against the first alone: {gain:+.1f} "
-        "points; against the control of the same width, the first beside untrained networks (dashed): "
-        f"{over:+.1f}. Rings: each member alone."
+        "others; bars: 95 % intervals over these. "
+    )
+    lead += (
+        f"All {len(result.joint)} members against the first alone: {gain:+.1f} points; against the control of the same "
+        f"width, the first beside untrained networks (dashed): {over:+.1f}. Rings: each member alone."
+        if len(result.joint) > 1
+        else f"One network, {100 * result.joint[0]:.1f} % right; against one that was never trained: {over:+.1f} points."
     )
     title = "New labels against members" if are_new else "Labels against members"
     return Drawing(title, lead, both(lambda width: _accuracy(result, width)), _STYLE)
@@ -82,7 +84,7 @@ def _accuracy(result: Transfer, width: int) -> str:
 
 
 def _line(
-    frame: Frame, values: Sequence[float], name: str, words: str, scale: float = 100, unit: str = " %"
+    frame: Frame, values: Sequence[float], name: str, words: str, scale: float = 100.0, unit: str = " %"
 ) -> list[str]:
     places = [(frame.x(k), frame.y(scale * v)) for k, v in enumerate(values, 1)]
     dots = [
@@ -163,8 +165,8 @@ def _ranks(result: Transfer, width: int) -> str:
         frame.axes([(k, str(k)) for k in counts], [(t, f"{t:g}") for t in ticks], "members", "directions")
     ]
     parts += _line(
-        frame, result.control_rank, "rich-control", "the first member beside untrained networks", 1, ""
+        frame, result.control_rank, "rich-control", "the first member beside untrained networks", 1.0, ""
     )
-    parts += _line(frame, result.joint_rank, "rich-joint", "the first members together", 1, "")
+    parts += _line(frame, result.joint_rank, "rich-joint", "the first members together", 1.0, "")
     parts += _names(frame, result.joint_rank[-1], result.control_rank[-1])
     return figure(width, height, "effective rank against the number of members", *parts)

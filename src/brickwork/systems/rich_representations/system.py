@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from brickwork.core.config import to_dict
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
+from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.classes import with_classes
 from brickwork.data.types import Examples, TaskData
@@ -92,7 +93,9 @@ class System(nn.Module):
         self.num_heads = len(members) or heads
         apart = config.mode != "jointly"
         self.heads: Any = nn.ModuleList(
-            classifier(member.embedding_dim, len(classes)) for member in members if apart
+            _drawn_head(member.embedding_dim, len(classes), seed, place)
+            for place, member in enumerate(members)
+            if apart
         )
         if config.distil:
             self.student_heads: Any = nn.ModuleList(
@@ -117,7 +120,7 @@ class System(nn.Module):
         """
         if config.mode == "heads" and not config.runs:
             raise ConfigError(
-                "model.learn=heads trains no member: name finished runs, --set model.runs=[runs/a,runs/b], or start from "
+                "model.learn=heads trains no member: name finished runs, --set model.runs=runs/a,runs/b, or start from "
                 "one of this system, --set start=runs/rich"
             )
         joined, runs = (
@@ -320,3 +323,9 @@ class System(nn.Module):
         system = cls(config, joined, seed=seed, classes=classes)
         system.lineage = getattr(finished, "lineage", {})
         return system
+
+
+def _drawn_head(width: int, classes: int, seed: int, place: int) -> nn.Module:
+    """The head of a member, which is the same however many members there are."""
+    seed_everything(generator_for(seed, place, "head").initial_seed())
+    return classifier(width, classes)

@@ -1,7 +1,7 @@
 """What joining brings on labels, by the number of members: accuracy, directions in use, likeness of the members.
 
 The control is of the same width: the first member beside networks of its kind that were never trained. What more dimensions
-bring by themselves shows there.
+bring by themselves shows there. Of one network alone (a student) the control is one that was never trained.
 
 Shape legend: N inputs, D dimensions, k members, C labels.
 """
@@ -43,8 +43,9 @@ class Transfer:
     labels: int
 
 
-def transfer(encoder: Joined, examples: Examples, seed: int) -> Transfer | None:
+def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
     """The measures on labelled examples; ``None`` where these are too few: two labels with two examples each."""
+    members = list(encoder.members) if isinstance(encoder, Joined) else [encoder]
     labels = np.asarray(examples.columns["label"], dtype=np.int64)
     learn_rows, test_rows = _parts(labels, seed)
     names, places = np.unique(labels, return_inverse=True)
@@ -52,8 +53,9 @@ def transfer(encoder: Joined, examples: Examples, seed: int) -> Transfer | None:
         return None
     rows = np.concatenate([learn_rows, test_rows])
     taken = examples.take(rows.tolist())["input"]
-    blocks = [_vectors(member, taken) for member in encoder.members]
-    fresh = [blocks[0], *(_vectors(one, taken) for one in untrained(encoder, len(blocks) - 1, seed))]
+    blocks = [_vectors(member, taken) for member in members]
+    fresh = [_vectors(one, taken) for one in untrained(members[0], max(1, len(blocks) - 1), seed)]
+    fresh = [blocks[0], *fresh] if len(blocks) > 1 else fresh
     y, split = places[rows], len(learn_rows)
 
     def accuracy(parts: Sequence[np.ndarray]) -> float:
@@ -78,14 +80,13 @@ def transfer(encoder: Joined, examples: Examples, seed: int) -> Transfer | None:
     )
 
 
-def untrained(encoder: Joined, count: int, seed: int) -> list[Any]:
-    """Networks like the first member, with weights that were drawn and never trained."""
-    first: Any = encoder.members[0]
-    tokenizer = first.tokenizer.to_str() if encoder.kind == "text" else None
-    device, made = next(encoder.parameters()).device, []
+def untrained(member: Any, count: int, seed: int) -> list[Any]:
+    """Networks like a member, with weights that were drawn and never trained."""
+    tokenizer = member.tokenizer.to_str() if member.kind == "text" else None
+    device, made = next(member.parameters()).device, []
     for number in range(count):
         seed_everything(generator_for(seed, number, "untrained").initial_seed())
-        made.append(encoder_from_architecture(first.architecture(), tokenizer).to(device).eval())
+        made.append(encoder_from_architecture(member.architecture(), tokenizer).to(device).eval())
     return made
 
 
