@@ -44,6 +44,7 @@ BY_NAME = {"core/registry.py", "core/flow.py", "studies/records.py"}
 # Rule 2. Modules of shared rooms that have one client so far, and the systems that come for them.
 SHARED = HOUSE
 RESERVED = {
+    "data.augment": ("sie", "rich-representations", "erw", "m2mkd", "mmrl"),
     "data.generators.corruptions": ("matryoshka", "m2mkd"),
     "data.generators.scenes": ("align", "image-text-matching", "genome-modules"),
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),
@@ -78,6 +79,7 @@ RESERVED = {
     "modules.surgery": ("moduleformer", "m2mkd"),
     "modules.token_layout": ("sae-circuits", "emoe"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
+    "objectives.self_supervised": ("sie", "rich-representations", "erw", "m2mkd"),
     # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
     "representation.export_classifier": ("emoe", "m2mkd"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
