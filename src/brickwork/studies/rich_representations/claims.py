@@ -11,21 +11,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from brickwork.studies.bench import Trained
 from brickwork.studies.effects import Effect, Measured, combined
 from brickwork.studies.rich_representations.measures import (
     by_members,
+    drawn,
     episodes,
     facts,
-    new_examples,
     new_labels,
     old_labels,
     shots_of,
 )
 from brickwork.studies.rich_representations.setups import JOINED, arms, members_of, source, validation_score
-from brickwork.studies.rich_representations.shifted import shifted, trained_runs
+from brickwork.studies.rich_representations.shifted import GROUP, shifted, trained_runs
 from brickwork.studies.rich_representations.tuning import fine_tuned
 from brickwork.studies.rich_representations.unlabelled import contrastive_members
 from brickwork.studies.study import ClaimResult, Lab, claim
@@ -125,8 +123,7 @@ def each_member_adds(lab: Lab) -> ClaimResult:
 
 
 def _most_shots(trained: tuple[Trained, ...]) -> int:
-    labels = np.asarray(new_examples(trained[0]).columns["label"], dtype=np.int64)
-    return max(shots_of(labels - labels.min()))
+    return max(shots_of(drawn(trained[0])[1]))
 
 
 @claim(
@@ -260,7 +257,7 @@ def _same(lab: Lab) -> Any:
 )
 def varies_less(lab: Lab) -> ClaimResult:
     trained = lab.arms({"coloured MNIST": partial(trained_runs, lab)})
-    at = trained.measure(shifted, lab, key=("what", "head"))
+    at = trained.measure(shifted, 3 if lab.smoke else GROUP, key=("what", "head"))
     arm = "coloured MNIST"
     ratio = at[arm, "one, sd", "ERM"] / at[arm, "joined, sd", "ERM"]
     mean = at[arm, "joined, mean", "ERM"] - at[arm, "one, mean", "ERM"]

@@ -56,18 +56,13 @@ def probed(parts: Sequence[np.ndarray], labels: np.ndarray, shots: int, seed: in
 
 def shots_of(labels: np.ndarray) -> list[int]:
     """The numbers of shots that leave something to test on."""
-    return [shots for shots in SHOTS if shots < np.bincount(labels).max()]
+    return [shots for shots in SHOTS if shots < int(np.bincount(labels).max())]
 
 
 def new_labels(trained: Trained) -> dict[tuple[str, int], float]:
     """``(vectors, shots)`` → accuracy: of the first member alone, of all joined, and of what training has to beat: untrained
     networks of the same widths, and the pixels themselves."""
-    examples = new_examples(trained)
-    labels = np.asarray(examples.columns["label"], dtype=np.int64)
-    labels = labels - labels.min()
-    inputs = np.asarray(examples.columns["input"])
-    rows = _drawn(labels, max(shots_of(labels)) + TESTED // (labels.max() + 1), trained.seed)
-    inputs, labels = inputs[rows], labels[rows]
+    inputs, labels = drawn(trained)
     members = networks(trained.system)
     own = blocks(members, inputs)
     fresh = blocks(untrained(members[0], len(members), trained.seed), inputs)
@@ -87,13 +82,10 @@ def new_labels(trained: Trained) -> dict[tuple[str, int], float]:
 
 def by_members(trained: Trained) -> dict[int, float]:
     """Number of members → accuracy on new labels with the most shots."""
-    examples = new_examples(trained)
-    labels = np.asarray(examples.columns["label"], dtype=np.int64)
-    labels = labels - labels.min()
+    inputs, labels = drawn(trained)
+    own = blocks(networks(trained.system), inputs)
     shots = max(shots_of(labels))
-    rows = _drawn(labels, shots + TESTED // (labels.max() + 1), trained.seed)
-    own = blocks(networks(trained.system), np.asarray(examples.columns["input"])[rows])
-    return {k: probed(own[:k], labels[rows], shots, trained.seed) for k in range(1, len(own) + 1)}
+    return {k: probed(own[:k], labels, shots, trained.seed) for k in range(1, len(own) + 1)}
 
 
 def old_labels(trained: Trained) -> dict[str, float]:
@@ -128,11 +120,7 @@ def facts(trained: Trained) -> dict[str, float]:
 
 def episodes(trained: Trained, ways: int, shots: int) -> dict[str, float]:
     """Mean accuracy of episodes on new classes: each query to the nearest mean by cosine, blocks at equal length."""
-    examples = new_examples(trained)
-    labels = np.asarray(examples.columns["label"], dtype=np.int64)
-    inputs = np.asarray(examples.columns["input"])
-    rows = _drawn(labels, 60, trained.seed)
-    labels, inputs = labels[rows], inputs[rows]
+    inputs, labels = drawn(trained, 60)
     members = networks(trained.system)
     own = [normalise(block) for block in blocks(members, inputs)]
     fresh = [normalise(block) for block in blocks(untrained(members[0], 1, trained.seed), inputs)]
@@ -142,8 +130,15 @@ def episodes(trained: Trained, ways: int, shots: int) -> dict[str, float]:
     return {name: 100 * float(few_shot(v, labels, **how).mean()) for name, v in every.items()}
 
 
-def _drawn(labels: np.ndarray, each: int, seed: int) -> np.ndarray:
-    """At most ``each`` rows of every label, in a random order."""
-    order = np.random.default_rng(seed).permutation(len(labels))
+def drawn(trained: Trained, each: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images of new classes in a random order, at most ``each`` of every class (0: as many as are learnt from and tested
+    on), and their classes, counted from 0."""
+    examples = new_examples(trained)
+    labels = np.asarray(examples.columns["label"], dtype=np.int64)
+    labels = labels - labels.min()
+    each = each or max(shots_of(labels)) + TESTED // int(labels.max() + 1)
+    rng = np.random.default_rng(trained.seed)
+    order = rng.permutation(len(labels))
     chosen = [order[labels[order] == label][:each] for label in np.unique(labels)]
-    return np.random.default_rng(seed).permutation(np.concatenate(chosen))
+    rows = rng.permutation(np.concatenate(chosen))
+    return np.asarray(examples.columns["input"])[rows], labels[rows]

@@ -41,8 +41,9 @@ def coloured(
     return painted, labels
 
 
-def environments(lab: Lab, seed: int) -> tuple[TaskData, np.ndarray]:
-    """Both training environments as one task, which environment each training row is of, and the other one as the test."""
+def environments(lab: Lab, seed: int) -> TaskData:
+    """Both training environments as one task, and the other one as its test. ``details``: the environment of each training
+    row."""
     few = 600 if lab.smoke else _ROWS
     kept = lab.bench.memo(("mnist", few), lambda: load_images("mnist", "train", 3 * few))
     images, digits = (np.asarray(kept.columns[name]) for name in ("input", "label"))
@@ -54,7 +55,7 @@ def environments(lab: Lab, seed: int) -> tuple[TaskData, np.ndarray]:
     x, y = (np.concatenate([part[i] for part in parts[:2]]) for i in (0, 1))
     train = Examples({"input": x, "label": y})
     test = Examples(dict(zip(("input", "label"), parts[2])))
-    data = TaskData(
+    return TaskData(
         name="coloured MNIST",
         kind="labelled",
         modality="image",
@@ -63,8 +64,8 @@ def environments(lab: Lab, seed: int) -> tuple[TaskData, np.ndarray]:
         test=test,
         num_classes=2,
         class_names=("small", "large"),
+        details=np.repeat([0, 1], [len(part[0]) for part in parts[:2]]),
     )
-    return data, np.repeat([0, 1], [len(part[0]) for part in parts[:2]])
 
 
 def trained_runs(lab: Lab, seed: int) -> Trained:
@@ -73,7 +74,7 @@ def trained_runs(lab: Lab, seed: int) -> Trained:
     steps = 20 if lab.smoke else 150
 
     def train() -> Trained:
-        data, _ = environments(lab, seed)
+        data = environments(lab, seed)
         config = Config(
             encoder=ImageEncoderConfig(architecture="mlp", embedding_dim=32, width=64, depth=1),
             members=count,
@@ -90,18 +91,17 @@ def trained_runs(lab: Lab, seed: int) -> Trained:
     return lab.bench.memo(("coloured", count, steps, seed), train)
 
 
-def shifted(trained: Trained, lab: Lab) -> dict[tuple[str, str], float]:
-    """``(what, head)``: mean and standard deviation over networks, and over disjoint groups of them that are joined, of the
-    accuracy in the environment where the colour misleads; heads by the mean risk (ERM) and with its variance (V-REx)."""
-    data, where = environments(lab, trained.seed)
+def shifted(trained: Trained, group: int) -> dict[tuple[str, str], float]:
+    """``(what, head)``: mean and standard deviation over networks, and over disjoint groups of ``group`` of them that are
+    joined, of the accuracy where the colour misleads; heads by the mean risk (ERM) and with its variance (V-REx)."""
+    data = trained.data
     x = [np.asarray(part.columns["input"]) for part in (data.train, data.test)]
     y = [np.asarray(part.columns["label"]) for part in (data.train, data.test)]
     members = list(trained.system.members.members)
     fit, test = (blocks(members, images) for images in x)
-    group = 3 if lab.smoke else GROUP
     result: dict[tuple[str, str], float] = {}
     for head, penalty in (("ERM", 0.0), ("V-REx", 10.0)):
-        score = partial(_accuracy, fit, test, y, where, penalty)
+        score = partial(_accuracy, fit, test, y, data.details, penalty)
         one = [score([place]) for place in range(len(members))]
         joined = [score(range(a, a + group)) for a in range(0, len(members) - group + 1, group)]
         for name, values in (("one", one), ("joined", joined)):
