@@ -115,7 +115,18 @@ def _texts(
 ) -> tuple[list[str], list[str]]:
     from brickwork.data.config import ColumnNames, DataConfig
     from brickwork.data.load import load_task
+    from brickwork.data.readers.columns import task_of
+    from brickwork.data.readers.files import column_names, table_kind
 
+    path = Path(examples).expanduser()
+    if path.is_file() and path.stat().st_size and table_kind(path) is not None:
+        names = column_names(path)
+        kind, _ = task_of(names, columns or ColumnNames(), str(path))
+        if kind != "labelled":
+            raise DataError(
+                f"{examples} has the columns {', '.join(names)}; examples of classes need a text and a label in each row "
+                "(--column label=NAME for another name)"
+            )
     config = DataConfig(
         source=str(examples),
         columns=columns or ColumnNames(),
@@ -127,7 +138,7 @@ def _texts(
     if task.kind != "labelled" or task.modality != "text":
         raise DataError(
             f"{examples} is {task.kind} ({task.modality}), and examples of classes need a text and a label in each row: a "
-            "table with columns text and label (--column label=NAME for another name)"
+            "table with columns text and label"
         )
     classes = task.class_names or tuple(map(str, range(task.num_classes or 0)))
     return list(task.train.columns["input"]), [classes[int(n)] for n in task.train.columns["label"]]
