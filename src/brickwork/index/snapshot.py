@@ -64,6 +64,29 @@ class Snapshot:
         self._fields: set[str] | None = None
         self._kinds: dict[str, set[FieldKind]] = {}
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
+        self.widths = self._widths()
+
+    def _widths(self) -> Int[np.ndarray, " rows"] | None:
+        """How many dimensions the vector of each row has; ``None`` where all have all."""
+        if not self.manifest.widths or not self.segments:
+            return None
+        by_version = np.array(self.manifest.widths, dtype=np.int64)
+        made_by = [version_of_rows(segment.entry.versions, len(segment)) for segment in self.segments]
+        widths = by_version[np.concatenate(made_by)]
+        return widths if (widths < self.manifest.contents.width).any() else None
+
+    def stretch(
+        self, rows: Int[np.ndarray, " rows"], prefix: Float[np.ndarray, " dim"]
+    ) -> Float[np.ndarray, " rows"]:
+        """What the products of a query of unit length with rows are to be multiplied by, to be cosines of the dimensions
+        that a row has: 1 but for rows of before a model grew."""
+        factors = np.ones(len(rows), dtype=np.float32)
+        if self.widths is not None:
+            widths = self.widths[rows]
+            for width in np.unique(widths[widths < len(prefix)]).tolist():
+                length = float(np.linalg.norm(prefix[:width]))
+                factors[widths == width] = 1 / length if length else 0.0
+        return factors
 
     def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
         """What tells segments apart, those of an index built again in the same place included."""

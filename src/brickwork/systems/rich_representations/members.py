@@ -40,8 +40,9 @@ def _drawn(config: Config, data: TaskData, assets: Path | None, seed: int, place
     return build_encoder(config, data, assets)
 
 
-def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, list[dict[str, str]]]:
-    """The encoders of finished runs as they are, and which runs they are of.
+def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, dict[str, Any]]:
+    """The encoders of finished runs as they are, and the lineage: which runs they are of and, where they stay as they are,
+    which models the joint one ``extends``: its first dimensions are theirs.
 
     Raises:
         ArtifactError: a folder without a model, or one that does not encode.
@@ -54,7 +55,10 @@ def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, list[dict[s
     described = [
         {"run": Path(folder).name, "fingerprint": one.fingerprint} for folder, one in zip(config.runs, found)
     ]
-    return joined, described
+    lineage: dict[str, Any] = {"members": described}
+    if config.mode == "heads" and not config.distil:
+        lineage["extends"] = [found[0].fingerprint, *found[0].lineage.get("extends", ())]
+    return joined, lineage
 
 
 def as_joined(encoder: Any) -> Joined:

@@ -123,8 +123,8 @@ class System(nn.Module):
                 "model.learn=heads trains no member: name finished runs, --set model.runs=runs/a,runs/b, or start from "
                 "one of this system, --set start=runs/rich"
             )
-        joined, runs = (
-            members_of_runs(config, data) if config.runs else (fresh_members(config, data, assets, seed), [])
+        joined, lineage = (
+            members_of_runs(config, data) if config.runs else (fresh_members(config, data, assets, seed), {})
         )
         facts = cls.facts(config, data)
         if config.distil:
@@ -133,7 +133,7 @@ class System(nn.Module):
             )
         else:
             system = cls(config, joined, seed=seed, **facts)
-        system.lineage = {"members": runs} if runs else {}
+        system.lineage = lineage
         return system
 
     def architecture(self) -> dict[str, Any]:
