@@ -55,10 +55,8 @@ def scan(
         if start >= first:
             inside = None if allowed is None else allowed[start : start + len(segment)]
             for width, some in _by_width(snapshot, start, segment, dim, inside):
-                scores, rows = _best(segment, prefixes, keep, layers, some)
-                if width < dim:  # the cosine of the dimensions that these have
-                    lengths = np.linalg.norm(prefixes[:, :width], axis=1, keepdims=True)
-                    scores = scores / np.maximum(lengths, np.finfo(np.float32).tiny)
+                cut = prefixes if width == dim else truncate(queries, width)  # the dimensions that these have
+                scores, rows = _best(segment, cut, keep, layers, some)
                 best_parts.append((scores, rows + start))
     if len(best_parts) == 2:
         return best_parts[1]
