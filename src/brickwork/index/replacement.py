@@ -5,8 +5,8 @@ compared with (``replaces``). Afterwards queries and new documents are encoded b
 the vectors that are there stay; which model made which rows is kept with each segment (index/versions.py).
 
 A model may also have grown: its first dimensions are those of the older one (``extends``), and others come after them.
-Vectors that are there stay as they are, with zeros behind them, and are compared by the dimensions that they have: by the
-cosine of these alone.
+Vectors that are there stay as they are, with zeros behind them, and are compared by the dimensions that they have
+(index/grown_rows.py).
 """
 
 from collections.abc import Sequence

@@ -57,6 +57,7 @@ def scan(
             for width, some in _by_width(snapshot, start, segment, dim, inside):
                 cut = prefixes if width == dim else truncate(queries, width)  # the dimensions that these have
                 scores, rows = _best(segment, cut, keep, layers, some)
+                scores = scores if width == dim else snapshot.scale(layers, width, dim).of(scores)
                 best_parts.append((scores, rows + start))
     if len(best_parts) == 2:
         return best_parts[1]
@@ -135,9 +136,7 @@ def rerank(
         scores = np.full(rows.shape, -np.inf, dtype=np.float32)
         for number, candidates in enumerate(rows):
             there = candidates >= 0
-            some = candidates[there]
-            scores[number, there] = snapshot.vectors(some, layers, dim) @ prefixes[number]
-            scores[number, there] *= snapshot.stretch(some, prefixes[number])
+            scores[number, there] = snapshot.cosines(candidates[there], layers, prefixes[number])
         scores, rows = best_first(scores, rows)
         scores, rows = scores[:, :keep], rows[:, :keep]
     return scores, rows

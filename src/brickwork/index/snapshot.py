@@ -14,6 +14,7 @@ from brickwork.data.types import Document
 from brickwork.index.columns import check_fields
 from brickwork.index.conditions import Kind as FieldKind
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.grown_rows import Scale, scale_of
 from brickwork.index.lexical import Lexical
 from brickwork.index.manifest import (
     DOCUMENTS,
@@ -65,6 +66,7 @@ class Snapshot:
         self._kinds: dict[str, set[FieldKind]] = {}
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
         self.widths = self._widths()
+        self._scales: dict[tuple[int, int, int], Scale] = {}
 
     def _widths(self) -> Int[np.ndarray, " rows"] | None:
         """How many dimensions the vector of each row has; ``None`` where all have all."""
@@ -75,18 +77,29 @@ class Snapshot:
         widths = by_version[np.concatenate(made_by)]
         return widths if (widths < self.manifest.contents.width).any() else None
 
-    def stretch(
-        self, rows: Int[np.ndarray, " rows"], prefix: Float[np.ndarray, " dim"]
+    def cosines(
+        self, rows: Int[np.ndarray, " rows"], depth: int, prefix: Float[np.ndarray, " dim"]
     ) -> Float[np.ndarray, " rows"]:
-        """What the products of a query of unit length with rows are to be multiplied by, to be cosines of the dimensions
-        that a row has: 1 but for rows of before a model grew."""
-        factors = np.ones(len(rows), dtype=np.float32)
-        if self.widths is not None:
-            widths = self.widths[rows]
-            for width in np.unique(widths[widths < len(prefix)]).tolist():
-                length = float(np.linalg.norm(prefix[:width]))
-                factors[widths == width] = 1 / length if length else 0.0
-        return factors
+        """Of a query's prefix of unit length with the vectors of rows, on one scale (index/grown_rows.py)."""
+        scores: Float[np.ndarray, " rows"] = self.vectors(rows, depth, len(prefix)) @ prefix
+        if self.widths is None:
+            return scores
+        widths = self.widths[rows]
+        for width in np.unique(widths[widths < len(prefix)]).tolist():
+            length = max(float(np.linalg.norm(prefix[:width])), float(np.finfo(np.float32).tiny))
+            short = widths == width
+            scores[short] = self.scale(depth, width, len(prefix)).of(scores[short] / length)
+        return scores
+
+    def scale(self, depth: int, few: int, dim: int) -> Scale:
+        """What cosines of rows with ``few`` dimensions are on the scale of ``dim``, measured when first needed."""
+        if (depth, few, dim) not in self._scales:
+            assert self.widths is not None, "rows of several widths"
+            whole = self.live_rows()
+            whole = whole[self.widths[whole] >= dim]
+            some = whole[np.linspace(0, len(whole) - 1, min(len(whole), 1024)).astype(np.int64)]
+            self._scales[depth, few, dim] = scale_of(self.vectors(some, depth, dim), few, dim)
+        return self._scales[depth, few, dim]
 
     def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
         """What tells segments apart, those of an index built again in the same place included."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import percentileofscore
 from word_vectors import WIDTH, WordVectors
 
 from brickwork.core.elastic import ElasticAxes
@@ -64,9 +65,10 @@ def test_the_old_index_answers_as_before(index, grown):
 
 
 def test_pairs_are_compared_by_the_dimensions_that_both_have(index, grown, documents):
-    """Cosines of the whole vectors where a document was encoded anew, of the first half where it was not; by hand."""
+    """Cosines of the whole vectors where a document was encoded anew, of the first half where it was not; by hand. Too few
+    are new for a scale."""
     opened = open_index(index.folder, grown)
-    anew = documents[::3]
+    anew = documents[:60:4]
     opened.update(anew)
     ids, scores = answers(opened)
     names = {document.id: document for document in documents}
@@ -81,6 +83,28 @@ def test_pairs_are_compared_by_the_dimensions_that_both_have(index, grown, docum
     every = opened.search(QUERIES[0], top=len(documents), mode="dense")[0]
     assert [hit.score for hit in every] == sorted((hit.score for hit in every), reverse=True)
     assert len(every) == len(documents)
+
+
+def test_old_rows_are_put_on_the_scale_of_new_ones(index, grown, documents):
+    """By scipy's quantiles of the cosines of pairs of rows that have both; the order among old rows stays."""
+    before = index.search(QUERIES[0], top=len(documents), mode="dense")[0]
+    opened = open_index(index.folder, grown)
+    anew = documents[::2]
+    opened.update(anew)
+    hits = opened.search(QUERIES[0], top=len(documents), mode="dense")[0]
+    names = {document.id for document in anew}
+    old = [hit for hit in hits if hit.id not in names]
+    assert [hit.id for hit in old] == [hit.id for hit in before if hit.id not in names]
+    vectors = opened.encode(anew)[2]
+    pairs = np.triu_indices(len(anew), 1)
+    few, every = (
+        np.sort((unit @ unit.T)[pairs]) for unit in (truncate(vectors, dim) for dim in (WIDTH, 2 * WIDTH))
+    )
+    plain = {hit.id: hit.score for hit in before}
+    for hit in old:
+        share = percentileofscore(few, plain[hit.id]) / 100
+        if 0.02 < share < 0.98:
+            assert hit.score == pytest.approx(float(np.quantile(every, share)), abs=0.02)
 
 
 def test_funnels_filters_and_words_see_the_same_scores(index, grown, documents):
