@@ -27,6 +27,7 @@ def new(others=63.0, joined=65.0, one=60.0, **gate):
 def set_up(monkeypatch, numbers, wobble=0.1, old=1.0):
     wobbles = dict.fromkeys(numbers, 0.0) | {"jointly": wobble, "wide by parameters": wobble}
     monkeypatch.setattr(study, "new_labels", known(numbers, wobbles))
+    monkeypatch.setattr(study, "controls", known(numbers, wobbles))
     monkeypatch.setattr(
         study, "old_labels", known({arm: {"one": 80.0, "all": 80.0 + old} for arm in numbers})
     )
@@ -94,7 +95,8 @@ def test_c2_has_to_beat_one_network_too(monkeypatch):
 
 @pytest.mark.parametrize(("every", "result"), [(62.0, "supported"), (61.0, "refuted")])
 def test_c3_without_labels(monkeypatch, every, result):
-    monkeypatch.setattr(study, "new_labels", known({"SimCLR": labels(60.0, every)}))
+    for measure in ("new_labels", "controls"):
+        monkeypatch.setattr(study, measure, known({"SimCLR": labels(60.0, every)}))
     assert verdict(SLUG, "C3").verdict == result
 
 

@@ -15,6 +15,7 @@ from brickwork.studies.bench import Trained
 from brickwork.studies.effects import Effect, Measured, combined
 from brickwork.studies.rich_representations.measures import (
     by_members,
+    controls,
     drawn,
     episodes,
     facts,
@@ -26,10 +27,11 @@ from brickwork.studies.rich_representations.setups import JOINED, arms, members_
 from brickwork.studies.rich_representations.shifted import GROUP, shifted, trained_runs
 from brickwork.studies.rich_representations.tuning import fine_tuned
 from brickwork.studies.rich_representations.unlabelled import contrastive_members
-from brickwork.studies.study import ClaimResult, Lab, claim
+from brickwork.studies.study import Arms, ClaimResult, Lab, claim
 
 POINTS = "points of accuracy"
 GATE = 5.0
+KEY = ("vectors", "shots")
 NEEDS = "a source on which training beats the pixels on new labels, which digits are not"
 
 
@@ -59,7 +61,7 @@ def gated(lab: Lab, result: ClaimResult, margins: Mapping[str, Effect]) -> Claim
 def new_task_gains(lab: Lab) -> ClaimResult:
     """Against one member, and against what else the same compute could have bought."""
     trained = arms(lab, JOINED, "longer", "jointly", "wide by parameters", "wide by features")
-    at = trained.measure(new_labels, key=("vectors", "shots"))
+    at = trained.measure(new_labels, key=KEY) | trained.only(JOINED).measure(controls, key=KEY)
     old = trained.measure(old_labels, key="vectors")
     shots = max(at.labels("shots"))
     joined = at[JOINED, "all", shots]
@@ -82,6 +84,10 @@ def new_task_gains(lab: Lab) -> ClaimResult:
         + f"; over as wide untrained networks {padded.mean:+.2f}. {_setting(lab)}",
     )
     return gated(lab, result, _gates(at, shots))
+
+
+def _with_controls(trained: Arms) -> Measured:
+    return trained.measure(new_labels, key=KEY) | trained.measure(controls, key=KEY)
 
 
 def _gates(at: Measured, shots: int) -> dict[str, Effect]:
@@ -118,7 +124,7 @@ def each_member_adds(lab: Lab) -> ClaimResult:
             table=at.rows("members", sd=True),
             note=_setting(lab),
         ),
-        _gates(trained.measure(new_labels, key=("vectors", "shots")), _most_shots(trained[JOINED])),
+        _gates(_with_controls(trained), _most_shots(trained[JOINED])),
     )
 
 
@@ -156,7 +162,7 @@ def two_stages(lab: Lab) -> ClaimResult:
             note=f"Over one network {over_one.mean:+.2f}; over the averaged heads {over_heads.mean:+.2f}. {_setting(lab)}",
             costs=dict(tuned),
         ),
-        _gates(start.measure(new_labels, key=("vectors", "shots")), _most_shots(start[JOINED])),
+        _gates(_with_controls(start), _most_shots(start[JOINED])),
     )
 
 
@@ -173,7 +179,7 @@ def _tuned_accuracy(trained: Trained) -> float:
 )
 def without_labels(lab: Lab) -> ClaimResult:
     trained = lab.arms({"SimCLR": partial(contrastive_members, lab)})
-    at = trained.measure(new_labels, key=("vectors", "shots"))
+    at = _with_controls(trained)
     shots = max(at.labels("shots"))
     gain = at["SimCLR", "all", shots] - at["SimCLR", "one", shots]
     padded = at["SimCLR", "all", shots] - at["SimCLR", "untrained, as wide", shots]
@@ -312,7 +318,7 @@ def distilled(lab: Lab) -> ClaimResult:
 
 def student_labels(trained: Trained) -> dict[str, float]:
     """Accuracy on new labels with the most shots: one teacher, all, and the student."""
-    at = new_labels(trained)
+    at = new_labels(trained) | controls(trained)
     shots = max(shots for _, shots in at)
     result = {name: value for (name, s), value in at.items() if s == shots}
     student = replace(trained, system=_Student(trained.system))

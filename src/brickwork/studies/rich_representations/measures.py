@@ -60,21 +60,34 @@ def shots_of(labels: np.ndarray) -> list[int]:
 
 
 def new_labels(trained: Trained) -> dict[tuple[str, int], float]:
-    """``(vectors, shots)`` → accuracy: of the first member alone, of all joined, and of what training has to beat: untrained
-    networks of the same widths, and the pixels themselves."""
+    """``(vectors, shots)`` → accuracy of the first member alone, and of all joined."""
+    inputs, labels = drawn(trained)
+    own = blocks(networks(trained.system), inputs)
+    return _by_shots({"one": own[:1], "all": own}, labels, trained.seed)
+
+
+def controls(trained: Trained) -> dict[tuple[str, int], float]:
+    """The same of what training has to beat: untrained networks of the same widths, and the pixels that networks see."""
     inputs, labels = drawn(trained)
     members = networks(trained.system)
-    own = blocks(members, inputs)
     fresh = blocks(untrained(members[0], len(members), trained.seed), inputs)
-    every = {
-        "one": own[:1],
-        "all": own,
-        "untrained": fresh[:1],
-        "untrained, as wide": fresh,
-        "pixels": [inputs],
-    }
+    every = {"untrained": fresh[:1], "untrained, as wide": fresh, "pixels": [seen(members[0], inputs)]}
+    return _by_shots(every, labels, trained.seed)
+
+
+def seen(member: Any, inputs: np.ndarray) -> np.ndarray:
+    """Images as a network has them behind its first step: squares of pixels averaged."""
+    side = member.config.shrink
+    n, height, width, channels = inputs.shape
+    squares = inputs.reshape(n, height // side, side, width // side, side, channels)
+    return squares.astype(np.float32).mean(axis=(2, 4))
+
+
+def _by_shots(
+    every: dict[str, list[np.ndarray]], labels: np.ndarray, seed: int
+) -> dict[tuple[str, int], float]:
     return {
-        (name, shots): probed(parts, labels, shots, trained.seed)
+        (name, shots): probed(parts, labels, shots, seed)
         for name, parts in every.items()
         for shots in shots_of(labels)
     }
@@ -124,7 +137,7 @@ def episodes(trained: Trained, ways: int, shots: int) -> dict[str, float]:
     members = networks(trained.system)
     own = [normalise(block) for block in blocks(members, inputs)]
     fresh = [normalise(block) for block in blocks(untrained(members[0], 1, trained.seed), inputs)]
-    pixels = inputs.reshape(len(inputs), -1).astype(np.float32) / 127.5 - 1
+    pixels = seen(members[0], inputs).reshape(len(inputs), -1) / 127.5 - 1
     every = {"one": own[0], "all": np.concatenate(own, axis=1), "untrained": fresh[0], "pixels": pixels}
     how: dict[str, int] = {"ways": ways, "shots": shots, "episodes": EPISODES, "seed": trained.seed}
     return {name: 100 * float(few_shot(v, labels, **how).mean()) for name, v in every.items()}
