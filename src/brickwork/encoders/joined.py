@@ -193,7 +193,7 @@ def _check_alike(first_name: str, first: Member, name: str, member: Member) -> N
             shown = f": {other} and {value}" if len(f"{other}{value}") < 120 else ""
             raise ConfigError(
                 f"{name} and {first_name} do not read their inputs in the same way ({what} differ{shown}); join encoders "
-                "that read alike: of one pretrained model, or trained together (train rich-representations)"
+                "that read alike: of one pretrained model, or with one tokenizer"
             )
 
 
