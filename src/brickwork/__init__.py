@@ -18,6 +18,7 @@ _WHERE = {
     "train": "brickwork.api.train",
     "resume": "brickwork.api.train",
     "evaluate": "brickwork.api.evaluate",
+    "classify": "brickwork.api.predict",
     "generate": "brickwork.api.predict",
     "generate_images": "brickwork.api.predict",
     "predict": "brickwork.api.predict",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers; `as` marks the names as expo
     from brickwork.api.evaluate import evaluate as evaluate
     from brickwork.api.hybrid import learn_dense_weight as learn_dense_weight
     from brickwork.api.index import build_index as build_index
+    from brickwork.api.predict import classify as classify
     from brickwork.api.predict import generate as generate
     from brickwork.api.predict import generate_images as generate_images
     from brickwork.api.predict import inspect as inspect

@@ -20,7 +20,7 @@ from brickwork.data.types import TaskData
 from brickwork.training.config import shortened
 from brickwork.training.loop import FitResult, fit
 from brickwork.training.rounds import fit_rounds
-from brickwork.training.run import RunConfig, load_data
+from brickwork.training.run import RunConfig, load_data, planned_stages
 
 STEPS = 20
 
@@ -108,7 +108,7 @@ class Case:
 def smoke(slug: str) -> RunConfig:
     """The smoke recipe, cut to a few steps in float32 on one CPU thread."""
     run = api.recipe(slug, "smoke")
-    short, stages = shortened(run.train, run.stages, STEPS)
+    short, stages = shortened(run.train, planned_stages(run), STEPS)
     train = replace(short, batch_size=16, precision="fp32", device="cpu", deterministic=True)
     return replace(run, train=train, stages=stages)
 

@@ -73,10 +73,12 @@ def predict(
 def classify(
     model: "Path | str | Representation",
     images: Path | str,
-    names: Sequence[str],
+    names: Sequence[str] = (),
     out: Path | str | None = None,
     *,
+    examples: Path | str | None = None,
     prompts: Sequence[str] | None = None,
+    columns: "ColumnNames | None" = None,
     limit: int | None = None,
     allow_outside: bool = False,
 ) -> dict[str, Any]:
@@ -87,21 +89,43 @@ def classify(
     trained: among the names (CLIP), or of this name by itself (SigLIP).
     ``out``: a .parquet, .csv or .jsonl file to write them to.
 
+    ``examples`` in place of ``names``: any model that encodes, also of texts, learns the classes from a few examples of each
+    (:mod:`brickwork.api.few_examples`); ``columns``: of tables of texts.
+
     Raises:
-        ConfigError: fewer than two names, a prompt without ``{}``, or a model that does not encode images and texts.
-        DataError: no image can be used.
+        ConfigError: fewer than two names, a prompt without ``{}``, a model that does not encode images and texts, or names
+            and examples.
+        DataError: no image can be used, or no example.
     """
     import numpy as np
 
+    from brickwork.api.few_examples import classify_from, refuse_names
     from brickwork.data.readers.images import read_images
     from brickwork.data.writers import check_table_path, write_table
     from brickwork.evaluation.cross_modal import PROMPTS, zero_shot
     from brickwork.index.encoding import image_form
     from brickwork.representation.load import as_representation
 
+    if examples is not None:
+        refuse_names(names, prompts)
+        if out is not None:
+            check_table_path(Path(out))
+        answers = classify_from(
+            as_representation(model),
+            images,
+            examples,
+            columns=columns,
+            limit=limit,
+            allow_outside=allow_outside,
+        )
+        if out is not None:
+            write_table(Path(out), answers)
+        return answers
     chosen = list(prompts or PROMPTS)
     if len(set(names)) < 2:
-        raise ConfigError("give two or more different names to choose from, for example --names 'dog,cat'")
+        raise ConfigError(
+            "give two or more different names to choose from, for example --names 'dog,cat', or --examples FOLDER"
+        )
     if wrong := [prompt for prompt in chosen if "{}" not in prompt]:
         raise ConfigError(f"the prompt {wrong[0]!r} has no {{}} for the name")
     if out is not None:

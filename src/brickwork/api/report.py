@@ -21,6 +21,7 @@ from brickwork.inspection.report_data import (
     curves_from_records,
 )
 from brickwork.training.config import stage_lengths
+from brickwork.training.run import planned_stages
 
 if TYPE_CHECKING:
     from brickwork.data.types import TaskData
@@ -235,10 +236,11 @@ def facts(data: "TaskData") -> dict[str, str]:
 
 def stage_facts(run: "RunConfig") -> dict[str, str]:
     """The card that says in which stages a run was trained, where it has any."""
-    if not run.stages:
+    stages = planned_stages(run)
+    if not stages:
         return {}
-    lengths = stage_lengths(run.train, run.stages)
-    return {"stages": ", ".join(f"{stage.name} {steps:,} steps" for stage, steps in zip(run.stages, lengths))}
+    lengths = stage_lengths(run.train, stages)
+    return {"stages": ", ".join(f"{stage.name} {steps:,} steps" for stage, steps in zip(stages, lengths))}
 
 
 def in_words(data: "TaskData") -> str:

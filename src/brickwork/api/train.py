@@ -135,15 +135,17 @@ def plan(run: "RunConfig") -> dict[str, Any]:
     from brickwork.core.types import Fits, Foretells
     from brickwork.training.forecast import forecast
     from brickwork.training.rounds import refuse_options
+    from brickwork.training.run import planned_stages
 
     system, data = build(run)
+    stages = planned_stages(run)
     if isinstance(system, Fits):
-        refuse_options(run.train, run.stages)
+        refuse_options(run.train, stages)
         takes = {"takes": system.foretell(data.train)} if isinstance(system, Foretells) else {}
         return {"data": describe(data), "learns": "without a gradient, in rounds of its own", **takes}
     return {
         "data": describe(data),
-        **forecast(system, data.train, run.train, seed=run.seed, stages=run.stages, variants=data.variants),
+        **forecast(system, data.train, run.train, seed=run.seed, stages=stages, variants=data.variants),
     }
 
 
@@ -180,11 +182,12 @@ def train(
     from brickwork.representation.adapting import finish_adapting
     from brickwork.training.loop import fit
     from brickwork.training.rounds import fit_rounds, refuse_options
-    from brickwork.training.run import run_to_dict
+    from brickwork.training.run import planned_stages, run_to_dict
     from brickwork.training.run_folder import check_free
 
     need_extra("train", "training")
     folder, run = Path(out), with_sizes(run)
+    stages = planned_stages(run)
     check_free(folder, resume)
     if resume:
         _check_same(folder, run)
@@ -213,10 +216,10 @@ def train(
 
     learn: Callable[..., "FitResult"]
     if isinstance(system, Fits):
-        refuse_options(run.train, run.stages, devices, strategy)
+        refuse_options(run.train, stages, devices, strategy)
         learn = fit_rounds
     else:
-        learn = partial(fit, stages=run.stages, variants=data.variants, devices=devices, strategy=strategy)
+        learn = partial(fit, stages=stages, variants=data.variants, devices=devices, strategy=strategy)
     result = learn(
         system,
         data.train,

@@ -30,7 +30,13 @@ _SHOWN = 20
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    add(app, classify, "Use", 'brickwork classify runs/photos new-photos/ --names "dog,cat,horse"')
+    add(
+        app,
+        classify,
+        "Use",
+        'brickwork classify runs/photos new-photos/ --names "dog,cat,horse"',
+        "brickwork classify runs/rich new-photos/ --examples shots/",
+    )
     add(
         app,
         predict,
@@ -58,10 +64,22 @@ def register(app: typer.Typer) -> None:
 
 def classify(
     model: Run,
-    images: Annotated[str, typer.Argument(help="A folder of images, or one.", show_default=False)],
-    names: Annotated[
-        str, typer.Option(help="The classes, with commas between.", show_default=False, callback=given_text)
+    images: Annotated[
+        str,
+        typer.Argument(help="A folder of images, or one; with --examples also texts.", show_default=False),
     ],
+    names: Annotated[
+        str | None,
+        typer.Option(help="The classes, with commas between.", show_default=False, callback=given_text),
+    ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            help="Examples of the classes instead: images in a folder for each, or a table of texts and labels.",
+            show_default=False,
+            callback=given_text,
+        ),
+    ] = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,18 +89,28 @@ def classify(
         ),
     ] = None,
     out: Out = None,
+    columns: Columns = None,
     limit: Limit = None,
     allow_outside: AllowOutside = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sort images by names that the model was not trained on, with a model of images and texts."""
+    """Sort images by classes that the model was not trained on: by their names, with a model of images and texts, or, with
+    any model of images or texts, by a few examples of each."""
     from brickwork.api import predict as predict_api
 
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = [name.strip() for name in (names or "").split(",") if name.strip()]
     with output.results_only(as_json):
         answers = predict_api.classify(
-            model, images, wanted, out, prompts=prompt, limit=limit, allow_outside=allow_outside
+            model,
+            images,
+            wanted,
+            out,
+            examples=examples,
+            prompts=prompt,
+            columns=column_names(columns),
+            limit=limit,
+            allow_outside=allow_outside,
         )
     _tell(answers, out, as_json, quiet)
 

@@ -20,6 +20,7 @@ from brickwork.encoders.hub_images import image_encoder_from
 from brickwork.encoders.hub_weights import refused
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.image_text import ImageTextEncoder
+from brickwork.encoders.joined import join
 from brickwork.encoders.packaged import PACKAGED, find_packaged, is_gguf, packaged
 from brickwork.encoders.static import StaticEmbedding
 from brickwork.encoders.text import TextEncoder
@@ -66,12 +67,27 @@ def encoder_from_architecture(
     Raises:
         ArtifactError: the description does not fit this version.
     """
+    if "members" in architecture:
+        return _joined(architecture["members"], tokenizer_json)
     if architecture.get("kind") == "image":
         return image_encoder_from(architecture)
     if architecture.get("kind") == HubCausalLM.kind:
         return HubCausalLM.from_architecture(architecture, tokenizer_json or "")
     cls = ImageTextEncoder if architecture.get("kind") == "image-text" else TextEncoder
     return cls.from_architecture(architecture, tokenizer_json or "")
+
+
+def _joined(described: Any, tokenizer_json: str | None) -> ImageEncoder | TextEncoder:
+    """Several encoders side by side, each as it is described."""
+    if not isinstance(described, list) or not all(isinstance(one, Mapping) for one in described):
+        raise ArtifactError("the description of the encoder is damaged: its members are no list")
+    if any("members" in one for one in described):
+        raise ArtifactError("the description of the encoder is damaged: a member has members")
+    members: Any = [encoder_from_architecture(one, tokenizer_json) for one in described]
+    try:
+        return join(members)
+    except ConfigError as error:
+        raise ArtifactError(f"the description of the encoder is damaged: {error}") from error
 
 
 def _fresh(

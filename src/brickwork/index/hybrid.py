@@ -62,7 +62,7 @@ def run_hybrid(
         words = snapshot.lexical().score(query)
         words_best, words_rows = words.best(keep, allowed)
         rows = np.union1d(dense_rows[number][there], words_rows)
-        dense = snapshot.vectors(rows, layers, dim) @ cut[number]
+        dense = snapshot.cosines(rows, layers, cut[number])
         lexical = words.rows[rows]
         scores = fusion.combine(
             Side(dense, dense_best[number][there], int(there.sum())),

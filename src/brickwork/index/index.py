@@ -40,6 +40,7 @@ from brickwork.index.search import scan_cost
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
 from brickwork.representation.measured import kept_share
+from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -214,6 +215,10 @@ class Index:
         query_vectors, cut = encode_queries(
             model, wanted, model.axes.num_layers if self._successor else layers
         )
+        if (
+            query_vectors.shape[1] > self.contents.width
+        ):  # until it takes over, a model that grew asks as it was before
+            query_vectors = truncate(query_vectors, self.contents.width)
         encoded = time.perf_counter()
         if combine is None:
             results = self.backend.search(query_vectors, chosen, layers=layers, where=condition)

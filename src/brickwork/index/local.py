@@ -44,7 +44,7 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.postings import ANALYZER
-from brickwork.index.replacement import made_now, succeeded
+from brickwork.index.replacement import extended_by, grown, made_now, succeeded
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot, newest
 from brickwork.index.types import Contents, Kind, Mode, check_batch
@@ -149,13 +149,19 @@ class LocalBackend(LocalReader):
         return entry.rows
 
     def replace_model(self, representation: "Representation") -> None:
-        """Has queries and new documents encoded by a compatible successor from now on; no vector changes.
+        """Has queries and new documents encoded by a compatible successor from now on; no vector changes, but that those
+        that are there get zeros behind them where the model grew.
 
         Raises:
             ArtifactError: the model cannot replace the one that is here.
         """
         with self.writing("replacing the model"):
-            if self.manifest.model_now != representation.fingerprint:
+            if self.manifest.model_now == representation.fingerprint:
+                return
+            if self.manifest.model_now in extended_by(representation):
+                self.commit(grown(self.folder, self._snapshot, representation))
+                self._shortlists()
+            else:
                 self.commit(succeeded(self.folder, self.manifest, representation))
 
     def build(self, kind: Kind, dim: int, depth: int | None = None) -> None:

@@ -64,16 +64,18 @@ def first_to_merge(snapshot: Snapshot) -> int | None:
     return first
 
 
-def merged(folder: Path, snapshot: Snapshot, first: int, *, words: bool = False) -> Manifest | None:
+def merged(
+    folder: Path, snapshot: Snapshot, first: int, *, words: bool = False, contents: Contents | None = None
+) -> Manifest | None:
     """The next manifest, with all segments from ``first`` on written into one without their removed rows.
 
-    ``words``: all segments are written, and with their words, which the index does not have yet. ``None`` where
-    nothing would change.
+    ``words``: all segments are written, and with their words, which the index does not have yet. ``contents``: what the
+    index holds from now on, with wider vectors: those that are there get zeros. ``None`` where nothing would change.
     """
     start = int(snapshot.starts[first])
     removed = snapshot.removed
     tidy = len(snapshot.segments) - first <= 1 and (removed is None or not removed[start:].any())
-    if tidy and not words:
+    if tidy and not words and contents is None:
         return None
 
     def parts() -> Iterator[tuple[Segment, np.ndarray]]:
@@ -84,6 +86,7 @@ def merged(folder: Path, snapshot: Snapshot, first: int, *, words: bool = False)
                 yield segment, rows
 
     manifest = replace(snapshot.manifest, analyzer=ANALYZER) if words else snapshot.manifest
+    manifest = manifest if contents is None else replace(manifest, contents=contents)
     entry = write_segment(folder, f"{manifest.generation + 1:08d}", manifest, parts(), copy=True)
     if entry is not None and manifest.versions:
         kept = [version_of_rows(segment.entry.versions, len(segment))[rows] for segment, rows in parts()]
@@ -183,6 +186,7 @@ def emptied(manifest: Manifest, contents: Contents, kind: str, *, words: bool) -
         "segments": (),
         "shortlists": (),
         "versions": (),
+        "widths": (),
         "dense_weight": None,
     }
     return replace(manifest, contents=contents, kind=kind, analyzer=ANALYZER if words else NO_WORDS, **gone)

@@ -88,10 +88,11 @@ class Manifest:
 
     ``kind`` is what was asked for when the index was made, ``reason`` why its shortlists are what they are;
     ``frontiers`` are the files that tell, for each depth, what searches found and cost. ``versions`` are the
-    fingerprints of the models that took over from the one of ``contents``, the oldest first. ``analyzer`` names how texts
-    become words (``postings.ANALYZER``), is ``none`` where an index is made without words, and empty where it is older
-    than that there were any. ``dense_weight`` is how much the vectors count in hybrid searches that do not say it; ``None``:
-    as much as the words.
+    fingerprints of the models that took over from the one of ``contents``, the oldest first; ``widths`` are the dimensions
+    that the vectors of each model have, the first one's included, where a model grew (else empty). ``analyzer`` names how
+    texts become words (``postings.ANALYZER``), is ``none`` where an index is made without words, and empty where it is
+    older than that there were any. ``dense_weight`` is how much the vectors count in hybrid searches that do not say it;
+    ``None``: as much as the words.
     """
 
     format: int = FORMAT
@@ -107,6 +108,7 @@ class Manifest:
     model: str = MODEL
     analyzer: str = ""
     versions: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
     dense_weight: float | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
 
@@ -193,6 +195,8 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has other depths than the index")
     if manifest.analyzer == ANALYZER and not all(segment.words for segment in manifest.segments):
         raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has no words, which others have")
+    if manifest.widths and len(manifest.widths) != len(manifest.versions) + 1:
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: it has not one width for each model")
     for segment in manifest.segments:
         whole = not segment.versions or sum(rows for _, rows in segment.versions) == segment.rows
         if not whole or any(not 0 <= v <= len(manifest.versions) for v, _ in segment.versions):

@@ -54,12 +54,28 @@ def scan(
     for start, segment in snapshot.parts():
         if start >= first:
             inside = None if allowed is None else allowed[start : start + len(segment)]
-            scores, rows = _best(segment, prefixes, keep, layers, inside)
-            best_parts.append((scores, rows + start))
+            for width, some in _by_width(snapshot, start, segment, dim, inside):
+                cut = prefixes if width == dim else truncate(queries, width)  # the dimensions that these have
+                scores, rows = _best(segment, cut, keep, layers, some)
+                scores = scores if width == dim else snapshot.scale(layers, width, dim).of(scores)
+                best_parts.append((scores, rows + start))
     if len(best_parts) == 2:
         return best_parts[1]
     scores, rows = best_first(*(np.concatenate(parts, axis=1) for parts in zip(*best_parts)))
     return scores[:, :keep], rows[:, :keep]
+
+
+def _by_width(
+    snapshot: Snapshot, start: int, segment: Segment, dim: int, allowed: Bool[np.ndarray, " rows"] | None
+) -> list[tuple[int, Bool[np.ndarray, " rows"] | None]]:
+    """The allowed rows of a segment by the dimensions that their vectors have, at most ``dim``."""
+    if snapshot.widths is None:
+        return [(dim, allowed)]
+    widths = np.minimum(snapshot.widths[start : start + len(segment)], dim)
+    found = np.unique(widths).tolist()
+    if len(found) == 1:
+        return [(found[0], allowed)]
+    return [(width, (widths == width) & (True if allowed is None else allowed)) for width in found]
 
 
 def _best(
@@ -113,14 +129,14 @@ def rerank(
     """Each query's candidates (-1: none) through the exact stages."""
     scores = np.zeros(rows.shape, dtype=np.float32)
     for dim, keep in stages:
-        if len(snapshot.segments) == 1:
+        if len(snapshot.segments) == 1 and snapshot.widths is None:
             scores, rows = rerank_rows(snapshot.segments[0].flat(layers), queries, rows, dim, keep)
             continue
         prefixes = truncate(queries, dim)
         scores = np.full(rows.shape, -np.inf, dtype=np.float32)
         for number, candidates in enumerate(rows):
             there = candidates >= 0
-            scores[number, there] = snapshot.vectors(candidates[there], layers, dim) @ prefixes[number]
+            scores[number, there] = snapshot.cosines(candidates[there], layers, prefixes[number])
         scores, rows = best_first(scores, rows)
         scores, rows = scores[:, :keep], rows[:, :keep]
     return scores, rows

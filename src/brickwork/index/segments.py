@@ -98,7 +98,7 @@ class SegmentWriter:
     """
 
     def __init__(self, folder: Path, depths: Sequence[int], width: int, *, words: bool):
-        self.documents = DocumentWriter(folder / DOCUMENTS)
+        self.documents, self.width = DocumentWriter(folder / DOCUMENTS), width
         self.vectors = {depth: VectorWriter(folder / vector_file(depth), width) for depth in depths}
         self.fields, self._fields_path = FieldsBuilder(), folder / FIELDS
         self.words = PostingsWriter(folder / WORDS) if words else None
@@ -124,7 +124,10 @@ class SegmentWriter:
     def _add(self, metas: Sequence[str], vectors: Mapping[int, np.ndarray]) -> None:
         self.fields.add(read_meta(text, self.documents.path) for text in metas)
         for depth, writer in self.vectors.items():
-            writer.write(vectors[depth])
+            rows = vectors[depth]
+            if rows.shape[1] < self.width:  # of before the model grew
+                rows = np.pad(rows, ((0, 0), (0, self.width - rows.shape[1])))
+            writer.write(rows)
         self.rows += len(next(iter(vectors.values())))
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from brickwork.data.types import Document
 from brickwork.index.columns import check_fields
 from brickwork.index.conditions import Kind as FieldKind
 from brickwork.index.filters import OWN_FIELDS, Filter, resolve
+from brickwork.index.grown_rows import Scale, scale_of
 from brickwork.index.lexical import Lexical
 from brickwork.index.manifest import (
     DOCUMENTS,
@@ -64,6 +65,41 @@ class Snapshot:
         self._fields: set[str] | None = None
         self._kinds: dict[str, set[FieldKind]] = {}
         self._shortlists: dict[tuple[str, int, int], Any] = {} if old is None else old.shortlists_of(self)
+        self.widths = self._widths()
+        self._scales: dict[tuple[int, int, int], Scale] = {}
+
+    def _widths(self) -> Int[np.ndarray, " rows"] | None:
+        """How many dimensions the vector of each row has; ``None`` where all have all."""
+        if not self.manifest.widths or not self.segments:
+            return None
+        by_version = np.array(self.manifest.widths, dtype=np.int64)
+        made_by = [version_of_rows(segment.entry.versions, len(segment)) for segment in self.segments]
+        widths = by_version[np.concatenate(made_by)]
+        return widths if (widths < self.manifest.contents.width).any() else None
+
+    def cosines(
+        self, rows: Int[np.ndarray, " rows"], depth: int, prefix: Float[np.ndarray, " dim"]
+    ) -> Float[np.ndarray, " rows"]:
+        """Of a query's prefix of unit length with the vectors of rows, on one scale (index/grown_rows.py)."""
+        scores: Float[np.ndarray, " rows"] = self.vectors(rows, depth, len(prefix)) @ prefix
+        if self.widths is None:
+            return scores
+        widths = self.widths[rows]
+        for width in np.unique(widths[widths < len(prefix)]).tolist():
+            length = max(float(np.linalg.norm(prefix[:width])), float(np.finfo(np.float32).tiny))
+            short = widths == width
+            scores[short] = self.scale(depth, width, len(prefix)).of(scores[short] / length)
+        return scores
+
+    def scale(self, depth: int, few: int, dim: int) -> Scale:
+        """What cosines of rows with ``few`` dimensions are on the scale of ``dim``, measured when first needed."""
+        if (depth, few, dim) not in self._scales:
+            assert self.widths is not None, "rows of several widths"
+            whole = self.live_rows()
+            whole = whole[self.widths[whole] >= dim]
+            some = whole[np.linspace(0, len(whole) - 1, min(len(whole), 1024)).astype(np.int64)]
+            self._scales[depth, few, dim] = scale_of(self.vectors(some, depth, dim), few, dim)
+        return self._scales[depth, few, dim]
 
     def key(self, entry: SegmentEntry) -> tuple[Any, ...]:
         """What tells segments apart, those of an index built again in the same place included."""

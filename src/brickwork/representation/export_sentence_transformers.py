@@ -45,7 +45,7 @@ def export_sentence_transformers(
     Raises:
         ConfigError: a size that the model does not have, or ``folder`` is not empty.
         ArtifactError: the encoder has no equal in that library (images; norms before or at the exits; the map of an exit
-            between depth 0 and the full one).
+            between depth 0 and the full one; several encoders side by side).
         ResourceError: disk full, read-only folder.
     """
     folder = Path(folder)
@@ -55,6 +55,10 @@ def export_sentence_transformers(
     dim, layers = representation.size(dim, layers)
     if encoder.kind != "text":
         raise ArtifactError(f"an encoder of kind '{encoder.kind}' has no equal in sentence-transformers")
+    if hasattr(encoder, "members"):
+        raise ArtifactError(
+            "several encoders side by side have no equal in sentence-transformers; write ONNX (--to onnx), or serve it"
+        )
     if isinstance(encoder.body, DecoderStates):
         raise ArtifactError(
             "the states of a decoder of an encoder-decoder have no equal in sentence-transformers"

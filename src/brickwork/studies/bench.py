@@ -230,6 +230,7 @@ class Bench:
         from brickwork.core.files import load_tensors, read_json, save_tensors, write_json
         from brickwork.core.types import Fits
         from brickwork.studies.fingerprint import study_fingerprint
+        from brickwork.training.run import planned_stages
 
         data = self.data(run)
         system = built(run, data)
@@ -246,7 +247,9 @@ class Bench:
         recipe = f" ({run.recipe})" if run.recipe else ""
         self.progress(f"training {run.system}{recipe}, seed {run.seed}, {length}")
         trained = replace(
-            self.fit(system, data.train, run.train, run.seed, stages=run.stages, variants=data.variants),
+            self.fit(
+                system, data.train, run.train, run.seed, stages=planned_stages(run), variants=data.variants
+            ),
             data=data,
         )
         if kept is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class RunConfig:
     """``model``: the system's own configuration, of its type ``system.Config``. ``data``: of its ``system.Data``, where
     it reads more than every system does. ``stages``: trained one after the other; none: one stage of ``train.steps``.
+    A system whose stages follow from its configuration names them itself (:func:`planned_stages`).
     ``start``: the folder of a finished run of the same system, which is trained on as ``model`` says; empty: from scratch.
 
     ``system``, a slug, is filled in from ``model``, and ``recipe`` by :func:`brickwork.api.train.recipe`.
@@ -56,6 +57,17 @@ class RunConfig:
             object.__setattr__(self, "data", kind(**vars(self.data)))
 
 
+def planned_stages(run: RunConfig) -> tuple[Stage, ...]:
+    """The stages of a run: its own, or those that its system makes of its configuration (``plan_stages(config, steps)``).
+
+    Raises:
+        ConfigError: too few steps for them.
+    """
+    system = getattr(registry.load(run.system, "system"), "System", None)
+    made = getattr(system, "plan_stages", None)
+    return run.stages or (tuple(made(run.model, run.train.steps)) if made is not None else ())
+
+
 def run_to_dict(run: RunConfig) -> dict[str, Any]:
     """The run as plain JSON values."""
     return to_dict(run)
@@ -87,7 +99,9 @@ def find_models(run: RunConfig) -> None:
     """
     from brickwork.encoders.build import find_backbone
 
-    for option, folder in (("start", run.start), ("model.previous", getattr(run.model, "previous", ""))):
+    finished = [("start", run.start), ("model.previous", getattr(run.model, "previous", ""))]
+    finished += [("model.runs", folder) for folder in getattr(run.model, "runs", ())]
+    for option, folder in finished:
         if folder and not Path(folder).expanduser().is_dir():
             raise ConfigError(f"{option}={folder}: there is no such folder; name that of a finished run")
     for backbone, revision in _backbones(run.model):
@@ -95,17 +109,18 @@ def find_models(run: RunConfig) -> None:
 
 
 def framing_of(model: Any) -> "Framing | None":
-    """How the pretrained model of images that a run starts from, or replaces, has its images scaled and cut; ``None`` where
-    there is none.
+    """How the pretrained model of images that a run starts from, replaces or joins, has its images scaled and cut; ``None``
+    where there is none.
 
     Raises:
         ArtifactError: it is not there, or does not say how.
     """
     from brickwork.encoders.build_images import backbone_framing
 
-    previous = Path(getattr(model, "previous", "") or "").expanduser() / "config.json"
-    if getattr(model, "previous", "") and previous.is_file():
-        return getattr(run_from_dict(read_json(previous)).data, "framing", None)
+    folder = next(iter(getattr(model, "runs", ())), getattr(model, "previous", ""))
+    finished = Path(folder).expanduser() / "config.json"
+    if folder and finished.is_file():
+        return getattr(run_from_dict(read_json(finished)).data, "framing", None)
     framings = (backbone_framing(*one) for one in _backbones(model))
     return next((framing for framing in framings if framing is not None), None)
 
