@@ -251,6 +251,8 @@ def short(lab):
         (CLAIMS, "return at", "return 2 * at", {"C1", "C2"}),
         (CLAIMS, "import run as", "import faster as", {"C1"}),
         (CLAIMS, ", LENGTH", ", LENGTH, other", set()),
+        (CLAIMS, "studies.mine.setups", "studies.theirs.arms", set()),  # it moved, and is what it was
+        (CLAIMS, "from brickwork.studies.mine.setups", "from numpy", {"C1"}),
         (CLAIMS, "    pass", "    print()", {"C1", "C2"}),
         (CLAIMS, "second(lab):", 'second(lab):\n    """What it does."""', set()),
         (SETUPS, "LENGTH: int = 3", "LENGTH: int = 4", {"C1"}),
