@@ -62,6 +62,21 @@ def test_the_hand_wired_model_does_induction_and_nothing_else_matters():
     torch.testing.assert_close(quiet, loud, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("ablation", ["mean", "resample"])
+def test_how_many_passes_it_takes_is_said_before(ablation):
+    """Counted at the model itself."""
+    run = override(api.recipe("sae-circuits", "smoke"), [f"model.ablation={ablation}", "model.batch=7"])
+    takes = api.plan(run)["takes"]
+    system, task = api.build(run)
+    calls = []
+    handle = system.subject.model.register_forward_hook(lambda *_: calls.append(1))
+    list(system.fit(task.train, start=0))
+    handle.remove()
+    assert int(takes.split(" are about ")[1].split()[0].replace(",", "")) == len(calls)
+    assert takes.startswith(f"16 heads on {len(task.train)} prompts")
+    assert "minutes" in takes
+
+
 @pytest.mark.parametrize("ablation", ["mean", "zero", "resample"])
 def test_ablation_finds_exactly_the_wired_heads(prompts, ablation):
     model = WiredModel()

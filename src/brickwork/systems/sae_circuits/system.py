@@ -22,6 +22,7 @@ and the paper's score, from codes of a sparse autoencoder on what heads add to t
 Differences from the paper: see README.md. Shape legend: E prompts, L layers, H heads, N = L·H, D width, s head dimensions.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,14 @@ from brickwork.systems.sae_circuits.effects import (
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.pruned import PrunedModel, prune_subject
 from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
-from brickwork.systems.sae_circuits.subjects import Prompts, Subject, load_subject, padded, read_prompts
+from brickwork.systems.sae_circuits.subjects import (
+    Prompts,
+    Subject,
+    load_subject,
+    next_token,
+    padded,
+    read_prompts,
+)
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
@@ -157,6 +165,24 @@ class System(nn.Module):
                 )
             self._held = held
         return self._held
+
+    def foretell(self, examples: Examples) -> str:
+        """How long the heads take here, from one batch of prompts."""
+        prompts, batch = read_prompts(self.subject, examples.columns), self.config.batch
+        layers, heads, _, _ = self.shape
+        rows = sorted(range(len(prompts)), key=lambda row: len(prompts.ids[row]))
+        middle = rows[len(rows) // 2 :][:batch] or rows  # of the usual length
+        next_token(self.subject.model, [prompts.ids[middle[0]]])  # the first pass of all is slower
+        began = time.perf_counter()
+        next_token(self.subject.model, [prompts.ids[row] for row in middle])
+        seconds = time.perf_counter() - began
+        batches = -(-len(prompts) // batch)
+        passes = -(-int((~prompts.behaves).sum()) // batch) + batches
+        passes += layers * batches * (1 + heads + (self.config.ablation == "resample"))
+        return (
+            f"{layers * heads} heads on {len(prompts):,} prompts are about {passes:,} passes of {min(batch, len(prompts))} "
+            f"prompts, of {seconds:.2g} s here: about {passes * seconds / 60:.1f} minutes, and the autoencoder"
+        )
 
     def fit(self, examples: Examples, *, start: int) -> Iterator[float]:
         """Codes, then a layer of ablations in each round, then p-values."""
