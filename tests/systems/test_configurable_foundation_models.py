@@ -16,6 +16,7 @@ from tokenizers import processors
 
 import brickwork
 from brick_texts import TEXTS
+from brickwork.api import export as export_api
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
@@ -168,7 +169,7 @@ def test_predict_says_which_brick_and_what_it_gains(trained, tmp_path):
 def test_exported_models_are_what_transformers_computes(trained, system, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    predict_api.export_bricks(trained, tmp_path / "both", merged=True, brick="sums+names", rank=2)
+    export_api.export_bricks(trained, tmp_path / "both", merged=True, brick="sums+names", rank=2)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "both")
     ids = torch.tensor([[10, 20, 30, 40]])
     with system.on(system.configured("sums+names", 2)):
@@ -178,7 +179,7 @@ def test_exported_models_are_what_transformers_computes(trained, system, tmp_pat
 def test_a_library_takes_bricks_from_elsewhere_and_loses_one_without_harm(trained, system, tmp_path):
     """Adapters of another training in a library with those of a run, at the rank that a budget allows."""
     library = tmp_path / "library"
-    predict_api.export_bricks(trained, library)
+    export_api.export_bricks(trained, library)
     model = system.encoder.model
     adapters = inject_lora(model, "q_proj", rank=3)
     torch.manual_seed(0)
@@ -249,7 +250,7 @@ def test_a_text_of_one_token_is_not_measured(system):
 
 def test_a_run_of_dylora_becomes_a_brick_of_the_same_library(trained, system, folder, tmp_path):
     """The base as transformers has it is adapted by another system; its adapters are a brick here, at every rank."""
-    predict_api.export_bricks(trained, tmp_path / "base", merged=True, brick="base")
+    export_api.export_bricks(trained, tmp_path / "base", merged=True, brick="base")
     run = api.recipe("dylora", "language")
     run = replace(
         run,
@@ -260,7 +261,7 @@ def test_a_run_of_dylora_becomes_a_brick_of_the_same_library(trained, system, fo
     api.train(run, tmp_path / "dylora")
     other = brickwork.load(tmp_path / "dylora")
     library = tmp_path / "library"
-    predict_api.export_bricks(trained, library)
+    export_api.export_bricks(trained, library)
     from_adapters(other.adapters, "customer-19").save(library)
     ids = torch.tensor([[10, 20, 30, 40]])
     for rank in (1, 3):
@@ -295,7 +296,7 @@ def test_ranks_are_scaled_as_they_were_trained(folder, ranks, scale):
 
 
 def test_a_brick_of_another_base_is_refused(trained, folder, tmp_path):
-    predict_api.export_bricks(trained, tmp_path / "library")
+    export_api.export_bricks(trained, tmp_path / "library")
     run = replace(run_of(folder), seed=1)
     other = build_system(SLUG, run.model, load_data(SLUG, run.data, 1), 1)
     with pytest.raises(ConfigError, match="was made for the base"):

@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score
 
 import brickwork
 from brick_texts import TEXTS
+from brickwork.api import export as export_api
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
@@ -270,10 +271,10 @@ def test_predict_analyse_and_the_page(found, places):
 def test_bricks_of_a_library_and_a_model_of_transformers(found, places):
     from transformers import AutoModelForCausalLM
 
-    predict_api.export_bricks(places / "run", places / "library")
+    export_api.export_bricks(places / "run", places / "library")
     library = load_library(places / "library")
     assert list(library) == ["without-lists", "without-names", "without-sums"]
-    predict_api.export_bricks(places / "run", places / "erased", merged=True, brick="sums")
+    export_api.export_bricks(places / "run", places / "erased", merged=True, brick="sums")
     ids = torch.tensor([[10, 20, 30, 40, 50]])
     model = found.lm.model
     with torch.no_grad():

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import brickwork
+from brickwork.api import export as export_api
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
@@ -301,7 +302,7 @@ def test_peft_gives_the_same_answers_at_every_rank(trained, backbone, tmp_path):
     system = brickwork.load(trained[0])
     texts = ["the red cup costs 5 coins", "the blue hat", "a cup"]
     for b in (1, 4):
-        folder = predict_api.export_adapter(trained[0], tmp_path / f"rank{b}", rank=b)
+        folder = export_api.export_adapter(trained[0], tmp_path / f"rank{b}", rank=b)
         model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(backbone), folder).eval()
         head, about = (
             load_tensors(folder / "head.safetensors"),
@@ -326,7 +327,7 @@ def test_a_fixed_simplex_is_a_classifier_too(table, backbone, tmp_path):
     assert not list(system.head.parameters())
     texts = ["the red cup costs 5 coins", "the blue hat"]
     head = load_tensors(
-        predict_api.export_adapter(tmp_path / "run", tmp_path / "out", rank=4) / "head.safetensors"
+        export_api.export_adapter(tmp_path / "run", tmp_path / "out", rank=4) / "head.safetensors"
     )
     layer = system.encoder.num_layers
     with torch.no_grad(), system.adapters.rank(4):
@@ -393,7 +394,7 @@ def test_backbones_that_do_not_fit(turned, table, tmp_path):
     with pytest.raises(DataError, match="columns input and label"):
         build(DyloraConfig(), pairs)
     with pytest.raises(ArtifactError, match=r"cannot export adapters.*dylora"):
-        predict_api.export_adapter(object(), tmp_path / "a")
+        export_api.export_adapter(object(), tmp_path / "a")
 
 
 @pytest.mark.parametrize(

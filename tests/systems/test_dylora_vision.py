@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import brickwork
+from brickwork.api import export as export_api
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.api.backbones import backbone_settings
@@ -100,7 +101,7 @@ def test_peft_gives_the_same_answers_at_every_rank(place, trained, name, data, t
     answers = {b: system.probabilities(inputs, rank=b) for b in (1, 4)}
     assert abs(answers[1] - answers[4]).max() > 1e-4
     for b in (1, 4):
-        folder = predict_api.export_adapter(trained[name, data], tmp_path / f"rank{b}", rank=b)
+        folder = export_api.export_adapter(trained[name, data], tmp_path / f"rank{b}", rank=b)
         model = peft.PeftModel.from_pretrained(AutoModel.from_pretrained(place / name), folder).eval()
         head = load_tensors(folder / "head.safetensors")
         with torch.no_grad():

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import brickwork
+from brickwork.api import export as export_api
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.api.backbones import backbone_settings
@@ -266,7 +267,7 @@ def test_dense_is_what_transformers_loads(trained, tmp_path):
 
     summary, place = trained
     texts = ["a red ring", "the blue lamp of number 7", "cup"]
-    folder = predict_api.export_dense(place / "run", tmp_path / "dense")
+    folder = export_api.export_dense(place / "run", tmp_path / "dense")
     logits = torch.tensor(SentenceTransformer(str(folder), device="cpu").encode(texts))
     np.testing.assert_allclose(logits.softmax(-1).numpy(), summary.system.probabilities(texts, 8), atol=1e-5)
     ours, model = summary.system.encoder, AutoModel.from_pretrained(folder)
@@ -288,7 +289,7 @@ def test_dense_is_what_transformers_loads(trained, tmp_path):
     exec(code, names)  # what the card tells people to do
     assert names["logits"].shape == (1, 2)
     with pytest.raises(ConfigError, match="not empty"):
-        predict_api.export_dense(place / "run", folder)
+        export_api.export_dense(place / "run", folder)
 
 
 def test_untouched_it_is_the_model_to_the_bit(trained, table, tmp_path):
@@ -363,7 +364,7 @@ def test_images_on_a_vision_transformer(tmp_path):
     answers = predict_api.predict(tmp_path / "run", tmp_path / "photos" / "red", groups=2)
     assert set(answers["label"]) == {"red"}
     system = summary.system
-    folder = predict_api.export_dense(tmp_path / "run", tmp_path / "dense")
+    folder = export_api.export_dense(tmp_path / "run", tmp_path / "dense")
     images = rng.integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
     model, head = (
         AutoModel.from_pretrained(folder, add_pooling_layer=False),

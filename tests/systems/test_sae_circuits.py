@@ -7,6 +7,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import brickwork
+from brickwork.api import export as export_api
 from brickwork.api import predict as predict_api
 from brickwork.api import train as api
 from brickwork.cli.main import app
@@ -134,7 +135,7 @@ def test_the_pruned_model_is_the_ablated_one_and_is_kept(run, tmp_path):
     torch.testing.assert_close(pruned.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     left = sum(p.numel() for p in pruned.parameters())
     assert left < 0.2 * sum(p.numel() for p in found.subject.model.parameters())
-    out = predict_api.export_pruned(run.folder, tmp_path / "pruned", "p<0.01")
+    out = export_api.export_pruned(run.folder, tmp_path / "pruned", "p<0.01")
     kept = brickwork.load(out)
     torch.testing.assert_close(kept.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     assert kept.generate(["<start> t3 t5 t7 t2 t5"], max_tokens=1, temperature=0.0, top_k=0, seed=0) == [
@@ -358,5 +359,5 @@ def test_the_command_line_from_the_file_to_the_pruned_model(run, tmp_path):
         assert wrong.exit_code == 2
         assert message in wrong.output
     with pytest.raises(ArtifactError, match="cannot prune a model; systems that can: sae-circuits"):
-        predict_api.export_pruned(brickwork.load(out), tmp_path / "y", "p<0.1")
+        export_api.export_pruned(brickwork.load(out), tmp_path / "y", "p<0.1")
     assert prune(WiredModel(), {}) == {}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import brickwork
-from brickwork.api import predict as predict_api
+from brickwork.api import export as export_api
 from brickwork.api import train as api
 from brickwork.core.config import override
 from brickwork.core.errors import ArtifactError
@@ -61,7 +61,7 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
     with torch.no_grad(), ablate(found.subject.model, gone, means=means):
         wanted = found.subject.model(ids, mask).logits
     torch.testing.assert_close(pruned.model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
-    out = predict_api.export_pruned(result.folder, tmp_path / "pruned", "top 3")
+    out = export_api.export_pruned(result.folder, tmp_path / "pruned", "top 3")
     assert "lm_head" not in (out / "model.safetensors").read_bytes().decode("latin-1"), "tied, so kept once"
     torch.testing.assert_close(brickwork.load(out).model(ids, mask).logits, wanted, rtol=0, atol=1e-5)
     for name, old, new in (
@@ -144,7 +144,7 @@ def test_a_pruned_gpt2_is_what_transformers_computes_with_the_mean_in_place_of_t
     settings = [f"data.source={tmp_path / 'prompts.csv'}", f"model.subject={folder}", "model.code_steps=1"]
     run_config = override(api.recipe("sae-circuits"), [*settings, "model.permutations=99"])
     found = api.train(run_config, tmp_path / "run").system
-    pruned = brickwork.load(predict_api.export_pruned(tmp_path / "run", tmp_path / "pruned", "top 3"))
+    pruned = brickwork.load(export_api.export_pruned(tmp_path / "run", tmp_path / "pruned", "top 3"))
     gone = [head for head in range(8) if divmod(head, 4) not in kept_heads({"effect": found.effect}, "top 3")]
     truth = GPT2LMHeadModel.from_pretrained(folder).eval()
     seen = [[], []]

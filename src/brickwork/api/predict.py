@@ -4,14 +4,12 @@ import brickwork
 brickwork.generate("runs/lm", ["def add("], max_tokens=50)
 """
 
-from collections.abc import Mapping, Sequence
-from inspect import signature
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brickwork.api.kept_systems import check_options, system_that
 from brickwork.api.train import read_run
-from brickwork.core import registry
-from brickwork.core.config import nearest
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras
 
 if TYPE_CHECKING:
@@ -49,8 +47,8 @@ def predict(
 
     if out is not None:
         check_table_path(Path(out))
-    system = _system_that(model, Predicts, "predict", "predicts")
-    _check_options(model, system.predict, options)
+    system = system_that(model, Predicts, "predict", "predicts")
+    check_options(model, system.predict, options)
     encoder = getattr(system, "encoder", None)
     ids, inputs = read_inputs(
         data,
@@ -180,7 +178,7 @@ def generate(
             f"max_tokens={max_tokens}, temperature={temperature}, top_k={top_k}: tokens must be at least 1, the others "
             "not negative"
         )
-    system = _system_that(model, Generates, "generate", "generates", name=name)
+    system = system_that(model, Generates, "generate", "generates", name=name)
     return system.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_k=top_k, seed=seed)
 
 
@@ -211,8 +209,8 @@ def generate_images(
 
     if out is not None:
         refuse_filled(out)
-    system = _system_that(model, GeneratesImages, "make images", "generates", name=name)
-    _check_options(name or model, system.generate_images, options)
+    system = system_that(model, GeneratesImages, "make images", "generates", name=name)
+    check_options(name or model, system.generate_images, options)
     images = system.generate_images(names, count=count, seed=seed, **options)
     if out is not None:
         write_images(Path(out), [name for name in names for _ in range(count)], images)
@@ -230,7 +228,7 @@ def recommend(model: "Path | str | Any", users: Sequence[Any], *, count: int = 1
 
     if count < 1:
         raise ConfigError(f"count={count}; it must be at least 1")
-    return _system_that(model, Recommends, "recommend", "recommends").recommend(users, count=count)
+    return system_that(model, Recommends, "recommend", "recommends").recommend(users, count=count)
 
 
 @naming_extras("the model")
@@ -246,7 +244,7 @@ def analyse(
     """
     from brickwork.core.types import Analyses
 
-    system = _system_that(folder, Analyses, "analyse what it learnt", "analyses")
+    system = system_that(folder, Analyses, "analyse what it learnt", "analyses")
     return system.analyse(_held_out(folder, data, limit)[1])
 
 
@@ -319,7 +317,7 @@ def inspect(
     if isinstance(system, Draws):
         title, examples = _held_out(folder, data, limit)
         return write_drawings(path, title, f"On {len(examples):,} held-out examples.", system.draw(examples))
-    system = _system_that(system, Traces, "show its modules at work", "traces", name=folder)
+    system = system_that(system, Traces, "show its modules at work", "traces", name=folder)
     title, examples = _held_out(folder, data, limit)
     return write_traces(path, title, system.trace(examples), len(examples))
 
@@ -332,91 +330,3 @@ def _held_out(folder: Path | str, data: Path | str | None, limit: int | None) ->
     task = load_data(run.system, run.data, run.seed)
     rows = range(min(len(task.test), limit or len(task.test)))
     return f"{run.system} on {task.name}", task.test.select(rows)
-
-
-def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any) -> Path:
-    """Writes the adapters of a model as Hugging Face's ``peft`` reads them. ``options``: those of the system's own
-    ``export_peft``, such as the rank to cut to.
-
-    Raises:
-        ArtifactError: the model has no adapters.
-        ConfigError: an option that the system does not take, or a value that it does not have.
-    """
-    from brickwork.core.types import ExportsAdapters
-
-    system = _system_that(model, ExportsAdapters, "export adapters", "adapters")
-    _check_options(model, system.export_peft, options)
-    return system.export_peft(folder, **options)
-
-
-def export_pruned(model: "Path | str | Any", folder: Path | str, keep: str) -> Path:
-    """Writes the model that a run looked into with only the parts that ``keep`` names (``p<0.01``, ``top 20``).
-
-    Raises:
-        ArtifactError: the model prunes nothing.
-        ConfigError: a condition that is none, or that no part fulfils.
-        ResourceError: the folder cannot be written.
-    """
-    from brickwork.core.types import Prunes
-    from brickwork.representation.kept import save_system
-
-    system = _system_that(model, Prunes, "prune a model", "prunes")
-    return save_system(system.prune(keep), folder)
-
-
-def export_dense(model: "Path | str | Any", folder: Path | str) -> Path:
-    """Writes a model whose parts are used token by token whole, as transformers loads it.
-
-    Raises:
-        ArtifactError: the model is dense anyway, or its encoder has no equal there.
-        ConfigError: its gate cannot be left out, or the folder is not empty.
-    """
-    from brickwork.core.types import ExportsDense
-
-    return _system_that(model, ExportsDense, "export a dense model", "dense").export_dense(folder)
-
-
-def export_bricks(
-    model: "Path | str | Any", folder: Path | str, *, merged: bool = False, **options: Any
-) -> Path:
-    """Writes the bricks of a model into a library of bricks, or (``merged``) its base with bricks in the weights.
-
-    ``options``: those of the system's own ``export_bricks`` or ``export_merged``, such as which ``brick``.
-
-    Raises:
-        ArtifactError: the model has no bricks.
-        ConfigError: an option that the system does not take, or a value that it does not have.
-    """
-    from brickwork.core.types import KeepsBricks
-
-    system = _system_that(model, KeepsBricks, "export bricks", "bricks")
-    method = system.export_merged if merged else system.export_bricks
-    _check_options(model, method, options)
-    return method(folder, **options)
-
-
-def _check_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> None:
-    """Refuses options that a system's own method does not take: it takes its parameters that have a default."""
-    takes = [name for name, p in signature(method).parameters.items() if p.default is not p.empty]
-    for name, value in options.items():
-        if name not in takes:
-            instead = nearest(name, takes) if takes else "it takes none"
-            raise ConfigError(
-                f"{name}={value!r} is no option of the model in {model}: {instead}; leave it out"
-            )
-
-
-def _system_that(
-    model: "Path | str | Any", protocol: type, verb: str, does: str, *, name: "Path | str" = ""
-) -> Any:
-    """The system in ``model``, which has to do what ``protocol`` says: ``verb`` in words, ``does`` on cards. ``name``: what
-    the user calls it."""
-    from brickwork.representation.load import load
-
-    system = load(model) if isinstance(model, str | Path) else model
-    if not isinstance(system, protocol):
-        kind = getattr(system, "slug", "") or "an encoder"
-        raise ArtifactError(
-            f"{name or model} is {kind}, which cannot {verb}; systems that can: {', '.join(registry.able(does)) or 'none'}"
-        )
-    return system

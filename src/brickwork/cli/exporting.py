@@ -98,16 +98,16 @@ def export(
     given = {name: value for name, value in given.items() if value is not None}
     _refuse_idle(to, given)
     if to in _BY_SYSTEMS:
-        from brickwork.api import predict as predict_api
+        from brickwork.api import export as export_api
 
         if to is ExportFormat.peft:
-            written = predict_api.export_adapter(model, out, **given)
+            written = export_api.export_adapter(model, out, **given)
         elif to is ExportFormat.pruned:
-            written = predict_api.export_pruned(model, out, **given)
+            written = export_api.export_pruned(model, out, **given)
         elif to is ExportFormat.dense:
-            written = predict_api.export_dense(model, out)
+            written = export_api.export_dense(model, out)
         else:
-            written = predict_api.export_bricks(model, out, merged=to is ExportFormat.merged, **given)
+            written = export_api.export_bricks(model, out, merged=to is ExportFormat.merged, **given)
         output.line(str(written))
         return
     if to is ExportFormat.decoder_states:

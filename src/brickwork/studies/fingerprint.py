@@ -82,7 +82,7 @@ def _statements(source: str) -> tuple[_Statement, ...]:
 class _Unplaced(ast.NodeTransformer):
     """Takes from imports where in this package a name stands: a part that moves to another room computes what it did."""
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:  # noqa: N802 - the name that ast calls
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         if (node.module or "").partition(".")[0] == "brickwork":
             node.module = "brickwork"
         return node
