@@ -28,7 +28,7 @@ EPISODES = 300
 
 def new_examples(trained: Trained) -> Examples:
     """The images of the classes that were not trained on."""
-    return split_new(trained.data.test, len(trained.system.classes))[1]
+    return split_new(trained.data.test, trained.system.classes)[1]
 
 
 def blocks(members: Sequence[Any], inputs: Any) -> list[Float[np.ndarray, "rows _"]]:
@@ -103,7 +103,7 @@ def by_members(trained: Trained) -> dict[int, float]:
 
 def old_labels(trained: Trained) -> dict[str, float]:
     """Accuracy on the classes that were trained on: of the first member with its head, and of the whole system."""
-    known, _ = split_new(trained.data.test, len(trained.system.classes))
+    known, _ = split_new(trained.data.test, trained.system.classes)
     known = known.select(range(min(TESTED, len(known))))
     y = np.asarray(known.columns["label"])
     system = trained.system
