@@ -20,7 +20,7 @@ from brickwork.studies.bench import Trained
 from brickwork.systems.rich_representations.data import split_new
 from brickwork.systems.rich_representations.transfer import untrained
 
-SHOTS = (10, 50)
+SHOTS = (5, 50)
 TESTED = 1500
 """Images of new classes that are tested on, at most."""
 EPISODES = 300
@@ -78,8 +78,14 @@ def controls(trained: Trained) -> dict[tuple[str, int], float]:
 def seen(member: Any, inputs: np.ndarray) -> np.ndarray:
     """Images as a network has them behind its first step: squares of pixels averaged."""
     side = member.config.shrink
-    n, height, width, channels = inputs.shape
-    squares = inputs.reshape(n, height // side, side, width // side, side, channels)
+    n, height, width, channels = (
+        len(inputs),
+        inputs.shape[1] // side,
+        inputs.shape[2] // side,
+        inputs.shape[3],
+    )
+    whole = inputs[:, : height * side, : width * side]
+    squares = whole.reshape(n, height, side, width, side, channels)
     return squares.astype(np.float32).mean(axis=(2, 4))
 
 
