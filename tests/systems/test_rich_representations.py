@@ -12,10 +12,11 @@ import brickwork
 from brickwork.api import train as api
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.load import load_task
+from brickwork.data.types import Examples
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.representation.contract import build_system
 from brickwork.systems.rich_representations.config import Config, stages_of
-from brickwork.systems.rich_representations.data import Data, load_data
+from brickwork.systems.rich_representations.data import Data, load_data, split_new
 from brickwork.systems.rich_representations.recipes import smoke
 from brickwork.systems.rich_representations.transfer import transfer
 
@@ -262,6 +263,15 @@ def test_new_classes_are_in_the_test_part_alone(data):
     assert int((np.asarray(data.test.columns["label"]) >= 5).sum()) == new
     with pytest.raises(DataError, match="new_classes=9 leaves 1 of the 10 classes"):
         load_data(replace(DATA, new_classes=9), 0)
+
+
+def test_other_data_counts_its_classes_in_its_own_way(data):
+    """Class '3' is label 0 there, and a class that was not trained on is label 1."""
+    columns = {"input": data.test.columns["input"][:4], "label": [0, 1, 0, 1], "class": ["3", "x", "3", "x"]}
+    known, new = split_new(Examples(columns), data.class_names)
+    assert known.columns["label"].tolist() == [3, 3]
+    assert len(new) == 2
+    assert min(new.columns["label"]) >= 5
 
 
 def test_transfer_is_measured_with_a_control_of_the_same_width(data):

@@ -172,7 +172,7 @@ def _task(
             return cast("TaskData", loaded.load_data(config, seed))
         return load_data(slug, config, seed) if slug in registry.slugs() else _untrained(loaded, config, seed)
 
-    return _held_out(model, config, read, split)
+    return held_out_part(model, config, read, split)
 
 
 def _measurement(
@@ -241,14 +241,14 @@ def compatibility(
     split = seed is not None
     config, seed = _as_trained(newest, data, columns, limit, seed, allow_outside)
     read = partial(load_task, seed=seed)
-    task = _held_out(newest, config, read, split)
+    task = held_out_part(newest, config, read, split)
     if task.kind == "labelled" and not len(task.train):
         task = read(config)  # labels are searched in a gallery, which is the training part
     matrices = measure_compatibility(loaded, task, names=names, search=SEARCHES[SEARCHES.index(search)])
     return {"data": describe(task), "matrices": [matrix.summary() for matrix in matrices]}
 
 
-def _held_out(
+def held_out_part(
     model: Any, config: "DataConfig", read: "Callable[[DataConfig], TaskData]", split: bool
 ) -> "TaskData":
     """The data with what is to be measured as its test part: of the run's own data, and of known sets, the part that was

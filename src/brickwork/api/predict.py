@@ -323,10 +323,14 @@ def inspect(
 
 
 def _held_out(folder: Path | str, data: Path | str | None, limit: int | None) -> "tuple[str, Examples]":
-    """The test part of a run's data, or of ``data`` read as the run reads its own, with a title."""
+    """The test part of a run's data, or, of ``data`` that it was not trained on, all of it, read as the run reads its own;
+    with a title."""
+    from brickwork.api.evaluate import held_out_part
     from brickwork.training.run import load_data
 
     run = read_run(folder, data)
-    task = load_data(run.system, run.data, run.seed)
+    task = held_out_part(
+        folder, run.data, lambda config: load_data(run.system, config, run.seed), split=data is None
+    )
     rows = range(min(len(task.test), limit or len(task.test)))
     return f"{run.system} on {task.name}", task.test.select(rows)

@@ -57,15 +57,17 @@ class RunConfig:
             object.__setattr__(self, "data", kind(**vars(self.data)))
 
 
-def planned_stages(run: RunConfig) -> tuple[Stage, ...]:
+def planned_stages(run: Any) -> tuple[Stage, ...]:
     """The stages of a run: its own, or those that its system makes of its configuration (``plan_stages(config, steps)``).
 
     Raises:
         ConfigError: too few steps for them.
     """
+    if run.stages or run.system not in registry.slugs():
+        return tuple(run.stages)
     system = getattr(registry.load(run.system, "system"), "System", None)
     made = getattr(system, "plan_stages", None)
-    return run.stages or (tuple(made(run.model, run.train.steps)) if made is not None else ())
+    return () if made is None else tuple(made(run.model, run.train.steps))
 
 
 def run_to_dict(run: RunConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from brickwork.studies.bench import Trained
 from brickwork.systems.rich_representations.data import split_new
 from brickwork.systems.rich_representations.transfer import untrained
 
-SHOTS = (10, 50)
+SHOTS = (5, 50)
 TESTED = 1500
 """Images of new classes that are tested on, at most."""
 EPISODES = 300
@@ -28,7 +28,7 @@ EPISODES = 300
 
 def new_examples(trained: Trained) -> Examples:
     """The images of the classes that were not trained on."""
-    return split_new(trained.data.test, len(trained.system.classes))[1]
+    return split_new(trained.data.test, trained.system.classes)[1]
 
 
 def blocks(members: Sequence[Any], inputs: Any) -> list[Float[np.ndarray, "rows _"]]:
@@ -78,8 +78,14 @@ def controls(trained: Trained) -> dict[tuple[str, int], float]:
 def seen(member: Any, inputs: np.ndarray) -> np.ndarray:
     """Images as a network has them behind its first step: squares of pixels averaged."""
     side = member.config.shrink
-    n, height, width, channels = inputs.shape
-    squares = inputs.reshape(n, height // side, side, width // side, side, channels)
+    n, height, width, channels = (
+        len(inputs),
+        inputs.shape[1] // side,
+        inputs.shape[2] // side,
+        inputs.shape[3],
+    )
+    whole = inputs[:, : height * side, : width * side]
+    squares = whole.reshape(n, height, side, width, side, channels)
     return squares.astype(np.float32).mean(axis=(2, 4))
 
 
@@ -103,7 +109,7 @@ def by_members(trained: Trained) -> dict[int, float]:
 
 def old_labels(trained: Trained) -> dict[str, float]:
     """Accuracy on the classes that were trained on: of the first member with its head, and of the whole system."""
-    known, _ = split_new(trained.data.test, len(trained.system.classes))
+    known, _ = split_new(trained.data.test, trained.system.classes)
     known = known.select(range(min(TESTED, len(known))))
     y = np.asarray(known.columns["label"])
     system = trained.system

@@ -24,21 +24,28 @@ def members_of(scale: Scale) -> int:
 
 
 def source(scale: Scale) -> "RunConfig":
-    """Members one by one: the digits 0 to 4, then 5 to 9 are new; or six classes of CIFAR-10, then its other four."""
+    """Members one by one: the digits 0 to 4, then 5 to 9 are new; or 143 characters of Omniglot, then 40 others."""
     from brickwork.systems.rich_representations.recipes import small, smoke
 
     count = members_of(scale)
     if scale == "smoke":
         run = changed(smoke(), recipe="claims", model={"members": count, "head_share": 0.0})
         return replace(run, train=replace(run.train, steps=600, validate_every=0))
-    run = changed(small(), recipe="claims: CIFAR-10, six classes, then four", model={"head_share": 0.0})
+    run = changed(small(), recipe="claims: Omniglot, 143 characters, then 40", model={"head_share": 0.0})
     return replace(
         run,
         model=replace(
             run.model, members=count, encoder=ImageEncoderConfig(embedding_dim=64, width=8, depth=3, shrink=2)
         ),
-        data=Data(source="cifar10", limit=30_000, new_classes=4, validation_share=0.03),
-        train=replace(run.train, steps=200 * count, batch_size=128, precision="fp32", validate_every=0),
+        data=Data(source="omniglot_small", new_classes=40, validation_share=0.1),
+        train=replace(
+            run.train,
+            steps=400 * count,
+            batch_size=64,
+            learning_rate=8e-3,
+            precision="fp32",
+            validate_every=0,
+        ),
     )
 
 

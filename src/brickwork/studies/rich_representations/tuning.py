@@ -14,7 +14,7 @@ from brickwork.studies.study import Lab
 from brickwork.systems.rich_representations.config import Config
 from brickwork.systems.rich_representations.system import System
 
-_EACH, _HELD, _TEST = 300, 50, 350
+_EACH, _HELD, _TEST = 300, 100, 300
 """Images of each new class to train on, to choose a learning rate by, and to test on."""
 
 

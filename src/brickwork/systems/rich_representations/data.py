@@ -22,41 +22,60 @@ class Data(ImageDataConfig):
 
 
 def load_data(config: Data, seed: int) -> TaskData:
-    """The source without its new classes; all rows of these are in the test part, with labels from ``num_classes`` on.
+    """The source without its new classes; all rows of these are in the test part, with labels from ``num_classes`` on. There
+    the column ``class`` has the name of the class of each row.
 
     Raises:
         DataError: the source cannot be used, is not labelled, or has too few classes.
     """
     task = load_task(config, seed)
-    if not config.new_classes or task.kind != "labelled":
+    if task.kind != "labelled":
         return task
-    known = (task.num_classes or 0) - config.new_classes
-    if known < 2:
-        raise DataError(
-            f"data.new_classes={config.new_classes} leaves {max(known, 0)} of the {task.num_classes} classes of {task.name} "
-            "to train on; at least 2 are needed"
-        )
+    names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
+    known = len(names) - config.new_classes
+    if config.new_classes:
+        if known < 2:
+            raise DataError(
+                f"data.new_classes={config.new_classes} leaves {max(known, 0)} of the {len(names)} classes of {task.name} "
+                "to train on; at least 2 are needed"
+            )
+        task = _without_new(task, known, names)
+    named = [names[label] for label in _labels(task.test)]
+    return replace(task, test=Examples({**task.test.columns, "class": named}))
+
+
+def _without_new(task: TaskData, known: int, names: Sequence[str]) -> TaskData:
+    """The task of its first ``known`` classes; what is of others goes to its test part."""
     parts = {"train": task.train, "validation": task.validation, "test": task.test}
     old = {name: part.select(np.flatnonzero(_labels(part) < known).tolist()) for name, part in parts.items()}
     new = [part.select(np.flatnonzero(_labels(part) >= known).tolist()) for part in parts.values()]
-    names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
     return replace(
         task,
         train=old["train"],
         validation=old["validation"],
         test=_joined([old["test"], *new]),
         num_classes=known,
-        class_names=names[:known],
+        class_names=tuple(names[:known]),
         notes=(*task.notes, f"not trained on, but measured as new labels: {', '.join(names[known:])}"),
     )
 
 
-def split_new(examples: Examples, classes: int) -> tuple[Examples, Examples]:
-    """The rows of the classes that were trained on, and those of the new ones."""
+def split_new(examples: Examples, classes: Sequence[str]) -> tuple[Examples, Examples]:
+    """The rows of ``classes``, with labels that are places among these, and those of other ones."""
     labels = _labels(examples)
+    if "class" in examples.columns:  # other data counts its classes in its own way
+        places = {name: place for place, name in enumerate(classes)}
+        labels = np.array(
+            [
+                places.get(name, len(classes) + label)
+                for name, label in zip(examples.columns["class"], labels)
+            ],
+            dtype=np.int64,
+        )
+    there = Examples({**examples.columns, "label": labels})
     return (
-        examples.select(np.flatnonzero(labels < classes).tolist()),
-        examples.select(np.flatnonzero(labels >= classes).tolist()),
+        there.select(np.flatnonzero(labels < len(classes)).tolist()),
+        there.select(np.flatnonzero(labels >= len(classes)).tolist()),
     )
 
 

@@ -29,7 +29,7 @@ def smoke() -> RunConfig:
 def small() -> RunConfig:
     """Images in a folder for each class: ``brickwork train rich-representations --data photos/``; five small residual nets.
 
-    CPU. Of CIFAR-10, where no data is named, the last two classes are the new labels.
+    CPU; CIFAR-10 where no data is named. ``data.new_classes=2`` keeps two classes for later, to be measured as new labels.
     """
     return RunConfig(
         model=Config(encoder=ImageEncoderConfig(embedding_dim=64, width=16, depth=3)),

@@ -285,7 +285,7 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Accuracy on the classes that were trained on."""
-        known, _ = split_new(examples, len(self.classes))
+        known, _ = split_new(examples, self.classes)
         right = self.probabilities(known.columns["input"]).argmax(1) == np.asarray(known.columns["label"])
         return {"accuracy": float(right.mean()) if len(known) else 0.0}
 
@@ -293,7 +293,7 @@ class System(nn.Module):
         """How well new labels are learnt from the first k members; how alike the members are; what each adds."""
         from brickwork.systems.rich_representations.drawing import drawings
 
-        known, new = split_new(examples, len(self.classes))
+        known, new = split_new(examples, self.classes)
         return drawings(self.encoder, new if len(new) else known, are_new=len(new) > 0, seed=self.seed)
 
     def load_data(self, config: Data, seed: int) -> TaskData:
