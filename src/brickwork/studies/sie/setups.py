@@ -27,7 +27,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def a_run(lab: Lab) -> "RunConfig":
-    """Digits turned by up to 90 degrees and an MLP; or rendered objects and a residual network of 2 million multiplications."""
+    """Digits turned by up to 90 degrees and an MLP; or rendered objects and a residual network (2 million products)."""
     from brickwork.systems.sie.recipes import small, smoke
 
     if lab.smoke:
