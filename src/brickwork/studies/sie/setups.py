@@ -27,7 +27,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def a_run(lab: Lab) -> "RunConfig":
-    """Digits turned by up to 90 degrees and an MLP; or rendered objects and a residual network of 3 million products."""
+    """Digits turned by up to 90 degrees and an MLP; or rendered objects and a residual network (2 million products)."""
     from brickwork.systems.sie.recipes import small, smoke
 
     if lab.smoke:
@@ -44,8 +44,8 @@ def a_run(lab: Lab) -> "RunConfig":
         run,
         recipe="claims: rendered objects",
         model=changed(run.model, encoder={"width": 8, "shrink": 1}),
-        data=Data(objects=50, views=20, image_size=32, validation_share=0.0, test_share=0.2),
-        train=replace(run.train, steps=500, precision="fp32", validate_every=0, save_every=0),
+        data=Data(objects=50, views=20, image_size=24, validation_share=0.0, test_share=0.2),
+        train=replace(run.train, steps=1200, batch_size=64, precision="fp32", validate_every=0, save_every=0),
     )
 
 
