@@ -34,6 +34,7 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError
 from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
+from brickwork.evaluation.permutation import benjamini_hochberg, permutation_p
 from brickwork.modules.recorder import Recorder
 from brickwork.representation.contract import complete
 from brickwork.systems.sae_circuits.codes import (
@@ -56,7 +57,6 @@ from brickwork.systems.sae_circuits.effects import (
 )
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.pruned import PrunedModel, prune_subject
-from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
 from brickwork.systems.sae_circuits.subjects import Prompts, Subject, load_subject, padded, read_prompts
 
 __all__ = ["Config", "Data", "System", "load_data"]
