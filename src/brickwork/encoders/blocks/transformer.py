@@ -5,7 +5,7 @@ Shape legend: T tokens of all texts, D width.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -142,7 +142,8 @@ class Transformer(nn.Module):
         attention. Norms, activations and look-ups are left out: they are under 1 %.
         """
         # M is read off the weights: neurons may have been pruned, in some layers more than in others.
-        neurons = sum(int(block.mlp.up.weight.shape[0]) for block in self.blocks[:layers])
+        blocks: Any = self.blocks[:layers]
+        neurons = sum(block.mlp.up.weight.shape[0] for block in blocks)
         per_token = 2 * (4 * self.width**2 * layers + 2 * self.width * neurons)
         return sum(n * per_token + layers * 4 * n * n * self.width for n in lengths)
 
