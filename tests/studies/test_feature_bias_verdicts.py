@@ -9,6 +9,8 @@ from known_lab import DISTURBANCES, verdict
 
 from brickwork.studies.bench import Trained
 from brickwork.studies.feature_bias import claims as study
+from brickwork.studies.feature_bias.images import Convolutions, draw_images, pooled_shares
+from brickwork.studies.feature_bias.likeness import likeness
 from brickwork.studies.feature_bias.measures import downstream_uses, growth, pushes
 
 PAIRS = ("majority5 + xor2", "copy + parity3")
@@ -129,6 +131,46 @@ def test_c7_depth_and_dropout(monkeypatch, shallow, deep, dropped, result):
 
 
 @pytest.mark.parametrize(
+    ("plain", "residual", "accuracy", "result"),
+    [
+        ((0.4, 0.1), (0.1, 0.4), 1.0, "supported"),
+        ((0.4, 0.1), (0.4, 0.2), 1.0, "supported"),  # wide gains, though local still has more
+        ((0.1, 0.4), (0.4, 0.1), 1.0, "refuted"),
+        ((0.4, 0.1), (0.1, 0.4), 0.9, "refuted"),  # one was not learnt
+    ],
+)
+def test_c7b_residual_prefers_wide(monkeypatch, plain, residual, accuracy, result):
+    numbers = {
+        arm: {"local": local, "wide": wide, "accuracy": accuracy}
+        for arm, (local, wide) in {"plain": plain, "residual": residual}.items()
+    }
+    monkeypatch.setattr(study, "pooled_shares", jittered(numbers, "wide", 0.001))
+    assert verdict("feature-bias", "C7b").verdict == result
+
+
+@pytest.mark.parametrize(
+    ("easy", "hard", "accuracy", "wobble", "result"),
+    [
+        (0.8, 0.3, 1.0, 0.01, "supported"),
+        (0.3, 0.8, 1.0, 0.01, "refuted"),
+        (0.8, 0.3, 0.9, 0.01, "refuted"),
+        (0.8, 0.7, 1.0, 0.1, "undecided"),
+    ],
+)
+def test_c8b_alike(monkeypatch, easy, hard, accuracy, wobble, result):
+    def measure(arms):
+        assert set(arms) == {"both", "easy", "hard"}
+        moved = easy + wobble * DISTURBANCES[arms["both"].seed]
+        values = {"both, easy": moved, "both, hard": hard, "both, both": 0.6, "easy, hard": 0.0}
+        return values | {"accuracy": accuracy}
+
+    monkeypatch.setattr(study, "likeness", measure)
+    outcome = verdict("feature-bias", "C8b")
+    assert outcome.verdict == result
+    assert f"{0.6 - easy:+.3f} more alike" in outcome.note
+
+
+@pytest.mark.parametrize(
     ("easy", "hard", "reliance", "result"),
     [(1.0, 3.0, 0.9, "supported"), (3.0, 1.0, 0.9, "refuted"), (1.0, 3.0, 0.5, "refuted")],
 )
@@ -211,3 +253,84 @@ def test_growth_counts_doublings_from_mastery_and_leaves_out_what_was_not_measur
         watched[row, 0, 1] = torch.tensor([accuracy, 0.9])
     result = growth(trained_as(SimpleNamespace(watched=watched)))
     assert result == pytest.approx({"doublings": 2.0, "share": 0.5})
+
+
+# ---- images ------------------------------------------------------------------------------------------------------
+
+
+def test_images_show_what_they_are_said_to():
+    """A blob of pure red or blue; a ring is dark for two pixels around its middle, where a cross is bright."""
+    images, truth = draw_images(300, np.random.default_rng(1))
+    pure = [(image == 1).sum((1, 2)) for image in images]
+    assert {(int(p[0]) >= 9, int(p[2]) >= 9) for p in pure} == {(True, False), (False, True)}
+    assert [bool(p[2] >= 9) for p in pure] == truth[:, 0].tolist()
+    grey = images.min(1) > 0.35  # of the shape alone: the patch has a channel at 0
+    ring = np.array([_is_ring(rows) for rows in grey])
+    assert (ring == truth[:, 1]).mean() > 0.97
+    assert np.abs(np.corrcoef(truth.T)[0, 1]) < 0.15
+
+
+def _is_ring(rows):
+    """The middle of the box around the shape is dark."""
+    down, across = np.nonzero(rows)
+    middle = (down.min() + down.max()) / 2, (across.min() + across.max()) / 2
+    return np.hypot(down - middle[0], across - middle[1]).min() > 2
+
+
+def test_shares_of_a_pooled_layer_are_those_of_its_axes():
+    """±3 of the patch's colour and ±1 of the shape, read off the image by hand: shares .9 and .1."""
+    _, truth = draw_images(2048, np.random.default_rng(0))
+    signs = torch.tensor(2.0 * truth - 1)
+    pooled = torch.stack([3 * signs[:, 0], signs[:, 1]], 1)
+    result = pooled_shares(trained_as(lambda images: (signs.float(), pooled)))
+    assert result["accuracy"] == 1.0
+    assert result["local"] == pytest.approx(0.9, abs=0.01)
+    assert result["wide"] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_convolutions_without_their_blocks_are_the_way_around(residual):
+    model = Convolutions(residual).eval()
+    images = torch.from_numpy(draw_images(4, np.random.default_rng(0))[0])
+    with torch.no_grad():
+        for block in model.blocks:
+            for parameter in block.parameters():
+                parameter.zero_()
+        pooled = model(images)[1]
+        x = torch.relu(model.stem(images))
+        for around in model.around if residual else ():
+            x = torch.relu(around(x))
+    wanted = x.mean((-2, -1)) if residual else torch.zeros_like(pooled)
+    torch.testing.assert_close(pooled, wanted)
+
+
+# ---- likeness ----------------------------------------------------------------------------------------------------
+
+
+class Known:
+    """Two networks whose last layer holds the bits at ``places``, each by its role."""
+
+    def __init__(self, places):
+        self.bits, self.config = 6, SimpleNamespace(replicas=2)
+        self.places = list(places)
+        self.banks = {"task": lambda own: (None, None, [own[..., self.places].float()])}
+
+    def accuracy(self, held):
+        return np.array([[1.0, 0.7], [1.0, 0.8]])
+
+
+def test_networks_that_hold_the_same_are_most_alike():
+    """By scipy: Spearman's correlation of Euclidean distances."""
+    from scipy.spatial.distance import pdist
+    from scipy.stats import spearmanr
+
+    both, easy, hard = (trained_as(Known(places)) for places in ((0, 1, 2, 3), (0, 1, 2), (3,)))
+    result = likeness({"both": both, "easy": easy, "hard": hard})
+    assert result["both, both"] == pytest.approx(1)
+    bits = np.random.default_rng(0).integers(0, 2, (300, 6))
+    for name, places in (("easy", [0, 1, 2]), ("hard", [3])):
+        wanted = spearmanr(pdist(bits[:, :4]), pdist(bits[:, places])).statistic
+        assert result[f"both, {name}"] == pytest.approx(wanted)
+    assert result["accuracy"] == pytest.approx(0.75)  # of both its least, of hard its second
+    alone = likeness({"both": trained_as(Known((0,))), "easy": easy, "hard": hard})
+    assert alone["both, easy"] > alone["both, hard"]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from typer.testing import CliRunner
 
 import brickwork
@@ -29,7 +28,6 @@ from brickwork.systems.sae_circuits.codes import (
 from brickwork.systems.sae_circuits.data import Data, load_data
 from brickwork.systems.sae_circuits.effects import Ablations, heads_name, means_without
 from brickwork.systems.sae_circuits.keeping import kept_heads
-from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
 from brickwork.systems.sae_circuits.subjects import load_subject, next_token, padded, read_prompts
 from brickwork.systems.sae_circuits.system import System
 from brickwork.systems.sae_circuits.wired import CIRCUIT, WiredModel
@@ -151,41 +149,6 @@ def test_the_pruned_model_is_the_ablated_one_and_is_kept(run, tmp_path):
         type(found)(override(found.config, ["ablation=resample"]), **found.facts).prune("p<2")
 
 
-def test_p_values_are_those_of_scipy():
-    """Independent shuffles: scipy's permutation test with all assignments; BH: scipy's adjustment."""
-    rng = np.random.default_rng(0)
-    damage = rng.exponential(size=(8, 5)) + np.outer([1] * 4 + [0] * 4, np.linspace(0, 1, 5))
-    behaves = np.array([True] * 4 + [False] * 4)
-    p = permutation_p(damage, behaves, list(range(8)), permutations=20_000, seed=0)
-
-    def difference(a, b, axis=0):
-        return a.mean(axis) - b.mean(axis)
-
-    exact = stats.permutation_test(
-        (damage[:4], damage[4:]), difference, alternative="greater", n_resamples=np.inf, vectorized=True
-    )
-    np.testing.assert_allclose(p, exact.pvalue, atol=0.012)
-    pairs = stats.permutation_test(
-        (damage[:4], damage[4:]),
-        difference,
-        alternative="greater",
-        permutation_type="samples",
-        n_resamples=np.inf,
-        vectorized=True,
-    )
-    p = permutation_p(damage, behaves, [0, 1, 2, 3] * 2, permutations=20_000, seed=0)
-    np.testing.assert_allclose(p, pairs.pvalue, atol=0.012)
-    q = rng.uniform(size=30)
-    np.testing.assert_allclose(benjamini_hochberg(q), stats.false_discovery_control(q))
-
-
-def test_a_null_gives_even_p_values():
-    rng = np.random.default_rng(1)
-    damage = rng.exponential(size=(40, 200))
-    p = permutation_p(damage, rng.permutation(40) < 20, list(range(40)), permutations=999, seed=0)
-    assert stats.kstest(p, "uniform").pvalue > 0.01
-
-
 def test_scores_of_codes_are_those_of_a_loop():
     """By hand: codes 1, 2 with and 2, 3 without: one is never without; of three, one is shared."""
     codes = np.array([[1, 5], [2, 5], [2, 5], [3, 5]])
@@ -209,7 +172,7 @@ def test_scores_of_codes_are_those_of_a_loop():
 
 
 def test_edges_are_those_of_a_dense_table_of_pairs_of_codes():
-    """The table that the paper's code counts in, heads × heads × codes × codes, of a small case."""
+    """The table that the paper's code counts in, heads × heads × codes × codes, of a small case; 25 // 2 members."""
     rng = np.random.default_rng(0)
     codes = rng.integers(-1, 4, (20, 5))
     behaves = np.arange(20) < 10
@@ -219,15 +182,12 @@ def test_edges_are_those_of_a_dense_table_of_pairs_of_codes():
             for other in range(5):
                 dense[int(label), one, other, row[one], row[other]] = True
     score = (dense[1] & ~dense[0]).sum((-2, -1))
-    best = np.argsort(-score, axis=None, kind="stable")[:12]
-    counted = np.bincount(best // 5, minlength=5)
+    score[np.diag_indices(5)] = -1
     given = edge_scores(codes, behaves)
     assert given.sum() == pytest.approx(12)
-    border = np.sort(score, axis=None)[-12]
-    np.testing.assert_array_less((score > border).sum(1) - 1e-9, given)
-    np.testing.assert_array_less(given, (score >= border).sum(1) + 1e-9)
-    if (score == border).sum() == 12 - (score > border).sum():  # no tie is cut
-        np.testing.assert_allclose(given, counted)
+    border = np.sort(score, axis=None)[-6]
+    np.testing.assert_array_less(2 * (score > border).sum(1) - 1e-9, given)
+    np.testing.assert_array_less(given, 2 * (score >= border).sum(1) + 1e-9)
     # A head whose codes say nothing stands in fewer good pairs than one whose codes do.
     codes[:10, 0], codes[10:, 0], codes[:, 1] = rng.integers(10, 20, 10), 30, 7
     given = edge_scores(codes, behaves)

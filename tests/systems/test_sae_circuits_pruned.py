@@ -83,6 +83,89 @@ def test_a_language_model_of_transformers_with_shared_keys(tmp_path):
         brickwork.load(result.folder).prune("top 3")
 
 
+@pytest.mark.parametrize("ablation", ["mean", "zero", "resample"])
+def test_effects_and_damage_are_what_transformers_gives(tmp_path, ablation):
+    """The truth is LlamaForCausalLM with eager attention, one prompt at a time, and a hook of the test's before o_proj."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(**sizes, vocab_size=21, intermediate_size=24, max_position_embeddings=32)
+    config._attn_implementation = "eager"
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "llama")
+    wired_tokenizer().save(str(tmp_path / "llama" / "tokenizer.json"))
+    rows = [
+        {
+            "text": f"t{1 + n // 2 % 7} t{3 + n % 2} t5 t{8 + n // 2}",
+            "answer": f"t{n // 2 % 5}",
+            "wrong": "t9",
+        }
+        | {"label": "no" if n % 2 else "yes", "group": str(n // 2)}
+        for n in range(12)
+    ]
+    table = tmp_path / "prompts.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [
+        f"data.source={table}",
+        f"model.subject={tmp_path / 'llama'}",
+        f"model.ablation={ablation}",
+        "model.code_steps=1",
+        "model.permutations=99",
+        "model.batch=5",
+    ]
+    run_config = override(api.recipe("sae-circuits"), settings)
+    found = api.train(run_config, tmp_path / "run", measure=False).system
+    columns = load_data(run_config.data, run_config.seed).train.columns
+    tokenizer = wired_tokenizer()
+    ids = [torch.tensor([tokenizer.encode(text).ids]) for text in columns["text"]]
+    answer, wrong = (
+        [tokenizer.encode(t, add_special_tokens=False).ids[0] for t in columns[n]]
+        for n in ("answer", "wrong")
+    )
+    behaves, groups = np.asarray(columns["behaves"]), np.asarray(columns["group"])
+
+    @torch.no_grad()
+    def run(row, layer=None, head=None, value=None):
+        """Log-probabilities of the next token, and what went into each o_proj."""
+        gathered, hooks = [], []
+        for number, block in enumerate(model.model.layers):
+
+            def hook(_, x, number=number):
+                z = x[0].clone()
+                if number == layer:
+                    z[..., 4 * head : 4 * head + 4] = value
+                gathered.append(z[0])
+                return (z,)
+
+            hooks.append(block.self_attn.o_proj.register_forward_pre_hook(hook))
+        log_p = model(ids[row]).logits[0, -1].log_softmax(-1)
+        for one in hooks:
+            one.remove()
+        return log_p, gathered
+
+    whole = [run(row) for row in range(len(ids))]
+    average = [
+        torch.cat([whole[r][1][at] for r in range(len(ids)) if not behaves[r]]).mean(0) for at in (0, 1)
+    ]
+    damage, drop = np.zeros((2, len(ids), 2, 4))
+    for row in range(len(ids)):
+        partner = next(r for r in range(len(ids)) if groups[r] == groups[row] and r != row)
+        for layer, head in np.ndindex(2, 4):
+            own = slice(4 * head, 4 * head + 4)
+            value = {"zero": 0.0, "mean": average[layer][own], "resample": whole[partner][1][layer][:, own]}
+            after, before = run(row, layer, head, value[ablation])[0], whole[row][0]
+            damage[row, layer, head] = (before.exp() * (before - after)).sum()
+            change = before - after
+            drop[row, layer, head] = change[answer[row]] - change[wrong[row]]
+    np.testing.assert_allclose(found.damage.numpy(), damage, atol=1e-5)
+    np.testing.assert_allclose(found.effect.numpy(), drop[behaves].mean(0), atol=1e-5)
+    assert np.abs(drop).max() > 0.05
+
+
 GPT2 = {
     "vocab_size": 21,
     "n_positions": 24,
@@ -195,6 +278,7 @@ def test_the_how_to_cuts_heads_and_modules(tmp_path, monkeypatch):
     settings += [f"data.source={tmp_path / 'texts'}", "train.validate_every=0", "model.router_hidden=8"]
     api.train(override(api.recipe("moduleformer"), settings), tmp_path / "runs" / "lm", measure=False)
     page = (Path(__file__).parents[2] / "docs/how-to/cut-to-a-behaviour.md").read_text()
+    page = page.partition("## Groups of neurons")[0]  # tests/systems/test_emoe_pruning.py has those
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

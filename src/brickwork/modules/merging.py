@@ -64,41 +64,35 @@ def merge(
     Raises:
         ConfigError: nothing to merge, another number of weights, or two shapes for one layer.
     """
-    together = _aligned(changes)
+    shapes = _shapes(changes)
     weights = [1.0] * len(changes) if weights is None else list(weights)
     if len(weights) != len(changes):
         raise ConfigError(f"{len(weights)} weights for {len(changes)} bricks; give one for each")
-    if config.method == "average":
-        return {name: _weighted(parts, weights).sum(0) / len(parts) for name, parts in together.items()}
-    if config.method == "ties":
-        together = trim(together, config.density or 0.2, config.scope or "all")
-    elif config.method in ("dare", "dare-ties"):
-        together = drop(together, config.density or 0.5, seed)
-    if config.method in ("ties", "dare-ties"):
-        merged = {name: elect(_weighted(parts, weights)) for name, parts in together.items()}
-    else:
-        merged = {name: _weighted(parts, weights).sum(0) for name, parts in together.items()}
-    return {name: (config.scale or 1.0) * part for name, part in merged.items()}
+    floors = None
+    if config.method == "ties" and config.scope != "tensor":
+        floors = torch.stack([_floor(change, shapes, config.density or 0.2) for change in changes])
+    merged = {}
+    for name, shape in shapes.items():  # one layer at a time: all together would be every change once more
+        parts = _stacked(changes, name, shape)
+        if config.method == "ties":
+            own = _floors(parts.flatten(1).abs(), config.density or 0.2) if floors is None else floors
+            parts = torch.where(parts.abs() >= own.view(-1, *[1] * (parts.ndim - 1)), parts, 0.0)
+        elif config.method in ("dare", "dare-ties"):
+            parts = drop(parts, config.density or 0.5, generator_for(seed, 0, name))
+        parts = _weighted(parts, weights)
+        if config.method in ("ties", "dare-ties"):
+            merged[name] = (config.scale or 1.0) * elect(parts)
+        elif config.method == "average":
+            merged[name] = parts.sum(0) / len(parts)
+        else:
+            merged[name] = (config.scale or 1.0) * parts.sum(0)
+    return merged
 
 
-def trim(changes: Mapping[str, Tensor], density: float, scope: Literal["all", "tensor"]) -> dict[str, Tensor]:
-    """Of each change (first axis) the share ``density`` of entries that are largest; zeros in place of the others."""
-    if scope == "tensor":
-        return {
-            name: _kept(parts, _floors(parts.flatten(1).abs(), density)) for name, parts in changes.items()
-        }
-    flat = torch.cat([parts.flatten(1).abs() for parts in changes.values()], dim=1)
-    floors = _floors(flat, density)
-    return {name: _kept(parts, floors) for name, parts in changes.items()}
-
-
-def drop(changes: Mapping[str, Tensor], density: float, seed: int) -> dict[str, Tensor]:
+def drop(parts: Tensor, density: float, generator: torch.Generator) -> Tensor:
     """Each entry kept with probability ``density`` and divided by it, so that its expectation stays what it was."""
-    results = {}
-    for name, parts in changes.items():
-        draws = torch.rand(parts.shape, generator=generator_for(seed, 0, name)).to(parts.device)
-        results[name] = torch.where(draws < density, parts / density, 0.0)
-    return results
+    draws = torch.rand(parts.shape, generator=generator).to(parts.device)
+    return torch.where(draws < density, parts / density, 0.0)
 
 
 def elect(parts: Tensor) -> Tensor:
@@ -115,7 +109,8 @@ def elect(parts: Tensor) -> Tensor:
 def sign_conflict(changes: Sequence[Change]) -> float:
     """The share of entries that at least two changes have, in which these do not all have one sign."""
     shared = conflicts = 0
-    for parts in _aligned(changes).values():
+    for name, shape in _shapes(changes).items():
+        parts = _stacked(changes, name, shape)
         positive, negative = (parts > 0).sum(0), (parts < 0).sum(0)
         shared += int((positive + negative > 1).sum())
         conflicts += int(((positive > 0) & (negative > 0)).sum())
@@ -124,14 +119,13 @@ def sign_conflict(changes: Sequence[Change]) -> float:
 
 def cosine(one: Change, other: Change) -> float:
     """The cosine of two changes, each as one long vector."""
-    a, b = (
-        torch.cat(parts) for parts in zip(*(p.double().flatten(1) for p in _aligned([one, other]).values()))
-    )
+    both = [_stacked([one, other], name, shape) for name, shape in _shapes([one, other]).items()]
+    a, b = torch.cat([parts.double().flatten(1) for parts in both], dim=1)
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
-def _aligned(changes: Sequence[Change]) -> dict[str, Tensor]:
-    """Every layer that a change has, with all changes along a new first axis."""
+def _shapes(changes: Sequence[Change]) -> dict[str, torch.Size]:
+    """Every layer that a change has, sorted."""
     if not changes:
         raise ConfigError("nothing to merge; name at least one brick")
     shapes: dict[str, torch.Size] = {}
@@ -142,23 +136,28 @@ def _aligned(changes: Sequence[Change]) -> dict[str, Tensor]:
                     f"{name} is changed in shape {tuple(part.shape)} by one brick and {tuple(shapes[name])} by another; "
                     "merge bricks of one base model"
                 )
-    like = {name: part for change in changes for name, part in change.items()}
-    return {
-        name: torch.stack(
-            [change[name] if name in change else torch.zeros_like(like[name]) for change in changes]
-        )
-        for name in sorted(shapes)
-    }
+    return dict(sorted(shapes.items()))
+
+
+def _stacked(changes: Sequence[Change], name: str, shape: torch.Size) -> Tensor:
+    """One layer of all changes along a new first axis."""
+    like = next(change[name] for change in changes if name in change)
+    return torch.stack(
+        [change[name] if name in change else torch.zeros(shape).to(like) for change in changes]
+    )
 
 
 def _weighted(parts: Tensor, weights: Sequence[float]) -> Tensor:
     return parts * parts.new_tensor(weights).view(-1, *[1] * (parts.ndim - 1))
 
 
+def _floor(change: Change, shapes: Mapping[str, torch.Size], density: float) -> Tensor:
+    """The smallest absolute value that is kept of a whole change; layers that it leaves alone are entries too, of zero."""
+    count = max(int(density * sum(shape.numel() for shape in shapes.values())), 1)
+    flat = torch.cat([part.flatten().abs() for part in change.values()])
+    return flat.topk(count, sorted=False).values.amin() if count <= len(flat) else flat.new_zeros(())
+
+
 def _floors(flat: Tensor, density: float) -> Tensor:
     """The smallest absolute value that is kept of each row."""
-    return flat.topk(max(int(density * flat.shape[1]), 1), dim=1).values[:, -1]
-
-
-def _kept(parts: Tensor, floors: Tensor) -> Tensor:
-    return torch.where(parts.abs() >= floors.view(-1, *[1] * (parts.ndim - 1)), parts, 0.0)
+    return flat.topk(max(int(density * flat.shape[1]), 1), dim=1, sorted=False).values.amin(1)

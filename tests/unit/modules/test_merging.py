@@ -6,7 +6,7 @@ import torch
 from peft.utils import merge_utils
 
 from brickwork.core.errors import ConfigError
-from brickwork.modules.merging import MergeConfig, cosine, drop, merge, sign_conflict, trim
+from brickwork.modules.merging import MergeConfig, cosine, drop, merge, sign_conflict
 
 
 def changes(count=3, seed=0):
@@ -64,22 +64,43 @@ def test_ties_over_the_whole_change_is_a_loop_over_its_numbers():
 
 
 def test_the_whole_change_and_each_tensor_keep_different_entries():
-    given = {name: torch.stack([c[name] for c in changes()]) for name in "ab"}
-    whole, single = trim(given, 0.2, "all"), trim(given, 0.2, "tensor")
-    assert int((single["a"] != 0).sum()) == 3 * 6  # 20 % of 30 entries, three times
-    assert int((whole["a"] != 0).sum()) < 3 * 3  # b is three times larger and takes nearly all
-    assert sum(int((part != 0).sum()) for part in whole.values()) == 3 * int(0.2 * 58)
+    """Of one change alone TIES is what it keeps."""
+    for change in changes():
+        whole, single = (
+            merge([change], MergeConfig(method="ties", density=0.2, scope=scope))
+            for scope in ("all", "tensor")
+        )
+        assert int((single["a"] != 0).sum()) == 6  # 20 % of 30 entries
+        assert int((whole["a"] != 0).sum()) < 3  # b is three times larger and takes nearly all
+        assert sum(int((part != 0).sum()) for part in whole.values()) == int(0.2 * 58)
+
+
+def test_layers_that_a_change_leaves_alone_are_entries_of_its_whole():
+    """Of 58 entries 20 are kept, or 52, which is more than either change has."""
+    one, two = changes(2)
+    merged = merge([{"a": one["a"]}, {"b": two["b"]}], MergeConfig(method="ties", density=20 / 58))
+    assert [int((merged[name] != 0).sum()) for name in "ab"] == [20, 20]
+    everything = merge([{"a": one["a"]}, {"b": two["b"]}], MergeConfig(method="ties", density=0.9))
+    close(everything["a"], one["a"])
+    close(everything["b"], two["b"])
 
 
 def test_dare_keeps_a_share_and_its_expectation():
-    ones = {"a": torch.ones(1, 200, 500)}
-    kept = drop(ones, 0.25, seed=1)["a"]
-    assert set(kept.unique().tolist()) == {0.0, 4.0}
-    assert abs(float(kept.mean()) - 1) < 4 * np.sqrt(
-        3 / 100_000
-    )  # four standard errors of a Bernoulli over its p
-    assert torch.equal(kept, drop(ones, 0.25, seed=1)["a"])
-    assert not torch.equal(kept, drop(ones, 0.25, seed=2)["a"])
+    def kept(seed):
+        return drop(torch.ones(1, 200, 500), 0.25, torch.Generator().manual_seed(seed))
+
+    once = kept(1)
+    assert set(once.unique().tolist()) == {0.0, 4.0}
+    # Four standard errors of a Bernoulli over its p.
+    assert abs(float(once.mean()) - 1) < 4 * np.sqrt(3 / 100_000)
+    assert torch.equal(once, kept(1))
+    assert not torch.equal(once, kept(2))
+    one = changes(1)[0]
+    first, again, other = (
+        merge([one], MergeConfig(method="dare", density=0.5), seed=seed)["a"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Shape legend: T tokens of all texts, D width.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -141,9 +141,11 @@ class Transformer(nn.Module):
         Per token and layer 2·(4D² + 2DM) for the projections; per text of n tokens and layer 4n²D for the
         attention. Norms, activations and look-ups are left out: they are under 1 %.
         """
-        mlp_width = self.arguments["mlp_width"]
-        per_token = 2 * (4 * self.width**2 + 2 * self.width * int(mlp_width))
-        return layers * sum(n * per_token + 4 * n * n * self.width for n in lengths)
+        # M is read off the weights: neurons may have been pruned, in some layers more than in others.
+        blocks: Any = self.blocks[:layers]
+        neurons = sum(block.mlp.up.weight.shape[0] for block in blocks)
+        per_token = 2 * (4 * self.width**2 * layers + 2 * self.width * neurons)
+        return sum(n * per_token + layers * 4 * n * n * self.width for n in lengths)
 
 
 def _initialise(module: nn.Module) -> None:

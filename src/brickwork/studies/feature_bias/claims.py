@@ -9,6 +9,8 @@ layers. No setting here is known to be the paper's: its full text was not to be 
 from dataclasses import replace
 
 from brickwork.studies.effects import Effect, Measured, average, combined
+from brickwork.studies.feature_bias.images import networks_on_images, pooled_shares
+from brickwork.studies.feature_bias.likeness import likeness, one_and_both
 from brickwork.studies.feature_bias.measures import (
     by_place,
     downstream_uses,
@@ -206,6 +208,31 @@ def depth_and_dropout(lab: Lab) -> ClaimResult:
 
 
 @claim(
+    "C7b",
+    "Convolutions without a way around prefer what lies in one place, residual ones what spans the image",
+    paper="without residual connections colour (easy) is preferred, with them shape (hard), at the pooled layer (a reader's "
+    "summary)",
+    criterion="both features ≥ .99 in both networks; share of the shape − of the colour at the pooled layer, residual − "
+    "plain, above 0",
+    needs="networks that learn both features of an image",
+)
+def residual_prefers_wide(lab: Lab) -> ClaimResult:
+    at = networks_on_images(lab).measure(pooled_shares, key="what")
+    wider = {arm: at[arm, "wide"] - at[arm, "local"] for arm in ("plain", "residual")}
+    turned = wider["residual"] - wider["plain"]
+    return lab.verdict(
+        turned,
+        {
+            "accuracy": combined(min, [at[arm, "accuracy"] for arm in wider]) >= LEARNT,
+            "interaction": turned > 0,
+        },
+        unit="share of variance, (shape − colour) with residual connections − the same without, pooled layer",
+        table=at.rows("arm", digits=3),
+        note=f"Shape − colour: plain {wider['plain'].mean:+.3f}, residual {wider['residual'].mean:+.3f}.",
+    )
+
+
+@claim(
     "C8",
     "Components and classifiers follow the easy feature",
     paper="few principal components show mostly the easy feature; linear classifiers rely on it",
@@ -228,6 +255,28 @@ def downstream(lab: Lab) -> ClaimResult:
         table=at.rows("arm", digits=3),
         note=f"A classifier for which both features predict follows the easy one in {100 * reliance.mean:.0f} % of "
         "conflicts. Similarity of representations across networks: not run.",
+    )
+
+
+@claim(
+    "C8b",
+    "By similarity of representations a network of both features is most like one of the easy feature alone",
+    paper="two networks with the same task can be less alike than each is to a network that computes an easier task (a "
+    "reader's summary)",
+    criterion="what was to be learnt ≥ .99 in all; rank correlation of distances at the last layer, with networks of the "
+    "easy feature − with networks of the hard one, above 0",
+    needs=_NEEDS,
+)
+def alike(lab: Lab) -> ClaimResult:
+    at = one_and_both(lab).each(likeness, key="networks")
+    gap = at["both, easy"] - at["both, hard"]
+    same = at["both, both"] - at["both, easy"]
+    return lab.verdict(
+        gap,
+        {"accuracy": at["accuracy"] >= LEARNT, "easy − hard": gap > 0},
+        unit="rank correlation of distances, both features with the easy one − with the hard one",
+        table=at.rows("networks", digits=3),
+        note=f"Two networks of both features are {same.mean:+.3f} more alike than one of them and one of the easy feature.",
     )
 
 

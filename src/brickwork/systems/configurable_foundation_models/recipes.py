@@ -43,7 +43,7 @@ def small() -> RunConfig:
 
 
 def claims() -> RunConfig:
-    """What the claims train: a base of bytes on prose, documentation and source, then a brick for each of four domains.
+    """What the claims train: a base of bytes on prose, documentation and source, then a brick for each domain.
 
     ``brickwork train configurable-foundation-models --recipe claims``. Needs WikiText-2 small in ``BRICKWORK_DATA``.
     """

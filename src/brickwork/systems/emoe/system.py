@@ -58,6 +58,7 @@ from brickwork.systems.emoe.config import Config
 from brickwork.systems.emoe.data import Data, load_data
 from brickwork.systems.emoe.gate import CosineGate
 from brickwork.systems.emoe.gathered import gathered
+from brickwork.systems.emoe.pruning import shape_as, transformer_of
 from brickwork.systems.emoe.serving import ServingPoint, group_counts, group_shares, relative_flops
 
 __all__ = ["Config", "Data", "System", "load_data"]
@@ -80,13 +81,23 @@ class System(nn.Module):
     reads = ("labelled",)
 
     def __init__(
-        self, config: Config, encoder: TextEncoder | HubImageEncoder, *, seed: int, classes: Sequence[str]
+        self,
+        config: Config,
+        encoder: TextEncoder | HubImageEncoder,
+        *,
+        seed: int,
+        classes: Sequence[str],
+        neurons: Mapping[str, int] | None = None,
     ):
+        """``neurons``: those that :func:`~brickwork.systems.emoe.pruning.cut` left of each layer, where it took some."""
         super().__init__()
         self.config, self.encoder, self.seed = config, encoder, seed
         self.classes = tuple(classes)
         self.facts: dict[str, Any] = {"classes": list(classes)}
-        self.halves = _grouped_halves(encoder, config)
+        if neurons is not None:
+            shape_as(transformer_of(encoder), neurons)
+            self.facts["neurons"] = dict(neurons)
+        self.halves = _grouped_halves(transformer_of(encoder), config)
         for half in self.halves:
             self.register_buffer(_name(half), torch.zeros(half.neurons, dtype=torch.int64))
         width = self.halves[0].makers[0].weight.numel() // self.halves[0].neurons
@@ -333,10 +344,15 @@ class System(nn.Module):
         """The model as transformers itself loads it, of the architecture and size that it came in, with its classifier.
 
         Raises:
-            ConfigError: the gate weighs groups, which a dense model cannot; or ``folder`` is not empty.
+            ConfigError: the gate weighs groups, which a dense model cannot; groups are gone; or ``folder`` is not empty.
         """
         from brickwork.representation.export_classifier import export_classifier
 
+        if "neurons" in self.facts:
+            raise ConfigError(
+                "groups were cut from some layers, and transformers knows no model whose layers have different widths; "
+                "export the run that this model was cut from"
+            )
         if self.config.choose == "learned":
             raise ConfigError(
                 "choose='learned' weighs groups by its gate, which no dense model does; only gates without weights can be "
@@ -354,14 +370,13 @@ def _scaled(gate: Gate, factor: float) -> Gate:
     return lambda x: gate(x) * factor
 
 
-def _grouped_halves(encoder: TextEncoder | HubImageEncoder, config: Config) -> tuple[FeedForward, ...]:
+def _grouped_halves(transformer: nn.Module, config: Config) -> tuple[FeedForward, ...]:
     """The feed-forward halves that are grouped.
 
     Raises:
         ConfigError: the encoder has none, or not those that were named.
     """
-    body: Any = encoder.model if isinstance(encoder, HubImageEncoder) else encoder.body
-    known = {half.layer: half for half in feed_forwards(getattr(body, "model", body)).values()}
+    known = {half.layer: half for half in feed_forwards(transformer).values()}
     wanted = config.layers or sorted(known)[-LAST:]
     if strange := [layer for layer in wanted if layer not in known]:
         raise ConfigError(

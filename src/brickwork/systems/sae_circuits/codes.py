@@ -77,23 +77,24 @@ def code_scores(
 def edge_scores(
     codes: Int[np.ndarray, "prompts heads"], behaves: Bool[np.ndarray, " prompts"]
 ) -> Float[np.ndarray, " heads"]:
-    """In how many of the better half of all pairs of heads a head stands, a pair being scored by how many pairs of codes it
-    shows with the behaviour and never without: the "edge" score, which the paper evaluates on heads as well. A pair of codes
-    is one number, so memory is that of the codes; pairs with equal scores on the border count as what share of them is in.
+    """How often a head stands in the better quarter of all pairs of heads, a pair being scored by how many pairs of codes
+    it shows with the behaviour and never without: the "edge" score, which the paper evaluates on heads as well. A pair of
+    codes is one number, so memory is that of the codes; pairs with equal scores on the border count as what share of them
+    is in.
     """
     _, place = np.unique(codes, return_inverse=True)
     place = place.reshape(codes.shape).astype(np.int64)
     many, heads = int(place.max()) + 1, codes.shape[1]
-    score = np.zeros((heads, heads))
+    score = np.full((heads, heads), -1.0)  # a head and itself are no pair
     for head in range(heads):
         both = place[:, [head]] * many + place
-        for other in range(head, heads):
+        for other in range(head + 1, heads):
             with_it, without = set(both[behaves, other].tolist()), set(both[~behaves, other].tolist())
             score[head, other] = score[other, head] = len(with_it - without)
-    entries = heads**2 // 2
+    entries = heads**2 // 4  # the released code counts N²/2 members of pairs, which are two to a pair
     border = np.sort(score, axis=None)[-entries] if entries else np.inf
     above, at = score > border, score == border
-    return (above + at * ((entries - above.sum()) / max(at.sum(), 1))).sum(1)
+    return 2 * (above + at * ((entries - above.sum()) / max(at.sum(), 1))).sum(1)
 
 
 def code_p(

@@ -35,6 +35,7 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError
 from brickwork.core.seeding import generator_for
 from brickwork.data.types import Examples, TaskData
+from brickwork.evaluation.permutation import benjamini_hochberg, permutation_p
 from brickwork.modules.model_hash import differences
 from brickwork.modules.recorder import Recorder
 from brickwork.representation.contract import complete
@@ -58,7 +59,6 @@ from brickwork.systems.sae_circuits.effects import (
 )
 from brickwork.systems.sae_circuits.keeping import kept_heads
 from brickwork.systems.sae_circuits.pruned import PrunedModel, prune_subject
-from brickwork.systems.sae_circuits.significance import benjamini_hochberg, permutation_p
 from brickwork.systems.sae_circuits.subjects import (
     Prompts,
     Subject,

@@ -1,6 +1,7 @@
-"""Whether a head matters more for prompts with the behaviour than for those without: shuffled labels.
+"""Whether a part of a model matters more for inputs with a behaviour (or of a domain) than for those without: shuffled
+labels.
 
-Shape legend: E prompts, N heads, P shuffles.
+Shape legend: E inputs, N parts (heads, groups of neurons, modules), P shuffles.
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,13 @@ from jaxtyping import Bool, Float
 
 
 def permutation_p(
-    damage: Float[np.ndarray, "prompts heads"],
-    behaves: Bool[np.ndarray, " prompts"],
+    damage: Float[np.ndarray, "inputs parts"],
+    behaves: Bool[np.ndarray, " inputs"],
     groups: Sequence[int],
     *,
     permutations: int,
     seed: int,
-) -> Float[np.ndarray, " heads"]:
+) -> Float[np.ndarray, " parts"]:
     """P(mean damage with − without the behaviour is as large, labels shuffled), one-sided: (1 + count) / (1 + P).
 
     Labels are shuffled inside ``groups`` where each has both, so that what a pair shares counts for nothing; else among all.
@@ -41,7 +42,7 @@ def _difference(labels: np.ndarray, damage: np.ndarray) -> np.ndarray:
     return labels @ damage / count - (1 - labels) @ damage / (labels.shape[1] - count)
 
 
-def benjamini_hochberg(p: Float[np.ndarray, " heads"]) -> Float[np.ndarray, " heads"]:
+def benjamini_hochberg(p: Float[np.ndarray, " parts"]) -> Float[np.ndarray, " parts"]:
     """q: the smallest share of false findings at which each would be one (Benjamini, Hochberg 1995)."""
     order = np.argsort(p)
     ranked = p[order] * len(p) / np.arange(1, len(p) + 1)
