@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.core.framing import Framing
 from brickwork.data import splits
 from brickwork.data.config import DataConfig
@@ -17,16 +17,27 @@ from brickwork.data.types import Examples, TaskData
 
 _SIDE = 64  # of images that differ in size, where nothing else is asked for
 _GREY = ("1", "L", "LA", "I;16")
+_FEW = 50  # so many images a document make it a folder of images
 
 
 def is_class_folder(folder: Path, texts: tuple[str, ...], *, allow_outside: bool = False) -> bool:
-    """Whether a folder holds images in subfolders, and no document whose name ends in one of ``texts``."""
-    has_classes = False
+    """Whether a folder holds images in subfolders, and next to no documents, whose names end in one of ``texts``: a note or
+    two beside fifty times as many images in several subfolders is told and left out."""
+    images = documents = 0
+    classes = set()
     for path in files_below(folder, (*texts, *ENDINGS), ReadReport(), allow_outside=allow_outside):
         if path.suffix.lower() in texts:
-            return False
-        has_classes = has_classes or path.parent != folder
-    return has_classes
+            documents += 1
+        else:
+            images += 1
+            classes.add(path.relative_to(folder).parts[0] if path.parent != folder else "")
+    classes.discard("")
+    if documents and len(classes) > 1 and _FEW * documents <= images:
+        warn(
+            f"{folder}: documents ({documents}) beside images ({images}) are left out; move either to read the other"
+        )
+        return True
+    return bool(classes) and not documents
 
 
 def image_class_task(

@@ -96,3 +96,14 @@ def test_documents_beside_images_are_documents(photos):
         "# A\n\n" + "one two three. " * 30 + "\n\n# B\n\n" + "four five six. " * 30
     )
     assert task(photos, max_passage_words=20).modality == "text"
+
+
+def test_a_note_beside_many_images_is_told_and_left_out(photos):
+    for number in range(40):
+        put(photos, f"bird/{number}.png", (0, number, 9))
+    (photos / "dog" / "notes.txt").write_text("taken in spring")
+    with pytest.warns(BrickworkWarning, match=r"documents \(1\) beside images \(60\) are left out"):
+        assert task(photos).class_names == ("bird", "cat", "dog")
+    for number in range(3):
+        (photos / f"{number}.md").write_text("# A\n\n" + "one two three. " * 30)
+    assert task(photos, max_passage_words=20).modality == "text"
