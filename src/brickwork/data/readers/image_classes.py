@@ -17,22 +17,25 @@ from brickwork.data.types import Examples, TaskData
 
 _SIDE = 64  # of images that differ in size, where nothing else is asked for
 _GREY = ("1", "L", "LA", "I;16")
-_FEW = 50  # so many images a document make it a folder of images
+_NOTES = 3  # documents that may lie in a folder of images,
+_IMAGES = 50  # if there are so many images for each
 
 
 def is_class_folder(folder: Path, texts: tuple[str, ...], *, allow_outside: bool = False) -> bool:
-    """Whether a folder holds images in subfolders, and next to no documents, whose names end in one of ``texts``: a note or
-    two beside fifty times as many images in several subfolders is told and left out."""
+    """Whether a folder holds images in subfolders, and next to no documents, whose names end in one of ``texts``: a few
+    notes beside fifty times as many images in several subfolders are told and left out."""
     images = documents = 0
     classes = set()
     for path in files_below(folder, (*texts, *ENDINGS), ReadReport(), allow_outside=allow_outside):
         if path.suffix.lower() in texts:
             documents += 1
+            if documents > _NOTES:
+                return False
         else:
             images += 1
             classes.add(path.relative_to(folder).parts[0] if path.parent != folder else "")
     classes.discard("")
-    if documents and len(classes) > 1 and _FEW * documents <= images:
+    if documents and len(classes) > 1 and _IMAGES * documents <= images:
         warn(
             f"{folder}: documents ({documents}) beside images ({images}) are left out; move either to read the other"
         )

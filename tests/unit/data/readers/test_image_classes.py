@@ -105,5 +105,6 @@ def test_a_note_beside_many_images_is_told_and_left_out(photos):
     with pytest.warns(BrickworkWarning, match=r"documents \(1\) beside images \(60\) are left out"):
         assert task(photos).class_names == ("bird", "cat", "dog")
     for number in range(3):
-        (photos / f"{number}.md").write_text("# A\n\n" + "one two three. " * 30)
+        text = "one two three. " * 30
+        (photos / f"{number}.md").write_text(f"# A\n\n{text}\n\n# B{number}\n\n{text}{number}")
     assert task(photos, max_passage_words=20).modality == "text"
