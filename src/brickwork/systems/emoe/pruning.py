@@ -1,7 +1,7 @@
 """Groups of neurons taken away for good: what each group is worth, to whom, and a smaller model without the others.
 
     scores = score_groups(system, examples, mine)     # mine: which examples are of the domain that is to stay
-    cut = cut_groups(system, scores.effect, keep=16)  # the 16 groups of each layer with the largest effect
+    cut = cut_groups(system, scores.use, keep=16)     # the 16 groups of each layer that it uses most
 
 ``system`` is always a :class:`brickwork.systems.emoe.system.System`, which imports this.
 
