@@ -212,7 +212,8 @@ def merging(what: str, names: list[str], rounds: int, gigabytes: float) -> dict[
 @torch.no_grad()
 def routing(rounds: int) -> dict[str, Any]:
     from brickwork.encoders.causal_lm import load_causal_lm
-    from brickwork.modules.bricks import Brick, base_hash
+    from brickwork.modules.bricks import Brick
+    from brickwork.modules.model_hash import model_hash
     from brickwork.systems.configurable_foundation_models.routing import embed_texts, key_depth, route
 
     lm: Any = load_causal_lm("smollm2-135m").eval()
@@ -236,7 +237,7 @@ def routing(rounds: int) -> dict[str, Any]:
         "layers for the vector": f"{depth} of {lm.num_layers}",
         "vector, ms": 1e3 * seconds(lambda: embed_texts(lm, [REQUEST], depth), rounds),
         "pass of the base, ms": 1e3 * seconds(lambda: lm(ids), rounds),
-        "hash of the base, once a call, ms": 1e3 * seconds(lambda: base_hash(lm.model), 1),
+        "hash of the base, once a call, ms": 1e3 * seconds(lambda: model_hash(lm.model, lm.tokenizer), 1),
     }
     for count, library in libraries.items():
         results[f"{count} keys, ms"] = 1e3 * seconds(

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from brickwork.core.console import progress_bar
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.framing import Framing
-from brickwork.core.types import HasParts
 from brickwork.encoders.prompts import Role
 from brickwork.index.store import batches
 from brickwork.representation.cuts import counting_cuts
@@ -21,6 +20,7 @@ from brickwork.representation.inputs import items_of
 from brickwork.representation.truncate import truncate
 
 if TYPE_CHECKING:
+    from brickwork.core.types import HasParts
     from brickwork.data.types import Document
     from brickwork.representation.model import Representation
 
@@ -189,7 +189,9 @@ def score_scales(representation: "Representation", queries: Sequence[str | Query
     ]
 
 
-def _with_parts(representation: "Representation") -> HasParts:
+def _with_parts(representation: "Representation") -> "HasParts":
+    from brickwork.core.types import HasParts
+
     if not isinstance(representation, HasParts):
         raise ConfigError(
             "the vectors of this model have no parts, and follow no change: leave part and change out"

@@ -125,6 +125,7 @@ def test_visible_keeps_lines_and_letters():
 @pytest.mark.parametrize("as_json", [False, True])
 def test_every_encoding_prints_every_letter(monkeypatch, encoding, as_json):
     text = "café ☕ 👍 \udce9"
+    monkeypatch.setattr("brickwork.representation.load.load", lambda model: model)
     monkeypatch.setattr(predict_api, "generate", lambda model, prompts, **options: [text])
     monkeypatch.setattr(predict_api, "predict", lambda *args, **options: {"id": [text]})
     more = ["--json"] if as_json else []
@@ -148,6 +149,8 @@ def test_arguments_are_text_whatever_bytes_they_came_as():
 _PROGRAM = """
 import sys
 from brickwork.api import predict
+from brickwork.representation import load
+load.load = lambda model: model
 predict.generate = lambda model, prompts, **options: [repr([p.encode("utf-8") for p in prompts])]
 from brickwork.cli.main import main
 main()
@@ -172,12 +175,14 @@ def test_pages_of_the_command_line_fit_ascii(command):
 _LOADS = """
 import sys
 from brickwork.api import predict
+from brickwork.representation import load
 
 def generate(model, prompts, **options):
     from transformers import BertModel
     BertModel.from_pretrained(model)
     return list(prompts)
 
+load.load = lambda model: model
 predict.generate = generate
 from brickwork.cli.main import main
 main()
