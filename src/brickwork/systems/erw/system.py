@@ -23,7 +23,7 @@ Shape legend: B images, C channels, H × W pixels, N patches, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -129,8 +129,7 @@ class System(nn.Module):
         if data.modality != "image":
             raise DataError(
                 f"{data.name} holds {data.modality}s with labels; erw learns to make images: bring a folder of "
-                f"images with a "
-                "sub-folder for each class"
+                "images with a sub-folder for each class"
             )
         classes = data.class_names or tuple(map(str, range(data.num_classes or 0)))
         return {"classes": list(classes), "image_shape": list(image_shape(data))}
@@ -179,12 +178,10 @@ class System(nn.Module):
         if config.chosen not in TRAINED:
             raise ConfigError(
                 f"stages.{TEACHER}: teacher={config.chosen} is not trained; leave the stage out, or set "
-                f"model.teacher to one "
-                f"of {', '.join(TRAINED)}"
+                f"model.teacher to one of {', '.join(TRAINED)}"
             )
-        self.spent.teacher(
-            3 * self.encoder.flops(2 if config.chosen == "simclr" else 1) * len(batch["input"])
-        )
+        views_each = 2 if config.chosen == "simclr" else 1
+        self.spent.teacher(3 * views_each * len(batch["input"]) * self._encoder_flops)
         if config.chosen == "labels":
             logits = self.teacher_head(self.encoder(batch["input"])[last])
             return LossOutput.of({"teacher": cross_entropy(logits, batch["label"])})
@@ -231,13 +228,8 @@ class System(nn.Module):
     def _alignment(self, hidden: Float[Tensor, "batch tokens width"], batch: Batch) -> Float[Tensor, ""]:
         """−cos(T(h), r) over all patches of all images; or the cross-entropy of finding r among all patches of the batch."""
         predicted, target = self.projector(hidden), self.target(batch)
-        self.spent.generator(
-            3
-            * len(hidden)
-            * hidden.shape[1]
-            * sum(2 * p.numel() for p in self.projector.parameters() if p.ndim > 1),
-            warm=batch.get("stage") == WARM_UP,
-        )
+        head = sum(2 * p.numel() for p in self.projector.parameters() if p.ndim > 1)
+        self.spent.generator(3 * hidden[..., 0].numel() * head, warm=batch.get("stage") == WARM_UP)
         with torch.autocast(hidden.device.type, enabled=False):
             predicted, target = predicted.float(), target.float()
             if self.config.alignment == "cosine":
@@ -246,21 +238,22 @@ class System(nn.Module):
 
     @torch.no_grad()
     def target(self, batch: Batch) -> Float[Tensor, "batch tokens dim"]:
-        """r: the encoder's patch tokens of clean images on the generator's grid, or the pixels of the patches.
-
-        Raises:
-            ConfigError: a teacher that a stage was to train, and none has.
-        """
+        """r: the encoder's patch tokens of clean images on the generator's grid, or the pixels of the patches."""
         x, config = batch["input"], self.config
         if config.chosen == "pixels":
             return F.unfold(x, config.patch, stride=config.patch).transpose(1, 2)
 
         def compute(places: list[int]) -> Tensor:
-            self.spent.teacher(self.encoder.flops(len(places)))
+            self.spent.teacher(len(places) * self._encoder_flops)
             return self._tokens(batch["image"][places].cpu().numpy(), x.device).flatten(1)
 
         known = self._cache.rows(keys_of(list(x), self.encoder.num_layers), compute, x)
         return known.view(len(x), -1, self.encoder.token_width)
+
+    @cached_property
+    def _encoder_flops(self) -> int:
+        """Of one image; a pretrained encoder runs once to be counted."""
+        return self.encoder.flops()
 
     def _tokens(
         self, images: UInt8[np.ndarray, "batch height breadth channels"], device: torch.device
