@@ -15,7 +15,8 @@ with :func:`transfer`, which says what it copied, and refuses to leave anything 
 Shape legend: B images, N tokens, D the width of the network around a slot, d the width of the slot.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -107,6 +108,37 @@ class Stitch(nn.Module):
         """ψ(S(φ(x)))."""
         x = slot(x if self.into is None else self.into(x))
         return x if self.out is None else self.out(x)
+
+
+def joints(kind: StitchKind, *, inner: int, outer: int) -> nn.Sequential:
+    """ψ of one slot, then φ of the next: what stands between two slots of a network that keeps its stitches."""
+    return nn.Sequential(_joint(kind, inner, outer), _joint(kind, outer, inner))
+
+
+class Followed(nn.Module):
+    """A block, and something behind it."""
+
+    def __init__(self, block: nn.Module, then: nn.Module):
+        super().__init__()
+        self.block, self.then = block, then
+
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
+        """As the block is called."""
+        return self.then(self.block(x, *rest))
+
+
+@contextmanager
+def frozen(*models: nn.Module) -> Iterator[None]:
+    """What is computed while entered passes gradients on to its inputs, and gives none to the parameters of ``models``."""
+    parameters = [p for model in models for p in model.parameters()]
+    before = [p.requires_grad for p in parameters]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, trained in zip(parameters, before):
+            parameter.requires_grad_(trained)
 
 
 def _joint(kind: StitchKind, inputs: int, outputs: int) -> nn.Sequential:
