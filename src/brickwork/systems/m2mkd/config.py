@@ -69,6 +69,9 @@ class Config:
     ``teacher_share``, ``slots_share``: of the steps for the teacher with the meta network, and for the slots (None = 0.4 and
     0.3); the rest is for the assembled student.
 
+    ``control``: whether a second student learns from end to end afterwards, for as many steps as slots and assembled student
+    had, so that the report can hold the one against the other; it is not kept for anything else.
+
     A training in parts, each of which says ``start=FOLDER``: ``prepare``: only teacher and meta network are trained.
     ``slot``: only this one, counted from 1 (start: the prepared run). ``parts``: the folders of these, which are assembled.
     ``renew``: this slot of a finished run anew; the others stay as they are, to the bit.
@@ -93,6 +96,7 @@ class Config:
     views: Augmentation = _VIEWS
     teacher_share: Annotated[float, above(0), below(1)] | None = None
     slots_share: Annotated[float, above(0), below(1)] | None = None
+    control: bool = False
     prepare: bool = False
     slot: Annotated[int, at_least(1)] | None = None
     parts: tuple[str, ...] = ()
@@ -169,6 +173,8 @@ def _of_method(config: Config) -> list[str]:
             ("alpha", "teacher_width", "teacher_depth", "teacher_share"),
             "learn=end_to_end: there is no teacher",
         )
+        if config.control:
+            errors.append("control with learn=end_to_end would train the same student twice; leave it out")
         if config.given:
             errors.append("learn=end_to_end has no teacher; leave out teacher and backbone")
     elif not config.taught:
@@ -204,8 +210,8 @@ def _of_parts(config: Config) -> list[str]:
             errors.append(f"{name} is {number}; there are slots={config.slots}, counted from 1")
     if config.parts and len(config.parts) != config.slots:
         errors.append(f"parts names {len(config.parts)} folders; give one for each of slots={config.slots}")
-    if "prepare" in asked:
-        return errors
+    if config.control and asked:
+        errors.append(f"control has no effect with {asked[0]}; leave it out")
     if config.keep_stitches and config.slot is not None:
         errors.append("keep_stitches has no effect with slot: say it where the parts are assembled")
     return errors
@@ -214,14 +220,15 @@ def _of_parts(config: Config) -> list[str]:
 def controls_of(config: Config) -> dict[str, Config]:
     """The student from end to end, in slots, in slots without a teacher, and whole with the teacher's answers. With a
     teacher that is given, whose patches the student has, only those that have one."""
-    slots = replace(config, learn="slots")
-    whole = replace(slots, stitch=None, slots_share=None, keep_stitches=False)
+    slots = replace(config, learn="slots", control=False)
+    whole = replace(slots, stitch=None, slots_share=None, keep_stitches=False, refit=True)
     if config.given:
         return {"distilled whole": replace(whole, learn="distil"), "slots": slots}
 
     def untaught(of: Config) -> Config:
         return replace(
             of,
+            refit=True,
             teacher="",
             backbone=None,
             revision=None,
@@ -278,7 +285,9 @@ def stages_of(config: Config, steps: int) -> tuple[Stage, ...]:
         if config.apart:
             shares += [(f"slot {n}", of_slots / config.slots) for n in range(1, config.slots + 1)]
         shares.append(("whole", 1 - of_teacher - of_slots))
-    if shares[-1][1] <= 0:
+        if config.control:
+            shares = [(n, share / (2 - of_teacher)) for n, share in [*shares, ("control", 1 - of_teacher)]]
+    if min(share for _, share in shares) <= 0:
         raise ConfigError(
             "model.teacher_share and model.slots_share leave no steps for the assembled student; their sum is below 1"
         )

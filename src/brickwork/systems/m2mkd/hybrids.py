@@ -5,13 +5,15 @@ from typing import Any
 
 from torch import Tensor
 
+from brickwork.evaluation.significance import wilson
 from brickwork.modules.slots import compose, hybrid
 from brickwork.systems.m2mkd.config import teacher_stages
 
 
 def networks_of(system: Any) -> dict[str, Callable[[Tensor], Tensor]]:
     """What has been trained, by name: ``meta``, ``teacher``, the meta network with slot i of the teacher or the student
-    (``teacher_slot_i``, ``student_slot_i``), and the assembled ``student``."""
+    (``teacher_slot_i``, ``student_slot_i``), the assembled ``student``, and the one that learnt from
+    ``end_to_end``."""
     config, began, count = system.config, system.ledger.began, system.config.slots
     result: dict[str, Callable[[Tensor], Tensor]] = {}
     meta = system.meta.slots(count) if system.meta is not None and began("meta") else ()
@@ -31,6 +33,8 @@ def networks_of(system: Any) -> dict[str, Callable[[Tensor], Tensor]]:
         }
     if began("whole"):
         result["student"] = system.student.logits
+    if system.control is not None and began("control"):
+        result["end_to_end"] = system.control.logits
     return result
 
 
@@ -47,11 +51,17 @@ def watched(system: Any) -> list[str]:
             ["meta", f"teacher_slot_{number}"] if number else ["meta", "teacher", *every] if last else [kind]
         )
     else:
-        asked = [f"student_slot_{number}"] if kind == "slot" else ["student"]
+        asked = {"slot": [f"student_slot_{number}"], "control": ["end_to_end"]}.get(kind, ["student"])
     return [name for name in asked if name in known]
 
 
-def misfits(scores: Mapping[str, float]) -> list[str]:
-    """The numbers of the slots in which the teacher's part is worse than the meta network's own."""
+def misfits(scores: Mapping[str, float], examples: int) -> list[str]:
+    """The numbers of the slots in which the teacher's part is worse than the meta network's own, where all of its 95 %
+    interval over ``examples`` images is below."""
     known = [name for name in scores if name.startswith("teacher_slot_")]
-    return [name.removeprefix("teacher_slot_") for name in known if scores[name] < scores.get("meta", 0.0)]
+    level = scores.get("meta", 0.0)
+    return [
+        name.removeprefix("teacher_slot_")
+        for name in known
+        if wilson(round(scores[name] * examples), examples)[1] < level
+    ]

@@ -11,7 +11,7 @@ from brickwork.core.flops import counted
 
 def phases(slots: int) -> tuple[str, ...]:
     """The phases of a training, in order."""
-    return ("meta", "teacher", *(f"slot {n}" for n in range(1, slots + 1)), "whole")
+    return ("meta", "teacher", *(f"slot {n}" for n in range(1, slots + 1)), "whole", "control")
 
 
 def phase_of(stage: str) -> str:

@@ -114,9 +114,10 @@ class System(nn.Module):
             for place in range(count)
             if config.apart
         )
+        self.control: Any = self._drawn("student", self._student, shape) if config.control else None
         self.ledger = Ledger(count)
         self.stage = ""  # the one that is trained, while it is
-        self._seen_scores: dict[str, float] = {}
+        self._below: list[str] = []
 
     def _drawn(self, name: str, make: Callable[..., Any], *sizes: Any) -> Any:
         """A part whose weights depend on the seed and on nothing that was made before it."""
@@ -268,7 +269,9 @@ class System(nn.Module):
             return [self._teacher.maps[-1] if self.config.given else self._teacher]
         if kind == "slot":
             return [self.student.slots()[place], self.stitches[place]]
-        return [self.student.slots()[place] if kind == "fit" else self.student]
+        if kind == "fit":
+            return [self.student.slots()[place]]
+        return [self.control if kind == "control" else self.student]
 
     @property
     def _meta(self) -> Tower:
@@ -325,8 +328,11 @@ class System(nn.Module):
         place = int(number or 1) - 1
         if kind == "teacher":
             return LossOutput.of({"cross_entropy": cross_entropy(self._teacher_answer(x, number), y)})
-        with routings(self.student) as routed:
-            s, t = self._slot_answers(x, place) if kind == "slot" else self._whole_answers(x)
+        with routings(self) as routed:
+            if kind == "slot":
+                s, t = self._slot_answers(x, place)
+            else:
+                s, t = (self.control.logits(x), None) if kind == "control" else self._whole_answers(x)
         terms, weights = {"cross_entropy": cross_entropy(s, y)}, {}
         if t is not None:
             alpha, tau, reduction = self.config.weight, self.config.tau, self.config.reduction or "batchmean"
@@ -417,16 +423,17 @@ class System(nn.Module):
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Accuracies of what users get and of all networks, operations by phase (in 10⁹), and how many of the teacher's
         slots the meta network is better without. While it trains, of what the stage is about."""
-        answers = self.answering()
         names = watched(self) if self.stage else list(self.networks())
         right = self.accuracies(examples, names or ["student"])
-        first = {"accuracy": right[answers]} if answers in right else {}
-        scores = first | {name: value for name, value in right.items() if name != "student"}
         if self.stage:
-            self._seen_scores = scores
-            return scores
+            self._below = misfits(right, len(examples))
+            return {"accuracy" if name == "student" else name: value for name, value in right.items()}
+        scores = {"accuracy": right.get(self.answering(), right[list(right)[-1]])}
+        scores |= {name: value for name, value in right.items() if name != "student"}
         scores |= {f"gflops {phase}": flops / 1e9 for phase, flops in self.ledger.spent().items()}
-        return scores | ({"slots_below_meta": float(len(below))} if (below := misfits(right)) else {})
+        if below := misfits(right, len(examples)):
+            scores["slots_below_meta"] = float(len(below))
+        return scores
 
     def accuracies(self, examples: Examples, names: Sequence[str]) -> dict[str, float]:
         """Share of right answers of each of ``names``."""
@@ -448,14 +455,13 @@ class System(nn.Module):
 
     def _warn_of_misfits(self) -> None:
         """Slots of the teacher that have drifted from the meta network have little to teach there."""
-        below = misfits(self._seen_scores)
-        self._seen_scores = {}
-        if below:
+        if self._below:
             warn(
-                f"slots {', '.join(below)} of the teacher are worse in the meta network than its own layers, on held-out "
-                "images: what the student learns there may not help. Train the teacher and the meta network for longer "
+                f"slots {', '.join(self._below)} of the teacher are worse in the meta network than its own layers, on "
+                "held-out images: what the student learns there may not help. Train the teacher and the meta network for longer "
                 "(--set model.teacher_share=0.5), or take fewer slots"
             )
+        self._below = []
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """``label`` and its ``probability`` for each image of the column ``input``."""
