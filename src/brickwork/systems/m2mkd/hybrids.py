@@ -7,7 +7,6 @@ from torch import Tensor
 
 from brickwork.evaluation.significance import wilson
 from brickwork.modules.slots import compose, hybrid
-from brickwork.systems.m2mkd.config import teacher_stages
 
 
 def networks_of(system: Any) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -36,23 +35,6 @@ def networks_of(system: Any) -> dict[str, Callable[[Tensor], Tensor]]:
     if system.control is not None and began("control"):
         result["end_to_end"] = system.control.logits
     return result
-
-
-def watched(system: Any) -> list[str]:
-    """The networks that say how the stage of now goes: what it trains; in the last of those for the teacher, also how its
-    slots fit into the meta network."""
-    known, stage = system.networks(), system.stage
-    kind, _, number = stage.partition(" ")
-    phases = [name for name, _ in teacher_stages(system.config)]
-    if stage in phases:
-        last = stage == phases[-1]
-        every = [f"teacher_slot_{i + 1}" for i in range(system.config.slots)]
-        asked = (
-            ["meta", f"teacher_slot_{number}"] if number else ["meta", "teacher", *every] if last else [kind]
-        )
-    else:
-        asked = {"slot": [f"student_slot_{number}"], "control": ["end_to_end"]}.get(kind, ["student"])
-    return [name for name in asked if name in known]
 
 
 def misfits(scores: Mapping[str, float], examples: int) -> list[str]:

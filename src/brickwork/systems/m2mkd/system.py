@@ -26,7 +26,7 @@ objectives.classification, objectives.distillation → training.stages → ledge
 Differences from the paper: see README.md. Shape legend: B images, N tokens, D width, C classes, L slots.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +53,7 @@ from brickwork.objectives.distillation import kl_to, soft_labels
 from brickwork.representation.contract import encodes, image_shape
 from brickwork.systems.m2mkd.assembly import check_start, from_parts, settled
 from brickwork.systems.m2mkd.config import Config, controls_of, stages_of
-from brickwork.systems.m2mkd.hybrids import misfits, networks_of, watched
+from brickwork.systems.m2mkd.hybrids import misfits, networks_of
 from brickwork.systems.m2mkd.ledger import Ledger
 from brickwork.systems.m2mkd.towers import (
     Shape,
@@ -116,7 +116,6 @@ class System(nn.Module):
         )
         self.control: Any = self._drawn("student", self._student, shape) if config.control else None
         self.ledger = Ledger(count)
-        self.stage = ""  # the one that is trained, while it is
         self._below: list[str] = []
 
     def _drawn(self, name: str, make: Callable[..., Any], *sizes: Any) -> Any:
@@ -244,7 +243,6 @@ class System(nn.Module):
 
     def start_stage(self, stage: str) -> None:
         """Says which parameters learn; gives the meta network of a given teacher its layers, and the student its joints."""
-        self.stage = stage
         learn = {id(p) for part in self._learning(stage) for p in part.parameters()}
         for parameter in self.parameters():
             parameter.requires_grad_(id(parameter) in learn)
@@ -309,15 +307,19 @@ class System(nn.Module):
         self.zero_grad(set_to_none=True)
 
     def loss(self, batch: Batch) -> LossOutput:
-        """Of a stage; without stages of all that there are, each with its terms."""
+        """Of a stage; without stages of each kind of them, of those with a number the one that the step draws."""
         stage = batch.get("stage", "")
         if stage:
             if self.training:
                 self.ledger.spend(stage, len(batch["input"]))
             return self._stage_loss(stage, batch)
-        outputs = {s.name: self._stage_loss(s.name, batch) for s in stages_of(self.config, 10_000)}
-        terms = {f"{s} {name}": term for s, output in outputs.items() for name, term in output.terms.items()}
-        weights = {f"{s} {n}": w for s, output in outputs.items() for n, w in output.weights.items()}
+        kinds: dict[str, list[str]] = {}
+        for planned in stages_of(self.config, 10_000):
+            kinds.setdefault(planned.name.rstrip("0123456789"), []).append(planned.name)
+        chosen = {kind: names[batch["step"] % len(names)] for kind, names in kinds.items()}
+        outputs = {kind.strip(): self._stage_loss(name, batch) for kind, name in chosen.items()}
+        terms = {f"{kind} {name}": term for kind, out in outputs.items() for name, term in out.terms.items()}
+        weights = {f"{kind} {name}": w for kind, out in outputs.items() for name, w in out.weights.items()}
         return LossOutput.of(terms, weights)
 
     def _stage_loss(self, stage: str, batch: Batch) -> LossOutput:
@@ -402,11 +404,6 @@ class System(nn.Module):
                 t = compose(self._teacher.slots(self.config.slots), x)
         return self.student.logits(x), t
 
-    def finish(self, examples: Examples) -> Iterator[str]:
-        """All that was trained is measured afterwards, not only the last stage."""
-        self.stage = ""
-        yield "counting the operations of each phase"
-
     # ---- measuring ---------------------------------------------------------------------------------------------------
 
     def networks(self) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -422,18 +419,13 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Accuracies of what users get and of all networks, operations by phase (in 10⁹), and how many of the teacher's
-        slots the meta network is better without. While it trains, of what the stage is about."""
-        names = watched(self) if self.stage else list(self.networks())
-        right = self.accuracies(examples, names or ["student"])
-        if self.stage:
-            self._below = misfits(right, len(examples))
-            return {"accuracy" if name == "student" else name: value for name, value in right.items()}
+        slots the meta network is better without."""
+        right = self.accuracies(examples, list(self.networks()) or ["student"])
+        below = self._below = misfits(right, len(examples))
         scores = {"accuracy": right.get(self.answering(), right[list(right)[-1]])}
         scores |= {name: value for name, value in right.items() if name != "student"}
         scores |= {f"gflops {phase}": flops / 1e9 for phase, flops in self.ledger.spent().items()}
-        if below := misfits(right, len(examples)):
-            scores["slots_below_meta"] = float(len(below))
-        return scores
+        return scores | ({"slots_below_meta": float(len(below))} if below else {})
 
     def accuracies(self, examples: Examples, names: Sequence[str]) -> dict[str, float]:
         """Share of right answers of each of ``names``."""
@@ -458,7 +450,7 @@ class System(nn.Module):
         if self._below:
             warn(
                 f"slots {', '.join(self._below)} of the teacher are worse in the meta network than its own layers, on "
-                "held-out images: what the student learns there may not help. Train the teacher and the meta network for longer "
+                "held-out images: what the student learns there may not help. Train teacher and meta network for longer "
                 "(--set model.teacher_share=0.5), or take fewer slots"
             )
         self._below = []
