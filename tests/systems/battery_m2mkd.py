@@ -6,6 +6,7 @@ UNTESTED = {
     **dict.fromkeys(("teacher_share", "slots_share"), _OF_STAGES),
     **dict.fromkeys(("teacher", "slot", "parts", "renew"), _OF_RUNS),
     "backbone": "a pretrained model; tests/systems/test_m2mkd.py",
+    "slots": "as many blocks as slots are needed, of two networks; tests/systems/test_m2mkd.py",
     "revision": "only a hub model has revisions",
     **{
         f"views.{name}": "of images with colours; tests/unit/data/test_augment.py"
@@ -14,15 +15,14 @@ UNTESTED = {
 }
 CANDIDATES = {
     "patch": [4],
-    "slots": [3],
-    "student.depth": [2],
+    "student.depth": [3],
     "student.width": [16],
     "student.embedding_dim": [16],
     "student.experts": [2],
     "student.active": [1],
     "student.balance": [0.5],
     "teacher_width": [16],
-    "teacher_depth": [2],
+    "teacher_depth": [3],
     "views.crop": [0.5],
     "views.rotate": [30.0],
     "views.blur": [2.0],

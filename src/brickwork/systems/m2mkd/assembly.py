@@ -90,3 +90,15 @@ def from_parts(system: Any, folders: Sequence[str]) -> None:
             except ConfigError as error:
                 raise ArtifactError(f"{folder}: slot {number} is of another student: {error}") from error
         system.ledger.take(part.ledger, only=(f"slot {number}",))
+
+
+@torch.no_grad()
+def keep_others(system: Any, finished: Any, place: int) -> None:
+    """Gives a system all of the finished student and its stitches but slot ``place``, which stays as it was drawn."""
+    fresh = {
+        id(p) for part in (system.student.slots()[place], system.stitches[place]) for p in part.parameters()
+    }
+    before = dict(finished.named_parameters())
+    for name, parameter in system.named_parameters():
+        if id(parameter) not in fresh:
+            parameter.copy_(before[name])

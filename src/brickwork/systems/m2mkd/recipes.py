@@ -19,11 +19,11 @@ def smoke() -> RunConfig:
     """
     return RunConfig(
         model=Config(
-            student=Experts(width=24, depth=3, experts=4, active=2),
+            student=Experts(width=24, depth=2, experts=4, active=2),
             slots=2,
             patch=2,
             teacher_width=32,
-            teacher_depth=4,
+            teacher_depth=2,
         ),
         data=ImageDataConfig(source="digits"),
         train=TrainConfig(

@@ -51,7 +51,7 @@ from brickwork.modules.slots import Stitch, compose, frozen, hybrid, transfer
 from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.distillation import kl_to, soft_labels
 from brickwork.representation.contract import encodes, image_shape
-from brickwork.systems.m2mkd.assembly import check_start, from_parts, settled
+from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_others, settled
 from brickwork.systems.m2mkd.config import Config, controls_of, stages_of
 from brickwork.systems.m2mkd.hybrids import misfits, networks_of
 from brickwork.systems.m2mkd.ledger import Ledger
@@ -216,12 +216,7 @@ class System(nn.Module):
         if config.parts:
             from_parts(system, config.parts)
         if config.renew is not None:
-            fresh = {id(p) for p in system.student.slots()[config.renew - 1].parameters()}
-            state = dict(finished.student.named_parameters())
-            with torch.no_grad():
-                for name, parameter in system.student.named_parameters():
-                    if id(parameter) not in fresh:
-                        parameter.copy_(state[name])
+            keep_others(system, finished, config.renew - 1)
         return system
 
     @staticmethod
