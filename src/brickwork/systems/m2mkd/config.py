@@ -250,16 +250,17 @@ def controls_of(config: Config) -> dict[str, Config]:
 
 
 def teacher_stages(config: Config) -> list[tuple[str, float]]:
-    """(name, share of the steps for all of them): Deep Incubation, or the classifier of a teacher that is given and a meta
-    network that its slots fit into."""
+    """(name, share of ``teacher_share``): Deep Incubation, or the classifier of a teacher that is given; and a meta network
+    that its slots fit into. Without slots there is no need of the last, and the student has its steps."""
     if not config.taught:
         return [("meta", 1.0)] if config.apart else []
     if config.given:
-        return list(zip(("teacher", "fit meta"), _GIVEN)) if config.apart else [("teacher", 1.0)]
+        return list(zip(("teacher", "fit meta"), _GIVEN))[: 2 if config.apart else 1]
     meta, slots, whole, again = _INCUBATED
     apart = [(f"teacher {number}", slots / config.slots) for number in range(1, config.slots + 1)]
     if config.refit:
-        return [("meta", meta), *apart, ("teacher", whole), ("fit meta", again)]
+        fit = [("fit meta", again)] if config.apart else []
+        return [("meta", meta), *apart, ("teacher", whole), *fit]
     return [("meta", meta + again), *apart, ("teacher", whole)]
 
 
@@ -280,11 +281,10 @@ def stages_of(config: Config, steps: int) -> tuple[Stage, ...]:
     elif config.parts or config.learn == "end_to_end":
         shares = [("whole", 1.0)]
     else:
-        of_slots = of_slots if config.apart else 0.0
         shares = [(name, of_teacher * share) for name, share in teacher_stages(config)]
         if config.apart:
             shares += [(f"slot {n}", of_slots / config.slots) for n in range(1, config.slots + 1)]
-        shares.append(("whole", 1 - of_teacher - of_slots))
+        shares.append(("whole", 1 - sum(share for _, share in shares)))
         if config.control:
             shares = [(n, share / (2 - of_teacher)) for n, share in [*shares, ("control", 1 - of_teacher)]]
     if min(share for _, share in shares) <= 0:

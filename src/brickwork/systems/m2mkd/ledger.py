@@ -39,6 +39,10 @@ class Ledger(nn.Module):
             run()
         self._each[stage] = result.flops / images
 
+    def price_of(self, stage: str) -> float:
+        """Operations of an image in a stage that was counted."""
+        return self._each[stage]
+
     def spend(self, stage: str, images: int) -> None:
         """So many images were trained on."""
         place = self.names.index(phase_of(stage))

@@ -29,7 +29,7 @@ def smoke() -> RunConfig:
         train=TrainConfig(
             steps=700,
             batch_size=64,
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             weight_decay=0.05,
             precision="fp32",
             validate_every=0,

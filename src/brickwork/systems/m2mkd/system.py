@@ -424,20 +424,21 @@ class System(nn.Module):
 
     def accuracies(self, examples: Examples, names: Sequence[str]) -> dict[str, float]:
         """Share of right answers of each of ``names``."""
-        labels = np.asarray(examples.columns["label"])
-        return {
-            name: float((self._probabilities(name, examples.columns["input"]).argmax(1) == labels).mean())
-            for name in names
-        }
+        images, labels = examples.columns["input"], np.asarray(examples.columns["label"])
+        right = {name: self.probabilities(images, name).argmax(1) == labels for name in names}
+        return {name: float(ones.mean()) if len(ones) else 0.0 for name, ones in right.items()}
 
     @torch.no_grad()
-    def _probabilities(self, name: str, images: Any) -> Float[np.ndarray, "rows classes"]:
-        network = {**self.networks(), "student": self.student.logits}[name]
+    def probabilities(
+        self, images: Any, network: str | Callable[[Tensor], Tensor] = "student"
+    ) -> Float[np.ndarray, "rows classes"]:
+        """Of each class for images (N, H, W, C), by one of :meth:`networks` or any other."""
+        answer = self.networks().get(network, self.student.logits) if isinstance(network, str) else network
         parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         device = next(self.parameters()).device
         for start in range(0, len(images), _CHUNK):
             x = self.encoder.collate({"input": images[start : start + _CHUNK]})["input"].to(device)
-            parts.append(network(x).softmax(-1).float().cpu().numpy())
+            parts.append(answer(x).softmax(-1).float().cpu().numpy())
         return np.concatenate(parts)
 
     def _warn_of_misfits(self) -> None:
@@ -452,7 +453,7 @@ class System(nn.Module):
 
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """``label`` and its ``probability`` for each image of the column ``input``."""
-        p = self._probabilities(self.answering(), columns["input"])
+        p = self.probabilities(columns["input"], self.answering())
         return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
 
     def load_data(self, config: Data, seed: int) -> TaskData:
