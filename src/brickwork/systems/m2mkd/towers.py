@@ -209,13 +209,9 @@ def check_images(given: Given, image_shape: Shape, name: str) -> None:
 
 @runtime_checkable
 class Student(Protocol):
-    """What is trained slot by slot (an ``nn.Module``). ``encoder``: what users take vectors from; ``head``: the classifier
-    on them; ``width``: of the tokens between its slots. ``slots``: as they stand in the meta network, the same parameters.
+    """What is trained slot by slot: an ``nn.Module`` that has, besides these, ``encoder``, what users take vectors from, and
+    ``width``, of the tokens between its slots. ``slots``: as they stand in the meta network, the same parameters.
     ``assemble``: what is done once they have learnt there; ``logits``: of the assembled student."""
-
-    encoder: ImageEncoder
-    head: nn.Module
-    width: int
 
     def slots(self) -> tuple[nn.Module, ...]: ...
 
