@@ -101,9 +101,12 @@ def test_c6a_bits(monkeypatch, other, result):
     assert outcome.effect == 3.0
 
 
-def test_budgets():
+def test_budgets(monkeypatch):
     """Steps of the student by hand; and as many operations as m2mKD with its teacher, within a step."""
-    lab = Lab("smoke", (0,), Bench())
+    lab, counted = Lab("smoke", (0,), Bench()), setups.flops
+    monkeypatch.setattr(
+        setups, "flops", lambda run, bench: bench.memo(("flops", repr(run)), lambda: counted(run, bench))
+    )
     made = setups.runs(lab)
     steps = {name: run.train.steps for name, run in made.items()}
     whole = steps[setups.M2MKD]
