@@ -50,7 +50,12 @@ RESERVED = {
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),
     "data.sets.language": ("moduleformer", "codegen2", "emergent-semantics"),
     "data.sets.sentence_tasks": ("dylora", "pixel-sentence", "text2token"),
-    "data.vocabulary": ("binary-paragraph-vector", "disambiguated-skipgram", "embedding-survey", "text2token"),
+    "data.vocabulary": (
+        "binary-paragraph-vector",
+        "disambiguated-skipgram",
+        "embedding-survey",
+        "text2token",
+    ),
     "data.windows": ("disambiguated-skipgram", "embedding-survey"),
     "encoders.blocks.causal": ("moduleformer", "codegen2", "gill"),
     "encoders.blocks.stick_breaking": ("moduleformer", "codegen2"),
@@ -82,6 +87,8 @@ RESERVED = {
     "modules.surgery": ("moduleformer", "m2mkd"),
     "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
     "objectives.self_supervised": ("sie", "rich-representations", "erw", "m2mkd"),
+    "representation.subwords": ("embedding-survey", "emergent-semantics"),
+    "representation.vectors": ("disambiguated-skipgram", "embedding-survey", "emergent-semantics"),
     # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
     "representation.export_classifier": ("emoe", "m2mkd"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
