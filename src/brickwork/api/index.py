@@ -133,6 +133,8 @@ def build_index(
     out: Path | str,
     *,
     layers: Sequence[int] | None = None,
+    dim: int | None = None,
+    bits: int | None = None,
     kind: str = "auto",
     store: str | None = None,
     columns: "ColumnNames | None" = None,
@@ -145,6 +147,7 @@ def build_index(
 ) -> "Index":
     """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
 
+    ``dim``: only so many dimensions of each vector are kept; ``bits``: of so many only on which side of 0 they lie.
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
     of the folder ``out``. ``passage_words``: the length of passages of documents (default: what the model reads).
     ``allow_outside``: names and links that lead out of the folder ``data`` are followed. ``tell`` is called with which
@@ -159,15 +162,20 @@ def build_index(
     from brickwork.training.run import texts_of
 
     check_kind(kind)
+    if dim is not None and bits is not None:
+        raise ConfigError("bits says how many dimensions are kept, as bits: leave dim out")
     representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
     for depth in layers or ():
         representation.axes.resolve(None, depth)
+    representation.axes.resolve(dim or bits, None)
     documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
     return build_documents(
         representation,
         documents,
         Path(out),
         layers=layers,
+        dim=dim or bits,
+        codec="float32" if bits is None else "bits",
         kind=kind,
         store=store,
         lexical=texts_of(representation) is None,  # a formal language has no words
