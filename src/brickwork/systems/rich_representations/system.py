@@ -304,7 +304,8 @@ class System(nn.Module):
         """Other data. Where all of its classes were trained on they are counted as they were; else all are new labels."""
         task = load_data(config, seed)
         names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
-        return with_classes(task, self.classes) if set(names) <= set(self.classes) else task
+        known = set(names) <= set(self.classes) or task.kind != "labelled"
+        return with_classes(task, self.classes) if known else task
 
     # ---- going on from a finished run -------------------------------------------------------------------------------
 
