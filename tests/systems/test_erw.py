@@ -426,6 +426,9 @@ def test_json_for_scripts(trained, tmp_path):
         (["right", "--out", "NEW", "--set", "guidance=1e30"], "grow beyond all numbers"),
         (["right", "--out", "NEW", "--set", "sampler=hoin"], "choose one of 'euler', 'heun', 'sde'"),
         (["right", "--out", "NEW", "--set", "seed=5"], "use --seed"),
+        (["right", "--out", "NEW", "--seed", "-1"], "it must be from 0 to"),
+        (["right", "--out", "NEW", "--count", "99999999"], "ask for 1,242,756 at most"),  # 2²⁹ numbers
+        (["right", "--out", "NEW", "--set", "steps=1000000"], "at most 10,000"),
     ],
 )
 def test_requests_that_cannot_be_met(trained, tmp_path, arguments, wrong):
