@@ -1,6 +1,7 @@
 """ERW: losses by hand, what each stage moves, a generator on a memorised set, a folder from training to pictures."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from brickwork.cli.main import app
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.flops import count_flops
+from brickwork.data.config import ImageDataConfig
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.representation.contract import build_system
@@ -419,6 +421,11 @@ def test_json_for_scripts(trained, tmp_path):
         (["right", "--out", "NEW", "--temperature", "0.5"], "--temperature has no effect"),
         (["right", "--out", "NEW", "--set", "guidence=2"], "did you mean 'guidance'"),
         (["right", "--out", "NEW", "--set", "steps=0"], "must be at least 1"),
+        (["right", "--out", "NEW", "--set", "steps=1.5"], "'steps' is 1.5; expected int"),
+        (["right", "--out", "NEW", "--set", "guidance=nan"], "is 'nan'; expected float"),
+        (["right", "--out", "NEW", "--set", "guidance=1e30"], "grow beyond all numbers"),
+        (["right", "--out", "NEW", "--set", "sampler=hoin"], "choose one of 'euler', 'heun', 'sde'"),
+        (["right", "--out", "NEW", "--set", "seed=5"], "use --seed"),
     ],
 )
 def test_requests_that_cannot_be_met(trained, tmp_path, arguments, wrong):
@@ -430,6 +437,41 @@ def test_requests_that_cannot_be_met(trained, tmp_path, arguments, wrong):
     assert wrong in " ".join((answer.output + str(answer.exception or "")).split())
     assert not (tmp_path / "new").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_other_images_are_counted_in_the_classes_that_were_learnt(trained, photos, tmp_path):
+    """The second and third of three classes are 0 and 1 in a folder of their own."""
+    system = make(replace(task(), num_classes=3, class_names=("a", "b", "c")))
+    for name, brightness in (("b", 40), ("c", 200)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for place in range(10):
+            Image.new("L", (20, 20), brightness + place).save(tmp_path / "two" / name / f"{place}.png")
+    read = system.load_data(ImageDataConfig(source=str(tmp_path / "two")), 0)
+    pixels, labels = (np.asarray(read.train.columns[name]) for name in ("input", "label"))
+    assert pixels.shape[1:] == (8, 8, 1)
+    np.testing.assert_array_equal(labels, np.where(pixels.mean((1, 2, 3)) > 100, 2, 1))
+    folder, _ = trained
+    shutil.copytree(photos, tmp_path / "own")
+    assert set(brickwork.evaluate(folder, tmp_path / "own")["scores"]) >= {"velocity", "accuracy"}
+    (tmp_path / "own" / "right").rename(tmp_path / "own" / "zebra")
+    for use in (brickwork.evaluate, brickwork.inspect):
+        with pytest.raises(DataError, match="the class 'zebra', which the model has not learnt"):
+            use(folder, tmp_path / "own")
+    (tmp_path / "own" / "zebra").rename(tmp_path / "own" / "right")
+    for path in (tmp_path / "own").glob("*/*.png"):
+        Image.open(path).convert("L").save(path)
+    with pytest.raises(DataError, match=r"images of shape \(12, 12, 1\).*\(12, 12, 3\)"):
+        brickwork.evaluate(folder, tmp_path / "own")
+
+
+def test_no_distance_from_fewer_images_than_dimensions():
+    """The covariance of n vectors has a rank of n − 1 at most."""
+    system = make()
+    system.spent.judge_done()
+    dim = system.judge_head.in_features
+    few, enough = (set(system.eval().evaluate(images(count))) for count in (dim, dim + 1))
+    assert enough - few == {"frechet"}
+    assert few == {"velocity", "accuracy"}
 
 
 def test_a_pretrained_encoder_is_the_target_and_stays_as_it_was(photos, tmp_path):

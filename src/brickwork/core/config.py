@@ -122,6 +122,26 @@ def from_dict(
     return typing.cast(T, config)
 
 
+def value_as(hint: Any, value: Any, name: str) -> Any:
+    """A value as the kind that ``hint`` says: a number, a word of a ``Literal``, a text, or one of several. Of hints
+    that are none of these it stays as it is.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    plain = (bool, int, float, str, type(None))
+    if not all(member in plain or get_origin(member) is Literal for member in members):
+        return value
+    errors: list[str] = []
+    if getattr(value, "ndim", None) == 0:  # a number of NumPy
+        value = value.item()
+    result = _coerce(hint, value, name, errors)
+    if errors:
+        raise ConfigError(errors[0])
+    return result
+
+
 def override(config: T, assignments: Iterable[str]) -> T:
     """A copy of ``config`` with ``"a.b=value"`` assignments applied, checked like :func:`from_dict`."""
     values = to_dict(config)

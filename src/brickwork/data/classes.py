@@ -13,8 +13,12 @@ def with_classes(task: TaskData, classes: Sequence[str]) -> TaskData:
     """The task with its labels counted as in ``classes``: a file with fewer classes counts its own otherwise.
 
     Raises:
-        DataError: a class that is none of them.
+        DataError: no classes, or one that is none of them.
     """
+    if task.kind != "labelled":
+        raise DataError(
+            f"{task.name} has no classes ({task.kind}); bring what the model has learnt, with a class for each"
+        )
     names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
     strange = [name for name in names if name not in classes]
     if strange:

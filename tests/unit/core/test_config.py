@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brickwork.core.config import fingerprint, from_dict, override, to_dict
+from brickwork.core.config import fingerprint, from_dict, override, to_dict, value_as
 from brickwork.core.errors import ConfigError
 
 
@@ -137,3 +138,30 @@ def test_a_field_of_any_type_keeps_the_type_that_it_holds():
     assert from_dict(Holder, {"part": {"width": 3}}, types={"part": Text}) == Holder(part=Text(width=3))
     with pytest.raises(ConfigError, match=r"unknown option 'part\.depth'"):
         from_dict(Holder, {"part": {"depth": 3}}, types={"part": Text})
+
+
+def test_a_value_as_a_hint_says():
+    from typing import Literal
+
+    hinted = [
+        (int, 2.0, 2),
+        (int | None, None, None),
+        (float, np.float32(0.5), 0.5),
+        (Literal["a", "b"], "b", "b"),
+    ]
+    for hint, value, wanted in hinted:
+        given = value_as(hint, value, "x")
+        assert given == wanted
+        assert type(given) is type(wanted)
+    mapping = {"a": 1}
+    assert value_as(dict[str, int], mapping, "x") is mapping
+    for hint, value in (
+        (int, 1.5),
+        (int, True),
+        (int, "3"),
+        (float, float("nan")),
+        (Literal["a"], "c"),
+        (str, 1),
+    ):
+        with pytest.raises(ConfigError, match="'x' is"):
+            value_as(hint, value, "x")
