@@ -482,7 +482,9 @@ def test_the_judge_is_judged(trained):
     folder, summary = trained
     system = summary.system
     held = load_task(api.read_run(folder).data, api.read_run(folder).seed).test
-    x = torch.stack([(torch.from_numpy(i).float() / 127.5 - 1).permute(2, 0, 1) for i in held.columns["input"]])
+    x = torch.stack(
+        [(torch.from_numpy(i).float() / 127.5 - 1).permute(2, 0, 1) for i in held.columns["input"]]
+    )
     with torch.no_grad():
         guessed = [int(system.judge_head(system.judge(one[None])[1]).argmax()) for one in x]
     right = np.mean(np.array(guessed) == np.asarray(held.columns["label"]))

@@ -22,9 +22,7 @@ _STYLE = """\
 .cost-hatch { stroke: var(--ink); stroke-width: 1; opacity: .35; }"""
 
 
-def album_drawing(
-    album: Album, classes: Sequence[str], last: UInt8[np.ndarray, "images h w c"]
-) -> Drawing:
+def album_drawing(album: Album, classes: Sequence[str], last: UInt8[np.ndarray, "images h w c"]) -> Drawing:
     """A row of images for each of the last marks, and for the end of the training; a column for each noise."""
     count = int(album.updates)
     rows = [(2**mark, album.images[mark].cpu().numpy()) for mark in range(album.filled)]
@@ -49,7 +47,9 @@ def _album(rows: Sequence[tuple[int, UInt8[np.ndarray, "images h w c"]]], classe
         for column, name in enumerate(names):
             x = _LEFT + column * (_CELL + 4)
             parts.append(picture(x, y, _CELL, images[column], tip(f"{name} after {updates:,} updates")))
-    return figure(width, height, "samples of the same noise after more and more updates", *parts, class_="album")
+    return figure(
+        width, height, "samples of the same noise after more and more updates", *parts, class_="album"
+    )
 
 
 def cost_drawing(album: Album, spent: Spent, judge: float | None) -> Drawing | None:
