@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import brickwork
 from brickwork.api import train as api
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.load import load_task
 from brickwork.data.types import Examples
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
@@ -228,6 +229,8 @@ def test_what_does_not_fit_is_refused(tmp_path, data):
     with pytest.raises(DataError, match=r"holds texts, and .*a reads images"):
         built(replace(texts, kind="labelled"), members=None, runs=(str(tmp_path / "a"),))
     shape = np.zeros((4, 9, 9, 1), np.uint8)
+    with pytest.raises(ConfigError, match="the same model more than once"):
+        built(data, members=None, runs=(str(tmp_path / "a"), str(tmp_path / "a")))
     with pytest.raises(DataError, match=r"data.image_size=8"):
         larger = type(data.train)({"input": shape, "label": [0, 1, 0, 1]})
         built(replace(data, train=larger), members=None, runs=(str(tmp_path / "a"),))
@@ -272,6 +275,23 @@ def test_other_data_counts_its_classes_in_its_own_way(data):
     assert known.columns["label"].tolist() == [3, 3]
     assert len(new) == 2
     assert min(new.columns["label"]) >= 5
+
+
+def test_accuracy_is_of_classes_that_were_learnt(data, tmp_path):
+    system = built(data)
+    places = np.asarray(data.test.columns["label"])
+    new = data.test.select(np.flatnonzero(places >= 5).tolist())
+    with pytest.warns(BrickworkWarning, match=f"none of the {len(new)} rows is of a class that was learnt"):
+        assert system.evaluate(new) == {}
+    assert system.evaluate(data.test) == system.evaluate(
+        data.test.select(np.flatnonzero(places < 5).tolist())
+    )
+    for name, count in (("3", 4), ("cat", 4)):
+        (tmp_path / name).mkdir()
+        for place in range(count):
+            Image.new("L", (8, 8), 40 * place).save(tmp_path / name / f"{place}.png")
+    with pytest.warns(BrickworkWarning, match="not learnt, and left out where accuracy is measured: cat"):
+        system.load_data(Data(source=str(tmp_path)), 0)
 
 
 def test_transfer_is_measured_with_a_control_of_the_same_width(data):

@@ -55,6 +55,17 @@ def test_relative_rotations_are_those_of_scipy():
     assert (known.between((TURN,), *many)[:, 3] < 0).mean() == pytest.approx(0.044, abs=0.005)
 
 
+def test_the_same_angles_written_otherwise_are_the_same_change():
+    """350 degrees are −10, whose quaternion is the negative of scipy's of 350."""
+    for first, second, same in (
+        ([0, 0, 350.0], [0, 0, 10.0], [0, 0, 20.0]),
+        ([190.0, 0, 0], [0.0, 0, 0], [170.0, 0, 0]),
+    ):
+        g = known.between((TURN,), np.array([first]), np.array([second]))[0]
+        np.testing.assert_allclose(g, Rotation.from_euler("xyz", same, degrees=True).as_quat(), atol=1e-12)
+    np.testing.assert_allclose(known.of((TURN,), {"rz": 270.0}), known.of((TURN,), {"rz": -90.0}), atol=1e-12)
+
+
 def test_changes_of_a_circle_and_of_a_line():
     values = np.array([[350.0, 0.0], [10.0, 0.5]])
     g = known.between((ANGLE, LIGHT), values[:1], values[1:])[0]
@@ -86,6 +97,7 @@ def test_what_is_written_as_numbers_is_read_again():
         ("=3", "is no change"),
         ("angle=x", "is no change"),
         ("angle=1,", "is no change"),
+        ("angle=1, angle=2", "given twice"),
     ],
 )
 def test_what_is_no_change_is_refused(text, message):
@@ -99,6 +111,9 @@ def test_unknown_changes_are_named():
         known.of((ANGLE,), {"angel": 3.0})
     with pytest.raises(ConfigError, match="finite"):
         known.of((ANGLE,), {"angle": float("inf")})
+    assert known.of((LIGHT,), {"light": LIGHT.size})[1] == pytest.approx(1)
+    with pytest.raises(ConfigError, match=r"light=-2.5: .*differences of up to 2 either way"):
+        known.of((LIGHT,), {"light": -2.5})
 
 
 # ---- the predictor -------------------------------------------------------------------------------------------------------

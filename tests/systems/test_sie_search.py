@@ -119,7 +119,9 @@ def test_a_search_by_change_asks_for_the_moved_vector(run, index, place):
     assert isinstance(system.predictor, HyperLinear)
     g = torch.tensor(known.of(system.changes, {"angle": 90.0}), dtype=torch.float32)
     with torch.no_grad():
-        z = system.z_equivariant(system.r(image[None]))[0]
+        z = torch.from_numpy(
+            system.encode(image[None], part="equivariant")[0]
+        )  # in the precision of a search
         moved = torch.nn.functional.normalize(system.predictor.matrix(g) @ z, dim=0).numpy()
     names = names_in(place)
     every = np.stack([image_of(place, name) for name in names])

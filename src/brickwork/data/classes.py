@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.types import Examples, TaskData
 
 
@@ -35,6 +35,17 @@ def with_classes(task: TaskData, classes: Sequence[str]) -> TaskData:
         class_names=tuple(classes),
         num_classes=len(classes),
     )
+
+
+def warn_of_case(classes: Sequence[str], source: str) -> None:
+    """Says which classes differ in nothing but case or blanks, as a slip of the pen would make them."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            warn(f"{source}: {listed} are {len(names)} classes; where one is meant, give them one name")
 
 
 def _relabelled(part: Examples, places: np.ndarray) -> Examples:

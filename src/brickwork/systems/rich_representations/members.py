@@ -47,10 +47,15 @@ def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, dict[str, A
 
     Raises:
         ArtifactError: a folder without a model, or one that does not encode.
-        ConfigError: encoders that do not read their inputs in the same way.
+        ConfigError: encoders that do not read their inputs in the same way, or one and the same.
         DataError: they do not read this data.
     """
     found = [load_representation(folder) for folder in config.runs]
+    prints = [one.fingerprint for one in found]
+    if twice := [folder for folder, one in zip(config.runs, prints) if prints.count(one) > 1]:
+        raise ConfigError(
+            f"model.runs={','.join(twice)}: the same model more than once, which adds nothing; name different ones"
+        )
     joined = join([one.encoder for one in found], config.runs)
     check_reads(joined, data, config.runs[0])
     described = [

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from brickwork.core.config import to_dict
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, warn
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.classes import with_classes
@@ -288,10 +288,16 @@ class System(nn.Module):
         return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Accuracy on the classes that were trained on."""
+        """Accuracy on the rows of classes that were trained on; nothing, and a note, where there are none."""
         known, _ = split_new(examples, self.classes)
+        if not len(known):
+            warn(
+                f"none of the {len(examples)} rows is of a class that was learnt ({', '.join(self.classes[:12])}): learn "
+                "other labels from a few examples (brickwork classify --examples), or look at them (brickwork inspect)"
+            )
+            return {}
         right = self.probabilities(known.columns["input"]).argmax(1) == np.asarray(known.columns["label"])
-        return {"accuracy": float(right.mean()) if len(known) else 0.0}
+        return {"accuracy": float(right.mean())}
 
     def draw(self, examples: Examples) -> list[Any]:
         """How well new labels are learnt from the first k members; how alike the members are; what each adds."""
@@ -301,10 +307,16 @@ class System(nn.Module):
         return drawings(self.encoder, new if len(new) else known, are_new=len(new) > 0, seed=self.seed)
 
     def load_data(self, config: Data, seed: int) -> TaskData:
-        """Other data. Where all of its classes were trained on they are counted as they were; else all are new labels."""
+        """Other data. Where all of its classes were trained on they are counted as they were; else all are new labels, and
+        of a mixture it is said which ones are."""
         task = load_data(config, seed)
         names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
         known = set(names) <= set(self.classes) or task.kind != "labelled"
+        strange = [name for name in names if name not in self.classes]
+        if 0 < len(strange) < len(names):
+            warn(
+                f"{task.name}: not learnt, and left out where accuracy is measured: {', '.join(strange[:12])}"
+            )
         return with_classes(task, self.classes) if known else task
 
     # ---- going on from a finished run -------------------------------------------------------------------------------

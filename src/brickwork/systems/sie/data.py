@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from brickwork.core.config import at_least, idle, nearest
+from brickwork.core.config import above, at_least, idle, nearest
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import splits
 from brickwork.data.augment import Augmentation, augmented, draw
@@ -51,10 +51,12 @@ _MADE = {
 class TableOptions:
     """Of the user's table. ``object``: the column that says which object a row shows (none: as it is usually called).
     ``circular``: columns of angles or hues, on whose circle the largest value meets the smallest (none: by their names).
+    ``turn``: what a whole turn is in these columns, as 360, 6.2832 or 24 (none: guessed by the values: 1, 2π or 360).
     ``rotation``: three columns that are Euler angles in degrees about fixed x, y and z (none: there are none)."""
 
     object: str | None = None
     circular: tuple[str, ...] | None = None
+    turn: Annotated[float, above(0)] | None = None
     rotation: tuple[str, ...] | None = None
 
     def validate(self) -> list[str]:
@@ -173,6 +175,7 @@ def _from_table(path: Path, config: Data, seed: int) -> TaskData:
         config.columns,
         object_column=config.table.object,
         circular=config.table.circular,
+        turn=config.table.turn,
         rotation=config.table.rotation,
         limit=config.limit,
         allow_outside=config.allow_outside,

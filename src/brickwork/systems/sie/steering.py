@@ -19,6 +19,7 @@ from brickwork.systems.sie.predictors import HyperLinear
 
 _MOST_OBJECTS = 64
 _LEAST_VIEWS = 3
+_SAME = 1e-6
 
 
 def objects_of(examples: Examples, most: int = _MOST_OBJECTS) -> list[ObjectViews]:
@@ -55,6 +56,8 @@ def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
     for name, guessed in guesses.items():
         guess = guessed.double().cpu().numpy()
         for change, place in known.places(system.changes).items():
+            if np.ptp(truth[:, place], axis=0).max() < _SAME:
+                continue  # no held-out object changes in this way: there is nothing to explain
             scores[f"r2_{change}_{name}"] = r_squared(truth[:, place], guess[:, place])
         scores[f"r2_paper_{name}"] = r_squared(truth, guess, one_mean=True)
     floor = np.broadcast_to(truth.mean(0), truth.shape)
