@@ -227,7 +227,8 @@ def routing(rounds: int) -> dict[str, Any]:
             "spread": torch.rand(lm.width, generator=generator) + 0.5,
             "threshold": torch.tensor([0.1, 0.2]),
         }
-        return Brick(name=f"brick {number}", kind="lora", base="none", weights={}, keys=keys)
+        weights = {"prompt": torch.zeros(1, lm.width)}
+        return Brick(name=f"brick {number}", kind="prompt", base="none", weights=weights, keys=keys)
 
     libraries = {count: {f"brick {n}": brick(n) for n in range(count)} for count in LIBRARIES}
     request = embed_texts(lm, [REQUEST], depth)

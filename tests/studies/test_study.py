@@ -10,7 +10,7 @@ from scipy import stats
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import AnyOf, Effect, Fact, Measured, average, combined
+from brickwork.studies.effects import AnyOf, Effect, Fact, Measured, average, combined, premise
 from brickwork.studies.study import ArmCost, ClaimResult, Lab, claim, claims_in, cost_of, verdict_of
 
 
@@ -161,6 +161,32 @@ def test_one_seed_decides_no_difference():
     assert verdict_of({"gain": one > 0}) == "undecided"
     assert verdict_of({"count": EXACT[0]}) == "supported"
     assert verdict_of({"count": EXACT[1]}) == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("learnt", "gain", "verdict"),
+    [
+        ((1.0, 1.0), (2.0, 2.1), "supported"),
+        ((1.0, 1.0), (-2.0, -2.1), "refuted"),
+        ((0.5, 0.51), (2.0, 2.1), "undecided"),
+        ((0.5, 0.51), (-2.0, -2.1), "undecided"),
+        ((0.5, 1.4), (-2.0, -2.1), "undecided"),
+        ((0.5, 1.4), (2.0, 2.1), "undecided"),
+    ],
+)
+def test_a_claim_whose_premise_is_missed_is_not_refuted_but_not_tested(learnt, gain, verdict):
+    def check(lab):
+        criterion = {"accuracy": premise(Effect(learnt) >= 0.99), "gain": Effect(gain) > 0}
+        return lab.verdict(Effect(gain), criterion, unit="", table=[])
+
+    result = claim("C1", "says", paper="p", criterion="c")(check).run("small", range(2), Bench())
+    assert result.verdict == verdict
+    assert result.conditions[0].asked == "≥ 0.99 (premise)"
+    assert ("it was not tested" in result.note) == (learnt == (0.5, 0.51))
+    excused = claim("C1", "says", paper="p", criterion="c", needs="more steps")(check).run(
+        "smoke", range(2), Bench()
+    )
+    assert (excused.verdict == "not at this scale") == ("missed" in [c.outcome for c in result.conditions])
 
 
 @pytest.mark.parametrize("limit", [0.0, 1.0])

@@ -1,6 +1,7 @@
 """ERW: losses by hand, what each stage moves, a generator on a memorised set, a folder from training to pictures."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -19,11 +20,13 @@ from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.flops import count_flops
 from brickwork.data.config import ImageDataConfig
+from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.representation.contract import build_system
 from brickwork.systems.erw.config import Config
-from brickwork.systems.erw.progress import Spent
+from brickwork.systems.erw.drawing import album_drawing
+from brickwork.systems.erw.progress import PICTURES, Album, Spent
 from brickwork.systems.erw.system import drawn_paths
 from brickwork.systems.erw.transformer import sine_positions
 from brickwork.training.loop import fit
@@ -467,6 +470,31 @@ def test_other_images_are_counted_in_the_classes_that_were_learnt(trained, photo
         brickwork.evaluate(folder, tmp_path / "own")
 
 
+@pytest.mark.parametrize(("updates", "rows"), [(4, ["1", "2", "4"]), (6, ["1", "2", "4", "6"])])
+def test_the_album_ends_with_the_end_of_the_training(updates, rows):
+    album = Album((2, 2, 1))
+    for _ in range(updates):
+        if album.due():
+            album.keep(np.zeros((PICTURES, 2, 2, 1), np.uint8), 1.0, float("inf"))
+    page = album_drawing(album, ["a", "b"], np.ones((PICTURES, 2, 2, 1), np.uint8)).svg
+    assert re.findall(r">([\d,]+)</text>", page) == rows
+
+
+def test_the_judge_is_judged(trained):
+    """Beside what it says of samples stands how often it is right about images, by its own head on each image alone."""
+    folder, summary = trained
+    system = summary.system
+    held = load_task(api.read_run(folder).data, api.read_run(folder).seed).test
+    x = torch.stack(
+        [(torch.from_numpy(i).float() / 127.5 - 1).permute(2, 0, 1) for i in held.columns["input"]]
+    )
+    with torch.no_grad():
+        guessed = [int(system.judge_head(system.judge(one[None])[1]).argmax()) for one in x]
+    right = np.mean(np.array(guessed) == np.asarray(held.columns["label"]))
+    assert summary.scores["accuracy_images"] == pytest.approx(right)
+    assert f"right about {100 * right:.0f} % of held-out images" in (folder / "report.html").read_text()
+
+
 def test_no_distance_from_fewer_images_than_dimensions():
     """The covariance of n vectors has a rank of n − 1 at most."""
     system = make()
@@ -474,7 +502,7 @@ def test_no_distance_from_fewer_images_than_dimensions():
     dim = system.judge_head.in_features
     few, enough = (set(system.eval().evaluate(images(count))) for count in (dim, dim + 1))
     assert enough - few == {"frechet"}
-    assert few == {"velocity", "accuracy"}
+    assert few == {"velocity", "accuracy", "accuracy_images"}
 
 
 def test_a_pretrained_encoder_is_the_target_and_stays_as_it_was(photos, tmp_path):

@@ -15,9 +15,11 @@ from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.load import load_task
 from brickwork.data.types import Examples
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.evaluation.significance import Difference
 from brickwork.representation.contract import build_system
 from brickwork.systems.rich_representations.config import Config, stages_of
 from brickwork.systems.rich_representations.data import Data, load_data, split_new
+from brickwork.systems.rich_representations.drawing import _points
 from brickwork.systems.rich_representations.recipes import smoke
 from brickwork.systems.rich_representations.transfer import transfer
 
@@ -301,6 +303,9 @@ def test_transfer_is_measured_with_a_control_of_the_same_width(data):
     assert result.joint[0] == result.control[0] == result.alone[0]
     assert result.joint_rank[2] > result.joint_rank[0]
     np.testing.assert_allclose(np.diag(result.alike), 1, atol=1e-6)
+    for difference, before in ((result.gain, result.joint[0]), (result.over, result.control[-1])):
+        assert difference.mean == pytest.approx(result.joint[-1] - before)
+        assert difference.low <= difference.mean <= difference.high
     assert transfer(system.encoder, data.test.select([0, 1]), 0) is None
     drawings = system.draw(data.test)
     assert [one.title for one in drawings] == [
@@ -308,4 +313,17 @@ def test_transfer_is_measured_with_a_control_of_the_same_width(data):
         "How alike the members are",
         "Directions in use",
     ]
+    gain = transfer(system.encoder, split_new(data.test, system.classes)[1], system.seed).gain
+    assert f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, " in drawings[0].lead
     assert len(built(data, distil=True).draw(data.test)) == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.01, 0.05, "+2.0 points [-1.0, +5.0], no clear difference"),
+        (0.01, 0.05, "+2.0 points [+1.0, +5.0]"),
+    ],
+)
+def test_a_difference_is_called_one_by_its_interval(low, high, words):
+    assert _points(Difference(mean=0.02, low=low, high=high, p=0.5)) == words

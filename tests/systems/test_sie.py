@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from sklearn.neighbors import NearestNeighbors
 
 from brickwork.core.errors import ConfigError
 from brickwork.data.types import Examples
@@ -16,7 +17,13 @@ from brickwork.systems.sie.config import Config
 from brickwork.systems.sie.data import Data, load_data
 from brickwork.systems.sie.predictors import BatchNorm, ConcatMlp, HyperLinear, projector
 from brickwork.systems.sie.recipes import smoke
-from brickwork.systems.sie.steering import own_ranks, r_squared, steering_scores
+from brickwork.systems.sie.steering import (
+    nearest_is_same,
+    own_ranks,
+    r_squared,
+    same_object_scores,
+    steering_scores,
+)
 
 TURN = Change(name="rotation", columns=("rx", "ry", "rz"), kind="rotation")
 ANGLE = Change(name="angle", columns=("angle",), kind="circle")
@@ -304,6 +311,28 @@ def test_ranks_by_counting():
         assert ranks[i] == 1 + sum(bool(cosines[i, j] > cosines[i, i]) for j in range(9))
     assert list(own_ranks(candidates, candidates)) == [1] * 9
     assert list(own_ranks(torch.ones(4, 2), torch.ones(4, 2))) == [2.5] * 4  # no vote is a middle place
+
+
+def test_the_nearest_view_by_scikit_learn():
+    rng = np.random.default_rng(0)
+    vectors, owner = rng.normal(size=(60, 5)), rng.integers(0, 6, 60)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    _, places = NearestNeighbors(n_neighbors=2, metric="cosine").fit(vectors).kneighbors(vectors)
+    wanted = (owner[places[:, 1]] == owner).mean()
+    assert nearest_is_same(torch.from_numpy(vectors), torch.from_numpy(owner)) == pytest.approx(wanted)
+    # A part in which all views are alike finds what chance does; one that tells objects apart finds them.
+    same = torch.from_numpy(owner)
+    chance = np.mean([((owner == o).sum() - 1) / 59 for o in owner])
+    assert nearest_is_same(torch.ones(60, 2), same) == pytest.approx(chance)
+    assert nearest_is_same(torch.eye(6)[same], same) == 1
+
+
+def test_what_a_search_by_each_part_finds(system, data):
+    scores = same_object_scores(system.eval(), data.test)
+    assert set(scores) == {f"same_object_{name}" for name in ("invariant", "equivariant", "chance")}
+    objects = len({id(member.of) for member in data.test.columns["member"]})
+    assert scores["same_object_chance"] == pytest.approx(7 / (8 * objects - 1))  # 8 views each
+    assert same_object_scores(system, data.test.select([0])) == {}
 
 
 def test_steering_of_an_oracle_and_of_nobody(system, data, monkeypatch):

@@ -5,6 +5,7 @@ brickwork.generate("runs/lm", ["def add("], max_tokens=50)
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -315,29 +316,40 @@ def inspect(
     folder = Path(folder)
     path = Path(out) if out is not None else folder / "inspect.html"
     if isinstance(system, Draws):
-        title, examples = _held_out(folder, system, data, limit)
+        title, examples = _held_out(folder, system, data, limit, columns=columns, allow_outside=allow_outside)
         return write_drawings(path, title, f"On {len(examples):,} held-out examples.", system.draw(examples))
     system = system_that(system, Traces, "show its modules at work", "traces", name=folder)
-    title, examples = _held_out(folder, system, data, limit)
+    title, examples = _held_out(folder, system, data, limit, columns=columns, allow_outside=allow_outside)
     return write_traces(path, title, system.trace(examples), len(examples))
 
 
 def _held_out(
-    folder: Path | str, system: Any, data: Path | str | None, limit: int | None
+    folder: Path | str,
+    system: Any,
+    data: Path | str | None,
+    limit: int | None,
+    *,
+    columns: "ColumnNames | None" = None,
+    allow_outside: bool = False,
 ) -> "tuple[str, Examples]":
-    """The test part of a run's data, or, of ``data`` that it was not trained on, all of it, read as the run reads its own;
-    with a title."""
+    """The test part of a run's data, or, of ``data`` that it was not trained on, all of it, read as the run reads its own
+    where nothing else is chosen; with a title."""
     from brickwork.api.evaluate import held_out_part
     from brickwork.core.types import ReadsAsLearnt
     from brickwork.training.run import load_data
 
     run = read_run(folder, data)
+    chosen = replace(
+        run.data,
+        columns=columns or run.data.columns,
+        allow_outside=allow_outside or run.data.allow_outside,
+    )
 
     def read(config: "DataConfig") -> "TaskData":
         if data is not None and isinstance(system, ReadsAsLearnt):
             return cast("TaskData", system.load_data(config, run.seed))
         return load_data(run.system, config, run.seed)
 
-    task = held_out_part(folder, run.data, read, split=data is None)
+    task = held_out_part(folder, chosen, read, split=data is None)
     rows = range(min(len(task.test), limit or len(task.test)))
     return f"{run.system} on {task.name}", task.test.select(rows)

@@ -119,6 +119,19 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Premise(Condition):
+    """What must hold for a claim to be tested at all, such as that a task was learnt: missed, it refutes nothing."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (premise)"
+
+
+def premise(condition: Condition) -> Premise:
+    """The condition as what the claim presupposes, not what it says."""
+    return Premise(condition.effect, condition.limit, condition.side, condition.strict)
+
+
+@dataclass(frozen=True)
 class Fact:
     """A condition without an interval, because nothing random decides it; ``why`` says so."""
 

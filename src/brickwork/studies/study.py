@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from brickwork.core.errors import DataError, MissingExtraError
 from brickwork.studies.bench import Bench, Trained
-from brickwork.studies.effects import AnyOf, Condition, Effect, Fact, Measured, Outcome
+from brickwork.studies.effects import AnyOf, Condition, Effect, Fact, Measured, Outcome, Premise
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
@@ -146,16 +146,20 @@ def verdict_of(criterion: Mapping[str, Criterion], excuse: str = "") -> Verdict:
     """The one way to a verdict: it follows from the outcomes of the conditions of a criterion, so from their intervals.
 
     1. *supported*: every condition is met;
-    2. *not at this scale*: some condition is missed, and there is an ``excuse``: what the claim needs and this scale lacks.
-       :meth:`Claim.run` has one only below the scale that the claim is designed for, and it stood there before the run;
-    3. *refuted*: some condition is missed;
-    4. *undecided*: no condition is missed, but some limit lies inside its interval (or there is none: a single seed, or a
-       seed whose effect is NaN or infinite). Other seeds could turn it.
+    2. *not at this scale*: some condition or premise is missed, and there is an ``excuse``: what the claim needs and this
+       scale lacks. :meth:`Claim.run` has one only below the scale that the claim is designed for, and it stood there before
+       the run;
+    3. *refuted*: some condition is missed, and every premise is met;
+    4. *undecided*: a premise is not met, so what is missed may not have been tested, or some limit lies inside its interval
+       (or there is none: a single seed, or a seed whose effect is NaN or infinite). Other seeds could turn it.
     """
-    outcomes = [condition.outcome for condition in criterion.values()]
-    if "missed" in outcomes:
-        return "not at this scale" if excuse else "refuted"
-    return "undecided" if "open" in outcomes else "supported"
+    missed = [condition for condition in criterion.values() if condition.outcome == "missed"]
+    if missed and excuse:
+        return "not at this scale"
+    unmet = [condition for condition in criterion.values() if condition.outcome != "met"]
+    if missed and not any(isinstance(condition, Premise) for condition in unmet):
+        return "refuted"
+    return "undecided" if unmet else "supported"
 
 
 def cost_of(name: str, trained: Sequence[Trained], rates: Sequence[float] = ()) -> ArmCost:
@@ -309,6 +313,8 @@ class Lab:
         remarks = [note] if note else []
         if verdict == "not at this scale":
             remarks.append(f"Needs {self.excuse}.")
+        elif any(isinstance(c, Premise) and c.outcome == "missed" for c in criterion.values()):
+            remarks.append("What the claim presupposes does not hold here: it was not tested.")
         judged = [_judged(name, condition) for name, condition in criterion.items()]
         conditions = [c for c in criterion.values() if isinstance(c, Condition)]
         if not all(e.finite for e in (effect, *(c.effect for c in conditions))):

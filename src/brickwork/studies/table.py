@@ -26,11 +26,12 @@ all arms with the same data, seeds, steps and optimiser, and reaches a verdict b
 the run. A criterion is a set of conditions, each an effect against a limit ("at least 10 points better" has the
 limit 10), and there is one way from them to a verdict, `verdict_of` in `studies/study.py`. A condition is *met* if the
 whole 95 % Student interval of its effect over seeds lies on the right side of the limit, *missed* if the whole of it lies
-on the wrong side, and *open* otherwise:
+on the wrong side, and *open* otherwise. A *premise* is a condition that must hold for the claim to be tested at all, such
+as that the networks learnt their task:
 
 - **supported**: every condition is met;
-- **undecided**: none is missed, but some is open: other seeds could have turned it;
-- **refuted**: some condition is missed;
+- **undecided**: some is open, and none is missed: other seeds could have turned it; or a premise is not met;
+- **refuted**: some condition is missed, and the premises are met;
 - **not at this scale**: some condition is missed, at a scale below the one that the claim is designed for, and the study
   said before the run what the claim needs that this scale lacks;
 - **not run**: not defined at this scale, data missing, or not yet run.

@@ -8,7 +8,7 @@ layers. No setting here is known to be the paper's: its full text was not to be 
 
 from dataclasses import replace
 
-from brickwork.studies.effects import Effect, Measured, average, combined
+from brickwork.studies.effects import Effect, Measured, average, combined, premise
 from brickwork.studies.feature_bias.images import networks_on_images, pooled_shares
 from brickwork.studies.feature_bias.likeness import likeness, one_and_both
 from brickwork.studies.feature_bias.measures import (
@@ -42,7 +42,7 @@ def simple_is_stronger(lab: Lab) -> ClaimResult:
     return lab.verdict(
         gap["last"],
         {
-            "accuracy": combined(min, [at[arm, "accuracy"] for arm in arms]) >= LEARNT,
+            "accuracy": premise(combined(min, [at[arm, "accuracy"] for arm in arms]) >= LEARNT),
             "last": gap["last"] >= 0.15,
             "before": gap["before"] >= 0.15,
             "beyond equal": gap["last"] - apart > 0,
@@ -93,7 +93,7 @@ def hard_first(lab: Lab) -> ClaimResult:
     order = first["equal, second first", "hard last"] - first["equal, second first", "easy last"]
     return lab.verdict(
         gap["hard first"],
-        {"accuracy": at["hard first", "accuracy"] >= LEARNT, "gap": gap["hard first"] > 0},
+        {"accuracy": premise(at["hard first", "accuracy"] >= LEARNT), "gap": gap["hard first"] > 0},
         unit="share of variance, easy − hard, last layer, hard feature first",
         table=[*at.rows("arm", digits=3), *first.rows("arm", digits=3)],
         note=f"The gap narrows by {narrowed.mean:+.3f}. Of equal features the one learnt first has {order.mean:+.3f} more.",
@@ -116,7 +116,7 @@ def parts_of_hard(lab: Lab) -> ClaimResult:
     gain = combined(max, [at[arm, f"pairs {n}"] - at[arm, f"others {n}"] for n in ("before", "last")])
     return lab.verdict(
         gain,
-        {"accuracy": at[arm, "accuracy"] >= LEARNT, "parts": gain >= 0.02},
+        {"accuracy": premise(at[arm, "accuracy"] >= LEARNT), "parts": gain >= 0.02},
         unit="share of variance, six pairs of the feature's bits − six pairs of others",
         table=at.rows("arm", digits=3),
         note="A parity is the XOR of any two halves, so all six pairs are its parts. AdamW: SGD does not learn it in time.",
@@ -146,7 +146,7 @@ def common_is_stronger(lab: Lab) -> ClaimResult:
     learnt = combined(min, [at[arm, "accuracy"] for arm in beyond])
     return lab.verdict(
         beyond["label"],
-        {"accuracy": learnt >= LEARNT} | {arm: effect >= 0 for arm, effect in beyond.items()},
+        {"accuracy": premise(learnt >= LEARNT)} | {arm: effect >= 0 for arm, effect in beyond.items()},
         unit="share of variance, common − 2 · rare, last layer, labels masked",
         table=at.rows("arm", digits=3),
         note=f"With the bits set to 0 as well: {beyond['input'].mean:+.3f}.",
@@ -165,7 +165,7 @@ def earlier_is_stronger(lab: Lab) -> ClaimResult:
     rho = at["in order", "correlation"]
     return lab.verdict(
         rho,
-        {"accuracy": at["in order", "accuracy"] >= LEARNT, "correlation": rho < 0},
+        {"accuracy": premise(at["in order", "accuracy"] >= LEARNT), "correlation": rho < 0},
         unit="Spearman's correlation of place and share, mean over the residual stream's last block of all networks",
         table=at.rows("arm", digits=3),
         note="The representation is the mean over the prefix, which cannot see what is written.",
@@ -196,14 +196,13 @@ def depth_and_dropout(lab: Lab) -> ClaimResult:
     return lab.verdict(
         deeper,
         {
-            "accuracy": combined(min, [at[arm, "accuracy"] for arm in gap]) >= LEARNT,
+            "accuracy": premise(combined(min, [at[arm, "accuracy"] for arm in gap]) >= LEARNT),
             "depth": deeper > 0,
             "dropout": turned > 0,
         },
         unit="share of variance, gap with 6 layers − gap with 2, last layer",
         table=at.rows("arm", digits=3),
-        note=f"Hard − easy with Adam: {-gap['Adam, dropout 0.0'].mean:+.3f} without dropout, {turned.mean:+.3f} with. "
-        "Convolutional and residual networks on images: not run.",
+        note=f"Hard − easy with Adam: {-gap['Adam, dropout 0.0'].mean:+.3f} without dropout, {turned.mean:+.3f} with.",
     )
 
 
@@ -223,7 +222,7 @@ def residual_prefers_wide(lab: Lab) -> ClaimResult:
     return lab.verdict(
         turned,
         {
-            "accuracy": combined(min, [at[arm, "accuracy"] for arm in wider]) >= LEARNT,
+            "accuracy": premise(combined(min, [at[arm, "accuracy"] for arm in wider]) >= LEARNT),
             "interaction": turned > 0,
         },
         unit="share of variance, (shape − colour) with residual connections − the same without, pooled layer",
@@ -247,14 +246,14 @@ def downstream(lab: Lab) -> ClaimResult:
     return lab.verdict(
         more,
         {
-            "accuracy": combined(min, [at[arm, "accuracy"] for arm in arms]) >= LEARNT,
+            "accuracy": premise(combined(min, [at[arm, "accuracy"] for arm in arms]) >= LEARNT),
             "components": more > 0,
             "reliance": reliance >= 0.7,
         },
         unit="principal components for 95 % accuracy, hard − easy, last layer",
         table=at.rows("arm", digits=3),
         note=f"A classifier for which both features predict follows the easy one in {100 * reliance.mean:.0f} % of "
-        "conflicts. Similarity of representations across networks: not run.",
+        "conflicts.",
     )
 
 
@@ -273,7 +272,7 @@ def alike(lab: Lab) -> ClaimResult:
     same = at["both, both"] - at["both, easy"]
     return lab.verdict(
         gap,
-        {"accuracy": at["accuracy"] >= LEARNT, "easy − hard": gap > 0},
+        {"accuracy": premise(at["accuracy"] >= LEARNT), "easy − hard": gap > 0},
         unit="rank correlation of distances, both features with the easy one − with the hard one",
         table=at.rows("networks", digits=3),
         note=f"Two networks of both features are {same.mean:+.3f} more alike than one of them and one of the easy feature.",

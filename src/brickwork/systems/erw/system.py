@@ -439,8 +439,9 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """``velocity``: the loss on held-out images. Where a judge was trained, also ``accuracy``: how often it gives a
-        sample the class that was asked for; and ``frechet``: the distance of as many samples of the same classes from the
-        images in its eyes, where there are more of these than dimensions (of fewer no covariance is known)."""
+        sample the class that was asked for, and ``accuracy_images``: how often an image its own, which says what the judge
+        is worth; and ``frechet``: the distance of as many samples of the same classes from the images in its eyes, where
+        there are more of these than dimensions (of fewer no covariance is known)."""
         scores = {"velocity": self.velocity_loss(examples)}
         if not self.spent.judged or not len(examples):
             return scores
@@ -448,18 +449,30 @@ class System(nn.Module):
         noise = torch.randn(len(label), *self._noise_shape, generator=torch.Generator().manual_seed(0))
         samples = self._features(self._paint(label, noise))
         real = self._features(np.asarray(examples.columns["input"]))
-        with torch.no_grad():
-            logits = self.judge_head(torch.from_numpy(samples).to(self.judge_head.weight))
-        scores["accuracy"] = float((logits.argmax(1).cpu() == label).float().mean())
+        scores |= {"accuracy": self._right(samples, label), "accuracy_images": self._right(real, label)}
         if len(real) > real.shape[1]:
             scores["frechet"] = frechet_distance(samples, real)
         return scores
 
+    @torch.no_grad()
+    def _right(self, features: Float[np.ndarray, "images dim"], label: Int64[Tensor, " images"]) -> float:
+        """How often the judge gives images their class."""
+        logits = self.judge_head(torch.from_numpy(features).to(self.judge_head.weight))
+        return float((logits.argmax(1).cpu() == label).float().mean())
+
     def draw(self, examples: Examples) -> list[Drawing]:
-        """The same noise drawn again and again while it learnt; and distance against operations, the warm-up counted."""
-        drawings = [album_drawing(self.album, self.classes)] if self.album.filled else []
-        cost = cost_drawing(self.album, self.spent)
-        return [*drawings, *([cost] if cost else [])]
+        """The same noise drawn again and again while it learnt, and at the end; and distance against operations, the warm-up
+        counted."""
+        if not self.album.filled:
+            return []
+        noise = self.album.noise(self.seed)
+        last = self._paint(self.album.labels(len(self.classes)), noise, steps=10)
+        judge = None
+        if self.spent.judged and len(examples):
+            label = torch.from_numpy(np.asarray(examples.columns["label"]).astype(np.int64))
+            judge = self._right(self._features(np.asarray(examples.columns["input"])), label)
+        cost = cost_drawing(self.album, self.spent, judge)
+        return [album_drawing(self.album, self.classes, last), *([cost] if cost else [])]
 
 
 def _numbers(images: UInt8[np.ndarray, "images h w c"]) -> Float[Tensor, "images c h w"]:

@@ -183,7 +183,9 @@ def _from_table(path: Path, config: Data, seed: int) -> TaskData:
     by_name = {change.name: change for change in read.changes}
     chosen = tuple(by_name[name] for name in config.changes or by_name if _known(name, by_name))
     everything = examples(read.images, read.values, read.objects, read.labels)
-    notes = (f"changes: {', '.join(change.describe() for change in chosen)}", *read.notes)
+    height, width = read.images.shape[1:3]
+    told = ", ".join(change.describe() for change in chosen)
+    notes = (f"images as {width} × {height} RGB", f"changes: {told}", *read.notes)
     return _split(path.name, everything, config, seed, Known(read.columns, chosen), read.class_names, notes)
 
 

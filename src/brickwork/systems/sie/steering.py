@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from brickwork.data.types import Examples
@@ -88,6 +88,32 @@ def steering_scores(system: Any, examples: Examples) -> dict[str, float]:
     scores = {f"{name}_mrr": float(np.mean(1 / np.array(values))) for name, values in ranks.items()}
     hits = float(np.mean(np.array(ranks["steering"]) <= 1))
     return {**scores, "chance_mrr": float(np.mean(chance)), "steering_hit@1": hits}
+
+
+@torch.no_grad()
+def same_object_scores(system: Any, examples: Examples) -> dict[str, float]:
+    """How often the view that is nearest to a held-out view by one part is of the same object: what a search by that part
+    finds first. ``chance``: that of a view that is drawn. Nothing of a single object."""
+    objects = objects_of(examples)
+    if len(objects) < 2:
+        return {}
+    owner = torch.from_numpy(np.repeat(np.arange(len(objects)), [len(one) for one in objects]))
+    representation = system.representation()
+    vectors = torch.from_numpy(representation.encode(np.concatenate([one.images for one in objects])))
+    shares = {
+        f"same_object_{name}": nearest_is_same(F.normalize(vectors[:, place], dim=1), owner)
+        for name, place in representation.encoder.parts.items()
+    }
+    same = (owner[:, None] == owner).double().sum(1) - 1
+    return {**shares, "same_object_chance": float((same / (len(owner) - 1)).mean())}
+
+
+def nearest_is_same(vectors: Float[Tensor, "n dim"], owner: Int64[Tensor, " n"]) -> float:
+    """How often the nearest other vector, by inner product, has the same owner; of several that are as near, their share."""
+    scores = (vectors @ vectors.T).fill_diagonal_(-torch.inf)
+    nearest = scores == scores.max(dim=1, keepdim=True).values
+    same = owner[:, None] == owner
+    return float(((nearest & same).double().sum(1) / nearest.double().sum(1)).mean())
 
 
 def own_ranks(queries: Float[Tensor, "n dim"], candidates: Float[Tensor, "n dim"]) -> Sequence[float]:
