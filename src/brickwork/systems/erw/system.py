@@ -117,7 +117,7 @@ class System(nn.Module):
         self.judge = ImageEncoder(config.judge, self.image_shape)
         self.judge_head = nn.Linear(config.judge.embedding_dim, len(classes))
         self.album = Album(self.image_shape)
-        self.spent = Spent(config.judge.embedding_dim)
+        self.spent = Spent(config.judge.embedding_dim, len(classes))
         self._cache = FeatureCache()
         self._stage, self._begun = FULL, set[str]()
         # The stages of a run say what else is trained.
@@ -239,7 +239,7 @@ class System(nn.Module):
             weights["align"] = self.weight(batch["stage_step"] if "stage_step" in batch else batch["step"])
         if self.training:
             self.spent.generator(3 * len(x) * self.generator.flops(config.depth))
-            self.spent.look_at(x, self._judged)
+            self.spent.look_at(x, batch["label"], self._judged)
         return LossOutput.of(terms, weights)
 
     def weight(self, number: int) -> float:
@@ -413,7 +413,7 @@ class System(nn.Module):
         """The Fréchet distance of fresh samples from the images that were seen in training; infinite without a judge."""
         if not (self.spent.comparable and self.album.compares):
             return float("inf")
-        label, noise = self.album.many(self.seed, len(self.classes))
+        label, noise = self.album.many(self.seed, self.spent.shown)
         images = self._paint(label, noise, steps=10)
         return self.spent.distance(self._features(images))
 
