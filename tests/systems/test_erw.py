@@ -305,12 +305,24 @@ def test_operations_are_counted_for_what_they_were_for():
     assert spent.flops() - sum(spent.before) == 3 * 8 * (generator.flops(3) + 16 * matrices)
 
 
+def test_samples_of_a_distance_have_the_shares_of_the_classes():
+    """Three quarters, none and one quarter of 200; a third each."""
+    album = Album((2, 2, 1))
+    for shown, wanted in (([30, 0, 10], [150, 0, 50]), ([5, 5, 5], [67, 66, 67])):
+        label, noise = album.many(0, torch.tensor(shown))
+        assert torch.bincount(label, minlength=3).tolist() == wanted
+        assert noise.shape == (200, 1, 2, 2)
+
+
 def test_moments_of_batches_are_those_of_all_at_once():
     x = torch.randn(40, 5, dtype=torch.float64) * 3 + 1
-    spent = Spent(5)
+    spent = Spent(5, 3)
     spent.judge_done()
+    label = torch.tensor([0] * 30 + [2] * 10)
     for start in (0, 7, 20):
-        spent.look_at(x[start : {0: 7, 7: 20, 20: 40}[start]], lambda part: part)
+        rows = slice(start, {0: 7, 7: 20, 20: 40}[start])
+        spent.look_at(x[rows], label[rows], lambda part: part)
+    assert spent.shown.tolist() == [30, 0, 10]
     np.testing.assert_allclose(spent.mean, x.mean(0))
     np.testing.assert_allclose(spent.scatter / 39, np.cov(x.numpy(), rowvar=False))
     assert spent.distance(x.numpy()) == pytest.approx(0, abs=1e-9)
@@ -429,6 +441,9 @@ def test_json_for_scripts(trained, tmp_path):
         (["right", "--out", "NEW", "--set", "guidance=1e30"], "grow beyond all numbers"),
         (["right", "--out", "NEW", "--set", "sampler=hoin"], "choose one of 'euler', 'heun', 'sde'"),
         (["right", "--out", "NEW", "--set", "seed=5"], "use --seed"),
+        (["right", "--out", "NEW", "--seed", "-1"], "it must be from 0 to"),
+        (["right", "--out", "NEW", "--count", "99999999"], "ask for 1,242,756 at most"),  # 2²⁹ numbers
+        (["right", "--out", "NEW", "--set", "steps=1000000"], "at most 10,000"),
     ],
 )
 def test_requests_that_cannot_be_met(trained, tmp_path, arguments, wrong):

@@ -7,9 +7,12 @@ from PIL import Image
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.augment import Augmentation
+from brickwork.representation.contract import build_system
+from brickwork.systems.sie import changes as known
 from brickwork.systems.sie import renderer
 from brickwork.systems.sie.data import Data, TableOptions, load_data
 from brickwork.systems.sie.objects import KINDS, Part
+from brickwork.systems.sie.recipes import smoke
 from brickwork.systems.sie.renderer import Thing, draw_values, make_thing, render, render_turned, rotation
 
 pytestmark = pytest.mark.filterwarnings("ignore::brickwork.core.errors.BrickworkWarning")
@@ -235,6 +238,38 @@ def test_what_differs_between_objects_only_is_no_change(tmp_path):
         rows = [f"{n // 2},{n}.png,{n},1,{n // 2},3" for n in range(8)]
         path = table(tmp_path, "object,image,angle,u,v,w", rows)
         load_data(Data(source=path, table=TableOptions(rotation=("u", "v", "w"))), 0)
+
+
+def test_other_views_are_read_in_the_columns_and_units_that_were_learnt(tmp_path):
+    """Columns in another order, and angles that would be taken for turns or left out."""
+    rows = [f"{n // 2},{n}.png,{45 * n},{n % 2 / 4 + n}" for n in range(8)]
+    data = load_data(Data(source=table(tmp_path, "object,image,angle,zoom", rows)), 0)
+    system = build_system("sie", smoke().model, data, 0)
+    rows = [f"{n // 2},{n}.png,{n % 2 / 4},{n % 2 / 2}" for n in range(8)]
+    other = Data(
+        source=table(tmp_path, "object,image,zoom,angle", rows), test_share=0.0, validation_share=0.0
+    )
+    members = system.load_data(other, 0).train.columns["member"]
+    g = system.change(members, system.partners(members)).numpy()
+    sign = np.array([1 if member.place == 0 else -1 for member in members])
+    expected = known.between(
+        data.details.changes, np.zeros((8, 2)), np.stack([sign * 0.5, sign * 0.25], axis=1)
+    )
+    np.testing.assert_allclose(g, expected, atol=1e-6)
+    still = Data(
+        source=table(tmp_path, "object,image,zoom,angle", [f"{n // 2},{n}.png,{n},3" for n in range(8)])
+    )
+    assert system.load_data(still, 0).details == data.details
+    with pytest.raises(DataError, match="no column 'zoom', whose changes the model has learnt"):
+        system.load_data(
+            Data(source=table(tmp_path, "object,image,angle", [f"0,{n}.png,{n}" for n in range(8)])), 0
+        )
+    images = np.zeros((6, 12, 10, 3), np.uint8)
+    np.save(tmp_path / "x.npy", images + np.arange(6, dtype=np.uint8)[:, None, None, None])
+    with pytest.raises(
+        DataError, match="does not tell of 'zoom', which the model has learnt; it tells of angle"
+    ):
+        system.load_data(Data(source=str(tmp_path / "x.npy"), views=2), 0)
 
 
 def test_a_row_that_comes_twice_is_one_view(tmp_path):

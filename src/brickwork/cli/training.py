@@ -95,8 +95,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a system on your data and leave a run folder: model, metrics, report."""
-    from dataclasses import replace
-
     from brickwork.api import train as api
     from brickwork.api.backbones import backbone_settings
     from brickwork.core.config import override
@@ -106,9 +104,8 @@ def train(
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
     given += ["data.allow_outside=true"] if allow_outside else []
     given += backbone_settings(run, backbone or [])
+    given += [f"seed={seed}"] if seed is not None else []
     run = override(run, [*given, *(settings or [])])
-    if seed is not None:
-        run = replace(run, seed=seed)
     if dry_run:
         with output.results_only(as_json):
             forecast = api.plan(run)

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ from brickwork.representation.contract import complete, image_shape
 from brickwork.systems.erw.config import TRAINED, VIEWS, Config
 from brickwork.systems.erw.drawing import album_drawing, cost_drawing
 from brickwork.systems.erw.progress import Album, Spent
+from brickwork.systems.erw.requests import check_request
 from brickwork.systems.erw.transformer import SiT
 
 __all__ = ["Config", "Data", "System"]
@@ -116,7 +117,7 @@ class System(nn.Module):
         self.judge = ImageEncoder(config.judge, self.image_shape)
         self.judge_head = nn.Linear(config.judge.embedding_dim, len(classes))
         self.album = Album(self.image_shape)
-        self.spent = Spent(config.judge.embedding_dim)
+        self.spent = Spent(config.judge.embedding_dim, len(classes))
         self._cache = FeatureCache()
         self._stage, self._begun = FULL, set[str]()
         # The stages of a run say what else is trained.
@@ -238,7 +239,7 @@ class System(nn.Module):
             weights["align"] = self.weight(batch["stage_step"] if "stage_step" in batch else batch["step"])
         if self.training:
             self.spent.generator(3 * len(x) * self.generator.flops(config.depth))
-            self.spent.look_at(x, self._judged)
+            self.spent.look_at(x, batch["label"], self._judged)
         return LossOutput.of(terms, weights)
 
     def weight(self, number: int) -> float:
@@ -341,15 +342,14 @@ class System(nn.Module):
         Raises:
             ConfigError: a class that was not learnt, or a number out of range.
         """
-        if unknown := [name for name in names if name not in self.classes]:
-            raise ConfigError(f"the model has no class '{unknown[0]}': {nearest(unknown[0], self.classes)}")
-        if count < 1 or steps < 1 or guidance < 0:
-            raise ConfigError(
-                f"count={count}, steps={steps}, guidance={guidance:g}: the first two must be at least 1, "
-                f"guidance not negative"
-            )
-        if sampler not in get_args(Sampler):
-            raise ConfigError(f"there is no sampler '{sampler}': {nearest(sampler, get_args(Sampler))}")
+        options: dict[str, Any] = {
+            "count": count,
+            "seed": seed,
+            "steps": steps,
+            "guidance": guidance,
+            "sampler": sampler,
+        }
+        check_request(self.classes, self.image_shape, names, **options)
         generator = torch.Generator().manual_seed(seed)
         label = torch.tensor([self.classes.index(name) for name in names for _ in range(count)])
         noise = torch.randn(len(label), *self._noise_shape, generator=generator)
@@ -413,7 +413,7 @@ class System(nn.Module):
         """The Fréchet distance of fresh samples from the images that were seen in training; infinite without a judge."""
         if not (self.spent.comparable and self.album.compares):
             return float("inf")
-        label, noise = self.album.many(self.seed, len(self.classes))
+        label, noise = self.album.many(self.seed, self.spent.shown)
         images = self._paint(label, noise, steps=10)
         return self.spent.distance(self._features(images))
 

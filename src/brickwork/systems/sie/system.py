@@ -45,7 +45,7 @@ from brickwork.representation.contract import encodes
 from brickwork.systems.sie import changes as known
 from brickwork.systems.sie.changes import Change
 from brickwork.systems.sie.config import COVARIANCE, EQUIVARIANCE, INVARIANCE, TEMPERATURE, VARIANCE, Config
-from brickwork.systems.sie.data import KIND, Data, Member, load_data
+from brickwork.systems.sie.data import KIND, Data, Known, Member, load_data
 from brickwork.systems.sie.pairs import names_of_pairs, read_pairs
 from brickwork.systems.sie.parts import PartedEncoder, PartedRepresentation
 from brickwork.systems.sie.predictors import ConcatMlp, HyperLinear, Readout, projector
@@ -73,6 +73,7 @@ class System(nn.Module):
         super().__init__()
         self.config, self.seed = config, seed
         self.changes: tuple[Change, ...] = tuple(Change.from_values(one) for one in changes)
+        self.told = Known(tuple(columns), self.changes)
         self.columns = [columns.index(name) for name in known.columns_of(self.changes)]
         d, numbers = encoder.embedding_dim, known.width(self.changes)
         equivariant = round(config.split * d)
@@ -105,6 +106,14 @@ class System(nn.Module):
         """The changes that are told, and the names of all values."""
         changes = [vars(change) for change in data.details.changes]
         return {"changes": changes, "columns": list(data.details.columns)}
+
+    def load_data(self, config: Data, seed: int) -> TaskData:
+        """Other views, in the columns and units of those that were learnt from.
+
+        Raises:
+            DataError: a change that was learnt is not told of.
+        """
+        return load_data(config, seed, self.told)
 
     # ---- learning --------------------------------------------------------------------------------------------------
 

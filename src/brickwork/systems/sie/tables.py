@@ -82,10 +82,12 @@ def read_views(
     rotation: Sequence[str] | None = None,
     limit: int | None = None,
     allow_outside: bool = False,
+    learnt: Sequence[Change] = (),
 ) -> Views:
     """The views of a table. Rows without an object, an image that can be read, or one of the numbers are counted and left
     out; so are rows that come twice, and objects with a single view. ``object_column``, ``circular``, ``turn`` and
-    ``rotation`` are those of :class:`brickwork.systems.sie.data.TableOptions`.
+    ``rotation`` are those of :class:`brickwork.systems.sie.data.TableOptions`. ``learnt``: the changes that a model knows;
+    their columns are read as they are, and no others.
 
     Raises:
         DataError: no column of objects, images or changes; no object with two views.
@@ -108,7 +110,13 @@ def read_views(
             f"{path} shows no object in two views or more (column '{of}'): {len(views)} objects with a single view"
         )
     free = {name: columns[name] for name in names if name not in held}
-    changes, constant = _changes(free, columns[of], circular, rotation, turn, path)
+    changes, constant = tuple(learnt), list[str]()
+    if not learnt:
+        changes, constant = _changes(free, columns[of], circular, rotation, turn, path)
+    elif missing := [name for change in learnt for name in change.columns if name not in free]:
+        raise DataError(
+            f"{path} has no column '{missing[0]}', whose changes the model has learnt: {nearest(missing[0], list(free))}"
+        )
     wanted = [column for change in changes for column in change.columns]
     values, kept = _numbers(columns, wanted, report)
     images: dict[int, np.ndarray] = {}
