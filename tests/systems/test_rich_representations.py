@@ -247,7 +247,7 @@ def test_what_does_not_fit_is_refused(tmp_path, data):
         ({"learn": "jointly", "head_share": 0.1}, "head_share has no effect with learn=jointly"),
         ({"distil": True, "head_share": 0.1}, "head_share has no effect with distil"),
         ({"learn": "jointly", "episodes": "snapshots"}, "episodes has no effect with learn=jointly"),
-        ({"encoder": TextEncoderConfig(adapt="lora")}, "adapt=lora: members are trained whole"),
+        ({"encoder": TextEncoderConfig(adapt="lora")}, "and join them: --set model.runs=runs/a,runs/b"),
     ],
 )
 def test_options_without_effect_are_refused(options, message):

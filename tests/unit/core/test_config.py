@@ -95,6 +95,24 @@ def test_override_reaches_nested_fields_and_leaves_the_rest():
     assert run == Run(steps=1, rate=0.5, encoder=Text(width=32))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Run | None = None
+    text: Text | None = None
+    either: Text | Image | None = None
+
+
+def test_a_part_that_is_left_out_begins_with_its_defaults():
+    """As of `data.augmentation.rotate=90`: nobody has to write the whole part for one field of it."""
+    assert override(Outer(), ["text.width=3"]) == Outer(text=Text(width=3))
+    assert override(Outer(text=Text(width=5)), ["text.kind=text"]) == Outer(text=Text(width=5))
+    with pytest.raises(ConfigError, match=r"unknown option 'text.widht': did you mean 'text.width'"):
+        override(Outer(), ["text.widht=3"])
+    for path in ("inner.rate", "either.width"):  # a field that has no default; either of two kinds
+        with pytest.raises(ConfigError, match=f"unknown option '{path}'"):
+            override(Outer(), [f"{path}=3"])
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
