@@ -20,6 +20,7 @@ from brickwork.encoders.joined import Joined
 from brickwork.evaluation.codes import effective_rank
 from brickwork.evaluation.new_labels import learn_labels
 from brickwork.evaluation.representation_similarity import debiased_cka
+from brickwork.evaluation.significance import Difference, paired_bootstrap
 from brickwork.representation.encode import encode
 
 PER_LABEL = 30
@@ -30,11 +31,14 @@ _MOST = 3000
 @dataclass(frozen=True)
 class Transfer:
     """By number of members 1 … n: accuracies (0 … 1) of the joint vectors and of the control, ranks of both; ``alone``: of
-    each member by itself; ``alike``: debiased CKA between members (n × n); ``learnt`` and ``tested``: numbers of inputs."""
+    each member by itself; ``gain`` and ``over``: of all members over the first alone and over the control, by the same
+    inputs; ``alike``: debiased CKA between members (n × n); ``learnt`` and ``tested``: numbers of inputs."""
 
     joint: tuple[float, ...]
     control: tuple[float, ...]
     alone: tuple[float, ...]
+    gain: Difference
+    over: Difference
     joint_rank: tuple[float, ...]
     control_rank: tuple[float, ...]
     alike: Float[np.ndarray, "members members"]
@@ -58,19 +62,23 @@ def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
     fresh = [blocks[0], *fresh] if len(blocks) > 1 else fresh
     y, split = places[rows], len(learn_rows)
 
-    def accuracy(parts: Sequence[np.ndarray]) -> float:
+    def right(parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Of each tested input, 1 where the answer is right."""
         vectors = np.concatenate(parts, axis=1)
         model = learn_labels(vectors[:split], y[:split], [str(n) for n in names], seed=seed)
-        return model.accuracy(vectors[split:], y[split:])
+        return (model.scores(vectors[split:]).argmax(1) == y[split:]).astype(np.float64)
 
     def rank(parts: Sequence[np.ndarray]) -> float:
         return effective_rank(np.concatenate([(p - p.mean(0)) / (p.std() or 1.0) for p in parts], axis=1))
 
     counts = range(1, len(blocks) + 1)
+    joint, control = ([right(parts[:k]) for k in counts] for parts in (blocks, fresh))
     return Transfer(
-        joint=tuple(accuracy(blocks[:k]) for k in counts),
-        control=tuple(accuracy(fresh[:k]) for k in counts),
-        alone=tuple(accuracy([block]) for block in blocks),
+        joint=tuple(float(one.mean()) for one in joint),
+        control=tuple(float(one.mean()) for one in control),
+        alone=tuple(float(right([block]).mean()) for block in blocks),
+        gain=paired_bootstrap(joint[0], joint[-1]),
+        over=paired_bootstrap(control[-1], joint[-1]),
         joint_rank=tuple(rank(blocks[:k]) for k in counts),
         control_rank=tuple(rank(fresh[:k]) for k in counts),
         alike=np.array([[debiased_cka(a, b) for b in blocks] for a in blocks]),
