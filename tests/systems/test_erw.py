@@ -30,6 +30,7 @@ from brickwork.systems.erw.progress import PICTURES, Album, Spent
 from brickwork.systems.erw.system import drawn_paths
 from brickwork.systems.erw.transformer import sine_positions
 from brickwork.training.loop import fit
+from brickwork.training.run import planned_stages
 from vision_checkpoints import image_checkpoint
 
 SMOKE = api.recipe("erw", "smoke")
@@ -222,9 +223,29 @@ def test_nt_xent_is_at_its_least_where_patches_are_told_apart():
 
 def stages_of(system, data, folder, names):
     run = SMOKE
-    stages = [replace(stage, steps=3) for stage in run.stages if stage.name in names]
+    stages = [replace(stage, steps=3) for stage in planned_stages(run) if stage.name in names]
     config = replace(run.train, steps=3 * len(stages), batch_size=8, validate_every=0)
     fit(system, data.train, config, folder, seed=0, stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "expected"),
+    [
+        ("smoke", 70, {"teacher": 10, "judge": 10, "warm-up": 10, "full": 40}),
+        ("small", 7000, {"teacher": 1000, "judge": 1000, "warm-up": 1000, "full": 4000}),
+        ("pretrained", 700, {"judge": 100, "warm-up": 120, "full": 480}),
+        ("smoke", 4, {"teacher": 1, "judge": 1, "warm-up": 1, "full": 1}),
+    ],
+)
+def test_the_steps_are_shared_out_to_stages(recipe, steps, expected):
+    run = api.recipe("erw", recipe)
+    made = planned_stages(replace(run, train=replace(run.train, steps=steps)))
+    assert {stage.name: stage.steps for stage in made} == expected
+
+
+def test_too_few_steps_for_the_stages():
+    with pytest.raises(ConfigError, match=r"train\.steps=3 is too few for 4 stages"):
+        planned_stages(replace(SMOKE, train=replace(SMOKE.train, steps=3)))
 
 
 def test_the_warm_up_moves_its_blocks_and_the_rest_goes_on_from_them(tmp_path):
@@ -521,7 +542,7 @@ def test_a_pretrained_encoder_is_the_target_and_stays_as_it_was(photos, tmp_path
     checkpoint = tmp_path / "vit"
     image_checkpoint("vit", checkpoint)
     run = api.recipe("erw", "pretrained")
-    stages = tuple(replace(stage, steps=3) for stage in run.stages)
+    stages = tuple(replace(stage, steps=3) for stage in planned_stages(run))
     run = override(
         replace(run, stages=stages, train=replace(run.train, steps=9, batch_size=8)),
         [

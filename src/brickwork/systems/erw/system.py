@@ -52,11 +52,12 @@ from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.contrastive import info_nce
 from brickwork.objectives.self_supervised import simclr
 from brickwork.representation.contract import complete, image_shape
-from brickwork.systems.erw.config import TRAINED, VIEWS, Config
+from brickwork.systems.erw.config import TRAINED, VIEWS, Config, stages_of
 from brickwork.systems.erw.drawing import album_drawing, cost_drawing
 from brickwork.systems.erw.progress import Album, Spent
 from brickwork.systems.erw.requests import check_request
 from brickwork.systems.erw.transformer import SiT
+from brickwork.training.config import Stage
 
 __all__ = ["Config", "Data", "System"]
 
@@ -166,6 +167,11 @@ class System(nn.Module):
         return task
 
     # ---- learning ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def plan_stages(config: Config, steps: int) -> tuple[Stage, ...]:
+        """The stages of a run that names none."""
+        return stages_of(config, steps)
 
     def start_stage(self, stage: str) -> None:
         """Looks at what the stage needs.
