@@ -93,8 +93,8 @@ class Config:
 
 
 def stages_of(config: Config, steps: int) -> tuple[Stage, ...]:
-    """``steps`` in all: an encoder from scratch has a seventh of them, the judge as many, the warm-up a fifth of the rest, the
-    whole network what is left.
+    """``steps`` in all: an encoder from scratch has a seventh of them, the judge as many, the warm-up a fifth of the
+    others, and the whole network what is left.
 
     Raises:
         ConfigError: fewer steps than stages.
