@@ -13,15 +13,17 @@ import brickwork
 from brickwork.api import train as api
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.load import load_task
-from brickwork.data.types import Examples
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
 from brickwork.evaluation.significance import Difference
 from brickwork.representation.contract import build_system
 from brickwork.systems.rich_representations.config import Config, stages_of
 from brickwork.systems.rich_representations.data import Data, load_data, split_new
 from brickwork.systems.rich_representations.drawing import _points
+from brickwork.systems.rich_representations.members import published
 from brickwork.systems.rich_representations.recipes import smoke
 from brickwork.systems.rich_representations.transfer import transfer
+from vision_checkpoints import image_checkpoint
 
 ENCODER = ImageEncoderConfig(architecture="mlp", embedding_dim=8, width=16, depth=1)
 DATA = Data(source="digits", limit=400, new_classes=5)
@@ -316,6 +318,30 @@ def test_transfer_is_measured_with_a_control_of_the_same_width(data):
     gain = transfer(system.encoder, split_new(data.test, system.classes)[1], system.seed).gain
     assert f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, " in drawings[0].lead
     assert len(built(data, distil=True).draw(data.test)) == 1
+
+
+def test_members_that_began_as_a_pretrained_model_are_held_against_it(tmp_path):
+    """Before a step of training each member is that model: all its answers are the same."""
+    image_checkpoint("vit", tmp_path / "vit")
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 3
+    images = (rng.integers(0, 256, (60, 24, 24, 3)) // 2 + 40 * label[:, None, None, None]).astype(np.uint8)
+    part = Examples({"input": images, "label": label.tolist()})
+    task = TaskData(
+        name="t", kind="labelled", modality="image", train=part, validation=part, test=part, num_classes=3,
+        class_names=("a", "b", "c"),
+    )  # fmt: skip
+    config = Config(encoder=PretrainedImageConfig(backbone=str(tmp_path / "vit")), members=2)
+    system = build_system("rich-representations", config, task, 0).eval()
+    result = transfer(system.encoder, part, 0, published(config))
+    assert result.untouched == result.alone[0] == result.alone[1]
+    assert result.beyond.mean == pytest.approx(result.joint[-1] - result.untouched)
+    lead = system.draw(part)[0].lead
+    assert f"as it was published: {100 * result.untouched:.1f} % right" in lead
+    shutil.rmtree(tmp_path / "vit")
+    assert published(config) is None
+    assert "as it was published" not in system.draw(part)[0].lead
+    assert published(Config()) is None
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,12 @@ _STYLE = """\
 .rich-cell-name { fill: var(--ink); font-size: 13px; }"""
 
 
-def drawings(encoder: Any, examples: Examples, *, are_new: bool, seed: int) -> list[Drawing]:
-    """What there is to see on labelled examples: of one network how well it does, and nothing where there are too few."""
-    result = transfer(encoder, examples, seed)
+def drawings(
+    encoder: Any, examples: Examples, *, are_new: bool, seed: int, published: Any = None
+) -> list[Drawing]:
+    """What there is to see on labelled examples: of one network how well it does, and nothing where there are too few.
+    ``published``: the pretrained encoder that the members began as."""
+    result = transfer(encoder, examples, seed, published)
     if result is None:
         return []
     first = accuracy_drawing(result, are_new)
@@ -50,6 +53,11 @@ def accuracy_drawing(result: Transfer, are_new: bool) -> Drawing:
         if len(result.joint) > 1
         else f"One network, {100 * result.joint[0]:.1f} % right; against one that was never trained: {over}."
     )
+    if result.untouched is not None and result.beyond is not None:
+        lead += (
+            f" The pretrained model as it was published: {100 * result.untouched:.1f} % right; what was trained here "
+            f"against it: {_points(result.beyond)}."
+        )
     title = "New labels against members" if are_new else "Labels against members"
     return Drawing(title, lead, both(lambda width: _accuracy(result, width)), _STYLE)
 

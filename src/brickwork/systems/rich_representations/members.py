@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.data.types import TaskData
-from brickwork.encoders.build import build_text_encoder
-from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.build import build_text_encoder, find_backbone
+from brickwork.encoders.config import FRESH, TextEncoderConfig
 from brickwork.encoders.joined import Joined, JoinedImageEncoder, JoinedTextEncoder, join
 from brickwork.representation.contract import build_encoder
 from brickwork.representation.load import load_representation
@@ -66,6 +66,19 @@ def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, dict[str, A
         return joined, lineage, 0
     lineage["extends"] = [found[0].fingerprint, *found[0].lineage.get("extends", ())]
     return joined, lineage, len(as_joined(found[0].encoder).members)
+
+
+def published(config: Config) -> Any:
+    """The pretrained encoder that all members began as, untouched; ``None`` for weights that were drawn, for members of
+    finished runs, and where it is not to be had any more."""
+    backbone = getattr(config.encoder, "backbone", None)
+    if config.runs or not isinstance(backbone, str) or backbone in FRESH:
+        return None
+    try:
+        folder = find_backbone(backbone, getattr(config.encoder, "revision", None))
+        return None if folder is None else load_representation(folder).encoder
+    except ArtifactError:
+        return None
 
 
 def as_joined(encoder: Any) -> Joined:

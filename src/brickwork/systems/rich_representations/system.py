@@ -54,6 +54,7 @@ from brickwork.systems.rich_representations.members import (
     check_count,
     fresh_members,
     members_of_runs,
+    published,
     student,
 )
 from brickwork.training.config import Stage
@@ -304,7 +305,10 @@ class System(nn.Module):
         from brickwork.systems.rich_representations.drawing import drawings
 
         known, new = split_new(examples, self.classes)
-        return drawings(self.encoder, new if len(new) else known, are_new=len(new) > 0, seed=self.seed)
+        shown = new if len(new) else known
+        return drawings(
+            self.encoder, shown, are_new=len(new) > 0, seed=self.seed, published=published(self.config)
+        )
 
     def load_data(self, config: Data, seed: int) -> TaskData:
         """Other data. Where all of its classes were trained on they are counted as they were; else all are new labels, and

@@ -1,7 +1,8 @@
 """What joining brings on labels, by the number of members: accuracy, directions in use, likeness of the members.
 
 The control is of the same width: the first member beside networks of its kind that were never trained. What more dimensions
-bring by themselves shows there. Of one network alone (a student) the control is one that was never trained.
+bring by themselves shows there. Of one network alone (a student) the control is one that was never trained. Members that
+began as a pretrained model are held against it as well, as it was published.
 
 Shape legend: N inputs, D dimensions, k members, C labels.
 """
@@ -32,7 +33,8 @@ _MOST = 3000
 class Transfer:
     """By number of members 1 … n: accuracies (0 … 1) of the joint vectors and of the control, ranks of both; ``alone``: of
     each member by itself; ``gain`` and ``over``: of all members over the first alone and over the control, by the same
-    inputs; ``alike``: debiased CKA between members (n × n); ``learnt`` and ``tested``: numbers of inputs."""
+    inputs; ``alike``: debiased CKA between members (n × n); ``learnt`` and ``tested``: numbers of inputs. ``untouched``:
+    accuracy of the pretrained model as it was published, ``beyond``: of all members over it."""
 
     joint: tuple[float, ...]
     control: tuple[float, ...]
@@ -45,10 +47,13 @@ class Transfer:
     learnt: int
     tested: int
     labels: int
+    untouched: float | None = None
+    beyond: Difference | None = None
 
 
-def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
-    """The measures on labelled examples; ``None`` where these are too few: two labels with two examples each."""
+def transfer(encoder: Any, examples: Examples, seed: int, published: Any = None) -> Transfer | None:
+    """The measures on labelled examples; ``None`` where these are too few: two labels with two examples each. ``published``:
+    the encoder that the members began as."""
     members = list(encoder.members) if isinstance(encoder, Joined) else [encoder]
     labels = np.asarray(examples.columns["label"], dtype=np.int64)
     learn_rows, test_rows = _parts(labels, seed)
@@ -71,6 +76,7 @@ def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
     def rank(parts: Sequence[np.ndarray]) -> float:
         return effective_rank(np.concatenate([(p - p.mean(0)) / (p.std() or 1.0) for p in parts], axis=1))
 
+    before = None if published is None else right([_vectors(published, taken)])
     counts = range(1, len(blocks) + 1)
     joint, control = ([right(parts[:k]) for k in counts] for parts in (blocks, fresh))
     return Transfer(
@@ -85,6 +91,8 @@ def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
         learnt=split,
         tested=len(test_rows),
         labels=len(names),
+        untouched=None if before is None else float(before.mean()),
+        beyond=None if before is None else paired_bootstrap(before, joint[-1]),
     )
 
 
