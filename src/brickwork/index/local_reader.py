@@ -17,7 +17,6 @@ from brickwork.index.planning import Frontier
 from brickwork.index.scan import run_plan
 from brickwork.index.snapshot import Snapshot, newest
 from brickwork.index.types import Contents, Found, LexicalState, Plan, Statistics
-from brickwork.representation.signs import as_signs
 
 if TYPE_CHECKING:
     from brickwork.index.filters import Filter
@@ -129,7 +128,7 @@ class LocalReader:
                 document has.
         """
         snapshot = self._snapshot
-        queries = self._asked(queries, layers)
+        self.contents.check_search(queries, layers)
         allowed = snapshot.allowed(where)
         scores, rows = run_plan(snapshot, queries, plan, layers, allowed)
         documents = snapshot.documents_by_row(rows[rows >= 0])
@@ -157,16 +156,9 @@ class LocalReader:
     ) -> list[list[Found]]:
         """The best documents of each query by cosine and BM25. Raises as :meth:`Backend.search_both`."""
         snapshot = self._with_words()
-        vectors = self._asked(vectors, layers)
+        self.contents.check_search(vectors, layers)
         allowed = snapshot.allowed(where)
         return self._found(snapshot, run_hybrid(snapshot, vectors, queries, plan, fusion, layers, allowed))
-
-    def _asked(
-        self, queries: Float[np.ndarray, "queries width"], layers: int
-    ) -> Float[np.ndarray, "queries width"]:
-        """The queries as they are compared: where signs are kept, by their signs."""
-        self.contents.check_search(queries, layers)
-        return as_signs(queries) if self.contents.codec == "bits" else queries
 
     def _with_words(self) -> Snapshot:
         if self.lexical != "there":

@@ -1,7 +1,8 @@
 """Vectors of which only the signs are kept: one bit a number, compared by counting the bits that differ.
 
 A row stands for the unit vector of ±1/√D, so the cosine of two is 1 − 2 h/D with h bits that differ, and a prefix of the
-bits is the row of the prefix. A number of 0 or less has the bit 0.
+bits is the row of the prefix. A number of 0 or less has the bit 0. A query keeps its numbers: rows with the most equal bits
+are candidates, and are compared with the query itself (rescoring, Yamada et al. 2021, arXiv 2106.00882, section 3).
 
 Shape legend: N rows, D bits.
 """
@@ -10,6 +11,9 @@ from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
+
+CANDIDATES = 4
+"""For each wanted row."""
 
 
 def pack_signs(vectors: Float[np.ndarray, "rows dim"]) -> UInt8[np.ndarray, "rows bytes"]:
@@ -73,11 +77,16 @@ class SignRows:
     def nearest(
         self, queries: Float[np.ndarray, "queries dim"], k: int
     ) -> tuple[Float[np.ndarray, "queries depth"], Int[np.ndarray, "queries depth"]]:
-        """Cosines with the signs of the queries, and rows, of the ``k`` with most equal bits, in no order."""
+        """Cosines of unit queries with the best of the candidates, and their rows, in no order; ``k`` rows, or all."""
         import faiss
 
-        different, rows = faiss.knn_hamming(pack_signs(queries), np.ascontiguousarray(self.codes), k)
-        return (1 - 2 * different / self.shape[1]).astype(np.float32), rows.astype(np.int64)
+        wanted = min(CANDIDATES * k, len(self))
+        rows = faiss.knn_hamming(pack_signs(queries), np.ascontiguousarray(self.codes), wanted)[1].astype(
+            np.int64
+        )
+        scores = np.stack([self[some] @ query for some, query in zip(rows, queries)]).astype(np.float32)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
 
 
 Vectors = Float[np.ndarray, "rows _"] | SignRows
