@@ -41,7 +41,8 @@ def encode_file(
     tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
+    """Encodes documents into Parquet shards: texts, or with a model of images a folder or table of these; goes on where an
+    interrupted call stopped.
 
     ``engine``: what computes (representation/engines.py); ``int8`` is calibrated on these documents the first time.
     ``passage_words``: the length of passages of documents (default: what the model reads). ``allow_outside``: links that
@@ -52,7 +53,7 @@ def encode_file(
 
     Raises:
         ArtifactError: the model gives no vectors; said before the data is looked at, as are the others.
-        ConfigError: a model of images, or a size that the model does not have.
+        ConfigError: a size that the model does not have.
     """
     if ray is not None and passage_words is not None:
         raise ConfigError("--passage-words is of text files, and --ray reads tables; leave it out")
@@ -67,12 +68,12 @@ def encode_file(
         )  # fmt: skip
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
-    from brickwork.representation.export_parquet import check_reads_texts, encode_to_disk
+    from brickwork.representation.export_parquet import encode_to_disk
 
     representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
-    check_reads_texts(representation)
     representation.axes.resolve(dim, layers)
-    documents = _texts(representation, data, columns, limit, passage_words, allow_outside, tell)
+    read = _documents if representation.encoder.kind == "image" else _texts
+    documents = read(representation, data, columns, limit, passage_words, allow_outside, tell)
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
