@@ -308,7 +308,9 @@ def _finish(
         save_system(system, folder)
     drawings = system.draw(data.test) if measure and isinstance(system, Draws) else ()
     run_report(folder, run, data, measurement, scores, drawings)
-    representation = system.representation() if isinstance(system, Encodes) else None
+    # A run may be a part of a training, whose encoder has not learnt yet: nothing to go on to with its vectors.
+    useful = isinstance(system, Encodes) and getattr(system, "encoder_trained", True)
+    representation = system.representation() if useful else None
     return TrainSummary(folder, representation, result, measurement, system, scores or {})
 
 

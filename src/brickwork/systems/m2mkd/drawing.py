@@ -53,7 +53,11 @@ def slots_drawing(right: dict[str, float], slots: int, examples: int) -> Drawing
         + "; bars: 95 % intervals over images. "
     )
     if "student" in right:
-        lead += f"The assembled student, trained on as a whole: {100 * right['student']:.1f} %. "
+        lead += (
+            f"The assembled student, trained on as a whole: {100 * right['student']:.1f} %. Its slots are shown as they are "
+            "after that, when they no longer have to fit into the meta network; how well each did when it had learnt there "
+            "is in metrics.jsonl of the run that trained it. "
+        )
     if below:
         which = f"slot {below[0]}" if len(below) == 1 else f"slots {', '.join(below)}"
         lead += (

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from brickwork.core.distributed import world_size
 from brickwork.core.flops import counted
 
 
@@ -34,7 +35,7 @@ class Ledger(nn.Module):
         self._each: dict[str, float] = {}
 
     def price(self, stage: str, run: Callable[[], Any], images: int) -> None:
-        """Counts what ``run`` does, which is forward and backward for ``images`` images of ``stage``."""
+        """Counts what ``run`` does: forward and backward for ``images`` images of ``stage`` in all."""
         with counted() as result:
             run()
         self._each[stage] = result.flops / images
@@ -44,7 +45,8 @@ class Ledger(nn.Module):
         return self._each[stage]
 
     def spend(self, stage: str, images: int) -> None:
-        """So many images were trained on."""
+        """So many images were trained on, in each process: those of a step are dealt out evenly."""
+        images *= world_size()
         place = self.names.index(phase_of(stage))
         self.images[place] += images
         self.flops[place] += images * self._each.get(stage, 0.0)

@@ -50,11 +50,12 @@ from brickwork.modules.expert_blocks import routings
 from brickwork.modules.slots import Stitch, compose, frozen, hybrid, transfer
 from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.distillation import kl_to, soft_labels
-from brickwork.representation.contract import encodes, image_shape
+from brickwork.representation.contract import encodes, image_shape, representation
+from brickwork.representation.model import Representation
 from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_others, settled
 from brickwork.systems.m2mkd.config import Config, controls_of, stages_of
 from brickwork.systems.m2mkd.hybrids import misfits, networks_of, watched
-from brickwork.systems.m2mkd.ledger import Ledger
+from brickwork.systems.m2mkd.ledger import Ledger, phases
 from brickwork.systems.m2mkd.towers import (
     Shape,
     Tower,
@@ -214,7 +215,8 @@ class System(nn.Module):
             if (part := getattr(system, name)) is not None:
                 transfer(getattr(finished, name), part)
         system.lineage = dict(finished.lineage)
-        system.ledger.take(finished.ledger)
+        kept = phases(config.slots)[:-1] if config.renew else ("meta", "teacher")
+        system.ledger.take(finished.ledger, only=kept)
         if config.parts:
             from_parts(system, config.parts)
         if config.renew is not None:
@@ -251,7 +253,8 @@ class System(nn.Module):
         if stage.startswith("slot "):
             self._warn_of_misfits()
         if self.training:
-            self.ledger.price(stage, lambda: self._try(stage), _PRICED)
+            places = range(self.config.slots) if stage == "fit meta" else (None,)
+            self.ledger.price(stage, lambda: self._try(stage, places), _PRICED * len(places))
 
     def _learning(self, stage: str) -> list[nn.Module]:
         """What a stage trains."""
@@ -290,8 +293,8 @@ class System(nn.Module):
         transfer(self._teacher.vit, self._meta.vit, names, may_leave=("blocks.*",))
         transfer(self._teacher.maps, self._meta.maps)
 
-    def _try(self, stage: str) -> None:
-        """One forward and backward pass, to be counted."""
+    def _try(self, stage: str, places: Sequence[int | None]) -> None:
+        """A forward and backward pass for each of ``places``, to be counted; in ``fit meta`` with the teacher's there."""
         height, width, channels = self.image_shape
         like = next(self.parameters())
         batch: Batch = {
@@ -301,7 +304,10 @@ class System(nn.Module):
             "step": 0,
         }
         with torch.enable_grad():
-            self._stage_loss(stage, *self._seen(batch), step=0).total.backward()
+            x, y = self._seen(batch)
+            for place in places:
+                of_place = None if place is None else LossOutput.of(self._meta_terms(x, y, place))
+                (of_place or self._stage_loss(stage, x, y)).total.backward()
         self.zero_grad(set_to_none=True)
 
     def loss(self, batch: Batch) -> LossOutput:
@@ -321,9 +327,11 @@ class System(nn.Module):
         weights = {f"{kind} {name}": w for kind, out in outputs.items() for name, w in out.weights.items()}
         return LossOutput.of(terms, weights)
 
-    def _stage_loss(self, stage: str, x: Tensor, y: Tensor, *, step: int) -> LossOutput:
+    def _stage_loss(self, stage: str, x: Tensor, y: Tensor, *, step: int = 0) -> LossOutput:
         if stage in ("meta", "fit meta"):
-            return LossOutput.of(self._meta_terms(x, y, step if stage == "fit meta" else None))
+            return LossOutput.of(
+                self._meta_terms(x, y, self._replaced(step) if stage == "fit meta" else None)
+            )
         kind, _, number = stage.partition(" ")
         place = int(number or 1) - 1
         if kind == "teacher":
@@ -353,13 +361,16 @@ class System(nn.Module):
             x = 2 * augmented((x + 1) / 2, draw(config.views, **drawn)) - 1
         return mixed(x, y, len(self.classes), config.mixing, **drawn)
 
-    def _meta_terms(self, x: Tensor, y: Tensor, fit: int | None) -> dict[str, Tensor]:
-        """CE(M(x), y); in a step of ``fit meta`` also with a slot of the teacher in the place of a layer, which it draws."""
+    def _replaced(self, step: int) -> int:
+        """The layer of the meta network, from 0, in whose place a step of ``fit meta`` has the teacher's slot."""
+        return int(torch.randint(self.config.slots, (), generator=generator_for(self.seed, step, "slot")))
+
+    def _meta_terms(self, x: Tensor, y: Tensor, place: int | None) -> dict[str, Tensor]:
+        """CE(M(x), y); with ``place`` also that of the meta network with the teacher's slot there."""
         count = self.config.slots
         slots = self._meta.slots(count)
         terms = {"cross_entropy": cross_entropy(compose(slots, x), y)}
-        if fit is not None:
-            place = int(torch.randint(count, (), generator=generator_for(self.seed, fit, "slot")))
+        if place is not None:
             with frozen(self._teacher):
                 s = hybrid(slots, place, self._teacher.slots(count)[place])(x)
             terms["hybrid"] = cross_entropy(s, y)
@@ -402,6 +413,23 @@ class System(nn.Module):
             with torch.no_grad():
                 t = compose(self._teacher.slots(self.config.slots), x)
         return self.student.logits(x), t
+
+    # ---- vectors -----------------------------------------------------------------------------------------------------
+
+    @property
+    def encoder_trained(self) -> bool:
+        """Whether vectors are of a student that has learnt: not those of a part of a training."""
+        return not (self.config.prepare or self.config.slot)
+
+    def representation(self) -> Representation:
+        """The student's encoder, with a warning where it has not learnt."""
+        if not self.encoder_trained:
+            part = "teacher and meta network" if self.config.prepare else f"slot {self.config.slot}"
+            warn(
+                f"this run has trained {part} alone: its vectors are those of a student that has not learnt, and of no use "
+                "for search or classes. Assemble the slots (--set model.parts=…) and take the vectors of that run"
+            )
+        return representation(self)
 
     # ---- measuring ---------------------------------------------------------------------------------------------------
 
