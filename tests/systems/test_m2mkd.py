@@ -595,6 +595,16 @@ def test_pictures_and_scores(whole, data):
     assert system.draw(data.test.select([])) == []
 
 
+def test_networks_that_were_not_trained_have_no_accuracy(slots, data):
+    """Not that of the student under their names."""
+    system = brickwork.load(slots[1])
+    for name in ("student_slot_1", "teacher_slot_3"):
+        with pytest.raises(
+            ConfigError, match=f"'{name}' is no network .*: student, meta, teacher, teacher_slot_1"
+        ):
+            system.accuracies(data.test, ["meta", name])
+
+
 def test_what_is_watched_while_it_trains(data):
     """What the stage trains and no more: validation is often, and a teacher may be large."""
     system = built(data)

@@ -461,7 +461,11 @@ class System(nn.Module):
         return {"accuracy" if name == "student" else name: value for name, value in right.items()}
 
     def accuracies(self, examples: Examples, names: Sequence[str]) -> dict[str, float]:
-        """Share of right answers of each of ``names``."""
+        """Share of right answers of each of ``names``.
+
+        Raises:
+            ConfigError: as :meth:`probabilities`.
+        """
         images, labels = examples.columns["input"], np.asarray(examples.columns["label"])
         right = {name: self.probabilities(images, name).argmax(1) == labels for name in names}
         return {name: float(ones.mean()) if len(ones) else 0.0 for name, ones in right.items()}
@@ -470,8 +474,17 @@ class System(nn.Module):
     def probabilities(
         self, images: Any, network: str | Callable[[Tensor], Tensor] = "student"
     ) -> Float[np.ndarray, "rows classes"]:
-        """Of each class for images (N, H, W, C), by one of :meth:`networks` or any other."""
-        answer = self.networks().get(network, self.student.logits) if isinstance(network, str) else network
+        """Of each class for images (N, H, W, C), by one of :meth:`networks`, the student before it has learnt, or any other.
+
+        Raises:
+            ConfigError: no such network, or it was not trained in this run.
+        """
+        answer = network
+        if isinstance(answer, str):
+            known = {"student": self.student.logits, **self.networks()}
+            if answer not in known:
+                raise ConfigError(f"'{answer}' is no network that this run has trained: {', '.join(known)}")
+            answer = known[answer]
         parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
         device = next(self.parameters()).device
         for start in range(0, len(images), _CHUNK):
