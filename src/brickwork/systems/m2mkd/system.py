@@ -423,7 +423,7 @@ class System(nn.Module):
 
     def representation(self) -> Representation:
         """The student's encoder, with a warning where it has not learnt."""
-        if not self.encoder_trained:
+        if not self.encoder_trained and self.ledger.spent():
             part = "teacher and meta network" if self.config.prepare else f"slot {self.config.slot}"
             warn(
                 f"this run has trained {part} alone: its vectors are those of a student that has not learnt, and of no use "
