@@ -16,6 +16,7 @@ UNTESTED = {
     "data.table.object": "of the user's table; tests/systems/test_sie_data.py",
     "data.table.circular": "of the user's table; tests/systems/test_sie_data.py",
     "data.table.rotation": "of the user's table; tests/systems/test_sie_data.py",
+    "data.table.turn": "of the user's table; tests/systems/test_sie_data.py",
 }
 CANDIDATES = {
     "split": [0.25],

@@ -148,6 +148,7 @@ SCORES = {
         {"accuracy": 0.75, "accuracy_rank_1": 0.25, "accuracy_rank_2": 0.5, "recommended_rank": 2.0},
         {f"{POINTS} at rank r": 75, f"{POINTS}, mean over ranks": 50},
     ),
+    "m2mkd": ({"accuracy": 0.75, "teacher": 0.5, "gflops whole": 9.0}, {POINTS: 75}),
     "multimodn": (
         {"sick/auroc": 0.75, "sick/balanced_accuracy": 0.5, "age/r2": 0.5, "age/mae": 3.0},
         {"points of AUROC of sick": 75, "hundredths of R² of age": 50},
