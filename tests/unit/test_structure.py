@@ -44,8 +44,6 @@ BY_NAME = {"core/registry.py", "core/flow.py", "studies/records.py"}
 # Rule 2. Modules of shared rooms that have one client so far, and the systems that come for them.
 SHARED = HOUSE
 RESERVED = {
-    "data.augment": ("sie", "rich-representations", "erw", "m2mkd", "mmrl"),
-    "data.generators.corruptions": ("matryoshka", "m2mkd"),
     "data.generators.scenes": ("align", "image-text-matching", "genome-modules"),
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),
     "data.sets.language": ("moduleformer", "codegen2", "emergent-semantics"),
@@ -67,17 +65,12 @@ RESERVED = {
     "modules.mounting": ("configurable-foundation-models", "pixel-sentence"),
     "modules.decoders": ("moduleformer", "codegen2", "emergent-semantics"),
     "modules.flow": ("erw", "gill"),
-    "modules.experts": ("moduleformer", "emoe", "m2mkd"),
-    "modules.experts_triton": ("moduleformer", "emoe", "m2mkd"),
     "modules.ffn_split": ("emoe", "configurable-foundation-models"),
     "modules.latent": ("cmim", "cvlnm", "pointer-networks"),
-    "modules.routers": ("moduleformer", "emoe", "m2mkd"),
     "modules.sequence_decoder": ("cmim", "cvlnm", "pointer-networks"),
-    "modules.surgery": ("moduleformer", "m2mkd"),
-    "objectives.distillation": ("matryoshka-2d", "m2mkd", "rich-representations"),
-    "objectives.self_supervised": ("sie", "rich-representations", "erw", "m2mkd"),
+    "objectives.self_supervised": ("sie", "rich-representations", "erw"),
     # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
-    "representation.export_classifier": ("emoe", "m2mkd"),
+    "representation.export_classifier": ("emoe", "mmrl"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
     "representation.export_peft": ("dylora", "text2token"),
 }

@@ -4,7 +4,7 @@ x1, x2, g = two_views(images, Augmentation(rotate=30, hue=45), seed=0, step=7, r
 
 Parameters are drawn for each image by itself and are a pure function of (seed, step, row): the same in every batch, process
 and resumed run. What is drawn is applied to the whole batch at once, on its device. Rotations turn as seen on the screen,
-counter-clockwise.
+counter-clockwise. Images mixed in pairs, with their labels: :func:`mixed`.
 Shape legend: B images, C channels (1 or 3), H × W pixels, values from 0 to 1.
 """
 
@@ -17,10 +17,10 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from brickwork.core.config import above, at_least, at_most
+from brickwork.core.config import above, at_least, at_most, below
 from brickwork.core.errors import ConfigError
 
 Parameters = dict[str, Tensor]
@@ -54,6 +54,75 @@ class Augmentation:
     saturation: Annotated[float, at_least(0), at_most(1)] = 0.0
     grey: Annotated[float, at_least(0), at_most(1)] = 0.0
     blur: Annotated[float, at_least(0)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing:
+    """Images mixed in pairs, and their labels with them. ``mixup``, ``cutmix``: α of the Beta(α, α) that shares are drawn
+    from (0: not done; with both, half of the batches have one and half the other); ``smoothing``: what is taken from the
+    label and spread evenly over all classes."""
+
+    mixup: Annotated[float, at_least(0)] = 0.0
+    cutmix: Annotated[float, at_least(0)] = 0.0
+    smoothing: Annotated[float, at_least(0), below(1)] = 0.0
+
+
+def mixed(
+    images: Float[Tensor, "batch channels height width"],
+    label: Int64[Tensor, " batch"],
+    num_classes: int,
+    mixing: Mixing,
+    *,
+    seed: int,
+    step: int,
+    rows: Sequence[int],
+) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch classes"]]:
+    """Each image mixed with the one at its mirrored place in the batch, and the shares of the classes in it, which sum to 1.
+
+    mixup (Zhang et al., arXiv 1710.09412): λ·x + (1−λ)·x'. CutMix (Yun et al., arXiv 1905.04899): a rectangle of about
+    (1−λ) of the area comes from x', at a random place, and λ is then what is left of x. Shares are drawn for each image: a
+    pure function of (seed, step, row).
+    """
+    spread = torch.full((len(label), num_classes), mixing.smoothing / num_classes, device=images.device)
+    target = spread.scatter_add(1, label[:, None], torch.full_like(spread[:, :1], 1 - mixing.smoothing))
+    (cuts,) = uniforms(f"{seed}/{step}/which", [0], 1)
+    cutting = mixing.cutmix > 0 and (mixing.mixup == 0 or bool(cuts < 0.5))
+    alpha = mixing.cutmix if cutting else mixing.mixup
+    if not alpha:
+        return images, target
+    drawn = uniforms(f"{seed}/{step}/mix", rows, 3)
+    kept = torch.from_numpy(_beta(alpha, drawn[0])).to(images)
+    if cutting:
+        seen, kept = _outside(images, kept, torch.from_numpy(drawn[1:]).to(images))
+    else:
+        seen = kept[:, None, None]
+    seen = seen[:, None]
+    images = images * seen + images.flip(0) * (1 - seen)
+    return images, target * kept[:, None] + target.flip(0) * (1 - kept[:, None])
+
+
+def _beta(alpha: float, u: np.ndarray) -> np.ndarray:
+    """Numbers of Beta(α, α) from even ones."""
+    from scipy.special import betaincinv
+
+    drawn: np.ndarray = betaincinv(alpha, alpha, u)
+    return drawn
+
+
+def _outside(images: Tensor, kept: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """A mask of what stays of each image, and which share of it that is. The rectangle is cut off at the edges."""
+    height, width = images.shape[2:]
+    side = (1 - kept).sqrt() / 2
+    (top, bottom), (left, right) = (
+        (((centre - side) * size).round().clamp(0, size), ((centre + side) * size).round().clamp(0, size))
+        for centre, size in zip(middle, (height, width))
+    )
+    y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    down = (y >= top[:, None]) & (y < bottom[:, None])
+    across = (x >= left[:, None]) & (x < right[:, None])
+    mask = ~(down[:, :, None] & across[:, None, :])
+    seen = mask.to(images)
+    return seen, seen.mean((1, 2))
 
 
 def two_views(

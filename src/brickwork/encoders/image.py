@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.flops import count_flops
 from brickwork.core.types import Batch
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.encoders.features import Features
@@ -97,6 +98,8 @@ class ImageEncoder(nn.Module):
 
     kind = "image"
     num_layers = 1
+    inside: Mapping[str, Any] | None = None
+    """What the feed-forward halves of a vision transformer were replaced by (modules/expert_blocks.py)."""
 
     def __init__(self, config: ImageEncoderConfig, image_shape: tuple[int, int, int]):
         super().__init__()
@@ -208,6 +211,9 @@ class ImageEncoder(nn.Module):
         config = self.config
         height, width, channels = self.image_shape
         height, width = height // config.shrink, width // config.shrink
+        if self.inside is not None:
+            weight = next(self.parameters())
+            return num_images * count_flops(lambda: self(weight.new_zeros(1, channels, height, width)))
         if isinstance(self.network, ViT):
             return num_images * (
                 self.network.flops(self.num_layers) + 2 * config.width * config.embedding_dim
@@ -228,7 +234,13 @@ class ImageEncoder(nn.Module):
 
     def architecture(self) -> dict[str, Any]:
         """JSON values from which :meth:`from_architecture` rebuilds this encoder, without its weights."""
-        return {"kind": self.kind, "config": to_dict(self.config), "image_shape": list(self.image_shape)}
+        inside = {} if self.inside is None else {"inside": dict(self.inside)}
+        return {
+            "kind": self.kind,
+            "config": to_dict(self.config),
+            "image_shape": list(self.image_shape),
+            **inside,
+        }
 
     @classmethod
     def from_architecture(cls, architecture: Mapping[str, Any]) -> "ImageEncoder":

@@ -36,6 +36,27 @@ class Blocks(nn.Module):
         return x
 
 
+class Stem(nn.Module):
+    """What makes the first tokens of images, shared with the network that it stands in."""
+
+    def __init__(
+        self,
+        patch_embedding: nn.Conv2d,
+        class_token: nn.Parameter,
+        positions: nn.Parameter,
+        dropout: nn.Dropout,
+    ):
+        super().__init__()
+        self.patch_embedding, self.class_token = patch_embedding, class_token
+        self.position_embedding, self.dropout = positions, dropout
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height breadth"]
+    ) -> Float[Tensor, "batch t width"]:
+        """The class token and the patches, row by row, with their positions: what the first block reads."""
+        return _embedded(self, images)
+
+
 class ViT(nn.Module):
     """Images of one shape (height, width, channels), prepared as numbers. Positions are learned.
 
@@ -95,9 +116,11 @@ class ViT(nn.Module):
 
     def embed(self, images: Float[Tensor, "batch channels height breadth"]) -> Float[Tensor, "batch t width"]:
         """The class token and the patches, row by row, with their positions: what the first block reads."""
-        patches = self.patch_embedding(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
-        return self.dropout(x + self.position_embedding)
+        return _embedded(self, images)
+
+    def stem(self) -> Stem:
+        """What is before the first block, the same parameters."""
+        return Stem(self.patch_embedding, self.class_token, self.position_embedding, self.dropout)
 
     def blocks_from_to(self, start: int, end: int) -> Blocks:
         """Blocks ``start`` to before ``end``, the same objects: a to b and b to c are a to c exactly.
@@ -164,6 +187,12 @@ class ViT(nn.Module):
         )
         vit.load_state_dict(_renamed(model.state_dict(), config.num_hidden_layers))
         return vit
+
+
+def _embedded(parts: Any, images: Tensor) -> Tensor:
+    patches = parts.patch_embedding(images).flatten(2).transpose(1, 2)
+    x = torch.cat([parts.class_token.expand(len(images), -1, -1), patches], dim=1)
+    return parts.dropout(x + parts.position_embedding)
 
 
 _NAMES = {

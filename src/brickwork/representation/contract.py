@@ -27,7 +27,7 @@ from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.seeding import seed_everything
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.types import TaskData
-from brickwork.encoders.build import build_text_encoder, encoder_from_architecture
+from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.build_images import build_image_encoder
 from brickwork.encoders.config import (
     ImageEncoderConfig,
@@ -38,6 +38,7 @@ from brickwork.encoders.config import (
 from brickwork.encoders.image import ImageEncoder
 from brickwork.representation.adapting import adapt_system
 from brickwork.representation.model import Representation
+from brickwork.representation.rebuilt import rebuilt_encoder
 
 S = TypeVar("S", bound=type[nn.Module])
 
@@ -181,7 +182,7 @@ def restore_system(slug: str, architecture: Mapping[str, Any], tokenizer_json: s
     config = from_dict(module.Config, architecture["config"])
     cls = _class(module, config)
     described = architecture.get("encoder")
-    encoder = [] if described is None else [encoder_from_architecture(described, tokenizer_json)]
+    encoder = [] if described is None else [rebuilt_encoder(described, tokenizer_json)]
     facts = dict(architecture["facts"])
     return _noted(cls(config, *encoder, seed=0, **facts), slug, facts)
 

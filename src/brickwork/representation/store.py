@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from brickwork.core.files import check_tensor_file
-from brickwork.encoders.build import encoder_from_architecture
 from brickwork.representation.card import Described, render
 from brickwork.representation.folder import (
     TOKENIZER,
@@ -19,6 +18,7 @@ from brickwork.representation.folder import (
     tokenizer_json,
     write_folder,
 )
+from brickwork.representation.rebuilt import rebuilt_encoder
 
 
 def save(representation: Described, folder: Path) -> Path:
@@ -59,7 +59,7 @@ def _check_layers(architecture: Mapping[str, Any], num_tensors: int) -> None:
 
 def _build(architecture: Mapping[str, Any], tokenizer: str) -> nn.Module:
     if needs_memory(architecture):
-        return encoder_from_architecture(architecture, tokenizer)
+        return rebuilt_encoder(architecture, tokenizer)
     # Without memory at first: shapes are compared before anything is allocated.
     with torch.device("meta"):
-        return encoder_from_architecture(architecture, tokenizer)
+        return rebuilt_encoder(architecture, tokenizer)

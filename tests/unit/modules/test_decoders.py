@@ -15,7 +15,7 @@ from brickwork.modules.decoders import (
 )
 from brickwork.modules.routers import TopKRouter
 from brickwork.modules.sampling import continue_text
-from brickwork.modules.surgery import freeze_old, grow, least_used, prune
+from brickwork.systems.moduleformer.surgery import freeze_old, grow, least_used, prune
 
 FORM = AttentionForm(hidden=6, num_heads=2)
 

@@ -16,7 +16,7 @@ from brickwork.modules.decoders import (
 from brickwork.modules.experts import Computation, Init
 from brickwork.modules.routers import Balance as RouterBalance
 from brickwork.modules.routers import GateNorm, Scorer, TopKRouter
-from brickwork.modules.surgery import Trained
+from brickwork.systems.moduleformer.surgery import Trained
 
 Balance = Literal["mutual_information", "switch", "concentration", "none"]
 

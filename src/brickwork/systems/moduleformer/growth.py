@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from brickwork.core.errors import ConfigError
-from brickwork.modules.surgery import Trained, freeze_old, grow, remember
 from brickwork.systems.moduleformer.architecture import ModuleFormerConfig, router_losses
+from brickwork.systems.moduleformer.surgery import Trained, freeze_old, grow, remember
 
 
 def add_modules(

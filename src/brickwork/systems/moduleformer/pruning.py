@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from brickwork.core.errors import ConfigError
 from brickwork.data.types import Examples
-from brickwork.modules.surgery import least_used, prune
+from brickwork.systems.moduleformer.surgery import least_used, prune
 from brickwork.systems.moduleformer.system import module_use
 
 

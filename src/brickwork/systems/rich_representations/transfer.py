@@ -15,12 +15,12 @@ from jaxtyping import Float
 
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.data.types import Examples
-from brickwork.encoders.build import encoder_from_architecture
 from brickwork.encoders.joined import Joined
 from brickwork.evaluation.codes import effective_rank
 from brickwork.evaluation.new_labels import learn_labels
 from brickwork.evaluation.representation_similarity import debiased_cka
 from brickwork.representation.encode import encode
+from brickwork.representation.rebuilt import rebuilt_encoder
 
 PER_LABEL = 30
 """Examples of each label that a classifier is learnt from; half of them where there are fewer than twice as many."""
@@ -86,7 +86,7 @@ def untrained(member: Any, count: int, seed: int) -> list[Any]:
     device, made = next(member.parameters()).device, []
     for number in range(count):
         seed_everything(generator_for(seed, number, "untrained").initial_seed())
-        made.append(encoder_from_architecture(member.architecture(), tokenizer).to(device).eval())
+        made.append(rebuilt_encoder(member.architecture(), tokenizer).to(device).eval())
     return made
 
 

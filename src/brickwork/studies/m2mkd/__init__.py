@@ -1,0 +1,1 @@
+"""The study of m2mKD."""

@@ -1,0 +1,482 @@
+"""m2mKD: a modular student learns slot by slot from the slots of a trained network.
+
+Lo, Liang, Du, Fan, Wang, Huang, Ma, Fu: m2mKD: Module-to-Module Knowledge Distillation for Modular Transformers. arXiv
+2402.16918. The teacher by Deep Incubation: Ni et al., arXiv 2212.04129.
+
+What is learnt: a modular network (here a vision transformer of mixtures of experts). Sparse networks learn badly from end to
+end; so each part learns by itself, in the place of one layer of a small frozen network, to answer as the teacher's part does
+in that place. Then all parts are put together and trained on the labels.
+
+| paper | here | shape | meaning |
+|---|---|---|---|
+| M_i | ``meta.slots(L)[i]`` | | slot i of the meta network: one layer (first: and patches; last: and classes) |
+| T_i | ``teacher.slots(L)[i]`` | | slot i of the teacher, as wide as the meta network |
+| S_i | ``student.slots()[i]`` | | slot i of the student, of any width |
+| φ_i, ψ_i | ``stitches[i]`` | | fit S_i into the meta network; thrown away afterwards, or kept |
+| h | ``mixed.prefix(x)`` | (B, N, D) | M_{<i}(x) |
+| t, s | ``t``, ``s`` | (B, C) | answers of the meta network with T_i, and with S_i, in slot i |
+| α, τ | ``alpha``, ``temperature`` | | weight and temperature of the teacher's answers |
+
+Stages: ``meta``; ``teacher 1`` …, ``teacher``; ``fit meta``; ``slot 1`` …; ``whole``. With a teacher that is given:
+``teacher`` (its classifier), ``fit meta``, the slots, ``whole``.
+
+Flow: towers.py (encoders.vit, encoders.image, modules.expert_blocks) → modules.slots → data.augment →
+objectives.classification, objectives.distillation → training.stages → ledger.py → representation.model.
+
+Differences from the paper: see README.md. Shape legend: B images, N tokens, D width, C classes, L slots.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.core.config import from_dict, to_dict
+from brickwork.core.errors import ConfigError, DataError, warn
+from brickwork.core.seeding import generator_for, seed_everything
+from brickwork.core.types import Batch, LossOutput
+from brickwork.data.augment import augmented, draw, mixed
+from brickwork.data.classes import with_classes
+from brickwork.data.config import ImageDataConfig
+from brickwork.data.load import load_task
+from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.image import ImageEncoder
+from brickwork.modules.expert_blocks import routings
+from brickwork.modules.slots import Stitch, compose, frozen, hybrid, transfer
+from brickwork.objectives.classification import cross_entropy
+from brickwork.objectives.distillation import kl_to, soft_labels
+from brickwork.representation.contract import encodes, image_shape
+from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_others, settled
+from brickwork.systems.m2mkd.config import Config, controls_of, stages_of
+from brickwork.systems.m2mkd.hybrids import misfits, networks_of
+from brickwork.systems.m2mkd.ledger import Ledger
+from brickwork.systems.m2mkd.towers import (
+    Shape,
+    Tower,
+    TowerShape,
+    check_images,
+    given_teacher,
+    own_shape,
+    student_of,
+)
+from brickwork.training.config import Stage
+
+__all__ = ["Config", "Data", "System"]
+
+Data = ImageDataConfig
+_CHUNK = 256
+_PRICED = 2  # images by which a stage's operations are counted
+
+
+@encodes
+class System(nn.Module):
+    """Meta network and teacher (where the student learns from them), the student, and its stitches.
+
+    ``teacher``: sizes of a teacher that was given (:class:`~brickwork.systems.m2mkd.towers.TowerShape`).
+    """
+
+    reads = ("labelled",)
+    input_kind: Literal["images"] = "images"
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        seed: int,
+        classes: Sequence[str],
+        image_shape: Sequence[int],
+        teacher: Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.config, self.seed, self.classes = config, seed, tuple(classes)
+        height, width, channels = image_shape
+        self.image_shape: Shape = (height, width, channels)
+        self._facts: dict[str, Any] = {
+            "classes": list(classes),
+            "image_shape": list(image_shape),
+            "teacher": teacher,
+        }
+        self.lineage: dict[str, Any] = {}
+        shape = own_shape(config) if teacher is None else TowerShape(**teacher)
+        count = config.slots
+        self.meta = (
+            self._drawn("meta", self._tower, replace(shape, num_layers=count)) if config.has_meta else None
+        )
+        self.teacher = self._drawn("teacher", self._tower, shape) if config.taught else None
+        self.student: Any = self._drawn("student", self._student, shape)
+        self.stitches = nn.ModuleList(
+            self._drawn(f"stitch {place}", self._stitch, place, shape.width)
+            for place in range(count)
+            if config.apart
+        )
+        self.control: Any = self._drawn("student", self._student, shape) if config.control else None
+        self.ledger = Ledger(count)
+        self._below: list[str] = []
+
+    def _drawn(self, name: str, make: Callable[..., Any], *sizes: Any) -> Any:
+        """A part whose weights depend on the seed and on nothing that was made before it."""
+        seed_everything(generator_for(self.seed, 0, name).initial_seed())
+        return make(*sizes)
+
+    def _tower(self, shape: TowerShape) -> Tower:
+        return Tower(shape, self.image_shape, len(self.classes))
+
+    def _student(self, shape: TowerShape) -> Any:
+        outer = shape.width if self.config.apart else None
+        return student_of(self.config, self.image_shape, len(self.classes), patch=shape.patch, outer=outer)
+
+    def _stitch(self, place: int, outer: int) -> Stitch:
+        kind = self.config.stitch or "norm_linear"
+        last = place == self.config.slots - 1
+        return Stitch(kind, outer=outer, inner=self.student.width, first=place == 0, last=last)
+
+    @classmethod
+    def build(cls, config: Config, data: TaskData, assets: Path | None, seed: int) -> "System":
+        """The untrained system, with the weights of a teacher that is given.
+
+        Raises:
+            ConfigError: a part of a training without the run that it goes on from; no vision transformer.
+            DataError: no images, or not of the teacher's size.
+        """
+        if config.slot or config.parts or config.renew:
+            asked = "slot" if config.slot else "parts" if config.parts else "renew"
+            raise ConfigError(
+                f"model.{asked} goes on from a finished run: name its folder, --set start=runs/prepared "
+                "(a run with model.prepare=true, or a whole one)"
+            )
+        facts = cls.facts(config, data)
+        if not config.given:
+            return cls(config, seed=seed, **facts)
+        given = given_teacher(config)
+        check_images(given, tuple(facts["image_shape"]), data.name)
+        system = cls(config, seed=seed, **facts, teacher=asdict(given.shape))
+        teacher = system.teacher
+        assert teacher is not None, "a teacher that is given is used"
+        transfer(given.vit, teacher.vit)
+        if given.head is not None:
+            transfer(given.head, teacher.maps[0])
+        for tower in (teacher, *([system.meta] if system.meta is not None else [])):
+            tower.scale.a.copy_(given.a)
+            tower.scale.b.copy_(given.b)
+        system.lineage = {"teacher": given.lineage}
+        return system
+
+    @staticmethod
+    def facts(config: Config, data: TaskData) -> dict[str, Any]:
+        """What follows from the data.
+
+        Raises:
+            DataError: no images.
+        """
+        if data.modality != "image":
+            raise DataError(
+                f"{data.name} holds {data.modality}s, and m2mkd reads images; bring images by class"
+            )
+        classes = list(data.class_names or map(str, range(data.num_classes or 0)))
+        return {"classes": classes, "image_shape": list(image_shape(data))}
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON values from which it is rebuilt, without its weights."""
+        return {"config": to_dict(self.config), "facts": self._facts}
+
+    @classmethod
+    def restore(cls, architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
+        """With fresh weights."""
+        return cls(from_dict(Config, architecture["config"]), seed=0, **architecture["facts"])
+
+    @classmethod
+    def continued(
+        cls,
+        finished: "System",
+        config: Config,
+        *,
+        seed: int,
+        classes: Sequence[str],
+        image_shape: Sequence[int],
+    ) -> "System":
+        """One slot, or the assembled student, with teacher and meta network of a finished run; or a finished student with
+        one slot anew.
+
+        Raises:
+            ConfigError: another kind of training, or options that differ from those of the run.
+            ArtifactError: parts that do not belong to it.
+        """
+        check_start(config, finished, classes, image_shape)
+        system = cls(settled(config, finished.config), seed=seed, **finished._facts)
+        for name in ("meta", "teacher"):
+            if (part := getattr(system, name)) is not None:
+                transfer(getattr(finished, name), part)
+        system.lineage = dict(finished.lineage)
+        system.ledger.take(finished.ledger)
+        if config.parts:
+            from_parts(system, config.parts)
+        if config.renew is not None:
+            keep_others(system, finished, config.renew - 1)
+        return system
+
+    @staticmethod
+    def plan_stages(config: Config, steps: int) -> tuple[Stage, ...]:
+        """The stages of a run that names none."""
+        return stages_of(config, steps)
+
+    # ---- training ----------------------------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> ImageEncoder:
+        """The assembled student's, whose vectors users get."""
+        encoder: ImageEncoder = self.student.encoder
+        return encoder
+
+    def collate(self, columns: Mapping[str, Any]) -> Batch:
+        """Images as numbers in −1 … 1, and labels."""
+        return self.encoder.collate(columns)
+
+    def start_stage(self, stage: str) -> None:
+        """Says which parameters learn; gives the meta network of a given teacher its layers, and the student its joints."""
+        learn = {id(p) for part in self._learning(stage) for p in part.parameters()}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in learn)
+        if stage == "fit meta" and self.config.given:
+            self._copy_layers()
+        if stage == "whole" and self.config.apart:
+            self.student.assemble(list(self.stitches))
+        if stage.startswith("slot "):
+            self._warn_of_misfits()
+        if self.training:
+            self.ledger.price(stage, lambda: self._try(stage), _PRICED)
+
+    def _learning(self, stage: str) -> list[nn.Module]:
+        """What a stage trains."""
+        if stage in ("meta", "fit meta"):
+            return [self._meta]
+        kind, _, number = stage.partition(" ")
+        place = int(number or 1) - 1
+        if kind == "teacher":
+            if number:
+                return [self._teacher.slots(self.config.slots)[place]]
+            return [self._teacher.maps[-1] if self.config.given else self._teacher]
+        if kind == "slot":
+            return [self.student.slots()[place], self.stitches[place]]
+        if kind == "fit":
+            return [self.student.slots()[place]]
+        return [self.control if kind == "control" else self.student]
+
+    @property
+    def _meta(self) -> Tower:
+        assert self.meta is not None, "no stage needs a meta network that is not there"
+        return self.meta
+
+    @property
+    def _teacher(self) -> Tower:
+        assert self.teacher is not None, "no stage needs a teacher that is not there"
+        return self.teacher
+
+    def _copy_layers(self) -> None:
+        """The meta network begins as the teacher with the last layer of each slot alone, and its classifier."""
+        ends = [end - 1 for _, end in self._teacher.ranges(self.config.slots)]
+        names = {
+            name: f"blocks.{ends[int(parts[1])]}.{parts[2]}"
+            for name in self._meta.vit.state_dict()
+            if (parts := name.split(".", 2))[0] == "blocks"
+        }
+        transfer(self._teacher.vit, self._meta.vit, names, may_leave=("blocks.*",))
+        transfer(self._teacher.maps, self._meta.maps)
+
+    def _try(self, stage: str) -> None:
+        """One forward and backward pass, to be counted."""
+        height, width, channels = self.image_shape
+        like = next(self.parameters())
+        batch: Batch = {
+            "input": like.new_zeros(_PRICED, channels, height, width),
+            "label": torch.zeros(_PRICED, dtype=torch.int64, device=like.device),
+            "indices": list(range(_PRICED)),
+            "step": 0,
+        }
+        with torch.enable_grad():
+            self._stage_loss(stage, batch).total.backward()
+        self.zero_grad(set_to_none=True)
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """Of a stage; without stages of each kind of them, of those with a number the one that the step draws."""
+        stage = batch.get("stage", "")
+        if stage:
+            if self.training:
+                self.ledger.spend(stage, len(batch["input"]))
+            return self._stage_loss(stage, batch)
+        kinds: dict[str, list[str]] = {}
+        for planned in stages_of(self.config, 10_000):
+            kinds.setdefault(planned.name.rstrip("0123456789"), []).append(planned.name)
+        chosen = {kind: names[batch["step"] % len(names)] for kind, names in kinds.items()}
+        outputs = {kind.strip(): self._stage_loss(name, batch) for kind, name in chosen.items()}
+        terms = {f"{kind} {name}": term for kind, out in outputs.items() for name, term in out.terms.items()}
+        weights = {f"{kind} {name}": w for kind, out in outputs.items() for name, w in out.weights.items()}
+        return LossOutput.of(terms, weights)
+
+    def _stage_loss(self, stage: str, batch: Batch) -> LossOutput:
+        x, y = self._seen(batch)
+        if stage in ("meta", "fit meta"):
+            return LossOutput.of(self._meta_terms(x, y, batch["step"] if stage == "fit meta" else None))
+        kind, _, number = stage.partition(" ")
+        place = int(number or 1) - 1
+        if kind == "teacher":
+            return LossOutput.of({"cross_entropy": cross_entropy(self._teacher_answer(x, number), y)})
+        with routings(self) as routed:
+            if kind == "slot":
+                s, t = self._slot_answers(x, place)
+            else:
+                s, t = (self.control.logits(x), None) if kind == "control" else self._whole_answers(x)
+        terms, weights = {"cross_entropy": cross_entropy(s, y)}, {}
+        if t is not None:
+            alpha, tau, reduction = self.config.weight, self.config.tau, self.config.reduction or "batchmean"
+            terms["distillation"] = kl_to(soft_labels(t, tau), s, temperature=tau, reduction=reduction)
+            weights = {"cross_entropy": 1 - alpha, "distillation": alpha}
+        if balance := getattr(self.config.student, "balance", 0.0):
+            terms["balance"] = torch.stack([one.aux["switch"] for one in routed]).mean()
+            weights["balance"] = balance
+        return LossOutput.of(terms, weights)
+
+    def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images and labels; while it trains, changed and mixed."""
+        x, y, config = batch["input"], batch["label"], self.config
+        if not self.training:
+            return x, y
+        drawn = {"seed": self.seed, "step": batch["step"], "rows": batch["indices"]}
+        x = 2 * augmented((x + 1) / 2, draw(config.views, **drawn)) - 1
+        return mixed(x, y, len(self.classes), config.mixing, **drawn)
+
+    def _meta_terms(self, x: Tensor, y: Tensor, fit: int | None) -> dict[str, Tensor]:
+        """CE(M(x), y); in a step of ``fit meta`` also with a slot of the teacher in the place of a layer, which it draws."""
+        count = self.config.slots
+        slots = self._meta.slots(count)
+        terms = {"cross_entropy": cross_entropy(compose(slots, x), y)}
+        if fit is not None:
+            place = int(torch.randint(count, (), generator=generator_for(self.seed, fit, "slot")))
+            with frozen(self._teacher):
+                s = hybrid(slots, place, self._teacher.slots(count)[place])(x)
+            terms["hybrid"] = cross_entropy(s, y)
+        return terms
+
+    def _teacher_answer(self, x: Tensor, number: str) -> Float[Tensor, "batch classes"]:
+        """T(x), of a given one with its classifier alone learning; or the meta network with T_i in slot i."""
+        slots = self._teacher.slots(self.config.slots)
+        if number:
+            mixed_in = hybrid(self._meta.slots(self.config.slots), int(number) - 1, slots[int(number) - 1])
+            with torch.no_grad():
+                h = mixed_in.prefix(x)
+            with frozen(self._meta):
+                return mixed_in.suffix(h)
+        if not self.config.given:
+            return compose(slots, x)
+        with torch.no_grad():
+            z = self._teacher.vector(x)
+        return self._teacher.maps[-1](z)
+
+    def _slot_answers(self, x: Tensor, place: int) -> tuple[Tensor, Tensor | None]:
+        """s = M_{>i}(ψ_i(S_i(φ_i(h)))) and t = M_{>i}(T_i(h)), h = M_{<i}(x); only S_i, φ_i and ψ_i learn."""
+        count = self.config.slots
+        meta = self._meta.slots(count)
+        stitch = self.stitches[place]
+        assert isinstance(stitch, Stitch), "all are"
+        student = hybrid(meta, place, self.student.slots()[place], stitch)
+        t = None
+        with torch.no_grad():
+            h = student.prefix(x)
+            if self.config.taught:
+                t = hybrid(meta, place, self._teacher.slots(count)[place]).suffix(h)
+        with frozen(self._meta):
+            return student.suffix(h), t
+
+    def _whole_answers(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The assembled student's; and, with ``learn=distil``, those of the whole teacher."""
+        t = None
+        if self.config.learn == "distil":
+            with torch.no_grad():
+                t = compose(self._teacher.slots(self.config.slots), x)
+        return self.student.logits(x), t
+
+    # ---- measuring ---------------------------------------------------------------------------------------------------
+
+    def networks(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What has been trained, by name (:func:`brickwork.systems.m2mkd.hybrids.networks_of`)."""
+        return networks_of(self)
+
+    def answering(self) -> str:
+        """Which of :meth:`networks` answers users: the student, or what a part of a training has made."""
+        known = self.networks()
+        wanted = f"student_slot_{self.config.slot}" if self.config.slot else "student"
+        order = (wanted, "teacher", "meta")
+        return next((name for name in order if name in known), "student")
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """Accuracies of what users get and of all networks, operations by phase (in 10⁹), and how many of the teacher's
+        slots the meta network is better without."""
+        right = self.accuracies(examples, list(self.networks()) or ["student"])
+        below = self._below = misfits(right, len(examples))
+        scores = {"accuracy": right.get(self.answering(), right[list(right)[-1]])}
+        scores |= {name: value for name, value in right.items() if name != "student"}
+        scores |= {f"gflops {phase}": flops / 1e9 for phase, flops in self.ledger.spent().items()}
+        return scores | ({"slots_below_meta": float(len(below))} if below else {})
+
+    def accuracies(self, examples: Examples, names: Sequence[str]) -> dict[str, float]:
+        """Share of right answers of each of ``names``."""
+        images, labels = examples.columns["input"], np.asarray(examples.columns["label"])
+        right = {name: self.probabilities(images, name).argmax(1) == labels for name in names}
+        return {name: float(ones.mean()) if len(ones) else 0.0 for name, ones in right.items()}
+
+    @torch.no_grad()
+    def probabilities(
+        self, images: Any, network: str | Callable[[Tensor], Tensor] = "student"
+    ) -> Float[np.ndarray, "rows classes"]:
+        """Of each class for images (N, H, W, C), by one of :meth:`networks` or any other."""
+        answer = self.networks().get(network, self.student.logits) if isinstance(network, str) else network
+        parts = [np.zeros((0, len(self.classes)), dtype=np.float32)]
+        device = next(self.parameters()).device
+        for start in range(0, len(images), _CHUNK):
+            x = self.encoder.collate({"input": images[start : start + _CHUNK]})["input"].to(device)
+            parts.append(answer(x).softmax(-1).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _warn_of_misfits(self) -> None:
+        """Slots of the teacher that have drifted from the meta network have little to teach there."""
+        if self._below:
+            warn(
+                f"slots {', '.join(self._below)} of the teacher are worse in the meta network than its own layers, on "
+                "held-out images: what the student learns there may not help. Train teacher and meta network for longer "
+                "(--set model.teacher_share=0.5), or take fewer slots"
+            )
+        self._below = []
+
+    def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """``label`` and its ``probability`` for each image of the column ``input``."""
+        p = self.probabilities(columns["input"], self.answering())
+        return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
+
+    def load_data(self, config: Data, seed: int) -> TaskData:
+        """Other data with the classes that were learnt.
+
+        Raises:
+            DataError: it has another class.
+        """
+        return with_classes(load_task(config, seed), self.classes)
+
+    @staticmethod
+    def controls(config: Config) -> dict[str, Config]:
+        """The student whole and in slots, with and without a teacher: each with all steps of the run, those of its teacher
+        among them."""
+        return controls_of(config)
+
+    @staticmethod
+    def compared(scores: Mapping[str, float]) -> dict[str, float]:
+        """Accuracy of the student."""
+        return {"points of accuracy": 100 * scores["accuracy"]}
+
+    def draw(self, examples: Examples) -> list[Any]:
+        """The slots in a row, and the operations of each phase."""
+        from brickwork.systems.m2mkd.drawing import drawings
+
+        return drawings(self, examples)
