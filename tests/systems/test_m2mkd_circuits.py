@@ -6,10 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from brickwork.modules.slots import Stitch, compose, hybrid
+from brickwork.systems.m2mkd.circuit_graph import distances, log_kernel
 from brickwork.systems.m2mkd.circuit_layers import (
     ConvNeXtBlock,
     GraphAttention,
     ModFC,
+    ModFFN,
     Noise,
     Residual,
     TokenAttention,
@@ -46,7 +48,6 @@ def mod_fc(layer, x, c):
     """W((1 + g·LN(P c)) ⊙ x) + b of one vector and one code, without a batch."""
     p = layer.project.weight @ c
     p = (p - p.mean()) / torch.sqrt(p.var(unbiased=False) + layer.norm.eps)
-    p = p * layer.norm.weight + layer.norm.bias
     y = layer.linear.weight @ ((1 + layer.gain * p) * x)
     return y if layer.linear.bias is None else y + layer.linear.bias
 
@@ -104,6 +105,73 @@ def test_token_attention_is_that_of_a_key_and_value_for_each_pair():
     weight = (torch.einsum("buhc,bvuhc->bhuv", q, k) / 2).softmax(-1)
     expected = layer.out(torch.einsum("bhuv,bvuhc->buhc", weight, v).flatten(2), codes)
     assert torch.allclose(layer(z, codes, tokens), expected)
+
+
+# Printed by the authors' KernelModulatedLatentAttention, ReadInAttention and ModFFN (github.com/kamanphoebe/m2mKD, nacs,
+# in evaluation), run aside on the weights and inputs of `sines`.
+_GRAPH = [
+    -0.5014232087764696, -0.08924857454928192, 1.925143060425439, -2.7073756529522965,
+    -1.8195029887944134, -1.9223501291670146, 0.4800205859791312, -3.0995668758139074,
+]  # fmt: skip
+_TOKENS = [
+    -2.9315156649364993, 3.4184001501192673, 0.5350344489807144, -0.9541765372517773,
+    -3.0697647926389218, 0.3087303392967118, -0.7820374428165452, -0.09276569176793423,
+]  # fmt: skip
+_FFN = [
+    -3.7082089060341366, -1.0233163833365746, 0.5585363729978675, -2.0378188559232995,
+    -3.460314794862843, -4.702158582154752, -0.9489012207390134, 1.9663838985834325,
+]  # fmt: skip
+
+
+def sines(*shape, start):
+    """sin(0.7·i + start), i counting the numbers of the tensor."""
+    count = torch.Size(shape).numel()
+    return torch.sin(torch.arange(count, dtype=torch.float64) * 0.7 + start).reshape(shape)
+
+
+def filled(module, names):
+    """``names`` in the order in which the authors' names are sorted; a name of "" is a weight that ours has not."""
+    parameters = dict(module.double().named_parameters())
+    assert set(parameters) == set(filter(None, names))
+    for start, name in enumerate(names):
+        if name:
+            parameters[name].data.copy_(sines(*parameters[name].shape, start=start))
+    return module
+
+
+def mod_names(name):
+    return [f"{name}.linear.bias", f"{name}.linear.weight", f"{name}.project.weight", f"{name}.gain"]
+
+
+def test_layers_give_what_the_authors_give():
+    z, codes = sines(1, 2, 4, start=20), sines(2, 3, start=21)
+    graph = nn.ModuleDict({"a": GraphAttention(4, 3, 2), "r": Residual(4, 0.0)})
+    names = [*mod_names("a.out"), "", *mod_names("a.key"), "r.scale", *mod_names("a.query")]
+    filled(graph, [*names, "a.norm.bias", "a.norm.weight", *mod_names("a.value")])
+    places = (
+        torch.tensor([[1.0, 0.0], [0.6, 0.8]]).double(),
+        torch.tensor([[0.0, 1.0], [0.6, 0.8], [0.8, 0.6]]).double(),
+    )
+    log_p = log_kernel(distances(*places), torch.tensor(0.5).double())
+    assert log_p.isinf().any()
+    senders, sender_codes = sines(1, 3, 4, start=22), sines(3, 3, start=23)
+    out = graph["r"](z, graph["a"](z, codes, senders, sender_codes, log_p[None]))
+    assert out.flatten().tolist() == pytest.approx(_GRAPH, abs=1e-6)
+
+    read = nn.ModuleDict({"a": TokenAttention(5, 4, 3, 2), "r": Residual(4, 0.0)})
+    keys = ["", *mod_names("a.key")[1:]]
+    norms = ["a.norm.bias", "a.norm.weight", "a.token_norm.bias", "a.token_norm.weight"]
+    filled(
+        read, [*mod_names("a.out"), *keys, "r.scale", *mod_names("a.query"), *norms, *mod_names("a.value")]
+    )
+    out = read["r"](z, read["a"](z, codes, sines(1, 3, 5, start=24)))
+    assert out.flatten().tolist() == pytest.approx(_TOKENS, abs=1e-6)
+
+    ffn = filled(
+        ModFFN(4, 3, 0.0),
+        [*mod_names("widen"), *mod_names("narrow"), "residual.scale", "norm.bias", "norm.weight"],
+    )
+    assert ffn(z, codes).flatten().tolist() == pytest.approx(_FFN, abs=1e-6)
 
 
 def test_attention_has_the_gradients_of_finite_differences():

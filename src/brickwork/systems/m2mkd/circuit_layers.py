@@ -48,7 +48,7 @@ class ModFC(nn.Module):
     def __init__(self, inputs: int, outputs: int, code_dim: int):
         super().__init__()
         self.project = nn.Linear(code_dim, inputs, bias=False)
-        self.norm = nn.LayerNorm(inputs)
+        self.norm = nn.LayerNorm(inputs, elementwise_affine=False)
         self.gain = nn.Parameter(torch.tensor(_MODULATION))
         self.linear = nn.Linear(inputs, outputs)
 
