@@ -510,6 +510,26 @@ def test_pictures_and_scores(whole, data):
     assert system.draw(data.test.select([])) == []
 
 
+def test_what_is_watched_while_it_trains(data):
+    """What the stage trains and no more: validation is often, and a teacher may be large."""
+    system = built(data)
+    seen = {}
+    for stage in stages_of(TINY, 100):
+        system.train().start_stage(stage.name)
+        system.loss(batch_of(system, data, stage.name))
+        seen[stage.name] = sorted(system.eval().watch(data.validation))
+    assert seen == {
+        "meta": ["meta"],
+        "teacher 1": ["meta", "teacher_slot_1"],
+        "teacher 2": ["meta", "teacher_slot_2"],
+        "teacher": ["teacher"],
+        "fit meta": ["meta", "teacher", "teacher_slot_1", "teacher_slot_2"],
+        "slot 1": ["student_slot_1"],
+        "slot 2": ["student_slot_2"],
+        "whole": ["accuracy"],
+    }
+
+
 def test_slots_that_do_not_fit_are_told(data, recwarn):
     """95 % of 10 … of 100 right is below 60 of 100; 55 of 100 is not."""
     from brickwork.systems.m2mkd.hybrids import misfits

@@ -339,6 +339,13 @@ class Evaluates(Protocol):
 
 
 @runtime_checkable
+class Watches(Protocol):
+    """A system that says less while it trains than once it has learnt: the numbers that the stage of now can change."""
+
+    def watch(self, examples: Any) -> dict[str, float]: ...
+
+
+@runtime_checkable
 class Predicts(Protocol):
     """A system that answers rows of named columns with named columns of as many rows.
 

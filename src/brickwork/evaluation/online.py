@@ -56,12 +56,17 @@ def make_validator(
 
 
 def system_validator(data: "TaskData", seed: int, *, max_rows: int = MAX_QUERIES) -> Validator:
-    """A function from a system that measures itself to its numbers on a part of the validation data."""
+    """A function from a system that measures itself to its numbers on a part of the validation data: of one that watches
+    itself, those that it watches."""
+    from brickwork.core.types import Watches
+
     rows = np.random.default_rng(seed).permutation(len(data.validation))[:max_rows]
     if not len(rows):
         return lambda system: {}
     examples = data.validation.select(rows.tolist())
-    return lambda system: dict(system.evaluate(examples))
+    return lambda system: dict(
+        system.watch(examples) if isinstance(system, Watches) else system.evaluate(examples)
+    )
 
 
 def small_size(axes: "ElasticAxes") -> tuple[int, int]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from brickwork.evaluation.significance import wilson
 from brickwork.modules.slots import compose, hybrid
+from brickwork.systems.m2mkd.config import teacher_stages
 
 
 def networks_of(system: Any) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -35,6 +36,22 @@ def networks_of(system: Any) -> dict[str, Callable[[Tensor], Tensor]]:
     if system.control is not None and began("control"):
         result["end_to_end"] = system.control.logits
     return result
+
+
+def watched(system: Any, stage: str) -> list[str]:
+    """The networks that a stage can change: what it trains, and in the last of those for the teacher how all of its slots
+    fit into the meta network."""
+    kind, _, number = stage.partition(" ")
+    phases = [name for name, _ in teacher_stages(system.config)]
+    if stage in phases[-1:]:
+        every = [f"teacher_slot_{i + 1}" for i in range(system.config.slots)]
+        asked = ["meta", "teacher", *every]
+    elif stage in phases:
+        asked = ["meta", f"teacher_slot_{number}"] if number else [kind]
+    else:
+        asked = {"slot": [f"student_slot_{number}"], "control": ["end_to_end"]}.get(kind, ["student"])
+    known = system.networks()
+    return [name for name in asked if name in known]
 
 
 def misfits(scores: Mapping[str, float], examples: int) -> list[str]:

@@ -46,7 +46,7 @@ def small() -> RunConfig:
         model=Config(views=Augmentation(crop=0.6, flip=0.5)),
         data=ImageDataConfig(source="cifar10"),
         train=TrainConfig(
-            steps=4000, batch_size=128, learning_rate=1e-3, weight_decay=0.05, validate_every=500
+            steps=2000, batch_size=64, learning_rate=1e-3, weight_decay=0.05, validate_every=500
         ),
     )
 

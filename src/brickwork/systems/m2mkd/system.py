@@ -53,7 +53,7 @@ from brickwork.objectives.distillation import kl_to, soft_labels
 from brickwork.representation.contract import encodes, image_shape
 from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_others, settled
 from brickwork.systems.m2mkd.config import Config, controls_of, stages_of
-from brickwork.systems.m2mkd.hybrids import misfits, networks_of
+from brickwork.systems.m2mkd.hybrids import misfits, networks_of, watched
 from brickwork.systems.m2mkd.ledger import Ledger
 from brickwork.systems.m2mkd.towers import (
     Shape,
@@ -116,6 +116,7 @@ class System(nn.Module):
         )
         self.control: Any = self._drawn("student", self._student, shape) if config.control else None
         self.ledger = Ledger(count)
+        self._stage = ""
         self._below: list[str] = []
 
     def _drawn(self, name: str, make: Callable[..., Any], *sizes: Any) -> Any:
@@ -238,6 +239,7 @@ class System(nn.Module):
 
     def start_stage(self, stage: str) -> None:
         """Says which parameters learn; gives the meta network of a given teacher its layers, and the student its joints."""
+        self._stage = stage
         learn = {id(p) for part in self._learning(stage) for p in part.parameters()}
         for parameter in self.parameters():
             parameter.requires_grad_(id(parameter) in learn)
@@ -416,11 +418,17 @@ class System(nn.Module):
         """Accuracies of what users get and of all networks, operations by phase (in 10⁹), and how many of the teacher's
         slots the meta network is better without."""
         right = self.accuracies(examples, list(self.networks()) or ["student"])
-        below = self._below = misfits(right, len(examples))
+        below = misfits(right, len(examples))
         scores = {"accuracy": right.get(self.answering(), right[list(right)[-1]])}
         scores |= {name: value for name, value in right.items() if name != "student"}
         scores |= {f"gflops {phase}": flops / 1e9 for phase, flops in self.ledger.spent().items()}
         return scores | ({"slots_below_meta": float(len(below))} if below else {})
+
+    def watch(self, examples: Examples) -> dict[str, float]:
+        """Accuracies of the networks that the stage of now trains; ``accuracy`` is the student's."""
+        right = self.accuracies(examples, watched(self, self._stage) or ["student"])
+        self._below = misfits(right, len(examples))
+        return {"accuracy" if name == "student" else name: value for name, value in right.items()}
 
     def accuracies(self, examples: Examples, names: Sequence[str]) -> dict[str, float]:
         """Share of right answers of each of ``names``."""
