@@ -19,6 +19,13 @@ all tokens to all, and the read-out has one latent; each with one code and one s
 What learns there are the matrices, which are the same parameters in the assembled circuit; codes, signatures and states to
 begin with it learns afterwards (:meth:`Circuit.learnt_in_slots`).
 
+Differences from the paper. Nothing is drawn in evaluation: states begin at their mean and the pooling has no Gumbel noise,
+where the authors draw both anew; an answer is the same each time it is asked for. In training all draws are a function of
+seed, step and row. A link that is cut is cut exactly in training too (theirs keeps a weight of about e⁻³²), and a latent
+that is cut off from all gets no message, where theirs has no number. The state of a slot is one for all images, not one for
+each place in the batch, so that batches may have any size. No depth is dropped in slots. The stem has as many tokens as a
+ViT with the same patches, and its blocks begin at a scale of 0.1, not 1e-6. The read-out's head is a norm, then the pooling.
+
 Shape legend: B images, N tokens of the meta network, U latents, D width, E width of codes, S of signatures, L propagators.
 """
 
