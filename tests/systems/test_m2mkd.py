@@ -225,7 +225,7 @@ def test_stages_share_the_steps():
         "prepare": replace(TINY, prepare=True),
         "slot": replace(TINY, slot=2),
         "renew": replace(TINY, renew=1, slots_share=0.5),
-        "alone": replace(TINY, alpha=0.0, teacher_width=None, teacher_depth=None),
+        "alone": replace(TINY, alpha=0.0, teacher_depth=None),
     }
     found = {name: [(s.name, s.steps) for s in stages_of(config, 100)] for name, config in kinds.items()}
     assert [name for name, _ in found["prepare"]] == names[:5]

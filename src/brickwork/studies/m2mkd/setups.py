@@ -37,7 +37,7 @@ def base(scale: Scale) -> "RunConfig":
 
     if scale == "smoke":
         run = changed(smoke(), recipe="claims", model={"teacher_depth": 4, "student": {"depth": 3}})
-        return replace(run, train=replace(run.train, steps=900, validate_every=0))
+        return replace(run, train=replace(run.train, steps=500, validate_every=0))
     run = changed(small(), recipe="claims: CIFAR-10, 5,000 images")
     return replace(
         run,
@@ -76,7 +76,11 @@ def runs(lab: Lab) -> "dict[str, RunConfig]":
         SAME_COMPUTE: shorter(flops(run, lab.bench) / flops(end_to_end, lab.bench), **free),
         WHOLE_KD: shorter(1.0, learn="distil"),
         ALONE: shorter(
-            without, **_FREE, alpha=0.0, teacher_share=alone / without, slots_share=OF_SLOTS / without
+            without,
+            teacher_depth=None,
+            alpha=0.0,
+            teacher_share=alone / without,
+            slots_share=OF_SLOTS / without,
         ),
         "authors' reduction": shorter(1.0, reduction="numel"),
         "teacher's answers alone": shorter(1.0, alpha=1.0),

@@ -55,8 +55,8 @@ class Config:
     ``patch``: pixels a side of the patches of all three (None = 4, or the teacher's).
 
     The teacher: ``teacher``, the folder of a finished run whose encoder is a vision transformer; or ``backbone``, a
-    pretrained one (a folder or hub id, at a ``revision``); or neither: one of ``teacher_width`` (None = 96) and
-    ``teacher_depth`` (None = 6) is trained first, slot by slot in the meta network and then whole.
+    pretrained one (a folder or hub id, at a ``revision``); or neither: one of ``teacher_width`` (None = 96; the meta network
+    is as wide) and ``teacher_depth`` (None = 6) is trained first, slot by slot in the meta network and then whole.
 
     ``learn``: the student in ``slots``; or, to compare, whole with the teacher's answers (``distil``), or whole from the
     labels (``end_to_end``). ``alpha``: weight of the teacher's answers against the labels in a slot (0: no teacher; None =
@@ -104,11 +104,6 @@ class Config:
 
     def validate(self) -> list[str]:
         return [*_of_teacher(self), *_of_method(self), *_of_parts(self)]
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        """The finished run that a teacher comes from, if it does."""
-        return (self.teacher,) if self.teacher else ()
 
     @property
     def given(self) -> bool:
@@ -178,7 +173,7 @@ def _of_method(config: Config) -> list[str]:
         if config.given:
             errors.append("learn=end_to_end has no teacher; leave out teacher and backbone")
     elif not config.taught:
-        errors += idle(config, ("teacher_width", "teacher_depth"), "alpha=0: there is no teacher")
+        errors += idle(config, ("teacher_depth",), "alpha=0: there is no teacher")
         if config.given:
             errors.append("alpha=0 has no teacher; leave out teacher and backbone")
         if config.learn == "distil":
@@ -232,14 +227,15 @@ def controls_of(config: Config) -> dict[str, Config]:
             teacher="",
             backbone=None,
             revision=None,
-            teacher_width=None,
             teacher_depth=None,
             temperature=None,
             reduction=None,
         )
 
     return {
-        "end to end": replace(untaught(whole), learn="end_to_end", alpha=None, teacher_share=None),
+        "end to end": replace(
+            untaught(whole), learn="end_to_end", alpha=None, teacher_share=None, teacher_width=None
+        ),
         "slots": slots,
         "slots without a teacher": replace(untaught(slots), alpha=0.0),
         "distilled whole": replace(whole, learn="distil"),

@@ -40,7 +40,7 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ConfigError, DataError, warn
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.augment import augmented, draw, mixed
+from brickwork.data.augment import Augmentation, augmented, draw, mixed
 from brickwork.data.classes import with_classes
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task
@@ -70,6 +70,7 @@ __all__ = ["Config", "Data", "System"]
 
 Data = ImageDataConfig
 _CHUNK = 256
+_PLAIN = Augmentation()
 _PRICED = 2  # images by which a stage's operations are counted
 
 
@@ -300,29 +301,29 @@ class System(nn.Module):
             "step": 0,
         }
         with torch.enable_grad():
-            self._stage_loss(stage, batch).total.backward()
+            self._stage_loss(stage, *self._seen(batch), step=0).total.backward()
         self.zero_grad(set_to_none=True)
 
     def loss(self, batch: Batch) -> LossOutput:
         """Of a stage; without stages of each kind of them, of those with a number the one that the step draws."""
-        stage = batch.get("stage", "")
+        stage, step = batch.get("stage", ""), batch.get("step", 0)
+        x, y = self._seen(batch)
         if stage:
             if self.training:
-                self.ledger.spend(stage, len(batch["input"]))
-            return self._stage_loss(stage, batch)
+                self.ledger.spend(stage, len(x))
+            return self._stage_loss(stage, x, y, step=step)
         kinds: dict[str, list[str]] = {}
         for planned in stages_of(self.config, 10_000):
             kinds.setdefault(planned.name.rstrip("0123456789"), []).append(planned.name)
-        chosen = {kind: names[batch["step"] % len(names)] for kind, names in kinds.items()}
-        outputs = {kind.strip(): self._stage_loss(name, batch) for kind, name in chosen.items()}
+        chosen = {kind: names[step % len(names)] for kind, names in kinds.items()}
+        outputs = {kind.strip(): self._stage_loss(name, x, y, step=step) for kind, name in chosen.items()}
         terms = {f"{kind} {name}": term for kind, out in outputs.items() for name, term in out.terms.items()}
         weights = {f"{kind} {name}": w for kind, out in outputs.items() for name, w in out.weights.items()}
         return LossOutput.of(terms, weights)
 
-    def _stage_loss(self, stage: str, batch: Batch) -> LossOutput:
-        x, y = self._seen(batch)
+    def _stage_loss(self, stage: str, x: Tensor, y: Tensor, *, step: int) -> LossOutput:
         if stage in ("meta", "fit meta"):
-            return LossOutput.of(self._meta_terms(x, y, batch["step"] if stage == "fit meta" else None))
+            return LossOutput.of(self._meta_terms(x, y, step if stage == "fit meta" else None))
         kind, _, number = stage.partition(" ")
         place = int(number or 1) - 1
         if kind == "teacher":
@@ -348,7 +349,8 @@ class System(nn.Module):
         if not self.training:
             return x, y
         drawn = {"seed": self.seed, "step": batch["step"], "rows": batch["indices"]}
-        x = 2 * augmented((x + 1) / 2, draw(config.views, **drawn)) - 1
+        if config.views != _PLAIN:
+            x = 2 * augmented((x + 1) / 2, draw(config.views, **drawn)) - 1
         return mixed(x, y, len(self.classes), config.mixing, **drawn)
 
     def _meta_terms(self, x: Tensor, y: Tensor, fit: int | None) -> dict[str, Tensor]:

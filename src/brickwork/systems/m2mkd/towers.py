@@ -143,6 +143,10 @@ def given_teacher(config: Config) -> Given:
     """
     lineage: dict[str, Any]
     if config.teacher:
+        if not Path(config.teacher).expanduser().is_dir():
+            raise ConfigError(
+                f"model.teacher={config.teacher}: there is no such folder; name that of a finished run"
+            )
         found = load_representation(Path(config.teacher).expanduser())
         encoder: Any = found.encoder
         lineage = {"run": Path(config.teacher).name, "fingerprint": found.fingerprint}

@@ -1,0 +1,124 @@
+"""The claims of m2mKD on known numbers: each gives each of its verdicts; and budgets against sums by hand."""
+
+import pytest
+from known_lab import known, verdict
+
+from brickwork.studies.bench import Bench
+from brickwork.studies.m2mkd import claims as study
+from brickwork.studies.m2mkd import setups
+from brickwork.studies.m2mkd.apart import Apart, SlotTrained
+from brickwork.studies.study import Lab
+
+OTHERS = ("authors' reduction", "teacher's answers alone", "stitches kept", "not refitted")
+
+
+def set_up(monkeypatch, clean, corrupted=None):
+    """``clean`` and ``corrupted``: percent of arms; m2mKD moves with the seed by 0.2."""
+    corrupted = corrupted or {}
+    numbers = {
+        name: {"clean": clean.get(name, 60.0), "corrupted": corrupted.get(name, 40.0)}
+        for name in (*study.EVERYWHERE, *OTHERS)
+    }
+    monkeypatch.setattr(study, "accuracies", known(numbers, {setups.M2MKD: 0.2}))
+    monkeypatch.setattr(study, "arms", lambda lab, *names: lab.arms({name: {} for name in names}))
+    monkeypatch.setattr(study, "_costs", lambda lab: [])
+
+
+@pytest.mark.parametrize(("own", "result"), [(61.0, "supported"), (60.3, "undecided"), (58.0, "refuted")])
+def test_c4_the_papers_comparison(monkeypatch, own, result):
+    """Only against the steps of the assembled student, whatever the others do; said where computation explains it."""
+    set_up(monkeypatch, {setups.M2MKD: own, setups.SAME_COMPUTE: 70.0})
+    outcome = verdict("m2mkd", "C4")
+    assert outcome.verdict == result
+    assert outcome.effect == pytest.approx(own - 60.0)
+    assert "explained by extra compute" in outcome.note
+    set_up(monkeypatch, {setups.M2MKD: 61.0})
+    assert "explained" not in verdict("m2mkd", "C4").note
+
+
+@pytest.mark.parametrize(
+    ("steps", "compute", "result"),
+    [(60.0, 60.0, "supported"), (63.0, 60.0, "refuted"), (60.0, 63.0, "refuted"), (60.0, 61.8, "undecided")],
+)
+def test_a1_at_equal_budgets(monkeypatch, steps, compute, result):
+    set_up(monkeypatch, {setups.M2MKD: 62.0, setups.SAME_STEPS: steps, setups.SAME_COMPUTE: compute})
+    outcome = verdict("m2mkd", "A1")
+    assert outcome.verdict == result
+    assert outcome.effect == pytest.approx(62.0 - compute)
+
+
+@pytest.mark.parametrize(
+    ("alone", "whole", "result"),
+    [(60.0, 60.0, "supported"), (63.0, 60.0, "refuted"), (60.0, 63.0, "refuted")],
+)
+def test_a2_what_helps(monkeypatch, alone, whole, result):
+    set_up(monkeypatch, {setups.M2MKD: 62.0, setups.ALONE: alone, setups.WHOLE_KD: whole})
+    assert verdict("m2mkd", "A2").verdict == result
+
+
+@pytest.mark.parametrize(("own", "result"), [(43.0, "supported"), (40.8, "refuted"), (37.0, "refuted")])
+def test_c2_outside(monkeypatch, own, result):
+    """Clean images +3: +3 outside keeps it, +0.8 is a gain and loses more than a point of it."""
+    set_up(monkeypatch, {setups.M2MKD: 63.0}, {setups.M2MKD: own})
+    assert verdict("m2mkd", "C2").verdict == result
+
+
+@pytest.mark.parametrize(("alone", "result"), [(61.0, "supported"), (63.0, "refuted")])
+def test_ablations(monkeypatch, alone, result):
+    set_up(monkeypatch, {setups.M2MKD: 62.0, setups.ALONE: alone, "stitches kept": 63.0})
+    outcome = verdict("m2mkd", "Ablations")
+    assert outcome.verdict == result
+    assert "stitches kept +1.00" in outcome.note
+
+
+@pytest.mark.parametrize(
+    ("student", "untrained", "result"),
+    [((78.0, 79.0), 20.0, "supported"), ((78.0, 70.0), 20.0, "refuted"), ((78.0, 79.0), 79.5, "refuted")],
+)
+def test_alignment_of_the_worst_slot(monkeypatch, student, untrained, result):
+    numbers = {
+        "meta": 80.0,
+        **{f"teacher_slot_{k}": 80.0 for k in (1, 2)},
+        **{f"student_slot_{k}": value for k, value in enumerate(student, 1)},
+        **{f"untrained_slot_{k}": untrained for k in (1, 2)},
+    }
+    monkeypatch.setattr(study, "arms", lambda lab, *names: lab.arms({name: {} for name in names}))
+    monkeypatch.setattr(study, "hybrids", known({setups.M2MKD: numbers}))
+    outcome = verdict("m2mkd", "Alignment")
+    assert outcome.verdict == result
+    assert outcome.effect == pytest.approx(80.0 - min(student))
+
+
+@pytest.mark.parametrize(("other", "result"), [("a", "supported"), ("c", "refuted")])
+def test_c6a_bits(monkeypatch, other, result):
+    def trained(prepared, run, max_steps):
+        first = (SlotTrained("a", 1.0), SlotTrained("b", 3.0))
+        return Apart(first, (SlotTrained(other, 1.0), SlotTrained("b", 3.0)), 4.0, 3.5)
+
+    monkeypatch.setattr(study, "train_apart", trained)
+    outcome = verdict("m2mkd", "C6a", scale="smoke")
+    assert outcome.verdict == result
+    assert outcome.effect == 3.0
+
+
+def test_budgets():
+    """Steps of the student by hand; and as many operations as m2mKD with its teacher, within a step."""
+    lab = Lab("smoke", (0,), Bench())
+    made = setups.runs(lab)
+    steps = {name: run.train.steps for name, run in made.items()}
+    whole = steps[setups.M2MKD]
+    assert steps[setups.SAME_END] == round(0.3 * whole)
+    assert steps[setups.SAME_STEPS] == round(0.6 * whole)
+    cost = {name: setups.flops(made[name], lab.bench) for name in (setups.M2MKD, setups.SAME_COMPUTE)}
+    step = cost[setups.SAME_COMPUTE] / steps[setups.SAME_COMPUTE]
+    assert abs(cost[setups.M2MKD] - cost[setups.SAME_COMPUTE]) <= step
+    # The meta network without a teacher is as wide, and the student has as many steps.
+    assert made[setups.ALONE].model.teacher_width == made[setups.M2MKD].model.teacher_width
+    own = {
+        name: {s.name: s.steps for s in setups.planned_stages(made[name])}
+        for name in (setups.M2MKD, setups.ALONE, setups.WHOLE_KD)
+    }
+    for stage in ("slot 1", "slot 2", "whole"):
+        assert abs(own[setups.M2MKD][stage] - own[setups.ALONE][stage]) <= 1
+    assert "fit meta" not in own[setups.WHOLE_KD]
+    assert own[setups.WHOLE_KD]["teacher"] == own[setups.M2MKD]["teacher"]
