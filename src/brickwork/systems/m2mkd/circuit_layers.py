@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.core.errors import ConfigError
 from brickwork.data.augment import uniforms
 
 LAYER_SCALE = 0.1
@@ -140,6 +141,10 @@ def _joined(x: Float[Tensor, "batch h u c"]) -> Float[Tensor, "batch u d"]:
     return x.transpose(1, 2).flatten(2)
 
 
+class Matrix(nn.Linear):
+    """A linear layer whose weights are read, not called: layers that are packed for inference are called alone."""
+
+
 class TokenAttention(nn.Module):
     """Latents gather from tokens, whose keys and values are :class:`ModFC` with the code of the *receiver*.
 
@@ -154,7 +159,7 @@ class TokenAttention(nn.Module):
         self.norm, self.token_norm = nn.LayerNorm(width), nn.LayerNorm(token_dim)
         self.query, self.out = ModFC(width, width, code_dim), ModFC(width, width, code_dim)
         self.key, self.value = ModFC(token_dim, width, code_dim), ModFC(token_dim, width, code_dim)
-        self.key.linear = nn.Linear(token_dim, width, bias=False)
+        self.key.linear, self.value.linear = Matrix(token_dim, width, bias=False), Matrix(token_dim, width)
 
     def forward(
         self,
@@ -208,11 +213,20 @@ class ChannelNorm(nn.Module):
 
 class Tokeniser(nn.Module):
     """A token for each ``patch`` × ``patch`` pixels: two stages of ConvNeXt blocks, D/4 and D/2 channels, with a learned
-    vector for the place behind the channels."""
+    vector for the place behind the channels.
+
+    Raises:
+        ConfigError: patches do not fill the image.
+    """
 
     def __init__(self, image_shape: Sequence[int], *, patch: int, width: int, blocks: int, place_dim: int):
         super().__init__()
         height, breadth, channels = image_shape
+        if height % patch or breadth % patch:
+            raise ConfigError(
+                f"patches of {patch} × {patch} do not fill images of {height} × {breadth} pixels; choose a patch that "
+                "divides both sides"
+            )
         narrow, wide = width // 4, width // 2
         first, second = (patch // 2, 2) if patch % 2 == 0 else (patch, 1)
         self.stages = nn.Sequential(
@@ -223,6 +237,7 @@ class Tokeniser(nn.Module):
             nn.Conv2d(narrow, wide, second, stride=second),
             *(ConvNeXtBlock(wide) for _ in range(blocks)),
         )
+        self.stages.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.places = nn.Parameter(torch.randn((height // patch) * (breadth // patch), place_dim) * 0.02)
         self.dim = wide + place_dim
 

@@ -15,7 +15,8 @@ Images → tokens → read-in to the input latents → propagators, in which med
 read-out to the output latents, of which one answer is pooled.
 
 In the meta network (:meth:`Circuit.slots`) there is no graph: the read-in hands on one token, a propagator is attention of
-all tokens to all, and the read-out has one latent; each with one code and one state that are drawn once and do not learn.
+all tokens to all, and the read-out has one latent. What code and state they have is drawn once, for each slot, and does not
+learn.
 What learns there are the matrices, which are the same parameters in the assembled circuit; codes, signatures and states to
 begin with it learns afterwards (:meth:`Circuit.learnt_in_slots`).
 
@@ -145,7 +146,8 @@ class Joint(nn.Module):
 
 class Circuit(nn.Module):
     """The network, for images of a shape and a number of classes. ``joints``: the kind of stitches that stay in it, and
-    the width of the meta network; None = none stay.
+    the width of the meta network; None = none stay. ``mediators``: their signatures, where the graph is not to be made of
+    ``prior`` and ``seed``.
 
     Raises:
         ConfigError: mediators of which the graph cannot be made.
@@ -168,9 +170,10 @@ class Circuit(nn.Module):
         place_dim: int = 16,
         drop: float = 0.1,
         joints: tuple[StitchKind, int] | None = None,
+        mediators: Float[Tensor, "m s"] | None = None,
     ):
         super().__init__()
-        self.width, self.latents, self.prior, self.seed = width, latents, prior, seed
+        self.width, self.latents = width, latents
         self.tokeniser = Tokeniser(
             image_shape, patch=patch, width=width, blocks=stem_blocks, place_dim=place_dim
         )
@@ -180,7 +183,8 @@ class Circuit(nn.Module):
         first, middle, last = latents
         self.codes = nn.Parameter(torch.randn(sum(latents), width))
         free = torch.randn(first + last, signature_dim)
-        mediators = fitted_signatures(prior, middle, signature_dim, seed)
+        if mediators is None:
+            mediators = fitted_signatures(prior, middle, signature_dim, seed)
         self.signatures = nn.Parameter(torch.cat([free[:first], mediators, free[first:]]))
         self.bandwidths = nn.Parameter(torch.ones(propagators + 1))
         self.seed_norm = nn.LayerNorm(width)
@@ -190,10 +194,10 @@ class Circuit(nn.Module):
             Joint(kind, inner=width, outer=outer)
             for kind, outer in ([] if joints is None else [joints] * (propagators + 1))
         )
-        self.slot_code: Tensor
-        self.slot_state: Tensor
-        self.register_buffer("slot_code", torch.randn(1, width))
-        self.register_buffer("slot_state", torch.randn(1, 1, width))
+        self.slot_codes: Tensor
+        self.slot_states: Tensor
+        self.register_buffer("slot_codes", torch.randn(propagators + 2, 1, width))
+        self.register_buffer("slot_states", torch.randn(2, 1, 1, width))
         self.noise: Noise | None = None
 
     # ---- the assembled circuit ---------------------------------------------------------------------------------------
@@ -248,11 +252,14 @@ class Circuit(nn.Module):
 
     def slots(self) -> tuple[nn.Module, ...]:
         """Tokeniser and read-in, each propagator, and the read-out, as they stand in a meta network; the same parameters."""
-        drawn = {"code": self.slot_code, "state": self.slot_state}
+        codes, states = self.slot_codes, self.slot_states
         return (
-            ReadInSlot(self.tokeniser, self.read_in, **drawn),
-            *(PropagatorSlot(cast(Propagator, one), self.slot_code) for one in self.propagators),
-            ReadOutSlot(self.read_out, **drawn),
+            ReadInSlot(self.tokeniser, self.read_in, code=codes[0], state=states[0]),
+            *(
+                PropagatorSlot(cast(Propagator, one), codes[place])
+                for place, one in enumerate(self.propagators, 1)
+            ),
+            ReadOutSlot(self.read_out, code=codes[-1], state=states[1]),
         )
 
     def assemble(self, stitches: Sequence[nn.Module]) -> None:
@@ -280,42 +287,59 @@ class Circuit(nn.Module):
         return Report(tuple(shapes), fresh, shapes)
 
 
+def _keep_drawn(slot: nn.Module, **drawn: Tensor) -> None:
+    """What a slot was drawn with is part of its state: it goes where the slot goes (:func:`modules.slots.transfer`)."""
+    for name, tensor in drawn.items():
+        slot.register_buffer(name, tensor)
+
+
 class ReadInSlot(nn.Module):
     """Images to one token."""
 
+    code: Tensor
+    state: Tensor
+
     def __init__(self, tokeniser: Tokeniser, read_in: ReadIn, *, code: Tensor, state: Tensor):
         super().__init__()
-        self.tokeniser, self.read_in, self._code, self._state = tokeniser, read_in, code, state
+        self.tokeniser, self.read_in = tokeniser, read_in
+        _keep_drawn(self, code=code, state=state)
 
     def forward(self, images: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch 1 d"]:
         """The token."""
-        state = self._state.expand(len(images), -1, -1)
-        return self.read_in(state, self._code, self.tokeniser(images))
+        state = self.state.expand(len(images), -1, -1)
+        return self.read_in(state, self.code, self.tokeniser(images))
 
 
 class PropagatorSlot(nn.Module):
     """Tokens to tokens; all receive from all."""
 
+    code: Tensor
+
     def __init__(self, propagator: Propagator, code: Tensor):
         super().__init__()
-        self.propagator, self._code = propagator, code
+        self.propagator = propagator
+        _keep_drawn(self, code=code)
 
     def forward(self, x: Float[Tensor, "batch n d"]) -> Float[Tensor, "batch n d"]:
         """New tokens."""
-        return self.propagator(x, self._code, x, self._code)
+        return self.propagator(x, self.code, x, self.code)
 
 
 class ReadOutSlot(nn.Module):
     """Tokens to logits."""
 
+    code: Tensor
+    state: Tensor
+
     def __init__(self, read_out: ReadOut, *, code: Tensor, state: Tensor):
         super().__init__()
-        self.read_out, self._code, self._state = read_out, code, state
+        self.read_out = read_out
+        _keep_drawn(self, code=code, state=state)
 
     def forward(self, x: Float[Tensor, "batch n d"]) -> Float[Tensor, "batch classes"]:
         """Logits."""
-        state = self._state.expand(len(x), -1, -1)
-        return self.read_out.head(self.read_out(state, self._code, x, self._code))
+        state = self.state.expand(len(x), -1, -1)
+        return self.read_out.head(self.read_out(state, self.code, x, self.code))
 
 
 @contextmanager
