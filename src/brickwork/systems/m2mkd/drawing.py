@@ -15,6 +15,7 @@ _STYLE = """\
 .m2m-range { stroke: var(--ink); stroke-width: 1.3; opacity: .55; }
 .m2m-level { stroke: var(--muted); stroke-width: 1.4; stroke-dasharray: 5 4; }
 .m2m-name { fill: var(--ink); font-size: 13px; }
+.m2m-value { fill: var(--surface); font-size: 13px; font-weight: 600; }
 .m2m-meta { fill: var(--muted); }
 .m2m-whole { fill: var(--middle); }"""
 _KINDS = {"meta": "m2m-meta", "teacher": "m2m-teacher", "whole": "m2m-whole", "control": "m2m-meta"}
@@ -103,7 +104,9 @@ def _slots(right: dict[str, float], slots: int, examples: int, width: int) -> st
             )
             low, high = wilson(round(value * examples), examples)
             parts.append(element("line", x1=x, x2=x, y1=y(low), y2=y(high), class_="m2m-range"))
-            parts.append(label(x, y(high) - 5, f"{100 * value:.0f}", "tick"))
+            inside = height - bottom - y(value) > 22
+            foot = height - bottom - 8 if inside else y(high) - 5
+            parts.append(label(x, foot, f"{100 * value:.0f}", "m2m-value" if inside else "tick"))
     if "meta" in right:
         parts.append(
             element(
