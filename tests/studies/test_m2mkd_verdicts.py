@@ -124,9 +124,12 @@ def test_c6a_bits(monkeypatch, other, result):
 
 
 @pytest.mark.parametrize("base", [setups.base, setups.base_of_circuits])
-def test_budgets(base):
+def test_budgets(monkeypatch, base):
     """Steps of the student by hand; and as many operations as m2mKD with its teacher, within a step."""
-    lab = Lab("smoke", (0,), Bench())
+    lab, counted = Lab("smoke", (0,), Bench()), setups.flops
+    monkeypatch.setattr(
+        setups, "flops", lambda run, bench: bench.memo(("flops", repr(run)), lambda: counted(run, bench))
+    )
     made = setups.runs(lab, base("smoke"))
     steps = {name: run.train.steps for name, run in made.items()}
     whole = steps[setups.M2MKD]

@@ -9,8 +9,8 @@ UNTESTED = {
     "slots": "as many blocks as slots are needed, of two networks; tests/systems/test_m2mkd.py",
     "revision": "only a hub model has revisions",
     **{
-        f"views.{name}": "of images with colours; tests/unit/data/test_augment.py"
-        for name in ("hue", "saturation", "grey")
+        f"views.{name}": "drawn and applied as the others; tests/unit/data/test_augment.py"
+        for name in ("hue", "saturation", "grey", "brightness", "contrast", "blur", "rotate")
     },
 }
 CANDIDATES = {
@@ -24,8 +24,6 @@ CANDIDATES = {
     "teacher_width": [16],
     "teacher_depth": [3],
     "views.crop": [0.5],
-    "views.rotate": [30.0],
-    "views.blur": [2.0],
     "mixing.mixup": [0.5],
     "mixing.cutmix": [1.0],
     "mixing.smoothing": [0.3],
