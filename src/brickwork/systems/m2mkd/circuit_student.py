@@ -16,7 +16,7 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.core.flops import count_flops
 from brickwork.encoders.image import ImageEncoder
-from brickwork.modules.slots import StitchKind
+from brickwork.modules.slots import StitchKind, frozen
 from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
 from brickwork.systems.m2mkd.circuits import Circuit
@@ -59,7 +59,8 @@ class CircuitEncoder(ImageEncoder):
         """Floating-point operations of convolutions and matrices (multiply and add counted apart)."""
         height, width, channels = self.image_shape
         image = next(self.parameters()).new_zeros(1, channels, height, width)
-        return num_images * count_flops(lambda: self(image))
+        with frozen(self):  # torch's counter stumbles over slices of what learns
+            return num_images * count_flops(lambda: self(image))
 
     def architecture(self) -> dict[str, Any]:
         """What tells it from others. It is kept with its system, which rebuilds it."""
