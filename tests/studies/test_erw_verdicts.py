@@ -125,7 +125,7 @@ def test_every_arm_has_the_operations_of_plain_training(name):
     run = replace(run, model=replace(run.model, **{"align": 0.5, **arm.model}))
     data = load_data("erw", run.data, 0)
     system = build_system("erw", run.model, data, 0)
-    planned = setups.planned(run, arm, system)
+    planned = setups.planned(run, arm, system, "smoke")
     generator, steps = system.generator, {stage.name: stage.steps for stage in planned.stages}
     head = 16 * sum(2 * p.numel() for p in system.projector.parameters() if p.ndim > 1)
     warm = steps.get("warm-up", 0) * (generator.flops(2, whole=False) + head)

@@ -1,6 +1,8 @@
 """ERW: losses by hand, what each stage moves, a generator on a memorised set, a folder from training to pictures."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,14 +19,18 @@ from brickwork.cli.main import app
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.flops import count_flops
+from brickwork.data.config import ImageDataConfig
+from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.config import ImageEncoderConfig
 from brickwork.representation.contract import build_system
 from brickwork.systems.erw.config import Config
-from brickwork.systems.erw.progress import Spent
+from brickwork.systems.erw.drawing import album_drawing
+from brickwork.systems.erw.progress import PICTURES, Album, Spent
 from brickwork.systems.erw.system import drawn_paths
 from brickwork.systems.erw.transformer import sine_positions
 from brickwork.training.loop import fit
+from brickwork.training.run import planned_stages
 from vision_checkpoints import image_checkpoint
 
 SMOKE = api.recipe("erw", "smoke")
@@ -217,9 +223,29 @@ def test_nt_xent_is_at_its_least_where_patches_are_told_apart():
 
 def stages_of(system, data, folder, names):
     run = SMOKE
-    stages = [replace(stage, steps=3) for stage in run.stages if stage.name in names]
+    stages = [replace(stage, steps=3) for stage in planned_stages(run) if stage.name in names]
     config = replace(run.train, steps=3 * len(stages), batch_size=8, validate_every=0)
     fit(system, data.train, config, folder, seed=0, stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "expected"),
+    [
+        ("smoke", 70, {"teacher": 10, "judge": 10, "warm-up": 10, "full": 40}),
+        ("small", 7000, {"teacher": 1000, "judge": 1000, "warm-up": 1000, "full": 4000}),
+        ("pretrained", 700, {"judge": 100, "warm-up": 120, "full": 480}),
+        ("smoke", 4, {"teacher": 1, "judge": 1, "warm-up": 1, "full": 1}),
+    ],
+)
+def test_the_steps_are_shared_out_to_stages(recipe, steps, expected):
+    run = api.recipe("erw", recipe)
+    made = planned_stages(replace(run, train=replace(run.train, steps=steps)))
+    assert {stage.name: stage.steps for stage in made} == expected
+
+
+def test_too_few_steps_for_the_stages():
+    with pytest.raises(ConfigError, match=r"train\.steps=3 is too few for 4 stages"):
+        planned_stages(replace(SMOKE, train=replace(SMOKE.train, steps=3)))
 
 
 def test_the_warm_up_moves_its_blocks_and_the_rest_goes_on_from_them(tmp_path):
@@ -300,12 +326,24 @@ def test_operations_are_counted_for_what_they_were_for():
     assert spent.flops() - sum(spent.before) == 3 * 8 * (generator.flops(3) + 16 * matrices)
 
 
+def test_samples_of_a_distance_have_the_shares_of_the_classes():
+    """Three quarters, none and one quarter of 200; a third each."""
+    album = Album((2, 2, 1))
+    for shown, wanted in (([30, 0, 10], [150, 0, 50]), ([5, 5, 5], [67, 66, 67])):
+        label, noise = album.many(0, torch.tensor(shown))
+        assert torch.bincount(label, minlength=3).tolist() == wanted
+        assert noise.shape == (200, 1, 2, 2)
+
+
 def test_moments_of_batches_are_those_of_all_at_once():
     x = torch.randn(40, 5, dtype=torch.float64) * 3 + 1
-    spent = Spent(5)
+    spent = Spent(5, 3)
     spent.judge_done()
+    label = torch.tensor([0] * 30 + [2] * 10)
     for start in (0, 7, 20):
-        spent.look_at(x[start : {0: 7, 7: 20, 20: 40}[start]], lambda part: part)
+        rows = slice(start, {0: 7, 7: 20, 20: 40}[start])
+        spent.look_at(x[rows], label[rows], lambda part: part)
+    assert spent.shown.tolist() == [30, 0, 10]
     np.testing.assert_allclose(spent.mean, x.mean(0))
     np.testing.assert_allclose(spent.scatter / 39, np.cov(x.numpy(), rowvar=False))
     assert spent.distance(x.numpy()) == pytest.approx(0, abs=1e-9)
@@ -419,6 +457,14 @@ def test_json_for_scripts(trained, tmp_path):
         (["right", "--out", "NEW", "--temperature", "0.5"], "--temperature has no effect"),
         (["right", "--out", "NEW", "--set", "guidence=2"], "did you mean 'guidance'"),
         (["right", "--out", "NEW", "--set", "steps=0"], "must be at least 1"),
+        (["right", "--out", "NEW", "--set", "steps=1.5"], "'steps' is 1.5; expected int"),
+        (["right", "--out", "NEW", "--set", "guidance=nan"], "is 'nan'; expected float"),
+        (["right", "--out", "NEW", "--set", "guidance=1e30"], "grow beyond all numbers"),
+        (["right", "--out", "NEW", "--set", "sampler=hoin"], "choose one of 'euler', 'heun', 'sde'"),
+        (["right", "--out", "NEW", "--set", "seed=5"], "use --seed"),
+        (["right", "--out", "NEW", "--seed", "-1"], "it must be from 0 to"),
+        (["right", "--out", "NEW", "--count", "99999999"], "ask for 1,242,756 at most"),  # 2²⁹ numbers
+        (["right", "--out", "NEW", "--set", "steps=1000000"], "at most 10,000"),
     ],
 )
 def test_requests_that_cannot_be_met(trained, tmp_path, arguments, wrong):
@@ -432,11 +478,71 @@ def test_requests_that_cannot_be_met(trained, tmp_path, arguments, wrong):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 
+def test_other_images_are_counted_in_the_classes_that_were_learnt(trained, photos, tmp_path):
+    """The second and third of three classes are 0 and 1 in a folder of their own."""
+    system = make(replace(task(), num_classes=3, class_names=("a", "b", "c")))
+    for name, brightness in (("b", 40), ("c", 200)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for place in range(10):
+            Image.new("L", (20, 20), brightness + place).save(tmp_path / "two" / name / f"{place}.png")
+    read = system.load_data(ImageDataConfig(source=str(tmp_path / "two")), 0)
+    pixels, labels = (np.asarray(read.train.columns[name]) for name in ("input", "label"))
+    assert pixels.shape[1:] == (8, 8, 1)
+    np.testing.assert_array_equal(labels, np.where(pixels.mean((1, 2, 3)) > 100, 2, 1))
+    folder, _ = trained
+    shutil.copytree(photos, tmp_path / "own")
+    assert set(brickwork.evaluate(folder, tmp_path / "own")["scores"]) >= {"velocity", "accuracy"}
+    (tmp_path / "own" / "right").rename(tmp_path / "own" / "zebra")
+    for use in (brickwork.evaluate, brickwork.inspect):
+        with pytest.raises(DataError, match="the class 'zebra', which the model has not learnt"):
+            use(folder, tmp_path / "own")
+    (tmp_path / "own" / "zebra").rename(tmp_path / "own" / "right")
+    for path in (tmp_path / "own").glob("*/*.png"):
+        Image.open(path).convert("L").save(path)
+    with pytest.raises(DataError, match=r"images of shape \(12, 12, 1\).*\(12, 12, 3\)"):
+        brickwork.evaluate(folder, tmp_path / "own")
+
+
+@pytest.mark.parametrize(("updates", "rows"), [(4, ["1", "2", "4"]), (6, ["1", "2", "4", "6"])])
+def test_the_album_ends_with_the_end_of_the_training(updates, rows):
+    album = Album((2, 2, 1))
+    for _ in range(updates):
+        if album.due():
+            album.keep(np.zeros((PICTURES, 2, 2, 1), np.uint8), 1.0, float("inf"))
+    page = album_drawing(album, ["a", "b"], np.ones((PICTURES, 2, 2, 1), np.uint8)).svg
+    assert re.findall(r">([\d,]+)</text>", page) == rows
+
+
+def test_the_judge_is_judged(trained):
+    """Beside what it says of samples stands how often it is right about images, by its own head on each image alone."""
+    folder, summary = trained
+    system = summary.system
+    held = load_task(api.read_run(folder).data, api.read_run(folder).seed).test
+    x = torch.stack(
+        [(torch.from_numpy(i).float() / 127.5 - 1).permute(2, 0, 1) for i in held.columns["input"]]
+    )
+    with torch.no_grad():
+        guessed = [int(system.judge_head(system.judge(one[None])[1]).argmax()) for one in x]
+    right = np.mean(np.array(guessed) == np.asarray(held.columns["label"]))
+    assert summary.scores["accuracy_images"] == pytest.approx(right)
+    assert f"right about {100 * right:.0f} % of held-out images" in (folder / "report.html").read_text()
+
+
+def test_no_distance_from_fewer_images_than_dimensions():
+    """The covariance of n vectors has a rank of n − 1 at most."""
+    system = make()
+    system.spent.judge_done()
+    dim = system.judge_head.in_features
+    few, enough = (set(system.eval().evaluate(images(count))) for count in (dim, dim + 1))
+    assert enough - few == {"frechet"}
+    assert few == {"velocity", "accuracy", "accuracy_images"}
+
+
 def test_a_pretrained_encoder_is_the_target_and_stays_as_it_was(photos, tmp_path):
     checkpoint = tmp_path / "vit"
     image_checkpoint("vit", checkpoint)
     run = api.recipe("erw", "pretrained")
-    stages = tuple(replace(stage, steps=3) for stage in run.stages)
+    stages = tuple(replace(stage, steps=3) for stage in planned_stages(run))
     run = override(
         replace(run, stages=stages, train=replace(run.train, steps=9, batch_size=8)),
         [

@@ -7,18 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import brickwork
 from brickwork.api import train as api
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.data.load import load_task
-from brickwork.data.types import Examples
-from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
+from brickwork.data.types import Examples, TaskData
+from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig, TextEncoderConfig
+from brickwork.evaluation.significance import Difference
 from brickwork.representation.contract import build_system
 from brickwork.systems.rich_representations.config import Config, stages_of
 from brickwork.systems.rich_representations.data import Data, load_data, split_new
+from brickwork.systems.rich_representations.drawing import _points
+from brickwork.systems.rich_representations.members import published
 from brickwork.systems.rich_representations.recipes import smoke
 from brickwork.systems.rich_representations.transfer import transfer
+from vision_checkpoints import image_checkpoint
 
 ENCODER = ImageEncoderConfig(architecture="mlp", embedding_dim=8, width=16, depth=1)
 DATA = Data(source="digits", limit=400, new_classes=5)
@@ -228,6 +233,8 @@ def test_what_does_not_fit_is_refused(tmp_path, data):
     with pytest.raises(DataError, match=r"holds texts, and .*a reads images"):
         built(replace(texts, kind="labelled"), members=None, runs=(str(tmp_path / "a"),))
     shape = np.zeros((4, 9, 9, 1), np.uint8)
+    with pytest.raises(ConfigError, match="the same model more than once"):
+        built(data, members=None, runs=(str(tmp_path / "a"), str(tmp_path / "a")))
     with pytest.raises(DataError, match=r"data.image_size=8"):
         larger = type(data.train)({"input": shape, "label": [0, 1, 0, 1]})
         built(replace(data, train=larger), members=None, runs=(str(tmp_path / "a"),))
@@ -242,7 +249,7 @@ def test_what_does_not_fit_is_refused(tmp_path, data):
         ({"learn": "jointly", "head_share": 0.1}, "head_share has no effect with learn=jointly"),
         ({"distil": True, "head_share": 0.1}, "head_share has no effect with distil"),
         ({"learn": "jointly", "episodes": "snapshots"}, "episodes has no effect with learn=jointly"),
-        ({"encoder": TextEncoderConfig(adapt="lora")}, "adapt=lora: members are trained whole"),
+        ({"encoder": TextEncoderConfig(adapt="lora")}, "and join them: --set model.runs=runs/a,runs/b"),
     ],
 )
 def test_options_without_effect_are_refused(options, message):
@@ -274,6 +281,23 @@ def test_other_data_counts_its_classes_in_its_own_way(data):
     assert min(new.columns["label"]) >= 5
 
 
+def test_accuracy_is_of_classes_that_were_learnt(data, tmp_path):
+    system = built(data)
+    places = np.asarray(data.test.columns["label"])
+    new = data.test.select(np.flatnonzero(places >= 5).tolist())
+    with pytest.warns(BrickworkWarning, match=f"none of the {len(new)} rows is of a class that was learnt"):
+        assert system.evaluate(new) == {}
+    assert system.evaluate(data.test) == system.evaluate(
+        data.test.select(np.flatnonzero(places < 5).tolist())
+    )
+    for name, count in (("3", 4), ("cat", 4)):
+        (tmp_path / name).mkdir()
+        for place in range(count):
+            Image.new("L", (8, 8), 40 * place).save(tmp_path / name / f"{place}.png")
+    with pytest.warns(BrickworkWarning, match="not learnt, and left out where accuracy is measured: cat"):
+        system.load_data(Data(source=str(tmp_path)), 0)
+
+
 def test_transfer_is_measured_with_a_control_of_the_same_width(data):
     system = built(data, members=3)
     result = transfer(system.encoder, data.test, 0)
@@ -281,6 +305,9 @@ def test_transfer_is_measured_with_a_control_of_the_same_width(data):
     assert result.joint[0] == result.control[0] == result.alone[0]
     assert result.joint_rank[2] > result.joint_rank[0]
     np.testing.assert_allclose(np.diag(result.alike), 1, atol=1e-6)
+    for difference, before in ((result.gain, result.joint[0]), (result.over, result.control[-1])):
+        assert difference.mean == pytest.approx(result.joint[-1] - before)
+        assert difference.low <= difference.mean <= difference.high
     assert transfer(system.encoder, data.test.select([0, 1]), 0) is None
     drawings = system.draw(data.test)
     assert [one.title for one in drawings] == [
@@ -288,4 +315,41 @@ def test_transfer_is_measured_with_a_control_of_the_same_width(data):
         "How alike the members are",
         "Directions in use",
     ]
+    gain = transfer(system.encoder, split_new(data.test, system.classes)[1], system.seed).gain
+    assert f"{100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, " in drawings[0].lead
     assert len(built(data, distil=True).draw(data.test)) == 1
+
+
+def test_members_that_began_as_a_pretrained_model_are_held_against_it(tmp_path):
+    """Before a step of training each member is that model: all its answers are the same."""
+    image_checkpoint("vit", tmp_path / "vit")
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 3
+    images = (rng.integers(0, 256, (60, 24, 24, 3)) // 2 + 40 * label[:, None, None, None]).astype(np.uint8)
+    part = Examples({"input": images, "label": label.tolist()})
+    task = TaskData(
+        name="t", kind="labelled", modality="image", train=part, validation=part, test=part, num_classes=3,
+        class_names=("a", "b", "c"),
+    )  # fmt: skip
+    config = Config(encoder=PretrainedImageConfig(backbone=str(tmp_path / "vit")), members=2)
+    system = build_system("rich-representations", config, task, 0).eval()
+    result = transfer(system.encoder, part, 0, published(config))
+    assert result.untouched == result.alone[0] == result.alone[1]
+    assert result.beyond.mean == pytest.approx(result.joint[-1] - result.untouched)
+    lead = system.draw(part)[0].lead
+    assert f"as it was published: {100 * result.untouched:.1f} % right" in lead
+    shutil.rmtree(tmp_path / "vit")
+    assert published(config) is None
+    assert "as it was published" not in system.draw(part)[0].lead
+    assert published(Config()) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.01, 0.05, "+2.0 points [-1.0, +5.0], no clear difference"),
+        (0.01, 0.05, "+2.0 points [+1.0, +5.0]"),
+    ],
+)
+def test_a_difference_is_called_one_by_its_interval(low, high, words):
+    assert _points(Difference(mean=0.02, low=low, high=high, p=0.5)) == words

@@ -9,11 +9,12 @@ import brickwork
 from brickwork.api import train as api
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task
-from brickwork.data.types import Document
+from brickwork.data.types import Document, Examples
 from brickwork.index.build import build_index
 from brickwork.index.encoding import Query
 from brickwork.representation.contract import build_system
 from brickwork.systems.rich_representations.config import Config
+from brickwork.systems.rich_representations.system import System
 from brickwork.training.loop import fit
 
 PAIRS = ((1, 2), (11, 12), (21, 22))
@@ -103,3 +104,40 @@ def test_members_that_are_fine_tuned_extend_nothing(tmp_path):
     assert lineages[0]["extends"] == [brickwork.load(runs[0]).fingerprint]
     assert "extends" not in lineages[1]
     assert lineages[1]["members"] == lineages[0]["members"]
+
+
+def test_a_model_that_grew_grows_again_on_other_data(tmp_path, items):
+    """The first dimensions are those of the model before, bit for bit, though the blocks are weighed on other images."""
+    documents, _, _, _ = items
+    data = load_task(DATA, 1)
+    runs = tuple(trained(tmp_path / f"seed{seed}", seed, data) for seed in (1, 2, 3))
+    before = grown(runs[:2], data)
+    before.representation().save(tmp_path / "grown")
+    dark = replace(
+        data, train=Examples({**data.train.columns, "input": np.asarray(data.train.columns["input"]) // 8})
+    )
+    again = grown((str(tmp_path / "grown"), runs[2]), dark)
+    assert again.representation().lineage["extends"][0] == before.representation().fingerprint
+    weights = [float(scale) for scale in again.encoder.scales]
+    assert weights[:2] == [float(scale) for scale in before.encoder.scales]
+    assert weights[2] not in (0.0, 1.0)
+    images = np.stack([document.image for document in documents])
+    for normalize in (True, False):
+        assert np.array_equal(
+            again.encode(images, normalize=normalize, dim=62), before.encode(images, normalize=normalize)
+        )
+
+
+def test_going_on_from_a_model_that_grew(tmp_path):
+    """Heads alone leave its dimensions as they are; members that are fine-tuned extend nothing any more."""
+    data = load_task(DATA, 1)
+    runs = tuple(trained(tmp_path / f"seed{seed}", seed, data) for seed in (1, 2))
+    before = grown(runs, data)
+    classes = [str(n) for n in range(data.num_classes)]
+    heads = System.continued(before, Config(members=2, learn="heads"), seed=0, classes=classes)
+    assert not list(heads.eval().finish(data.train.select(range(40))))
+    assert heads.lineage == before.lineage
+    tuned = System.continued(before, Config(members=2), seed=0, classes=classes)
+    assert "extends" not in tuned.lineage
+    assert "extends" in before.lineage
+    assert tuned.lineage["members"] == before.lineage["members"]

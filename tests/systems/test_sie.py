@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from sklearn.neighbors import NearestNeighbors
 
 from brickwork.core.errors import ConfigError
 from brickwork.data.types import Examples
@@ -16,7 +17,13 @@ from brickwork.systems.sie.config import Config
 from brickwork.systems.sie.data import Data, load_data
 from brickwork.systems.sie.predictors import BatchNorm, ConcatMlp, HyperLinear, projector
 from brickwork.systems.sie.recipes import smoke
-from brickwork.systems.sie.steering import own_ranks, r_squared, steering_scores
+from brickwork.systems.sie.steering import (
+    nearest_is_same,
+    own_ranks,
+    r_squared,
+    same_object_scores,
+    steering_scores,
+)
 
 TURN = Change(name="rotation", columns=("rx", "ry", "rz"), kind="rotation")
 ANGLE = Change(name="angle", columns=("angle",), kind="circle")
@@ -55,6 +62,17 @@ def test_relative_rotations_are_those_of_scipy():
     assert (known.between((TURN,), *many)[:, 3] < 0).mean() == pytest.approx(0.044, abs=0.005)
 
 
+def test_the_same_angles_written_otherwise_are_the_same_change():
+    """350 degrees are −10, whose quaternion is the negative of scipy's of 350."""
+    for first, second, same in (
+        ([0, 0, 350.0], [0, 0, 10.0], [0, 0, 20.0]),
+        ([190.0, 0, 0], [0.0, 0, 0], [170.0, 0, 0]),
+    ):
+        g = known.between((TURN,), np.array([first]), np.array([second]))[0]
+        np.testing.assert_allclose(g, Rotation.from_euler("xyz", same, degrees=True).as_quat(), atol=1e-12)
+    np.testing.assert_allclose(known.of((TURN,), {"rz": 270.0}), known.of((TURN,), {"rz": -90.0}), atol=1e-12)
+
+
 def test_changes_of_a_circle_and_of_a_line():
     values = np.array([[350.0, 0.0], [10.0, 0.5]])
     g = known.between((ANGLE, LIGHT), values[:1], values[1:])[0]
@@ -86,6 +104,7 @@ def test_what_is_written_as_numbers_is_read_again():
         ("=3", "is no change"),
         ("angle=x", "is no change"),
         ("angle=1,", "is no change"),
+        ("angle=1, angle=2", "given twice"),
     ],
 )
 def test_what_is_no_change_is_refused(text, message):
@@ -99,6 +118,9 @@ def test_unknown_changes_are_named():
         known.of((ANGLE,), {"angel": 3.0})
     with pytest.raises(ConfigError, match="finite"):
         known.of((ANGLE,), {"angle": float("inf")})
+    assert known.of((LIGHT,), {"light": LIGHT.size})[1] == pytest.approx(1)
+    with pytest.raises(ConfigError, match=r"light=-2.5: .*differences of up to 2 either way"):
+        known.of((LIGHT,), {"light": -2.5})
 
 
 # ---- the predictor -------------------------------------------------------------------------------------------------------
@@ -289,6 +311,28 @@ def test_ranks_by_counting():
         assert ranks[i] == 1 + sum(bool(cosines[i, j] > cosines[i, i]) for j in range(9))
     assert list(own_ranks(candidates, candidates)) == [1] * 9
     assert list(own_ranks(torch.ones(4, 2), torch.ones(4, 2))) == [2.5] * 4  # no vote is a middle place
+
+
+def test_the_nearest_view_by_scikit_learn():
+    rng = np.random.default_rng(0)
+    vectors, owner = rng.normal(size=(60, 5)), rng.integers(0, 6, 60)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    _, places = NearestNeighbors(n_neighbors=2, metric="cosine").fit(vectors).kneighbors(vectors)
+    wanted = (owner[places[:, 1]] == owner).mean()
+    assert nearest_is_same(torch.from_numpy(vectors), torch.from_numpy(owner)) == pytest.approx(wanted)
+    # A part in which all views are alike finds what chance does; one that tells objects apart finds them.
+    same = torch.from_numpy(owner)
+    chance = np.mean([((owner == o).sum() - 1) / 59 for o in owner])
+    assert nearest_is_same(torch.ones(60, 2), same) == pytest.approx(chance)
+    assert nearest_is_same(torch.eye(6)[same], same) == 1
+
+
+def test_what_a_search_by_each_part_finds(system, data):
+    scores = same_object_scores(system.eval(), data.test)
+    assert set(scores) == {f"same_object_{name}" for name in ("invariant", "equivariant", "chance")}
+    objects = len({id(member.of) for member in data.test.columns["member"]})
+    assert scores["same_object_chance"] == pytest.approx(7 / (8 * objects - 1))  # 8 views each
+    assert same_object_scores(system, data.test.select([0])) == {}
 
 
 def test_steering_of_an_oracle_and_of_nobody(system, data, monkeypatch):

@@ -7,9 +7,12 @@ from PIL import Image
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.augment import Augmentation
+from brickwork.representation.contract import build_system
+from brickwork.systems.sie import changes as known
 from brickwork.systems.sie import renderer
-from brickwork.systems.sie.data import Data, load_data
+from brickwork.systems.sie.data import Data, TableOptions, load_data
 from brickwork.systems.sie.objects import KINDS, Part
+from brickwork.systems.sie.recipes import smoke
 from brickwork.systems.sie.renderer import Thing, draw_values, make_thing, render, render_turned, rotation
 
 pytestmark = pytest.mark.filterwarnings("ignore::brickwork.core.errors.BrickworkWarning")
@@ -184,9 +187,9 @@ def test_a_table_of_views_is_read_as_it_seems_and_says_so(tmp_path):
     data = load_data(Data(source=table(tmp_path), image_size=16), 0)
     assert [(c.name, c.kind, round(c.size, 3)) for c in data.details.changes] == [
         ("angle", "circle", 360.0),
-        ("light", "line", 0.7),
+        ("light", "line", 0.1),  # between views of one object; .7 between objects
     ]
-    assert "changes: angle (on a circle of 360), light (differences up to 0.7)" in data.notes
+    assert "changes: angle (on a circle of 360), light (differences up to 0.1)" in data.notes
     everything = [part.columns for part in (data.train, data.validation, data.test)]
     assert sum(len(columns["object"]) for columns in everything) == 8
     member = data.train.columns["member"][0]
@@ -205,12 +208,82 @@ def test_a_whole_turn_is_guessed_by_the_values(tmp_path, values, size):
     assert data.details.changes[0].size == pytest.approx(size)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "size"),
+    [("angle", (-0.9, 0.9), 2 * np.pi), ("hue", (-0.5, 0.4), 1.0), ("yaw", (-0.5, 2.9), 2 * np.pi)],
+)
+def test_radians_about_zero_are_no_whole_turns(tmp_path, name, values, size):
+    rows = [f"{n // 2},{n}.png,{values[n % 2]}" for n in range(8)]
+    path = table(tmp_path, f"object,image,{name}", rows)
+    assert load_data(Data(source=path), 0).details.changes[0].size == pytest.approx(size)
+    told = Data(source=path, table=TableOptions(turn=24.0))
+    assert load_data(told, 0).details.changes[0].size == 24.0
+    with pytest.raises(DataError, match="turn=24 has no effect"):
+        load_data(Data(source=path, table=TableOptions(turn=24.0, circular=())), 0)
+
+
+def test_what_differs_between_objects_only_is_no_change(tmp_path):
+    """Such a number is the same for every pair of views: a matrix that is made from it ignores the change."""
+    rows = [f"{n // 2},{n}.png,{45 * n},{10 + n // 2}" for n in range(8)]
+    path = table(tmp_path, "object,image,angle,price", rows)
+    data = load_data(Data(source=path), 0)
+    assert [change.name for change in data.details.changes] == ["angle"]
+    assert "the same in all views of each object, so no changes: price" in data.notes
+    with pytest.raises(ConfigError, match="no change 'price'"):
+        load_data(Data(source=path, changes=("price",)), 0)
+    only = table(tmp_path, "object,image,price", [f"{n // 2},{n}.png,{n // 2}" for n in range(8)])
+    with pytest.raises(DataError, match=r"no column of numbers.*the same in all views of each object: price"):
+        load_data(Data(source=only), 0)
+    with pytest.raises(DataError, match="rotation names u, v, w, which are the same"):
+        rows = [f"{n // 2},{n}.png,{n},1,{n // 2},3" for n in range(8)]
+        path = table(tmp_path, "object,image,angle,u,v,w", rows)
+        load_data(Data(source=path, table=TableOptions(rotation=("u", "v", "w"))), 0)
+
+
+def test_other_views_are_read_in_the_columns_and_units_that_were_learnt(tmp_path):
+    """Columns in another order, and angles that would be taken for turns or left out."""
+    rows = [f"{n // 2},{n}.png,{45 * n},{n % 2 / 4 + n}" for n in range(8)]
+    data = load_data(Data(source=table(tmp_path, "object,image,angle,zoom", rows)), 0)
+    system = build_system("sie", smoke().model, data, 0)
+    rows = [f"{n // 2},{n}.png,{n % 2 / 4},{n % 2 / 2}" for n in range(8)]
+    other = Data(
+        source=table(tmp_path, "object,image,zoom,angle", rows), test_share=0.0, validation_share=0.0
+    )
+    members = system.load_data(other, 0).train.columns["member"]
+    g = system.change(members, system.partners(members)).numpy()
+    sign = np.array([1 if member.place == 0 else -1 for member in members])
+    expected = known.between(
+        data.details.changes, np.zeros((8, 2)), np.stack([sign * 0.5, sign * 0.25], axis=1)
+    )
+    np.testing.assert_allclose(g, expected, atol=1e-6)
+    still = Data(
+        source=table(tmp_path, "object,image,zoom,angle", [f"{n // 2},{n}.png,{n},3" for n in range(8)])
+    )
+    assert system.load_data(still, 0).details == data.details
+    with pytest.raises(DataError, match="no column 'zoom', whose changes the model has learnt"):
+        system.load_data(
+            Data(source=table(tmp_path, "object,image,angle", [f"0,{n}.png,{n}" for n in range(8)])), 0
+        )
+    images = np.zeros((6, 12, 10, 3), np.uint8)
+    np.save(tmp_path / "x.npy", images + np.arange(6, dtype=np.uint8)[:, None, None, None])
+    with pytest.raises(
+        DataError, match="does not tell of 'zoom', which the model has learnt; it tells of angle"
+    ):
+        system.load_data(Data(source=str(tmp_path / "x.npy"), views=2), 0)
+
+
+def test_a_row_that_comes_twice_is_one_view(tmp_path):
+    rows = [f"{n // 4},{n // 2}.png,{n // 2}" for n in range(16)]
+    data = load_data(Data(source=table(tmp_path, "object,image,angle", rows)), 0)
+    assert "8 duplicates left out" in data.notes
+    assert len(data.train) + len(data.validation) + len(data.test) == 8
+    assert {len(member.of) for member in data.train.columns["member"]} == {2}
+
+
 def test_what_the_user_says_of_columns_holds(tmp_path):
     rows = [f"{n // 2},{n}.png,{n},{2 * n},{3 * n},{n % 3},{'ab'[n // 4]}" for n in range(8)]
     path = table(tmp_path, "case,image,u,v,w,step,label", rows)
     options = {"object": "case", "rotation": ("u", "v", "w"), "circular": ("step",)}
-    from brickwork.systems.sie.data import TableOptions
-
     data = load_data(Data(source=path, table=TableOptions(**options)), 0)
     assert [(c.name, c.kind, c.columns) for c in data.details.changes] == [
         ("rotation", "rotation", ("u", "v", "w")),

@@ -16,7 +16,7 @@ from brickwork.api import predict as predict_api
 from brickwork.api import train as training
 from brickwork.cli.main import app
 from brickwork.core.config import override
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.index.encoding import Query
 from brickwork.systems.sie import changes as known
 from brickwork.systems.sie.parts import PartedRepresentation
@@ -119,7 +119,9 @@ def test_a_search_by_change_asks_for_the_moved_vector(run, index, place):
     assert isinstance(system.predictor, HyperLinear)
     g = torch.tensor(known.of(system.changes, {"angle": 90.0}), dtype=torch.float32)
     with torch.no_grad():
-        z = system.z_equivariant(system.r(image[None]))[0]
+        z = torch.from_numpy(
+            system.encode(image[None], part="equivariant")[0]
+        )  # in the precision of a search
         moved = torch.nn.functional.normalize(system.predictor.matrix(g) @ z, dim=0).numpy()
     names = names_in(place)
     every = np.stack([image_of(place, name) for name in names])
@@ -179,7 +181,8 @@ def test_the_change_between_two_images(run, place, tmp_path):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([["first", "second"], *pairs])
     answers = predict_api.predict(run.folder, path, tmp_path / "out.csv")
-    assert list(answers) == ["id", "angle", "light", "fit"]
+    assert list(answers) == ["id", "first", "second", "angle", "light", "fit"]
+    assert list(zip(answers["first"], answers["second"])) == [tuple(pair) for pair in pairs]
     system = brickwork.load(run.folder)
     x, y = (system.r(np.stack([image_of(place, pair[side]) for pair in pairs])) for side in (0, 1))
     g, fit = (found.numpy() for found in system.solve(x, y))
@@ -188,6 +191,16 @@ def test_the_change_between_two_images(run, place, tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
     arrays = {"first": [image_of(place, "5-0.png")], "second": [image_of(place, "5-1.png")]}
     np.testing.assert_allclose(system.predict(arrays)["angle"], answers["angle"][:1], rtol=1e-4)
+
+
+def test_a_change_that_the_training_could_not_tell_is_named(run, place):
+    """However well the fit is: least squares always has one."""
+    arrays = {"first": [image_of(place, "5-0.png")], "second": [image_of(place, "5-1.png")]}
+    system = brickwork.load(run.folder)
+    assert list(system.predict(arrays)) == ["angle", "light", "fit"]  # of images without names
+    system.card["scores"] |= {"r2_angle_solved": -0.15, "r2_light_solved": 0.5}
+    with pytest.warns(BrickworkWarning, match=r"could not tell angle \(R² -0\.15\): no better than a guess"):
+        system.predict(arrays)
 
 
 @pytest.mark.parametrize(

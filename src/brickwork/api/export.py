@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from brickwork.api.kept_systems import check_options, system_that
+from brickwork.api.kept_systems import checked_options, system_that
 
 
 def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any) -> Path:
@@ -17,7 +17,7 @@ def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any
     from brickwork.core.types import ExportsAdapters
 
     system = system_that(model, ExportsAdapters, "export adapters", "adapters")
-    check_options(model, system.export_peft, options)
+    options = checked_options(model, system.export_peft, options)
     return system.export_peft(folder, **options)
 
 
@@ -63,5 +63,5 @@ def export_bricks(
 
     system = system_that(model, KeepsBricks, "export bricks", "bricks")
     method = system.export_merged if merged else system.export_bricks
-    check_options(model, method, options)
+    options = checked_options(model, method, options)
     return method(folder, **options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brickwork.core.errors import ConfigError, DataError, naming_extras
+from brickwork.core.errors import ConfigError, DataError, naming_extras, warn
 
 if TYPE_CHECKING:
     from brickwork.data.config import ColumnNames
@@ -32,6 +32,7 @@ def classes_from(
     Raises:
         DataError: nothing that can be read, examples outside of a class folder only, or fewer than two classes.
     """
+    from brickwork.data.classes import warn_of_case
     from brickwork.evaluation.new_labels import learn_labels
 
     inputs, labels = _examples(representation, examples, columns, allow_outside)
@@ -40,6 +41,7 @@ def classes_from(
         raise DataError(
             f"{examples} has examples of {len(names)} class; give two or more, each with a few examples"
         )
+    warn_of_case(names, str(examples))
     places = np.array([names.index(label) for label in labels], dtype=np.int64)
     return learn_labels(representation.encode(inputs, normalize=False), places, names, seed=seed)
 
@@ -107,6 +109,8 @@ def _examples(
         raise DataError(
             f"{examples} has no folder with images in it; put the examples of each class into a folder of its name"
         )
+    if outside := len(names) - len(inside):
+        warn(f"{examples}: {outside:,} images beside the folders of the classes are left out")
     return images[inside], [names[row].split("/")[0] for row in inside]
 
 

@@ -41,7 +41,8 @@ def encode_file(
     tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Encodes documents (texts) into Parquet shards; goes on where an interrupted call stopped.
+    """Encodes documents into Parquet shards: texts, or with a model of images a folder or table of these; goes on where an
+    interrupted call stopped.
 
     ``engine``: what computes (representation/engines.py); ``int8`` is calibrated on these documents the first time.
     ``passage_words``: the length of passages of documents (default: what the model reads). ``allow_outside``: links that
@@ -52,7 +53,7 @@ def encode_file(
 
     Raises:
         ArtifactError: the model gives no vectors; said before the data is looked at, as are the others.
-        ConfigError: a model of images, or a size that the model does not have.
+        ConfigError: a size that the model does not have.
     """
     if ray is not None and passage_words is not None:
         raise ConfigError("--passage-words is of text files, and --ray reads tables; leave it out")
@@ -67,12 +68,12 @@ def encode_file(
         )  # fmt: skip
     if workers is not None or gpus:
         raise ConfigError("workers and gpus are of --ray; give it, or leave them out")
-    from brickwork.representation.export_parquet import check_reads_texts, encode_to_disk
+    from brickwork.representation.export_parquet import encode_to_disk
 
     representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
-    check_reads_texts(representation)
     representation.axes.resolve(dim, layers)
-    documents = _texts(representation, data, columns, limit, passage_words, allow_outside, tell)
+    read = _documents if representation.encoder.kind == "image" else _texts
+    documents = read(representation, data, columns, limit, passage_words, allow_outside, tell)
     return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
 
 
@@ -133,6 +134,8 @@ def build_index(
     out: Path | str,
     *,
     layers: Sequence[int] | None = None,
+    dim: int | None = None,
+    bits: int | None = None,
     kind: str = "auto",
     store: str | None = None,
     columns: "ColumnNames | None" = None,
@@ -145,6 +148,7 @@ def build_index(
 ) -> "Index":
     """An index of the documents in ``data``, searchable at each of ``layers`` (default: the full depth).
 
+    ``dim``: only so many dimensions of each vector are kept; ``bits``: of so many only on which side of 0 they lie.
     ``kind`` is how searches begin (``auto`` chooses); ``store`` where documents and vectors are kept instead
     of the folder ``out``. ``passage_words``: the length of passages of documents (default: what the model reads).
     ``allow_outside``: names and links that lead out of the folder ``data`` are followed. ``tell`` is called with which
@@ -159,15 +163,20 @@ def build_index(
     from brickwork.training.run import texts_of
 
     check_kind(kind)
+    if dim is not None and bits is not None:
+        raise ConfigError("bits says how many dimensions are kept, as bits: leave dim out")
     representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
     for depth in layers or ():
         representation.axes.resolve(None, depth)
+    representation.axes.resolve(dim or bits, None)
     documents = _documents(representation, data, columns, limit, passage_words, allow_outside, tell)
     return build_documents(
         representation,
         documents,
         Path(out),
         layers=layers,
+        dim=dim or bits,
+        codec="float32" if bits is None else "bits",
         kind=kind,
         store=store,
         lexical=texts_of(representation) is None,  # a formal language has no words

@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from brickwork.core import registry
-from brickwork.core.config import nearest
+from brickwork.core.config import nearest, value_as
 from brickwork.core.errors import ArtifactError, ConfigError
 
 
-def check_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> None:
-    """Refuses options that a system's own method does not take: it takes its parameters that have a default."""
-    takes = [name for name, p in signature(method).parameters.items() if p.default is not p.empty]
+def checked_options(model: "Path | str | Any", method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a system's own method, each as the kind of value that its parameter is; it takes those of its
+    parameters that have a default.
+
+    Raises:
+        ConfigError: an option that it does not take, or a value of another kind.
+    """
+    takes = {name: p for name, p in signature(method).parameters.items() if p.default is not p.empty}
     for name, value in options.items():
         if name not in takes:
             instead = nearest(name, takes) if takes else "it takes none"
             raise ConfigError(
                 f"{name}={value!r} is no option of the model in {model}: {instead}; leave it out"
             )
+    return {name: value_as(takes[name].annotation, value, name) for name, value in options.items()}
 
 
 def system_that(

@@ -5,16 +5,17 @@ brickwork.generate("runs/lm", ["def add("], max_tokens=50)
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from brickwork.api.kept_systems import check_options, system_that
+from brickwork.api.kept_systems import checked_options, system_that
 from brickwork.api.train import read_run
 from brickwork.core.errors import ArtifactError, ConfigError, DataError, naming_extras
 
 if TYPE_CHECKING:
-    from brickwork.data.config import ColumnNames
-    from brickwork.data.types import Examples
+    from brickwork.data.config import ColumnNames, DataConfig
+    from brickwork.data.types import Examples, TaskData
     from brickwork.representation.model import Representation
 
 
@@ -48,7 +49,7 @@ def predict(
     if out is not None:
         check_table_path(Path(out))
     system = system_that(model, Predicts, "predict", "predicts")
-    check_options(model, system.predict, options)
+    options = checked_options(model, system.predict, options)
     encoder = getattr(system, "encoder", None)
     ids, inputs = read_inputs(
         data,
@@ -210,7 +211,7 @@ def generate_images(
     if out is not None:
         refuse_filled(out)
     system = system_that(model, GeneratesImages, "make images", "generates", name=name)
-    check_options(name or model, system.generate_images, options)
+    options = checked_options(name or model, system.generate_images, options)
     images = system.generate_images(names, count=count, seed=seed, **options)
     if out is not None:
         write_images(Path(out), [name for name in names for _ in range(count)], images)
@@ -245,7 +246,7 @@ def analyse(
     from brickwork.core.types import Analyses
 
     system = system_that(folder, Analyses, "analyse what it learnt", "analyses")
-    return system.analyse(_held_out(folder, data, limit)[1])
+    return system.analyse(_held_out(folder, system, data, limit)[1])
 
 
 @naming_extras("the model")
@@ -315,22 +316,40 @@ def inspect(
     folder = Path(folder)
     path = Path(out) if out is not None else folder / "inspect.html"
     if isinstance(system, Draws):
-        title, examples = _held_out(folder, data, limit)
+        title, examples = _held_out(folder, system, data, limit, columns=columns, allow_outside=allow_outside)
         return write_drawings(path, title, f"On {len(examples):,} held-out examples.", system.draw(examples))
     system = system_that(system, Traces, "show its modules at work", "traces", name=folder)
-    title, examples = _held_out(folder, data, limit)
+    title, examples = _held_out(folder, system, data, limit, columns=columns, allow_outside=allow_outside)
     return write_traces(path, title, system.trace(examples), len(examples))
 
 
-def _held_out(folder: Path | str, data: Path | str | None, limit: int | None) -> "tuple[str, Examples]":
-    """The test part of a run's data, or, of ``data`` that it was not trained on, all of it, read as the run reads its own;
-    with a title."""
+def _held_out(
+    folder: Path | str,
+    system: Any,
+    data: Path | str | None,
+    limit: int | None,
+    *,
+    columns: "ColumnNames | None" = None,
+    allow_outside: bool = False,
+) -> "tuple[str, Examples]":
+    """The test part of a run's data, or, of ``data`` that it was not trained on, all of it, read as the run reads its own
+    where nothing else is chosen; with a title."""
     from brickwork.api.evaluate import held_out_part
+    from brickwork.core.types import ReadsAsLearnt
     from brickwork.training.run import load_data
 
     run = read_run(folder, data)
-    task = held_out_part(
-        folder, run.data, lambda config: load_data(run.system, config, run.seed), split=data is None
+    chosen = replace(
+        run.data,
+        columns=columns or run.data.columns,
+        allow_outside=allow_outside or run.data.allow_outside,
     )
+
+    def read(config: "DataConfig") -> "TaskData":
+        if data is not None and isinstance(system, ReadsAsLearnt):
+            return cast("TaskData", system.load_data(config, run.seed))
+        return load_data(run.system, config, run.seed)
+
+    task = held_out_part(folder, chosen, read, split=data is None)
     rows = range(min(len(task.test), limit or len(task.test)))
     return f"{run.system} on {task.name}", task.test.select(rows)

@@ -4,6 +4,7 @@ import datetime
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from brickwork.inspection.report_data import (
     curves_from_records,
 )
 from brickwork.training.config import stage_lengths
+from brickwork.training.progress import MOST_SHOWN
 from brickwork.training.run import planned_stages
 
 if TYPE_CHECKING:
@@ -173,10 +175,9 @@ def run_records(folder: Path) -> list[dict[str, Any]]:
 def training_curves(folder: Path) -> tuple[Any, ...]:
     """Loss and validation quality over the steps, from the run's records."""
     records = run_records(folder)
-    names = sorted({name for r in records for name in r.get("validation", {})})
-    quality = [
-        name for name in names if not name.startswith("recommended_")
-    ]  # a choice, on a scale of its own
+    names = dict.fromkeys(name for r in records for name in r.get("validation", {}))
+    # What is recommended is a choice, on a scale of its own; more lines than colours tell nobody anything.
+    quality = sorted([name for name in names if not name.startswith("recommended_")][:MOST_SHOWN])
     flat = [{**r, **r.get("validation", {})} for r in records]
     return curves_from_records(flat, {"loss": ["loss"], "validation quality": quality})
 
@@ -239,8 +240,16 @@ def stage_facts(run: "RunConfig") -> dict[str, str]:
     stages = planned_stages(run)
     if not stages:
         return {}
-    lengths = stage_lengths(run.train, stages)
-    return {"stages": ", ".join(f"{stage.name} {steps:,} steps" for stage, steps in zip(stages, lengths))}
+    named = zip((stage.name for stage in stages), stage_lengths(run.train, stages))
+    told = []
+    for steps, group in groupby(named, key=lambda one: one[1]):  # five members of 450 steps are one entry
+        names = [name for name, _ in group]
+        told.append(
+            f"{names[0]}: {steps:,} steps"
+            if len(names) == 1
+            else f"{names[0]} to {names[-1]}: {steps:,} steps each"
+        )
+    return {"stages": ", ".join(told)}
 
 
 def in_words(data: "TaskData") -> str:

@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
         index,
         "Use",
         "brickwork index runs/docs docs/ --out runs/docs-index --layers 3,6",
+        "brickwork index runs/docs docs/ --out runs/docs-bits --bits 64",
         "brickwork index runs/docs docs/ --out runs/docs-index --update",
         "brickwork index runs/docs-v2 --out runs/docs-index --update",
         "brickwork index runs/docs-index --verify",
@@ -58,6 +59,21 @@ def index(
     out: Annotated[Path | None, typer.Option(help="The folder of the index.", show_default=False)] = None,
     layers: Annotated[
         str | None, typer.Option(help="Depths to search at, e.g. 3,6 (default: the full depth).")
+    ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep only the first N numbers of each vector.", metavar="N", min=1, show_default=False
+        ),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep only the signs of the first N numbers: N/8 bytes a document.",
+            metavar="N",
+            min=1,
+            show_default=False,
+        ),
     ] = None,
     kind: Annotated[
         str,
@@ -130,7 +146,7 @@ def index(
         update
         and data is None
         and out is not None
-        and not (layers or store or kind != "auto" or engine != "auto")
+        and not (layers or store or kind != "auto" or engine != "auto" or dim or bits)
     ):
         _replace(model, out, as_json, quiet)
         return
@@ -138,9 +154,9 @@ def index(
         missing = "DATA" if data is None else "--out DIR"
         raise ConfigError(f"{missing} is missing; write: brickwork index MODEL DATA --out DIR")
     if update:
-        if layers or store or kind != "auto" or engine != "auto":
+        if layers or store or kind != "auto" or engine != "auto" or dim or bits:
             raise ConfigError(
-                "--update keeps layers, kind, store and engine of the index; leave these options out"
+                "--update keeps layers, sizes, kind, store and engine of the index; leave these options out"
             )
         _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
@@ -149,6 +165,8 @@ def index(
             data,
             out,
             layers,
+            dim,
+            bits,
             kind,
             store,
             columns,
@@ -166,6 +184,8 @@ def _build(
     data: str,
     out: Path,
     layers: str | None,
+    dim: int | None,
+    bits: int | None,
     kind: str,
     store: str | None,
     columns: list[str] | None,
@@ -184,6 +204,8 @@ def _build(
             data,
             out,
             layers=sizes(layers, "--layers", least=0),
+            dim=dim,
+            bits=bits,
             kind=kind,
             store=store,
             columns=column_names(columns),
@@ -259,7 +281,7 @@ def _replace(model: str, folder: Path, as_json: bool, quiet: bool) -> None:
 
 def _held(made: "Index") -> dict[str, Any]:
     contents = made.contents
-    sizes_held = {"dims": list(contents.dims), "layers": list(contents.depths)}
+    sizes_held = {"dims": list(contents.dims), "codec": contents.codec, "layers": list(contents.depths)}
     return {"documents": len(made), "model": made.model, "engine": made.engine, **sizes_held}
 
 

@@ -185,7 +185,8 @@ def search(
         return
     _show_hits(answer.hits[0])
     ways = {"dense": "by vectors", "lexical": "by words", "hybrid": "by vectors and words"}
-    size = f" at {answer.dim} dims, {answer.layers} layers" if answer.plan else ""
+    depth = "1 layer" if answer.layers == 1 else f"{answer.layers} layers"
+    size = f" at {answer.dim} dims, {depth}" if answer.plan else ""
     again = f", {answer.reranked} reranked in {answer.rerank_milliseconds:.1f} ms" if answer.reranked else ""
     output.hint(f"{len(opened):,} documents {ways[answer.mode]}{size}: {milliseconds:.1f} ms{again}", quiet)
 

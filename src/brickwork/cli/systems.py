@@ -270,7 +270,10 @@ def _generate_images(
 
     if out is None:
         raise ConfigError(f"{model} makes images: name a new folder for them with --out")
-    how = {"count": count, "seed": seed, **values_of(settings)}
+    how = values_of(settings)
+    if own := [option for option in ("count", "seed") if option in how]:
+        raise ConfigError(f"--set {own[0]}={how[own[0]]} has no effect: use --{own[0]}")
+    how |= {"count": count, "seed": seed}
     with output.results_only(as_json):
         predict_api.generate_images(system, names, out, name=model, **how)
     files = sorted(str(path) for path in out.glob("*/*.png"))

@@ -14,6 +14,8 @@ from brickwork.cli.options import AllowOutside, AsJson, Columns, Quiet, Slug, ad
 from brickwork.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from brickwork.api.train import TrainSummary
     from brickwork.training.progress import Progress
 
@@ -36,6 +38,12 @@ Strategies = Annotated[
     Strategy,
     typer.Option(help="ddp: each process has the whole model; fsdp: they share one (more than 1 process)."),
 ]
+_ROWS = ("rows", "your-rows.csv")
+_EXAMPLES = {
+    "image": "your-images/ --examples a-folder-for-each-class/",
+    "text": "your-texts.csv --examples labelled-examples.csv",
+}
+"""By what an encoder reads: new inputs, and examples of classes that it was not trained on."""
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")]
 
 
@@ -87,8 +95,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a system on your data and leave a run folder: model, metrics, report."""
-    from dataclasses import replace
-
     from brickwork.api import train as api
     from brickwork.api.backbones import backbone_settings
     from brickwork.core.config import override
@@ -98,9 +104,8 @@ def train(
     given += [f"data.columns.{choice}" for choice in column_settings(columns)]
     given += ["data.allow_outside=true"] if allow_outside else []
     given += backbone_settings(run, backbone or [])
+    given += [f"seed={seed}"] if seed is not None else []
     run = override(run, [*given, *(settings or [])])
-    if seed is not None:
-        run = replace(run, seed=seed)
     if dry_run:
         with output.results_only(as_json):
             forecast = api.plan(run)
@@ -210,17 +215,21 @@ def _finished(summary: "TrainSummary", as_json: bool, quiet: bool) -> None:
 
 def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     """What to do with a trained model, on the data and with the split that it was trained with."""
+    from brickwork.api.train import CONTENT
     from brickwork.core.files import read_json
-    from brickwork.core.types import Draws, Generates, GeneratesImages, Predicts, Traces
+    from brickwork.core.types import Draws, Evaluates, Generates, GeneratesImages, Predicts, Traces
+    from brickwork.data.readers.files import TABLES
 
     run = read_json(folder / "config.json")
+    data = run["data"]
+    own_images = Path(data["source"]).is_dir()
     commands = {}
     images = getattr(summary.system, "input_kind", "columns") == "images"
-    kind, new = ("images", "your-images.npy") if images else ("rows", "your-rows.csv")
+    kind, new = ("images", "your-images/" if own_images else "your-images.npy") if images else _ROWS
     for can, what, command in (
         (Predicts, f"predict for new {kind}", f"predict {{}} {new}"),
         (Generates, "let it write", 'generate {} "a beginning"'),
-        (GeneratesImages, "let it make images", "generate {} CLASS --count 16 --out pictures/"),
+        (GeneratesImages, "let it make images", _generate_command(summary.system)),
         (Traces, "look at its modules at work", "inspect {}"),
         (Draws, "look at what it found, in pictures", "inspect {}"),
     ):
@@ -228,19 +237,25 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
             commands[what] = f"brickwork {command.format(shlex.quote(str(folder)))}"
     if summary.representation is None:
         return commands
-    data = run["data"]
     model, index, source = (shlex.quote(text) for text in (str(folder), f"{folder}-index", data["source"]))
     columns = [f" --column {role}={shlex.quote(name)}" for role, name in data["columns"].items() if name]
     same = "".join(columns) + (f" --limit {data['limit']}" if data["limit"] else "")
     seed = f" --seed {run['seed']}" if run["seed"] else ""
-    measure = commands | {"measure it at every size": f"brickwork evaluate {model} {source}{same}{seed}"}
+    how = "by its own measure" if isinstance(summary.system, Evaluates) else "at every size"
+    measure = commands | {f"measure it {how}": f"brickwork evaluate {model} {source}{same}{seed}"}
     if previous := run.get("model", {}).get("previous"):  # a version that replaces another
         old = shlex.quote(previous)
         measure["see whether it can search what the old one has indexed"] = (
             f"brickwork evaluate {model} {source}{same}{seed} --against {old}"
         )
     kind = summary.representation.encoder.kind
-    if kind == "image" and not Path(data["source"]).is_dir():  # a known set, not the user's own images
+    record = folder / CONTENT
+    if kind in _EXAMPLES and record.is_file() and "label" in read_json(record).get("train", {}):
+        measure["sort by other classes than those of the training, from a few examples of each"] = (
+            f"brickwork classify {model} {_EXAMPLES[kind]}"
+        )
+    is_table = data["source"].lower().endswith(TABLES)
+    if kind == "image" and not own_images and not is_table:  # a known set, or arrays
         return measure
     what, query = ("images", "--image FILE") if kind == "image" else ("documents", '"your question"')
     if previous:
@@ -254,33 +269,73 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     }
 
 
+def _generate_command(system: Any) -> str:
+    """With a class that it knows."""
+    first = next(iter(getattr(system, "classes", ())), "CLASS")
+    return f"generate {{}} {shlex.quote(str(first)).replace('{', '{{').replace('}', '}}')} --count 16 --out pictures/"
+
+
 def _show_plan(plan: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(plan):
+    stages = plan.get("stages", [])
+    # Where there are stages, each says below what it trains and how its loss begins.
+    left_out = ("stages", "parameters", "losses") if stages else ("stages",)
+    for name, value in _rows({name: value for name, value in plan.items() if name not in left_out}):
         table.add_row(name, value)
     output.console().print(table)
+    if stages:
+        output.console().print(_stages_table(stages))
+
+
+def _stages_table(stages: list[dict[str, Any]]) -> "Table":
+    """A row for each stage: how long it is, what it trains, how its loss begins."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2), title="\nStages", title_justify="left", title_style="bold")
+    table.add_column("stage", style="bold")
+    for name in ("steps", "trained", "loss", "s/step", "time"):
+        table.add_column(name, justify="right", no_wrap=name != "trained")
+    for stage in stages:
+        trained = ", ".join(
+            f"{name.replace('_', ' ')} {part['trainable']:,}"
+            for name, part in stage["parameters"]["parts"].items()
+            if part["trainable"]
+        )
+        table.add_row(
+            stage["name"],
+            f"{stage['steps']:,}",
+            trained,
+            f"{stage['losses'][0]:.4g}",
+            f"{stage['seconds_per_step']:.3g}",
+            _clock(stage["forecast_seconds"]),
+        )
+    return table
 
 
 def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Names (``batch.anchor``) and values as a person reads them; entries of a list one below the other."""
     rows = []
     for name, value in values.items():
-        if isinstance(value, dict):
+        label = f"{prefix}{name}".replace("_", " ")
+        if isinstance(value, dict) and set(value) == {"trainable", "frozen"}:
+            rows.append((label, _sizes(value)))
+        elif isinstance(value, dict):
             rows.extend(_rows(value, f"{prefix}{name}."))
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for number, part in enumerate(value):
-                rows.extend(_rows(part, f"{prefix}{name}.{part.get('name', number)}."))
         elif isinstance(value, list):
-            label = f"{prefix}{name}".replace("_", " ")
             rows.extend(("" if place else label, _worded(name, item)) for place, item in enumerate(value))
         else:
-            label = (prefix + name).removesuffix("_bytes").replace("forecast_seconds", "forecast")
-            rows.append((label.replace("_", " "), _worded(name, value)))
+            label = label.removesuffix(" bytes").replace("forecast seconds", "forecast")
+            rows.append((label, _worded(name, value)))
     return rows
+
+
+def _sizes(parameters: dict[str, int]) -> str:
+    """``22,564,608 trainable, 1,024 frozen``; of a part that has but one kind, that."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in parameters.items() if count) or "0"
 
 
 def _worded(name: str, value: Any) -> str:
@@ -288,14 +343,12 @@ def _worded(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
         return f"{value / 2**20:,.0f} MiB"
     if name == "forecast_seconds":
-        minutes, seconds = divmod(round(value), 60)
-        hours, minutes = divmod(minutes, 60)
-        clock = (
-            f"{hours} h {minutes} min"
-            if hours
-            else f"{minutes} min {seconds} s"
-            if minutes
-            else f"{seconds} s"
-        )
-        return f"{clock}, without validating, saving and measuring"
+        return f"{_clock(value)}, without validating, saving and measuring"
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+
+
+def _clock(seconds: float) -> str:
+    """``1 h 2 min``, ``2 min 5 s``, ``9 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

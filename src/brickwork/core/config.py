@@ -122,8 +122,29 @@ def from_dict(
     return typing.cast(T, config)
 
 
+def value_as(hint: Any, value: Any, name: str) -> Any:
+    """A value as the kind that ``hint`` says: a number, a word of a ``Literal``, a text, or one of several. Of hints
+    that are none of these it stays as it is.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    plain = (bool, int, float, str, type(None))
+    if not all(member in plain or get_origin(member) is Literal for member in members):
+        return value
+    errors: list[str] = []
+    if getattr(value, "ndim", None) == 0:  # a number of NumPy
+        value = value.item()
+    result = _coerce(hint, value, name, errors)
+    if errors:
+        raise ConfigError(errors[0])
+    return result
+
+
 def override(config: T, assignments: Iterable[str]) -> T:
-    """A copy of ``config`` with ``"a.b=value"`` assignments applied, checked like :func:`from_dict`."""
+    """A copy of ``config`` with ``"a.b=value"`` assignments applied, checked like :func:`from_dict`. A part that is left out
+    (``None``) begins with its defaults where a field of it is set."""
     values = to_dict(config)
     errors = []
     for assignment in assignments:
@@ -132,6 +153,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
             errors.append(f"'{assignment}': write it as field=value, for example train.steps=200")
             continue
         *parents, last = path.strip().split(".")
+        _begin_parts(config, values, parents)
         place: Any = values
         for parent in parents:
             place = _member(place, parent)
@@ -143,6 +165,30 @@ def override(config: T, assignments: Iterable[str]) -> T:
         raise ConfigError("\n".join(errors))
     held = {name: type(value) for name, value in vars(config).items() if dataclasses.is_dataclass(value)}
     return from_dict(type(config), values, types=held)
+
+
+def _begin_parts(config: Any, values: dict[str, Any], path: Sequence[str]) -> None:
+    """Puts the defaults of each part on the ``path`` into ``values`` that ``config`` leaves out."""
+    holder, place = config, values
+    for name in path:
+        if not dataclasses.is_dataclass(holder) or name not in place:
+            return
+        kinds = get_args(typing.get_type_hints(type(holder))[name])
+        parts = [kind for kind in kinds if dataclasses.is_dataclass(kind) and not _required(kind)]
+        holder = getattr(holder, name)
+        if holder is None:
+            if len(parts) != 1 or type(None) not in kinds:
+                return
+            holder = parts[0]()  # type: ignore[operator]
+            if place[name] is None:
+                place[name] = to_dict(holder)
+        place = place[name]
+
+
+def _required(kind: Any) -> list[str]:
+    """The fields without a default."""
+    missing = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]
 
 
 def _member(place: Any, name: str) -> Any:
@@ -178,11 +224,11 @@ def _build(
     for key in values:
         if key not in fields:
             errors.append(f"unknown option '{prefix}{key}': {nearest(key, fields)}")
-    arguments = {}
-    for name, field in fields.items():
+    arguments, required = {}, _required(cls)
+    for name in fields:
         if name in values:
             arguments[name] = _coerce(hints[name], values[name], prefix + name, errors)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        elif name in required:
             errors.append(f"option '{prefix}{name}' is required and missing")
     if len(errors) > before:
         return None

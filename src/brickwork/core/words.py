@@ -1,6 +1,6 @@
-"""The words of a text: what lexical search and the baselines without vectors compare.
+"""The words of a text: what lexical search and the baselines without vectors compare, and what vocabularies are made of.
 
-Identifiers are also split into their parts (``read_csv``, ``readCSV`` → read, csv), so that questions in plain words find
+For search, identifiers are also split into their parts (``read_csv``, ``readCSV`` → read, csv), so that plain words find
 code; scripts that put no spaces between words (Chinese, Japanese, Thai) are read as pairs of neighbouring characters.
 """
 
@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 
 _WORD = re.compile(r"\w\w+")
+_ANY_WORD = re.compile(r"\w+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PART_OF_OTHERS = re.compile(
     r"[^\W\d_]+|\d+"
@@ -18,6 +19,14 @@ _NO_SPACES = re.compile(
 
 _USUAL = 64  # letters; the forms of longer words are not remembered
 _LONGEST = 200  # letters; what is longer is no word of a language, and stores have limits
+
+
+def plain_words(text: str) -> list[str]:
+    """The lower-cased words in the order of the text, each as it stands: for counts, windows and vectors of words."""
+    found = _ANY_WORD.findall(text.lower())
+    if text.isascii() or not _NO_SPACES.search(text):
+        return found
+    return [part for word in found for part in (_pairs(word) if _NO_SPACES.search(word) else (word,))]
 
 
 def words(text: str) -> list[str]:

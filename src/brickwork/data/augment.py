@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from brickwork.core.config import above, at_least, at_most, below
@@ -171,7 +171,9 @@ def draw(
     }
 
 
-def uniforms(key: str, rows: Sequence[int], count: int) -> Float64[np.ndarray, "count batch"]:
+def uniforms(
+    key: str, rows: Sequence[int] | Int[np.ndarray, " batch"], count: int
+) -> Float64[np.ndarray, "count batch"]:
     """Numbers from 0 to below 1, ``count`` for each row: a pure function of the key, the row and their place (splitmix64,
     Steele et al. 2014)."""
     start = np.frombuffer(hashlib.sha256(key.encode()).digest()[:8], dtype=np.uint64)

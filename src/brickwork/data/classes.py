@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.types import Examples, TaskData
 
 
@@ -13,8 +13,12 @@ def with_classes(task: TaskData, classes: Sequence[str]) -> TaskData:
     """The task with its labels counted as in ``classes``: a file with fewer classes counts its own otherwise.
 
     Raises:
-        DataError: a class that is none of them.
+        DataError: no classes, or one that is none of them.
     """
+    if task.kind != "labelled":
+        raise DataError(
+            f"{task.name} has no classes ({task.kind}); bring what the model has learnt, with a class for each"
+        )
     names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
     strange = [name for name in names if name not in classes]
     if strange:
@@ -31,6 +35,17 @@ def with_classes(task: TaskData, classes: Sequence[str]) -> TaskData:
         class_names=tuple(classes),
         num_classes=len(classes),
     )
+
+
+def warn_of_case(classes: Sequence[str], source: str) -> None:
+    """Says which classes differ in nothing but case or blanks, as a slip of the pen would make them."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            listed = ", ".join(map(repr, names))
+            warn(f"{source}: {listed} are {len(names)} classes; where one is meant, give them one name")
 
 
 def _relabelled(part: Examples, places: np.ndarray) -> Examples:

@@ -2,9 +2,10 @@
 
 import csv
 import io
+import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
 def write_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None:
     """Writes images (N, H, W, C) of uint8 as PNG, those of a name in a sub-folder of it, and ``grid.png``: a row a name.
 
+    Names that no folder can have, or that differ only in case, get another one; two names are never in one folder.
+
     Raises:
         ResourceError: disk full, no permission.
     """
@@ -68,8 +71,9 @@ def write_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None
     grey = images.shape[3] == 1
     pictures = [Image.fromarray(image[:, :, 0] if grey else image) for image in images]
     rows: dict[str, list[Any]] = {}
+    called = _folders(dict.fromkeys(names))
     for name, picture in zip(names, pictures, strict=True):
-        rows.setdefault(re.sub(r"[^\w\- ]", "_", name), []).append(picture)
+        rows.setdefault(called[name], []).append(picture)
     height, width = images.shape[1:3]
     most = max(map(len, rows.values()), default=0)
     grid = Image.new(
@@ -82,3 +86,15 @@ def write_images(folder: Path, names: Sequence[str], images: np.ndarray) -> None
                 picture.save(temporary / name / f"{place + 1:04d}.png")
                 grid.paste(picture, (place * (width + 2), row * (height + 2)))
         grid.save(temporary / "grid.png")
+
+
+def _folders(names: Iterable[str]) -> dict[str, str]:
+    """A folder for each name, of its own on any file system."""
+    folders: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        plain = re.sub(r"[^\w\- ]", "_", name)
+        tries = (plain if number == 1 else f"{plain}-{number}" for number in itertools.count(1))
+        folders[name] = next(one for one in tries if one.casefold() not in taken)
+        taken.add(folders[name].casefold())
+    return folders

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import TokenBatch
 from brickwork.encoders.feature_cache import FeatureCache
+from brickwork.encoders.hub_images import HubImageEncoder
 from brickwork.encoders.image import ImageEncoder
 from brickwork.encoders.text import TextEncoder
 
@@ -150,6 +151,8 @@ class JoinedTextEncoder(TextEncoder):
 
 
 Joined = JoinedImageEncoder | JoinedTextEncoder
+_REBUILT = (ImageEncoder, HubImageEncoder, TextEncoder, JoinedImageEncoder, JoinedTextEncoder)
+"""Encoders that are built again from what describes them."""
 
 
 def join(members: Sequence[Member], names: Sequence[str] = ()) -> Joined:
@@ -182,6 +185,11 @@ def _check_alike(first_name: str, first: Member, name: str, member: Member) -> N
     if member.kind not in ("text", "image"):
         raise ConfigError(
             f"{name} is an encoder of kind '{member.kind}', and only those of texts or of images are joined"
+        )
+    if type(member) not in _REBUILT:
+        raise ConfigError(
+            f"{name} has an encoder that only its own system can build again ({type(member).__name__}), so it cannot be "
+            "one of several; join encoders whose vectors are of one piece"
         )
     if member.kind != first.kind:
         raise ConfigError(

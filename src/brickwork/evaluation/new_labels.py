@@ -23,6 +23,7 @@ DECAYS = (1e-3, 1e-2, 1e-1, 1.0)
 """Weight decays that are tried: λ of λ/2·‖W‖² beside the mean cross-entropy."""
 _FOLDS = 5
 _MAX_ITER = 200
+_CONSTANT = 1e-6  # of the largest entry: some units in the last place of a float32
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ def learn_labels(
         raise DataError(f"no example of '{names[int(counts.argmin())]}'; give at least one of each label")
     if kind == "cosine" or (kind == "auto" and counts.min() < FEWEST):
         return _cosine(vectors, labels, names)
-    mean, spread = vectors.mean(0), vectors.std(0)
-    spread = np.where(spread > 0, spread, 1.0)
-    x = (vectors - mean) / spread
+    mean, spread = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
+    # What moves by rounding alone is constant: brought to a deviation of 1, an input that moves it would decide all.
+    spread = np.where(spread > _CONSTANT * np.abs(vectors).max(), spread, 1.0)
+    x = ((vectors - mean) / spread).astype(vectors.dtype)
     folds = _folds(labels, min(_FOLDS, int(counts.min())), seed)
     decay = max(DECAYS, key=lambda one: (_cross_validated(x, labels, folds, one), one))
     model = _logistic(x, labels, decay)

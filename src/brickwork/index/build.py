@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brickwork.core.errors import ArtifactError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import atomic_folder, os_errors
 from brickwork.index.contract import Batch
 from brickwork.index.encoding import encoded_batches, image_shape
@@ -22,7 +22,7 @@ from brickwork.index.manifest import (
     write_manifest,
 )
 from brickwork.index.planning import stage_dim
-from brickwork.index.types import Contents
+from brickwork.index.types import Codec, Contents
 
 if TYPE_CHECKING:
     from brickwork.data.types import Document
@@ -35,12 +35,17 @@ def build_index(
     location: Path | str,
     *,
     layers: Sequence[int] | None = None,
+    dim: int | None = None,
+    codec: Codec = "float32",
     kind: str = "auto",
     store: str | None = None,
     lexical: bool = True,
     progress: bool = False,
 ) -> Index:
     """Encodes documents after each of ``layers`` (default: the full depth) and leaves a searchable folder.
+
+    ``dim``: the dimensions that are kept of each vector (default: all). ``codec`` ``bits`` keeps of each of them only on
+    which side of 0 it lies: ``dim`` / 8 bytes a document.
 
     The folder appears only when it is complete. An index that is there is replaced in one step: its readers
     see the old one or the new one. ``kind`` is the first stage of searches, ``auto`` chooses by measuring;
@@ -54,14 +59,27 @@ def build_index(
     """
     folder = Path(location)
     check_kind(kind)
+    if codec == "bits" and kind not in ("auto", "flat"):
+        raise ConfigError(
+            f"kind={kind!r} is for vectors of numbers: bits are compared as they are, so leave it out"
+        )
+    if codec == "bits" and store is not None:
+        raise ConfigError(
+            f"bits are kept in the folder of an index, not in {store}: leave out the one or the other"
+        )
     axes = representation.axes
+    axes.resolve(dim, None)
     depths = tuple(sorted(set(layers or (axes.num_layers,))))
     for depth in depths:
         axes.resolve(None, depth)
     contents = Contents(
-        model=representation.fingerprint, dims=tuple(axes.dims), layers=tuple(axes.layers), depths=depths
+        model=representation.fingerprint,
+        dims=tuple(axes.dims) if dim is None else (*(size for size in axes.dims if size < dim), dim),
+        layers=tuple(axes.layers),
+        depths=depths,
+        codec=codec,
     )
-    batches = encoded_batches(representation, documents, depths, progress=progress)
+    batches = encoded_batches(representation, documents, depths, contents.width, progress=progress)
     with os_errors(folder):
         if not (folder / MANIFEST).is_file():
             check_free(folder)

@@ -49,10 +49,11 @@ def encoded_batches(
     representation: "Representation",
     documents: Iterable["Document"],
     depths: Sequence[int],
+    width: int | None = None,
     *,
     progress: bool = False,
 ) -> Iterator[tuple[list["Document"], dict[int, np.ndarray]]]:
-    """Documents as they come, with their unit vectors of full width by depth.
+    """Documents as they come, with their unit vectors by depth, of full width or cut to ``width``.
 
     Raises:
         DataError: a vector that is not finite (names the document).
@@ -60,7 +61,7 @@ def encoded_batches(
     done = 0
     with document_counter(progress) as show, counting_cuts(representation) as count:
         for batch in batches(documents, ROWS_PER_BATCH):
-            vectors = encode_documents(representation, batch, depths)
+            vectors = encode_documents(representation, batch, depths, width)
             count(len(batch))
             done += len(batch)
             show(done)
@@ -68,13 +69,18 @@ def encoded_batches(
 
 
 def encode_documents(
-    representation: "Representation", documents: Sequence["Document"], depths: Sequence[int]
+    representation: "Representation",
+    documents: Sequence["Document"],
+    depths: Sequence[int],
+    width: int | None = None,
 ) -> dict[int, np.ndarray]:
-    """Unit vectors of full width by depth; several depths come out of one pass. Raises as above.
+    """Unit vectors by depth, of full width or cut to ``width``; several depths come out of one pass. Raises as above.
 
     Documents that have an image are encoded by it, all the others by title and text.
     """
     vectors = _vectors(representation, documents, depths)
+    if width is not None and width < representation.axes.full_dim:
+        vectors = {depth: truncate(matrix, width) for depth, matrix in vectors.items()}
     for matrix in vectors.values():
         finite = np.isfinite(matrix).all(axis=1)
         if not finite.all():

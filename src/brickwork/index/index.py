@@ -229,7 +229,7 @@ class Index:
             )
             chosen = candidate_plan(chosen)
         scanned = time.perf_counter()
-        cost, scales = scan_cost(len(self), chosen.stages), score_scales(model, wanted)
+        cost, scales = scan_cost(len(self), chosen.stages, self.contents.codec), score_scales(model, wanted)
         return Answer(
             hits=[[hit_of(one, scale) for one in hits] for scale, hits in zip(scales, results)],
             dim=chosen.stages[-1][0],
@@ -313,7 +313,9 @@ class Index:
 
     def encode(self, documents: Sequence["Document"]) -> dict[int, np.ndarray]:
         """Unit vectors of documents by stored depth, as :meth:`add` would store them."""
-        return self._stored(encode_documents(self.representation, documents, self._layers))
+        return self._stored(
+            encode_documents(self.representation, documents, self._layers, self.contents.width)
+        )
 
     @property
     def _layers(self) -> Sequence[int]:
@@ -325,7 +327,8 @@ class Index:
 
     def _write(self, documents: Iterable["Document"], mode: Mode, progress: bool) -> int:
         self.replace_model()
-        encoded = encoded_batches(self.representation, documents, self._layers, progress=progress)
+        width = self.contents.width
+        encoded = encoded_batches(self.representation, documents, self._layers, width, progress=progress)
         batches = ((batch, self._stored(vectors)) for batch, vectors in encoded)
         return self.backend.write(batches, mode=mode)
 

@@ -39,6 +39,7 @@ from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot
 from brickwork.index.store import DocumentStore, batches, mapped_vectors
 from brickwork.index.versions import as_stretches, version_of_rows
+from brickwork.representation.signs import Vectors
 
 if TYPE_CHECKING:
     from brickwork.representation.model import Representation
@@ -286,7 +287,7 @@ class _Repair:
     def _batches(
         self, entry: SegmentEntry, rows: np.ndarray, documents: Sequence[Document]
     ) -> Iterator[tuple[list[Document], dict[int, np.ndarray]]]:
-        good: dict[int, np.ndarray] = {}
+        good: dict[int, Vectors] = {}
         for depth in self.manifest.contents.depths:
             name = entry.vectors[str(depth)]
             if name not in self.bad:
@@ -299,12 +300,16 @@ class _Repair:
                 model = self._representation()
                 # A model that took over an index gives the vectors of its one depth at its own full depth.
                 layers = [model.axes.num_layers] if self.manifest.versions else missing
-                vectors |= dict(zip(missing, encode_documents(model, some, layers).values()))
+                made = encode_documents(model, some, layers, self.manifest.contents.width)
+                vectors |= dict(zip(missing, made.values()))
             yield some, vectors
 
-    def _mapped(self, name: str) -> np.ndarray:
-        data = map_file(self.folder, name, self.manifest.files[name], verify=False)
-        return mapped_vectors(self.folder / name, data, self.manifest.contents.width)
+    def _mapped(self, name: str) -> Vectors:
+        data, contents = (
+            map_file(self.folder, name, self.manifest.files[name], verify=False),
+            self.manifest.contents,
+        )
+        return mapped_vectors(self.folder / name, data, contents.width, contents.codec)
 
     def _replaced(self, rows: int) -> Bool[np.ndarray, " rows"]:
         """The rows whose id comes again later: that they were replaced is known without the lost marks."""

@@ -110,7 +110,7 @@ class LocalReader:
         snapshot = self._snapshot
         self.contents.check_depth(layers)
         if len(snapshot.segments) == 1 and snapshot.removed is None:
-            return snapshot.segments[0].flat(layers).vectors
+            return np.asarray(snapshot.segments[0].flat(layers).vectors)
         return snapshot.vectors(snapshot.live_rows(), layers, self.contents.width)
 
     def search(

@@ -115,6 +115,8 @@ def write_removed(
 
 def chosen_kind(manifest: Manifest, rows: int) -> tuple[Kind, str]:
     """The kind of first stage for this number of rows, and why."""
+    if manifest.contents.codec == "bits":
+        return "flat", "flat: bits are compared as they are"
     if manifest.kind == "auto":
         return choose_kind(rows, manifest.contents.width, manifest.contents.dims)
     (kind,) = (kind for kind in KINDS if kind == manifest.kind)

@@ -48,6 +48,11 @@ def check_successor(folder: Path, manifest: Manifest, representation: "Represent
             f"{folder} has its vectors in {manifest.store}, where they cannot grow: build an index with this model in "
             "another place"
         )
+    if grows and contents.codec != "float32":
+        raise ArtifactError(
+            f"{folder} keeps {contents.codec} of its vectors, which cannot grow: build an index with this model in another "
+            "folder"
+        )
     if grows and contents.width not in representation.axes.dims[:-1]:
         raise ArtifactError(
             f"{folder} holds vectors of {contents.width} dimensions, and this model grew from one of "

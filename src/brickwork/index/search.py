@@ -7,12 +7,15 @@ two are shortlist and rerank, more are the funnel of Matryoshka (arXiv 2205.1314
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from brickwork.core.elastic import ElasticAxes, bytes_per_vector, scan_flops
+from brickwork.index.types import Codec
 from brickwork.representation.nearest import best_first, top_k
+from brickwork.representation.signs import SignRows, Vectors
 from brickwork.representation.truncate import truncate
 
 Stage = tuple[int, int]
@@ -26,6 +29,16 @@ class ScanCost:
     bytes_scanned: int
 
 
+def prefixes(vectors: Vectors, dim: int) -> Vectors:
+    """The first ``dim`` dimensions of each row at unit length, contiguous; at full width the rows as they are, which are so
+    already."""
+    if isinstance(vectors, SignRows):
+        return vectors.prefix(dim)
+    if dim == vectors.shape[1]:
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+    return truncate(vectors, dim)
+
+
 class FlatVectors:
     """Exact search over one matrix of unit vectors and its prefixes.
 
@@ -33,17 +46,17 @@ class FlatVectors:
     ``dim`` dimensions a document and not whole rows.
     """
 
-    def __init__(self, vectors: Float[np.ndarray, "documents width"]):
-        self.vectors = vectors
-        self._prefixes: dict[int, np.ndarray] = {vectors.shape[1]: vectors}
+    def __init__(self, vectors: Vectors):
+        self.vectors: Any = vectors  # rows by number, by mask or in slices
+        self._prefixes: dict[int, Vectors] = {vectors.shape[1]: vectors}
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def prefix(self, dim: int) -> Float[np.ndarray, "documents dim"]:
-        """The documents' prefixes of ``dim`` dimensions at unit length."""
+    def prefix(self, dim: int) -> Any:
+        """The documents' prefixes of ``dim`` dimensions at unit length, as :attr:`vectors` has its rows."""
         if dim not in self._prefixes:
-            self._prefixes[dim] = truncate(self.vectors, dim)
+            self._prefixes[dim] = prefixes(self.vectors, dim)
         return self._prefixes[dim]
 
     def scan(
@@ -80,14 +93,14 @@ class FlatVectors:
         return scores, rows
 
 
-def scan_cost(num_documents: int, stages: Sequence[Stage]) -> ScanCost:
-    """N · d₁ + Σ kept · d numbers are read and multiplied for each query, reranking included."""
+def scan_cost(num_documents: int, stages: Sequence[Stage], codec: Codec = "float32") -> ScanCost:
+    """N · d₁ + Σ kept · d numbers, or bits, are read and compared for each query, reranking included."""
     compared = num_documents
     flops = 0
     read = 0
     for dim, keep in stages:
         flops += scan_flops(compared, dim)
-        read += compared * bytes_per_vector(dim)
+        read += compared * (-(-dim // 8) if codec == "bits" else bytes_per_vector(dim))
         compared = min(keep, compared)
     return ScanCost(flops=flops, bytes_scanned=read)
 

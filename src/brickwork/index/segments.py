@@ -34,7 +34,9 @@ from brickwork.index.store import (
     mapped_vectors,
     read_meta,
 )
+from brickwork.index.types import Contents
 from brickwork.representation.export_parquet import document_text
+from brickwork.representation.signs import Vectors
 
 COPY_ROWS = 4_096
 
@@ -53,10 +55,12 @@ class Segment:
                 f"{folder / entry.documents} has {len(self.documents)} documents, the manifest {entry.rows}; "
                 f"{REPAIR.format(folder=folder)}"
             )
-        self._vectors: dict[int, np.ndarray] = {}
+        self._vectors: dict[int, Vectors] = {}
         for depth in manifest.contents.depths:
             name = entry.vectors[str(depth)]
-            vectors = mapped_vectors(folder / name, mapped(name), manifest.contents.width)
+            vectors = mapped_vectors(
+                folder / name, mapped(name), manifest.contents.width, manifest.contents.codec
+            )
             if len(vectors) != entry.rows:
                 raise ArtifactError(
                     f"{folder / name} has {len(vectors)} vectors for {entry.rows} documents; "
@@ -97,9 +101,12 @@ class SegmentWriter:
     ``words``: whether the words of the documents are written too.
     """
 
-    def __init__(self, folder: Path, depths: Sequence[int], width: int, *, words: bool):
-        self.documents, self.width = DocumentWriter(folder / DOCUMENTS), width
-        self.vectors = {depth: VectorWriter(folder / vector_file(depth), width) for depth in depths}
+    def __init__(self, folder: Path, contents: Contents, *, words: bool):
+        self.documents, self.width = DocumentWriter(folder / DOCUMENTS), contents.width
+        self.vectors = {
+            depth: VectorWriter(folder / vector_file(depth), contents.width, contents.codec)
+            for depth in contents.depths
+        }
         self.fields, self._fields_path = FieldsBuilder(), folder / FIELDS
         self.words = PostingsWriter(folder / WORDS) if words else None
         self.rows = 0
@@ -160,7 +167,7 @@ def write_segment(
     depths = manifest.contents.depths
     with_words = manifest.analyzer == ANALYZER
     with atomic_folder(folder / place) as temporary:
-        writer = SegmentWriter(temporary, depths, manifest.contents.width, words=with_words)
+        writer = SegmentWriter(temporary, manifest.contents, words=with_words)
         try:
             for first, second in chain([begun], fill):
                 writer.copy(first, second) if copy else writer.write(first, second)

@@ -16,7 +16,9 @@ from brickwork.core.files import check_tensor_file, os_errors
 from brickwork.core.text import clean_text
 from brickwork.core.values import json_value
 from brickwork.data.types import Document
+from brickwork.index.types import Codec
 from brickwork.representation.export_parquet import document_text
+from brickwork.representation.signs import SignRows, Vectors, pack_signs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,46 +134,62 @@ class DocumentWriter:
 
 
 class VectorWriter:
-    """Writes rows of float32 to a safetensors file as they come: the header, of fixed length, last."""
+    """Writes rows to a safetensors file as they come, as 32-bit floats or their signs: the header, of fixed length, last."""
 
-    def __init__(self, path: Path, width: int):
+    def __init__(self, path: Path, width: int, codec: Codec = "float32"):
         self.path = path
         self.width = width
+        self.codec = codec
         self.rows = 0
         with os_errors(path):
             self._file = open(path, "wb")  # noqa: SIM115
             self._file.write(bytes(8 + _HEADER_BYTES))
 
     def write(self, vectors: Float[np.ndarray, "rows width"]) -> None:
+        rows = pack_signs(vectors) if self.codec == "bits" else np.ascontiguousarray(vectors, dtype="<f4")
         with os_errors(self.path):
-            self._file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+            self._file.write(rows.data)
         self.rows += len(vectors)
 
     def close(self) -> None:
         """Finishes the file; harmless when called again."""
         if self._file.closed:
             return
-        end = self.rows * self.width * 4
-        entry = {"dtype": "F32", "shape": [self.rows, self.width], "data_offsets": [0, end]}
+        dtype, columns, size = (
+            ("U8", -(-self.width // 8), 1) if self.codec == "bits" else ("F32", self.width, 4)
+        )
+        end = self.rows * columns * size
+        entry = {"dtype": dtype, "shape": [self.rows, columns], "data_offsets": [0, end]}
         header = json.dumps({"vectors": entry}, separators=(",", ":")).encode()
         with os_errors(self.path), self._file as file:
             file.seek(0)
             file.write(_HEADER_BYTES.to_bytes(8, "little") + header.ljust(_HEADER_BYTES))
 
 
-def mapped_vectors(path: Path, data: mmap.mmap, width: int) -> Float[np.ndarray, "rows width"]:
+def mapped_vectors(path: Path, data: mmap.mmap, width: int, codec: Codec = "float32") -> Vectors:
     """The vectors in a safetensors file whose bytes are mapped, without reading them.
 
     Raises:
-        ArtifactError: its header does not fit the file, or it does not hold vectors of this width.
+        ArtifactError: its header does not fit the file, or it does not hold vectors of this width and form.
     """
     header = check_tensor_file(path)
     entry = header.get("vectors", {"shape": ()})
-    if len(header) != 1 or len(entry["shape"]) != 2 or entry["shape"][1] != width or entry["dtype"] != "F32":
-        raise ArtifactError(f"{path} does not hold vectors of width {width}; build the index again")
+    dtype, columns = ("U8", -(-width // 8)) if codec == "bits" else ("F32", width)
+    if (
+        len(header) != 1
+        or len(entry["shape"]) != 2
+        or entry["shape"][1] != columns
+        or entry["dtype"] != dtype
+    ):
+        raise ArtifactError(
+            f"{path} does not hold vectors of width {width} as {codec}; build the index again"
+        )
     start = 8 + int.from_bytes(data[:8], "little")  # a single tensor begins where the header ends
     rows = entry["shape"][0]
-    return np.frombuffer(data, dtype="<f4", count=rows * width, offset=start).reshape(rows, width)
+    stored = np.frombuffer(data, "u1" if codec == "bits" else "<f4", rows * columns, start).reshape(
+        rows, columns
+    )
+    return SignRows(stored, width) if codec == "bits" else stored
 
 
 class DocumentStore:

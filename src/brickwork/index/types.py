@@ -24,6 +24,9 @@ Kind = Literal["flat", "int8", "binary", "hnsw", "ivf", "rabitq"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+Codec = Literal["float32", "bits"]
+"""How vectors are kept: as they are, or of each number only on which side of 0 it lies."""
+
 Mode = Literal["add", "update", "upsert"]
 """Which ids a change may write: new ones, ones that are there, or both."""
 
@@ -54,14 +57,15 @@ class Plan:
 class Contents:
     """What the vectors of an index are: fixed when it is made.
 
-    ``model`` is the representation's fingerprint, ``dims`` and ``layers`` its trained sizes, ``depths`` the
-    layers after which vectors are stored.
+    ``model`` is the representation's fingerprint, ``dims`` and ``layers`` its trained sizes, of ``dims`` those that are
+    kept, ``depths`` the layers after which vectors are stored.
     """
 
     model: str
     dims: tuple[int, ...]
     layers: tuple[int, ...]
     depths: tuple[int, ...]
+    codec: Codec = "float32"
 
     @property
     def width(self) -> int:

@@ -92,8 +92,14 @@ def _system_usage(capabilities: Sequence[str]) -> str:
             'texts = model.generate(["a beginning"], max_tokens=100, temperature=0.8, top_k=0, seed=0)'
         )
         commands.append('brickwork generate path/to/this/folder "a beginning"')
+    if "generates images" in capabilities:
+        lines.append(
+            "images = model.generate_images([model.classes[0]], count=16, seed=0)  # uint8, (16, H, W, C)"
+        )
+        commands.append("brickwork generate path/to/this/folder CLASS --count 16 --out pictures/")
     if "encodes" in capabilities:
         lines.append("vectors = model.encode(inputs)")
+        commands.append("brickwork index path/to/this/folder your-data/ --out index")
     if "prunes" in capabilities:
         lines.append(
             "pruned = model.prune('q<0.05')  # the model that was looked into, with these heads alone"

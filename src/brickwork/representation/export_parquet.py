@@ -59,8 +59,7 @@ def check_reads_texts(representation: "Representation") -> None:
     """
     if getattr(representation.encoder, "kind", "text") == "image":
         raise ConfigError(
-            "encode writes vectors of texts, and this model reads images: brickwork index takes a folder of them, and in "
-            "Python model.encode(read_images(folder, model.encoder.image_shape)[1]) gives their vectors"
+            "--ray reads tables of texts, and this model reads images: leave it out, and encode a folder of them here"
         )
 
 
@@ -81,8 +80,8 @@ def encode_to_disk(
 ) -> dict[str, Any]:
     """Encodes a stream of documents, of any number, into Parquet shards in ``folder``.
 
-    A plain string is a document whose id is its row number. Calling it again with the same arguments after a
-    kill keeps the finished shards.
+    A plain string is a document whose id is its row number; of one with an image the image is encoded. Calling it
+    again with the same arguments after a kill keeps the finished shards.
 
     Returns:
         ``documents``, ``shards``, ``reused`` (documents that earlier calls had done), ``dim``, ``layers``.
@@ -94,7 +93,6 @@ def encode_to_disk(
         ResourceError: the disk is full, or another process writes there.
     """
     folder = Path(folder)
-    check_reads_texts(representation)
     dim, layers = representation.size(dim, layers)
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")
@@ -129,7 +127,7 @@ def encode_to_disk(
                     "choose another folder, or remove this one"
                 )
             vectors = representation.encode(
-                [document_text(row) for row in rows],
+                _inputs(representation, rows),
                 dim=dim,
                 layers=layers,
                 normalize=normalize,
@@ -156,6 +154,17 @@ def encode_to_disk(
         manifest["complete"] = True
         _write_manifest(folder, manifest)
     return {"documents": done, "shards": len(shards), "reused": reused, "dim": dim, "layers": layers}
+
+
+def _inputs(representation: "Representation", rows: Sequence[Document]) -> Any:
+    """What is encoded of documents: their images, or their texts."""
+    if rows[0].image is None:
+        if representation.encoder.kind == "image":
+            raise DataError(
+                f"this model reads images, and '{rows[0].id}' is a text; give documents with images"
+            )
+        return [document_text(row) for row in rows]
+    return np.stack([np.asarray(row.image) for row in rows])
 
 
 def read_vectors(folder: Path | str) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -246,16 +255,17 @@ def _check_unchanged(folder: Path, shard: dict[str, Any], number: int, rows: Seq
 
 
 def _shards(documents: Iterable[Document | str], shard_size: int) -> Iterator[list[Document]]:
-    """The documents in lists of ``shard_size``, shorter ones where the texts are very long."""
+    """The documents in lists of ``shard_size``, shorter ones where the texts are very long, or images large."""
     rows: list[Document] = []
-    characters = 0
+    size = 0
     for number, item in enumerate(documents):
         row = Document(id=str(number), title="", text=item, source="") if isinstance(item, str) else item
-        if rows and (len(rows) == shard_size or characters + len(row.text) > SHARD_CHARACTERS):
+        own = len(row.text) if row.image is None else row.image.nbytes
+        if rows and (len(rows) == shard_size or size + own > SHARD_CHARACTERS):
             yield rows
-            rows, characters = [], 0
+            rows, size = [], 0
         rows.append(row)
-        characters += len(row.text)
+        size += own
     if rows:
         yield rows
 
@@ -264,6 +274,8 @@ def documents_digest(rows: Sequence[Document]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps([row.id, row.title, row.text]).encode())
+        if row.image is not None:
+            digest.update(np.ascontiguousarray(row.image).tobytes())
     return digest.hexdigest()
 
 

@@ -10,6 +10,8 @@ from rich.progress import Progress as Bar
 from brickwork.core.console import plain_console, visible
 
 LINE_EVERY_SECONDS = 5.0
+MOST_SHOWN = 6
+"""Validation numbers that are shown, of those that a system has."""
 
 
 class Progress:
@@ -70,8 +72,10 @@ class Progress:
             )
 
     def validated(self, step: int, values: Mapping[str, float]) -> None:
-        """New validation numbers."""
-        quality = visible("  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+        """New validation numbers: the first few, as a system gives them; all are in ``metrics.jsonl``."""
+        first = [f"{name} {value:.3f}" for name, value in list(values.items())[:MOST_SHOWN]]
+        more = [f"and {len(values) - MOST_SHOWN} more"] if len(values) > MOST_SHOWN else []
+        quality = visible("  ".join(first + more))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], quality=f"{quality} at {step:,}")
         elif quality:

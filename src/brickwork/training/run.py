@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from brickwork.core.framing import Framing
     from brickwork.data.types import TaskData, TextFormat
 
+LARGEST_SEED = 2**63 - 1
+"""Beyond it torch's generators take none; below 0 NumPy's do not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -43,6 +46,8 @@ class RunConfig:
             errors.append(
                 f"system={self.system}, but model is that of {held}; take a recipe of {self.system}, or leave system out"
             )
+        if not 0 <= self.seed <= LARGEST_SEED:
+            errors.append(f"seed={self.seed}: it must be from 0 to {LARGEST_SEED}")
         try:
             stage_lengths(self.train, self.stages) if self.stages else None
         except ConfigError as error:

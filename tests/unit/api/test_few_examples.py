@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 import brickwork
 from brickwork.cli.main import app
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
 from brickwork.encoders.build import build_text_encoder
 from brickwork.encoders.config import ImageEncoderConfig, TextEncoderConfig
 from brickwork.encoders.image import ImageEncoder
@@ -52,6 +53,18 @@ def test_images_by_examples_in_folders(place):
     answers = brickwork.classify(place / "images", place / "new", examples=place / "shots")
     assert [id.startswith(name) for id, name in zip(answers["id"], answers["class"])] == [True] * 12
     assert (answers["score"] > 0.5).all()  # probabilities: there are six examples of each
+
+
+def test_what_is_left_out_or_alike_is_told(place, tmp_path):
+    shutil.copytree(place / "shots", tmp_path / "shots")
+    image((0, 200, 0), 1).save(tmp_path / "shots" / "stray.png")
+    (tmp_path / "shots" / "Red").mkdir()
+    image((200, 0, 0), 90).save(tmp_path / "shots" / "Red" / "1.png")
+    with pytest.warns(BrickworkWarning) as told:
+        brickwork.classify(place / "images", place / "new", examples=tmp_path / "shots")
+    said = [str(one.message) for one in told]
+    assert any("1 images beside the folders of the classes are left out" in one for one in said)
+    assert any("'Red', 'red' are 2 classes" in one for one in said)
 
 
 def test_texts_by_a_table(place, tmp_path):

@@ -68,11 +68,13 @@ def test_the_command_line_looks_at_the_model_first(runs, tmp_path, command, monk
 def test_a_model_of_images_encodes_no_texts(runs, tmp_path):
     model = brickwork.load(runs / "images")
     assert model.encoder.kind == "image"
-    with pytest.raises(ConfigError, match="this model reads images"):
-        indexing.encode_file(runs / "images", "nowhere.csv", tmp_path / "out")
-    with pytest.raises(ConfigError, match="this model reads images"):
-        encode_to_disk(model, iter(()), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    (tmp_path / "t.csv").write_text("text\na doctor\n")
+    for nothing in ("nowhere.csv", tmp_path / "t.csv"):
+        with pytest.raises(DataError):
+            indexing.encode_file(runs / "images", nothing, tmp_path / "out")
+    with pytest.raises(DataError, match="this model reads images, and '0' is a text"):
+        encode_to_disk(model, iter(["a doctor"]), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.parquet"))
 
 
 def test_sizes_that_the_model_does_not_have(runs, tmp_path):

@@ -429,6 +429,21 @@ def test_a_model_of_images_is_not_offered_an_index(brickwork, trained):
     assert "brickwork index" not in page.err
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("image", "your-images/ --examples a-folder-for-each-class/"),
+        ("text", "your-texts.csv --examples labelled-examples.csv"),
+    ],
+)
+def test_a_model_that_learnt_labels_is_offered_other_classes(brickwork, trained, kind, given):
+    trained.kind = kind
+    offered = f"brickwork classify {trained.folder} {given}\n"
+    assert offered not in brickwork("train", "matryoshka", "--out", trained.folder).err
+    (trained.folder / "data.json").write_text('{"train": {"input": "3:aa", "label": "3:bb"}}')
+    assert offered in brickwork("train", "matryoshka", "--out", trained.folder).err
+
+
 def test_train_json_and_quiet(brickwork, trained):
     result = brickwork("train", "matryoshka", "--out", trained.folder, "--json", "--quiet")
     assert result.err == ""
@@ -495,6 +510,26 @@ def test_dry_run_prints_the_forecast_and_trains_nothing(brickwork, trained, monk
     assert training._worded("forecast_seconds", 125.0).startswith("2 min 5 s,")
     assert training._worded("forecast_seconds", 9.0).startswith("9 s,")
     assert trained.run is None
+
+
+def test_dry_run_has_a_line_for_each_stage(brickwork, trained, monkeypatch):
+    """Not the sixteen rows for each that the plan has."""
+    parts = {"encoder": {"trainable": 81_360, "frozen": 10}, "head": {"trainable": 0, "frozen": 390}}
+    first = {"trainable": 81_360, "frozen": 400, "parts": parts}
+    one = {"name": "member 1", "steps": 135, "parameters": first, "losses": [1.8041, 1.75]}
+    one |= {"batch": {"input": "32 × 3"}, "seconds_per_step": 0.0821, "forecast_seconds": 65.0}
+    whole = {"batch": {"input": "32 × 3"}, "parameters": first, "losses": [1.8041, 1.75], "steps": 450}
+    monkeypatch.setattr(api, "plan", lambda run: {**whole, "stages": [one, one | {"name": "head"}]})
+    lines = brickwork("train", "matryoshka", "--dry-run").out.splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["member", "1", "135", "encoder", "81,360", "1.804", "0.0821", "1", "min", "5", "s"],
+        ["head", "135", "encoder", "81,360", "1.804", "0.0821", "1", "min", "5", "s"],
+    ]
+    assert not any("stages." in line or "parameters" in line for line in lines)
+    monkeypatch.setattr(api, "plan", lambda run: whole)
+    page = brickwork("train", "matryoshka", "--dry-run").out
+    assert re.search(r"parameters\.parts\.encoder +81,360 trainable, 10 frozen", page)
+    assert re.search(r"parameters\.parts\.head +390 frozen", page)
 
 
 def test_resume(brickwork, trained):

@@ -4,8 +4,10 @@ import sys
 import warnings
 
 import pytest
+from typer.testing import CliRunner
 
 from brickwork.api import evaluate as evaluating
+from brickwork.cli.main import app
 from brickwork.core import distributed, errors
 
 
@@ -197,3 +199,12 @@ def test_a_reader_that_goes_away_is_no_error():
     os.close(writer)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("seed", ["-5", "1" + "0" * 30])
+def test_a_seed_that_generators_do_not_take(tmp_path, seed):
+    words = ["train", "sie", "--recipe", "smoke", "--seed", seed, "--out", str(tmp_path / "run")]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code != 0
+    assert f"seed={seed}: it must be from 0 to 9223372036854775807" in " ".join(answer.output.split())
+    assert not (tmp_path / "run").exists()

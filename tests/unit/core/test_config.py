@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brickwork.core.config import fingerprint, from_dict, override, to_dict
+from brickwork.core.config import fingerprint, from_dict, override, to_dict, value_as
 from brickwork.core.errors import ConfigError
 
 
@@ -94,6 +95,24 @@ def test_override_reaches_nested_fields_and_leaves_the_rest():
     assert run == Run(steps=1, rate=0.5, encoder=Text(width=32))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Run | None = None
+    text: Text | None = None
+    either: Text | Image | None = None
+
+
+def test_a_part_that_is_left_out_begins_with_its_defaults():
+    """As of `data.augmentation.rotate=90`: nobody has to write the whole part for one field of it."""
+    assert override(Outer(), ["text.width=3"]) == Outer(text=Text(width=3))
+    assert override(Outer(text=Text(width=5)), ["text.kind=text"]) == Outer(text=Text(width=5))
+    with pytest.raises(ConfigError, match=r"unknown option 'text.widht': did you mean 'text.width'"):
+        override(Outer(), ["text.widht=3"])
+    for path in ("inner.rate", "either.width"):  # a field that has no default; either of two kinds
+        with pytest.raises(ConfigError, match=f"unknown option '{path}'"):
+            override(Outer(), [f"{path}=3"])
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
@@ -137,3 +156,30 @@ def test_a_field_of_any_type_keeps_the_type_that_it_holds():
     assert from_dict(Holder, {"part": {"width": 3}}, types={"part": Text}) == Holder(part=Text(width=3))
     with pytest.raises(ConfigError, match=r"unknown option 'part\.depth'"):
         from_dict(Holder, {"part": {"depth": 3}}, types={"part": Text})
+
+
+def test_a_value_as_a_hint_says():
+    from typing import Literal
+
+    hinted = [
+        (int, 2.0, 2),
+        (int | None, None, None),
+        (float, np.float32(0.5), 0.5),
+        (Literal["a", "b"], "b", "b"),
+    ]
+    for hint, value, wanted in hinted:
+        given = value_as(hint, value, "x")
+        assert given == wanted
+        assert type(given) is type(wanted)
+    mapping = {"a": 1}
+    assert value_as(dict[str, int], mapping, "x") is mapping
+    for hint, value in (
+        (int, 1.5),
+        (int, True),
+        (int, "3"),
+        (float, float("nan")),
+        (Literal["a"], "c"),
+        (str, 1),
+    ):
+        with pytest.raises(ConfigError, match="'x' is"):
+            value_as(hint, value, "x")

@@ -100,6 +100,19 @@ def test_what_reads_otherwise_is_refused():
         join([])
 
 
+def test_what_its_own_system_alone_can_build_again_is_refused():
+    """The run would be trained to its end, and its folder could not be read."""
+    from brickwork.systems.sie.parts import PartedEncoder
+
+    parted = PartedEncoder(image_encoder(8), None, 0)
+    with pytest.raises(ArtifactError):
+        encoder_from_architecture(parted.architecture(), None)
+    with pytest.raises(
+        ConfigError, match=r"runs/views has an encoder that only its own system can build again"
+    ):
+        join([image_encoder(8), parted], ["runs/a", "runs/views"])
+
+
 def test_other_formats_and_layers_are_refused(tmp_path):
     first, second, inputs = pair("text")
     joined = whole(join([first, second]))

@@ -61,3 +61,20 @@ def test_a_constant_dimension_does_not_matter():
     x, y = blobs(20, 2)
     x[:, 2] = 7.0
     assert np.isfinite(learn_labels(x, y, ["a", "b"]).scores(x)).all()
+
+
+def test_a_dimension_of_rounding_errors_does_not_matter():
+    """In float32 a constant .1 has a deviation of some 1e-9, by which one that moves a little would be divided."""
+    x, y = (column.astype(kind) for column, kind in zip(blobs(40, 2), (np.float32, np.int64)))
+    other, truth = blobs(200, 2, seed=5)
+    rng = np.random.default_rng(1)
+
+    def with_constant(part, deviation):
+        extra = 0.1 + deviation * rng.normal(size=(len(part), 1))
+        return np.concatenate([part, extra], axis=1).astype(np.float32)
+
+    model = learn_labels(with_constant(x, 1e-8), y, ["a", "b"])
+    plain = learn_labels(x, y, ["a", "b"])
+    moved = with_constant(other, 1e-2)
+    np.testing.assert_allclose(model.scores(moved), plain.scores(other), atol=1e-3)
+    assert model.accuracy(moved, truth) == plain.accuracy(other.astype(np.float32), truth)

@@ -94,3 +94,11 @@ def test_an_adapter_of_no_named_backbone_has_a_card(tmp_path):
     adapters = inject_lora(torch.nn.Sequential(torch.nn.Linear(8, 8)), ["0"], rank=2)
     data = ModelCard.load(export_peft(adapters, tmp_path / "adapter", 2) / "README.md").data
     assert (data.base_model, data.to_dict()["library_name"]) == (None, "peft")
+
+
+def test_a_system_that_makes_images_says_how():
+    page = render_system("erw", {})
+    assert "images = model.generate_images([model.classes[0]], count=16, seed=0)" in page
+    assert "brickwork generate path/to/this/folder CLASS --count 16 --out pictures/" in page
+    assert "brickwork generate" not in render_system("sie", {})
+    assert "brickwork index path/to/this/folder your-data/ --out index" in render_system("sie", {})

@@ -35,6 +35,14 @@ def test_plain_lines_come_every_few_seconds_and_at_the_end(monkeypatch):
     assert lines[-1] == "[measuring]"
 
 
+def test_of_many_numbers_the_first_are_shown():
+    shown = Progress(console())
+    shown.start(steps=10, done=0)
+    shown.validated(0, {f"m{n}": n / 10 for n in range(9)})
+    (line,) = shown.console.file.getvalue().splitlines()
+    assert line == "step 0/10  m0 0.000  m1 0.100  m2 0.200  m3 0.300  m4 0.400  m5 0.500  and 3 more"
+
+
 def test_time_left_counts_from_where_a_resume_began(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: clock[0])

@@ -324,13 +324,16 @@ def test_a_run_with_stages_as_json_and_on_the_command_line():
 
 def test_card_and_report_say_the_stages(whole):
     run = RunConfig(system="toy", recipe="toy", model=None, train=CONFIG, stages=STAGES)
-    assert stage_facts(run) == {"stages": "warm 5 steps, main 7 steps"}
+    assert stage_facts(run) == {"stages": "warm: 5 steps, main: 7 steps"}
     assert stage_facts(replace(run, stages=())) == {}
+    members = [Stage(name=f"member {n}", steps=4) for n in (1, 2, 3)]
+    many = replace(run, train=replace(CONFIG, steps=14), stages=(*members, Stage(name="head")))
+    assert stage_facts(many) == {"stages": "member 1 to member 3: 4 steps each, head: 2 steps"}
 
     class Data:
         name, train = "toy", toy_data()
 
-    assert card(run, Data, whole[1], None)["stages"] == "warm 5 steps, main 7 steps"
+    assert card(run, Data, whole[1], None)["stages"] == "warm: 5 steps, main: 7 steps"
 
 
 def test_a_shorter_run_keeps_every_stage():

@@ -9,9 +9,10 @@ import numpy as np
 from brickwork.core.errors import DataError, warn
 from brickwork.core.framing import Framing
 from brickwork.data import splits
+from brickwork.data.classes import warn_of_case
 from brickwork.data.config import DataConfig
 from brickwork.data.readers.files import ReadReport
-from brickwork.data.readers.images import ENDINGS, FORMATS, Shape, image_files, read_images
+from brickwork.data.readers.images import ENDINGS, FORMATS, Shape, image_files, read_images, shown_size
 from brickwork.data.readers.inside import files_below
 from brickwork.data.types import Examples, TaskData
 
@@ -66,6 +67,7 @@ def image_class_task(
         raise DataError(
             f"{folder} has images of {len(classes)} class; classes are the folders in it, and can be learnt from two on"
         )
+    warn_of_case(classes, str(folder))
     kept = [inside[place] for place in splits.pick(len(inside), config.limit)]
     labels = np.array([classes.index(names[row].split("/")[0]) for row in kept], dtype=np.int64)
     examples = Examples({"input": images[kept], "label": labels})
@@ -107,7 +109,7 @@ def _shape(folder: Path, side: int | None, allow_outside: bool) -> tuple[Shape, 
     for path in image_files(folder, ReadReport(), allow_outside=allow_outside):
         try:
             with Image.open(path, formats=FORMATS) as opened:
-                sizes[opened.size] += 1
+                sizes[shown_size(opened)] += 1
                 grey = grey and opened.mode in _GREY
         except Exception:  # whatever a broken file leads a decoder to; it is counted when it is read
             continue

@@ -33,6 +33,7 @@ DEFAULT_SIDE = 32
 """Height and width of an image where nothing else is asked for."""
 THUMBNAIL_SIDE = 128
 """Pixels of the longer side of a thumbnail."""
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # of Exif
 # Formats that are pixels and nothing else: no PostScript, no plug-in that starts a program.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ENDINGS = (
@@ -187,13 +188,21 @@ def _thumbnail(image: "Image") -> bytes:
 
 
 def image_size(raw: BufferedIOBase) -> tuple[int, int]:
-    """Width and height of an image that :func:`decode` takes, as it is in the file; nothing is decoded."""
+    """Width and height of an image that :func:`decode` takes, before any scaling; nothing is decoded."""
     from PIL import Image
 
     raw.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Image.open(cast("IO[bytes]", raw), formats=FORMATS).size
+        return shown_size(Image.open(cast("IO[bytes]", raw), formats=FORMATS))
+
+
+def shown_size(image: "Image") -> tuple[int, int]:
+    """Width and height of an image as it is seen: exchanged where it lies on its side and the camera says so."""
+    with contextlib.suppress(Exception):  # notes of the camera that are broken are no broken image
+        if image.getexif().get(_ORIENTATION, 1) in _LYING:
+            return image.size[1], image.size[0]
+    return image.size
 
 
 def _plain(image: "Image", mode: str) -> "Image":

@@ -1,5 +1,6 @@
 """Labelled image sets as uint8 arrays."""
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -85,7 +86,7 @@ def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
     """The user's own images to learn from: an .npy or .npz of uint8, or a folder of images.
 
     An array is N × H × W (grey) or N × H × W × C; an .npz holds it as ``images`` (or alone), and classes as ``labels`` where
-    there are any. The images of a folder are cut and scaled to ``config.image_size`` (RGB).
+    there are any. The images of a folder are cut and scaled to ``config.image_size`` (RGB). Equal images stay in one part.
 
     Raises:
         DataError: nothing there, or arrays of another kind; names the file and what was expected.
@@ -118,7 +119,7 @@ def own_images(path: Path, config: ImageDataConfig, seed: int) -> TaskData:
         classes, columns["label"] = np.unique(labels[kept], return_inverse=True)
         names = tuple(map(str, classes))
     rows = splits.split(
-        [str(row) for row in range(len(images))],
+        [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images],
         validation_share=config.validation_share,
         test_share=config.test_share,
         max_held_out=config.max_held_out,

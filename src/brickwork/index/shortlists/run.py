@@ -56,7 +56,7 @@ def rerank(
     """The best ``keep`` of each query's candidates by cosine on a prefix; -1 is no candidate and comes last."""
     prefixes, matrix = truncate(queries, dim), vectors.vectors
     scores = np.full(rows.shape, -np.inf, dtype=np.float32)
-    if dim == matrix.shape[1]:
+    if dim == matrix.shape[1] and isinstance(matrix, np.ndarray):
         faiss = untyped_faiss()
         # FAISS compares in place: 200 candidates of 384 dimensions take 0.02 ms, with copies 0.4 ms.
         matrix, rows = np.ascontiguousarray(matrix, np.float32), np.ascontiguousarray(rows)

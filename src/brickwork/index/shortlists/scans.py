@@ -1,18 +1,20 @@
 """Engines that compare a query with every row in arrays of NumPy: flat, binary."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from brickwork.index.shortlists.engines import Allowed, Prefixes, Rows, check, untyped_faiss
 from brickwork.representation.nearest import top_k
+from brickwork.representation.signs import Vectors
 
 
 class FlatEngine:
     """The prefixes themselves: exact."""
 
-    def __init__(self, prefixes: Prefixes):
-        self._prefixes = prefixes
+    def __init__(self, prefixes: Vectors):
+        self._prefixes: Any = prefixes
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}  # the prefixes are made from the vectors again

@@ -9,11 +9,13 @@ from jaxtyping import Bool, Float, Int
 
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import check_tensor_file, load_tensors, save_tensors
+from brickwork.index.search import prefixes
 from brickwork.index.shortlists.engines import Engine
 from brickwork.index.shortlists.faiss_engine import FaissEngine
 from brickwork.index.shortlists.scans import BinaryEngine, FlatEngine
 from brickwork.index.types import KINDS, Kind
 from brickwork.representation.nearest import top_k
+from brickwork.representation.signs import Vectors
 from brickwork.representation.truncate import truncate
 
 FORMAT = 2
@@ -27,7 +29,7 @@ _FEW_FOR_EACH = 10
 class Shortlist:
     """Candidates on the unit-length prefix of ``dim`` dimensions, found by an engine of ``kind``."""
 
-    def __init__(self, kind: Kind, dim: int, vectors: Float[np.ndarray, "rows width"], engine: Engine):
+    def __init__(self, kind: Kind, dim: int, vectors: Vectors, engine: Engine):
         self.kind: Kind = kind
         self.dim = dim
         self._vectors = vectors
@@ -70,11 +72,11 @@ class Shortlist:
         keep: int,
         allowed: Bool[np.ndarray, " rows"] | None,
     ) -> Int[np.ndarray, "queries keep"]:
-        prefixes = truncate(queries, self.dim)
+        cut = truncate(queries, self.dim)
         if allowed is None:
-            return top_k(prefixes, _prefixes(self._vectors, self.dim), keep)[1]
+            return top_k(cut, prefixes(self._vectors, self.dim), keep)[1]
         rows = np.flatnonzero(allowed)
-        return rows[top_k(prefixes, _prefixes(self._vectors[rows], self.dim), keep)[1]]
+        return rows[top_k(cut, prefixes(self._vectors[rows], self.dim), keep)[1]]
 
     def nbytes(self) -> int:
         """Memory that is needed beside the vectors themselves."""
@@ -98,34 +100,30 @@ class Shortlist:
         )
 
 
-def build_shortlist(
-    kind: Kind, vectors: Float[np.ndarray, "rows width"], dim: int, *, seed: int = 0
-) -> Shortlist:
+def build_shortlist(kind: Kind, vectors: Vectors, dim: int, *, seed: int = 0) -> Shortlist:
     """A shortlist over all rows. The same seed gives the same bytes, except ``hnsw`` on more than one thread."""
-    prefixes = _prefixes(vectors, dim)
+    rows = prefixes(vectors, dim)
     engine: Engine
     if kind == "flat":
-        engine = FlatEngine(prefixes)
+        engine = FlatEngine(rows)
     elif kind == "binary":
-        engine = BinaryEngine.build(prefixes)
+        engine = BinaryEngine.build(np.asarray(rows))
     else:
-        engine = FaissEngine.build(kind, prefixes, seed)
+        engine = FaissEngine.build(kind, np.asarray(rows), seed)
     return Shortlist(kind, dim, vectors, engine)
 
 
-def _restored(
-    kind: Kind, arrays: Mapping[str, np.ndarray], vectors: Float[np.ndarray, "rows width"], dim: int
-) -> Engine:
+def _restored(kind: Kind, arrays: Mapping[str, np.ndarray], vectors: Vectors, dim: int) -> Engine:
     """The engine of a file. Raises ValueError for arrays that do not fit together, or to the shape."""
     if kind == "flat":
-        return FlatEngine(_prefixes(vectors, dim))
+        return FlatEngine(prefixes(vectors, dim))
     shape = (len(vectors), dim)
     return (
         BinaryEngine.restore(arrays, shape) if kind == "binary" else FaissEngine.restore(kind, arrays, shape)
     )
 
 
-def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shortlist:
+def load_shortlist(path: Path, vectors: Vectors) -> Shortlist:
     """The shortlist in a file, over the first rows of ``vectors``: as many as it was built of.
 
     Raises:
@@ -153,10 +151,3 @@ def load_shortlist(path: Path, vectors: Float[np.ndarray, "rows width"]) -> Shor
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged: {error}; {again}") from error
     return Shortlist(kind, dim, covered, engine)
-
-
-def _prefixes(vectors: Float[np.ndarray, "rows width"], dim: int) -> Float[np.ndarray, "rows dim"]:
-    """Contiguous prefixes at unit length: at full width the vectors as they are, which are so already."""
-    if dim == vectors.shape[1]:
-        return np.ascontiguousarray(vectors, dtype=np.float32)
-    return truncate(vectors, dim)

@@ -22,6 +22,7 @@ from brickwork.evaluation.frechet import frechet_distance
 from brickwork.evaluation.representation_similarity import cknna
 from brickwork.studies.bench import Trained, built
 from brickwork.studies.study import Lab, Scale
+from brickwork.systems.erw.config import TRAINED, TRAINS
 from brickwork.training.config import Stage
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ WARM_SHARE = 0.2  # of all operations
 _FADES = 0.25  # half-life, as a share of the updates of the whole network
 _ALIGN = 0.5
 _COMPARED = {"smoke": 100, "small": 300, "gpu": 2000}  # samples at a checkpoint
+_ENCODER_STEPS = {"smoke": 40, "small": 300, "gpu": 4000}  # of an encoder that is trained first
 _LOOKED_AT = 400  # images that a loss and an alignment are measured on
 
 
@@ -80,7 +82,7 @@ def base(scale: Scale) -> "RunConfig":
     )
 
 
-def planned(run: "RunConfig", arm: Arm, system: Any) -> "RunConfig":
+def planned(run: "RunConfig", arm: Arm, system: Any, scale: Scale) -> "RunConfig":
     """The run of an arm with as many operations as ``run.train.steps`` updates of plain SiT. ``system``: of its model."""
     generator, config = system.generator, system.config
     head = (
@@ -95,8 +97,11 @@ def planned(run: "RunConfig", arm: Arm, system: Any) -> "RunConfig":
     budget = run.train.steps * plain
     warm_steps = round(WARM_SHARE * budget / warm) if arm.warms else 0
     steps = max(1, round((budget - warm_steps * warm) / whole))
-    teacher = [s for s in run.stages if s.name == "teacher" and config.chosen in ("simclr", "labels")]
-    parts = next(s.trains for s in run.stages if s.name == "full")
+    apart = _ENCODER_STEPS[scale]
+    teacher = (
+        [Stage(name="teacher", steps=apart, trains=TRAINS["teacher"])] if config.chosen in TRAINED else []
+    )
+    parts = TRAINS["full"]
     stages = (
         *teacher,
         *([Stage(name="warm-up", steps=warm_steps, trains=parts)] if arm.warms else []),
@@ -149,7 +154,7 @@ def _train(lab: Lab, name: str, factor: float, seed: int) -> Trained:
         train=replace(run.train, learning_rate=factor * run.train.learning_rate),
     )
     data = lab.bench.data(run)
-    run = planned(run, arm, built(run, data))
+    run = planned(run, arm, built(run, data), lab.scale)
     system = built(run, data)
     judge, look = judge_of(lab), data.validation.select(range(min(_LOOKED_AT, len(data.validation))))
     curve: list[tuple[float, float, float]] = []
@@ -202,7 +207,7 @@ def judge_of(lab: Lab) -> Judge:
     """The judge of a scale."""
     run = base(lab.scale)
     data = lab.bench.data(replace(run, seed=0))
-    steps = 150 if lab.smoke else 400
+    steps = 150 if lab.smoke else 2000
 
     def make(taken: int) -> Judge:
         return _judge(data, taken, wide=not lab.smoke)

@@ -4,14 +4,23 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from brickwork.core.config import above, at_least, below
+from brickwork.core.errors import ConfigError
 from brickwork.data.augment import Augmentation
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig
+from brickwork.training.config import Stage
 
 VIEWS = Augmentation(crop=0.4, brightness=0.4, contrast=0.4)
 Teacher = Literal["pretrained", "simclr", "labels", "random", "pixels"]
 TRAINED: tuple[Teacher, ...] = ("simclr", "labels")
 """Teachers that a stage of the run trains."""
+TRAINS = {
+    "teacher": ("encoder.*", "teacher_head.*"),
+    "judge": ("judge.*", "judge_head.*"),
+    "warm-up": ("generator.*", "projector.*"),
+    "full": ("generator.*", "projector.*"),
+}
+"""What each stage trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +90,27 @@ class Config:
         if self.teacher is not None:
             return self.teacher
         return "pretrained" if isinstance(self.encoder, PretrainedImageConfig) else "simclr"
+
+
+def stages_of(config: Config, steps: int) -> tuple[Stage, ...]:
+    """``steps`` in all: an encoder from scratch has a seventh of them, the judge as many, the warm-up a fifth of the
+    others, and the whole network what is left.
+
+    Raises:
+        ConfigError: fewer steps than stages.
+    """
+    learns = config.chosen in TRAINED
+    apart = max(1, round(steps / 7))
+    warm = max(1, round(0.2 * (steps - (1 + learns) * apart)))
+    full = steps - (1 + learns) * apart - warm
+    if full < 1:
+        raise ConfigError(f"train.steps={steps} is too few for {3 + learns} stages; use more")
+    stages = {"teacher": apart, "judge": apart, "warm-up": warm, "full": full}
+    return tuple(
+        Stage(name=name, steps=count, trains=TRAINS[name])
+        for name, count in stages.items()
+        if learns or name != "teacher"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,15 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import UInt8
+
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both
 from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, picture, polyline, short, tip
 from brickwork.systems.erw.progress import PICTURES, Album, Spent
 
+_ROWS = 9  # the last ones; before, it is all noise
 _CELL = 64
 _LEFT = 96
 _STYLE = """\
@@ -18,35 +22,39 @@ _STYLE = """\
 .cost-hatch { stroke: var(--ink); stroke-width: 1; opacity: .35; }"""
 
 
-def album_drawing(album: Album, classes: Sequence[str]) -> Drawing:
-    """A row of images for each mark, a column for each noise."""
+def album_drawing(album: Album, classes: Sequence[str], last: UInt8[np.ndarray, "images h w c"]) -> Drawing:
+    """A row of images for each of the last marks, and for the end of the training; a column for each noise."""
+    count = int(album.updates)
+    rows = [(2**mark, album.images[mark].cpu().numpy()) for mark in range(album.filled)]
+    rows = [*rows, *([(count, last)] if count > rows[-1][0] else [])][-_ROWS:]
     lead = (
         "Each column is the same noise and the same class, each row the average of the weights after so many updates of "
         "the whole network. Ten steps of Heun's method, no guidance."
     )
-    return Drawing("What it draws, while it learns", lead, _album(album, classes), _STYLE)
+    return Drawing("What it draws, while it learns", lead, _album(rows, classes), _STYLE)
 
 
-def _album(album: Album, classes: Sequence[str]) -> str:
-    rows = album.filled
-    width, height = _LEFT + PICTURES * (_CELL + 4), 28 + rows * (_CELL + 4)
-    parts = []
-    for column in range(PICTURES):
-        name = classes[column % len(classes)]
+def _album(rows: Sequence[tuple[int, UInt8[np.ndarray, "images h w c"]]], classes: Sequence[str]) -> str:
+    width, height = _LEFT + PICTURES * (_CELL + 4), 28 + len(rows) * (_CELL + 4)
+    parts = [label(_LEFT - 8, 18, "updates", "tick", "end")]
+    names = [classes[column % len(classes)] for column in range(PICTURES)]
+    for column, name in enumerate(names):
         x = _LEFT + column * (_CELL + 4) + _CELL / 2
         parts.append(label(x, 18, name if len(name) <= 9 else name[:8] + "…", "tick", "middle"))
-    for row in range(rows):
+    for row, (updates, images) in enumerate(rows):
         y = 28 + row * (_CELL + 4)
-        parts.append(label(_LEFT - 8, y + _CELL / 2 + 4, f"{2**row:,}", "tick", "end"))
-        for column in range(PICTURES):
-            name = classes[column % len(classes)]
-            x, pixels = _LEFT + column * (_CELL + 4), album.images[row, column].cpu().numpy()
-            parts.append(picture(x, y, _CELL, pixels, tip(f"{name} after {2**row:,} updates")))
-    return figure(width, height, "samples after 1, 2, 4, … updates", *parts, class_="album")
+        parts.append(label(_LEFT - 8, y + _CELL / 2 + 4, f"{updates:,}", "tick", "end"))
+        for column, name in enumerate(names):
+            x = _LEFT + column * (_CELL + 4)
+            parts.append(picture(x, y, _CELL, images[column], tip(f"{name} after {updates:,} updates")))
+    return figure(
+        width, height, "samples of the same noise after more and more updates", *parts, class_="album"
+    )
 
 
-def cost_drawing(album: Album, spent: Spent) -> Drawing | None:
-    """Fréchet distance against all operations so far; nothing where no distance was measured."""
+def cost_drawing(album: Album, spent: Spent, judge: float | None) -> Drawing | None:
+    """Fréchet distance against all operations so far; nothing where no distance was measured. ``judge``: the share of
+    held-out images that the judge is right about, where there are any."""
     points = [
         (float(album.cost[row]), float(album.distance[row]), 2**row)
         for row in range(album.filled)
@@ -63,6 +71,11 @@ def cost_drawing(album: Album, spent: Spent) -> Drawing | None:
         f"upwards, all "
         "alike."
     )
+    if judge is not None:
+        lead += (
+            f" The judge is right about {100 * judge:.0f} % of held-out images; the less that is, the less a small "
+            "distance means: look at the images."
+        )
     return Drawing(
         "Distance from images against computation",
         lead,

@@ -57,10 +57,13 @@ class Album(nn.Module):
         return self._noise(seed, PICTURES)
 
     def many(
-        self, seed: int, num_classes: int
+        self, seed: int, shown: Int64[Tensor, " classes"]
     ) -> tuple[Int64[Tensor, " images"], Float[Tensor, "images channels height breadth"]]:
-        """Classes in turn and noise, of as many images as a distance is measured with."""
-        return torch.arange(_COMPARED) % num_classes, self._noise(seed + 1, _COMPARED)
+        """Classes, each as often as images of it were ``shown``, and noise, of as many images as a distance is measured
+        with: with other shares a generator without fault would be far from the images."""
+        shares = shown.cpu().double().cumsum(0) / shown.sum().cpu()
+        label = torch.searchsorted(shares, (torch.arange(_COMPARED) + 0.5) / _COMPARED)
+        return label, self._noise(seed + 1, _COMPARED)
 
     def _noise(self, seed: int, count: int) -> Tensor:
         height, width, channels = self.image_shape
@@ -76,15 +79,17 @@ class Album(nn.Module):
 
 class Spent(nn.Module):
     """Floating-point operations by what they were for, whether encoder and judge were trained, and mean and covariance of
-    what the judge sees in images of the training."""
+    what the judge sees in images of the training, ``shown`` so many of each class."""
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, num_classes: int):
         super().__init__()
         self.parts: Tensor
         self.flags: Tensor
         self.mean: Tensor
         self.scatter: Tensor
         self.count: Tensor
+        self.shown: Tensor
+        self.register_buffer("shown", torch.zeros(num_classes, dtype=torch.int64))
         self.register_buffer("parts", torch.zeros(3, dtype=torch.float64))  # encoder, warm-up, generator
         self.register_buffer("flags", torch.zeros(2, dtype=torch.int64))  # encoder and judge: trained
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
@@ -124,7 +129,7 @@ class Spent(nn.Module):
         return float(self.parts.sum())
 
     @torch.no_grad()
-    def look_at(self, x: Tensor, judged: Callable[[Tensor], Tensor]) -> None:
+    def look_at(self, x: Tensor, label: Int64[Tensor, " batch"], judged: Callable[[Tensor], Tensor]) -> None:
         """Takes a batch of images into the moments, until enough were seen."""
         if not self.judged or int(self.count) >= _SEEN:
             return
@@ -138,11 +143,12 @@ class Spent(nn.Module):
         )
         self.mean += away * len(features) / together
         self.count += len(features)
+        self.shown += torch.bincount(label, minlength=len(self.shown))
 
     @property
     def comparable(self) -> bool:
-        """Whether the images that were seen have a covariance."""
-        return self.judged and int(self.count) > len(self.mean)
+        """Whether the images that were seen have a covariance, and so many samples can have one."""
+        return self.judged and int(self.count) > len(self.mean) < _COMPARED
 
     def distance(self, features: Float[np.ndarray, "images dim"]) -> float:
         """The Fréchet distance of samples from the images that were seen."""

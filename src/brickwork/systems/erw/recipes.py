@@ -5,12 +5,8 @@ from dataclasses import replace
 from brickwork.data.config import ImageDataConfig
 from brickwork.encoders.config import ImageEncoderConfig, PretrainedImageConfig
 from brickwork.systems.erw.config import Config
-from brickwork.training.config import Stage, TrainConfig
+from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
-
-_TEACHER = ("encoder.*", "teacher_head.*")
-_JUDGE = ("judge.*", "judge_head.*")
-_GENERATOR = ("generator.*", "projector.*")
 
 
 def smoke() -> RunConfig:
@@ -36,12 +32,6 @@ def smoke() -> RunConfig:
             steps=320, batch_size=64, learning_rate=2e-3, precision="fp32", weight_decay=0.0, schedule="constant",
             validate_every=0,
         ),
-        stages=(
-            Stage(name="teacher", steps=40, trains=_TEACHER),
-            Stage(name="judge", steps=60, trains=_JUDGE),
-            Stage(name="warm-up", steps=60, trains=_GENERATOR),
-            Stage(name="full", trains=_GENERATOR),
-        ),
     )  # fmt: skip
 
 
@@ -61,12 +51,6 @@ def small() -> RunConfig:
             schedule="constant",
             validate_every=0,
         ),
-        stages=(
-            Stage(name="teacher", steps=300, trains=_TEACHER),
-            Stage(name="judge", steps=300, trains=_JUDGE),
-            Stage(name="warm-up", steps=400, trains=_GENERATOR),
-            Stage(name="full", trains=_GENERATOR),
-        ),
     )
 
 
@@ -81,7 +65,6 @@ def pretrained() -> RunConfig:
         model=replace(run.model, encoder=PretrainedImageConfig(backbone="facebook/dinov2-small")),
         data=replace(run.data, image_size=32),
         train=replace(run.train, steps=1900),
-        stages=run.stages[1:],
     )
 
 
@@ -94,7 +77,6 @@ def gpu() -> RunConfig:
     config = replace(
         run.model, width=384, depth=12, num_heads=6, patch=2, align_at=5, warm_to=4, half_life=5000.0
     )
-    steps = {"teacher": 4000, "judge": 2000, "warm-up": 6000}
     return replace(
         run,
         model=replace(
@@ -102,5 +84,4 @@ def gpu() -> RunConfig:
         ),
         data=ImageDataConfig(source="cifar10"),
         train=replace(run.train, steps=37_000, batch_size=256, learning_rate=3e-4),
-        stages=tuple(replace(stage, steps=steps.get(stage.name)) for stage in run.stages),
     )

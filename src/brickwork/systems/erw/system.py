@@ -23,7 +23,9 @@ Shape legend: B images, C channels, H × W pixels, N patches, D width.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,9 @@ from brickwork.core.config import nearest
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.augment import two_views, uniforms
+from brickwork.data.classes import with_classes
 from brickwork.data.config import ImageDataConfig
+from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.feature_cache import FeatureCache, keys_of
 from brickwork.encoders.image import ImageEncoder
@@ -48,10 +52,12 @@ from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.contrastive import info_nce
 from brickwork.objectives.self_supervised import simclr
 from brickwork.representation.contract import complete, image_shape
-from brickwork.systems.erw.config import TRAINED, VIEWS, Config
+from brickwork.systems.erw.config import TRAINED, VIEWS, Config, stages_of
 from brickwork.systems.erw.drawing import album_drawing, cost_drawing
 from brickwork.systems.erw.progress import Album, Spent
+from brickwork.systems.erw.requests import check_request
 from brickwork.systems.erw.transformer import SiT
+from brickwork.training.config import Stage
 
 __all__ = ["Config", "Data", "System"]
 
@@ -112,7 +118,7 @@ class System(nn.Module):
         self.judge = ImageEncoder(config.judge, self.image_shape)
         self.judge_head = nn.Linear(config.judge.embedding_dim, len(classes))
         self.album = Album(self.image_shape)
-        self.spent = Spent(config.judge.embedding_dim)
+        self.spent = Spent(config.judge.embedding_dim, len(classes))
         self._cache = FeatureCache()
         self._stage, self._begun = FULL, set[str]()
         # The stages of a run say what else is trained.
@@ -143,7 +149,29 @@ class System(nn.Module):
             "image": torch.from_numpy(np.ascontiguousarray(images)),
         }
 
+    def load_data(self, config: ImageDataConfig, seed: int) -> TaskData:
+        """Other data with the classes that were learnt, counted as they were, and images of the shape that was.
+
+        Raises:
+            DataError: it has another class, or images of another shape.
+        """
+        height, width, _ = self.image_shape
+        if height == width and config.framing is None and Path(config.source).expanduser().is_dir():
+            config = replace(config, image_size=height)
+        task = with_classes(load_task(config, seed), self.classes)
+        if (shape := image_shape(task)) != self.image_shape:
+            raise DataError(
+                f"{task.name} has images of shape {shape}, and the model has learnt {self.image_shape} (height, width, "
+                "channels): bring such images"
+            )
+        return task
+
     # ---- learning ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def plan_stages(config: Config, steps: int) -> tuple[Stage, ...]:
+        """The stages of a run that names none."""
+        return stages_of(config, steps)
 
     def start_stage(self, stage: str) -> None:
         """Looks at what the stage needs.
@@ -217,7 +245,7 @@ class System(nn.Module):
             weights["align"] = self.weight(batch["stage_step"] if "stage_step" in batch else batch["step"])
         if self.training:
             self.spent.generator(3 * len(x) * self.generator.flops(config.depth))
-            self.spent.look_at(x, self._judged)
+            self.spent.look_at(x, batch["label"], self._judged)
         return LossOutput.of(terms, weights)
 
     def weight(self, number: int) -> float:
@@ -320,34 +348,50 @@ class System(nn.Module):
         Raises:
             ConfigError: a class that was not learnt, or a number out of range.
         """
-        if unknown := [name for name in names if name not in self.classes]:
-            raise ConfigError(f"the model has no class '{unknown[0]}': {nearest(unknown[0], self.classes)}")
-        if count < 1 or steps < 1 or guidance < 0:
-            raise ConfigError(
-                f"count={count}, steps={steps}, guidance={guidance:g}: the first two must be at least 1, "
-                f"guidance not negative"
-            )
+        options: dict[str, Any] = {
+            "count": count,
+            "seed": seed,
+            "steps": steps,
+            "guidance": guidance,
+            "sampler": sampler,
+        }
+        check_request(self.classes, self.image_shape, names, **options)
         generator = torch.Generator().manual_seed(seed)
         label = torch.tensor([self.classes.index(name) for name in names for _ in range(count)])
         noise = torch.randn(len(label), *self._noise_shape, generator=generator)
-        return self._paint(label, noise, steps=steps, guidance=guidance, sampler=sampler, generator=generator)
+        x = self._sampled(label, noise, steps=steps, guidance=guidance, sampler=sampler, generator=generator)
+        if not x.isfinite().all():
+            raise ConfigError(
+                f"guidance={guidance:g}, steps={steps}: samples grow beyond all numbers; use less guidance, or more steps"
+            )
+        return _pixels(x)
 
     @property
     def _noise_shape(self) -> tuple[int, int, int]:
         height, width, channels = self.image_shape
         return channels, height, width
 
-    @torch.no_grad()
     def _paint(
         self,
         label: Int64[Tensor, " images"],
         noise: Float[Tensor, "images channels height breadth"],
         *,
         steps: int = _STEPS,
+    ) -> UInt8[np.ndarray, "images height breadth channels"]:
+        """Images by Heun's method, without guidance."""
+        return _pixels(self._sampled(label, noise, steps=steps))
+
+    @torch.no_grad()
+    def _sampled(
+        self,
+        label: Int64[Tensor, " images"],
+        noise: Float[Tensor, "images channels height breadth"],
+        *,
+        steps: int,
         guidance: float = 1.0,
         sampler: Sampler = "heun",
         generator: torch.Generator | None = None,
-    ) -> UInt8[np.ndarray, "images height breadth channels"]:
+    ) -> Float[Tensor, "images channels height breadth"]:
         device, drawn = next(self.parameters()).device, []
         self.eval()
         for start in range(0, len(label), _CHUNK):
@@ -359,8 +403,7 @@ class System(nn.Module):
             )
             x = noise[start : start + _CHUNK].to(device)
             drawn.append(sample(velocity, x, steps=steps, sampler=sampler, generator=generator).cpu())
-        x = torch.cat(drawn) if drawn else noise
-        return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return torch.cat(drawn) if drawn else noise
 
     def _velocity(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
         return self.average.module(x, t, label)[0]
@@ -376,7 +419,7 @@ class System(nn.Module):
         """The Fréchet distance of fresh samples from the images that were seen in training; infinite without a judge."""
         if not (self.spent.comparable and self.album.compares):
             return float("inf")
-        label, noise = self.album.many(self.seed, len(self.classes))
+        label, noise = self.album.many(self.seed, self.spent.shown)
         images = self._paint(label, noise, steps=10)
         return self.spent.distance(self._features(images))
 
@@ -401,31 +444,51 @@ class System(nn.Module):
         return float(torch.cat(losses).mean())
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """``velocity``: the loss on held-out images; ``frechet``: the distance of as many samples of the same classes from
-        them in the eyes of the judge, and ``accuracy``: how often it gives a sample the class that was asked for (both
-        only where a judge was trained, and for two images or more)."""
+        """``velocity``: the loss on held-out images. Where a judge was trained, also ``accuracy``: how often it gives a
+        sample the class that was asked for, and ``accuracy_images``: how often an image its own, which says what the judge
+        is worth; and ``frechet``: the distance of as many samples of the same classes from the images in its eyes, where
+        there are more of these than dimensions (of fewer no covariance is known)."""
         scores = {"velocity": self.velocity_loss(examples)}
-        if not self.spent.judged or len(examples) < 2:
+        if not self.spent.judged or not len(examples):
             return scores
         label = torch.from_numpy(np.asarray(examples.columns["label"]).astype(np.int64))
         noise = torch.randn(len(label), *self._noise_shape, generator=torch.Generator().manual_seed(0))
         samples = self._features(self._paint(label, noise))
         real = self._features(np.asarray(examples.columns["input"]))
-        with torch.no_grad():
-            logits = self.judge_head(torch.from_numpy(samples).to(self.judge_head.weight))
-        right = (logits.argmax(1).cpu() == label).float().mean()
-        return {**scores, "frechet": frechet_distance(samples, real), "accuracy": float(right)}
+        scores |= {"accuracy": self._right(samples, label), "accuracy_images": self._right(real, label)}
+        if len(real) > real.shape[1]:
+            scores["frechet"] = frechet_distance(samples, real)
+        return scores
+
+    @torch.no_grad()
+    def _right(self, features: Float[np.ndarray, "images dim"], label: Int64[Tensor, " images"]) -> float:
+        """How often the judge gives images their class."""
+        logits = self.judge_head(torch.from_numpy(features).to(self.judge_head.weight))
+        return float((logits.argmax(1).cpu() == label).float().mean())
 
     def draw(self, examples: Examples) -> list[Drawing]:
-        """The same noise drawn again and again while it learnt; and distance against operations, the warm-up counted."""
-        drawings = [album_drawing(self.album, self.classes)] if self.album.filled else []
-        cost = cost_drawing(self.album, self.spent)
-        return [*drawings, *([cost] if cost else [])]
+        """The same noise drawn again and again while it learnt, and at the end; and distance against operations, the warm-up
+        counted."""
+        if not self.album.filled:
+            return []
+        noise = self.album.noise(self.seed)
+        last = self._paint(self.album.labels(len(self.classes)), noise, steps=10)
+        judge = None
+        if self.spent.judged and len(examples):
+            label = torch.from_numpy(np.asarray(examples.columns["label"]).astype(np.int64))
+            judge = self._right(self._features(np.asarray(examples.columns["input"])), label)
+        cost = cost_drawing(self.album, self.spent, judge)
+        return [album_drawing(self.album, self.classes, last), *([cost] if cost else [])]
 
 
 def _numbers(images: UInt8[np.ndarray, "images h w c"]) -> Float[Tensor, "images c h w"]:
     """0 … 255 as −1 … 1."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _pixels(x: Float[Tensor, "images c h w"]) -> UInt8[np.ndarray, "images h w c"]:
+    """−1 … 1, or what is nearest to it, as 0 … 255."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def drawn_paths(

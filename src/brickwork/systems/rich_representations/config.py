@@ -38,7 +38,9 @@ class Config:
     def validate(self) -> list[str]:
         problems = []
         if self.runs:
-            problems += idle(self, ("members", "episodes"), "runs, which are the members")
+            problems += idle(
+                self, ("members", "episodes"), "runs, which are the members (recipe small sets neither)"
+            )
         if self.mode != "apart":
             problems += idle(self, ("episodes",), f"learn={self.mode}: members have no episodes")
         if self.mode == "jointly":
@@ -51,7 +53,8 @@ class Config:
             problems += idle(self, ("temperature",), "distil=false")
         if getattr(self.encoder, "adapt", "full") != "full":
             problems.append(
-                f"encoder.adapt={self.encoder.adapt}: members are trained whole; leave it out"  # type: ignore[union-attr]
+                f"encoder.adapt={self.encoder.adapt}: members are trained whole; leave it out, or train each with another "  # type: ignore[union-attr]
+                "system (matryoshka, stationary-compat) and another --seed, and join them: --set model.runs=runs/a,runs/b"
             )
         return problems
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from brickwork.data.types import Examples
-from brickwork.evaluation.significance import wilson
+from brickwork.evaluation.significance import Difference, wilson
 from brickwork.inspection.drawings import Drawing
 from brickwork.inspection.plots import both, plural
 from brickwork.inspection.svg import Frame, element, figure, label, nice_ticks, polyline, spread, tip
@@ -23,9 +23,12 @@ _STYLE = """\
 .rich-cell-name { fill: var(--ink); font-size: 13px; }"""
 
 
-def drawings(encoder: Any, examples: Examples, *, are_new: bool, seed: int) -> list[Drawing]:
-    """What there is to see on labelled examples: of one network how well it does, and nothing where there are too few."""
-    result = transfer(encoder, examples, seed)
+def drawings(
+    encoder: Any, examples: Examples, *, are_new: bool, seed: int, published: Any = None
+) -> list[Drawing]:
+    """What there is to see on labelled examples: of one network how well it does, and nothing where there are too few.
+    ``published``: the pretrained encoder that the members began as."""
+    result = transfer(encoder, examples, seed, published)
     if result is None:
         return []
     first = accuracy_drawing(result, are_new)
@@ -39,20 +42,31 @@ def accuracy_drawing(result: Transfer, are_new: bool) -> Drawing:
         if are_new
         else "labels that were trained on (there are no new ones here)"
     )
-    gain = 100 * (result.joint[-1] - result.joint[0])
-    over = 100 * (result.joint[-1] - result.control[-1])
+    gain, over = _points(result.gain), _points(result.over)
     lead = (
         f"A classifier learnt from {result.learnt:,} examples of {result.labels} {what}, tested on {result.tested:,} "
         "others; bars: 95 % intervals over these. "
     )
     lead += (
-        f"All {len(result.joint)} members against the first alone: {gain:+.1f} points; against the control of the same "
-        f"width, the first beside untrained networks (dashed): {over:+.1f}. Rings: each member alone."
+        f"All {len(result.joint)} members against the first alone: {gain}; against the control of the same width, the "
+        f"first beside untrained networks (dashed): {over}. Rings: each member alone."
         if len(result.joint) > 1
-        else f"One network, {100 * result.joint[0]:.1f} % right; against one that was never trained: {over:+.1f} points."
+        else f"One network, {100 * result.joint[0]:.1f} % right; against one that was never trained: {over}."
     )
+    if result.untouched is not None and result.beyond is not None:
+        lead += (
+            f" The pretrained model as it was published: {100 * result.untouched:.1f} % right; what was trained here "
+            f"against it: {_points(result.beyond)}."
+        )
     title = "New labels against members" if are_new else "Labels against members"
     return Drawing(title, lead, both(lambda width: _accuracy(result, width)), _STYLE)
+
+
+def _points(difference: Difference) -> str:
+    """``+4.2 points [+1.0, +7.5]``, and whether that is a difference."""
+    mean, low, high = (100 * value for value in (difference.mean, difference.low, difference.high))
+    shown = "" if low > 0 or high < 0 else ", no clear difference"
+    return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]{shown}"
 
 
 def _accuracy(result: Transfer, width: int) -> str:

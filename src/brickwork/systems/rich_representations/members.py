@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.data.types import TaskData
-from brickwork.encoders.build import build_text_encoder
-from brickwork.encoders.config import TextEncoderConfig
+from brickwork.encoders.build import build_text_encoder, find_backbone
+from brickwork.encoders.config import FRESH, TextEncoderConfig
 from brickwork.encoders.joined import Joined, JoinedImageEncoder, JoinedTextEncoder, join
 from brickwork.representation.contract import build_encoder
 from brickwork.representation.load import load_representation
@@ -40,25 +40,45 @@ def _drawn(config: Config, data: TaskData, assets: Path | None, seed: int, place
     return build_encoder(config, data, assets)
 
 
-def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, dict[str, Any]]:
+def members_of_runs(config: Config, data: TaskData) -> tuple[Joined, dict[str, Any], int]:
     """The encoders of finished runs as they are, and the lineage: which runs they are of and, where they stay as they are,
-    which models the joint one ``extends``: its first dimensions are theirs.
+    which models the joint one ``extends``: its first dimensions are theirs. Last, how many blocks have to keep their scales
+    for that.
 
     Raises:
         ArtifactError: a folder without a model, or one that does not encode.
-        ConfigError: encoders that do not read their inputs in the same way.
+        ConfigError: encoders that do not read their inputs in the same way, or one and the same.
         DataError: they do not read this data.
     """
     found = [load_representation(folder) for folder in config.runs]
+    prints = [one.fingerprint for one in found]
+    if twice := [folder for folder, one in zip(config.runs, prints) if prints.count(one) > 1]:
+        raise ConfigError(
+            f"model.runs={','.join(twice)}: the same model more than once, which adds nothing; name different ones"
+        )
     joined = join([one.encoder for one in found], config.runs)
     check_reads(joined, data, config.runs[0])
     described = [
         {"run": Path(folder).name, "fingerprint": one.fingerprint} for folder, one in zip(config.runs, found)
     ]
     lineage: dict[str, Any] = {"members": described}
-    if config.mode == "heads" and not config.distil:
-        lineage["extends"] = [found[0].fingerprint, *found[0].lineage.get("extends", ())]
-    return joined, lineage
+    if config.mode != "heads" or config.distil:
+        return joined, lineage, 0
+    lineage["extends"] = [found[0].fingerprint, *found[0].lineage.get("extends", ())]
+    return joined, lineage, len(as_joined(found[0].encoder).members)
+
+
+def published(config: Config) -> Any:
+    """The pretrained encoder that all members began as, untouched; ``None`` for weights that were drawn, for members of
+    finished runs, and where it is not to be had any more."""
+    backbone = getattr(config.encoder, "backbone", None)
+    if config.runs or not isinstance(backbone, str) or backbone in FRESH:
+        return None
+    try:
+        folder = find_backbone(backbone, getattr(config.encoder, "revision", None))
+        return None if folder is None else load_representation(folder).encoder
+    except ArtifactError:
+        return None
 
 
 def as_joined(encoder: Any) -> Joined:

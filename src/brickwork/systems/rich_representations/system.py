@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from brickwork.core.config import to_dict
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, warn
 from brickwork.core.seeding import generator_for, seed_everything
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.classes import with_classes
@@ -54,6 +54,7 @@ from brickwork.systems.rich_representations.members import (
     check_count,
     fresh_members,
     members_of_runs,
+    published,
     student,
 )
 from brickwork.training.config import Stage
@@ -87,6 +88,7 @@ class System(nn.Module):
         self.config, self.encoder, self.seed = config, encoder, seed
         self.classes = tuple(classes)
         self.lineage: dict[str, Any] = {}
+        self.kept_scales = 0  # of so many of the first blocks, which are those of a finished encoder
         self.transient = ("teacher", "heads") if config.distil else ()
         self.teacher = teacher
         members: Any = [] if config.distil and teacher is None else (teacher or encoder).members
@@ -123,9 +125,10 @@ class System(nn.Module):
                 "model.learn=heads trains no member: name finished runs, --set model.runs=runs/a,runs/b, or start from "
                 "one of this system, --set start=runs/rich"
             )
-        joined, lineage = (
-            members_of_runs(config, data) if config.runs else (fresh_members(config, data, assets, seed), {})
-        )
+        if config.runs:
+            joined, lineage, kept = members_of_runs(config, data)
+        else:
+            joined, lineage, kept = fresh_members(config, data, assets, seed), {}, 0
         facts = cls.facts(config, data)
         if config.distil:
             system = cls(
@@ -133,7 +136,7 @@ class System(nn.Module):
             )
         else:
             system = cls(config, joined, seed=seed, **facts)
-        system.lineage = lineage
+        system.lineage, system.kept_scales = lineage, kept
         return system
 
     def architecture(self) -> dict[str, Any]:
@@ -235,14 +238,16 @@ class System(nn.Module):
             members.train(mode)
 
     def finish(self, examples: Examples) -> Iterator[str]:
-        """Weighs the blocks so that all count alike in a cosine; the first stays as it is."""
+        """Weighs the blocks so that all count alike in a cosine; the first stays as it is, and so do all
+        blocks of a finished encoder that this one extends."""
         members = self.members
-        if self.config.distil or members is None or len(members.members) == 1:
+        if self.config.distil or members is None or len(members.members) <= max(1, self.kept_scales):
             return
         yield "weighing the members by the lengths of their vectors"
         rows = examples.take(range(min(_WEIGHED, len(examples))))
         lengths = torch.stack([block.norm(dim=1).mean() for block in self._blocks_of(rows["input"])])
-        members.scales.copy_(torch.where(lengths > 0, lengths[0] / lengths, 1.0))
+        weighed = torch.where(lengths > 0, lengths[0] / lengths, 1.0)
+        members.scales[self.kept_scales :] = weighed[self.kept_scales :]
 
     @torch.no_grad()
     def _blocks_of(self, inputs: Any) -> list[Float[Tensor, "rows _"]]:
@@ -284,23 +289,39 @@ class System(nn.Module):
         return {"label": [self.classes[i] for i in p.argmax(1)], "probability": p.max(1, initial=0.0)}
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Accuracy on the classes that were trained on."""
+        """Accuracy on the rows of classes that were trained on; nothing, and a note, where there are none."""
         known, _ = split_new(examples, self.classes)
+        if not len(known):
+            warn(
+                f"none of the {len(examples)} rows is of a class that was learnt ({', '.join(self.classes[:12])}): learn "
+                "other labels from a few examples (brickwork classify --examples), or look at them (brickwork inspect)"
+            )
+            return {}
         right = self.probabilities(known.columns["input"]).argmax(1) == np.asarray(known.columns["label"])
-        return {"accuracy": float(right.mean()) if len(known) else 0.0}
+        return {"accuracy": float(right.mean())}
 
     def draw(self, examples: Examples) -> list[Any]:
         """How well new labels are learnt from the first k members; how alike the members are; what each adds."""
         from brickwork.systems.rich_representations.drawing import drawings
 
         known, new = split_new(examples, self.classes)
-        return drawings(self.encoder, new if len(new) else known, are_new=len(new) > 0, seed=self.seed)
+        shown = new if len(new) else known
+        return drawings(
+            self.encoder, shown, are_new=len(new) > 0, seed=self.seed, published=published(self.config)
+        )
 
     def load_data(self, config: Data, seed: int) -> TaskData:
-        """Other data. Where all of its classes were trained on they are counted as they were; else all are new labels."""
+        """Other data. Where all of its classes were trained on they are counted as they were; else all are new labels, and
+        of a mixture it is said which ones are."""
         task = load_data(config, seed)
         names = task.class_names or tuple(map(str, range(task.num_classes or 0)))
-        return with_classes(task, self.classes) if set(names) <= set(self.classes) else task
+        known = set(names) <= set(self.classes) or task.kind != "labelled"
+        strange = [name for name in names if name not in self.classes]
+        if 0 < len(strange) < len(names):
+            warn(
+                f"{task.name}: not learnt, and left out where accuracy is measured: {', '.join(strange[:12])}"
+            )
+        return with_classes(task, self.classes) if known else task
 
     # ---- going on from a finished run -------------------------------------------------------------------------------
 
@@ -321,7 +342,11 @@ class System(nn.Module):
         if config.distil:
             raise ConfigError("model.distil has no effect with a start: distil where the members are trained")
         system = cls(config, joined, seed=seed, classes=classes)
-        system.lineage = getattr(finished, "lineage", {})
+        system.lineage = dict(getattr(finished, "lineage", {}))
+        if config.mode == "heads":
+            system.kept_scales = len(joined.members)
+        else:  # its first dimensions are no longer those of any other model
+            system.lineage.pop("extends", None)
         return system
 
 

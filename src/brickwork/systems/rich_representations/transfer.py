@@ -1,7 +1,8 @@
 """What joining brings on labels, by the number of members: accuracy, directions in use, likeness of the members.
 
 The control is of the same width: the first member beside networks of its kind that were never trained. What more dimensions
-bring by themselves shows there. Of one network alone (a student) the control is one that was never trained.
+bring by themselves shows there. Of one network alone (a student) the control is one that was never trained. Members that
+began as a pretrained model are held against it as well, as it was published.
 
 Shape legend: N inputs, D dimensions, k members, C labels.
 """
@@ -19,6 +20,7 @@ from brickwork.encoders.joined import Joined
 from brickwork.evaluation.codes import effective_rank
 from brickwork.evaluation.new_labels import learn_labels
 from brickwork.evaluation.representation_similarity import debiased_cka
+from brickwork.evaluation.significance import Difference, paired_bootstrap
 from brickwork.representation.encode import encode
 from brickwork.representation.rebuilt import rebuilt_encoder
 
@@ -30,21 +32,28 @@ _MOST = 3000
 @dataclass(frozen=True)
 class Transfer:
     """By number of members 1 … n: accuracies (0 … 1) of the joint vectors and of the control, ranks of both; ``alone``: of
-    each member by itself; ``alike``: debiased CKA between members (n × n); ``learnt`` and ``tested``: numbers of inputs."""
+    each member by itself; ``gain`` and ``over``: of all members over the first alone and over the control, by the same
+    inputs; ``alike``: debiased CKA between members (n × n); ``learnt`` and ``tested``: numbers of inputs. ``untouched``:
+    accuracy of the pretrained model as it was published, ``beyond``: of all members over it."""
 
     joint: tuple[float, ...]
     control: tuple[float, ...]
     alone: tuple[float, ...]
+    gain: Difference
+    over: Difference
     joint_rank: tuple[float, ...]
     control_rank: tuple[float, ...]
     alike: Float[np.ndarray, "members members"]
     learnt: int
     tested: int
     labels: int
+    untouched: float | None = None
+    beyond: Difference | None = None
 
 
-def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
-    """The measures on labelled examples; ``None`` where these are too few: two labels with two examples each."""
+def transfer(encoder: Any, examples: Examples, seed: int, published: Any = None) -> Transfer | None:
+    """The measures on labelled examples; ``None`` where these are too few: two labels with two examples each. ``published``:
+    the encoder that the members began as."""
     members = list(encoder.members) if isinstance(encoder, Joined) else [encoder]
     labels = np.asarray(examples.columns["label"], dtype=np.int64)
     learn_rows, test_rows = _parts(labels, seed)
@@ -58,25 +67,32 @@ def transfer(encoder: Any, examples: Examples, seed: int) -> Transfer | None:
     fresh = [blocks[0], *fresh] if len(blocks) > 1 else fresh
     y, split = places[rows], len(learn_rows)
 
-    def accuracy(parts: Sequence[np.ndarray]) -> float:
+    def right(parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Of each tested input, 1 where the answer is right."""
         vectors = np.concatenate(parts, axis=1)
         model = learn_labels(vectors[:split], y[:split], [str(n) for n in names], seed=seed)
-        return model.accuracy(vectors[split:], y[split:])
+        return (model.scores(vectors[split:]).argmax(1) == y[split:]).astype(np.float64)
 
     def rank(parts: Sequence[np.ndarray]) -> float:
         return effective_rank(np.concatenate([(p - p.mean(0)) / (p.std() or 1.0) for p in parts], axis=1))
 
+    before = None if published is None else right([_vectors(published, taken)])
     counts = range(1, len(blocks) + 1)
+    joint, control = ([right(parts[:k]) for k in counts] for parts in (blocks, fresh))
     return Transfer(
-        joint=tuple(accuracy(blocks[:k]) for k in counts),
-        control=tuple(accuracy(fresh[:k]) for k in counts),
-        alone=tuple(accuracy([block]) for block in blocks),
+        joint=tuple(float(one.mean()) for one in joint),
+        control=tuple(float(one.mean()) for one in control),
+        alone=tuple(float(right([block]).mean()) for block in blocks),
+        gain=paired_bootstrap(joint[0], joint[-1]),
+        over=paired_bootstrap(control[-1], joint[-1]),
         joint_rank=tuple(rank(blocks[:k]) for k in counts),
         control_rank=tuple(rank(fresh[:k]) for k in counts),
         alike=np.array([[debiased_cka(a, b) for b in blocks] for a in blocks]),
         learnt=split,
         tested=len(test_rows),
         labels=len(names),
+        untouched=None if before is None else float(before.mean()),
+        beyond=None if before is None else paired_bootstrap(before, joint[-1]),
     )
 
 

@@ -7,7 +7,8 @@ the matrix zero) and no coordinate is constant (a constant one could carry a mat
 |----------|---------------|---------------------------------------------------------------------------|
 | circle   | one           | (cos Δ, sin Δ), Δ the difference in turns of its ``size``, as 360 degrees   |
 | line     | one           | the same on a half circle: a difference of ± ``size`` is a quarter turn    |
-| rotation | three, degrees| quaternion (x, y, z, w) of R₁⁻¹R₂, of Euler angles about fixed x, y, z      |
+| rotation | three, degrees| quaternion (x, y, z, w) of R₁⁻¹R₂, of Euler angles about fixed x, y, z,     |
+|          |               | each taken between −180 and 180 (its quaternion has a sign, 270 is −90)     |
 
 Shape legend: B pairs of views, M columns of values, K numbers of g.
 """
@@ -93,14 +94,19 @@ def of(changes: Sequence[Change], differences: Mapping[str, float | int]) -> Flo
     """g of differences by column, in the columns' own units; what is not named stays as it is.
 
     Raises:
-        ConfigError: a name that is none, or a number that is not finite.
+        ConfigError: a name that is none, a number that is not finite, or one beyond the largest difference of a line.
     """
     known = columns_of(changes)
+    largest = {change.name: change.size for change in changes if change.kind == "line"}
     for name, value in differences.items():
         if name not in known:
             raise ConfigError(f"this model knows no change '{name}': {nearest(name, known)}")
         if not math.isfinite(value):
             raise ConfigError(f"{name}={value}: a change must be a finite number")
+        if abs(value) > largest.get(name, math.inf) * (1 + 1e-6):
+            raise ConfigError(
+                f"{name}={value:g}: the model has learnt differences of up to {largest[name]:g} either way; ask for less"
+            )
     zero = np.zeros((1, len(known)))
     return between(changes, zero, np.array([[float(differences.get(name, 0.0)) for name in known]]))[0]
 
@@ -122,6 +128,8 @@ def parse(text: str) -> dict[str, float]:
             raise ConfigError(
                 f"{part.strip()!r} is no change; write a column and by how much: angle=30, or angle=30,hue=-20"
             )
+        if name.strip() in differences:
+            raise ConfigError(f"{name.strip()} is given twice in '{text}'; say once by how much")
         differences[name.strip()] = number
     return differences
 
@@ -149,8 +157,8 @@ def _on_circle(change: Change, difference: Float[np.ndarray, " pairs"]) -> Float
 
 
 def _quaternion(degrees: Float[np.ndarray, "pairs 3"]) -> Float[np.ndarray, "pairs 4"]:
-    """Of Euler angles about fixed axes, x first: q = q_z q_y q_x."""
-    half = np.deg2rad(degrees) / 2
+    """Of Euler angles about fixed axes, x first: q = q_z q_y q_x. A whole turn more would be −q: 350 is taken as −10."""
+    half = np.deg2rad(degrees - 360 * np.round(degrees / 360)) / 2
     result = None
     for axis in range(3):
         one = np.zeros((len(degrees), 4))

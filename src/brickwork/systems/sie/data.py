@@ -4,8 +4,8 @@ A row of examples is one view; with it goes where its object's other views are, 
 Shape legend: N views, M columns of values.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from brickwork.core.config import at_least, idle, nearest
+from brickwork.core.config import above, at_least, idle, nearest
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data import splits
 from brickwork.data.augment import Augmentation, augmented, draw
@@ -23,7 +23,7 @@ from brickwork.data.readers.files import TABLES
 from brickwork.data.sets.images import PARTS as IMAGE_SETS
 from brickwork.data.sets.images import image_task, own_images
 from brickwork.data.types import Examples, TaskData
-from brickwork.systems.sie.changes import Change
+from brickwork.systems.sie.changes import Change, columns_of
 from brickwork.systems.sie.objects import KINDS
 from brickwork.systems.sie.renderer import VALUES, draw_values, make_thing, render
 from brickwork.systems.sie.tables import is_table, read_views
@@ -51,10 +51,12 @@ _MADE = {
 class TableOptions:
     """Of the user's table. ``object``: the column that says which object a row shows (none: as it is usually called).
     ``circular``: columns of angles or hues, on whose circle the largest value meets the smallest (none: by their names).
+    ``turn``: what a whole turn is in these columns, as 360, 6.2832 or 24 (none: guessed by the values: 1, 2π or 360).
     ``rotation``: three columns that are Euler angles in degrees about fixed x, y and z (none: there are none)."""
 
     object: str | None = None
     circular: tuple[str, ...] | None = None
+    turn: Annotated[float, above(0)] | None = None
     rotation: tuple[str, ...] | None = None
 
     def validate(self) -> list[str]:
@@ -119,18 +121,25 @@ class Known:
     changes: tuple[Change, ...]
 
 
-def load_data(config: Data, seed: int) -> TaskData:
-    """Views of objects, split by object.
+def load_data(config: Data, seed: int, learnt: Known | None = None) -> TaskData:
+    """Views of objects, split by object. ``learnt``: what a model was told of: other views are read in its columns and
+    units, and nothing is guessed.
 
     Raises:
-        DataError: the source does not exist or cannot be used; names file, row, column and what to do.
+        DataError: the source does not exist or cannot be used; names file, row, column and what to do. A change that was
+            learnt is not told of.
         ConfigError: changes that are none of the source's; more views than memory holds.
     """
+    task = _loaded(config, seed, learnt)
+    return task if learnt is None else _as_learnt(task, learnt)
+
+
+def _loaded(config: Data, seed: int, learnt: Known | None) -> TaskData:
     if config.source == SOURCE:
         return _rendered(config, seed)
     path = Path(config.source).expanduser()
     if config.source not in IMAGE_SETS and path.is_file() and is_table(path):
-        return _from_table(path, config, seed)
+        return _from_table(path, config, seed, () if learnt is None else learnt.changes)
     if config.source in IMAGE_SETS:
         task = image_task(config, seed)
     elif path.is_dir() or path.suffix.lower() in (".npy", ".npz"):
@@ -142,6 +151,27 @@ def load_data(config: Data, seed: int) -> TaskData:
             + f"; sets of images: {', '.join(IMAGE_SETS)}; rendered objects: {SOURCE}"
         )
     return _made(task, config, seed)
+
+
+def _as_learnt(task: TaskData, learnt: Known) -> TaskData:
+    """The same views with their values in the places in which a model looks for them; zeros where it looks for none."""
+    own = task.details.columns
+    if missing := [name for name in columns_of(learnt.changes) if name not in own]:
+        raise DataError(
+            f"{task.name} does not tell of '{missing[0]}', which the model has learnt; it tells of {', '.join(own)}"
+        )
+
+    def placed(values: np.ndarray) -> np.ndarray:
+        columns = [
+            values[:, own.index(name)] if name in own else np.zeros(len(values)) for name in learnt.columns
+        ]
+        return np.stack(columns, axis=1)
+
+    for part in (task.train, task.validation, task.test):
+        part.columns["values"] = placed(np.asarray(part.columns["values"]))
+        for views in {id(member.of): member.of for member in part.columns["member"]}.values():
+            views.values = placed(views.values)
+    return replace(task, details=learnt)
 
 
 def _has_classes(path: Path) -> bool:
@@ -165,7 +195,7 @@ def _rendered(config: Data, seed: int) -> TaskData:
     return _split(SOURCE, everything, config, seed, Known(VALUES, chosen), tuple(KINDS), (note,))
 
 
-def _from_table(path: Path, config: Data, seed: int) -> TaskData:
+def _from_table(path: Path, config: Data, seed: int, learnt: Sequence[Change]) -> TaskData:
     form = config.framing or config.image_size
     read = read_views(
         path,
@@ -173,14 +203,18 @@ def _from_table(path: Path, config: Data, seed: int) -> TaskData:
         config.columns,
         object_column=config.table.object,
         circular=config.table.circular,
+        turn=config.table.turn,
         rotation=config.table.rotation,
         limit=config.limit,
         allow_outside=config.allow_outside,
+        learnt=learnt,
     )
     by_name = {change.name: change for change in read.changes}
     chosen = tuple(by_name[name] for name in config.changes or by_name if _known(name, by_name))
     everything = examples(read.images, read.values, read.objects, read.labels)
-    notes = (f"changes: {', '.join(change.describe() for change in chosen)}", *read.notes)
+    height, width = read.images.shape[1:3]
+    told = ", ".join(change.describe() for change in chosen)
+    notes = (f"images as {width} × {height} RGB", f"changes: {told}", *read.notes)
     return _split(path.name, everything, config, seed, Known(read.columns, chosen), read.class_names, notes)
 
 

@@ -15,7 +15,7 @@ from brickwork.inspection.svg import Scale, element, figure, label, nice_ticks, 
 from brickwork.systems.sie import changes as known
 from brickwork.systems.sie.data import ObjectViews
 from brickwork.systems.sie.predictors import HyperLinear
-from brickwork.systems.sie.steering import objects_of, pair_scores, steering_scores
+from brickwork.systems.sie.steering import objects_of, pair_scores, same_object_scores, steering_scores
 
 _SHOWN, _COLUMNS, _NARROW_COLUMNS, _LINES, _LEAST_VIEWS = 3, 6, 3, 2, 3
 _PARTS = {
@@ -50,7 +50,8 @@ def drawings(system: Any, examples: Examples) -> list[Drawing]:
     pictures = []
     if isinstance(system.predictor, HyperLinear) and (shown := _turned(system, objects)):
         pictures.append(_neighbours(shown, steering_scores(system, examples), len(objects)))
-    return [*pictures, _shares(system, pair_scores(system, examples))]
+    found = same_object_scores(system, examples)
+    return [*pictures, _shares(system, pair_scores(system, examples), found)]
 
 
 # ---- neighbours ------------------------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def _grid(shown: Sequence[_Turned], width: int) -> str:
 # ---- what each part holds --------------------------------------------------------------------------------------------
 
 
-def _shares(system: Any, scores: dict[str, float]) -> Drawing:
+def _shares(system: Any, scores: dict[str, float], found: dict[str, float]) -> Drawing:
     read = [name for name in _PARTS if f"r2_paper_{name}" in scores]
     rows = [
         (f"{c.name}: {_PARTS[name]}", scores[f"r2_{c.name}_{name}"], 0.0)
@@ -171,6 +172,16 @@ def _shares(system: Any, scores: dict[str, float]) -> Drawing:
         "guesses have that know no image. With one mean for all numbers, as the authors compute R², that is more "
         f"than 0 ({floor:.2f} here). The search's equivariant part is the embedding that is made of this one."
     )
+    if found:
+        by = ", ".join(
+            f"by the {name.removeprefix('same_object_')} part {100 * value:.0f} %"
+            for name, value in found.items()
+            if name != "same_object_chance"
+        )
+        lead += (
+            f" A search among held-out views finds another view of the same object first: {by}, chance "
+            f"{100 * found['same_object_chance']:.0f} %."
+        )
     return Drawing(
         "What each part holds of each change", lead, both(lambda width: _bars(rows, width)), _STYLE
     )

@@ -24,6 +24,13 @@ def read_pairs(columns: Mapping[str, Any], form: Shape | Framing) -> tuple[np.nd
     return first, second
 
 
+def names_of_pairs(columns: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The files of both columns as the table calls them, for the answers; nothing where a cell is an image itself."""
+    both = {name: list(columns[name]) for name in pair_columns(columns)}
+    named = all(isinstance(cell, str) for cells in both.values() for cell in cells)
+    return {name: [str(cell) for cell in cells] for name, cells in both.items()} if named else {}
+
+
 def pair_columns(columns: Mapping[str, Any]) -> tuple[str, str]:
     """Which two columns hold the images: called as usual, else the only two with images in their first row.
 

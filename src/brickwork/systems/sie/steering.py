@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from brickwork.data.types import Examples
@@ -19,6 +19,7 @@ from brickwork.systems.sie.predictors import HyperLinear
 
 _MOST_OBJECTS = 64
 _LEAST_VIEWS = 3
+_SAME = 1e-6
 
 
 def objects_of(examples: Examples, most: int = _MOST_OBJECTS) -> list[ObjectViews]:
@@ -55,6 +56,8 @@ def pair_scores(system: Any, examples: Examples) -> dict[str, float]:
     for name, guessed in guesses.items():
         guess = guessed.double().cpu().numpy()
         for change, place in known.places(system.changes).items():
+            if np.ptp(truth[:, place], axis=0).max() < _SAME:
+                continue  # no held-out object changes in this way: there is nothing to explain
             scores[f"r2_{change}_{name}"] = r_squared(truth[:, place], guess[:, place])
         scores[f"r2_paper_{name}"] = r_squared(truth, guess, one_mean=True)
     floor = np.broadcast_to(truth.mean(0), truth.shape)
@@ -85,6 +88,32 @@ def steering_scores(system: Any, examples: Examples) -> dict[str, float]:
     scores = {f"{name}_mrr": float(np.mean(1 / np.array(values))) for name, values in ranks.items()}
     hits = float(np.mean(np.array(ranks["steering"]) <= 1))
     return {**scores, "chance_mrr": float(np.mean(chance)), "steering_hit@1": hits}
+
+
+@torch.no_grad()
+def same_object_scores(system: Any, examples: Examples) -> dict[str, float]:
+    """How often the view that is nearest to a held-out view by one part is of the same object: what a search by that part
+    finds first. ``chance``: that of a view that is drawn. Nothing of a single object."""
+    objects = objects_of(examples)
+    if len(objects) < 2:
+        return {}
+    owner = torch.from_numpy(np.repeat(np.arange(len(objects)), [len(one) for one in objects]))
+    representation = system.representation()
+    vectors = torch.from_numpy(representation.encode(np.concatenate([one.images for one in objects])))
+    shares = {
+        f"same_object_{name}": nearest_is_same(F.normalize(vectors[:, place], dim=1), owner)
+        for name, place in representation.encoder.parts.items()
+    }
+    same = (owner[:, None] == owner).double().sum(1) - 1
+    return {**shares, "same_object_chance": float((same / (len(owner) - 1)).mean())}
+
+
+def nearest_is_same(vectors: Float[Tensor, "n dim"], owner: Int64[Tensor, " n"]) -> float:
+    """How often the nearest other vector, by inner product, has the same owner; of several that are as near, their share."""
+    scores = (vectors @ vectors.T).fill_diagonal_(-torch.inf)
+    nearest = scores == scores.max(dim=1, keepdim=True).values
+    same = owner[:, None] == owner
+    return float(((nearest & same).double().sum(1) / nearest.double().sum(1)).mean())
 
 
 def own_ranks(queries: Float[Tensor, "n dim"], candidates: Float[Tensor, "n dim"]) -> Sequence[float]:

@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.core.errors import ConfigError
+from brickwork.core.errors import ConfigError, warn
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.augment import uniforms
 from brickwork.data.types import Examples, TaskData
@@ -45,11 +45,11 @@ from brickwork.representation.contract import encodes
 from brickwork.systems.sie import changes as known
 from brickwork.systems.sie.changes import Change
 from brickwork.systems.sie.config import COVARIANCE, EQUIVARIANCE, INVARIANCE, TEMPERATURE, VARIANCE, Config
-from brickwork.systems.sie.data import KIND, Data, Member, load_data
-from brickwork.systems.sie.pairs import read_pairs
+from brickwork.systems.sie.data import KIND, Data, Known, Member, load_data
+from brickwork.systems.sie.pairs import names_of_pairs, read_pairs
 from brickwork.systems.sie.parts import PartedEncoder, PartedRepresentation
 from brickwork.systems.sie.predictors import ConcatMlp, HyperLinear, Readout, projector
-from brickwork.systems.sie.steering import pair_scores, steering_scores
+from brickwork.systems.sie.steering import pair_scores, same_object_scores, steering_scores
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
@@ -73,6 +73,7 @@ class System(nn.Module):
         super().__init__()
         self.config, self.seed = config, seed
         self.changes: tuple[Change, ...] = tuple(Change.from_values(one) for one in changes)
+        self.told = Known(tuple(columns), self.changes)
         self.columns = [columns.index(name) for name in known.columns_of(self.changes)]
         d, numbers = encoder.embedding_dim, known.width(self.changes)
         equivariant = round(config.split * d)
@@ -105,6 +106,14 @@ class System(nn.Module):
         """The changes that are told, and the names of all values."""
         changes = [vars(change) for change in data.details.changes]
         return {"changes": changes, "columns": list(data.details.columns)}
+
+    def load_data(self, config: Data, seed: int) -> TaskData:
+        """Other views, in the columns and units of those that were learnt from.
+
+        Raises:
+            DataError: a change that was learnt is not told of.
+        """
+        return load_data(config, seed, self.told)
 
     # ---- learning --------------------------------------------------------------------------------------------------
 
@@ -264,22 +273,40 @@ class System(nn.Module):
     @torch.no_grad()
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """The change between two images: columns ``first`` and ``second`` (paths, or arrays). Differences by column, in the
-        columns' units. With a hypernetwork, ``fit`` says how well they explain the second image (:meth:`solve`); else
-        they are read off by an MLP. Views as they were learnt are taken with their object's next one.
+        columns' units, behind the names of the images, where they have any. With a hypernetwork, ``fit`` says how well they
+        explain the second image (:meth:`solve`); else they are read off by an MLP. Views as they were learnt are taken
+        with their object's next one. A note tells of changes that could not be read off held-out views.
 
         Raises:
             DataError: no two columns of images, or an image that cannot be read.
         """
+        names: dict[str, Any] = {}
         if "member" in columns:
             first, second = images_of(columns["member"], self.partners(columns["member"]))
         else:
             form = getattr(self.encoder, "framing", None) or self.encoder.image_shape
             first, second = read_pairs(columns, form)
+            names = names_of_pairs(columns)
         x, y = self.r(first), self.r(second)
-        if isinstance(self.predictor, HyperLinear):
+        solves = isinstance(self.predictor, HyperLinear)
+        self._doubt("solved" if solves else "whole")
+        if solves:
             g, fit = self.solve(x, y)
-            return {**known.readable(self.changes, g.cpu().numpy()), "fit": fit.cpu().numpy()}
-        return dict(known.readable(self.changes, self.read(x, y)["whole"].double().cpu().numpy()))
+            return {**names, **known.readable(self.changes, g.cpu().numpy()), "fit": fit.cpu().numpy()}
+        read = self.read(x, y)["whole"].double().cpu().numpy()
+        return {**names, **known.readable(self.changes, read)}
+
+    def _doubt(self, how: str) -> None:
+        """Says which changes ``how`` they are read could not be told of held-out views, by the scores of the training."""
+        scores = getattr(self, "card", {}).get("scores") or {}
+        read = {change.name: scores.get(f"r2_{change.name}_{how}") for change in self.changes}
+        if bad := [
+            f"{name} (R² {value:.2f})" for name, value in read.items() if value is not None and value <= 0
+        ]:
+            warn(
+                f"of held-out views the training could not tell {', '.join(bad)}: no better than a guess without the "
+                "images. Do not rely on it, however good the fit; more steps or more objects may help"
+            )
 
     @torch.no_grad()
     def solve(
@@ -301,14 +328,15 @@ class System(nn.Module):
         return g, F.cosine_similarity((g[:, :, None] * moved).sum(1), target, dim=1)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """How much of each change can be read off each half, and how well the predictor moves; all with their floors."""
+        """How well the predictor moves, how often the nearest view is of the same object, and how much of each change can be
+        read off each half; all with their floors."""
         read = pair_scores(self, examples)
-        shown = {
-            n: v
-            for n, v in read.items()
-            if not n.startswith("r2_paper") or n in ("r2_paper_whole", "r2_paper_floor")
+        told = ("r2_paper_whole", "r2_paper_floor")
+        return {
+            **steering_scores(self, examples),
+            **same_object_scores(self, examples),
+            **{n: v for n, v in read.items() if not n.startswith("r2_paper") or n in told},
         }
-        return {**shown, **steering_scores(self, examples)}
 
     def draw(self, examples: Examples) -> Sequence[Any]:
         """A view and its neighbours as the change grows, and what each half holds."""

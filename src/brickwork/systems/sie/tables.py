@@ -5,6 +5,7 @@
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,16 @@ def read_views(
     *,
     object_column: str | None = None,
     circular: Sequence[str] | None = None,
+    turn: float | None = None,
     rotation: Sequence[str] | None = None,
     limit: int | None = None,
     allow_outside: bool = False,
+    learnt: Sequence[Change] = (),
 ) -> Views:
     """The views of a table. Rows without an object, an image that can be read, or one of the numbers are counted and left
-    out; so are objects with a single view.
+    out; so are rows that come twice, and objects with a single view. ``object_column``, ``circular``, ``turn`` and
+    ``rotation`` are those of :class:`brickwork.systems.sie.data.TableOptions`. ``learnt``: the changes that a model knows;
+    their columns are read as they are, and no others.
 
     Raises:
         DataError: no column of objects, images or changes; no object with two views.
@@ -99,10 +104,23 @@ def read_views(
             f"{path} has the columns {', '.join(names)}: none is called like an image. Say which it is: --column image=NAME"
         )
     held = {of, roles["image"], *(roles[role] for role in ("label", "id") if role in roles)}
-    changes = _changes(columns, [name for name in names if name not in held], circular, rotation, path)
+    views = Counter(text_of(cell) for cell in columns[of] if not is_missing(cell))
+    if max(views.values(), default=0) < 2:
+        raise DataError(
+            f"{path} shows no object in two views or more (column '{of}'): {len(views)} objects with a single view"
+        )
+    free = {name: columns[name] for name in names if name not in held}
+    changes, constant = tuple(learnt), list[str]()
+    if not learnt:
+        changes, constant = _changes(free, columns[of], circular, rotation, turn, path)
+    elif missing := [name for change in learnt for name in change.columns if name not in free]:
+        raise DataError(
+            f"{path} has no column '{missing[0]}', whose changes the model has learnt: {nearest(missing[0], list(free))}"
+        )
     wanted = [column for change in changes for column in change.columns]
     values, kept = _numbers(columns, wanted, report)
     images: dict[int, np.ndarray] = {}
+    seen: set[tuple[str, bytes, bytes]] = set()
     pictures = located(columns[roles["image"]], path.parent, allow_outside=allow_outside)
     for row in kept:
         where = row_of(path.name, numbers[row])
@@ -111,7 +129,11 @@ def read_views(
             continue
         image = read_image(pictures[row], form or DEFAULT_SIDE, None, report, where)
         if image is not None:
-            images[row] = image
+            key = (text_of(columns[of][row]), image.tobytes(), values[row].tobytes())
+            report.duplicates += key in seen
+            if key not in seen:
+                images[row] = image
+            seen.add(key)
         elif is_missing(pictures[row]):
             report.skip(f"'{roles['image']}' is empty", where)
     owners = {row: text_of(columns[of][row]) for row in images}
@@ -122,6 +144,8 @@ def read_views(
     single = sum(count == 1 for count in views_of.values())
     report.used(len(rows))
     notes = [f"{single} objects with a single view were left out"] if single else []
+    if constant:
+        notes.append(f"the same in all views of each object, so no changes: {', '.join(constant)}")
     notes += report.notes()
     if not rows:
         reasons = "; ".join(notes) or "there is nothing in it"
@@ -161,48 +185,77 @@ def _object_column(names: list[str], chosen: str | None, roles: dict[str, str], 
 
 
 def _changes(
-    columns: dict[str, list[Any]],
-    free: list[str],
+    free: dict[str, list[Any]],
+    owners: list[Any],
     circular: Sequence[str] | None,
     rotation: Sequence[str] | None,
+    turn: float | None,
     path: Path,
-) -> tuple[Change, ...]:
-    """Every free column of numbers that takes more than one value, as what it seems to be, or was said to be."""
+) -> tuple[tuple[Change, ...], list[str]]:
+    """Every column of numbers that differs between views of one object, as what it seems to be, or was said to be; and those
+    that differ between objects only. Of a constant number the predictor would learn nothing, and could hide behind it.
+    """
     for what, given in (("circular", circular), ("rotation", rotation)):
         for name in given or ():
             if name not in free:
                 raise DataError(
-                    f"{path}: data.table.{what} names '{name}', which is no column of numbers: {nearest(name, free)}"
+                    f"{path}: data.table.{what} names '{name}', which is no column of numbers: {nearest(name, list(free))}"
                 )
-    changes = []
+    spreads = {}
+    for name, cells in free.items():
+        values, filled = _read(cells), sum(not is_missing(cell) for cell in cells)
+        finite = np.isfinite(values)
+        if filled and finite.sum() >= _LEAST_NUMERIC * filled:
+            spreads[name] = (values[finite], _largest_difference(values, owners))
+    changes, constant = [], []
     if rotation is not None:
+        if not any(name in spreads and spreads[name][1] for name in rotation):
+            raise DataError(
+                f"{path}: data.table.rotation names {', '.join(rotation)}, which are the same in all views of each object"
+            )
         changes.append(Change(name="rotation", columns=tuple(rotation), kind="rotation"))
-    for name in free:
-        read = np.array([np.nan if (number := number_of(cell)) is None else number for cell in columns[name]])
-        values = read[np.isfinite(read)]
-        filled = sum(not is_missing(cell) for cell in columns[name])
-        if (
-            name in (rotation or ())
-            or not filled
-            or len(values) < _LEAST_NUMERIC * filled
-            or len(np.unique(values)) < 2
-        ):
+    for name, (values, largest) in spreads.items():
+        if name in (rotation or ()) or len(np.unique(values)) < 2:
+            continue
+        if not largest:
+            constant.append(name)
             continue
         is_round = name in circular if circular is not None else bool(_ROUND.search(name.strip().lower()))
-        size = _turn(values) if is_round else float(np.ptp(values))
+        size = (turn or _turn(values, name)) if is_round else largest
         changes.append(Change(name=name, columns=(name,), kind="circle" if is_round else "line", size=size))
-    if not changes:
+    if turn is not None and not any(change.kind == "circle" for change in changes):
         raise DataError(
-            f"{path} has no column of numbers that says what changed between views (as angle, hue, distance); its columns "
-            f"are: {', '.join(columns)}"
+            f"{path}: data.table.turn={turn:g} has no effect, as no column lies on a circle; leave it out"
         )
-    return tuple(changes)
+    if not changes:
+        same = f" (the same in all views of each object: {', '.join(constant)})" if constant else ""
+        raise DataError(
+            f"{path} has no column of numbers that says what changed between views (as angle, hue, distance); its other "
+            f"columns are: {', '.join(free) or 'none'}{same}"
+        )
+    return tuple(changes), constant
 
 
-def _turn(values: Float[np.ndarray, " n"]) -> float:
-    """What a whole turn is: 1 where all values lie within one, 2π where they do and are no whole numbers, else 360."""
+def _read(cells: Sequence[Any]) -> Float[np.ndarray, " n"]:
+    """Numbers of cells; NaN where there is none."""
+    return np.array([np.nan if (number := number_of(cell)) is None else number for cell in cells])
+
+
+def _largest_difference(values: Float[np.ndarray, " n"], owners: Sequence[Any]) -> float:
+    """Between two views of one object."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for value, owner in zip(values.tolist(), owners):
+        if np.isfinite(value) and not is_missing(owner):
+            low, high = ranges.get(text_of(owner), (value, value))
+            ranges[text_of(owner)] = (min(low, value), max(high, value))
+    return max((high - low for low, high in ranges.values()), default=0.0)
+
+
+def _turn(values: Float[np.ndarray, " n"], name: str) -> float:
+    """What a whole turn is: 1 where all values lie between 0 and 1 (of hues, between −1 and 1), 2π where they lie within one
+    and are no whole numbers, else 360."""
     largest = float(np.abs(values).max())
-    if largest <= 1.0:
+    if largest <= 1.0 and (float(values.min()) >= 0 or "hue" in name.lower()):
         return 1.0
     if largest <= 2 * np.pi + 1e-6 and not np.array_equal(values, np.round(values)):
         return 2 * float(np.pi)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from brickwork.core.errors import BrickworkWarning, DataError
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task
+from brickwork.data.readers.images import image_size
 
 
 def put(folder, name, value=0, size=(6, 4), mode="RGB"):
@@ -51,6 +52,25 @@ def test_sizes_that_differ_become_one(photos):
     assert data.train.columns["input"].shape[1:] == (64, 64, 3)
     assert "2 different sizes" in data.notes[0]
     assert task(photos, image_size=5).train.columns["input"].shape[1:] == (5, 5, 3)
+
+
+def test_photos_that_lie_on_their_side_keep_their_whole(tmp_path):
+    """Upright as Pillow turns them, and nothing is cut off; beside upright ones there are two sizes."""
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 20, 3), dtype=np.uint8)
+    notes = Image.Exif()
+    notes[0x0112] = 6
+    for number in range(3):
+        for name in "ab":
+            (tmp_path / "x" / name).mkdir(parents=True, exist_ok=True)
+            lying = Image.fromarray(np.roll(pixels, number + (name == "a"), axis=1))
+            lying.save(tmp_path / "x" / name / f"{number}.png", exif=notes)
+    data = task(tmp_path / "x", validation_share=0.0, test_share=0.0)
+    expected = [ImageOps.exif_transpose(Image.open(path)) for path in sorted((tmp_path / "x").glob("*/*"))]
+    np.testing.assert_array_equal(data.train.columns["input"], np.stack(expected))
+    with Image.open(tmp_path / "x" / "a" / "0.png") as first, open(first.filename, "rb") as raw:
+        assert image_size(raw) == expected[0].size == (10, 20)
+    Image.fromarray(pixels).save(tmp_path / "x" / "a" / "upright.png")
+    assert "2 different sizes" in task(tmp_path / "x").notes[0]
 
 
 def test_grey_stays_grey(tmp_path):
