@@ -27,6 +27,14 @@ TINY = Config(student=STUDENT, slots=3, patch=4, teacher_width=16, teacher_depth
 FREE = {"learn": "end_to_end", "teacher_width": None, "teacher_depth": None}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_fits():
+    """The graph of four mediators is drawn roughly; test_m2mkd_circuit_graph.py has whole fits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("brickwork.systems.m2mkd.circuit_graph._STEPS", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data():
     return load_task(DATA, 0)
@@ -203,6 +211,46 @@ def test_slots_composed_are_no_circuit(data):
     x = batch_of(system, data, "")["input"]
     with torch.no_grad():
         assert not torch.allclose(compose(system.student.slots(), x), system.student.logits(x), atol=1e-3)
+
+
+OTHERS = {
+    "width": 16,
+    "num_heads": 1,
+    "inputs": 2,
+    "mediators": 5,
+    "outputs": 1,
+    "prior": "ring_of_cliques",
+    "signature_dim": 3,
+    "stem_blocks": 2,
+    "place_dim": 2,
+    "drop": 0.5,
+    "repulsion": 5.0,
+}
+
+
+def test_every_option_changes_something(data):
+    """Weights, or the loss of a step; the battery walks the options of the other student."""
+
+    def trace(**options):
+        system = built(data, **FREE, student=replace(STUDENT, **options)).train()
+        with torch.no_grad():
+            return sum(p.numel() for p in system.parameters()), system.loss(
+                batch_of(system, data, "whole")
+            ).total.item()
+
+    assert set(OTHERS) == set(vars(STUDENT)) - {"kind"}
+    plain = trace()
+    assert trace() == plain
+    assert [name for name, value in OTHERS.items() if trace(**{name: value}) == plain] == []
+
+
+def test_what_a_circuit_is_compared_with(data):
+    """From end to end, without a teacher, distilled whole: each is a system that can be built and learns."""
+    for name, config in System.controls(TINY).items():
+        assert isinstance(config.student, Circuits), name
+        assert not config.validate(), name
+        system = build_system("m2mkd", config, data, 0)
+        assert torch.isfinite(system.loss(batch_of(system, data, "whole")).total)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

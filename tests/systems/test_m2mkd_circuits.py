@@ -288,7 +288,7 @@ def test_a_circuit_learns_digits():
         place_dim=8,
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step in range(200):
+    for step in range(120):
         rows = torch.randint(0, 1400, (64,), generator=torch.Generator().manual_seed(step))
         with drawing(model, Noise(0, step, rows.tolist())):
             loss = F.cross_entropy(model(x[rows]), y[rows])
