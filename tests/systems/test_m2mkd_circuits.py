@@ -279,7 +279,7 @@ def test_a_circuit_learns_digits():
     model = Circuit(
         (8, 8, 1),
         10,
-        patch=2,
+        patch=4,
         seed=0,
         width=32,
         latents=(8, 12, 4),
@@ -287,9 +287,9 @@ def test_a_circuit_learns_digits():
         signature_dim=8,
         place_dim=8,
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step in range(120):
-        rows = torch.randint(0, 1400, (64,), generator=torch.Generator().manual_seed(step))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(150):
+        rows = torch.randint(0, 1400, (32,), generator=torch.Generator().manual_seed(step))
         with drawing(model, Noise(0, step, rows.tolist())):
             loss = F.cross_entropy(model(x[rows]), y[rows])
         optimizer.zero_grad()
