@@ -29,10 +29,12 @@ class Noise:
     rows: Sequence[int]
 
     def uniform(self, name: str, like: Tensor, *shape: int) -> Float[Tensor, "batch ..."]:
-        """From 0 to 1, (B, *shape), of the kind and on the device of ``like``."""
+        """From 0 to 1, (B, *shape), on the device of ``like`` and of its kind, in float32 at least: in bf16 half of them
+        would be one of 128 numbers."""
         count = int(torch.Size(shape).numel())
-        drawn = uniforms(f"{self.seed}/{self.step}/{name}", self.rows, count)
-        return torch.from_numpy(drawn).to(like).T.reshape(len(self.rows), *shape)
+        drawn = torch.from_numpy(uniforms(f"{self.seed}/{self.step}/{name}", self.rows, count))
+        fine = drawn.to(like.device, torch.promote_types(like.dtype, torch.float32))
+        return fine.T.reshape(len(self.rows), *shape)
 
     def normal(self, name: str, like: Tensor, *shape: int) -> Float[Tensor, "batch ..."]:
         """From N(0, 1)."""
