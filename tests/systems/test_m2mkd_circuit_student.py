@@ -130,14 +130,19 @@ def test_what_is_drawn_is_of_seed_step_and_row(data):
 
 
 def test_a_step_in_bf16_is_near_one_in_float32(data):
-    """What is drawn is not rounded; the loss of about 3 moves by rounding alone."""
+    """What is drawn, and the links that are drawn from it, are not rounded: two latents in one place are joined, and have a
+    gradient. The loss of about 3 moves by rounding alone."""
     system = built(data, **FREE).train()
     batch = batch_of(system, data, "whole")
     with torch.no_grad():
-        fine = system.loss(batch).total
-        with torch.autocast("cpu", torch.bfloat16):
-            coarse = system.loss(batch).total
+        signatures = system.student.encoder.circuit.signatures
+        signatures[0] = signatures[3]
+    fine = system.loss(batch).total
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = system.loss(batch).total
+    coarse.backward()
     assert 0 < abs(fine.item() - coarse.item()) < 0.1
+    assert all(p.grad.isfinite().all() for p in system.student.parameters())
     drawn = Noise(0, 1, range(4)).uniform("a", torch.zeros(1, dtype=torch.bfloat16), 3)
     assert drawn.dtype == torch.float32
 

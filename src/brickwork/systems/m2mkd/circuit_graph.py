@@ -133,8 +133,10 @@ def hinge(signatures: Float[Tensor, "nodes s"], sign: Float[Tensor, "nodes nodes
 
 
 def distances(receivers: Float[Tensor, "u s"], senders: Float[Tensor, "v s"]) -> Float[Tensor, "u v"]:
-    """1 − cos(s_u, s_v), from 0 to 2."""
-    return 1 - F.normalize(receivers, dim=-1) @ F.normalize(senders, dim=-1).T
+    """1 − cos(s_u, s_v), from 0 to 2, as exact as the signatures are: in bf16 many links would be certain, and a certain
+    one has no gradient."""
+    with torch.autocast(receivers.device.type, enabled=False):
+        return 1 - F.normalize(receivers, dim=-1) @ F.normalize(senders, dim=-1).T
 
 
 def log_kernel(distance: Float[Tensor, "u v"], bandwidth: Float[Tensor, ""]) -> Float[Tensor, "u v"]:
