@@ -176,6 +176,27 @@ def test_a_run_is_kept_whole_and_loaded_without_a_fit(whole, data, tmp_path, mon
     assert set(system.ledger.spent()) == {"meta", "teacher", "slot 1", "slot 2", "slot 3", "whole"}
 
 
+def test_a_run_that_was_cut_goes_on_with_the_same_bits(whole, tmp_path, monkeypatch):
+    """Cut while the assembled circuit learns, which draws."""
+    made = run(keep_stitches=True)
+    made = replace(made, train=replace(made.train, save_every=4))
+    collate, calls = System.collate, []
+
+    def failing(system, columns):
+        calls.append(1)
+        if len(calls) > 16:
+            raise InterruptedError
+        return collate(system, columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(System, "collate", failing)
+        with pytest.raises(InterruptedError):
+            api.train(made, tmp_path / "run", measure=False)
+    resumed = api.train(made, tmp_path / "run", measure=False, resume=True).system.state_dict()
+    expected = brickwork.load(whole).state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
+
+
 def test_stitches_that_are_kept_stand_between_the_slots(data):
     """They begin as ψ of a slot and φ of the next, and are linear, as the authors'."""
     system = built(data, keep_stitches=True)
