@@ -123,14 +123,13 @@ def test_c6a_bits(monkeypatch, other, result):
     assert outcome.effect == 3.0
 
 
-@pytest.mark.parametrize("base", [setups.base, setups.base_of_circuits])
-def test_budgets(monkeypatch, base):
+def test_budgets(monkeypatch):
     """Steps of the student by hand; and as many operations as m2mKD with its teacher, within a step."""
     lab, counted = Lab("smoke", (0,), Bench()), setups.flops
     monkeypatch.setattr(
         setups, "flops", lambda run, bench: bench.memo(("flops", repr(run)), lambda: counted(run, bench))
     )
-    made = setups.runs(lab, base("smoke"))
+    made = setups.runs(lab, setups.base_of_circuits("smoke"))
     steps = {name: run.train.steps for name, run in made.items()}
     whole = steps[setups.M2MKD]
     assert steps[setups.SAME_END] == round(0.3 * whole)

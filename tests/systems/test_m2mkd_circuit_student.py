@@ -75,7 +75,7 @@ def whole(tmp_path_factory):
 # ---- the loss --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["meta", "slot 1", "slot 2", "slot 3", "whole", "control"])
+@pytest.mark.parametrize("stage", ["slot 2", "whole", "control"])
 def test_the_regulariser_is_of_assembled_circuits(data, stage):
     """−Σ 1 − cos(s_u, s_v) over the pairs below 0.4, pair by pair with NumPy, times its weight."""
     system = built(data, control=True).eval()
@@ -95,7 +95,7 @@ def test_the_regulariser_is_of_assembled_circuits(data, stage):
     assert output.weights["repulsion"] == 0.1
 
 
-@pytest.mark.parametrize("stage", ["slot 1", "slot 2", "slot 3", "whole"])
+@pytest.mark.parametrize("stage", ["slot 1", "slot 2", "whole"])
 def test_what_learns(data, stage):
     """In a slot its matrices and stitch alone; assembled all: graph, codes, states to begin with."""
     system = built(data).train()
