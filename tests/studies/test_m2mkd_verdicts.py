@@ -20,20 +20,21 @@ def set_up(monkeypatch, clean, corrupted=None):
         for name in (*study.EVERYWHERE, *OTHERS)
     }
     monkeypatch.setattr(study, "accuracies", known(numbers, {setups.M2MKD: 0.2}))
-    monkeypatch.setattr(study, "arms", lambda lab, *names: lab.arms({name: {} for name in names}))
-    monkeypatch.setattr(study, "_costs", lambda lab: [])
+    monkeypatch.setattr(study, "arms", lambda lab, run, *names: lab.arms({name: {} for name in names}))
+    monkeypatch.setattr(study, "_costs", lambda lab, run: [])
 
 
+@pytest.mark.parametrize("claim", ["C4", "C1"])
 @pytest.mark.parametrize(("own", "result"), [(61.0, "supported"), (60.3, "undecided"), (58.0, "refuted")])
-def test_c4_the_papers_comparison(monkeypatch, own, result):
+def test_the_papers_comparison(monkeypatch, own, result, claim):
     """Only against the steps of the assembled student, whatever the others do; said where computation explains it."""
     set_up(monkeypatch, {setups.M2MKD: own, setups.SAME_COMPUTE: 70.0})
-    outcome = verdict("m2mkd", "C4")
+    outcome = verdict("m2mkd", claim)
     assert outcome.verdict == result
     assert outcome.effect == pytest.approx(own - 60.0)
     assert "explained by extra compute" in outcome.note
     set_up(monkeypatch, {setups.M2MKD: 61.0})
-    assert "explained" not in verdict("m2mkd", "C4").note
+    assert "explained" not in verdict("m2mkd", claim).note
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,31 @@ def test_a2_what_helps(monkeypatch, alone, whole, result):
 
 
 @pytest.mark.parametrize(("own", "result"), [(43.0, "supported"), (40.8, "refuted"), (37.0, "refuted")])
-def test_c2_outside(monkeypatch, own, result):
+@pytest.mark.parametrize("claim", ["C2", "A3"])
+def test_outside(monkeypatch, own, result, claim):
     """Clean images +3: +3 outside keeps it, +0.8 is a gain and loses more than a point of it."""
     set_up(monkeypatch, {setups.M2MKD: 63.0}, {setups.M2MKD: own})
-    assert verdict("m2mkd", "C2").verdict == result
+    assert verdict("m2mkd", claim).verdict == result
+
+
+@pytest.mark.parametrize(
+    ("gains", "result"),
+    [
+        ((1.0, 2.0, 3.0, -5.0), "supported"),
+        ((1.0, 2.0, 0.1, -5.0), "undecided"),
+        ((3.0, 2.0, -1.0, -5.0), "refuted"),
+    ],
+)
+def test_c6b_three_of_four_graphs(monkeypatch, gains, result):
+    own = {setups.by_prior(setups.M2MKD, p): 60.0 + gain for p, gain in zip(setups.PRIORS, gains)}
+    plain = {setups.by_prior(setups.SAME_END, p): 60.0 for p in setups.PRIORS}
+    numbers = {name: {"clean": value, "corrupted": 0.0} for name, value in (own | plain).items()}
+    monkeypatch.setattr(study, "accuracies", known(numbers, dict.fromkeys(own, 0.2)))
+    monkeypatch.setattr(study, "arms_by_prior", lambda lab: lab.arms({name: {} for name in numbers}))
+    outcome = verdict("m2mkd", "C6b")
+    assert outcome.verdict == result
+    assert outcome.effect == pytest.approx(sorted(gains)[1])
+    assert f"ring of cliques {gains[3]:+.2f}" in outcome.note
 
 
 @pytest.mark.parametrize(("alone", "result"), [(61.0, "supported"), (63.0, "refuted")])
@@ -82,7 +104,7 @@ def test_alignment_of_the_worst_slot(monkeypatch, student, untrained, result):
         **{f"student_slot_{k}": value for k, value in enumerate(student, 1)},
         **{f"untrained_slot_{k}": untrained for k in (1, 2)},
     }
-    monkeypatch.setattr(study, "arms", lambda lab, *names: lab.arms({name: {} for name in names}))
+    monkeypatch.setattr(study, "arms", lambda lab, run, *names: lab.arms({name: {} for name in names}))
     monkeypatch.setattr(study, "hybrids", known({setups.M2MKD: numbers}))
     outcome = verdict("m2mkd", "Alignment")
     assert outcome.verdict == result
@@ -107,7 +129,7 @@ def test_budgets(monkeypatch):
     monkeypatch.setattr(
         setups, "flops", lambda run, bench: bench.memo(("flops", repr(run)), lambda: counted(run, bench))
     )
-    made = setups.runs(lab)
+    made = setups.runs(lab, setups.base_of_circuits("smoke"))
     steps = {name: run.train.steps for name, run in made.items()}
     whole = steps[setups.M2MKD]
     assert steps[setups.SAME_END] == round(0.3 * whole)

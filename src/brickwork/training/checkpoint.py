@@ -25,7 +25,7 @@ from brickwork.core.files import (
     sha256_file,
     write_json,
 )
-from brickwork.training.devices import gathered, shared_like
+from brickwork.training.devices import gathered, is_shared, shared_like
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE, MANIFEST = (
@@ -195,6 +195,15 @@ def _optimizer_tensors(system: nn.Module, optimizer: torch.optim.Optimizer) -> d
     }
 
 
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """``tensor`` in the memory order of ``parameter`` (channels last, of convolutions): the fused optimiser goes through
+    both number by number, as they lie, and a file has the order of the shape."""
+    last = torch.channels_last
+    if parameter.dim() == 4 and not is_shared(parameter) and parameter.is_contiguous(memory_format=last):
+        return tensor.contiguous(memory_format=last)
+    return tensor
+
+
 def _load_optimizer(path: Path, system: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     index = {name: number for number, name in enumerate(_parameter_names(system, optimizer))}
     parameters = dict(system.named_parameters())
@@ -205,6 +214,6 @@ def _load_optimizer(path: Path, system: nn.Module, optimizer: torch.optim.Optimi
             raise ArtifactError(f"{path} has state of '{parameter}', which this system does not train")
         # Momenta have the shape of their parameter and are shared as it is; a count of steps is not.
         like = parameters[parameter]
-        placed = shared_like(tensor, like) if tensor.shape == like.shape else tensor
+        placed = shared_like(_laid_out_as(like, tensor), like) if tensor.shape == like.shape else tensor
         state.setdefault(index[parameter], {})[key] = placed
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -57,6 +57,32 @@ def test_training_goes_on_to_the_same_bits(tmp_path, optimizer):
         assert torch.equal(system.state_dict()[name], value), name
 
 
+def test_momenta_lie_as_their_weights_do(tmp_path):
+    """Of a convolution with channels last: one step after loading is as without. The fused optimiser goes by memory."""
+
+    class Convolution(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = torch.nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
+
+    def step(system, optimiser, number):
+        x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(number))
+        optimiser.zero_grad()
+        system.conv(x).square().sum().backward()
+        optimiser.step()
+
+    first, again = Convolution(), Convolution()
+    optimisers = [build_optimizer(system, TrainConfig(learning_rate=0.1)) for system in (first, again)]
+    for number in range(3):
+        step(first, optimisers[0], number)
+    save_checkpoint(tmp_path, 3, first, optimisers[0], {}, keep=1)
+    load_checkpoint(checkpoint_path(tmp_path, 3), again, optimisers[1])
+    for system, optimiser in zip((first, again), optimisers):
+        step(system, optimiser, 3)
+    assert torch.equal(first.conv.weight, again.conv.weight)
+
+
 def test_the_newest_are_kept_and_newer_ones_are_damaged(folder):
     save_checkpoint(folder, 30, *trained(), {}, keep=2)
     assert steps_saved(folder) == [20, 30]

@@ -15,7 +15,8 @@ from brickwork.data.generators.corruptions import corruptions
 from brickwork.data.types import Examples
 from brickwork.studies.bench import Bench, Trained, built, changed
 from brickwork.studies.study import Arms, Lab, Scale
-from brickwork.systems.m2mkd.config import Config, Experts
+from brickwork.systems.m2mkd.circuit_graph import Prior
+from brickwork.systems.m2mkd.config import Circuits, Config, Experts
 from brickwork.training.run import planned_stages
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SAME_COMPUTE = "end to end, all operations"
 WHOLE_KD = "whole-network distillation"
 ALONE = "slots without a teacher"
 OF_TEACHER, OF_SLOTS = 0.4, 0.3
+PRIORS: tuple[Prior, ...] = ("scale_free", "random", "planted_partition", "ring_of_cliques")
 _FREE: dict[str, Any] = {"teacher_width": None, "teacher_depth": None}
 
 
@@ -56,9 +58,20 @@ def base(scale: Scale) -> "RunConfig":
     )
 
 
-def runs(lab: Lab) -> "dict[str, RunConfig]":
-    """Every arm, before its rate is chosen."""
-    run = base(lab.scale)
+def base_of_circuits(scale: Scale, prior: Prior = PRIORS[0]) -> "RunConfig":
+    """m2mKD with circuits, as many slots as propagators and two: one propagator on the digits, three on CIFAR-10."""
+    run = base(scale)
+    if scale == "smoke":
+        student = Circuits(
+            width=32, inputs=8, mediators=12, outputs=4, signature_dim=8, place_dim=8, prior=prior
+        )
+        model = replace(run.model, student=student, slots=3, teacher_depth=3)
+        return replace(run, model=model, train=replace(run.train, steps=600))
+    return replace(run, model=replace(run.model, student=Circuits(prior=prior), slots=5))
+
+
+def runs(lab: Lab, run: "RunConfig") -> "dict[str, RunConfig]":
+    """Every arm of m2mKD as ``run`` has it, before its rate is chosen."""
     steps = run.train.steps
 
     def shorter(share: float, **model: Any) -> "RunConfig":
@@ -99,11 +112,28 @@ def flops(run: "RunConfig", bench: Bench) -> float:
     return total
 
 
-def arms(lab: Lab, *names: str) -> Arms:
+def arms(lab: Lab, run: "RunConfig", *names: str) -> Arms:
     """Some of the arms, each at the learning rate that its validation images chose from one grid."""
-    made = runs(lab)
+    made = runs(lab, run)
+    return _tuned(lab, {name: made[name] for name in names})
+
+
+def arms_by_prior(lab: Lab) -> Arms:
+    """Circuits of each graph, in slots and from end to end; :func:`by_prior` names them."""
+    made = {prior: runs(lab, base_of_circuits(lab.scale, prior)) for prior in PRIORS}
+    return _tuned(
+        lab, {by_prior(name, prior): made[prior][name] for prior in PRIORS for name in (M2MKD, SAME_END)}
+    )
+
+
+def by_prior(name: str, prior: str) -> str:
+    """The name of an arm with a graph."""
+    return f"{name}; {prior.replace('_', ' ')}"
+
+
+def _tuned(lab: Lab, made: "dict[str, RunConfig]") -> Arms:
     return lab.arms(
-        {name: _counted(lab.bench, lab.bench.tuned(made[name], validation_score)) for name in names}
+        {name: _counted(lab.bench, lab.bench.tuned(run, validation_score)) for name, run in made.items()}
     )
 
 

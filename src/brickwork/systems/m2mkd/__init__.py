@@ -9,9 +9,9 @@ CARD = SystemCard(
     year=2024,
     arxiv="2402.16918",
     group="modular transformers",
-    summary="Cuts a trained vision transformer into slots and trains a modular student (mixtures of experts) slot by slot, "
-    "each in the same small network as the teacher's slot and in a process of its own if you like; assembles, fine-tunes, "
-    "and replaces one slot later.",
+    summary="Cuts a trained vision transformer into slots and trains a modular student (mixtures of experts, or a graph of "
+    "latents) slot by slot, each in the same small network as the teacher's slot and in a process of its own if you like; "
+    "assembles, fine-tunes, and replaces one slot later.",
     capabilities=("encodes", "predicts", "evaluates", "compares", "draws", "images"),
     jobs=(
         (

@@ -109,7 +109,8 @@ def keep_others(system: Any, finished: Any, place: int) -> None:
     fresh = {
         id(p) for part in (system.student.slots()[place], system.stitches[place]) for p in part.parameters()
     }
-    before = dict(finished.named_parameters())
-    for name, parameter in system.named_parameters():
-        if id(parameter) not in fresh:
-            parameter.copy_(before[name])
+    before = dict(finished.named_parameters()) | dict(finished.student.named_buffers(prefix="student"))
+    own = [*system.named_parameters(), *system.student.named_buffers(prefix="student")]
+    for name, tensor in own:
+        if id(tensor) not in fresh:
+            tensor.copy_(before[name])

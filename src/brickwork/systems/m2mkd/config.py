@@ -8,6 +8,7 @@ from brickwork.core.errors import ConfigError
 from brickwork.data.augment import Augmentation, Mixing
 from brickwork.modules.slots import StitchKind
 from brickwork.objectives.distillation import Reduction
+from brickwork.systems.m2mkd.circuit_graph import Prior, groups
 from brickwork.training.config import Stage
 
 WIDTH, DEPTH, PATCH = 96, 6, 4
@@ -50,6 +51,46 @@ class Experts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Circuits:
+    """A student of latents that exchange messages along a learned graph (Neural Attentive Circuits): the first slot makes
+    tokens of images and reads them, each of the others but the last passes messages once, the last reads out.
+
+    ``width``, ``num_heads`` (None = width / 32): of all latents; vectors are as wide. ``inputs``, ``mediators``,
+    ``outputs``: how many of each kind. ``prior``: the graph that the mediators begin as; ``signature_dim``: dimensions of
+    the places in it. ``stem_blocks``: convolutional blocks in each of the two stages before the tokens; ``place_dim``: of
+    what is learnt for a place in the image. ``drop``: share of images that leave out a message while it trains.
+    ``repulsion``: weight of what keeps latents apart in the graph.
+    """
+
+    kind: Literal["circuits"] = "circuits"
+    width: Annotated[int, at_least(4)] = 64
+    num_heads: Annotated[int, at_least(1)] | None = None
+    inputs: Annotated[int, at_least(1)] = 16
+    mediators: Annotated[int, at_least(3)] = 32
+    outputs: Annotated[int, at_least(1)] = 8
+    prior: Prior = "scale_free"
+    signature_dim: Annotated[int, at_least(2)] = 16
+    stem_blocks: Annotated[int, at_least(1)] = 1
+    place_dim: Annotated[int, at_least(1)] = 16
+    drop: Annotated[float, at_least(0), below(1)] = 0.1
+    repulsion: Annotated[float, at_least(0)] = 0.1
+
+    def validate(self) -> list[str]:
+        errors = []
+        heads = self.num_heads or max(1, self.width // 32)
+        if self.width % heads:
+            errors.append(f"width {self.width} is not a multiple of num_heads {heads}")
+        if self.width % 4:
+            errors.append(f"width {self.width} is not a multiple of 4: tokens begin with a quarter of it")
+        if self.prior in ("planted_partition", "ring_of_cliques"):
+            try:
+                groups(self.mediators)
+            except ConfigError as error:
+                errors.append(str(error))
+        return errors
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """``student``: what is trained slot by slot. ``slots``: how many parts it, the teacher and the meta network have.
     ``patch``: pixels a side of the patches of all three (None = 4, or the teacher's).
@@ -62,7 +103,7 @@ class Config:
     labels (``end_to_end``). ``alpha``: weight of the teacher's answers against the labels in a slot (0: no teacher; None =
     0.5); ``temperature``: of the answers (None = 1); ``reduction``: their divergence as a mean over rows (None = batchmean)
     or, as the authors have it, over rows and classes (``numel``). ``stitch``: what fits a slot into the meta network (None =
-    ``norm_linear``); ``keep_stitches``: whether they stay between the slots of the assembled student.
+    ``norm_linear``, of circuits ``linear``); ``keep_stitches``: whether they stay between slots of the assembled student.
     ``refit``: whether the meta network learns, at the end, to do with a slot of the teacher in its place, as it has to with
     a teacher that is given; without it (the authors' way) a teacher that was trained whole may no longer fit.
     ``mixing``, ``views``: what is done to the images that are trained on.
@@ -77,7 +118,7 @@ class Config:
     ``renew``: this slot of a finished run anew; the others stay as they are, to the bit.
     """
 
-    student: Experts = Experts()
+    student: Experts | Circuits = Experts()
     slots: Annotated[int, at_least(2)] = 3
     patch: Annotated[int, at_least(1)] | None = None
     teacher: str = ""
@@ -126,6 +167,11 @@ class Config:
         return self.temperature or 1.0
 
     @property
+    def stitches(self) -> StitchKind:
+        """Their kind; the authors' by default."""
+        return self.stitch or ("linear" if isinstance(self.student, Circuits) else "norm_linear")
+
+    @property
     def apart(self) -> bool:
         """Whether the student is trained in slots."""
         return self.learn == "slots"
@@ -147,11 +193,15 @@ def _of_teacher(config: Config) -> list[str]:
     width = config.teacher_width or WIDTH
     if width % max(1, width // 32):
         errors.append(f"teacher_width {width} is not a multiple of its {width // 32} heads (width / 32)")
-    for name, depth in (
-        ("student.depth", config.student.depth),
-        ("teacher_depth", config.teacher_depth or DEPTH),
-    ):
-        if depth < config.slots and not (name == "teacher_depth" and config.given):
+    depths = {} if config.given else {"teacher_depth": config.teacher_depth or DEPTH}
+    if isinstance(config.student, Experts):
+        depths = {"student.depth": config.student.depth, **depths}
+    elif config.slots < 3:
+        errors.append(
+            f"slots is {config.slots}; circuits need 3 at least: to read in, to pass messages, to read out"
+        )
+    for name, depth in depths.items():
+        if depth < config.slots:
             errors.append(f"{name} {depth} cannot be cut into slots={config.slots}: each needs a block")
     return errors
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from brickwork.data.augment import Augmentation, Mixing
 from brickwork.data.config import ImageDataConfig
-from brickwork.systems.m2mkd.config import Config, Experts
+from brickwork.systems.m2mkd.config import Circuits, Config, Experts
 from brickwork.training.config import TrainConfig
 from brickwork.training.run import RunConfig
 
@@ -49,6 +49,15 @@ def small() -> RunConfig:
             steps=2000, batch_size=64, learning_rate=1e-3, weight_decay=0.05, validate_every=500
         ),
     )
+
+
+def circuits() -> RunConfig:
+    """A Neural Attentive Circuit as the student: ``brickwork train m2mkd --recipe circuits --data photos/``.
+
+    CPU: five slots, which are tokeniser and read-in, three propagators, and read-out; the teacher as in ``small``.
+    """
+    run = small()
+    return replace(run, model=replace(run.model, student=Circuits(), slots=5))
 
 
 def vision() -> RunConfig:

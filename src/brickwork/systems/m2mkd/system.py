@@ -27,6 +27,7 @@ Differences from the paper: see README.md. Shape legend: B images, N tokens, D w
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -50,10 +51,14 @@ from brickwork.modules.expert_blocks import routings
 from brickwork.modules.slots import Stitch, compose, frozen, hybrid, transfer
 from brickwork.objectives.classification import cross_entropy
 from brickwork.objectives.distillation import kl_to, soft_labels
-from brickwork.representation.contract import encodes, image_shape, representation
+from brickwork.representation.contract import encodes, image_shape
+from brickwork.representation.contract import representation as of_encoder
 from brickwork.representation.model import Representation
 from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_others, settled
-from brickwork.systems.m2mkd.config import Config, controls_of, stages_of
+from brickwork.systems.m2mkd.circuit_layers import Noise
+from brickwork.systems.m2mkd.circuit_student import CircuitRepresentation
+from brickwork.systems.m2mkd.circuits import drawing
+from brickwork.systems.m2mkd.config import Circuits, Config, Experts, controls_of, stages_of
 from brickwork.systems.m2mkd.hybrids import misfits, networks_of, watched
 from brickwork.systems.m2mkd.ledger import Ledger, phases
 from brickwork.systems.m2mkd.towers import (
@@ -79,7 +84,8 @@ _PRICED = 2  # images by which a stage's operations are counted
 class System(nn.Module):
     """Meta network and teacher (where the student learns from them), the student, and its stitches.
 
-    ``teacher``: sizes of a teacher that was given (:class:`~brickwork.systems.m2mkd.towers.TowerShape`).
+    ``teacher``: sizes of a teacher that was given (:class:`~brickwork.systems.m2mkd.towers.TowerShape`). ``fitted``: whether
+    the graph of a circuit is made.
     """
 
     reads = ("labelled",)
@@ -93,6 +99,7 @@ class System(nn.Module):
         classes: Sequence[str],
         image_shape: Sequence[int],
         teacher: Mapping[str, Any] | None = None,
+        fitted: bool = True,
     ):
         super().__init__()
         self.config, self.seed, self.classes = config, seed, tuple(classes)
@@ -110,13 +117,13 @@ class System(nn.Module):
             self._drawn("meta", self._tower, replace(shape, num_layers=count)) if config.has_meta else None
         )
         self.teacher = self._drawn("teacher", self._tower, shape) if config.taught else None
-        self.student: Any = self._drawn("student", self._student, shape)
+        self.student: Any = self._drawn("student", self._student, shape, fitted)
         self.stitches = nn.ModuleList(
             self._drawn(f"stitch {place}", self._stitch, place, shape.width)
             for place in range(count)
             if config.apart
         )
-        self.control: Any = self._drawn("student", self._student, shape) if config.control else None
+        self.control: Any = self._drawn("student", self._student, shape, fitted) if config.control else None
         self.ledger = Ledger(count)
         self._stage = ""
         self._below: list[str] = []
@@ -129,14 +136,23 @@ class System(nn.Module):
     def _tower(self, shape: TowerShape) -> Tower:
         return Tower(shape, self.image_shape, len(self.classes))
 
-    def _student(self, shape: TowerShape) -> Any:
+    def _student(self, shape: TowerShape, fitted: bool) -> Any:
         outer = shape.width if self.config.apart else None
-        return student_of(self.config, self.image_shape, len(self.classes), patch=shape.patch, outer=outer)
+        return student_of(
+            self.config,
+            self.image_shape,
+            len(self.classes),
+            patch=shape.patch,
+            outer=outer,
+            seed=self.seed,
+            fitted=fitted,
+        )
 
     def _stitch(self, place: int, outer: int) -> Stitch:
-        kind = self.config.stitch or "norm_linear"
         last = place == self.config.slots - 1
-        return Stitch(kind, outer=outer, inner=self.student.width, first=place == 0, last=last)
+        return Stitch(
+            self.config.stitches, outer=outer, inner=self.student.width, first=place == 0, last=last
+        )
 
     @classmethod
     def build(cls, config: Config, data: TaskData, assets: Path | None, seed: int) -> "System":
@@ -190,7 +206,7 @@ class System(nn.Module):
     @classmethod
     def restore(cls, architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
         """With fresh weights."""
-        return cls(from_dict(Config, architecture["config"]), seed=0, **architecture["facts"])
+        return cls(from_dict(Config, architecture["config"]), seed=0, **architecture["facts"], fitted=False)
 
     @classmethod
     def continued(
@@ -303,15 +319,19 @@ class System(nn.Module):
             "indices": list(range(_PRICED)),
             "step": 0,
         }
-        with torch.enable_grad():
+        with torch.enable_grad(), self._drawing(batch):
             x, y = self._seen(batch)
             for place in places:
                 of_place = None if place is None else LossOutput.of(self._meta_terms(x, y, place))
-                (of_place or self._stage_loss(stage, x, y)).total.backward()
+                (of_place or self._stage_loss(stage, x, y, step=0)).total.backward()
         self.zero_grad(set_to_none=True)
 
     def loss(self, batch: Batch) -> LossOutput:
         """Of a stage; without stages of each kind of them, of those with a number the one that the step draws."""
+        with self._drawing(batch):
+            return self._loss(batch)
+
+    def _loss(self, batch: Batch) -> LossOutput:
         stage, step = batch.get("stage", ""), batch.get("step", 0)
         x, y = self._seen(batch)
         if stage:
@@ -327,7 +347,11 @@ class System(nn.Module):
         weights = {f"{kind} {name}": w for kind, out in outputs.items() for name, w in out.weights.items()}
         return LossOutput.of(terms, weights)
 
-    def _stage_loss(self, stage: str, x: Tensor, y: Tensor, *, step: int = 0) -> LossOutput:
+    def _drawing(self, batch: Batch) -> AbstractContextManager[None]:
+        """What circuits draw while they train is of the step and the rows of the batch."""
+        return drawing(self, Noise(self.seed, batch.get("step", 0), batch.get("indices", ())))
+
+    def _stage_loss(self, stage: str, x: Tensor, y: Tensor, *, step: int) -> LossOutput:
         if stage in ("meta", "fit meta"):
             return LossOutput.of(
                 self._meta_terms(x, y, self._replaced(step) if stage == "fit meta" else None)
@@ -346,9 +370,13 @@ class System(nn.Module):
             alpha, tau, reduction = self.config.weight, self.config.tau, self.config.reduction or "batchmean"
             terms["distillation"] = kl_to(soft_labels(t, tau), s, temperature=tau, reduction=reduction)
             weights = {"cross_entropy": 1 - alpha, "distillation": alpha}
-        if balance := getattr(self.config.student, "balance", 0.0):
+        student = self.config.student
+        if isinstance(student, Experts) and student.balance:
             terms["balance"] = torch.stack([one.aux["switch"] for one in routed]).mean()
-            weights["balance"] = balance
+            weights["balance"] = student.balance
+        if isinstance(student, Circuits) and student.repulsion and kind in ("whole", "control"):
+            terms["repulsion"] = (self.control if kind == "control" else self.student).repulsion()
+            weights["repulsion"] = student.repulsion
         return LossOutput.of(terms, weights)
 
     def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -422,14 +450,14 @@ class System(nn.Module):
         return not (self.config.prepare or self.config.slot)
 
     def representation(self) -> Representation:
-        """The student's encoder, with a warning where it has not learnt."""
+        """The student's encoder, of a circuit the whole system; with a warning where it has not learnt."""
         if not self.encoder_trained and self.ledger.spent():
             part = "teacher and meta network" if self.config.prepare else f"slot {self.config.slot}"
             warn(
                 f"this run has trained {part} alone: its vectors are those of a student that has not learnt, and of no use "
                 "for search or classes. Assemble the slots (--set model.parts=…) and take the vectors of that run"
             )
-        return representation(self)
+        return CircuitRepresentation(self) if isinstance(self.config.student, Circuits) else of_encoder(self)
 
     # ---- measuring ---------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ from brickwork.modules.expert_blocks import put_inside
 from brickwork.modules.heads import classifier
 from brickwork.modules.slots import Followed, Stitch, compose, cut, even_ranges
 from brickwork.representation.load import load_representation
-from brickwork.systems.m2mkd.config import DEPTH, PATCH, WIDTH, Config, Experts
+from brickwork.systems.m2mkd.circuit_student import CircuitsStudent
+from brickwork.systems.m2mkd.config import DEPTH, PATCH, WIDTH, Circuits, Config, Experts
 
 Shape = tuple[int, int, int]
 
@@ -297,10 +298,31 @@ class _Unjoined:
         return Blocks(self._blocks[start:end])  # type: ignore[arg-type]
 
 
-def student_of(config: Config, image_shape: Shape, classes: int, *, patch: int, outer: int | None) -> Any:
-    """The untrained student; ``outer``: the width of the meta network, for joints."""
-    kept = config.keep_stitches and outer is not None
-    joints = {"kind": config.stitch or "norm_linear", "outer": outer} if kept else None
+def student_of(
+    config: Config,
+    image_shape: Shape,
+    classes: int,
+    *,
+    patch: int,
+    outer: int | None,
+    seed: int,
+    fitted: bool,
+) -> Any:
+    """The untrained student; ``outer``: the width of the meta network, for joints. ``fitted``: whether the graph of a
+    circuit is made, which weights that are loaded have."""
+    kept = (config.stitches, outer) if config.keep_stitches and outer is not None else None
+    if isinstance(config.student, Circuits):
+        return CircuitsStudent(
+            config.student,
+            image_shape,
+            classes,
+            slots=config.slots,
+            patch=patch,
+            seed=seed,
+            joints=kept,
+            fitted=fitted,
+        )
+    joints = None if kept is None else {"kind": kept[0], "outer": kept[1]}
     return ExpertsStudent(
         config.student, image_shape, classes, slots=config.slots, patch=patch, joints=joints
     )
