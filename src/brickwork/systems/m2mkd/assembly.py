@@ -10,7 +10,7 @@ import torch
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.modules.slots import transfer
 from brickwork.representation.load import load_system
-from brickwork.systems.m2mkd.config import Config, Experts
+from brickwork.systems.m2mkd.config import Circuits, Config, Experts
 
 _OF_TEACHER = ("teacher", "backbone", "revision", "patch", "teacher_width", "teacher_depth")
 
@@ -90,17 +90,18 @@ def from_parts(system: Any, folders: Sequence[str]) -> None:
             except ConfigError as error:
                 raise ArtifactError(f"{folder}: slot {number} is of another student: {error}") from error
         here, there = _unseen(system.config.student), _unseen(part.config.student)
-        for name in (name for name in here if here[name] != there[name]):
+        for name in (name for name in here if here[name] != there.get(name)):
             raise ArtifactError(
-                f"{folder}: slot {number} is of another student: its {name} is {there[name]}, and {here[name]} here; "
-                f"use the same, --set model.student.{name}={there[name]}"
+                f"{folder}: slot {number} is of another student: its {name} is {there.get(name)}, and {here[name]} here; "
+                f"use the same, --set model.student.{name}={there.get(name)}"
             )
         system.ledger.take(part.ledger, only=(f"slot {number}",))
 
 
-def _unseen(student: Experts) -> dict[str, int]:
+def _unseen(student: Experts | Circuits) -> dict[str, int]:
     """What a slot computes with and the shapes of its weights do not tell."""
-    return {"num_heads": student.num_heads or max(1, student.width // 32), "active": student.active}
+    heads = {"num_heads": student.num_heads or max(1, student.width // 32)}
+    return heads | ({"active": student.active} if isinstance(student, Experts) else {})
 
 
 @torch.no_grad()
