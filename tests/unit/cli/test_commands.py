@@ -146,7 +146,7 @@ def test_index(brickwork, called):
     notes = called(indexing, "build_index", StandInIndex())
     result = brickwork("index", "m", "d", "--out", "i", "--layers", "1,2", "--json")
     assert result.json == {
-        "folder": "i", "documents": 7, "model": "abc", "engine": "torch", "dims": [8, 16], "layers": [2]
+        "folder": "i", "documents": 7, "model": "abc", "engine": "torch", "dims": [8, 16], "codec": "float32", "layers": [2]
     }  # fmt: skip
     assert notes["build_index"][0] == ("m", "d", Path("i"))
     assert notes["build_index"][1]["layers"] == [1, 2]
