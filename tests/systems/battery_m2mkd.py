@@ -10,7 +10,11 @@ UNTESTED = {
     "revision": "only a hub model has revisions",
     **{
         f"views.{name}": "drawn and applied as the others; tests/unit/data/test_augment.py"
-        for name in ("hue", "saturation", "grey", "brightness", "contrast", "blur", "rotate")
+        for name in ("hue", "saturation", "grey", "brightness", "contrast", "blur", "rotate", "flip")
+    },
+    **{
+        f"mixing.{name}": "drawn and applied by data.augment.mixed; tests/unit/data/test_augment.py"
+        for name in ("mixup", "cutmix")
     },
 }
 CANDIDATES = {
@@ -24,7 +28,5 @@ CANDIDATES = {
     "teacher_width": [16],
     "teacher_depth": [3],
     "views.crop": [0.5],
-    "mixing.mixup": [0.5],
-    "mixing.cutmix": [1.0],
     "mixing.smoothing": [0.3],
 }

@@ -1,5 +1,7 @@
 """Neural Attentive Circuits: layers against loops written out, the ConvNeXt block against transformers', slots, noise."""
 
+import os
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -269,6 +271,7 @@ def test_no_message_comes_from_mediators_that_are_cut_off(circuit):
     circuit.load_state_dict(kept)
 
 
+@pytest.mark.skipif(os.environ.get("BRICKWORK_LONG") != "1", reason="trains 150 steps: BRICKWORK_LONG=1")
 def test_a_circuit_learns_digits():
     from sklearn.datasets import load_digits
 

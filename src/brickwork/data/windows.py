@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ConfigError, DataError, naming_extras
 from brickwork.core.files import atomic_path, os_errors
 from brickwork.data.augment import uniforms
 from brickwork.data.vocabulary import Vocabulary
@@ -147,6 +147,7 @@ def windows(
         yield Windows(ids[mixed], contexts[mixed])
 
 
+@naming_extras("counts of neighbours")
 def cooccurrence(tokens: Tokens, size: int, num_words: int, *, harmonic: bool = True) -> "csr_matrix":
     """How often two words stand within ``size`` words of each other, both ways: (V, V) in 32-bit floats.
 
@@ -173,6 +174,7 @@ def cooccurrence(tokens: Tokens, size: int, num_words: int, *, harmonic: bool = 
     return (total + total.T).astype(np.float32).tocsr()
 
 
+@naming_extras("mutual information")
 def ppmi(counts: "csr_matrix", *, smoothing: float = 0.75, shift: float = 1.0) -> "csr_matrix":
     """Positive pointwise mutual information: max(0, ln(n_wc / (n_w p_c)) − ln shift), p_c = n_c^s / Σ n^s, n_w the sums of
     the rows (Levy, Goldberg, Dagan 2015, section 3.1; ``smoothing`` is s, ``shift`` their k)."""
