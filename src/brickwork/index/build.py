@@ -67,6 +67,13 @@ def build_index(
         raise ConfigError(
             f"bits are kept in the folder of an index, not in {store}: leave out the one or the other"
         )
+    from brickwork.core.types import HasParts  # which brings torch
+
+    if isinstance(representation, HasParts) and (dim is not None or codec == "bits"):
+        raise ConfigError(
+            f"the vectors of this model have parts ({', '.join(representation.parts)}), which are compared by all of their "
+            "numbers: keep them whole (no --dim, no --bits)"
+        )
     axes = representation.axes
     axes.resolve(dim, None)
     depths = tuple(sorted(set(layers or (axes.num_layers,))))

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from word_vectors import WordVectors
 
 from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.data.types import Document
@@ -155,6 +156,25 @@ def test_what_cannot_be_kept(tmp_path, model, documents, options, says):
     with pytest.raises(ConfigError, match=says):
         build_index(model, documents, tmp_path / "index", **options)
     assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("options", [{"dim": 8}, {"codec": "bits"}, {"dim": 8, "codec": "bits"}])
+def test_vectors_with_parts_are_kept_whole(tmp_path, documents, options):
+    """A cut part would have another length, and a query for it other scores."""
+
+    class Parted(WordVectors):
+        parts = ("invariant", "equivariant")
+
+        def asked(self, vector, part, change):
+            return vector
+
+        def share(self, part):
+            return 1.0
+
+    with pytest.raises(ConfigError, match="parts \\(invariant, equivariant\\)"):
+        build_index(Parted(), documents, tmp_path / "index", **options)
+    assert not (tmp_path / "index").exists()
+    assert len(build_index(Parted(), documents, tmp_path / "index")) == 150
 
 
 def test_an_index_of_another_form_than_its_manifest_says(tmp_path, model, documents):
