@@ -21,7 +21,7 @@ Stages: ``meta``; ``teacher 1`` …, ``teacher``; ``fit meta``; ``slot 1`` …; 
 ``teacher`` (its classifier), ``fit meta``, the slots, ``whole``.
 
 Flow: towers.py (encoders.vit, encoders.image, modules.expert_blocks) → modules.slots → data.augment →
-objectives.classification, objectives.distillation → training.stages → ledger.py → representation.model.
+lessons.py (objectives.classification, objectives.distillation) → training.stages → ledger.py → representation.model.
 
 Differences from the paper: see README.md. Shape legend: B images, N tokens, D width, C classes, L slots.
 """
@@ -47,10 +47,7 @@ from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.image import ImageEncoder
-from brickwork.modules.expert_blocks import routings
-from brickwork.modules.slots import Stitch, compose, frozen, hybrid, transfer
-from brickwork.objectives.classification import cross_entropy
-from brickwork.objectives.distillation import kl_to, soft_labels
+from brickwork.modules.slots import Stitch, transfer
 from brickwork.representation.contract import encodes, image_shape
 from brickwork.representation.contract import representation as of_encoder
 from brickwork.representation.model import Representation
@@ -58,9 +55,10 @@ from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_other
 from brickwork.systems.m2mkd.circuit_layers import Noise
 from brickwork.systems.m2mkd.circuit_student import CircuitRepresentation
 from brickwork.systems.m2mkd.circuits import drawing
-from brickwork.systems.m2mkd.config import Circuits, Config, Experts, controls_of, stages_of
+from brickwork.systems.m2mkd.config import Circuits, Config, controls_of, stages_of
 from brickwork.systems.m2mkd.hybrids import misfits, networks_of, watched
 from brickwork.systems.m2mkd.ledger import Ledger, phases
+from brickwork.systems.m2mkd.lessons import copy_layers, learners, meta_terms, stage_loss
 from brickwork.systems.m2mkd.towers import (
     Shape,
     Tower,
@@ -259,11 +257,11 @@ class System(nn.Module):
     def start_stage(self, stage: str) -> None:
         """Says which parameters learn; gives the meta network of a given teacher its layers, and the student its joints."""
         self._stage = stage
-        learn = {id(p) for part in self._learning(stage) for p in part.parameters()}
+        learn = {id(p) for part in learners(self, stage) for p in part.parameters()}
         for parameter in self.parameters():
             parameter.requires_grad_(id(parameter) in learn)
         if stage == "fit meta" and self.config.given:
-            self._copy_layers()
+            copy_layers(self)
         if stage == "whole" and self.config.apart:
             self.student.assemble(list(self.stitches))
         if stage.startswith("slot "):
@@ -271,43 +269,6 @@ class System(nn.Module):
         if self.training:
             places = range(self.config.slots) if stage == "fit meta" else (None,)
             self.ledger.price(stage, lambda: self._try(stage, places), _PRICED * len(places))
-
-    def _learning(self, stage: str) -> list[nn.Module]:
-        """What a stage trains."""
-        if stage in ("meta", "fit meta"):
-            return [self._meta]
-        kind, _, number = stage.partition(" ")
-        place = int(number or 1) - 1
-        if kind == "teacher":
-            if number:
-                return [self._teacher.slots(self.config.slots)[place]]
-            return [self._teacher.maps[-1] if self.config.given else self._teacher]
-        if kind == "slot":
-            return [self.student.slots()[place], self.stitches[place]]
-        if kind == "fit":
-            return [self.student.slots()[place]]
-        return [self.control if kind == "control" else self.student]
-
-    @property
-    def _meta(self) -> Tower:
-        assert self.meta is not None, "no stage needs a meta network that is not there"
-        return self.meta
-
-    @property
-    def _teacher(self) -> Tower:
-        assert self.teacher is not None, "no stage needs a teacher that is not there"
-        return self.teacher
-
-    def _copy_layers(self) -> None:
-        """The meta network begins as the teacher with the last layer of each slot alone, and its classifier."""
-        ends = [end - 1 for _, end in self._teacher.ranges(self.config.slots)]
-        names = {
-            name: f"blocks.{ends[int(parts[1])]}.{parts[2]}"
-            for name in self._meta.vit.state_dict()
-            if (parts := name.split(".", 2))[0] == "blocks"
-        }
-        transfer(self._teacher.vit, self._meta.vit, names, may_leave=("blocks.*",))
-        transfer(self._teacher.maps, self._meta.maps)
 
     def _try(self, stage: str, places: Sequence[int | None]) -> None:
         """A forward and backward pass for each of ``places``, to be counted; in ``fit meta`` with the teacher's there."""
@@ -322,8 +283,8 @@ class System(nn.Module):
         with torch.enable_grad(), self._drawing(batch):
             x, y = self._seen(batch)
             for place in places:
-                of_place = None if place is None else LossOutput.of(self._meta_terms(x, y, place))
-                (of_place or self._stage_loss(stage, x, y, step=0)).total.backward()
+                of_place = None if place is None else LossOutput.of(meta_terms(self, x, y, place))
+                (of_place or stage_loss(self, stage, x, y, step=0)).total.backward()
         self.zero_grad(set_to_none=True)
 
     def loss(self, batch: Batch) -> LossOutput:
@@ -337,12 +298,12 @@ class System(nn.Module):
         if stage:
             if self.training:
                 self.ledger.spend(stage, len(x))
-            return self._stage_loss(stage, x, y, step=step)
+            return stage_loss(self, stage, x, y, step=step)
         kinds: dict[str, list[str]] = {}
         for planned in stages_of(self.config, 10_000):
             kinds.setdefault(planned.name.rstrip("0123456789"), []).append(planned.name)
         chosen = {kind: names[step % len(names)] for kind, names in kinds.items()}
-        outputs = {kind.strip(): self._stage_loss(name, x, y, step=step) for kind, name in chosen.items()}
+        outputs = {kind.strip(): stage_loss(self, name, x, y, step=step) for kind, name in chosen.items()}
         terms = {f"{kind} {name}": term for kind, out in outputs.items() for name, term in out.terms.items()}
         weights = {f"{kind} {name}": w for kind, out in outputs.items() for name, w in out.weights.items()}
         return LossOutput.of(terms, weights)
@@ -350,34 +311,6 @@ class System(nn.Module):
     def _drawing(self, batch: Batch) -> AbstractContextManager[None]:
         """What circuits draw while they train is of the step and the rows of the batch."""
         return drawing(self, Noise(self.seed, batch.get("step", 0), batch.get("indices", ())))
-
-    def _stage_loss(self, stage: str, x: Tensor, y: Tensor, *, step: int) -> LossOutput:
-        if stage in ("meta", "fit meta"):
-            return LossOutput.of(
-                self._meta_terms(x, y, self._replaced(step) if stage == "fit meta" else None)
-            )
-        kind, _, number = stage.partition(" ")
-        place = int(number or 1) - 1
-        if kind == "teacher":
-            return LossOutput.of({"cross_entropy": cross_entropy(self._teacher_answer(x, number), y)})
-        with routings(self) as routed:
-            if kind == "slot":
-                s, t = self._slot_answers(x, place)
-            else:
-                s, t = (self.control.logits(x), None) if kind == "control" else self._whole_answers(x)
-        terms, weights = {"cross_entropy": cross_entropy(s, y)}, {}
-        if t is not None:
-            alpha, tau, reduction = self.config.weight, self.config.tau, self.config.reduction or "batchmean"
-            terms["distillation"] = kl_to(soft_labels(t, tau), s, temperature=tau, reduction=reduction)
-            weights = {"cross_entropy": 1 - alpha, "distillation": alpha}
-        student = self.config.student
-        if isinstance(student, Experts) and student.balance:
-            terms["balance"] = torch.stack([one.aux["switch"] for one in routed]).mean()
-            weights["balance"] = student.balance
-        if isinstance(student, Circuits) and student.repulsion and kind in ("whole", "control"):
-            terms["repulsion"] = (self.control if kind == "control" else self.student).repulsion()
-            weights["repulsion"] = student.repulsion
-        return LossOutput.of(terms, weights)
 
     def _seen(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images and labels; while it trains, changed and mixed."""
@@ -388,59 +321,6 @@ class System(nn.Module):
         if config.views != _PLAIN:
             x = 2 * augmented((x + 1) / 2, draw(config.views, **drawn)) - 1
         return mixed(x, y, len(self.classes), config.mixing, **drawn)
-
-    def _replaced(self, step: int) -> int:
-        """The layer of the meta network, from 0, in whose place a step of ``fit meta`` has the teacher's slot."""
-        return int(torch.randint(self.config.slots, (), generator=generator_for(self.seed, step, "slot")))
-
-    def _meta_terms(self, x: Tensor, y: Tensor, place: int | None) -> dict[str, Tensor]:
-        """CE(M(x), y); with ``place`` also that of the meta network with the teacher's slot there."""
-        count = self.config.slots
-        slots = self._meta.slots(count)
-        terms = {"cross_entropy": cross_entropy(compose(slots, x), y)}
-        if place is not None:
-            with frozen(self._teacher):
-                s = hybrid(slots, place, self._teacher.slots(count)[place])(x)
-            terms["hybrid"] = cross_entropy(s, y)
-        return terms
-
-    def _teacher_answer(self, x: Tensor, number: str) -> Float[Tensor, "batch classes"]:
-        """T(x), of a given one with its classifier alone learning; or the meta network with T_i in slot i."""
-        slots = self._teacher.slots(self.config.slots)
-        if number:
-            mixed_in = hybrid(self._meta.slots(self.config.slots), int(number) - 1, slots[int(number) - 1])
-            with torch.no_grad():
-                h = mixed_in.prefix(x)
-            with frozen(self._meta):
-                return mixed_in.suffix(h)
-        if not self.config.given:
-            return compose(slots, x)
-        with torch.no_grad():
-            z = self._teacher.vector(x)
-        return self._teacher.maps[-1](z)
-
-    def _slot_answers(self, x: Tensor, place: int) -> tuple[Tensor, Tensor | None]:
-        """s = M_{>i}(ψ_i(S_i(φ_i(h)))) and t = M_{>i}(T_i(h)), h = M_{<i}(x); only S_i, φ_i and ψ_i learn."""
-        count = self.config.slots
-        meta = self._meta.slots(count)
-        stitch = self.stitches[place]
-        assert isinstance(stitch, Stitch), "all are"
-        student = hybrid(meta, place, self.student.slots()[place], stitch)
-        t = None
-        with torch.no_grad():
-            h = student.prefix(x)
-            if self.config.taught:
-                t = hybrid(meta, place, self._teacher.slots(count)[place]).suffix(h)
-        with frozen(self._meta):
-            return student.suffix(h), t
-
-    def _whole_answers(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The assembled student's; and, with ``learn=distil``, those of the whole teacher."""
-        t = None
-        if self.config.learn == "distil":
-            with torch.no_grad():
-                t = compose(self._teacher.slots(self.config.slots), x)
-        return self.student.logits(x), t
 
     # ---- vectors -----------------------------------------------------------------------------------------------------
 
