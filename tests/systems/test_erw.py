@@ -273,7 +273,7 @@ def test_each_stage_trains_its_own_part(tmp_path):
         for name, value in system.state_dict().items()
         if not torch.equal(before[name], value)
     }
-    assert moved == {"encoder", "teacher_head", "judge", "judge_head", "spent"}
+    assert moved == {"encoder", "teacher_head", "judge", "spent"}
     middle = {name: value.clone() for name, value in system.state_dict().items()}
     stages_of(system, data, tmp_path / "b", ("full",))
     moved = {
@@ -522,7 +522,7 @@ def test_the_judge_is_judged(trained):
         [(torch.from_numpy(i).float() / 127.5 - 1).permute(2, 0, 1) for i in held.columns["input"]]
     )
     with torch.no_grad():
-        guessed = [int(system.judge_head(system.judge(one[None])[1]).argmax()) for one in x]
+        guessed = [int(system.judge(one[None]).argmax()) for one in x]
     right = np.mean(np.array(guessed) == np.asarray(held.columns["label"]))
     assert summary.scores["accuracy_images"] == pytest.approx(right)
     assert f"right about {100 * right:.0f} % of held-out images" in (folder / "report.html").read_text()
@@ -532,7 +532,7 @@ def test_no_distance_from_fewer_images_than_dimensions():
     """The covariance of n vectors has a rank of n − 1 at most."""
     system = make()
     system.spent.judge_done()
-    dim = system.judge_head.in_features
+    dim = system.judge.head.in_features
     few, enough = (set(system.eval().evaluate(images(count))) for count in (dim, dim + 1))
     assert enough - few == {"frechet"}
     assert few == {"velocity", "accuracy", "accuracy_images"}

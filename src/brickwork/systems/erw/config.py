@@ -16,7 +16,7 @@ TRAINED: tuple[Teacher, ...] = ("simclr", "labels")
 """Teachers that a stage of the run trains."""
 TRAINS = {
     "teacher": ("encoder.*", "teacher_head.*"),
-    "judge": ("judge.*", "judge_head.*"),
+    "judge": ("judge.*",),
     "warm-up": ("generator.*", "projector.*"),
     "full": ("generator.*", "projector.*"),
 }

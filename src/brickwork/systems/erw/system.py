@@ -55,6 +55,7 @@ from brickwork.objectives.self_supervised import simclr
 from brickwork.representation.contract import complete, image_shape
 from brickwork.systems.erw.config import TRAINED, VIEWS, Config, stages_of
 from brickwork.systems.erw.drawing import album_drawing, cost_drawing
+from brickwork.systems.erw.judging import Judge, numbers, pixels
 from brickwork.systems.erw.progress import Album, Spent
 from brickwork.systems.erw.requests import check_request
 from brickwork.systems.erw.transformer import SiT
@@ -101,8 +102,8 @@ class System(nn.Module):
         self.average: Any = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(0.5 ** (1 / config.average))
         )
-        pixels = config.patch**2 * channels
-        target = pixels if config.chosen == "pixels" else encoder.token_width
+        of_patch = config.patch**2 * channels
+        target = of_patch if config.chosen == "pixels" else encoder.token_width
         self.projector = nn.Sequential(
             nn.Linear(config.width, 2 * config.width),
             nn.SiLU(),
@@ -116,14 +117,13 @@ class System(nn.Module):
             "labels": lambda: nn.Linear(size, len(classes)),
         }
         self.teacher_head = heads.get(config.chosen, nn.Identity)()
-        self.judge = ImageEncoder(config.judge, self.image_shape)
-        self.judge_head = nn.Linear(config.judge.embedding_dim, len(classes))
+        self.judge = Judge(config.judge, self.image_shape, len(classes))
         self.album = Album(self.image_shape)
         self.spent = Spent(config.judge.embedding_dim, len(classes))
         self._cache = FeatureCache()
         self._stage, self._begun = FULL, set[str]()
         # The stages of a run say what else is trained.
-        for part in (self.average, self.encoder, self.teacher_head, self.judge, self.judge_head):
+        for part in (self.average, self.encoder, self.teacher_head, self.judge):
             part.requires_grad_(False)
 
     @staticmethod
@@ -145,7 +145,7 @@ class System(nn.Module):
         """Images in −1 … 1, and as they are for an encoder with a preprocessing of its own."""
         images = np.asarray(columns["input"])
         return {
-            "input": _numbers(images),
+            "input": numbers(images),
             "label": torch.from_numpy(np.asarray(columns["label"]).astype(np.int64)),
             "image": torch.from_numpy(np.ascontiguousarray(images)),
         }
@@ -197,8 +197,7 @@ class System(nn.Module):
         if stage == TEACHER:
             return self._teacher_loss(batch)
         if stage == JUDGE:
-            logits = self.judge_head(self.judge(batch["input"])[1])
-            return LossOutput.of({"judge": cross_entropy(logits, batch["label"])})
+            return LossOutput.of({"judge": cross_entropy(self.judge(batch["input"]), batch["label"])})
         return self._warm_up_loss(batch) if stage == WARM_UP else self._full_loss(batch)
 
     def _teacher_loss(self, batch: Batch) -> LossOutput:
@@ -246,7 +245,7 @@ class System(nn.Module):
             weights["align"] = self.weight(batch["stage_step"] if "stage_step" in batch else batch["step"])
         if self.training:
             self.spent.generator(3 * len(x) * self.generator.flops(config.depth))
-            self.spent.look_at(x, batch["label"], self._judged)
+            self.spent.look_at(x, batch["label"], self.judge.reads)
         return LossOutput.of(terms, weights)
 
     def weight(self, number: int) -> float:
@@ -365,7 +364,7 @@ class System(nn.Module):
             raise ConfigError(
                 f"guidance={guidance:g}, steps={steps}: samples grow beyond all numbers; use less guidance, or more steps"
             )
-        return _pixels(x)
+        return pixels(x)
 
     @property
     def _noise_shape(self) -> tuple[int, int, int]:
@@ -380,7 +379,7 @@ class System(nn.Module):
         steps: int = _STEPS,
     ) -> UInt8[np.ndarray, "images height breadth channels"]:
         """Images by Heun's method, without guidance."""
-        return _pixels(self._sampled(label, noise, steps=steps))
+        return pixels(self._sampled(label, noise, steps=steps))
 
     @torch.no_grad()
     def _sampled(
@@ -411,26 +410,13 @@ class System(nn.Module):
 
     # ---- measuring ---------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def _judged(self, x: Float[Tensor, "batch channels height breadth"]) -> Float[Tensor, "batch dim"]:
-        """What the judge's last layer reads of images."""
-        return self.judge(x)[1].float()
-
     def _distance_now(self) -> float:
         """The Fréchet distance of fresh samples from the images that were seen in training; infinite without a judge."""
         if not (self.spent.comparable and self.album.compares):
             return float("inf")
         label, noise = self.album.many(self.seed, self.spent.shown)
         images = self._paint(label, noise, steps=10)
-        return self.spent.distance(self._features(images))
-
-    def _features(self, images: UInt8[np.ndarray, "images h w c"]) -> Float[np.ndarray, "images dim"]:
-        device = next(self.parameters()).device
-        parts = [
-            self._judged(_numbers(images[start : start + _CHUNK]).to(device)).cpu().numpy()
-            for start in range(0, len(images), _CHUNK)
-        ]
-        return np.concatenate(parts)
+        return self.spent.distance(self.judge.features(images))
 
     @torch.no_grad()
     def velocity_loss(self, examples: Examples) -> float:
@@ -454,18 +440,15 @@ class System(nn.Module):
             return scores
         label = torch.from_numpy(np.asarray(examples.columns["label"]).astype(np.int64))
         noise = torch.randn(len(label), *self._noise_shape, generator=torch.Generator().manual_seed(0))
-        samples = self._features(self._paint(label, noise))
-        real = self._features(np.asarray(examples.columns["input"]))
-        scores |= {"accuracy": self._right(samples, label), "accuracy_images": self._right(real, label)}
+        samples = self.judge.features(self._paint(label, noise))
+        real = self.judge.features(np.asarray(examples.columns["input"]))
+        scores |= {
+            "accuracy": self.judge.right(samples, label),
+            "accuracy_images": self.judge.right(real, label),
+        }
         if len(real) > real.shape[1]:
             scores["frechet"] = frechet_distance(samples, real)
         return scores
-
-    @torch.no_grad()
-    def _right(self, features: Float[np.ndarray, "images dim"], label: Int64[Tensor, " images"]) -> float:
-        """How often the judge gives images their class."""
-        logits = self.judge_head(torch.from_numpy(features).to(self.judge_head.weight))
-        return float((logits.argmax(1).cpu() == label).float().mean())
 
     def draw(self, examples: Examples) -> list[Drawing]:
         """The same noise drawn again and again while it learnt, and at the end; and distance against operations, the warm-up
@@ -477,19 +460,9 @@ class System(nn.Module):
         judge = None
         if self.spent.judged and len(examples):
             label = torch.from_numpy(np.asarray(examples.columns["label"]).astype(np.int64))
-            judge = self._right(self._features(np.asarray(examples.columns["input"])), label)
+            judge = self.judge.right(self.judge.features(np.asarray(examples.columns["input"])), label)
         cost = cost_drawing(self.album, self.spent, judge)
         return [album_drawing(self.album, self.classes, last), *([cost] if cost else [])]
-
-
-def _numbers(images: UInt8[np.ndarray, "images h w c"]) -> Float[Tensor, "images c h w"]:
-    """0 … 255 as −1 … 1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _pixels(x: Float[Tensor, "images c h w"]) -> UInt8[np.ndarray, "images h w c"]:
-    """−1 … 1, or what is nearest to it, as 0 … 255."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def drawn_paths(
