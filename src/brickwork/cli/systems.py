@@ -281,7 +281,10 @@ def _generate_images(
         output.emit_json({"folder": str(out), "images": files})
         return
     output.line(str(out))
-    output.hint(f"{len(files)} images; all of them at once: {out / 'grid.png'}", quiet)
+    output.hint(
+        f"{len(files)} images; all of them at once: {out / 'grid.png'} (from the top: {', '.join(dict.fromkeys(names))})",
+        quiet,
+    )
     output.hint(f"seed {seed}: another seed gives other images", quiet)
 
 

@@ -6,7 +6,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from brickwork.core.config import nearest
-from brickwork.core.errors import DataError
+from brickwork.core.errors import DataError, warn
 from brickwork.data.config import ColumnNames, DataConfig, ImageDataConfig, refuse_image_size
 from brickwork.data.readers.columns import document_columns
 from brickwork.data.readers.files import (
@@ -53,6 +53,11 @@ def load_task(config: DataConfig, seed: int) -> TaskData:
         return image_class_task(path, config, seed)
     refuse_image_size(config)
     if is_known(config.source):
+        if path.exists():
+            warn(
+                f"'{config.source}' is the known set of that name, not what is called so here: for that, write "
+                f"./{config.source}"
+            )
         return image_task(config, seed) if config.source in IMAGE_SETS else TASKS[config.source](config, seed)
     if _is_table(path):
         return table_task(path, config, seed)

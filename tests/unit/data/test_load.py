@@ -13,7 +13,7 @@ import pytest
 
 from brickwork.core.config import from_dict, override, to_dict
 from brickwork.core.errors import BrickworkWarning, ConfigError, DataError
-from brickwork.data.config import ColumnNames, DataConfig
+from brickwork.data.config import ColumnNames, DataConfig, ImageDataConfig
 from brickwork.data.load import load_task, read_documents
 from brickwork.data.readers.files import ReadReport
 from brickwork.data.sets.language import read_texts
@@ -373,3 +373,10 @@ def test_a_folder_of_ours_is_no_data(tmp_path, kind):
     for name in OWN[kind]:
         (tmp_path / name).unlink()
     assert list(read_documents(tmp_path))
+
+
+def test_a_known_set_that_is_also_a_folder_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    with pytest.warns(BrickworkWarning, match="known set of that name.*write ./digits"):
+        assert load_task(ImageDataConfig(source="digits"), 0).num_classes == 10
