@@ -226,6 +226,8 @@ def _next(folder: Path, summary: "TrainSummary") -> dict[str, str]:
     commands = {}
     images = getattr(summary.system, "input_kind", "columns") == "images"
     kind, new = ("images", "your-images/" if own_images else "your-images.npy") if images else _ROWS
+    if asked := getattr(summary.system, "predict_columns", ()):
+        kind += f" with the columns {' and '.join(asked)}"
     for can, what, command in (
         (Predicts, f"predict for new {kind}", f"predict {{}} {new}"),
         (Generates, "let it write", 'generate {} "a beginning"'),

@@ -350,7 +350,8 @@ class Predicts(Protocol):
     """A system that answers rows of named columns with named columns of as many rows.
 
     ``input_kind`` says what a file of inputs is to it: ``texts`` or ``images`` arrive as the column ``input``,
-    ``columns`` as they are called in the file.
+    ``columns`` as they are called in the file; ``predict_columns``, where a system has it, names those that it asks for and
+    that are not those of the training.
     """
 
     input_kind: Literal["texts", "images", "columns"]

@@ -639,3 +639,12 @@ def test_the_weight_of_an_index_is_kept_shown_and_removed(brickwork, tmp_path):
         refused = brickwork("index", tmp_path / "index", "--dense-weight", text)
         assert refused.code == 2
         assert message in refused.err
+
+
+def test_what_to_do_next_names_the_columns_that_predict_asks_for(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"source": "views/"}}))
+    asks = SimpleNamespace(predict=print, input_kind="columns", predict_columns=("first", "second"))
+    commands = training._next(tmp_path, SimpleNamespace(system=asks, representation=None))
+    assert commands == {
+        "predict for new rows with the columns first and second": f"brickwork predict {tmp_path} your-rows.csv"
+    }

@@ -60,6 +60,7 @@ class System(nn.Module):
 
     reads = (KIND,)
     input_kind: Literal["columns"] = "columns"
+    predict_columns = ("first", "second")
 
     def __init__(
         self,
