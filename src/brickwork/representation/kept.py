@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from brickwork.core import registry
+from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ArtifactError
 from brickwork.core.files import check_tensor_file
 from brickwork.core.types import Analyses, Encodes, Generates, Predicts, Recommends, Traces
@@ -28,6 +29,32 @@ from brickwork.representation.folder import (
     tokenizer_json,
     write_folder,
 )
+from brickwork.representation.model import Representation
+
+
+class SystemRepresentation(Representation):
+    """Vectors of a system that is saved whole: its encoder cannot be built again without it.
+
+    ``encoder``, ``axes``: default those of the system, at one size and depth.
+    """
+
+    def __init__(self, system: Any, encoder: Any = None, axes: ElasticAxes | None = None):
+        encoder = system.encoder if encoder is None else encoder
+        only = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
+        lineage = {"system": system.slug, **getattr(system, "lineage", {})}
+        super().__init__(encoder, only if axes is None else axes, lineage, getattr(system, "card", {}))
+        self.system = system
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any weight of the encoder, or with what the system is made of."""
+        tokenizer = _tokenizer(self.system)
+        text = None if tokenizer is None else tokenizer_json(tokenizer)
+        return fingerprint(self.system.architecture(), text, self.encoder.state_dict())
+
+    def save(self, folder: Path | str) -> Path:
+        """Writes the whole system, and its card."""
+        return save_system(self.system, folder)
 
 
 def save_system(system: Any, folder: Path | str, card: Mapping[str, Any] | None = None) -> Path:

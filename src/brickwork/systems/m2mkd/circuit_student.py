@@ -1,10 +1,9 @@
-"""A Neural Attentive Circuit as a student: behind the slots, as an encoder, and as what users keep.
+"""A Neural Attentive Circuit as a student: behind the slots, and as an encoder.
 
 Shape legend: B images, C classes, D width of the circuit.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.config import to_dict
-from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.core.flops import count_flops
 from brickwork.encoders.image import ImageEncoder
 from brickwork.modules.slots import StitchKind, frozen
-from brickwork.representation.kept import save_system
-from brickwork.representation.model import Representation
 from brickwork.systems.m2mkd.circuits import Circuit
 from brickwork.systems.m2mkd.config import Circuits
 
@@ -125,21 +121,3 @@ class CircuitsStudent(nn.Module):
     def repulsion(self) -> Float[Tensor, ""]:
         """The regulariser of the signatures."""
         return self.encoder.circuit.repulsion()
-
-
-class CircuitRepresentation(Representation):
-    """Vectors of a circuit. It is saved as the whole system, which alone can be built again."""
-
-    def __init__(self, system: Any):
-        encoder = system.encoder
-        super().__init__(
-            encoder,
-            ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,)),
-            {"system": system.slug, **system.lineage},
-            getattr(system, "card", {}),
-        )
-        self.system = system
-
-    def save(self, folder: Path | str) -> Path:
-        """Writes the whole system, and its card."""
-        return save_system(self.system, folder)

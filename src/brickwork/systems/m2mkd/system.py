@@ -50,10 +50,10 @@ from brickwork.encoders.image import ImageEncoder
 from brickwork.modules.slots import Stitch, transfer
 from brickwork.representation.contract import encodes, image_shape
 from brickwork.representation.contract import representation as of_encoder
+from brickwork.representation.kept import SystemRepresentation
 from brickwork.representation.model import Representation
 from brickwork.systems.m2mkd.assembly import check_start, from_parts, keep_others, settled
 from brickwork.systems.m2mkd.circuit_layers import Noise
-from brickwork.systems.m2mkd.circuit_student import CircuitRepresentation
 from brickwork.systems.m2mkd.circuits import drawing
 from brickwork.systems.m2mkd.config import Circuits, Config, controls_of, stages_of
 from brickwork.systems.m2mkd.hybrids import misfits, networks_of, watched
@@ -337,7 +337,7 @@ class System(nn.Module):
                 f"this run has trained {part} alone: its vectors are those of a student that has not learnt, and of no use "
                 "for search or classes. Assemble the slots (--set model.parts=…) and take the vectors of that run"
             )
-        return CircuitRepresentation(self) if isinstance(self.config.student, Circuits) else of_encoder(self)
+        return SystemRepresentation(self) if isinstance(self.config.student, Circuits) else of_encoder(self)
 
     # ---- measuring ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ Shape legend: N images, P and Q dimensions of the parts.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,11 +17,9 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from brickwork.core.config import nearest
-from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.encoders.image import ImageEncoder
-from brickwork.representation.kept import save_system
-from brickwork.representation.model import Representation
+from brickwork.representation.kept import SystemRepresentation
 from brickwork.representation.truncate import truncate
 
 
@@ -87,25 +84,12 @@ class PartedEncoder(ImageEncoder):
         own = sum(2 * m.in_features * m.out_features for m in matrices)
         return self.base.flops(num_images) + num_images * own
 
-    def architecture(self) -> dict[str, Any]:
-        """What tells it from others. It is kept with its system, which rebuilds it."""
-        parts = {name: [place.start, place.stop] for name, place in self.parts.items()}
-        return {"kind": self.kind, "base": self.base.architecture(), "parts": parts}
 
-
-class PartedRepresentation(Representation):
+class PartedRepresentation(SystemRepresentation):
     """Vectors of parts, and queries for a part or for a change. It is saved as the whole system: it needs the predictor."""
 
     def __init__(self, system: Any):
-        encoder = system.parted
-        axes = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
-        super().__init__(
-            encoder,
-            axes,
-            {"system": system.slug, **getattr(system, "lineage", {})},
-            getattr(system, "card", {}),
-        )
-        self.system = system
+        super().__init__(system, system.parted)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -157,7 +141,3 @@ class PartedRepresentation(Representation):
             raise ConfigError(f"this model has no part '{part}': {nearest(part, self.encoder.parts)}")
         place: slice = self.encoder.parts[part]
         return place
-
-    def save(self, folder: Path | str) -> Path:
-        """Writes the whole system, and its card."""
-        return save_system(self.system, folder)
