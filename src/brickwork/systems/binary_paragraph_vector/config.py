@@ -1,0 +1,46 @@
+"""The options of a run of ``binary-paragraph-vector``."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from brickwork.core.config import above, at_least, at_most, idle
+from brickwork.core.elastic import nested_sizes
+from brickwork.data.config import DataConfig
+
+Kind = Literal["straight-through", "stochastic", "noise", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """``bits``: b, those of the longest code. ``sizes``: prefixes that are codes too, ending at ``bits``; empty = ``bits``
+    halved down to 32. ``real``: D, dimensions of a real vector from which the code is made and which is kept beside it
+    (Real-Binary); none = the code alone.
+
+    ``vocabulary``: words at most; ``min_count``: how often a word must be there. ``binariser``: how gradients pass the bits
+    (:class:`brickwork.modules.binariser.Binariser`); ``noise``: of the binariser of that name, None = 4.
+    ``rate``: learning rate of the documents' numbers over that of the words. ``inference_steps``: by which the numbers of a
+    document that is not in the training are found.
+    """
+
+    bits: Annotated[int, at_least(8), at_most(1024)] = 128
+    sizes: tuple[int, ...] = ()
+    real: Annotated[int, at_least(8)] | None = None
+    vocabulary: Annotated[int, at_least(10)] = 10_000
+    min_count: Annotated[int, at_least(1)] = 5
+    binariser: Kind = "straight-through"
+    noise: Annotated[float, above(0)] | None = None
+    rate: Annotated[float, above(0)] = 10.0
+    inference_steps: Annotated[int, at_least(1)] = 30
+
+    def validate(self) -> list[str]:
+        return [] if self.binariser == "noise" else idle(self, ("noise",), f"binariser={self.binariser}")
+
+    @property
+    def nested(self) -> tuple[int, ...]:
+        """The sizes of codes, ascending."""
+        return nested_sizes(self.bits, self.sizes, smallest=min(32, self.bits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataConfig):
+    """The data of a run of ``binary-paragraph-vector``: texts, and labels where there are, which nothing is learnt from."""
