@@ -2,10 +2,14 @@
 
 import hashlib
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Integer
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def seed_everything(seed: int) -> None:
@@ -30,6 +34,24 @@ def generator_for(seed: int, step: int, name: str) -> torch.Generator:
     """
     digest = hashlib.sha256(f"{seed}/{step}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def uniforms(
+    key: str, rows: Sequence[int] | Integer[np.ndarray, " batch"], count: int
+) -> Float64[np.ndarray, "count batch"]:
+    """Numbers from 0 to below 1, ``count`` for each row: a pure function of the key, the row and their place (splitmix64,
+    Steele et al. 2014)."""
+    start = np.frombuffer(hashlib.sha256(key.encode()).digest()[:8], dtype=np.uint64)
+    own = _mixed(_mixed(np.asarray(rows, dtype=np.uint64)[None] * _GOLDEN) ^ start)
+    places = np.arange(1, count + 1, dtype=np.uint64)[:, None]
+    return (_mixed(own + places * _GOLDEN) >> np.uint64(11)) * 2.0**-53
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = x ^ (x >> np.uint64(31))
+    return mixed
 
 
 def rng_state() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -8,7 +8,6 @@ counter-clockwise. Images mixed in pairs, with their labels: :func:`mixed`.
 Shape legend: B images, C channels (1 or 3), H × W pixels, values from 0 to 1.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from brickwork.core.config import above, at_least, at_most, below
 from brickwork.core.errors import ConfigError
+from brickwork.core.seeding import uniforms
 
 Parameters = dict[str, Tensor]
 """Name → one number an image, (B,). ``top``, ``left``, ``height``, ``width``: what is cut out, in shares of the image;
@@ -36,7 +36,6 @@ _PLACES = ("top", "left", "height", "width", "flip", "angle")
 _OF_COLOURS = ("hue", "saturation", "grey")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _RATIO = 4 / 3  # of a crop's sides, at most
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,24 +168,6 @@ def draw(
         "grey": (u["grey"] < a.grey).double(),
         "blur": a.blur * u["blur"],
     }
-
-
-def uniforms(
-    key: str, rows: Sequence[int] | Int[np.ndarray, " batch"], count: int
-) -> Float64[np.ndarray, "count batch"]:
-    """Numbers from 0 to below 1, ``count`` for each row: a pure function of the key, the row and their place (splitmix64,
-    Steele et al. 2014)."""
-    start = np.frombuffer(hashlib.sha256(key.encode()).digest()[:8], dtype=np.uint64)
-    own = _mixed(_mixed(np.asarray(rows, dtype=np.uint64)[None] * _GOLDEN) ^ start)
-    places = np.arange(1, count + 1, dtype=np.uint64)[:, None]
-    return (_mixed(own + places * _GOLDEN) >> np.uint64(11)) * 2.0**-53
-
-
-def _mixed(x: np.ndarray) -> np.ndarray:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = x ^ (x >> np.uint64(31))
-    return mixed
 
 
 def augmented(

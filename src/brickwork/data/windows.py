@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from brickwork.core.errors import ConfigError, DataError, naming_extras
 from brickwork.core.files import atomic_path, os_errors
-from brickwork.data.augment import uniforms
+from brickwork.core.seeding import uniforms
 from brickwork.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from scipy import stats
 from scipy.ndimage import gaussian_filter
 
 from brickwork.core.errors import ConfigError
-from brickwork.data.augment import IDENTITY, Augmentation, Mixing, augmented, draw, mixed, two_views, uniforms
+from brickwork.core.seeding import uniforms
+from brickwork.data.augment import IDENTITY, Augmentation, Mixing, augmented, draw, mixed, two_views
 from brickwork.objectives.classification import cross_entropy
 
 EVERYTHING = Augmentation(

@@ -37,8 +37,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from brickwork.core.config import nearest
 from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.seeding import uniforms
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.augment import two_views, uniforms
+from brickwork.data.augment import two_views
 from brickwork.data.classes import with_classes
 from brickwork.data.config import ImageDataConfig
 from brickwork.data.load import load_task

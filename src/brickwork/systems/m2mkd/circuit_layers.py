@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError
-from brickwork.data.augment import uniforms
+from brickwork.core.seeding import uniforms
 
 LAYER_SCALE = 0.1
 _MODULATION = 0.1  # g, to begin with

@@ -36,8 +36,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.errors import ConfigError, warn
+from brickwork.core.seeding import uniforms
 from brickwork.core.types import Batch, LossOutput
-from brickwork.data.augment import uniforms
 from brickwork.data.types import Examples, TaskData
 from brickwork.encoders.image import ImageEncoder
 from brickwork.objectives.self_supervised import covariance_penalty, simclr, variance_hinge
