@@ -17,8 +17,8 @@ from brickwork.core.seeding import uniforms
 from brickwork.core.types import Batch, TokenBatch
 from brickwork.data.vocabulary import Vocabulary
 from brickwork.modules.binariser import Binariser
-from brickwork.modules.sampled_softmax import count_cross_entropy
 from brickwork.systems.binary_paragraph_vector.config import Config
+from brickwork.systems.binary_paragraph_vector.predictors import Draw, counted, predictor
 
 START = 0.1
 """Standard deviation of a document's numbers before they are learnt."""
@@ -30,9 +30,10 @@ _CLAMP = 6.0
 
 
 class ParagraphEncoder(nn.Module):
-    """U and c of each size of code, for real vectors W; vectors of documents from them by :meth:`infer`.
+    """What predicts words from bits, for real vectors W; vectors of documents from them by :meth:`infer`.
 
-    A vector is ±1 for each bit, of length 1; with real vectors these follow, and the code counts for a twentieth.
+    A vector is ±1 for each bit, of length 1; with real vectors these follow, and the code counts for a twentieth. Without a
+    binariser it is the numbers themselves.
     """
 
     kind = "text"
@@ -42,10 +43,7 @@ class ParagraphEncoder(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.binariser = Binariser(config.binariser, 4.0 if config.noise is None else config.noise)
-        width = len(vocabulary)
-        share = torch.from_numpy(vocabulary.counts / vocabulary.counts.sum()).float()
-        self.words = nn.ParameterList(nn.Parameter(0.05 * torch.randn(size, width)) for size in config.nested)
-        self.frequency = nn.Parameter(share.log().repeat(len(config.nested), 1))
+        self.predictor = predictor(config, vocabulary)
         real = config.real
         self.to_bits = None if real is None else nn.Parameter(torch.randn(real, config.bits) * real**-0.5)
 
@@ -69,44 +67,36 @@ class ParagraphEncoder(nn.Module):
         """``input`` as tokens, other columns as they are."""
         return {**columns, "input": self.tokenize(columns["input"])}
 
-    def counts(self, tokens: TokenBatch) -> Float[Tensor, "batch vocabulary"]:
-        """How often each document has each word."""
-        counts = torch.zeros(len(tokens), len(self.vocabulary), device=tokens.ids.device)
-        return counts.index_put_((tokens.sequence, tokens.ids), torch.ones(()).to(counts), accumulate=True)
-
     def numbers(self, documents: Float[Tensor, "batch width"]) -> Float[Tensor, "batch bits"]:
         """What the bits are the signs of."""
         return documents if self.to_bits is None else documents @ self.to_bits.to(documents)
 
     def losses(
-        self,
-        documents: Float[Tensor, "batch width"],
-        counts: Float[Tensor, "batch vocabulary"],
-        binariser: Binariser | None = None,
+        self, documents: Float[Tensor, "batch width"], tokens: TokenBatch, draw: Draw | None = None
     ) -> dict[int, Float[Tensor, " batch"]]:
-        """For each size of code, −(1/n) Σ_w x_w ln p(w) of each document of n words: nats per word."""
-        bits = (binariser or self.binariser)(self.numbers(documents))
-        length = counts.sum(1).clamp_min(1)
-        found = {}
-        for place, size in enumerate(self.config.nested):
-            logits = bits[:, :size] @ self.words[place].to(bits) + self.frequency[place].to(bits)
-            found[size] = count_cross_entropy(logits, counts) / length
-        return found
+        """For each size of code, what it costs to predict the words of each document from it: nats a word."""
+        return self.predictor.losses(
+            self.binariser(self.numbers(documents)), self.predictor.targets(tokens, draw)
+        )
 
     def infer(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
         """The numbers of documents that are not in the training: from a start that depends on their words, in so many steps
         of Adam on the same loss, all else frozen. In 64 bits, so that a document has the same code in any batch."""
-        counts = self.counts(tokens).double()
         with torch.inference_mode(False), torch.enable_grad():
-            counts = counts.clone()  # what was made in inference mode has no gradient
+            # What was made in inference mode has no gradient: a copy has.
+            tokens = TokenBatch(tokens.ids.clone(), tokens.lengths.clone(), tokens.max_length)
+            with torch.no_grad():
+                targets = self.predictor.targets(tokens)
             # Without chance: with noise in training, σ(d) itself; all other bits pass gradients straight through.
             kind = "straight-through" if self.config.binariser == "stochastic" else self.config.binariser
-            bits = Binariser(kind, noise=0.0)
-            return descend(
-                lambda documents: torch.stack([*self.losses(documents, counts, bits).values()]).sum(),
-                START * starts(counts, self.width),
-                self.config.inference_steps,
-            )
+            binariser = Binariser(kind, noise=0.0)
+
+            def loss(documents: Tensor) -> Tensor:
+                losses = self.predictor.losses(binariser(self.numbers(documents)), targets)
+                return torch.stack([*losses.values()]).sum()
+
+            counts = counted(tokens, len(self.vocabulary))
+            return descend(loss, START * starts(counts, self.width), self.config.inference_steps)
 
     def forward(self, tokens: TokenBatch, layers: Sequence[int]) -> dict[int, Float[Tensor, "batch dim"]]:
         """Vectors of documents; of one without a known word, zeros."""
@@ -115,7 +105,9 @@ class ParagraphEncoder(nn.Module):
         return dict.fromkeys(layers, vectors)
 
     def vectors(self, documents: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
-        """Of length 1: the code, and the real vector where there is one."""
+        """Of length 1: the code, and the real vector where there is one; without a binariser the numbers."""
+        if self.config.binariser == "none":
+            return F.normalize(documents, dim=1).to(self.predictor.frequency)
         signs = torch.where(self.numbers(documents) > 0, 1.0, -1.0) * self.config.bits**-0.5
         if self.to_bits is None:
             return signs
@@ -127,7 +119,7 @@ def starts(counts: Float[Tensor, "batch vocabulary"], width: int) -> Float[Tenso
     """Normal numbers that are a function of the words of a document."""
     rows = [int.from_bytes(_digest(row), "little") for row in counts.cpu().numpy()]
     uniform = torch.from_numpy(uniforms("document", np.array(rows, np.uint64), width).T.copy())
-    return torch.erfinv((2 * uniform - 1).clamp(-1 + 1e-12, 1 - 1e-12)).mul(2**0.5).to(counts)
+    return torch.erfinv((2 * uniform - 1).clamp(-1 + 1e-12, 1 - 1e-12)).mul(2**0.5).to(counts.device)
 
 
 def _digest(counts: np.ndarray) -> bytes:

@@ -8,12 +8,12 @@ from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: made-up facts, codes of 16 and 32 bits; for tests.
+    """Seconds: made-up facts, codes of 32 and 64 bits; for tests.
 
     ``brickwork train binary-paragraph-vector --recipe smoke --out runs/smoke``. Its first losses are pinned.
     """
     return RunConfig(
-        model=Config(bits=32, sizes=(16, 32), vocabulary=500, min_count=2),
+        model=Config(bits=64, sizes=(32, 64), vocabulary=500, min_count=2),
         data=Data(source="toy", limit=400),
         train=TrainConfig(
             steps=100, batch_size=64, learning_rate=5e-3, precision="fp32", weight_decay=0.0, validate_every=0

@@ -24,12 +24,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.types import Batch, LossOutput
+from brickwork.core.types import Batch, LossOutput, TokenBatch
 from brickwork.data.types import Examples, TaskData
 from brickwork.data.vocabulary import Vocabulary
 from brickwork.representation.contract import encodes
@@ -38,6 +40,7 @@ from brickwork.representation.model import Representation
 from brickwork.systems.binary_paragraph_vector.config import Config, Data
 from brickwork.systems.binary_paragraph_vector.data import load_data
 from brickwork.systems.binary_paragraph_vector.encoder import START, ParagraphEncoder
+from brickwork.systems.binary_paragraph_vector.predictors import Draw
 
 __all__ = ["Config", "Data", "System", "load_data"]
 _MEASURED = 1000  # documents at most
@@ -50,9 +53,9 @@ class System(nn.Module):
     reads = ("texts", "labelled")
     transient = ("documents",)
 
-    def __init__(self, config: Config, encoder: ParagraphEncoder, *, num_documents: int):
+    def __init__(self, config: Config, encoder: ParagraphEncoder, *, num_documents: int, seed: int):
         super().__init__()
-        self.config, self.encoder = config, encoder
+        self.config, self.encoder, self.seed = config, encoder, seed
         self.documents = nn.Embedding(num_documents, encoder.width) if num_documents else None
         if self.documents is not None:
             nn.init.normal_(self.documents.weight, std=START)
@@ -68,7 +71,7 @@ class System(nn.Module):
         """
         texts = data.train.columns["input"]
         vocabulary = Vocabulary.from_texts(texts, min_count=config.min_count, max_size=config.vocabulary)
-        return cls(config, ParagraphEncoder(config, vocabulary), num_documents=len(texts))
+        return cls(config, ParagraphEncoder(config, vocabulary), num_documents=len(texts), seed=seed)
 
     def architecture(self) -> dict[str, Any]:
         """Configuration and vocabulary."""
@@ -79,7 +82,7 @@ class System(nn.Module):
         """The system of :meth:`architecture`, without documents."""
         config = from_dict(Config, architecture["config"])
         vocabulary = Vocabulary.from_state(architecture["vocabulary"])
-        return cls(config, ParagraphEncoder(config, vocabulary), num_documents=0)
+        return cls(config, ParagraphEncoder(config, vocabulary), num_documents=0, seed=0)
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """The numbers of documents learn faster: each is met once an epoch."""
@@ -97,27 +100,25 @@ class System(nn.Module):
     def loss(self, batch: Batch) -> LossOutput:
         """L per word, summed over the sizes of codes; documents that are not learnt from are inferred first."""
         tokens = batch["input"]
-        known = self.training and self.documents is not None and "indices" in batch
-        rows = self._rows(batch["indices"]) if known else self.encoder.infer(tokens).to(self._dtype)
-        losses = self.encoder.losses(rows, self.encoder.counts(tokens))
+        if self.training and self.documents is not None and "indices" in batch:
+            rows = np.asarray(batch["indices"])
+            documents = self.documents(torch.from_numpy(rows).to(self.documents.weight.device))
+            losses = self.encoder.losses(documents, tokens, Draw(self.seed, batch.get("step", 0), rows))
+        else:
+            losses = self.encoder.losses(self._inferred(tokens), tokens)
         return LossOutput.of({f"bits_{size}": loss.mean() for size, loss in losses.items()})
 
-    def _rows(self, indices: Any) -> Tensor:
-        assert self.documents is not None, "only in training"
-        return self.documents(torch.as_tensor(indices, device=self.documents.weight.device))
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.encoder.frequency.dtype
+    def _inferred(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
+        return self.encoder.infer(tokens).to(self.encoder.predictor.frequency)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """``nats_per_word`` of documents from their inferred codes, by size; ``balance``: how far bits are from being 1 in
-        half of them, 0 to ½, on average; ``distinct``: the share of codes that no other document has."""
+        """``nats_per_word`` as in the loss, from inferred codes, by size; ``balance``: how far bits are from being 1 in half
+        of the documents, 0 to ½, on average; ``distinct``: different codes over documents."""
         texts = list(examples.columns["input"][:_MEASURED])
         tokens = self.encoder.tokenize(texts)
         with torch.no_grad():
-            documents = self.encoder.infer(tokens).to(self._dtype)
-            losses = self.encoder.eval().losses(documents, self.encoder.counts(tokens))
+            documents = self._inferred(tokens)
+            losses = self.encoder.losses(documents, tokens)
             bits = (self.encoder.numbers(documents) > 0).float()
         return {
             **{f"nats_per_word_{size}": float(loss.mean()) for size, loss in losses.items()},
