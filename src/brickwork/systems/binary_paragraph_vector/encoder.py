@@ -38,6 +38,7 @@ class ParagraphEncoder(nn.Module):
 
     kind = "text"
     num_layers = 1
+    exact = True
 
     def __init__(self, config: Config, vocabulary: Vocabulary):
         super().__init__()
@@ -82,7 +83,8 @@ class ParagraphEncoder(nn.Module):
     def infer(self, tokens: TokenBatch) -> Float[Tensor, "batch width"]:
         """The numbers of documents that are not in the training: from a start that depends on their words, in so many steps
         of Adam on the same loss, all else frozen. In 64 bits, so that a document has the same code in any batch."""
-        with torch.inference_mode(False), torch.enable_grad():
+        exact = torch.autocast(tokens.ids.device.type, enabled=False)
+        with torch.inference_mode(False), torch.enable_grad(), exact:
             # What was made in inference mode has no gradient: a copy has.
             tokens = TokenBatch(tokens.ids.clone(), tokens.lengths.clone(), tokens.max_length)
             with torch.no_grad():

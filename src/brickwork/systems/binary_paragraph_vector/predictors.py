@@ -6,6 +6,7 @@ Shape legend: B documents, V words, S sizes of codes, b bits, P positions of a d
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,21 @@ class Draw:
     rows: Int[np.ndarray, " batch"]
 
 
-class BagOfWords(nn.Module):
+class Predictor(nn.Module):
+    """What both have. ``frequency``: c of each size of code."""
+
+    frequency: nn.Parameter
+
+    def targets(self, tokens: TokenBatch, draw: Draw | None = None) -> Any:
+        """What there is to predict of documents; without a draw always the same."""
+        raise NotImplementedError
+
+    def losses(self, bits: Float[Tensor, "batch bits"], targets: Any) -> dict[int, Float[Tensor, " batch"]]:
+        """For each size of code, what it costs to predict these targets: nats a word."""
+        raise NotImplementedError
+
+
+class BagOfWords(Predictor):
     """PV-DBOW: p(w) = softmax(U h + c)_w for every word of a document, exactly.
 
     A loss is the mean over the document's n words less the entropy of their own shares x/n, so Σ_w (x_w/n) ln((x_w/n)/p(w)):
@@ -76,7 +91,7 @@ class Windows:
     log_expected: Float[Tensor, " vocabulary"]
 
 
-class WordsInContext(nn.Module):
+class WordsInContext(Predictor):
     """PV-DM: p(w) = softmax(U [h; v̄] + c)_w, v̄ the mean of the vectors of up to ``window`` words to each side.
 
     The softmax is sampled: over the word itself and ``negatives`` words drawn by their frequency, the same ones for all
@@ -146,9 +161,6 @@ class WordsInContext(nn.Module):
             )
             losses[size] = one.reshape(around.shape[:2]).mean(1)
         return losses
-
-
-Predictor = BagOfWords | WordsInContext
 
 
 def predictor(config: Config, vocabulary: Vocabulary) -> Predictor:
