@@ -11,6 +11,6 @@ CARD = SystemCard(
     group="words, documents, items",
     summary="Codes of documents from which their words are predicted, learnt end to end from texts without labels; prefixes "
     "of a code are codes, real vectors beside them where wanted.",
-    capabilities=("encodes", "evaluates", "text"),
+    capabilities=("encodes", "evaluates", "draws", "text"),
     jobs=(("texts without labels", "codes of 32 to 128 bits by which a large collection is searched"),),
 )

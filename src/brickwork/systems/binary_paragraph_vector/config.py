@@ -42,7 +42,12 @@ class Config:
     inference_steps: Annotated[int, at_least(1)] = 15
 
     def validate(self) -> list[str]:
-        errors = [] if self.binariser == "noise" else idle(self, ("noise",), f"binariser={self.binariser}")
+        errors = []
+        if self.sizes and (list(self.sizes) != sorted(set(self.sizes)) or self.sizes[-1] != self.bits):
+            errors.append(f"sizes={list(self.sizes)}: they must ascend and end at bits={self.bits}")
+        if self.sizes and self.sizes[0] < 1:
+            errors.append(f"sizes={list(self.sizes)}: a code has at least 1 bit")
+        errors += [] if self.binariser == "noise" else idle(self, ("noise",), f"binariser={self.binariser}")
         if self.words == "dbow":
             errors += idle(self, ("window", "width", "positions", "negatives"), "words=dbow")
         if self.binariser == "none":

@@ -68,6 +68,10 @@ class ParagraphEncoder(nn.Module):
         """``input`` as tokens, other columns as they are."""
         return {**columns, "input": self.tokenize(columns["input"])}
 
+    def counts(self, texts: Sequence[str]) -> Float[np.ndarray, "texts vocabulary"]:
+        """How often each text has each word."""
+        return counted(self.tokenize(texts), len(self.vocabulary)).cpu().numpy()
+
     def numbers(self, documents: Float[Tensor, "batch width"]) -> Float[Tensor, "batch bits"]:
         """What the bits are the signs of."""
         return documents if self.to_bits is None else documents @ self.to_bits.to(documents)

@@ -29,7 +29,9 @@ def small() -> RunConfig:
     return RunConfig(
         model=Config(),
         data=Data(source="newsgroups20"),
-        train=TrainConfig(steps=1500, batch_size=512, learning_rate=5e-3, precision="fp32", weight_decay=0.0),
+        train=TrainConfig(
+            steps=4000, batch_size=128, learning_rate=2.5e-3, precision="fp32", weight_decay=0.0
+        ),
     )
 
 

@@ -20,26 +20,29 @@ representation.model → index (--bits).
 Differences from the paper: see README.md. Shape legend: N documents, B of a batch, V words, b bits, D real dimensions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import ElasticAxes
+from brickwork.core.errors import DataError
 from brickwork.core.types import Batch, LossOutput, TokenBatch
 from brickwork.data.types import Examples, TaskData
 from brickwork.data.vocabulary import Vocabulary
+from brickwork.inspection.drawings import Drawing
 from brickwork.representation.contract import encodes
 from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
 from brickwork.systems.binary_paragraph_vector.config import Config, Data
-from brickwork.systems.binary_paragraph_vector.data import load_data
+from brickwork.systems.binary_paragraph_vector.data import LABEL, load_data
 from brickwork.systems.binary_paragraph_vector.encoder import START, ParagraphEncoder
+from brickwork.systems.binary_paragraph_vector.measures import by_chance, hamming, quality
 from brickwork.systems.binary_paragraph_vector.predictors import Draw
 
 __all__ = ["Config", "Data", "System", "load_data"]
@@ -53,9 +56,18 @@ class System(nn.Module):
     reads = ("texts", "labelled")
     transient = ("documents",)
 
-    def __init__(self, config: Config, encoder: ParagraphEncoder, *, num_documents: int, seed: int):
+    def __init__(
+        self,
+        config: Config,
+        encoder: ParagraphEncoder,
+        *,
+        num_documents: int,
+        class_names: Sequence[str],
+        seed: int,
+    ):
         super().__init__()
         self.config, self.encoder, self.seed = config, encoder, seed
+        self.class_names = tuple(class_names)
         self.documents = nn.Embedding(num_documents, encoder.width) if num_documents else None
         if self.documents is not None:
             nn.init.normal_(self.documents.weight, std=START)
@@ -64,25 +76,34 @@ class System(nn.Module):
 
     @classmethod
     def build(cls, config: Config, data: TaskData, assets: Path | None, seed: int) -> "System":
-        """The untrained system with the vocabulary of the training part.
+        """The untrained system with the vocabulary of the training part; names of classes are for pictures.
 
         Raises:
             DataError: no word is there often enough.
         """
         texts = data.train.columns["input"]
-        vocabulary = Vocabulary.from_texts(texts, min_count=config.min_count, max_size=config.vocabulary)
-        return cls(config, ParagraphEncoder(config, vocabulary), num_documents=len(texts), seed=seed)
+        try:
+            vocabulary = Vocabulary.from_texts(texts, min_count=config.min_count, max_size=config.vocabulary)
+        except DataError as error:
+            raise DataError(
+                f"{data.name}: no word is in its {len(texts):,} training texts {config.min_count} times "
+                f"(model.min_count={config.min_count}); give more texts, or --set model.min_count=1"
+            ) from error
+        encoder = ParagraphEncoder(config, vocabulary)
+        return cls(config, encoder, num_documents=len(texts), class_names=data.class_names, seed=seed)
 
     def architecture(self) -> dict[str, Any]:
-        """Configuration and vocabulary."""
-        return {"config": to_dict(self.config), "vocabulary": self.encoder.vocabulary.state()}
+        """Configuration, vocabulary and names of classes."""
+        vocabulary = self.encoder.vocabulary.state()
+        return {"config": to_dict(self.config), "vocabulary": vocabulary, "classes": list(self.class_names)}
 
     @classmethod
     def restore(cls, architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
         """The system of :meth:`architecture`, without documents."""
         config = from_dict(Config, architecture["config"])
         vocabulary = Vocabulary.from_state(architecture["vocabulary"])
-        return cls(config, ParagraphEncoder(config, vocabulary), num_documents=0, seed=0)
+        encoder = ParagraphEncoder(config, vocabulary)
+        return cls(config, encoder, num_documents=0, class_names=architecture["classes"], seed=0)
 
     def param_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """The numbers of documents learn faster: each is met once an epoch."""
@@ -113,18 +134,41 @@ class System(nn.Module):
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """``nats_per_word`` as in the loss, from inferred codes, by size; ``balance``: how far bits are from being 1 in half
-        of the documents, 0 to ½, on average; ``distinct``: different codes over documents."""
-        texts = list(examples.columns["input"][:_MEASURED])
-        tokens = self.encoder.tokenize(texts)
+        of the documents, 0 to ½, on average; ``distinct``: different codes over documents. With labels ``map``: mean
+        average precision of codes of each size among these documents, and of random order. Of no documents with known
+        words, nothing."""
+        rows = [row for row, text in enumerate(examples.columns["input"][:_MEASURED]) if self._knows(text)]
+        if not rows:
+            return {}
+        columns = examples.take(rows)
+        tokens = self.encoder.tokenize(columns["input"])
         with torch.no_grad():
             documents = self._inferred(tokens)
             losses = self.encoder.losses(documents, tokens)
-            bits = (self.encoder.numbers(documents) > 0).float()
-        return {
-            **{f"nats_per_word_{size}": float(loss.mean()) for size, loss in losses.items()},
-            "balance": float((bits.mean(0) - 0.5).abs().mean()),
-            "distinct": len(bits.unique(dim=0)) / max(len(bits), 1),
-        }
+            bits = (self.encoder.numbers(documents) > 0).cpu().numpy()
+        scores = {f"nats_per_word_{size}": float(loss.mean()) for size, loss in losses.items()}
+        scores["balance"] = float(np.abs(bits.mean(0) - 0.5).mean())
+        scores["distinct"] = len(np.unique(bits, axis=0)) / len(bits)
+        labels = np.asarray(columns.get(LABEL, ()))
+        if len(np.unique(labels)) > 1:
+            for size in self.config.nested:
+                levels = hamming(bits[:, :size], bits[:, :size])
+                scores[f"map_{size}"] = float(quality(levels, labels)["map"].mean())
+            scores["map_random"] = by_chance(labels)
+        return scores
+
+    def _knows(self, text: str) -> bool:
+        return len(self.encoder.tokenize([text]).ids) > 0
+
+    def bits(self, texts: Sequence[str]) -> Bool[np.ndarray, "texts bits"]:
+        """The codes of texts."""
+        return self.representation().encode(list(texts), normalize=False)[:, : self.config.bits] > 0
+
+    def draw(self, examples: Examples) -> list[Drawing]:
+        """The codes of held-out documents, and with labels what they find against their bytes."""
+        from brickwork.systems.binary_paragraph_vector.drawing import drawings
+
+        return drawings(self, examples)
 
     def representation(self) -> "DocumentCodes":
         """Codes of documents, and real vectors behind them where they were learnt."""
