@@ -19,6 +19,7 @@ from brickwork.modules.sampled_softmax import count_cross_entropy
 
 Era = Literal["paper", "modern"]
 _PAPER_WIDTH, _PAPER_NOISE, _MODERN_WIDTH = 500, 4.0, 256
+_SIGMOID_GAIN = 4.0
 
 
 class Autoencoder(nn.Module):
@@ -27,7 +28,7 @@ class Autoencoder(nn.Module):
     ``paper``: semantic hashing as Salakhutdinov and Hinton (2009) have it: sigmoids, 500 – 500 – b – 500 – 500, Gaussian
     noise (variance 16) on the numbers before the last sigmoid, which learns to be near 0 or 1. It reads shares of words
     times the mean length, so that all documents count alike. Their layers were restricted Boltzmann machines first; here
-    all begin at random. ``modern``: ln(1 + count) → ReLU 256 → b, bits by the straight-through estimator, one linear
+    all begin at random, at the width that Glorot and Bengio (2010) give for sigmoids. ``modern``: ln(1 + count) → ReLU 256 → b, bits by the straight-through estimator, one linear
     layer back, as in the system that it is compared with.
     """
 
@@ -83,7 +84,9 @@ def _sigmoids(*widths: int, bias: bool = True) -> nn.Sequential:
     layers: list[nn.Module] = []
     for place, (before, after) in enumerate(pairwise(widths)):
         last = place == len(widths) - 2
-        layers += [nn.Linear(before, after, bias=bias or not last), *([] if last else [nn.Sigmoid()])]
+        linear = nn.Linear(before, after, bias=bias or not last)
+        nn.init.xavier_uniform_(linear.weight, gain=_SIGMOID_GAIN)
+        layers += [linear, *([] if last else [nn.Sigmoid()])]
     return nn.Sequential(*layers)
 
 

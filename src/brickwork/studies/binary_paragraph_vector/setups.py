@@ -19,7 +19,7 @@ from brickwork.training.config import TrainConfig
 
 SLUG = "binary-paragraph-vector"
 AUTOENCODER_RATE = 1e-3
-_TOPICS, _WORDS, _OWN_WORDS = 8, 400, 30
+_TOPICS, _WORDS, _OWN_WORDS = 8, 400, 60
 _VALIDATED = 500  # documents at most, by which rates are chosen
 
 
@@ -75,7 +75,7 @@ def _joined(pairs: Examples) -> Examples:
 
 
 def made_up(seed: int, *, words: int) -> TaskData:
-    """Documents of eight topics: each of 20 to 59 words, half of them from 30 of its topic, the others by Zipf's law.
+    """Documents of eight topics: each of 20 to 59 words, a quarter of them from 60 of its topic, the others by Zipf's law.
 
     ``words``: which draw of topics.
     """
@@ -96,7 +96,7 @@ def made_up(seed: int, *, words: int) -> TaskData:
 
 def _document(rng: np.random.Generator, own: np.ndarray, usual: Float[np.ndarray, " words"]) -> str:
     count = int(rng.integers(20, 60))
-    ids = np.where(rng.random(count) < 0.5, rng.choice(own, count), rng.choice(_WORDS, count, p=usual))
+    ids = np.where(rng.random(count) < 0.25, rng.choice(own, count), rng.choice(_WORDS, count, p=usual))
     return " ".join(f"word{number}" for number in ids)
 
 
