@@ -28,8 +28,8 @@ class Autoencoder(nn.Module):
     ``paper``: semantic hashing as Salakhutdinov and Hinton (2009) have it: sigmoids, 500 – 500 – b – 500 – 500, Gaussian
     noise (variance 16) on the numbers before the last sigmoid, which learns to be near 0 or 1. It reads shares of words
     times the mean length, so that all documents count alike. Their layers were restricted Boltzmann machines first; here
-    all begin at random, at the width that Glorot and Bengio (2010) give for sigmoids. ``modern``: ln(1 + count) → ReLU 256 → b, bits by the straight-through estimator, one linear
-    layer back, as in the system that it is compared with.
+    all begin at random, at the width that Glorot and Bengio (2010) give for sigmoids. ``modern``: ln(1 + count) → ReLU 256
+    → b, bits by the straight-through estimator, one linear layer back, as in the system that it is compared with.
     """
 
     def __init__(self, vocabulary: Vocabulary, bits: int, era: Era):

@@ -27,14 +27,14 @@ def training(lab: Lab) -> TrainConfig:
     """Steps and batches of every arm."""
     from brickwork.systems.binary_paragraph_vector.recipes import small
 
-    steps, batch = (120, 64) if lab.smoke else (400, 256)
+    steps, batch = (120, 64) if lab.smoke else (300, 256)
     return replace(small().train, steps=steps, batch_size=batch, validate_every=0, save_every=0)
 
 
 def model(lab: Lab, **options: Any) -> Config:
     """The system's configuration: a code of one size unless ``options`` say more."""
     bits = options.get("bits", 128)
-    words, least = (500, 1) if lab.smoke else (5000, 5)
+    words, least = (500, 1) if lab.smoke else (4000, 5)
     return Config(**{"sizes": (bits,), "vocabulary": words, "min_count": least, **options})
 
 
@@ -42,7 +42,7 @@ def model(lab: Lab, **options: Any) -> Config:
 
 
 def news(lab: Lab, seed: int) -> TaskData:
-    """20 Newsgroups (stripped, random split), 5,000 documents to train on and to validate; at smoke made-up ones."""
+    """20 Newsgroups (stripped, random split), 4,500 documents to train on and to validate; at smoke made-up ones."""
     return lab.bench.memo(("news", lab.scale, seed), lambda: _news(lab, seed))
 
 
@@ -51,7 +51,7 @@ def _news(lab: Lab, seed: int) -> TaskData:
         return made_up(seed, words=0)
     from brickwork.systems.binary_paragraph_vector.data import load_data
 
-    return load_data(Data(source="newsgroups20", limit=5000, validation_share=0.1), seed)
+    return load_data(Data(source="newsgroups20", limit=4500, validation_share=0.1), seed)
 
 
 def other_news(lab: Lab, seed: int) -> TaskData:
