@@ -61,7 +61,7 @@ RESERVED = {
     "encoders.tabular": ("multimodn", "lirdrec"),
     "evaluation.classification": ("multimodn", "mmrl"),
     "evaluation.clustering": ("disambiguated-skipgram", "text2token", "embedding-survey"),
-    "evaluation.codes": ("cmim", "binary-paragraph-vector", "rich-representations"),
+    "evaluation.codes": ("cmim", "rich-representations"),
     "evaluation.frechet": ("erw", "gill"),
     "evaluation.representation_similarity": ("rich-representations", "erw", "gill"),
     "evaluation.ties": ("binary-paragraph-vector", "embedding-survey"),

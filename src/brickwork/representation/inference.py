@@ -50,7 +50,8 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def resolve_precision(precision: Precision, encoder: nn.Module) -> str:
-    """``auto``: bf16 where the device has instructions for it and there are matrices to multiply, else fp32.
+    """``auto``: bf16 where the device has instructions for it and there are matrices to multiply, else fp32. An encoder with
+    ``exact`` set is never rounded: its vectors are codes, and other bits would be another code.
 
     Raises:
         ConfigError: an unknown name.
@@ -60,6 +61,8 @@ def resolve_precision(precision: Precision, encoder: nn.Module) -> str:
         return "bf16" if multiplies and bf16_is_fast(device_of(encoder)) else "fp32"
     if precision not in ("fp32", "bf16"):
         raise ConfigError(f"precision is {precision!r}; choose one of 'auto', 'fp32', 'bf16'")
+    if getattr(encoder, "exact", False):
+        return "fp32"
     return precision
 
 
