@@ -23,6 +23,8 @@ from brickwork.systems.text2token.config import Filter
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+Named = tuple[Int[np.ndarray, " _"], Float[np.ndarray, " _"]]
+"""A distribution: the places of some words, and the probability of each."""
 _WINDOW = 10  # key words to each side whose neighbourhood counts
 
 
@@ -97,7 +99,7 @@ class KeyWords:
         found = Counter(self.ids[word] for word in plain_words(text) if word in self.ids)
         return dict(sorted(found.items()))
 
-    def present(self, text: str, most: int) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    def present(self, text: str, most: int) -> Named:
         """q of the words in a text: w = (1 + ln tf) · ln(N/df), the ``most`` largest, divided by their sum; equal weights in
         the order of the vocabulary. Nothing for a text without key words."""
         counts = self.counts(text)
@@ -114,7 +116,7 @@ class KeyWords:
 
 def related(
     near: "csr_matrix", places: Int[np.ndarray, " k"], probs: Float[np.ndarray, " k"], most: int
-) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+) -> Named:
     """q of words beyond a text: one step of a walk from its words, Σ_u q_u · PPMI(u, ·), the ``most`` largest of words that
     it does not have, divided by their sum."""
     parts = [near.indices[near.indptr[u] : near.indptr[u + 1]] for u in places]
@@ -129,9 +131,7 @@ def related(
     return _largest(found[beyond].astype(np.int64), weights[beyond], most)
 
 
-def _largest(
-    places: Int[np.ndarray, " n"], weights: Float[np.ndarray, " n"], most: int
-) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+def _largest(places: Int[np.ndarray, " n"], weights: Float[np.ndarray, " n"], most: int) -> Named:
     there = weights > 0
     places, weights = places[there], weights[there]
     order = np.lexsort((places, -weights))[:most]
@@ -139,7 +139,7 @@ def _largest(
     return places, weights / weights.sum() if len(weights) else weights
 
 
-def padded(rows: Sequence[tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]], most: int) -> Sparse:
+def padded(rows: Sequence[Named], most: int) -> Sparse:
     """Distributions of up to ``most`` words as one tensor; words that are not there have probability 0."""
     ids = np.zeros((len(rows), most), np.int64)
     probs = np.zeros((len(rows), most), np.float32)

@@ -257,7 +257,8 @@ class System(nn.Module):
 
     def predict(self, columns: Mapping[str, Any], *, count: int = 10) -> dict[str, Any]:
         """The ``count`` likeliest words of each text: those in it, and those beyond it, with their shares in %."""
-        words = self.representation().read(list(columns["input"]), count)
+        texts = next(columns[name] for name in ("input", "positive", "anchor") if name in columns)
+        words = self.representation().read(list(texts), count)
         return {
             where.replace(" ", "_"): [_listed(one, where) for one in words] for where in ("in text", "beyond")
         }
