@@ -11,7 +11,7 @@ CARD = SystemCard(
     group="learning objectives",
     summary="Learns vectors from texts without labels or pairs: each has to predict the words that the text is about, "
     "those in it and related ones. The vectors are read as words again: sparse vectors, and a reason for each hit.",
-    capabilities=("encodes", "predicts", "draws", "text"),
+    capabilities=("encodes", "reads words", "predicts", "draws", "text"),
     jobs=(
         (
             "documents, no labels",

@@ -6,7 +6,7 @@ Shape legend: N texts, V key words, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,8 @@ from jaxtyping import Float
 
 from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
+from brickwork.core.types import WordShare
+from brickwork.core.words import query_words
 from brickwork.representation.folder import fingerprint, tokenizer_json
 from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
@@ -28,16 +30,6 @@ IN_BOTH, MEANT = "in both texts", "only meant"
 SPARSE_WORDS = 128
 """How many words a sparse vector has at most."""
 _BATCH = 256
-
-
-@dataclass(frozen=True)
-class WordShare:
-    """A word with its share: of a text's distribution p, or of what two texts have in common, p_q(w) p_d(w), 1 for all
-    words together. ``where``: in the text or beyond it; of two texts: in both, or only meant by one of them or both."""
-
-    word: str
-    share: float
-    where: str
 
 
 class ReadableRepresentation(Representation):
@@ -95,6 +87,33 @@ class ReadableRepresentation(Representation):
         made.eliminate_zeros()
         made.sort_indices()
         return made
+
+    def asked(self, queries: Sequence[str]) -> "csr_matrix":
+        """Sparse vectors of queries: the words of their vectors, and those that they say, which count at least as much as
+        the likeliest of the others."""
+        made = self.sparse(super().encode(list(queries))).tolil()
+        for row, query in enumerate(queries):
+            said = [
+                w for word in query_words(query) if (w := self.system.key_words.ids.get(word)) is not None
+            ]
+            largest = max(made.data[row], default=1.0)
+            for w in said:
+                made[row, w] = largest
+        return made.tocsr()
+
+    def words_of(self, vectors: Float[np.ndarray, "n width"]) -> list[dict[str, float]]:
+        """The words of sparse vectors, from the whole dense ones of documents."""
+        return self._by_word(self.sparse(vectors))
+
+    def words_asked(self, queries: Sequence[str]) -> list[dict[str, float]]:
+        """The words of queries: the likeliest ones, and those that they say."""
+        return self._by_word(self.asked(queries))
+
+    def _by_word(self, rows: "csr_matrix") -> list[dict[str, float]]:
+        ends, words = rows.indptr, self.words
+        return [
+            {words[w]: float(x) for w, x in zip(rows.indices[a:b], rows.data[a:b])} for a, b in pairwise(ends)
+        ]
 
     # ---- words -----------------------------------------------------------------------------------------------------
 

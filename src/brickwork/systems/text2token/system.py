@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brickwork.core.seeding import uniforms
-from brickwork.core.types import Batch, LossOutput, TokenBatch
+from brickwork.core.types import Batch, LossOutput, TokenBatch, WordShare
 from brickwork.data.types import TaskData
 from brickwork.encoders.build import build_text_encoder, load_published_encoder
 from brickwork.encoders.packaged import is_gguf
@@ -59,7 +59,7 @@ from brickwork.systems.text2token.config import (
 from brickwork.systems.text2token.head import WordHead, input_rows, mean_of_pieces, own_rows, pieces_of
 from brickwork.systems.text2token.keywords import KeyWords, padded, related
 from brickwork.systems.text2token.prompting import Asked
-from brickwork.systems.text2token.reading import ReadableRepresentation, WordShare
+from brickwork.systems.text2token.reading import ReadableRepresentation
 from brickwork.training.config import Stage
 
 __all__ = ["Config", "System"]
