@@ -30,7 +30,7 @@ MODEL_WORDS = "model-words-1"
 units of 1 / :data:`WEIGHT_UNITS`."""
 
 WITH_WORDS = (ANALYZER, MODEL_WORDS)
-WEIGHT_UNITS = 10_000
+WEIGHT_UNITS = 1_000
 
 MOST_COUNTED = 2**16 - 1
 _SPILL = np.dtype([("word", "<u4"), ("row", "<u4"), ("count", "<u2")])

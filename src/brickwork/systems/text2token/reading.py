@@ -29,6 +29,7 @@ IN_TEXT, BEYOND = "in text", "beyond"
 IN_BOTH, MEANT = "in both texts", "only meant"
 SPARSE_WORDS = 128
 """How many words a sparse vector has at most."""
+_ASKED_WORDS = 16  # of a query that says no key word
 _BATCH = 256
 
 
@@ -89,16 +90,24 @@ class ReadableRepresentation(Representation):
         return made
 
     def asked(self, queries: Sequence[str]) -> "csr_matrix":
-        """Sparse vectors of queries: the words of their vectors, and those that they say, which count at least as much as
-        the likeliest of the others."""
-        made = self.sparse(super().encode(list(queries))).tolil()
+        """Sparse vectors of queries: the key words that they say, by ln(N/df); of one that says none, the likeliest words of
+        its vector. Further words of the vector make searches worse on NFCorpus (lab/LOG.md)."""
+        from scipy.sparse import lil_matrix
+
+        made = lil_matrix((len(queries), len(self.words)), dtype=np.float32)
+        ids, idf = self.system.key_words.ids, self.system.key_words.idf
+        mute = []
         for row, query in enumerate(queries):
-            said = [
-                w for word in query_words(query) if (w := self.system.key_words.ids.get(word)) is not None
-            ]
-            largest = max(made.data[row], default=1.0)
+            said = {ids[word] for word in query_words(query) if word in ids}
             for w in said:
-                made[row, w] = largest
+                made[row, w] = idf[w]
+            if not said:
+                mute.append(row)
+        if mute:
+            p = self.probabilities([queries[row] for row in mute])
+            best, places = p.topk(min(_ASKED_WORDS, p.shape[1]), dim=1)
+            for row, weights, at in zip(mute, best.tolist(), places.tolist()):
+                made[row, at] = weights
         return made.tocsr()
 
     def words_of(self, vectors: Float[np.ndarray, "n width"]) -> list[dict[str, float]]:
@@ -195,4 +204,5 @@ class ReadableRepresentation(Representation):
 
 
 def _weight(p: Float[torch.Tensor, "n k"]) -> Float[torch.Tensor, "n k"]:
-    return p.sqrt()
+    """log(1 + 1000 p): of √p, p, p^¼ and the softplus of logits the best on NFCorpus' validation queries (lab/LOG.md)."""
+    return torch.log1p(1000 * p)
