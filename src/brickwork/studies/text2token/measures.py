@@ -16,9 +16,9 @@ from brickwork.data.load import load_task
 from brickwork.data.types import Examples
 from brickwork.evaluation.clustering import clustering_scores
 from brickwork.evaluation.probes import knn_probe
-from brickwork.evaluation.retrieval import score
 from brickwork.evaluation.similarity import spearman
 from brickwork.studies.bench import Trained
+from brickwork.studies.text2token.halves import found_by, halves
 from brickwork.systems.text2token.alignment import alignment, whitened, without_first
 
 PARTS = ("knn", "v", "halves", "sts")
@@ -62,16 +62,13 @@ def scores_of(
 
     classes = len(set(labels[1].tolist()))
     found = KMeans(classes, n_init=3, random_state=0).fit_predict(vectors["test"])
-    cosines = vectors["first"] @ vectors["second"].T
-    ranked = np.argsort(-cosines, axis=1, kind="stable")[:, :10]
-    relevant = [{row: 1} for row in range(len(ranked))]
     predicted = (vectors["anchor"] * vectors["positive"]).sum(1)
     wanted = np.asarray(pairs.columns["score"])
     few = low_overlap(pairs)
     results = {
         "knn": knn_probe(vectors["train"], labels[0], vectors["test"], labels[1], k=_NEIGHBOURS).accuracy,
         "v": clustering_scores(labels[1], found)["v"],
-        "halves": float(score(ranked, relevant, ["ndcg@10"])["ndcg@10"].mean()),
+        "halves": found_by(vectors["first"], vectors["second"]),
         "sts": spearman(predicted, wanted),
         "few words in common": spearman(predicted[few], wanted[few]),
     }
@@ -107,13 +104,6 @@ def words_alone(trained: Trained) -> dict[tuple[str, str], float]:
     }
     labels = np.asarray(train["label"][:_FITTED]), np.asarray(test["label"][:_HELD])
     return {(PLAIN, task): value for task, value in scores_of(vectors, labels, pairs).items()}
-
-
-def halves(text: str) -> tuple[str, str]:
-    """The first and the second half of a text's words."""
-    words = text.split()
-    middle = (len(words) + 1) // 2
-    return " ".join(words[:middle]), " ".join(words[middle:])
 
 
 def low_overlap(pairs: Examples) -> Sequence[int]:

@@ -35,13 +35,11 @@ def documents_run(scale: Scale) -> "RunConfig":
         train = replace(run.train, batch_size=32)
         return replace(run, recipe="claims: NFCorpus, from scratch", data=data, train=train)
     run = small()
-    encoder = replace(run.model.encoder, train_tokens=96)
     return replace(
         run,
         recipe="claims: NFCorpus, MiniLM",
-        model=replace(run.model, encoder=encoder),
-        data=DataConfig(source="nfcorpus", limit=1500),
-        train=replace(run.train, steps=80, batch_size=16, precision="fp32", validate_every=0),
+        data=DataConfig(source="nfcorpus", limit=2000),
+        train=replace(run.train, precision="fp32", validate_every=0),
     )
 
 

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from brickwork.data.config import DataConfig
 from brickwork.encoders.config import TextEncoderConfig
+from brickwork.studies.bench import Trained
 from brickwork.studies.study import Lab, Scale
+from brickwork.studies.text2token.halves import found_by, halves
 from brickwork.systems.text2token.config import WARM, Config, Filter
 from brickwork.training.config import Stage
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
+_HELD = 400
 WARM_START, SIMCSE = "warm start", "SimCSE"
 ARMS: dict[str, dict[str, Any]] = {
     "two-stage": {},
@@ -32,7 +35,7 @@ def topics(scale: Scale) -> "RunConfig":
     encoder = TextEncoderConfig(backbone="scratch", max_tokens=64, dropout=0.1)
     if scale == "smoke":
         encoder = replace(encoder, num_layers=2, width=64, vocab_size=2000)
-    limit, steps = (800, 120) if scale == "smoke" else (4000, 600)
+    limit, steps = (800, 120) if scale == "smoke" else (4000, 240)
     return replace(
         run,
         model=Config(encoder=encoder, warm_share=0.5, words=2000 if scale == "smoke" else 8000),
@@ -52,4 +55,11 @@ def arms(lab: Lab, *names: str) -> Any:
         chosen[WARM_START] = replace(
             run, train=replace(run.train, steps=warm), stages=(Stage(name=WARM, steps=warm),)
         )
-    return lab.arms(run, chosen)
+    return lab.arms(run, chosen, tuned_by=None if lab.smoke else validation_score)
+
+
+def validation_score(trained: Trained) -> float:
+    """nDCG@10 of the second half of a validation post for its first: what a learning rate is chosen by, without labels."""
+    posts = list(trained.data.validation.columns["input"][:_HELD])
+    first, second = zip(*map(halves, posts))
+    return found_by(trained.system.encode(list(first)), trained.system.encode(list(second)))

@@ -29,7 +29,7 @@ IN_TEXT, BEYOND = "in text", "beyond"
 IN_BOTH, MEANT = "in both texts", "only meant"
 SPARSE_WORDS = 128
 """How many words a sparse vector has at most."""
-_ASKED_WORDS = 16  # of a query that says no key word
+_ASKED_WORDS = 16  # of the vector of a query
 _BATCH = 256
 
 
@@ -90,24 +90,21 @@ class ReadableRepresentation(Representation):
         return made
 
     def asked(self, queries: Sequence[str]) -> "csr_matrix":
-        """Sparse vectors of queries: the key words that they say, by ln(N/df); of one that says none, the likeliest words of
-        its vector. Further words of the vector make searches worse on NFCorpus (lab/LOG.md)."""
+        """Sparse vectors of queries: the likeliest words of their vectors and, on top, the key words that they say, the more
+        the rarer these are. With both, searches of NFCorpus are better than with either (lab/LOG.md)."""
         from scipy.sparse import lil_matrix
 
         made = lil_matrix((len(queries), len(self.words)), dtype=np.float32)
+        if not len(queries):
+            return made.tocsr()
         ids, idf = self.system.key_words.ids, self.system.key_words.idf
-        mute = []
-        for row, query in enumerate(queries):
-            said = {ids[word] for word in query_words(query) if word in ids}
-            for w in said:
-                made[row, w] = idf[w]
-            if not said:
-                mute.append(row)
-        if mute:
-            p = self.probabilities([queries[row] for row in mute])
-            best, places = p.topk(min(_ASKED_WORDS, p.shape[1]), dim=1)
-            for row, weights, at in zip(mute, best.tolist(), places.tolist()):
-                made[row, at] = weights
+        p = self.probabilities(queries)
+        best, places = p.topk(min(_ASKED_WORDS, p.shape[1]), dim=1)
+        usual = max(float(idf.mean()), np.finfo(np.float32).tiny)
+        for row, (weights, at) in enumerate(zip(_weight(best).tolist(), places.tolist())):
+            made[row, at] = weights
+            for w in {ids[word] for word in query_words(queries[row]) if word in ids}:
+                made[row, w] += weights[0] * idf[w] / usual
         return made.tocsr()
 
     def words_of(self, vectors: Float[np.ndarray, "n width"]) -> list[dict[str, float]]:

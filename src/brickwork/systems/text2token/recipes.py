@@ -29,16 +29,30 @@ def smoke() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """MiniLM on plain texts: ``brickwork train text2token --data docs/``; rows of words that start as its own vectors.
+    """MiniLM on plain texts: ``brickwork train text2token --data docs/``. Its vectors stay as they are, and learn to be read.
 
-    CPU, minutes.
+    CPU, minutes: each text is encoded once. Rows of words start as MiniLM's own vectors of them.
     """
+    encoder = TextEncoderConfig(max_tokens=256, train_tokens=128, adapt="frozen")
     return RunConfig(
-        model=Config(
-            encoder=TextEncoderConfig(max_tokens=256, train_tokens=128), head="encoded", head_rate=10.0
-        ),
+        model=Config(encoder=encoder, head="encoded"),
         data=DataConfig(source="python"),
-        train=TrainConfig(steps=300, batch_size=32, learning_rate=3e-5),
+        train=TrainConfig(steps=300, batch_size=32, learning_rate=3e-3, validate_every=300),
+    )
+
+
+def whole() -> RunConfig:
+    """The same, and the encoder learns as well: ``--recipe whole``, or ``--backbone`` any other encoder of texts.
+
+    For texts unlike those that the encoder was trained on; on NFCorpus it made MiniLM's vectors worse (lab/LOG.md). CPU.
+    """
+    run = small()
+    return replace(
+        run,
+        model=replace(
+            run.model, encoder=TextEncoderConfig(max_tokens=256, train_tokens=128), head_rate=100.0
+        ),
+        train=replace(run.train, learning_rate=3e-5, validate_every=100),
     )
 
 
@@ -52,7 +66,7 @@ def scratch() -> RunConfig:
     return replace(
         run,
         model=Config(encoder=encoder, warm_share=0.3),
-        train=replace(run.train, steps=2000, batch_size=64, learning_rate=1e-3),
+        train=replace(run.train, steps=2000, batch_size=64, learning_rate=1e-3, validate_every=500),
     )
 
 
@@ -66,5 +80,5 @@ def gpu() -> RunConfig:
     return replace(
         run,
         model=Config(encoder=encoder, head="own", related="prompt"),
-        train=replace(run.train, steps=1000, batch_size=128, learning_rate=2e-4),
+        train=replace(run.train, steps=1000, batch_size=128, learning_rate=2e-4, validate_every=250),
     )
