@@ -8,7 +8,7 @@ Shape legend: N texts, V key words, D width.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class ReadableRepresentation(Representation):
         words: tuple[str, ...] = self.system.key_words.words
         return words
 
-    def encode(self, inputs: Any, *, view: Literal["dense", "sparse"] = "dense", **options: Any) -> Any:
+    def encode(self, inputs: Any, *, view: str = "dense", **options: Any) -> Any:
         """As :meth:`Representation.encode`; ``view`` ``sparse``: a row of word weights a text, (N, V) in CSR.
 
         Raises:

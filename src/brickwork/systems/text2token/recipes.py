@@ -29,7 +29,7 @@ def smoke() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """MiniLM on plain texts: ``brickwork train text2token --data docs/``. Its vectors stay as they are, and learn to be read.
+    """MiniLM on plain texts: ``brickwork train text2token --data docs/``. Its vectors stay, and learn to be read.
 
     CPU, minutes: each text is encoded once. Rows of words start as MiniLM's own vectors of them.
     """
