@@ -254,7 +254,9 @@ def _show_hits(hits: list[Any], words_by: str) -> None:
 
 
 def _reasons(words: Any) -> Any:
-    """The words that connect a query with a hit: bold those that both have, dim those that are only meant."""
+    """The words that connect a query with a hit: bold those that both have, dim those that are only meant. What rounds to
+    nothing is left out."""
+    words = [one for one in words if one.share >= 0.005] or words[:1]
     listed = [
         (f" {one.word} {100 * one.share:.0f} %", "bold" if one.where == "in both texts" else "dim")
         for one in words

@@ -117,7 +117,7 @@ def _bridge(pair: tuple[str, str], words: Sequence[WordShare], width: int) -> st
     height = row * len(words) + 30
     side = width * 0.3
     middle, centre = width / 2, height / 2
-    letters = max(12, int(side / 7.4))
+    letters = max(12, int(side / 8.4))
     parts = []
     most = max((one.share for one in words), default=1.0)
     for number, one in enumerate(words):
