@@ -47,20 +47,20 @@ RESERVED = {
     "data.generators.scenes": ("align", "image-text-matching", "genome-modules"),
     "data.image_text": ("align", "image-text-matching", "cvlnm", "gill"),
     "data.sets.language": ("moduleformer", "codegen2", "emergent-semantics"),
-    "data.sets.sentence_tasks": ("dylora", "pixel-sentence", "text2token"),
+    "data.sets.sentence_tasks": ("dylora", "pixel-sentence"),
     "data.vocabulary": (
         "binary-paragraph-vector",
         "disambiguated-skipgram",
         "embedding-survey",
         "text2token",
     ),
-    "data.windows": ("disambiguated-skipgram", "embedding-survey"),
+    "data.windows": ("disambiguated-skipgram", "embedding-survey", "text2token"),
     "encoders.blocks.causal": ("moduleformer", "codegen2", "gill"),
     "encoders.blocks.stick_breaking": ("moduleformer", "codegen2"),
     "encoders.causal_lm": ("dylora", "gill", "text2token"),
     "encoders.tabular": ("multimodn", "lirdrec"),
     "evaluation.classification": ("multimodn", "mmrl"),
-    "evaluation.clustering": ("disambiguated-skipgram", "text2token", "embedding-survey"),
+    "evaluation.clustering": ("disambiguated-skipgram", "embedding-survey"),
     "evaluation.codes": ("cmim", "rich-representations"),
     "evaluation.frechet": ("erw", "gill"),
     "evaluation.representation_similarity": ("rich-representations", "erw", "gill"),
@@ -68,8 +68,8 @@ RESERVED = {
     "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
     "modules.binariser": ("binary-paragraph-vector", "embedding-survey"),
     "modules.sampled_softmax": ("disambiguated-skipgram", "embedding-survey"),
-    "modules.adapters": ("dylora", "text2token", "emoe"),
-    "modules.low_rank": ("dylora", "text2token", "emoe"),
+    "modules.adapters": ("dylora", "emoe"),
+    "modules.low_rank": ("dylora", "emoe"),
     "modules.brick_checks": ("configurable-foundation-models", "pixel-sentence"),
     "modules.bricks": ("configurable-foundation-models", "pixel-sentence"),
     "modules.merging": ("configurable-foundation-models", "pixel-sentence", "rich-representations"),
@@ -85,7 +85,7 @@ RESERVED = {
     # Writes any classifier on a pretrained encoder, as systems have it as their export (core.types.ExportsDense).
     "representation.export_classifier": ("emoe", "mmrl"),
     # Writes the adapters of modules.adapters, whose systems have it as their export (core.types.ExportsAdapters).
-    "representation.export_peft": ("dylora", "text2token"),
+    "representation.export_peft": ("dylora", "pixel-sentence"),
 }
 # Modules that only users import, and the page that tells them to.
 FOR_USERS = {"representation.mteb_adapter": "docs/how-to/interoperate.md"}

@@ -38,6 +38,7 @@ def encode_file(
     passage_words: int | None = None,
     allow_outside: bool = False,
     engine: str = "auto",
+    view: str = "dense",
     tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def encode_file(
     ``engine``: what computes (representation/engines.py); ``int8`` is calibrated on these documents the first time.
     ``passage_words``: the length of passages of documents (default: what the model reads). ``allow_outside``: links that
     lead out of the folder ``data`` are followed. ``tell`` is called with which columns of a table are taken for what.
+    ``view`` ``sparse``: words and their weights in place of vectors, of a model that reads words.
 
     ``ray`` (``local``, ``auto`` or ``HOST:PORT``) has Parquet and JSONL files encoded by several ``workers``, with
     ``gpus`` each: :func:`brickwork.representation.encode_ray.encode_with_ray`.
@@ -57,6 +59,8 @@ def encode_file(
     """
     if ray is not None and passage_words is not None:
         raise ConfigError("--passage-words is of text files, and --ray reads tables; leave it out")
+    if ray is not None and view != "dense":
+        raise ConfigError(f"--view {view} has no effect with --ray; leave it out")
     if ray is not None and engine != "auto":
         raise ConfigError(
             f"--engine {engine} has no effect with --ray, whose workers use PyTorch; leave it out"
@@ -74,7 +78,9 @@ def encode_file(
     representation.axes.resolve(dim, layers)
     read = _documents if representation.encoder.kind == "image" else _texts
     documents = read(representation, data, columns, limit, passage_words, allow_outside, tell)
-    return encode_to_disk(representation, documents, Path(out), dim=dim, layers=layers, progress=progress)
+    return encode_to_disk(
+        representation, documents, Path(out), dim=dim, layers=layers, view=view, progress=progress
+    )
 
 
 def _with_engine(
@@ -143,6 +149,7 @@ def build_index(
     passage_words: int | None = None,
     allow_outside: bool = False,
     engine: str = "auto",
+    words: str = "text",
     tell: "Callable[[str], None] | None" = None,
     progress: bool = False,
 ) -> "Index":
@@ -153,7 +160,8 @@ def build_index(
     of the folder ``out``. ``passage_words``: the length of passages of documents (default: what the model reads).
     ``allow_outside``: names and links that lead out of the folder ``data`` are followed. ``tell`` is called with which
     columns of a table of texts are taken for what. ``engine``: what computes (representation/engines.py); ``int8`` is
-    calibrated on these documents the first time, and the index keeps it for its queries and updates.
+    calibrated on these documents the first time, and the index keeps it for its queries and updates. ``words``: what is
+    compared beside vectors: those of the documents' ``text`` by BM25, or those that the ``model`` reads off its vectors.
 
     Raises:
         ArtifactError: the model gives no vectors; said before the data is looked at.
@@ -163,6 +171,8 @@ def build_index(
     from brickwork.training.run import texts_of
 
     check_kind(kind)
+    if words not in ("text", "model"):
+        raise ConfigError(f"words is {words!r}; choose text or model")
     if dim is not None and bits is not None:
         raise ConfigError("bits says how many dimensions are kept, as bits: leave dim out")
     representation = _with_engine(model, engine, data, columns, limit, passage_words, allow_outside)
@@ -180,6 +190,7 @@ def build_index(
         kind=kind,
         store=store,
         lexical=texts_of(representation) is None,  # a formal language has no words
+        model_words=words == "model",
         progress=progress,
     )
 

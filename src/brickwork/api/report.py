@@ -173,13 +173,15 @@ def run_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def training_curves(folder: Path) -> tuple[Any, ...]:
-    """Loss and validation quality over the steps, from the run's records."""
+    """Loss, statistics called like a metric (hit@10), and validation quality over the steps, from the run's records."""
     records = run_records(folder)
+    metrics = dict.fromkeys(name for r in records for name in r.get("stats", {}) if "@" in name)
     names = dict.fromkeys(name for r in records for name in r.get("validation", {}))
     # What is recommended is a choice, on a scale of its own; more lines than colours tell nobody anything.
     quality = sorted([name for name in names if not name.startswith("recommended_")][:MOST_SHOWN])
-    flat = [{**r, **r.get("validation", {})} for r in records]
-    return curves_from_records(flat, {"loss": ["loss"], "validation quality": quality})
+    flat = [{**r, **r.get("stats", {}), **r.get("validation", {})} for r in records]
+    panels = {"loss": ["loss"], "of training batches": sorted(metrics), "validation quality": quality}
+    return curves_from_records(flat, panels)
 
 
 def run_report(

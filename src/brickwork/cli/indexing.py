@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
         "Use",
         "brickwork index runs/docs docs/ --out runs/docs-index --layers 3,6",
         "brickwork index runs/docs docs/ --out runs/docs-bits --bits 64",
+        "brickwork index runs/docs docs/ --out runs/docs-index --words model",
         "brickwork index runs/docs docs/ --out runs/docs-index --update",
         "brickwork index runs/docs-v2 --out runs/docs-index --update",
         "brickwork index runs/docs-index --verify",
@@ -79,6 +80,14 @@ def index(
         str,
         typer.Option(help="How searches begin: flat, int8, binary, hnsw, ivf, rabitq, or auto to measure."),
     ] = "auto",
+    words: Annotated[
+        str,
+        typer.Option(
+            help="What is compared beside vectors: words of the text by BM25, or those that the model reads off its "
+            "vectors (model).",
+            metavar="text|model",
+        ),
+    ] = "text",
     update: Annotated[
         bool,
         typer.Option(
@@ -146,7 +155,7 @@ def index(
         update
         and data is None
         and out is not None
-        and not (layers or store or kind != "auto" or engine != "auto" or dim or bits)
+        and not (layers or store or kind != "auto" or engine != "auto" or words != "text" or dim or bits)
     ):
         _replace(model, out, as_json, quiet)
         return
@@ -154,9 +163,9 @@ def index(
         missing = "DATA" if data is None else "--out DIR"
         raise ConfigError(f"{missing} is missing; write: brickwork index MODEL DATA --out DIR")
     if update:
-        if layers or store or kind != "auto" or engine != "auto" or dim or bits:
+        if layers or store or kind != "auto" or engine != "auto" or words != "text" or dim or bits:
             raise ConfigError(
-                "--update keeps layers, sizes, kind, store and engine of the index; leave these options out"
+                "--update keeps layers, sizes, kind, store, words and engine of the index; leave these options out"
             )
         _update(model, data, out, columns, limit, passage_words, allow_outside, as_json, quiet)
     else:
@@ -174,6 +183,7 @@ def index(
             passage_words,
             allow_outside,
             engine,
+            words,
             as_json,
             quiet,
         )
@@ -193,6 +203,7 @@ def _build(
     passage_words: int | None,
     allow_outside: bool,
     engine: str,
+    words: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -213,6 +224,7 @@ def _build(
             passage_words=passage_words,
             allow_outside=allow_outside,
             engine=engine,
+            words=words,
             tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )

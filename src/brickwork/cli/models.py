@@ -187,6 +187,9 @@ def encode(
     passage_words: PassageWords = None,
     allow_outside: AllowOutside = False,
     engine: Engine = "auto",
+    view: Annotated[
+        str, typer.Option(help="dense, or sparse: words with weights, of a model that reads words.")
+    ] = "dense",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -208,6 +211,7 @@ def encode(
             passage_words=passage_words,
             allow_outside=allow_outside,
             engine=engine,
+            view=view,
             tell=partial(output.hint, quiet=quiet),
             progress=not quiet,
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _OTHERS = 3  # hits of the same group that are named
+_REASONS = 6  # words that are named
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
         'brickwork search runs/docs-index "resume" --where "source=guide.md"',
         'brickwork search runs/docs-index "ERR_4711" --mode lexical',
         'brickwork search runs/docs-index "resume" --group-by source --neighbours 1',
+        'brickwork search runs/docs-index "resume" --explain',
         'brickwork search runs/docs-index "resume" --rerank cross-encoder/ms-marco-MiniLM-L6-v2',
         'brickwork search runs/photos-index "at night" --image bridge.jpg',
         'brickwork search runs/views-index --image chair.png --change "angle=30"',
@@ -128,6 +130,13 @@ def search(
         ),
     ] = None,
     neighbours: Annotated[int, typer.Option(min=0, help="Passages to show before and after each hit.")] = 0,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Name the words that connect the query with each hit, of a model that reads words.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -148,6 +157,7 @@ def search(
     wanted = {"shortlist": shortlist, "where": where, "recall": recall, "budget_ms": budget_ms}
     wanted |= {"mode": mode, "dense_weight": dense_weight, "fusion": fusion}
     wanted |= {"rerank_top": rerank_top, "group_by": group_by, "neighbours": neighbours or None}
+    wanted |= {"explain": _REASONS if explain else None}
     options: dict[str, Any] = {
         "dim": dim,
         "layers": layers,
@@ -183,7 +193,7 @@ def search(
             sizes_used["rerank_milliseconds"] = round(answer.rerank_milliseconds, 3)
         output.emit_json({"results": results, "milliseconds": milliseconds, **sizes_used})
         return
-    _show_hits(answer.hits[0])
+    _show_hits(answer.hits[0], answer.words_by)
     ways = {"dense": "by vectors", "lexical": "by words", "hybrid": "by vectors and words"}
     depth = "1 layer" if answer.layers == 1 else f"{answer.layers} layers"
     size = f" at {answer.dim} dims, {depth}" if answer.plan else ""
@@ -204,17 +214,18 @@ def _with_image(opened: "Index", text: str, image: Path, text_weight: float) -> 
     return Query(text, read_images(image, form)[1][0], text_weight)
 
 
-def _scores(hit: Any) -> str:
+def _scores(hit: Any, words_by: str) -> str:
     """The score, and what made it up: of a hybrid search both sides, of a reranked one the score before."""
     parts = []
     if hit.first_score is not None:
         parts.append(f"before {hit.first_score:.3f}")
     if hit.dense is not None and hit.lexical is not None:
-        parts.append(f"cosine {hit.dense:.3f}, BM25 {hit.lexical:.2f}")
+        words = f"BM25 {hit.lexical:.2f}" if words_by == "BM25" else f"words {hit.lexical:.3f}"
+        parts.append(f"cosine {hit.dense:.3f}, {words}")
     return f"{hit.score:.3f}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def _show_hits(hits: list[Any]) -> None:
+def _show_hits(hits: list[Any], words_by: str) -> None:
     from rich.padding import Padding
 
     out = output.console()
@@ -226,7 +237,7 @@ def _show_hits(hits: list[Any]) -> None:
             "" if hit.source in ("", named) else f"  {hit.source}"
         )  # a file without headings is its own title
         out.print(
-            styled((f"{rank:>2}  {named}", "bold"), (f"  {_scores(hit)}{source}", "dim")),
+            styled((f"{rank:>2}  {named}", "bold"), (f"  {_scores(hit, words_by)}{source}", "dim")),
             soft_wrap=True,
         )
         for passage in hit.before or ():
@@ -234,10 +245,23 @@ def _show_hits(hits: list[Any]) -> None:
         out.print(Padding(_short(hit.text), (0, 0, 0, 4)))
         for passage in hit.after or ():
             out.print(Padding(styled((f"after: {_short(passage.text)}", "dim")), (0, 0, 0, 4)))
+        if hit.words is not None:
+            out.print(Padding(_reasons(hit.words), (0, 0, 0, 4)))
         if hit.others:
             names = ", ".join(f"{other.id} {other.score:.3f}" for other in hit.others[:_OTHERS])
             more = f" and {len(hit.others) - _OTHERS} more" if len(hit.others) > _OTHERS else ""
             out.print(Padding(styled((f"also found: {names}{more}", "dim")), (0, 0, 0, 4)))
+
+
+def _reasons(words: Any) -> Any:
+    """The words that connect a query with a hit: bold those that both have, dim those that are only meant. What rounds to
+    nothing is left out."""
+    words = [one for one in words if one.share >= 0.005] or words[:1]
+    listed = [
+        (f" {one.word} {100 * one.share:.0f} %", "bold" if one.where == "in both texts" else "dim")
+        for one in words
+    ]
+    return styled(("words:", "dim"), *listed)
 
 
 def _short(text: str) -> str:

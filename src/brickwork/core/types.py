@@ -311,6 +311,32 @@ class HasParts(Protocol):
     def share(self, part: str | None) -> float: ...
 
 
+@dataclass(frozen=True)
+class WordShare:
+    """A word with its ``share``: of what a text is about, or of what connects two texts; all words together have 1.
+    ``where``: of a text, ``in text`` or ``beyond``; of two, ``in both texts`` or ``only meant``."""
+
+    word: str
+    share: float
+    where: str
+
+
+@runtime_checkable
+class ReadsWords(Protocol):
+    """A model whose vectors can be read as words.
+
+    ``words_of``: the weights of words of documents, from their whole vectors; ``words_asked``: those of queries, which
+    count their literal words too; the product of both is a score. ``connections``: the words that connect a query with
+    each of some texts, whatever size their vectors are compared at.
+    """
+
+    def words_of(self, vectors: Any) -> "list[dict[str, float]]": ...
+
+    def words_asked(self, queries: Sequence[str]) -> "list[dict[str, float]]": ...
+
+    def connections(self, query: str, hits: Sequence[str], count: int = 10) -> "list[list[WordShare]]": ...
+
+
 @runtime_checkable
 class ReadsAsLearnt(Protocol):
     """A system that reads data in the form in which it learnt: the same columns, the same classes in the same order.

@@ -10,18 +10,21 @@ from brickwork.core.errors import ArtifactError, ConfigError, DataError
 from brickwork.core.files import atomic_folder, os_errors
 from brickwork.index.contract import Batch
 from brickwork.index.encoding import encoded_batches, image_shape
-from brickwork.index.index import Index
+from brickwork.index.index import Index, open_index
 from brickwork.index.local import LocalBackend
 from brickwork.index.maintenance import check_free, check_kind
 from brickwork.index.manifest import (
     MANIFEST,
     MODEL,
+    NO_WORDS,
     Manifest,
     file_entries,
     files_below,
     write_manifest,
 )
 from brickwork.index.planning import stage_dim
+from brickwork.index.postings import ANALYZER, MODEL_WORDS
+from brickwork.index.reasons import check_word_index, counted_words
 from brickwork.index.types import Codec, Contents
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ def build_index(
     kind: str = "auto",
     store: str | None = None,
     lexical: bool = True,
+    model_words: bool = False,
     progress: bool = False,
 ) -> Index:
     """Encodes documents after each of ``layers`` (default: the full depth) and leaves a searchable folder.
@@ -50,7 +54,8 @@ def build_index(
     The folder appears only when it is complete. An index that is there is replaced in one step: its readers
     see the old one or the new one. ``kind`` is the first stage of searches, ``auto`` chooses by measuring;
     ``store`` is where documents and vectors are kept instead of the folder. ``lexical``: whether words can be compared as
-    well; those of images never are.
+    well; those of images never are. ``model_words``: they are those that the model reads off its vectors, with its weights,
+    in place of the documents' own.
 
     Raises:
         ConfigError: a depth or kind that does not exist, or a folder that holds something else.
@@ -91,11 +96,16 @@ def build_index(
         if not (folder / MANIFEST).is_file():
             check_free(folder)
     words = lexical and image_shape(representation) is None
+    if model_words:
+        check_word_index(representation, contents, store, lexical=lexical)
     if store is not None:
         return _in_store(representation, batches, folder, contents, kind, store, words)
+    analyzer = MODEL_WORDS if model_words else ANALYZER if words else NO_WORDS
     with _place(folder, contents) as backend:
-        backend.rewrite(batches, contents, kind=kind, save_model=representation.save, words=words)
-    return Index(folder, LocalBackend.open(folder, verify=False), representation)
+        if model_words:
+            backend.read_words = lambda vectors: counted_words(representation, vectors[depths[-1]])
+        backend.rewrite(batches, contents, kind=kind, save_model=representation.save, analyzer=analyzer)
+    return open_index(folder, representation, verify=False)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from brickwork.index.fusion import Fusion, Side, candidate_plan
+from brickwork.index.lexical import WordQuery
 from brickwork.index.scan import run_plan
 from brickwork.index.snapshot import Snapshot
 from brickwork.index.types import Plan
@@ -29,9 +30,9 @@ class Ranking:
 
 
 def run_words(
-    snapshot: Snapshot, queries: Sequence[str], top: int, allowed: Bool[np.ndarray, " rows"] | None
+    snapshot: Snapshot, queries: Sequence[WordQuery], top: int, allowed: Bool[np.ndarray, " rows"] | None
 ) -> list[Ranking]:
-    """The best rows of each query by BM25; only those that have a word of it."""
+    """The best rows of each query by BM25, or by the weights of words; only those that have a word of it."""
     rankings = []
     for query in queries:
         scores, rows = snapshot.lexical().score(query).best(top, allowed)
@@ -42,7 +43,7 @@ def run_words(
 def run_hybrid(
     snapshot: Snapshot,
     vectors: Float[np.ndarray, "queries width"],
-    queries: Sequence[str],
+    queries: Sequence[WordQuery],
     plan: Plan,
     fusion: Fusion,
     layers: int,

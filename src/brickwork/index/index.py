@@ -33,6 +33,8 @@ from brickwork.index.local import LocalBackend
 from brickwork.index.manifest import Manifest, check_file, read_manifest
 from brickwork.index.neighbours import neighbours as neighbours_of
 from brickwork.index.plans import choose_mode, choose_plan
+from brickwork.index.postings import MODEL_WORDS
+from brickwork.index.reasons import counted_words, reader_of, with_reasons, word_reader
 from brickwork.index.refinement import Refinement, room_of
 from brickwork.index.replacement import check_successor
 from brickwork.index.results import Answer, Hit, hit_of
@@ -135,6 +137,7 @@ class Index:
         rerank_top: int | None = None,
         group_by: str | None = None,
         neighbours: int = 0,
+        explain: int = 0,
     ) -> Answer:
         """The best ``top`` documents of each query (all where there are fewer), with cost and notes. A query is a
         text, or a :class:`Query` of an image, or of both, where the model encodes images.
@@ -154,7 +157,8 @@ class Index:
         ``rerank`` has the best ``rerank_top`` hits (default: 50) read again, together with the query, by a cross-encoder: a
         :class:`~brickwork.index.reranking.Reranker`, a folder or a hub id, which is loaded once. ``group_by``
         (``"source"``, ``"title"`` or a field of the metadata) keeps the best hit of each file, with the others in it.
-        ``neighbours`` gives each hit so many passages before and after it.
+        ``neighbours`` gives each hit so many passages before and after it. ``explain`` gives each hit so many ``words`` that
+        connect the query with it, of a model whose vectors can be read as words, whatever the size of the search.
 
         Raises:
             ConfigError: an empty query; a size, depth or stage that the index does not have; a filter on a field
@@ -163,6 +167,8 @@ class Index:
         """
         wanted = checked_queries(queries)
         whole_number("top", top, least=1)
+        whole_number("explain", explain, least=0)
+        reader = word_reader(self.representation, wanted) if explain else None
         refinement = Refinement(
             reranker=None if rerank is None else self._reranker(rerank),
             rerank_top=rerank_top,
@@ -174,13 +180,29 @@ class Index:
             "budget_ms": budget_ms,
         }  # fmt: skip
         condition = parse_filter(where)
-        return refinement.answer(
+        answer = refinement.answer(
             lambda count: self._first(wanted, count, condition, of_vectors, mode, dense_weight, fusion),
             wanted,
             top,
             room_of(shortlist, funnel, plan),
             self.backend,
         )
+        return answer if reader is None else with_reasons(answer, wanted, reader, explain)
+
+    @property
+    def of_model_words(self) -> bool:
+        """Whether the words that are compared are read off vectors by the model."""
+        return self._manifest().analyzer == MODEL_WORDS
+
+    def read_words(self, vectors: Mapping[int, np.ndarray]) -> list[dict[str, int]]:
+        """What an index of the model's words keeps of documents, from their vectors by depth."""
+        return counted_words(self.representation, vectors[self.contents.depths[-1]])
+
+    def _words_asked(self, texts: Sequence[str]) -> Any:
+        """What the words of documents are compared with: texts, or weights where only a folder can have such words."""
+        if not self.of_model_words:
+            return texts
+        return reader_of(self.representation).words_asked(texts)
 
     def _reranker(self, wanted: "Reranker | Path | str") -> "Reranker":
         """The reranker itself; one that is named by its folder or hub id is loaded once."""
@@ -225,7 +247,7 @@ class Index:
         else:
             texts = [query if isinstance(query, str) else query.text for query in wanted]
             results = self.backend.search_both(
-                query_vectors, texts, chosen, combine, layers=layers, where=condition
+                query_vectors, self._words_asked(texts), chosen, combine, layers=layers, where=condition
             )
             chosen = candidate_plan(chosen)
         scanned = time.perf_counter()
@@ -243,6 +265,7 @@ class Index:
             plan=chosen,
             mode=chosen_mode,
             fusion=combine,
+            words_by=self._words_by,
         )
 
     def _by_words(self, queries: Sequence[str | Query], top: int, condition: Filter | None) -> Answer:
@@ -252,7 +275,7 @@ class Index:
             raise ConfigError("mode='lexical' compares words, and a query has an image; use mode='dense'")
         started = time.perf_counter()
         texts = [query if isinstance(query, str) else query.text for query in queries]
-        results = self.backend.search_words(texts, top, where=condition)
+        results = self.backend.search_words(self._words_asked(texts), top, where=condition)
         return Answer(
             hits=[[hit_of(one) for one in hits] for hits in results],
             dim=0,
@@ -264,7 +287,12 @@ class Index:
             scan_milliseconds=1000 * (time.perf_counter() - started),
             notes=self._filter_notes(condition, results),
             mode="lexical",
+            words_by=self._words_by,
         )
+
+    @property
+    def _words_by(self) -> str:
+        return "model" if self.of_model_words else "BM25"
 
     def _filter_notes(self, condition: Filter | None, results: Sequence[Sequence[Found]]) -> tuple[str, ...]:
         return () if condition is None else self.backend.filter_notes(condition, any(results))
@@ -431,7 +459,10 @@ def open_index(
         check_successor(folder, manifest, representation)
         successor = True
     if not manifest.store:
-        return Index(folder, LocalBackend.open(folder, verify=verify), representation, successor=successor)
+        local = LocalBackend.open(folder, verify=verify)
+        index = Index(folder, local, representation, successor=successor)
+        local.read_words = index.read_words
+        return index
     from brickwork.index.backends import open_backend
 
     for name, entry in manifest.files.items():

@@ -7,19 +7,24 @@ f is how often a document has the word, n how many documents have it, of N: Luce
 BM25 do you mean?"), which is the default of bm25s too, with its k1 and b. N, n and the mean length are those of the
 documents that are there now, through all segments, so a score does not depend on how the documents came in or what was
 removed since. bm25s itself stores finished scores, all of which one added document would change.
+
+Of an index that keeps the words of its model, a count is a weight, and a query comes as weights too: the score is the
+product of both, as of any two sparse vectors.
 """
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 
 from brickwork.core.words import query_words
-from brickwork.index.postings import Postings
+from brickwork.index.postings import WEIGHT_UNITS, Postings
 
+WordQuery = str | Mapping[str, float]
+"""A text, or the weights of words."""
 K1 = 1.5
 B = 0.75
 
@@ -60,9 +65,11 @@ class Lexical:
         mean = max(int(there.sum()), 1) / max(self.documents, 1)
         self._norms = (K1 * (1 - B + B * lengths / mean)).astype(np.float32)
 
-    def score(self, query: str) -> LexicalScores:
-        """BM25 of every row for a query; a word that it repeats counts as often."""
+    def score(self, query: WordQuery) -> LexicalScores:
+        """BM25 of every row for a query, where a word that it repeats counts as often; or the product of weights."""
         scores = np.zeros(self.rows, dtype=np.float32)
+        if not isinstance(query, str):
+            return self._product(query, scores)
         for word, times in Counter(query_words(query)).items():
             found = [(start, *postings.find(word)) for start, postings in self._parts]
             having = sum(self._num_live(start, rows) for start, rows, _ in found)
@@ -71,6 +78,13 @@ class Lexical:
                 places = rows.astype(np.int64) + start
                 frequency = counts.astype(np.float32)
                 scores[places] += weight * (frequency / (frequency + self._norms[places]))
+        return LexicalScores(scores)
+
+    def _product(self, query: Mapping[str, float], scores: Float[np.ndarray, " rows"]) -> LexicalScores:
+        for word, weight in query.items():
+            for start, postings in self._parts:
+                rows, counts = postings.find(word)
+                scores[rows.astype(np.int64) + start] += np.float32(weight / WEIGHT_UNITS) * counts
         return LexicalScores(scores)
 
     def _num_live(self, start: int, rows: UInt[np.ndarray, " rows"]) -> int:

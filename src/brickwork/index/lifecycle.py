@@ -34,6 +34,7 @@ from brickwork.index.manifest import (
     with_files,
     write_manifest,
 )
+from brickwork.index.reasons import counted_words
 from brickwork.index.salvage import readable_rows
 from brickwork.index.segments import write_segment
 from brickwork.index.snapshot import Snapshot
@@ -247,7 +248,15 @@ class _Repair:
         if any(name in self.bad for name in entry.vectors.values()):
             rows, documents = self._without_images(rows, documents)
         name = f"{self.manifest.generation + 1:08d}-{number:04d}"
-        made = write_segment(self.folder, name, self.manifest, self._batches(entry, rows, documents))
+        made = write_segment(
+            self.folder,
+            name,
+            self.manifest,
+            self._batches(entry, rows, documents),
+            read_words=lambda vectors: counted_words(
+                self._representation(), vectors[self.manifest.contents.depths[-1]]
+            ),
+        )
         if made is not None:
             made = replace(made, versions=self._versions(entry, rows))
             self.segments.append(made)

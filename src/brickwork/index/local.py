@@ -45,7 +45,7 @@ from brickwork.index.manifest import (
 )
 from brickwork.index.postings import ANALYZER
 from brickwork.index.replacement import extended_by, grown, made_now, succeeded
-from brickwork.index.segments import write_segment
+from brickwork.index.segments import WordReader, write_segment
 from brickwork.index.snapshot import Snapshot, newest
 from brickwork.index.types import Contents, Kind, Mode, check_batch
 
@@ -54,7 +54,12 @@ if TYPE_CHECKING:
 
 
 class LocalBackend(LocalReader):
-    """Documents and vectors in a folder: a :class:`~brickwork.index.contract.Backend`, and what only a folder can do."""
+    """Documents and vectors in a folder: a :class:`~brickwork.index.contract.Backend`, and what only a folder can do.
+
+    ``read_words``: reads the words of an index that keeps those of its model; whoever has the model sets it.
+    """
+
+    read_words: WordReader | None = None
 
     @classmethod
     def create(
@@ -127,17 +132,17 @@ class LocalBackend(LocalReader):
         *,
         kind: str,
         save_model: Callable[[Path], object],
-        words: bool = True,
+        analyzer: str = ANALYZER,
     ) -> int:
         """Replaces all that is here, the model included, in one step; returns the number of documents.
 
-        ``words``: whether they will be compared.
+        ``analyzer``: how texts become words that are compared; ``NO_WORDS``: none are.
 
         Raises:
             DataError: no documents, an id that comes twice, or a vector that is not finite.
         """
         with self.writing("building the index"):
-            fresh = emptied(self.manifest, contents, kind, words=words)
+            fresh = emptied(self.manifest, contents, kind, analyzer=analyzer)
             entry = self._segment(batches, fresh, None, [])
             if entry is None:
                 raise DataError("there are no documents to index; check the path and the columns")
@@ -247,7 +252,13 @@ class LocalBackend(LocalReader):
                 if documents:
                     yield documents, vectors
 
-        entry = write_segment(self.folder, f"{manifest.generation + 1:08d}", manifest, checked())
+        entry = write_segment(
+            self.folder,
+            f"{manifest.generation + 1:08d}",
+            manifest,
+            checked(),
+            read_words=self.read_words,
+        )
         return None if entry is None else made_now(entry, manifest)
 
     def _removed(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from brickwork.core.errors import ConfigError
 from brickwork.data.types import Document
 from brickwork.index.hybrid import Ranking, run_hybrid, run_words
+from brickwork.index.lexical import WordQuery
 from brickwork.index.maintenance import measured
 from brickwork.index.manifest import NO_WORDS, Manifest, read_manifest
 from brickwork.index.misfits import misfits
@@ -138,7 +139,7 @@ class LocalReader:
         ]
 
     def search_words(
-        self, queries: Sequence[str], top: int, *, where: "Filter | None" = None
+        self, queries: Sequence[WordQuery], top: int, *, where: "Filter | None" = None
     ) -> list[list[Found]]:
         """The best documents of each query by BM25. Raises as :meth:`Backend.search_words`."""
         snapshot = self._with_words()
@@ -147,7 +148,7 @@ class LocalReader:
     def search_both(
         self,
         vectors: Float[np.ndarray, "queries width"],
-        queries: Sequence[str],
+        queries: Sequence[WordQuery],
         plan: Plan,
         fusion: "Fusion",
         *,

@@ -17,7 +17,6 @@ from brickwork.core.errors import ConfigError
 from brickwork.core.files import atomic_path, remove_leftovers, write_json
 from brickwork.index.manifest import (
     MODEL,
-    NO_WORDS,
     SEGMENTS,
     SHORTLISTS,
     FileEntry,
@@ -181,7 +180,7 @@ def check_free(folder: Path) -> None:
         raise ConfigError(f"{folder} exists and is not an index; choose another folder")
 
 
-def emptied(manifest: Manifest, contents: Contents, kind: str, *, words: bool) -> Manifest:
+def emptied(manifest: Manifest, contents: Contents, kind: str, *, analyzer: str) -> Manifest:
     """The manifest of an index that is built again in the same place: nothing of what was there counts."""
     gone: dict[str, Any] = {
         "reason": "",
@@ -191,7 +190,7 @@ def emptied(manifest: Manifest, contents: Contents, kind: str, *, words: bool) -
         "widths": (),
         "dense_weight": None,
     }
-    return replace(manifest, contents=contents, kind=kind, analyzer=ANALYZER if words else NO_WORDS, **gone)
+    return replace(manifest, contents=contents, kind=kind, analyzer=analyzer, **gone)
 
 
 def remove_unnamed(folder: Path, manifest: Manifest) -> None:

@@ -29,7 +29,7 @@ from brickwork.core.config import from_dict, to_dict
 from brickwork.core.errors import ArtifactError, ConfigError, ResourceError
 from brickwork.core.files import checksum, read_json, sha256_file, write_json
 from brickwork.core.folders import known_folder
-from brickwork.index.postings import ANALYZER
+from brickwork.index.postings import WITH_WORDS
 from brickwork.index.types import Contents, Kind
 
 FORMAT = 5
@@ -90,9 +90,9 @@ class Manifest:
     ``frontiers`` are the files that tell, for each depth, what searches found and cost. ``versions`` are the
     fingerprints of the models that took over from the one of ``contents``, the oldest first; ``widths`` are the dimensions
     that the vectors of each model have, the first one's included, where a model grew (else empty). ``analyzer`` names how
-    texts become words (``postings.ANALYZER``), is ``none`` where an index is made without words, and empty where it is
-    older than that there were any. ``dense_weight`` is how much the vectors count in hybrid searches that do not say it;
-    ``None``: as much as the words.
+    texts become words (``postings.ANALYZER``), or says that a model reads them off vectors (``MODEL_WORDS``); it is
+    ``none`` where an index is made without words, and empty where it is older than that there were any. ``dense_weight``
+    is how much the vectors count in hybrid searches that do not say it; ``None``: as much as the words.
     """
 
     format: int = FORMAT
@@ -193,7 +193,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: {unlisted[0]} has no size and hash in it")
     if any(set(segment.vectors) != depths or segment.rows < 1 for segment in manifest.segments):
         raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has other depths than the index")
-    if manifest.analyzer == ANALYZER and not all(segment.words for segment in manifest.segments):
+    if manifest.analyzer in WITH_WORDS and not all(segment.words for segment in manifest.segments):
         raise ArtifactError(f"{folder / MANIFEST} is damaged: a segment has no words, which others have")
     if manifest.widths and len(manifest.widths) != len(manifest.versions) + 1:
         raise ArtifactError(f"{folder / MANIFEST} is damaged: it has not one width for each model")

@@ -1,4 +1,4 @@
-"""Which words stand in which rows of a segment, and how often: what lexical search reads.
+"""Which words stand in which rows of a segment, and how often, or how much a model makes of them: what lexical search reads.
 
 Written beside the documents when a segment is, as an Arrow file: a row for each distinct word, in the order of code
 points, with the rows that have it and how often each does. Nothing in it depends on other segments: what BM25 needs to
@@ -9,7 +9,7 @@ import bisect
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,13 @@ from brickwork.core.words import words
 
 ANALYZER = "words-1"
 """Names how texts become words; an index says which it was written with, as counts of two ways do not mix."""
+
+MODEL_WORDS = "model-words-1"
+"""The words and their weights are read off vectors (:class:`brickwork.core.types.ReadsWords`); a count is a weight, in
+units of 1 / :data:`WEIGHT_UNITS`."""
+
+WITH_WORDS = (ANALYZER, MODEL_WORDS)
+WEIGHT_UNITS = 1_000
 
 MOST_COUNTED = 2**16 - 1
 _SPILL = np.dtype([("word", "<u4"), ("row", "<u4"), ("count", "<u2")])
@@ -54,9 +61,13 @@ class PostingsWriter:
 
     def add(self, texts: Iterable[str]) -> None:
         """Appends rows: what is encoded of each document."""
+        self.add_counts(Counter(words(text)) for text in texts)
+
+    def add_counts(self, rows: Iterable[Mapping[str, int]]) -> None:
+        """Appends rows by the counts of their words."""
         found: list[tuple[int, int, int]] = []
-        for text in texts:
-            for word, count in Counter(words(text)).items():
+        for counts in rows:
+            for word, count in counts.items():
                 found.append((self._number(word), self.rows, min(count, MOST_COUNTED)))
             self.rows += 1
         records = np.array(found, dtype=_SPILL)

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brickwork.data.types import Document
 from brickwork.index.fusion import Fusion
 from brickwork.index.types import Found, Plan, SearchMode, Stage
+
+if TYPE_CHECKING:
+    from brickwork.core.types import WordShare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +20,8 @@ class Hit:
     small JPEG where it is an image (else empty).
 
     ``others`` are the hits of the same group below this one, best first, where hits were grouped; ``before`` and ``after``
-    the passages around it in reading order, where these were asked for (``None``: they were not)."""
+    the passages around it in reading order, where these were asked for (``None``: they were not), and ``words`` those that
+    connect the query with it."""
 
     id: str
     score: float
@@ -32,6 +36,7 @@ class Hit:
     others: "tuple[Hit, ...] | None" = None
     before: "tuple[Document, ...] | None" = None
     after: "tuple[Document, ...] | None" = None
+    words: "tuple[WordShare, ...] | None" = None
 
     def values(self) -> dict[str, Any]:
         """All but the thumbnail, as JSON has it; without what was not asked for (a reranker, groups, neighbours)."""
@@ -44,6 +49,8 @@ class Hit:
         for name, passages in (("before", self.before), ("after", self.after)):
             if passages is not None:
                 values[name] = [passage_values(passage) for passage in passages]
+        if self.words is not None:
+            values["words"] = [vars(one) for one in self.words]
         return values
 
 
@@ -72,7 +79,8 @@ def hit_of(result: Found, scale: float = 1.0) -> Hit:
 class Answer:
     """The hits of each query, what they cost, and what the user should know.
 
-    ``mode`` says what was compared: vectors, words or both, these put together by ``fusion``. ``flops`` and
+    ``mode`` says what was compared: vectors, words or both, these put together by ``fusion``; ``words_by`` who scored the
+    words: ``BM25``, or the ``model``. ``flops`` and
     ``bytes_scanned`` are for the comparisons of vectors of one query, later stages of the plan included; the milliseconds
     are for the whole call. ``reranked`` is how many hits of each query, at most, a reranker looked at, and
     ``rerank_milliseconds`` what that took. ``plan`` is how the vectors were searched, ``None`` where only words were;
@@ -93,6 +101,7 @@ class Answer:
     fusion: Fusion | None = None
     reranked: int = 0
     rerank_milliseconds: float = 0.0
+    words_by: str = "BM25"
 
     @property
     def milliseconds(self) -> float:

@@ -1,6 +1,6 @@
 """Segments: rows that were written together and never change, and a state of the index made of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from brickwork.core.errors import ArtifactError
+from brickwork.core.errors import ArtifactError, ConfigError
 from brickwork.core.files import atomic_folder
 from brickwork.core.text import clean_text
 from brickwork.data.types import Document
@@ -24,7 +24,7 @@ from brickwork.index.manifest import (
     SegmentEntry,
     map_file,
 )
-from brickwork.index.postings import ANALYZER, Postings, PostingsWriter
+from brickwork.index.postings import MODEL_WORDS, WITH_WORDS, Postings, PostingsWriter
 from brickwork.index.search import FlatVectors
 from brickwork.index.store import (
     HASH_BYTES,
@@ -39,6 +39,8 @@ from brickwork.representation.export_parquet import document_text
 from brickwork.representation.signs import Vectors
 
 COPY_ROWS = 4_096
+WordReader = Callable[[Mapping[int, np.ndarray]], Sequence[Mapping[str, int]]]
+"""From the vectors of documents by depth to the words that a model reads off them, counted in weight units."""
 
 
 class Segment:
@@ -111,10 +113,18 @@ class SegmentWriter:
         self.words = PostingsWriter(folder / WORDS) if words else None
         self.rows = 0
 
-    def write(self, documents: Sequence[Document], vectors: Mapping[int, np.ndarray]) -> None:
-        """Appends documents and their vectors."""
+    def write(
+        self,
+        documents: Sequence[Document],
+        vectors: Mapping[int, np.ndarray],
+        counts: Sequence[Mapping[str, int]] | None = None,
+    ) -> None:
+        """Appends documents and their vectors; ``counts``: of the words that a model reads off these, in place of the
+        documents' own."""
         self._add(self.documents.write(documents), vectors)
-        if self.words:
+        if self.words and counts is not None:
+            self.words.add_counts(counts)
+        elif self.words:
             self.words.add(clean_text(document_text(document)) for document in documents)
 
     def copy(self, segment: Segment, rows: Int[np.ndarray, " rows"]) -> None:
@@ -153,11 +163,20 @@ def vector_file(depth: int) -> str:
 
 
 def write_segment(
-    folder: Path, name: str, manifest: Manifest, fill: Iterable[Any], *, copy: bool = False
+    folder: Path,
+    name: str,
+    manifest: Manifest,
+    fill: Iterable[Any],
+    *,
+    copy: bool = False,
+    read_words: WordReader | None = None,
 ) -> SegmentEntry | None:
     """A new segment from (documents, vectors) batches or, with ``copy``, from (segment, rows); synced to disk.
 
-    ``None``, and nothing written, where there are no rows.
+    ``read_words``: of an index of a model's words, what reads them. ``None``, and nothing written, where there are no rows.
+
+    Raises:
+        ConfigError: an index of a model's words, and nothing reads them.
     """
     fill = iter(fill)
     begun = next(fill, None)
@@ -165,12 +184,20 @@ def write_segment(
         return None
     place = f"{SEGMENTS}/{name}"
     depths = manifest.contents.depths
-    with_words = manifest.analyzer == ANALYZER
+    with_words = manifest.analyzer in WITH_WORDS
+    of_model = manifest.analyzer == MODEL_WORDS and not copy
+    if of_model and read_words is None:
+        raise ConfigError(
+            f"{folder} keeps words that its model reads off the vectors: write to it through brickwork.open_index"
+        )
     with atomic_folder(folder / place) as temporary:
         writer = SegmentWriter(temporary, manifest.contents, words=with_words)
         try:
             for first, second in chain([begun], fill):
-                writer.copy(first, second) if copy else writer.write(first, second)
+                if copy:
+                    writer.copy(first, second)
+                else:
+                    writer.write(first, second, read_words(second) if of_model and read_words else None)
         finally:
             writer.close()
     vectors = {str(depth): f"{place}/{vector_file(depth)}" for depth in depths}

@@ -32,7 +32,7 @@ from brickwork.index.manifest import (
     segment_files,
 )
 from brickwork.index.planning import Frontier
-from brickwork.index.postings import ANALYZER
+from brickwork.index.postings import WITH_WORDS
 from brickwork.index.segments import Segment
 from brickwork.index.store import text_hash
 from brickwork.index.types import SEARCH_MODES, Statistics
@@ -195,7 +195,7 @@ class Snapshot:
     @property
     def has_words(self) -> bool:
         """Whether the words of the documents can be compared."""
-        return self.manifest.analyzer == ANALYZER
+        return self.manifest.analyzer in WITH_WORDS
 
     def lexical(self) -> Lexical:
         """The words of all segments; counted once. For a state that ``has_words``."""

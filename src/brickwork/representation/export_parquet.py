@@ -1,8 +1,8 @@
 """Any number of documents to vectors on disk, in Parquet files that other tools open; resumes after a kill.
 
-A folder holds ``vectors-00000.parquet`` … (columns id, title, text, vector) and ``vectors.json``, which lists
-the finished shards with their hashes and is written after each of them. On resuming, finished shards are
-kept: the input is read past their documents, and a hash of those proves that it is still the same input.
+A folder holds ``vectors-00000.parquet`` … (columns id, title, text, and vector or, of the sparse view, words) and
+``vectors.json``, which lists the finished shards with their hashes and is written after each of them. On resuming,
+finished shards are kept: the input is read past their documents, and a hash of those proves that it is still the same input.
 Memory holds one shard at a time.
 """
 
@@ -41,6 +41,7 @@ SHARD_SIZE = 10_000
 SHARD_CHARACTERS = 64_000_000
 # What encode_ray calls its shards: by the place of their rows in the input, and a hash of those.
 OF_PART = re.compile(r"vectors-\d{5,}-\d{10,}-[0-9a-f]{16}\.parquet")
+_WORDS = "words"  # what vectors of the sparse view are made of, where others say their type of numbers
 SETTINGS = ("format_version", "model", "dim", "layers", "dtype", "normalize", "shard_size")
 
 
@@ -71,6 +72,7 @@ def encode_to_disk(
     dim: int | None = None,
     layers: int | None = None,
     dtype: str = "float32",
+    view: str = "dense",
     normalize: bool = True,
     shard_size: int = SHARD_SIZE,
     batch_size: int | None = None,
@@ -81,7 +83,8 @@ def encode_to_disk(
     """Encodes a stream of documents, of any number, into Parquet shards in ``folder``.
 
     A plain string is a document whose id is its row number; of one with an image the image is encoded. Calling it
-    again with the same arguments after a kill keeps the finished shards.
+    again with the same arguments after a kill keeps the finished shards. ``view`` ``sparse``: in place of a vector, the
+    words that it is read as and their weights, of a model that reads words.
 
     Returns:
         ``documents``, ``shards``, ``reused`` (documents that earlier calls had done), ``dim``, ``layers``.
@@ -96,6 +99,8 @@ def encode_to_disk(
     dim, layers = representation.size(dim, layers)
     if dtype not in ("float32", "float16"):
         raise ConfigError(f"dtype is {dtype!r}; choose one of 'float32', 'float16'")
+    reads = _word_reader(representation, view, dim, layers)
+    dtype = dtype if reads is None else _WORDS
     if shard_size < 1:
         raise ConfigError(f"shard_size is {shard_size}; it must be at least 1")
     settings = dict(
@@ -137,7 +142,7 @@ def encode_to_disk(
                 progress=advance,
             )
             name = f"vectors-{number:05d}.parquet"
-            write_shard(folder / name, rows, vectors, dtype)
+            write_shard(folder / name, rows, vectors if reads is None else reads(vectors), dtype)
             done += len(rows)
             count(len(rows))
             shards.append(
@@ -154,6 +159,23 @@ def encode_to_disk(
         manifest["complete"] = True
         _write_manifest(folder, manifest)
     return {"documents": done, "shards": len(shards), "reused": reused, "dim": dim, "layers": layers}
+
+
+def _word_reader(
+    representation: "Representation", view: str, dim: int, layers: int
+) -> Callable[[np.ndarray], list[dict[str, float]]] | None:
+    """What reads words off whole vectors, for the sparse view."""
+    from brickwork.core.types import ReadsWords  # which brings torch
+
+    if view not in ("dense", "sparse"):
+        raise ConfigError(f"view is {view!r}; choose dense or sparse")
+    if view == "dense":
+        return None
+    if not isinstance(representation, ReadsWords):
+        raise ConfigError("the vectors of this model cannot be read as words; leave --view sparse out")
+    if (dim, layers) != (representation.axes.full_dim, representation.axes.num_layers):
+        raise ConfigError("the sparse view is read off whole vectors; leave --dim and --layers out")
+    return representation.words_of
 
 
 def _inputs(representation: "Representation", rows: Sequence[Document]) -> Any:
@@ -282,11 +304,11 @@ def documents_digest(rows: Sequence[Document]) -> str:
 def write_shard(
     path: Path,
     rows: Sequence[Document],
-    vectors: np.ndarray,
+    vectors: np.ndarray | list[dict[str, float]],
     dtype: str,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the Parquet file of a shard, atomically; ``notes`` stand in its header.
+    """Writes the Parquet file of a shard, atomically; ``notes`` stand in its header. ``vectors`` may be weights of words.
 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
@@ -296,14 +318,20 @@ def write_shard(
 
     from brickwork.core.files import os_errors
 
-    flat = pa.array(vectors.astype(dtype, copy=False).reshape(-1))
     columns: dict[str, pa.Array] = {
         "id": pa.array([clean_text(row.id) for row in rows], pa.string()),
         "title": pa.array([clean_text(row.title) for row in rows], pa.large_string()),
         "text": pa.array([clean_text(row.text) for row in rows], pa.large_string()),
-        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
-    compression = {"id": "zstd", "title": "zstd", "text": "zstd", "vector.list.element": "none"}
+    if isinstance(vectors, list):
+        columns["words"] = pa.array(
+            [list(one.items()) for one in vectors], pa.map_(pa.string(), pa.float32())
+        )
+    else:
+        flat = pa.array(vectors.astype(dtype, copy=False).reshape(-1))
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    kept = {"vector.list.element": "none"} if "vector" in columns else {"words.key_value.key": "zstd"}
+    compression = {"id": "zstd", "title": "zstd", "text": "zstd", **kept}
     with atomic_path(path) as temporary, os_errors(path):
         pq.write_table(
             pa.table(columns, metadata=dict(notes) if notes else None),
