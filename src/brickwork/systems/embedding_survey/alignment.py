@@ -17,7 +17,9 @@ def centred(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
     return scaled
 
 
-def procrustes(x: Float[np.ndarray, "pairs dim"], y: Float[np.ndarray, "pairs dim"]) -> Float[np.ndarray, "dim dim"]:
+def procrustes(
+    x: Float[np.ndarray, "pairs dim"], y: Float[np.ndarray, "pairs dim"]
+) -> Float[np.ndarray, "dim dim"]:
     """The orthogonal W with the smallest Σ ‖W x − y‖²: UVᵀ of YᵀX = UΣVᵀ (Schönemann 1966). Rows are turned by x @ W.T."""
     u, _, vt = np.linalg.svd(y.T.astype(np.float64) @ x)
     turn: np.ndarray = u @ vt
@@ -35,8 +37,8 @@ def least_squares(
 def csls(
     queries: Float[np.ndarray, "n dim"], targets: Float[np.ndarray, "m dim"], k: int = NEIGHBOURS
 ) -> Float[np.ndarray, "n m"]:
-    """2 cos − r_T − r_S of unit vectors, r the mean cosine with the k nearest of the other space, so that words that are near
-    to everything are not everybody's nearest (Conneau et al. 2018)."""
+    """2 cos − r_T − r_S of unit vectors, r the mean cosine with the k nearest of the other space, so that words that are
+    near to everything are not everybody's nearest (Conneau et al. 2018)."""
     cosines = queries @ targets.T
     k_rows, k_columns = min(k, cosines.shape[1]), min(k, cosines.shape[0])
     near_targets = np.sort(cosines, axis=1)[:, -k_rows:].mean(1, keepdims=True)

@@ -27,8 +27,8 @@ _CHANCE = 0.55  # accuracy from which on a classifier is worth another round
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """``effect``: differences of means in standard deviations, with its bootstrap interval; ``p``: the share of partitions of
-    the targets with a statistic as large; ``exact``: whether all of them were counted."""
+    """``effect``: differences of means in standard deviations, with its bootstrap interval; ``p``: the share of partitions
+    of the targets with a statistic as large; ``exact``: whether all of them were counted."""
 
     effect: float
     low: float
@@ -84,9 +84,7 @@ def weat(
         effect_size(rng.choice(s_x, len(s_x)), rng.choice(s_y, len(s_y)), ddof) for _ in range(_RESAMPLES)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Association(
-        effect=effect_size(s_x, s_y, ddof), low=float(low), high=float(high), p=p, exact=exact
-    )
+    return Association(effect=effect_size(s_x, s_y, ddof), low=float(low), high=float(high), p=p, exact=exact)
 
 
 def _permuted(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"], seed: int) -> tuple[float, bool]:
@@ -141,8 +139,8 @@ def direction(
 def hard_debias(
     matrix: Float[np.ndarray, "words dim"], pairs: Sequence[tuple[int, int]]
 ) -> Float[np.ndarray, "words dim"]:
-    """Unit vectors without the direction of the ``pairs`` (rows), which themselves are set to be equally far from all others:
-    ν ± √(1 − ‖ν‖²) b, ν their mean less its part along b (Bolukbasi et al. 2016, hard debiasing).
+    """Unit vectors without the direction of the ``pairs`` (rows), which themselves are set to be equally far from all
+    others: ν ± √(1 − ‖ν‖²) b, ν their mean less its part along b (Bolukbasi et al. 2016, hard debiasing).
 
     Raises:
         DataError: no pairs.
@@ -196,7 +194,10 @@ def inlp(
 
 
 def leaning(
-    matrix: Float[np.ndarray, "words dim"], axis: Float[np.ndarray, " dim"], count: int, leave: Sequence[int] = ()
+    matrix: Float[np.ndarray, "words dim"],
+    axis: Float[np.ndarray, " dim"],
+    count: int,
+    leave: Sequence[int] = (),
 ) -> tuple[list[int], list[int]]:
     """The ``count`` words that lean most to either side of a direction, and their sides (1 along it, 0 against)."""
     along = unit(matrix) @ axis

@@ -38,14 +38,14 @@ class Config:
     that of a text: their ``mean``, weighed by ``tfidf`` (none: so), or smooth inverse frequencies without the direction that
     all texts share (``sif``, ``usif``).
 
-    Of some methods, where none is their own default: ``window``, words to each side (5); ``epochs`` over the texts, or sweeps;
-    ``learning_rate``; ``negatives``, drawn words for each (5); ``sample``, the frequency from which on words are thinned
-    (0.001); ``buckets``, rows of n-grams (131,072).
+    Of some methods, where none is their own default: ``window``, words to each side (5); ``epochs`` over the texts, or
+    sweeps; ``learning_rate``; ``negatives``, drawn words for each (5); ``sample``, the frequency from which on words are
+    thinned (0.001); ``buckets``, rows of n-grams (131,072).
 
     ``remove_top``: principal directions taken out of the vectors of words after centring (none: no centring; Mu & Viswanath
-    2018). ``debias``: the direction of the pairs of ``data.word_lists`` is taken out of all other words (``hard``), or what a
-    classifier can tell their sides by (``inlp``). ``target``: a file of word vectors of another language or corpus, on which
-    these are turned (orthogonal Procrustes) by the pairs of ``data.dictionary``, or by words that are spelt the same.
+    2018). ``debias``: the direction of the pairs of ``data.word_lists`` is taken out of all other words (``hard``), or what
+    a classifier can tell their sides by (``inlp``). ``target``: a file of word vectors of another language or corpus, on
+    which these are turned (orthogonal Procrustes) by the pairs of ``data.dictionary``, or by words that are spelt the same.
     """
 
     method: Method = "sgns"
@@ -73,7 +73,11 @@ class Config:
     @property
     def methods(self) -> tuple[str, ...]:
         """Those that are learnt, in order."""
-        return tuple(name for name in get_args(Method) if name != COMPARE) if self.method == COMPARE else (self.method,)
+        return (
+            tuple(name for name in get_args(Method) if name != COMPARE)
+            if self.method == COMPARE
+            else (self.method,)
+        )
 
     @property
     def reach(self) -> int:

@@ -44,8 +44,8 @@ def decomposition(
 def lsa(
     bags: "csr_matrix", idf: Float[np.ndarray, " words"], dim: int, seed: int
 ) -> tuple[Float[np.ndarray, "words dim"], Float[np.ndarray, " dim"]]:
-    """V and Σ of TF-IDF with rows of length 1 (Deerwester et al. 1990): a text's vector is its TF-IDF times V, a word's is its
-    row of VΣ."""
+    """V and Σ of TF-IDF with rows of length 1 (Deerwester et al. 1990): a text's vector is its TF-IDF times V, a word's is
+    its row of VΣ."""
     from scipy.sparse import diags
 
     weighed = bags @ diags(idf)
@@ -70,12 +70,15 @@ def random_projection(words: int, dim: int, seed: int) -> Float[np.ndarray, "wor
 class Glove:
     """GloVe (Pennington, Socher, Manning 2014): Σ f(X)(w·w̃ + b + b̃ − ln X)², f = min(1, (X/100)^¾), by AdaGrad.
 
-    ``weights`` (2, V, D + 1): vectors w and w̃, each with its b as last number; ``squares``: sums of squared gradients, from 1
-    on. Both change in place.
+    ``weights`` (2, V, D + 1): vectors w and w̃, each with its b as last number; ``squares``: sums of squared gradients, from
+    1 on. Both change in place.
     """
 
     def __init__(
-        self, weights: Float[Tensor, "2 words plus"], squares: Float[Tensor, "2 words plus"], counts: "csr_matrix"
+        self,
+        weights: Float[Tensor, "2 words plus"],
+        squares: Float[Tensor, "2 words plus"],
+        counts: "csr_matrix",
     ):
         self.weights, self.squares = weights, squares
         found = counts.tocoo()
@@ -86,7 +89,9 @@ class Glove:
         self.share = (values / _MOST_COUNTS).pow(_POWER).clamp_max(1.0)
 
     @staticmethod
-    def start(weights: Float[Tensor, "2 words plus"], squares: Float[Tensor, "2 words plus"], seed: int) -> None:
+    def start(
+        weights: Float[Tensor, "2 words plus"], squares: Float[Tensor, "2 words plus"], seed: int
+    ) -> None:
         """Numbers to begin with, evenly from −½/D to ½/D."""
         drawn = torch.rand(weights.shape, generator=generator_for(seed, 0, "glove")) - 0.5
         weights.copy_(drawn / (weights.shape[2] - 1))

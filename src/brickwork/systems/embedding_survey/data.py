@@ -144,10 +144,14 @@ def _pairs(path: Path) -> list[list[str]]:
         DataError: there are fewer.
     """
     if not path.is_file():
-        raise DataError(f"{path} does not exist; give a table of two columns, a word and its word in the other language")
+        raise DataError(
+            f"{path} does not exist; give a table of two columns, a word and its word in the other language"
+        )
     names = column_names(path)
     if len(names) < 2:
-        raise DataError(f"{path} has one column; a dictionary has two: a word and its word in the other language")
+        raise DataError(
+            f"{path} has one column; a dictionary has two: a word and its word in the other language"
+        )
     report = ReadReport()
     found = [
         [text_value(row.get(name), report, row_of(path.name, number)).strip().lower() for name in names[:2]]

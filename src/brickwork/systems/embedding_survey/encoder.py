@@ -53,8 +53,8 @@ class Pooling(nn.Module):
 
 
 class WordsEncoder(nn.Module):
-    """Vectors of texts from a :class:`Table`: the weighed mean of the vectors of its words less what is removed, or shares of
-    topics. A word that is not in the vocabulary is left out, or made of its n-grams with the weight of the rarest word.
+    """Vectors of texts from a :class:`Table`: the weighed mean of the vectors of its words less what is removed, or shares
+    of topics. A word that is not in the vocabulary is left out, or made of its n-grams with the weight of the rarest word.
 
     A token is the number of a word; or, of a word that is made of n n-grams, V + (n − 1)·G + g for each of them, of G rows.
     """

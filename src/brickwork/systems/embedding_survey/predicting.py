@@ -33,8 +33,8 @@ _LEAST_RATE = 1e-4
 
 @dataclass(frozen=True)
 class Blocks:
-    """``words`` (B, 32) and what stands ``around`` (B, S); ``pairs`` (B, 32, S) that count. Where there is no word is any: none of its
-    pairs counts."""
+    """``words`` (B, 32) and what stands ``around`` (B, S); ``pairs`` (B, 32, S) that count. Where there is no word is any:
+    none of its pairs counts."""
 
     words: Int[Tensor, "blocks words"]
     around: Int[Tensor, "blocks slots"]
@@ -125,11 +125,11 @@ class Predictor:
         self.drawn = AliasTable(vocabulary.counts.astype(np.float64) ** _POWER)
 
     def step(self, block: Blocks, rate: float, generator: torch.Generator) -> None:
-        """One step of gradient descent on the loss of skip-gram (Mikolov et al. 2013, eq. 4), −ln σ(v_w·u_c) − Σ_n ln σ(−v_w·u_n),
-        or of CBOW, with the mean of the vectors around in place of v_w and w in place of c.
+        """One step of gradient descent on the loss of skip-gram (Mikolov et al. 2013, eq. 4), −ln σ(v_w·u_c) − Σ_n ln
+        σ(−v_w·u_n), or of CBOW, with the mean of the vectors around in place of v_w and w in place of c.
 
-        Instead of a few words for each pair, all pairs of a block have the same 32, each weighed so that the sum over them has
-        the same expectation; a drawn word counts for no pair that it is the wanted word of.
+        Instead of a few words for each pair, all pairs of a block have the same 32, each weighed so that the sum over them
+        has the same expectation; a drawn word counts for no pair that it is the wanted word of.
         """
         count = block.words.shape[0]
         drawn = self.drawn.draw(count * BLOCK, generator).view(count, BLOCK)

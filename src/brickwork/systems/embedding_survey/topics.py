@@ -35,7 +35,9 @@ def fold_in(
     Of a text without words all shares are 0.
     """
     likely = words[tokens]
-    theta = torch.full((num_texts, words.shape[1]), 1 / words.shape[1], dtype=words.dtype, device=words.device)
+    theta = torch.full(
+        (num_texts, words.shape[1]), 1 / words.shape[1], dtype=words.dtype, device=words.device
+    )
     for _ in range(_FOLD_STEPS):
         each = likely * theta[text_of]
         each = each / each.sum(1, keepdim=True).clamp_min(1e-30)
@@ -53,8 +55,8 @@ def gibbs(
     sweeps: int,
     seed: int,
 ) -> Float[np.ndarray, "topics words"]:
-    """φ of latent Dirichlet allocation by collapsed Gibbs sampling (Griffiths & Steyvers 2004): a token's topic is drawn from
-    P(k) ∝ (n_dk + α)(n_kw + β)/(n_k + Vβ), itself left out of the counts.
+    """φ of latent Dirichlet allocation by collapsed Gibbs sampling (Griffiths & Steyvers 2004): a token's topic is drawn
+    from P(k) ∝ (n_dk + α)(n_kw + β)/(n_k + Vβ), itself left out of the counts.
 
     Some thousand tokens are drawn at a time, with the counts from before them (Newman et al. 2009, AD-LDA). What is drawn is
     a function of the seed, the sweep and the place.
@@ -103,7 +105,12 @@ def variational(bags: "csr_matrix", topics: int, epochs: int, seed: int) -> Floa
     from sklearn.decomposition import LatentDirichletAllocation
 
     model = LatentDirichletAllocation(
-        topics, doc_topic_prior=ALPHA, topic_word_prior=BETA, learning_method="online", max_iter=epochs, random_state=seed
+        topics,
+        doc_topic_prior=ALPHA,
+        topic_word_prior=BETA,
+        learning_method="online",
+        max_iter=epochs,
+        random_state=seed,
     )
     model.fit(bags)
     phi: np.ndarray = model.components_ / model.components_.sum(1, keepdims=True)
