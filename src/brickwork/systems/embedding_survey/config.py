@@ -10,7 +10,7 @@ Method = Literal[
     "sgns", "cbow", "fasttext", "glove", "ppmi-svd", "lsa", "random", "nmf", "lda", "lda-online", "compare"
 ]
 Pooling = Literal["mean", "tfidf", "sif", "usif"]
-COMPARE = "compare"
+COMPARE: Literal["compare"] = "compare"
 
 _EPOCHS = {"sgns": 5, "cbow": 5, "fasttext": 5, "glove": 15, "nmf": 200, "lda": 200, "lda-online": 10}
 _RATES = {"sgns": 0.025, "cbow": 0.05, "fasttext": 0.05, "glove": 0.05}

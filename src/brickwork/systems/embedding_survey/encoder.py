@@ -118,3 +118,12 @@ class WordsEncoder(nn.Module):
         rows = torch.where(whole, tokens.ids, words + beyond % grams)
         part = weights.max() / (beyond // grams + 1)
         return rows, torch.where(whole, weights[tokens.ids.clamp_max(words - 1)], part)
+
+
+def replaced(encoder: WordsEncoder, rows: Float[Tensor, "rows dim"]) -> WordsEncoder:
+    """The same encoder with other numbers in its table."""
+    old = encoder.table
+    with torch.device("meta"):
+        table = Table(old.words, old.grams, rows.shape[1], old.topics)
+    table.rows, table.scale = rows, old.scale
+    return WordsEncoder(encoder.vocabulary, table, encoder.pooling, encoder.alpha)

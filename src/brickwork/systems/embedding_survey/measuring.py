@@ -5,7 +5,7 @@ Shape legend: N rows, D dimensions, C classes, V words, R resamples.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from brickwork.data.types import Examples
-from brickwork.evaluation.probes import leave_one_out, normalise
 from brickwork.systems.embedding_survey.bias import unit
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _PROBED = 20_000
 _NEAR = 10
 
 Values = Float[np.ndarray, " rows"]
-Encode = Callable[[Sequence[str]], np.ndarray]
+Encode = Callable[[Sequence[str]], "np.ndarray | csr_matrix"]
 
 
 class Probe(nn.Module):
@@ -125,21 +124,33 @@ def measures(encode: Encode, examples: Examples, probe: Probe | None) -> dict[st
         return {}
     if "label" in columns:
         vectors, labels = encode(list(columns["input"])), np.asarray(columns["label"])
-        nearest = np.array(leave_one_out(vectors, labels).correct, float)
-        found = {"nearest neighbour": Measured(nearest)}
+        scores = cosines(vectors, vectors)
+        np.fill_diagonal(scores, -np.inf)
+        found = {"nearest neighbour": Measured((labels[scores.argmax(1)] == labels).astype(float))}
         if probe is not None:
             found["linear probe"] = Measured((probe.predict(vectors) == labels).astype(float))
         return found
     if "anchor" not in columns:
         return {}
-    a, b = (normalise(encode(list(columns[name]))) for name in ("anchor", "positive"))
+    scores = cosines(*(encode(list(columns[name])) for name in ("anchor", "positive")))
     if "score" in columns:
-        return {"rank correlation": Measured((a * b).sum(1), np.asarray(columns["score"], float))}
-    ranks = ranks_of(a @ b.T)
+        return {"rank correlation": Measured(np.diag(scores).copy(), np.asarray(columns["score"], float))}
+    ranks = ranks_of(scores)
     return {
         "found at 1": Measured((ranks < 1).astype(float)),
         "found in 10": Measured((ranks < _NEAR).astype(float)),
     }
+
+
+def cosines(a: Any, b: Any) -> Float[np.ndarray, "n m"]:
+    """Cosines of all rows of a with all of b, both dense or both sparse; of a row of zeros 0."""
+    if isinstance(a, np.ndarray):
+        product: np.ndarray = unit(a) @ unit(b).T
+        return product
+    from sklearn.preprocessing import normalize
+
+    dense: np.ndarray = (normalize(a) @ normalize(b).T).toarray()
+    return dense
 
 
 def ranks_of(scores: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:

@@ -40,12 +40,15 @@ from brickwork.representation.vectors import WordVectors
 from brickwork.systems.embedding_survey import measuring, pooling
 from brickwork.systems.embedding_survey.catalogue import METHODS, PREDICTIVE, Corpus, words_a_second
 from brickwork.systems.embedding_survey.changes import changed
+from brickwork.systems.embedding_survey.compression import COMPRESSIONS, kept_neighbours
 from brickwork.systems.embedding_survey.config import COMPARE, Config, Data
 from brickwork.systems.embedding_survey.data import load_data
-from brickwork.systems.embedding_survey.encoder import Pooling, Table, WordsEncoder
+from brickwork.systems.embedding_survey.encoder import Pooling, Table, WordsEncoder, replaced
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
+BASELINE = "tf-idf"
+"""What all methods are held against: counts of words weighed by idf, a dimension each."""
 _TEXTS = ("input", "anchor", "positive", "negative")
 _POOLED = 20_000
 """Texts that what all of them have in common is taken from, at most."""
@@ -89,6 +92,8 @@ class System(nn.Module):
                 probes[name] = measuring.Probe(len(classes), dim)
             if not kept:
                 held[name] = Held(method.held(config, words))
+        if classes and config.method == COMPARE:
+            probes[BASELINE] = measuring.Probe(len(classes), words)
         self.tables, self.poolings = nn.ModuleDict(tables), nn.ModuleDict(poolings)
         self.probes, self.held = nn.ModuleDict(probes), nn.ModuleDict(held)
         # Of methods that are compared, which is used.
@@ -161,6 +166,8 @@ class System(nn.Module):
             for name in self.config.methods
             for number in range(METHODS[name].rounds(self.config))
         ]
+        if not start and BASELINE in self.probes:
+            self._selected(BASELINE, examples)
         for done, (name, number) in enumerate(plan[start:], start=start + 1):
             self._learn(name, number, corpus, examples)
             yield done / len(plan)
@@ -181,9 +188,15 @@ class System(nn.Module):
             if found is not None:
                 self.aligned.copy_(torch.tensor(found))
         self._pool(name, corpus)
-        probe = self.probes[name] if self.classes else None
-        score = measuring.selection_score(self._encoding(name), examples, probe, self.seed)  # type: ignore[arg-type]
-        self._choose(name, score)
+        self._choose(name, self._selected(name, examples))
+
+    def _selected(self, name: str, examples: Examples) -> float:
+        """What a method is chosen by; a classifier of the labels is learnt on the way."""
+        return measuring.selection_score(self._encoding(name), examples, self._probe(name), self.seed)
+
+    def _probe(self, name: str) -> measuring.Probe | None:
+        found: Any = self.probes[name] if self.classes else None
+        return found
 
     def _pool(self, name: str, corpus: Corpus) -> None:
         method, own = METHODS[name], self._pooling(name)
@@ -210,11 +223,11 @@ class System(nn.Module):
 
     def table(self, name: str) -> Table:
         found: Any = self.tables[name]
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _pooling(self, name: str) -> Pooling:
         found: Any = self.poolings[name]
-        return found  # type: ignore[no-any-return]
+        return found
 
     @property
     def chosen(self) -> str:
@@ -226,9 +239,13 @@ class System(nn.Module):
         return WordsEncoder(self.vocabulary, self.table(name), self._pooling(name), METHODS[name].alpha)
 
     def _encoding(self, name: str) -> measuring.Encode:
-        encoder = self.encoder_of(name)
-        axes = ElasticAxes(dims=(self.config.dimensions,), layers=(1,))
-        one = Representation(encoder, axes)
+        """Texts to vectors by one of the methods; by the baseline, to sparse ones."""
+        if name == BASELINE:
+            return lambda texts: self.vocabulary.bags(texts).multiply(self.vocabulary.idf()).tocsr()
+        return self._encoding_of(self.encoder_of(name))
+
+    def _encoding_of(self, encoder: WordsEncoder) -> measuring.Encode:
+        one = Representation(encoder, self.axes)
         return lambda texts: one.encode(list(texts), normalize=False, precision="fp32")
 
     @property
@@ -250,11 +267,8 @@ class System(nn.Module):
 
     def measured(self, examples: Examples) -> dict[str, dict[str, measuring.Measured]]:
         """Method → measure → its values by row."""
-        found = {}
-        for name in self.config.methods:
-            probe: Any = self.probes[name] if self.classes else None
-            found[name] = measuring.measures(self._encoding(name), examples, probe)
-        return found
+        names = ((BASELINE,) if self.config.method == COMPARE else ()) + self.config.methods
+        return {name: measuring.measures(self._encoding(name), examples, self._probe(name)) for name in names}
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """``known_words``: the share of words that have a vector; of vectors that were turned onto others, the share of
@@ -264,8 +278,7 @@ class System(nn.Module):
             [np.zeros(0, np.int64), *(ids for ids, _ in self.vocabulary.sequences_of(texts))]
         )
         name = self.chosen
-        probe: Any = self.probes[name] if self.classes else None
-        found = measuring.measures(self._encoding(name), examples, probe)
+        found = measuring.measures(self._encoding(name), examples, self._probe(name))
         aligned = dict(zip(("translated_by_cosine", "translated_by_csls"), self.aligned.tolist()))
         return {"known_words": pooling.counts_known(ids), **aligned, **measuring.flat(found)}
 
@@ -280,8 +293,7 @@ class System(nn.Module):
         answers: dict[str, Any] = {
             "nearest": self._nearest(texts, vectors * self.table(name).scale.cpu().numpy())
         }
-        if self.classes:
-            probe: Any = self.probes[name]
+        if probe := self._probe(name):
             answers["label"] = [self.classes[place] for place in probe.predict(vectors)]
         return answers
 
@@ -315,10 +327,40 @@ class System(nn.Module):
     def draw(self, examples: Examples) -> list[Any]:
         """Of lists of words, bias before and after; of examples, methods by measures, and quality against bytes."""
         from brickwork.systems.embedding_survey import drawing
+        from brickwork.systems.embedding_survey.audit import audit
 
         if "set" in examples.columns:
-            return drawing.bias_drawings(self, examples)
-        return drawing.quality_drawings(self, examples)
+            return drawing.bias_drawings(audit(self.word_vectors(), examples.columns, self.seed))
+        found = self.measured(examples)
+        drawings = [drawing.heat_map(found, self.chosen)] if any(found.values()) else []
+        if METHODS[self.chosen].kind != "topics":
+            drawings.append(drawing.quality_by_bytes(self.compressed(examples), self.chosen))
+        words = self._typical()
+        return [*drawings, drawing.nearest_words(words, self.predict({"input": words})["nearest"])]
+
+    def _typical(self) -> list[str]:
+        """The words that make most of the texts' TF-IDF."""
+        weight = self.vocabulary.counts * (self.vocabulary.idf() - 1)
+        return [self.vocabulary.entries[row] for row in np.argsort(-weight, kind="stable")[:_FAMILIAR]]
+
+    def compressed(self, examples: Examples) -> "dict[str, tuple[float, str, measuring.Measured]]":
+        """Way to keep the table → bytes a word, and a measure with it: the first that there is of these examples, or for
+        texts alone how many of the ten nearest words stay."""
+        name = self.chosen
+        table, encoder = self.table(name), self.encoder_of(name)
+        vectors = table.rows[: table.words].cpu().numpy()
+        results = {}
+        for way, compress in COMPRESSIONS.items():
+            made, size = compress(vectors)
+            rows = torch.cat([torch.from_numpy(made), table.rows[table.words :].cpu()])
+            encode = self._encoding_of(replaced(encoder, rows))
+            found = measuring.measures(encode, examples, self._probe(name))
+            if found:
+                measure, one = next(iter(found.items()))
+            else:
+                measure, one = "nearest words kept", measuring.Measured(kept_neighbours(vectors, made))
+            results[way] = (size, measure, one)
+        return results
 
     def foretell(self, examples: Examples) -> str:
         """What is learnt from how many words; of predictive methods how long that takes, from a try on some of them."""
