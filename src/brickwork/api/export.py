@@ -83,6 +83,6 @@ def export_word_vectors(model: "Path | str | Any", file: Path | str) -> Path:
     file = Path(file)
     if file.is_dir():
         raise ConfigError(f"{file} is a folder; name the file to write, as words.vec or words.bin")
-    vectors = system_that(model, HasWordVectors, "export vectors of words", "word vectors").word_vectors()
+    vectors = system_that(model, HasWordVectors, "export vectors of words", "words").word_vectors()
     vectors.write(file, "binary" if file.suffix == ".bin" else "text")
     return file

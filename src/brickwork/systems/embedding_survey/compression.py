@@ -49,6 +49,7 @@ def product_quantised(vectors: Matrix, blocks: int) -> tuple[Matrix, float]:
     # k-means wants some words for each centroid, and more centroids than words mean nothing.
     bits = int(np.clip(np.log2(max(len(vectors) // 39, 2)), 1, 8))
     quantiser = faiss.ProductQuantizer(dim, blocks, bits)
+    quantiser.cp.min_points_per_centroid = 1  # it would print a warning for each part
     quantiser.train(np.ascontiguousarray(vectors))
     codes: Any = quantiser  # faiss's types describe its C++ methods
     made = codes.decode(codes.compute_codes(np.ascontiguousarray(vectors)))
@@ -70,7 +71,7 @@ COMPRESSIONS: dict[str, Compress] = {
 }
 
 
-def kept_neighbours(before: Matrix, after: Matrix) -> Float[np.ndarray, " words"]:
+def kept_neighbours(before: Matrix, after: Matrix) -> Float[np.ndarray, " looked"]:
     """Of each of the most frequent words, the share of its ten nearest that are still among them."""
     count, k = min(_LOOKED_AT, len(before)), min(_NEAR + 1, len(before))
     found = [

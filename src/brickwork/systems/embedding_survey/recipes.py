@@ -8,7 +8,7 @@ from brickwork.training.run import RunConfig
 
 
 def smoke() -> RunConfig:
-    """Seconds: skip-gram on a made-up language; for tests, its first vectors are pinned."""
+    """Seconds: skip-gram on a made-up language; for tests, the same vectors everywhere."""
     return RunConfig(
         model=Config(method="sgns", dimensions=12, epochs=2, min_count=1),
         data=Data(source="toy", limit=200),

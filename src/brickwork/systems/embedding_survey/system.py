@@ -54,6 +54,7 @@ _POOLED = 20_000
 """Texts that what all of them have in common is taken from, at most."""
 _NEIGHBOURS = 5
 _FAMILIAR = 30
+_FEW = 0.05  # of the texts
 
 
 @encodes
@@ -339,8 +340,10 @@ class System(nn.Module):
         return [*drawings, drawing.nearest_words(words, self.predict({"input": words})["nearest"])]
 
     def _typical(self) -> list[str]:
-        """The words that make most of the texts' TF-IDF."""
-        weight = self.vocabulary.counts * (self.vocabulary.idf() - 1)
+        """The words that make most of the texts' TF-IDF, of those that few texts have."""
+        words = self.vocabulary
+        rare = words.documents <= max(_FEW * words.num_texts, words.documents.min())
+        weight = words.counts * (words.idf() - 1) * rare
         return [self.vocabulary.entries[row] for row in np.argsort(-weight, kind="stable")[:_FAMILIAR]]
 
     def compressed(self, examples: Examples) -> "dict[str, tuple[float, str, measuring.Measured]]":
