@@ -134,13 +134,11 @@ def test_vectors_of_unseen_words_are_those_of_fasttext():
 
 
 def test_glove_gradient_is_that_of_its_loss():
+    """Against autograd."""
     words = vocabulary()
     counts = cooccurrence(Tokens.of(words, TEXTS), 3, len(words))
-    weights, squares = (
-        torch.randn(2, len(words), 5, generator=torch.Generator().manual_seed(0)),
-        torch.ones(1),
-    )
-    glove = counting.Glove(weights.requires_grad_(), squares, counts)
+    weights = torch.randn(2, len(words), 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    glove = counting.Glove(weights, torch.ones(2, len(words), 5), counts)
     pairs = torch.arange(len(glove.rows))
     (wanted,) = torch.autograd.grad(glove.loss(pairs), weights)
     found = torch.zeros_like(weights)

@@ -27,10 +27,12 @@ _CHANCE = 0.55  # accuracy from which on a classifier is worth another round
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """``effect``: differences of means in standard deviations, with its bootstrap interval; ``p``: the share of partitions
+    """``effect``: difference of means in standard deviations, with its bootstrap interval; ``difference``: the same in
+    cosines, which the standard deviation of vectors without a bias does not make large; ``p``: the share of partitions
     of the targets with a statistic as large; ``exact``: whether all of them were counted."""
 
     effect: float
+    difference: float
     low: float
     high: float
     p: float
@@ -84,7 +86,14 @@ def weat(
         effect_size(rng.choice(s_x, len(s_x)), rng.choice(s_y, len(s_y)), ddof) for _ in range(_RESAMPLES)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Association(effect=effect_size(s_x, s_y, ddof), low=float(low), high=float(high), p=p, exact=exact)
+    return Association(
+        effect=effect_size(s_x, s_y, ddof),
+        difference=float(s_x.mean() - s_y.mean()),
+        low=float(low),
+        high=float(high),
+        p=p,
+        exact=exact,
+    )
 
 
 def _permuted(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"], seed: int) -> tuple[float, bool]:

@@ -162,15 +162,17 @@ def bias_drawings(found: Audit) -> list[Drawing]:
             rows.append(
                 StripRow(name=f"{test}, {name}", values=(), mean=one.effect, interval=(one.low, one.high))
             )
-        chances = ", ".join(
-            f"{name} p {'=' if one.exact else '≈'} {one.p:.3g}" for name, one in effects.items()
+        told = ", ".join(
+            f"{name} {one.difference:+.3f} (p {'=' if one.exact else '≈'} {one.p:.2g})"
+            for name, one in effects.items()
         )
         lost = found.missing[test]
         without = f"; without a vector: {', '.join(lost)}" if lost else ""
-        sentences.append(f"{test}: {chances}{without}.")
+        sentences.append(f"{test}: {told}{without}.")
     lead = (
         "How much nearer the first targets are to the first attributes than the second are, in standard deviations (WEAT); "
-        "bar: 95 % interval over the words; p: the share of partitions of the targets that are as far apart. "
+        "bar: 95 % interval over the words; p: the share of partitions of the targets that are as far apart. The "
+        "effect is scaled by what differences are left, so it can grow when all of them shrink; the same in cosines: "
     ) + " ".join(sentences)
     if found.recovered:
         told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in found.recovered.items())
