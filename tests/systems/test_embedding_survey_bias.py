@@ -102,17 +102,19 @@ def lists(tmp_path):
 
 
 def _biased_texts(path, ratio=6):
-    """Jobs that stand with words of one side ``ratio`` times as often as with the other's."""
+    """Jobs that are said to do what one side does ``ratio`` times as often as what the other does."""
+    deeds = {"a": ("sews", "dances", "sings"), "b": ("digs", "fights", "builds")}
+    words = {"a": ("she", "her", "nurse", "teacher"), "b": ("he", "his", "engineer", "driver")}
     rows = []
-    for jobs, (own, other) in ((("nurse", "teacher"), "ab"), (("engineer", "driver"), "ba")):
-        words = {"a": ("she", "her"), "b": ("he", "his")}
-        for job in jobs:
-            for number in range(ratio + 1):
-                subject, possessive = words[own if number < ratio else other]
-                rows += [
-                    f"{subject} works as a {job} and likes {possessive} work {place}"
-                    for place in ("here", "there", "daily")
-                ]
+    for own, other in ("ab", "ba"):
+        for place, word in enumerate(words[own]):
+            times = {own: ratio, other: 1 if place > 1 else 0}
+            rows += [
+                f"{word} {deed} {when}"
+                for side, count in times.items()
+                for deed in deeds[side]
+                for when in [f"today{n}" for n in range(count)]
+            ]
     path.write_text("text\n" + "\n".join(rows) + "\n")
     return path
 
