@@ -25,6 +25,7 @@ from brickwork.studies.embedding_survey.measures import (
     removed_words,
     similarities,
     sparse_similarities,
+    still_told,
     translation,
     unseen_neighbours,
 )
@@ -215,7 +216,9 @@ def fewer_bytes(lab: Lab) -> ClaimResult:
     "Vectors take on the associations of their texts; taking out a direction lowers the measure and leaves the rest",
     paper="bias and its mitigation (no number)",
     criterion="planted ratios 1, 2, 4, 8: effect rises with each; p < .01 from 4 on; p > .05 in 9 of 10 texts of ratio 1; "
-    "hard debiasing leaves less than .2 of the difference at 8, and two clusters still tell more than .7; INLP less",
+    "hard debiasing leaves less than .2 of the difference at 8; of skip-gram vectors of real texts two clusters then still "
+    "tell more than .7 of the words that leaned most, and after INLP fewer",
+    needs=_NEEDS,
 )
 def planted_bias(lab: Lab) -> ClaimResult:
     ratios = (1, 4) if lab.smoke else (1, 2, 4, 8)
@@ -232,6 +235,9 @@ def planted_bias(lab: Lab) -> ClaimResult:
         learnt(lab, "planted 1", partial(planted, 1), **model)(seed) for seed in range(4 if lab.smoke else 10)
     ]
     calm = sum(measured(one)["p"] > 0.05 for one in controls)
+    texts, more = corpus(lab), {"epochs": 1} if lab.smoke else {}
+    real = lab.arms({"sgns": learnt(lab, "corpus", lambda seed: texts, method="sgns", **sizes(lab), **more)})
+    clusters = real.measure(still_told, key="after")
     left = average([at[last, "hard, difference"]]) / at[last, "difference"]
     return lab.verdict(
         at[last, "effect"],
@@ -243,12 +249,14 @@ def planted_bias(lab: Lab) -> ClaimResult:
                 f"p > .05 in 9 of 10 texts of ratio 1 ({calm} of {len(controls)})",
             ),
             "left": left <= 0.2,
-            "clusters after hard debiasing": at[last, "hard, clusters"] >= 0.7,
-            "fewer after INLP": at[last, "hard, clusters"] - at[last, "INLP, clusters"] > 0,
+            "clusters after hard debiasing": clusters["sgns", "hard"] >= 0.7,
+            "fewer after INLP": clusters["sgns", "hard"] - clusters["sgns", "INLP"] > 0,
         },
         unit=f"standard deviations, planted ratio {last}",
         table=at.rows("ratio", digits=3),
-        note=f"Left of the difference in cosines after hard debiasing: {left.mean:.3f}.",
+        note=f"Left of the difference in cosines after hard debiasing: {left.mean:.3f}. People who define the "
+        f"direction are not those of the test. Two clusters, real texts: hard {clusters['sgns', 'hard'].mean:.2f}, INLP "
+        f"{clusters['sgns', 'INLP'].mean:.2f}.",
     )
 
 

@@ -14,6 +14,7 @@ from brickwork.representation.nearest import top_k
 from brickwork.representation.subwords import character_ngrams
 from brickwork.representation.vectors import WordVectors
 from brickwork.studies.bench import Trained
+from brickwork.studies.embedding_survey.setups import PEOPLE
 from brickwork.systems.embedding_survey import alignment, bias, numbers
 from brickwork.systems.embedding_survey.compression import COMPRESSIONS
 from brickwork.systems.embedding_survey.measuring import cosines
@@ -136,15 +137,19 @@ def translation(one: WordVectors, other: WordVectors, pairs: int, ranks: tuple[i
 def association(
     vectors: WordVectors, jobs: Mapping[str, Sequence[str]], people: Mapping[str, Sequence[str]], seed: int
 ) -> dict[str, float]:
-    """A planted test: effect, p and difference before, difference after two ways, and what two clusters still tell."""
-    rows = [[vectors.places[w] for w in words] for words in (jobs["a"], jobs["b"], people["a"], people["b"])]
-    pairs = list(zip(rows[2], rows[3]))
-    axis = bias.direction(*(vectors.matrix[side] for side in (rows[2], rows[3])))
-    own, sides = bias.leaning(vectors.matrix, axis, len(vectors) // 6, [*rows[2], *rows[3]])
-    hard = bias.hard_debias(vectors.matrix, pairs)
+    """A planted test: effect, p and difference before, difference after hard debiasing, and what two clusters still tell.
+    The first half of the people define the direction, the test is of the others."""
+    half = len(people["a"]) // 2
+    x, y, a, b = (
+        [vectors.places[w] for w in words] for words in (jobs["a"], jobs["b"], people["a"], people["b"])
+    )
+    axis = bias.direction(vectors.matrix[a[:half]], vectors.matrix[b[:half]])
+    own, sides = bias.leaning(vectors.matrix, axis, len(vectors) // 6, [*a, *b])
+    hard = bias.hard_debias(vectors.matrix, list(zip(a[:half], b[:half])))
     clean = bias.inlp(vectors.matrix, own, sides, seed=seed)
-    before = bias.weat(*(vectors.matrix[part] for part in rows), seed=seed)
-    after = bias.weat(*(hard[part] for part in rows), seed=seed)
+    test = (x, y, a[half:], b[half:])
+    before = bias.weat(*(vectors.matrix[part] for part in test), seed=seed)
+    after = bias.weat(*(hard[part] for part in test), seed=seed)
     return {
         "effect": before.effect,
         "p": before.p,
@@ -152,6 +157,26 @@ def association(
         "hard, difference": after.difference,
         "hard, clusters": bias.recovered(hard, own, sides, seed),
         "INLP, clusters": bias.recovered(clean, own, sides, seed),
+    }
+
+
+def still_told(trained: Trained) -> dict[str, float]:
+    """Of real texts, how well two clusters tell the sides of the words that leaned most to either before debiasing."""
+    vectors = trained.system.word_vectors()
+    pairs = [
+        (vectors.places[a], vectors.places[b])
+        for a, b in zip(PEOPLE["a"], PEOPLE["b"])
+        if a in vectors and b in vectors
+    ]
+    first, second = (vectors.matrix[list(side)] for side in zip(*pairs))
+    leave = [row for pair in pairs for row in pair]
+    own, sides = bias.leaning(
+        vectors.matrix, bias.direction(first, second), min(_MANY, len(vectors) // 10), leave
+    )
+    hard = bias.hard_debias(vectors.matrix, pairs)
+    clean = bias.inlp(vectors.matrix, own, sides, seed=trained.seed)
+    return {
+        name: bias.recovered(m, own, sides, trained.seed) for name, m in (("hard", hard), ("INLP", clean))
     }
 
 

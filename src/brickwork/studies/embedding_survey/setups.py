@@ -72,14 +72,17 @@ PEOPLE = {
     "a": ("she", "her", "woman", "girl", "mother", "sister", "aunt", "daughter"),
     "b": ("he", "his", "man", "boy", "father", "brother", "uncle", "son"),
 }
+_KINDS = 4  # of deeds of each side
 _OTHERS = 120  # words that stand with either side's deeds
 
 
 def planted(ratio: int, seed: int) -> list[str]:
     """Sentences in which people of a side do what their side does, and jobs do what "their" side does ``ratio`` times as
-    often as what the other does; further words, each with a share of its own. Ratio 1: no association of the jobs."""
+    often as what the other does; further words, each with a share of its own. Each side has several kinds of deeds, people
+    do all of them and other words one kind, so that what tells the sides apart is in more than one direction. Ratio 1: no
+    association of the jobs."""
     rng = np.random.default_rng(seed)
-    deeds = {side: [f"{side}deed{i}" for i in range(40)] for side in "ab"}
+    deeds = {side: [[f"{side}{kind}deed{i}" for i in range(20)] for kind in range(_KINDS)] for side in "ab"}
     times = [f"time{i}" for i in range(60)]
     words: list[tuple[str, float]] = [(word, float(side == "a")) for side in "ab" for word in PEOPLE[side]]
     words += [
@@ -88,12 +91,12 @@ def planted(ratio: int, seed: int) -> list[str]:
         for word in JOBS[side]
     ]
     words += [(f"other{i}", float(share)) for i, share in enumerate(np.linspace(0.02, 0.98, _OTHERS))]
+    people = {word for side in "ab" for word in PEOPLE[side]}
     texts = []
-    for word, share in words:
+    for place, (word, share) in enumerate(words):
         for _ in range(120):
-            own = deeds["a" if rng.random() < share else "b"]
-            chosen = rng.choice(own, 3)
-            texts.append(
-                f"{rng.choice(times)} {chosen[0]} {word} {chosen[1]} {chosen[2]} {rng.choice(times)}"
-            )
+            side = "a" if rng.random() < share else "b"
+            kind = int(rng.integers(_KINDS)) if word in people else place % _KINDS
+            first, second, third = rng.choice(deeds[side][kind], 3)
+            texts.append(f"{rng.choice(times)} {first} {word} {second} {third} {rng.choice(times)}")
     return texts
