@@ -15,7 +15,7 @@ from brickwork.representation.subwords import SubwordVectors
 from brickwork.representation.vectors import WordVectors
 from brickwork.systems.embedding_survey import alignment, compression, counting, pooling, predicting, topics
 from brickwork.systems.embedding_survey.encoder import LONGEST, SHORTEST, Pooling, Table, WordsEncoder
-from brickwork.systems.embedding_survey.measuring import Measured, ranks_of
+from brickwork.systems.embedding_survey.measuring import Measured, class_precision, ranks_of
 
 TEXTS = [
     "the cat sat on the mat",
@@ -312,6 +312,25 @@ def test_intervals_are_those_of_resampled_rows():
     fisher = np.tanh(np.arctanh(rho) + np.array([-1, 1]) * 1.96 * np.sqrt((1 + rho**2 / 2) / 397))
     np.testing.assert_allclose([low, high], fisher, atol=0.03)
     assert ranks_of(np.array([[1.0, 2.0], [0.0, 0.0]])).tolist() == [1.0, 0.5]
+
+
+def test_precision_of_classes_is_scikit_learns():
+    """Where no two are equally near, average_precision_score of scikit-learn, row by row."""
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(30, 30)), rng.integers(0, 3, 30)
+    np.fill_diagonal(scores, -np.inf)
+    found = class_precision(scores, labels)
+    for row in range(30):
+        others = np.arange(30) != row
+        wanted = average_precision_score(labels[others] == labels[row], scores[row, others])
+        assert found[row] == pytest.approx(wanted)
+    shares = [(labels == label).sum() - 1 for label in labels]
+    chance = class_precision(np.where(np.eye(30) == 1, -np.inf, 0.0), labels)
+    assert (
+        chance > np.array(shares) / 29
+    ).all()  # of a random order it is a little more than the share of the class
 
 
 # ---- as a user

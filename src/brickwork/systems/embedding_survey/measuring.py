@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from brickwork.data.types import Examples
+from brickwork.evaluation.ties import expected_average_precision
 from brickwork.systems.embedding_survey.bias import unit
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _FOLDS = 5
 _PROBED = 20_000
 """Rows that a classifier learns from, at most."""
 _NEAR = 10
+_SAME = 1e-7  # cosines that differ by less are equal
 
 Values = Float[np.ndarray, " rows"]
 Encode = Callable[[Sequence[str]], "np.ndarray | csr_matrix"]
@@ -116,8 +118,8 @@ def measures(encode: Encode, examples: Examples, probe: Probe | None) -> dict[st
     """What can be measured of vectors on these examples; nothing where they are texts alone, or too few.
 
     ``linear probe``: classes that a classifier of the training part finds; ``nearest neighbour``: the class of the nearest
-    other row; ``found at 1``, ``found in 10``: whether the text of a pair is found among all; ``rank correlation`` with
-    scores.
+    other row; ``average precision``: rows of the same class among all others, nearest first; ``found at 1``, ``found in
+    10``: whether the text of a pair is found among all; ``rank correlation`` with scores.
     """
     columns, n = examples.columns, len(examples)
     if n < 3:
@@ -126,7 +128,10 @@ def measures(encode: Encode, examples: Examples, probe: Probe | None) -> dict[st
         vectors, labels = encode(list(columns["input"])), np.asarray(columns["label"])
         scores = cosines(vectors, vectors)
         np.fill_diagonal(scores, -np.inf)
-        found = {"nearest neighbour": Measured((labels[scores.argmax(1)] == labels).astype(float))}
+        found = {
+            "nearest neighbour": Measured((labels[scores.argmax(1)] == labels).astype(float)),
+            "average precision": Measured(class_precision(scores, labels)),
+        }
         if probe is not None:
             found["linear probe"] = Measured((probe.predict(vectors) == labels).astype(float))
         return found
@@ -140,6 +145,23 @@ def measures(encode: Encode, examples: Examples, probe: Probe | None) -> dict[st
         "found at 1": Measured((ranks < 1).astype(float)),
         "found in 10": Measured((ranks < _NEAR).astype(float)),
     }
+
+
+def class_precision(
+    scores: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Average precision of the rows of a row's own class among all others, equally near ones in any order; 0 for a class of
+    one row."""
+    n = len(labels)
+    others = ~np.eye(n, dtype=bool)
+    near = scores[others].reshape(n, n - 1)
+    order = np.argsort(-near, axis=1, kind="stable")
+    ordered = np.take_along_axis(near, order, 1)
+    # Rounding tells rows apart that are equal: texts without a known word, above all.
+    steps = np.concatenate([np.zeros((n, 1)), ordered[:, :-1] - ordered[:, 1:] > _SAME], 1)
+    same = (labels[:, None] == labels)[others].reshape(n, n - 1)
+    relevant = np.take_along_axis(same, order, 1)
+    return expected_average_precision(steps.cumsum(1).astype(np.int64), relevant)
 
 
 def cosines(a: Any, b: Any) -> Float[np.ndarray, "n m"]:

@@ -17,7 +17,7 @@ def smoke() -> RunConfig:
 
 
 def smoke_compare() -> RunConfig:
-    """Seconds: every method on a made-up language; for tests."""
+    """Seconds: every method on a made-up language, chosen by pairs that are found; for tests."""
     run = smoke()
     model = Config(method=COMPARE, dimensions=6, min_count=1, buckets=500, vocabulary=60)
     return replace(run, model=model, data=replace(run.data, limit=80))
