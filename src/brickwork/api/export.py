@@ -1,9 +1,11 @@
-"""What a system that was kept whole is written as for other tools: adapters, bricks, a pruned or a dense model."""
+"""What a system that was kept whole is written as for other tools: adapters, bricks, a pruned or a dense model, vectors of
+words."""
 
 from pathlib import Path
 from typing import Any
 
 from brickwork.api.kept_systems import checked_options, system_that
+from brickwork.core.errors import ConfigError
 
 
 def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any) -> Path:
@@ -65,3 +67,22 @@ def export_bricks(
     method = system.export_merged if merged else system.export_bricks
     options = checked_options(model, method, options)
     return method(folder, **options)
+
+
+def export_word_vectors(model: "Path | str | Any", file: Path | str) -> Path:
+    """Writes the vectors of a model's words as word2vec, gensim and fastText read them: binary where the name ends in
+    ``.bin``, else as text.
+
+    Raises:
+        ArtifactError: the model has no vectors of words.
+        ConfigError: a folder is there.
+        ResourceError: the file cannot be written.
+    """
+    from brickwork.core.types import HasWordVectors
+
+    file = Path(file)
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder; name the file to write, as words.vec or words.bin")
+    vectors = system_that(model, HasWordVectors, "export vectors of words", "words").word_vectors()
+    vectors.write(file, "binary" if file.suffix == ".bin" else "text")
+    return file

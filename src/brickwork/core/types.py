@@ -455,6 +455,14 @@ class ExportsDense(Protocol):
 
 
 @runtime_checkable
+class HasWordVectors(Protocol):
+    """A system with a vector for each word, or for each sense of it: a
+    :class:`brickwork.representation.vectors.WordVectors`."""
+
+    def word_vectors(self) -> Any: ...
+
+
+@runtime_checkable
 class Draws(Protocol):
     """A system that shows what it found in pictures of its own (:class:`brickwork.inspection.drawings.Drawing`)."""
 
