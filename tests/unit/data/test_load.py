@@ -277,6 +277,9 @@ def test_links_to_nowhere_are_counted_and_loops_end(tmp_path):
 def test_an_empty_folder_says_so(tmp_path):
     with pytest.raises(DataError, match=r"holds no text that can be read .*: there are no files"):
         list(read_documents(tmp_path))
+    (tmp_path / "blank.txt").write_text("  \n")
+    with pytest.raises(DataError, match=r"holds no text that can be read .*: no words in 1 file$"):
+        list(read_documents(tmp_path))
 
 
 def test_plain_texts_in_a_table(tmp_path):

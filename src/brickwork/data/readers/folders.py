@@ -140,6 +140,9 @@ def all_passages(
         for passage in file_passages(file, name, report, max_words, max_tokens):
             yield name, passage
     if report.rows == before:
-        reasons = "; ".join(report.notes()) or "there are no files"
+        nothing = (
+            f"no words in {len(files):,} file{'s'[: len(files) != 1]}" if files else "there are no files"
+        )
+        reasons = "; ".join(report.notes()) or nothing
         kinds = ", ".join(PLAIN + MARKUP)
         raise DataError(f"{path} holds no text that can be read ({kinds}): {reasons}")
