@@ -248,6 +248,9 @@ def test_kept_and_loaded_it_gives_the_same_codes_and_no_documents(tmp_path):
     again = brickwork.load(tmp_path / "m")
     np.testing.assert_array_equal(again.encode(texts(9, 3)), model.encode(texts(9, 3)))
     assert again.system.documents is None
+    held = Examples({"input": texts(9, 3)})
+    assert again.evaluate(held) == pytest.approx(model.evaluate(held))
+    assert [one.title for one in again.draw(held)] == ["The codes"]
     assert (tmp_path / "m" / "model.safetensors").stat().st_size < 60_000
 
 
