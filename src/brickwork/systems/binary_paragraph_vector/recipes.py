@@ -30,7 +30,7 @@ def small() -> RunConfig:
         model=Config(),
         data=Data(source="newsgroups20"),
         train=TrainConfig(
-            steps=4000, batch_size=128, learning_rate=2.5e-3, precision="fp32", weight_decay=0.0
+            steps=2400, batch_size=128, learning_rate=2.5e-3, precision="fp32", weight_decay=0.0
         ),
     )
 

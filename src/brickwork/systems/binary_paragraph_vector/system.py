@@ -190,6 +190,14 @@ class DocumentCodes(Representation):
 
         return fingerprint(self.system.architecture(), None, self.encoder.state_dict())
 
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """:meth:`System.evaluate`."""
+        return self.system.evaluate(examples)
+
+    def draw(self, examples: Examples) -> list[Drawing]:
+        """:meth:`System.draw`."""
+        return self.system.draw(examples)
+
     def save(self, folder: Path | str) -> Path:
         """Writes the whole system."""
         return save_system(self.system, folder)
