@@ -37,8 +37,7 @@ from brickwork.data.types import Examples, TaskData
 from brickwork.data.vocabulary import Vocabulary
 from brickwork.inspection.drawings import Drawing
 from brickwork.representation.contract import encodes
-from brickwork.representation.kept import save_system
-from brickwork.representation.model import Representation
+from brickwork.representation.kept import SystemRepresentation
 from brickwork.systems.binary_paragraph_vector.config import Config, Data
 from brickwork.systems.binary_paragraph_vector.data import LABEL, load_data
 from brickwork.systems.binary_paragraph_vector.encoder import START, ParagraphEncoder
@@ -172,32 +171,18 @@ class System(nn.Module):
 
     def representation(self) -> "DocumentCodes":
         """Codes of documents, and real vectors behind them where they were learnt."""
-        return DocumentCodes(self)
+        return DocumentCodes(self, axes=self.axes)
 
 
-class DocumentCodes(Representation):
+class DocumentCodes(SystemRepresentation):
     """Saved as the whole system: a document's code is found by what predicts its words."""
-
-    def __init__(self, system: System):
-        lineage = {"system": "binary-paragraph-vector", **getattr(system, "lineage", {})}
-        super().__init__(system.encoder, system.axes, lineage, getattr(system, "card", {}))
-        self.system = system
-
-    @property
-    def fingerprint(self) -> str:
-        """As of any other model, by what it is made of."""
-        from brickwork.representation.folder import fingerprint
-
-        return fingerprint(self.system.architecture(), None, self.encoder.state_dict())
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """:meth:`System.evaluate`."""
-        return self.system.evaluate(examples)
+        scores: dict[str, float] = self.system.evaluate(examples)
+        return scores
 
     def draw(self, examples: Examples) -> list[Drawing]:
         """:meth:`System.draw`."""
-        return self.system.draw(examples)
-
-    def save(self, folder: Path | str) -> Path:
-        """Writes the whole system."""
-        return save_system(self.system, folder)
+        drawn: list[Drawing] = self.system.draw(examples)
+        return drawn
