@@ -230,7 +230,7 @@ def test_a_text_is_explained_by_the_words_of_its_vector(system):
     assert {one.word for one in words if one.where == "in text"} == {system.key_words.words[w] for w in own}
     vector = torch.from_numpy(system.encode([text]))
     p = torch.softmax(system.head(vector), 1)[0]
-    assert words[0].share == pytest.approx(float(p.max()), rel=1e-5)
+    assert words[0].share == pytest.approx(p.max().item(), rel=1e-5)
 
 
 def test_a_text_is_connected_with_itself_by_its_own_words(system):
@@ -411,7 +411,7 @@ def test_pairs_and_labels_are_read_as_everywhere(tmp_path):
 
 def test_texts_alone_are_trained_on_to_the_end(tmp_path):
     words = ("cat", "dog", "lamp", "ship", "ring")
-    texts = [f"note {n} about the {words[n % 5]} and the {words[n % 3]}" for n in range(60)]
+    texts = [f"note {n} about the {words[n % 5]} and the {words[n % 3]}" for n in range(200)]
     data = DataConfig(source=str(table(tmp_path, texts)))
     whole = run(steps=8, filter=Filter(most_documents=0.9, frequent=2))
     summary = api.train(replace(whole, data=data), tmp_path / "run")
