@@ -373,10 +373,14 @@ def table(folder, texts, name="notes.jsonl"):
 def test_texts_without_headings_or_neighbours_are_learnt_from(tmp_path):
     texts = [f"note {n} about the cat and dog number {n % 3}" for n in range(40)]
     task = load_data(DataConfig(source=str(table(tmp_path, texts))), 0)
-    assert (task.kind, task.retrieval) == ("texts", {})
-    assert sorted([*task.train.columns["input"], *task.test.columns["input"]]) == sorted(texts)
-    assert len(task.test) == 4
-    assert "search is not measured" in task.notes[-1]
+    held = [" ".join(pair) for pair in zip(task.test.columns["anchor"], task.test.columns["positive"])]
+    held += [
+        " ".join(pair) for pair in zip(task.validation.columns["anchor"], task.validation.columns["positive"])
+    ]
+    assert sorted([*task.train.columns["input"], *held]) == sorted(texts)
+    assert (len(task.test), len(task.validation)) == (4, 2)
+    assert task.retrieval["halves"].queries == task.test.columns["anchor"]
+    assert "measured on halves" in task.notes[-1]
 
 
 def test_every_passage_is_learnt_from_but_those_that_are_held_out(tmp_path):
@@ -417,3 +421,4 @@ def test_texts_alone_are_trained_on_to_the_end(tmp_path):
     summary = api.train(replace(whole, data=data), tmp_path / "run")
     assert (tmp_path / "run" / "report.html").is_file()
     assert summary.system.explain(texts[0])
+    assert "halves" in summary.measurement.grids

@@ -9,13 +9,14 @@ from brickwork.data.config import DataConfig
 from brickwork.data.load import is_known, load_task, read_documents
 from brickwork.data.readers.columns import task_of
 from brickwork.data.readers.files import TABLES, column_names
+from brickwork.data.retrieval import retrieval_from_pairs
 from brickwork.data.types import Examples, TaskData
 from brickwork.representation.export_parquet import document_text
 
 
 def load_data(config: DataConfig, seed: int) -> TaskData:
     """As every system of texts reads a source that has pairs or labels. Of plain documents all passages are learnt from;
-    those that have a heading or a neighbour are held out as pairs, to measure search on, and others where there are none.
+    some that have a heading or a neighbour are held out as pairs to measure search on; where none has, halves of others are.
 
     Raises:
         DataError: the source cannot be used, or has fewer than two texts.
@@ -60,20 +61,39 @@ def _is_plain(path: Path, config: DataConfig) -> bool:
 
 
 def _texts_alone(path: Path, texts: dict[str, str], config: DataConfig, seed: int) -> TaskData:
+    """Of texts of which none has a heading or a neighbour, the halves of held-out ones are the pairs to measure on."""
     parts = splits.split(
         list(texts),
-        validation_share=0.0,
+        validation_share=config.validation_share,
         test_share=config.test_share,
         max_held_out=config.max_held_out,
         seed=seed,
     )
-    everything = Examples({"input": list(texts.values())})
+    every = list(texts.values())
+    test = _halves([every[row] for row in parts.test])
     return TaskData(
         name=path.name,
-        kind="texts",
+        kind="pairs",
         modality="text",
-        train=everything.select(parts.train),
-        validation=everything.select([]),
-        test=everything.select(parts.test),
-        notes=(f"{len(texts):,} texts, none with a heading or a neighbour: search is not measured",),
+        train=Examples({"input": [every[row] for row in parts.train]}),
+        validation=_halves([every[row] for row in parts.validation]),
+        test=test,
+        retrieval={"halves": retrieval_from_pairs("halves", test)} if len(test) else {},
+        notes=(
+            f"{len(texts):,} texts, none with a heading or a neighbour: search is measured on halves of held-out ones",
+        ),
+    )
+
+
+def _halves(texts: list[str]) -> Examples:
+    """Pairs of the first and the second half of each text of two words or more."""
+    words = [text.split() for text in texts]
+    both = [(one[: len(one) // 2], one[len(one) // 2 :]) for one in words if len(one) > 1]
+    anchors, positives = [" ".join(first) for first, _ in both], [" ".join(second) for _, second in both]
+    return Examples(
+        {
+            "anchor": anchors,
+            "positive": positives,
+            "group": splits.connect(anchors, positives) if both else [],
+        }
     )
