@@ -20,6 +20,7 @@ from brickwork.objectives.distillation import Sparse
 from brickwork.representation.contract import build_system
 from brickwork.systems.text2token.alignment import alignment, share_on_first, whitened, without_first
 from brickwork.systems.text2token.config import Config, Filter, stages_of
+from brickwork.systems.text2token.data import load_data
 from brickwork.systems.text2token.keywords import KeyWords, padded, related
 from brickwork.systems.text2token.recipes import smoke
 from brickwork.systems.text2token.system import mixed
@@ -177,11 +178,11 @@ def test_stages_have_all_the_steps():
 def test_only_the_second_stage_predicts_related_words(data):
     system = built(data).eval()
     first, second = (
-        float(system.loss(batch_of(system, data, stage=stage)).total)
+        system.loss(batch_of(system, data, stage=stage)).total.item()
         for stage in ("words in the text", "related words")
     )
     only = built(data, targets="data", related_words=None).eval()
-    assert first == pytest.approx(float(only.loss(batch_of(only, data)).total))
+    assert first == pytest.approx(only.loss(batch_of(only, data)).total.item())
     assert second != pytest.approx(first)
 
 
@@ -197,7 +198,7 @@ def test_masked_tokens_are_predicted_from_the_others(data):
     assert 0.05 < masked.float().mean() < 0.25
     loss = system.loss(batch)
     assert set(loss.terms) == {"masked"}
-    assert float(loss.total) == pytest.approx(math.log(system.encoder.tokenizer.get_vocab_size()), rel=0.15)
+    assert loss.total.item() == pytest.approx(math.log(system.encoder.tokenizer.get_vocab_size()), rel=0.15)
 
 
 def test_the_rival_learns_no_words(data):
@@ -229,7 +230,7 @@ def test_a_text_is_explained_by_the_words_of_its_vector(system):
     assert {one.word for one in words if one.where == "in text"} == {system.key_words.words[w] for w in own}
     vector = torch.from_numpy(system.encode([text]))
     p = torch.softmax(system.head(vector), 1)[0]
-    assert words[0].share == pytest.approx(float(p.max()), rel=1e-5)
+    assert words[0].share == pytest.approx(p.max().item(), rel=1e-5)
 
 
 def test_a_text_is_connected_with_itself_by_its_own_words(system):
@@ -358,3 +359,66 @@ def test_texts_without_key_words_are_refused():
 )
 def test_options_without_effect_are_refused(model, message):
     assert any(message in problem for problem in model.validate())
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+def table(folder, texts, name="notes.jsonl"):
+    path = folder / name
+    path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    return path
+
+
+def test_texts_without_headings_or_neighbours_are_learnt_from(tmp_path):
+    texts = [f"note {n} about the cat and dog number {n % 3}" for n in range(40)]
+    task = load_data(DataConfig(source=str(table(tmp_path, texts))), 0)
+    held = [" ".join(pair) for pair in zip(task.test.columns["anchor"], task.test.columns["positive"])]
+    held += [
+        " ".join(pair) for pair in zip(task.validation.columns["anchor"], task.validation.columns["positive"])
+    ]
+    assert sorted([*task.train.columns["input"], *held]) == sorted(texts)
+    assert (len(task.test), len(task.validation)) == (4, 2)
+    assert task.retrieval["halves"].queries == task.test.columns["anchor"]
+    assert "measured on halves" in task.notes[-1]
+
+
+def test_every_passage_is_learnt_from_but_those_that_are_held_out(tmp_path):
+    """Long texts are cut into passages that have neighbours; short ones have none, and are learnt from all the same."""
+    long = [" ".join(f"word{n}x{i}" for i in range(60)) for n in range(30)]
+    short = [f"a short note {n}" for n in range(20)]
+    source = str(table(tmp_path, [*long, *short]))
+    task = load_data(DataConfig(source=source, max_passage_words=20), 0)
+    train = task.train.columns["input"]
+    assert set(short) <= set(train)
+    held = {
+        text
+        for part in (task.validation, task.test)
+        for name in ("anchor", "positive")
+        for text in part.columns[name]
+    }
+    assert held
+    assert not held & set(train)
+    assert task.retrieval
+
+
+def test_pairs_and_labels_are_read_as_everywhere(tmp_path):
+    (tmp_path / "pairs.csv").write_text(
+        "anchor,positive\n" + "\n".join(f"q {n},answer {n}" for n in range(20))
+    )
+    assert load_data(DataConfig(source=str(tmp_path / "pairs.csv")), 0).kind == "pairs"
+    with pytest.raises(DataError, match="1 different text; training needs 2"):
+        load_data(DataConfig(source=str(table(tmp_path, ["alone"]))), 0)
+    with pytest.raises(DataError, match="does not exist"):
+        load_data(DataConfig(source=str(tmp_path / "nowhere")), 0)
+
+
+def test_texts_alone_are_trained_on_to_the_end(tmp_path):
+    words = ("cat", "dog", "lamp", "ship", "ring")
+    texts = [f"note {n} about the {words[n % 5]} and the {words[n % 3]}" for n in range(200)]
+    data = DataConfig(source=str(table(tmp_path, texts)))
+    whole = run(steps=8, filter=Filter(most_documents=0.9, frequent=2))
+    summary = api.train(replace(whole, data=data), tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert summary.system.explain(texts[0])
+    assert "halves" in summary.measurement.grids

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from brickwork.representation.model import Representation
     from brickwork.training.run import RunConfig
 
+_TOKENS = 512  # of a text for a language model, which sets no limit of use here
+
 
 def untouched(run: "RunConfig", axes: "ElasticAxes") -> "Representation | None":
     """The pretrained model of ``run``, with its own token limit and prompts, to be cut to the sizes of ``axes`` that it has.
@@ -42,7 +44,8 @@ def start_of(run: "RunConfig") -> dict[str, Any]:
 
 def _published(start: dict[str, Any], axes: "ElasticAxes") -> "Representation | None":
     from brickwork.core.elastic import ElasticAxes
-    from brickwork.encoders.build import find_backbone
+    from brickwork.encoders.build import find_backbone, load_published_encoder
+    from brickwork.encoders.packaged import is_gguf
     from brickwork.representation.load import load_representation
     from brickwork.representation.model import Representation
 
@@ -50,7 +53,12 @@ def _published(start: dict[str, Any], axes: "ElasticAxes") -> "Representation | 
     folder = find_backbone(name, start.get("revision")) if isinstance(name, str) else None
     if folder is None:
         return None
-    model = load_representation(folder)
+    if is_gguf(str(name)):  # a language model in one file, whose last token is pooled
+        encoder = load_published_encoder(str(name), None, _TOKENS)
+        own = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
+        model = Representation(encoder, own)
+    else:
+        model = load_representation(folder)
     full = model.axes
     sizes = ElasticAxes(
         dims=tuple(sorted({full.full_dim, *(dim for dim in axes.dims if dim < full.full_dim)})),

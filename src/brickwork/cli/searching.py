@@ -225,7 +225,7 @@ def _scores(hit: Any, words_by: str) -> str:
     return f"{hit.score:.3f}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def _show_hits(hits: list[Any], words_by: str) -> None:
+def _show_hits(hits: list[Any], words_by: str = "BM25") -> None:
     from rich.padding import Padding
 
     out = output.console()

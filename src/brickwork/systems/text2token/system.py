@@ -56,13 +56,14 @@ from brickwork.systems.text2token.config import (
     Config,
     stages_of,
 )
+from brickwork.systems.text2token.data import load_data
 from brickwork.systems.text2token.head import WordHead, input_rows, mean_of_pieces, own_rows, pieces_of
 from brickwork.systems.text2token.keywords import KeyWords, padded, related
 from brickwork.systems.text2token.prompting import Asked
 from brickwork.systems.text2token.reading import ReadableRepresentation
 from brickwork.training.config import Stage
 
-__all__ = ["Config", "System"]
+__all__ = ["Config", "System", "load_data"]
 _TARGET_WORDS = 64
 _MASKED = 0.15
 _ASKED = 64  # training texts whose mean is what a language model says of any text
