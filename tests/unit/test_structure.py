@@ -66,7 +66,6 @@ RESERVED = {
     "evaluation.representation_similarity": ("rich-representations", "erw", "gill"),
     "evaluation.ties": ("binary-paragraph-vector", "embedding-survey"),
     "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
-    "modules.binariser": ("binary-paragraph-vector", "text2token"),
     "modules.sampled_softmax": ("disambiguated-skipgram", "embedding-survey"),
     "modules.adapters": ("dylora", "emoe"),
     "modules.low_rank": ("dylora", "emoe"),

@@ -42,7 +42,8 @@ class SystemRepresentation(Representation):
         encoder = system.encoder if encoder is None else encoder
         only = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
         lineage = {"system": system.slug, **getattr(system, "lineage", {})}
-        super().__init__(encoder, only if axes is None else axes, lineage, getattr(system, "card", {}))
+        card, prompts = getattr(system, "card", {}), getattr(encoder, "prompts", None)
+        super().__init__(encoder, only if axes is None else axes, lineage, card, prompts)
         self.system = system
 
     @property

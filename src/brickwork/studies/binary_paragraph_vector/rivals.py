@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from brickwork.core.types import Batch, LossOutput
 from brickwork.data.vocabulary import Vocabulary
-from brickwork.modules.binariser import Binariser
 from brickwork.modules.sampled_softmax import count_cross_entropy
+from brickwork.systems.binary_paragraph_vector.binariser import Binariser
 
 Era = Literal["paper", "modern"]
 _PAPER_WIDTH, _PAPER_NOISE, _MODERN_WIDTH = 500, 4.0, 256

@@ -21,7 +21,7 @@ class Config:
     step, None = 16; ``negatives``, words drawn in a step, None = 256.
 
     ``vocabulary``: words at most; ``min_count``: how often a word must be there. ``binariser``: how gradients pass the bits
-    (:class:`brickwork.modules.binariser.Binariser`); with ``none`` vectors are real and nothing is a bit; ``noise``: of the
+    (:class:`.binariser.Binariser`); with ``none`` vectors are real and nothing is a bit; ``noise``: of the
     binariser of that name, None = 4. ``rate``: learning rate of the documents' numbers over that of the words.
     ``inference_steps``: by which the numbers of a document that is not in the training are found.
     """

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brickwork.core.seeding import uniforms
 from brickwork.core.types import Batch, TokenBatch
 from brickwork.data.vocabulary import Vocabulary
-from brickwork.modules.binariser import Binariser
+from brickwork.systems.binary_paragraph_vector.binariser import Binariser
 from brickwork.systems.binary_paragraph_vector.config import Config
 from brickwork.systems.binary_paragraph_vector.predictors import Draw, counted, predictor
 

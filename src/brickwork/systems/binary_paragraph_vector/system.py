@@ -8,13 +8,13 @@ together; a document that comes later gets the numbers that predict its words be
 | paper | here              | shape  | meaning                                                     |
 |-------|-------------------|--------|-------------------------------------------------------------|
 | d_i   | documents         | (N, b) | numbers of a document, with real vectors (N, D)              |
-| h_i   | bits              | (B, b) | 1[d > 0]; backward as σ(d) (modules.binariser)               |
+| h_i   | bits              | (B, b) | 1[d > 0]; backward as σ(d) (binariser.py)               |
 | U, c  | words, frequency  | (b, V) | softmax over words                                          |
 | W     | to_bits           | (D, b) | real vector → numbers of the code (Real-Binary)              |
 | x_i   | counts            | (B, V) | how often a document has each word                          |
 | L     | loss              |        | −Σ_w x_iw ln softmax(U h_i + c)_w over the words of i          |
 
-Flow: data.load → data.vocabulary → encoder.py (modules.binariser, modules.sampled_softmax) → training.loop →
+Flow: data.load → data.vocabulary → encoder.py (binariser.py, modules.sampled_softmax) → training.loop →
 representation.model → index (--bits).
 
 Differences from the paper: see README.md. Shape legend: N documents, B of a batch, V words, b bits, D real dimensions.

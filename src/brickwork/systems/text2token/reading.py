@@ -7,20 +7,17 @@ Shape legend: N texts, V key words, D width.
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError
 from brickwork.core.types import WordShare
 from brickwork.core.words import query_words
 from brickwork.representation.folder import fingerprint, tokenizer_json
-from brickwork.representation.kept import save_system
-from brickwork.representation.model import Representation
+from brickwork.representation.kept import SystemRepresentation
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -33,19 +30,12 @@ _ASKED_WORDS = 16  # of the vector of a query
 _BATCH = 256
 
 
-class ReadableRepresentation(Representation):
+class ReadableRepresentation(SystemRepresentation):
     """Vectors of texts, dense or sparse, and reasons. It is saved as the whole system: it needs the head.
 
     Raises:
         ConfigError: words are asked of a model that learnt without (``objective`` dropout).
     """
-
-    def __init__(self, system: Any):
-        encoder = system.encoder
-        axes = ElasticAxes(dims=(encoder.embedding_dim,), layers=(encoder.num_layers,))
-        about = {"system": system.slug, **getattr(system, "lineage", {})}
-        super().__init__(encoder, axes, about, getattr(system, "card", {}), encoder.prompts)
-        self.system = system
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -194,10 +184,6 @@ class ReadableRepresentation(Representation):
         state: Mapping[str, Any] = self.system.state_dict()
         kept = {n: t for n, t in state.items() if n.partition(".")[0] not in self.system.transient}
         return fingerprint(self.system.architecture(), tokenizer, kept)
-
-    def save(self, folder: Path | str) -> Path:
-        """Writes the whole system, and its card."""
-        return save_system(self.system, folder)
 
 
 def _weight(p: Float[torch.Tensor, "n k"]) -> Float[torch.Tensor, "n k"]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from brickwork.core.errors import ConfigError
-from brickwork.modules.binariser import Binariser
+from brickwork.systems.binary_paragraph_vector.binariser import Binariser
 
 
 def test_bits_forward_and_the_slope_of_the_sigmoid_backward():
