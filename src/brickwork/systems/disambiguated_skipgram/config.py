@@ -35,7 +35,7 @@ class Config:
     subsample: Annotated[float, at_least(0)] = 1e-4
     negatives: Annotated[int, at_least(1)] = 64
     batch: Annotated[int, at_least(1)] = 1024
-    learning_rate: Annotated[float, above(0)] = 0.1
+    learning_rate: Annotated[float, above(0)] = 0.03
     pretraining: Annotated[int, at_least(0)] = 1
     epochs: Annotated[int, at_least(1)] = 3
     draw: Literal["position", "pair"] = "position"
@@ -45,7 +45,7 @@ class Config:
     temperature: Annotated[float, above(0)] = 1.0
     final_temperature: Annotated[float, above(0)] = 0.5
     pretraining_entropy: float | None = None
-    entropy: float = 0.0
+    entropy: float = -0.1
     prune: Annotated[float, at_least(0), below(1)] = 0.05
     words: tuple[str, ...] = ()
 
@@ -53,7 +53,9 @@ class Config:
         """Every problem with the values."""
         problems = []
         if self.exclude_label and self.draw == "position":
-            problems.append("exclude_label needs draw=pair: a position predicts every word of its context at once")
+            problems.append(
+                "exclude_label needs draw=pair: a position predicts every word of its context at once"
+            )
         if not self.pretraining:
             problems += idle(self, ("pretraining_entropy",), "pretraining=0")
         return problems
@@ -61,8 +63,8 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Data(DataConfig):
-    """The texts of a run: the user's, or a known set (``wikitext2``, ``newsgroups20``, ``brown``, ``semeval2010-wsi``,
-    ``semeval2013-wsi``, and ``homonyms``, made up)."""
+    """The texts of a run: the user's, or a known set (``wikitext2``, ``domain_corpora``, ``newsgroups20``, ``semeval2010-wsi``,
+    ``semeval2013-wsi``, or ``homonyms``, made up)."""
 
     also: tuple[str, ...] = ()
     """Known sets of texts that are learnt from as well; nothing is measured on them."""

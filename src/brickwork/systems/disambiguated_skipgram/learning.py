@@ -19,7 +19,13 @@ from brickwork.core.types import LossOutput
 from brickwork.data.windows import Windows
 from brickwork.modules.sampled_softmax import AliasTable, log_uniform
 from brickwork.systems.disambiguated_skipgram.config import Config
-from brickwork.systems.disambiguated_skipgram.objective import Positions, Rows, position_loss
+from brickwork.systems.disambiguated_skipgram.objective import (
+    Positions,
+    Rows,
+    context_mean,
+    gate_logits,
+    position_loss,
+)
 
 PRETRAINING, MAIN = "pretraining", "main"
 _ENTROPY = -0.1  # λ of the first stage, as published
@@ -124,9 +130,7 @@ class Learner:
             else:
                 yield by_pair(centres, contexts, self.config.exclude_label)
 
-    def step(
-        self, batch: tuple[Int[np.ndarray, "p"], ...], place: Place, key: str
-    ) -> LossOutput:
+    def step(self, batch: tuple[Int[np.ndarray, "p"], ...], place: Place, key: str) -> LossOutput:
         """Learns from a batch; gives its loss before the step."""
         tables, config = self.tables, self.config
         device = tables.words.device
@@ -142,7 +146,12 @@ class Learner:
 
         first = place.stage == PRETRAINING
         gates = torch.zeros(1, dtype=torch.int64, device=device) if first else middle
-        names = ("senses", *(("shared_gate", "shared_bias") if first else ("gate", "gate_bias")), "words", "bias")
+        names = (
+            "senses",
+            *(("shared_gate", "shared_bias") if first else ("gate", "gate_bias")),
+            "words",
+            "bias",
+        )
         where = (middle, gates, gates, words, words)
         rows = Rows(*(getattr(tables, n).index_select(0, p).requires_grad_() for n, p in zip(names, where)))
         noise = generator_for(self.seed, 0, f"{key}/noise") if config.noise and not first else None
@@ -174,12 +183,8 @@ def by_pair(
 
 
 @torch.no_grad()
-def usage(
-    tables: Tables, blocks: Iterator[Windows], slots: bool
-) -> Float[Tensor, "words senses"]:
+def usage(tables: Tables, blocks: Iterator[Windows], slots: bool) -> Float[Tensor, "words senses"]:
     """P̂(k|w): the mean of the gate's probabilities over the places of a word, once each."""
-    from brickwork.systems.disambiguated_skipgram.objective import context_mean, gate_logits
-
     total = torch.zeros_like(tables.gate_bias)
     count = torch.zeros(len(total), device=total.device)
     for block in blocks:

@@ -102,7 +102,9 @@ def position_loss(
     terms = {"words": losses.sum() / pairs}
     if not entropy:
         return LossOutput.of(terms)
-    share = (at.labels >= 0).sum(1) / pairs  # so that a position counts as its pairs do, however they are batched
+    share = (at.labels >= 0).sum(
+        1
+    ) / pairs  # so that a position counts as its pairs do, however they are batched
     per_position = gate_entropy(logits)
     return LossOutput.of({**terms, "entropy": (share * per_position).sum()}, {"entropy": entropy})
 
