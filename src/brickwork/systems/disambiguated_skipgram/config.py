@@ -34,7 +34,7 @@ class Config:
     max_words: Annotated[int, at_least(2)] | None = None
     subsample: Annotated[float, at_least(0)] = 1e-4
     negatives: Annotated[int, at_least(1)] = 64
-    batch: Annotated[int, at_least(1)] = 1024
+    batch: Annotated[int, at_least(1)] = 512
     learning_rate: Annotated[float, above(0)] = 0.03
     pretraining: Annotated[int, at_least(0)] = 1
     epochs: Annotated[int, at_least(1)] = 3
@@ -63,8 +63,8 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Data(DataConfig):
-    """The texts of a run: the user's, or a known set (``wikitext2``, ``domain_corpora``, ``newsgroups20``, ``semeval2010-wsi``,
-    ``semeval2013-wsi``, or ``homonyms``, made up)."""
+    """The texts of a run: the user's, or a known set (``wikitext2``, ``domain_corpora``, ``newsgroups20``,
+    ``semeval2010-wsi``, ``semeval2013-wsi``, or ``homonyms``, made up)."""
 
     also: tuple[str, ...] = ()
     """Known sets of texts that are learnt from as well; nothing is measured on them."""

@@ -1,11 +1,13 @@
 """Texts to learn senses from: the user's, known sets, and words whose senses are known, to be measured by.
 
-Every row has a text (``input``), and where something can be measured a ``word`` of it and its ``sense``; else both are empty.
+Every row has a text (``input``), and where something can be measured a ``word`` of it and its ``sense``; else both are
+empty.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +38,8 @@ Row = tuple[str, str, str]
 
 
 def load_data(config: Data, seed: int) -> TaskData:
-    """The texts in three parts, equal ones in one of them. Of tests of word senses, all texts are learnt from and measured on:
-    their senses are not read in training.
+    """The texts in three parts, equal ones in one of them. Of tests of word senses, all texts are learnt from and
+    measured on: their senses are not read in training.
 
     Raises:
         DataError: the source does not exist or holds no text.
@@ -159,10 +161,13 @@ def _semeval2013() -> Iterable[Row]:
         yield f"{row['left_context']} {word} {row['right_context']}", word, sense
 
 
-def _table(name: str) -> Iterable[dict[str, object]]:
+def _table(name: str) -> Iterable[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    return pq.read_table(locate("word_tasks") / "word_tasks" / f"{name}.parquet").to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(
+        locate("word_tasks") / "word_tasks" / f"{name}.parquet"
+    ).to_pylist()
+    return rows
 
 
 _SENSE_TESTS = {"semeval2010-wsi": _semeval2010, "semeval2013-wsi": _semeval2013}

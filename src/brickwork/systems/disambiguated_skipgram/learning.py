@@ -1,7 +1,7 @@
 """Learning: gathered rows, a gradient for them alone, and Adagrad with one number a row.
 
-A batch touches few rows of the tables. They are gathered, get their gradient by back-propagation, and are put back; so a step
-costs what its batch does, whatever the vocabulary.
+A batch touches few rows of the tables. They are gathered, get their gradient by back-propagation, and are put back; so a
+step costs what its batch does, whatever the vocabulary.
 
 Shape legend: V words, K senses, D dimensions, P positions, S places of a context, L labels.
 """
@@ -29,6 +29,10 @@ from brickwork.systems.disambiguated_skipgram.objective import (
 
 PRETRAINING, MAIN = "pretraining", "main"
 _ENTROPY = -0.1  # λ of the first stage, as published
+Batch = tuple[
+    Int[np.ndarray, " positions"], Int[np.ndarray, "positions slots"], Int[np.ndarray, "positions labels"]
+]
+"""Centres, contexts and labels."""
 _LAST_RATE = 0.1  # at the end of a stage, of the rate at its start
 
 
@@ -120,7 +124,7 @@ class Learner:
         self._log_expected = self._drawn.log_expected(config.negatives).to(device)
         self._place = torch.full((len(tables.words),), -1, device=device)
 
-    def batches(self, block: Windows) -> Iterator[tuple[Int[np.ndarray, "p"], ...]]:
+    def batches(self, block: Windows) -> Iterator[Batch]:
         """Centres, contexts and labels of each step."""
         for start in range(0, len(block.centres), self.config.batch):
             centres = block.centres[start : start + self.config.batch]
@@ -130,7 +134,19 @@ class Learner:
             else:
                 yield by_pair(centres, contexts, self.config.exclude_label)
 
-    def step(self, batch: tuple[Int[np.ndarray, "p"], ...], place: Place, key: str) -> LossOutput:
+    def loss(self, rows: Rows, at: Positions, place: Place, noise: torch.Generator) -> LossOutput:
+        """The loss of a batch, at a place of the run."""
+        config = self.config
+        return position_loss(
+            rows,
+            at,
+            entropy=place.entropy(config),
+            temperature=place.temperature(config),
+            noise=noise if config.noise and place.stage == MAIN else None,
+            slots=config.slots,
+        )
+
+    def step(self, batch: Batch, place: Place, key: str) -> LossOutput:
         """Learns from a batch; gives its loss before the step."""
         tables, config = self.tables, self.config
         device = tables.words.device
@@ -154,15 +170,8 @@ class Learner:
         )
         where = (middle, gates, gates, words, words)
         rows = Rows(*(getattr(tables, n).index_select(0, p).requires_grad_() for n, p in zip(names, where)))
-        noise = generator_for(self.seed, 0, f"{key}/noise") if config.noise and not first else None
-        loss = position_loss(
-            rows,
-            Positions(own, placed(contexts), placed(labels), placed(drawn), self._log_expected[words]),
-            entropy=place.entropy(config),
-            temperature=place.temperature(config),
-            noise=noise,
-            slots=config.slots,
-        )
+        at = Positions(own, placed(contexts), placed(labels), placed(drawn), self._log_expected[words])
+        loss = self.loss(rows, at, place, generator_for(self.seed, 0, f"{key}/noise"))
         gradients = torch.autograd.grad(loss.total, rows.tensors(), allow_unused=True)
         for name, places, gradient in zip(names, where, gradients):
             if gradient is not None:
@@ -172,7 +181,7 @@ class Learner:
 
 def by_pair(
     centres: Int[np.ndarray, " positions"], contexts: Int[np.ndarray, "positions slots"], exclude: bool
-) -> tuple[Int[np.ndarray, "p"], ...]:
+) -> Batch:
     """A row for each word of a context, which is its label; ``exclude``: and no longer in that context."""
     row, slot = np.nonzero(contexts >= 0)
     labels = contexts[row, slot]

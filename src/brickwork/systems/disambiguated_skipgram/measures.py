@@ -24,8 +24,8 @@ def held_out_nats(
     block: Windows,
     frequency: Float[np.ndarray, " words"],
 ) -> dict[str, float]:
-    """−ln p(c|w) of each word c around w, p(c|w) = Σ_k P̂(k|w) softmax(U E_w,k + β)_c: without the gate, which sees c. And −ln
-    of the frequency of c alone."""
+    """−ln p(c|w) of each word c around w, p(c|w) = Σ_k P̂(k|w) softmax(U E_w,k + β)_c: without the gate, which sees c. And
+    −ln of the frequency of c alone."""
     centres, contexts = (torch.from_numpy(a).long().to(usage.device) for a in (block.centres, block.contexts))
     logits = tables.senses[centres] @ tables.words.T + tables.bias
     log_p = (logits.log_softmax(-1) + usage[centres].clamp_min(1e-12).log()[..., None]).logsumexp(1)
@@ -39,8 +39,8 @@ def held_out_nats(
 
 
 def sense_scores(senses: Senses, examples: Examples, by: By = "cosine", reach: int = 0) -> dict[str, float]:
-    """Means over words of the agreement of found and given senses; words with one given sense are left out, and texts without
-    any. Nothing where no word is left."""
+    """Means over words of the agreement of found and given senses; words with one given sense are left out, and texts
+    without any. Nothing where no word is left."""
     scores = scores_by_word(senses, examples, by, reach)
     if not scores:
         return {}

@@ -1,6 +1,6 @@
 """What a position loses: a context chooses senses of the word in its middle, their mixture predicts the words around it.
 
-Shape legend: P positions (or pairs), S places of the context, L labels, K senses, D dimensions, N words that a batch touches.
+Shape legend: P positions (or pairs), S places of the context, L labels, K senses, D dimensions, N words of a batch.
 """
 
 from dataclasses import dataclass
@@ -75,6 +75,23 @@ def picked(
     return torch.nn.functional.embedding(places, rows.flatten(1)).unflatten(1, rows.shape[1:])
 
 
+def sense_weights(
+    logits: Float[Tensor, "positions senses"], temperature: float, noise: torch.Generator | None
+) -> Float[Tensor, "positions senses"]:
+    """z = softmax((a + g)/τ) with Gumbel noise g from ``noise``; without one softmax(a/τ)."""
+    if noise is None:
+        return soft_routing(logits, temperature=temperature).weights
+    return gumbel_routing(logits, temperature=temperature, hard=False, generator=noise).weights
+
+
+def prediction_losses(
+    rows: Rows, at: Positions, z: Float[Tensor, "positions senses"]
+) -> Float[Tensor, "positions labels"]:
+    """Sampled softmax of each label c among itself and the drawn words, of scores ⟨u, U_c⟩ + β_c, u = Σ_k z_k E_w,k."""
+    u = torch.bmm(z[:, None], picked(rows.senses, at.centres)).squeeze(1)
+    return sampled_softmax(u, at.labels, rows.words, at.drawn, at.log_expected, rows.bias)
+
+
 def position_loss(
     rows: Rows,
     at: Positions,
@@ -84,20 +101,10 @@ def position_loss(
     noise: torch.Generator | None,
     slots: bool = False,
 ) -> LossOutput:
-    """Cross-entropy of the words around each position, and λ times the entropy of its gate, both as means over pairs.
-
-    Maths: z = softmax((a + g)/τ) with Gumbel noise g from ``noise`` (without one, softmax(a/τ)), u = Σ_k z_k E_w,k, and the
-    sampled softmax of ⟨u, U_c⟩ + β_c for each label c.
-    """
-    logits = gate_logits(
-        context_mean(rows.words, at.contexts, slots=slots), rows.gate, rows.gate_bias, at.centres
-    )
-    if noise is None:
-        z = soft_routing(logits, temperature=temperature).weights
-    else:
-        z = gumbel_routing(logits, temperature=temperature, hard=False, generator=noise).weights
-    u = torch.bmm(z[:, None], picked(rows.senses, at.centres)).squeeze(1)
-    losses = sampled_softmax(u, at.labels, rows.words, at.drawn, at.log_expected, rows.bias)
+    """What the words around each position cost, and λ times the entropy of its gate, both as means over pairs."""
+    r = context_mean(rows.words, at.contexts, slots=slots)
+    logits = gate_logits(r, rows.gate, rows.gate_bias, at.centres)
+    losses = prediction_losses(rows, at, sense_weights(logits, temperature, noise))
     pairs = (at.labels >= 0).sum().clamp_min(1)
     terms = {"words": losses.sum() / pairs}
     if not entropy:
@@ -105,8 +112,8 @@ def position_loss(
     share = (at.labels >= 0).sum(
         1
     ) / pairs  # so that a position counts as its pairs do, however they are batched
-    per_position = gate_entropy(logits)
-    return LossOutput.of({**terms, "entropy": (share * per_position).sum()}, {"entropy": entropy})
+    terms["entropy"] = (share * gate_entropy(logits)).sum()
+    return LossOutput.of(terms, {"entropy": entropy})
 
 
 def gate_entropy(logits: Float[Tensor, "positions senses"]) -> Float[Tensor, " positions"]:

@@ -34,9 +34,11 @@ class Occurrences:
 
 
 def find(vocabulary: Vocabulary, words: Sequence[str], texts: Sequence[str], reach: int = 0) -> Occurrences:
-    """The first place of each word in its text, which is the context without it; of a word that is not there, all of its text.
-    ``reach``: words to each side that count (0: all). A word that is not in the vocabulary is −1."""
-    ids, context, starts = vocabulary.ids, [], []
+    """The first place of each word in its text, which is the context without it; of a word that is not there, all of its
+    text. ``reach``: words to each side that count (0: all). A word that is not in the vocabulary is −1."""
+    ids = vocabulary.ids
+    context: list[int] = []
+    starts: list[int] = []
     for word, text in zip(words, texts, strict=True):
         starts.append(len(context))
         tokens = vocabulary.tokenize(text)
@@ -130,8 +132,8 @@ class Senses:
         return list(found.items())[:count]
 
     def ambiguity(self) -> Float[np.ndarray, " words"]:
-        """How far apart two places of a word are in what it means, on average: Σ_kl p_k p_l (1 − cos(E_k, E_l)), p how often its
-        kept senses are used (Rao 1982). 0 for one sense, or for senses that are the same."""
+        """How far apart two places of a word are in what it means, on average: Σ_kl p_k p_l (1 − cos(E_k, E_l)), p how often
+        its kept senses are used (Rao 1982). 0 for one sense, or for senses that are the same."""
         share = self.usage * self.kept
         share = share / share.sum(1, keepdim=True)
         mean = (share[..., None] * torch.nn.functional.normalize(self.tables.senses, dim=-1)).sum(1)

@@ -2,8 +2,8 @@
 
 Grzegorczyk, Kurdziel: Disambiguated skip-gram model. EMNLP 2018, D18-1174; also in arXiv 1901.01695.
 
-What is learnt: K vectors for each word, and for each word a small softmax that chooses among them by the words around it. The
-chosen (mixed) vector predicts those words, as in skip-gram; all of it is one loss.
+What is learnt: K vectors for each word, and for each word a small softmax that chooses among them by the words around it.
+The chosen (mixed) vector predicts those words, as in skip-gram; all of it is one loss.
 
 | paper  | here                      | shape     | meaning                                                            |
 |--------|---------------------------|-----------|--------------------------------------------------------------------|
@@ -26,7 +26,7 @@ Differences from the paper: see README.md. Shape legend: V words, K senses, D di
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ _OFTEN = 50  # times a word is there whose ambiguity is ranked, where there are 
 _LISTED = 200
 _TRIED = 20  # steps, to say how long a training takes
 _SHOWN = 6
+_BY: By = "gate"
 
 
 class System(nn.Module):
@@ -140,10 +141,9 @@ class System(nn.Module):
 
     def fit(self, examples: Examples, *, start: int) -> Iterator[float]:
         """A block of texts a round, epoch by epoch and stage by stage; then how often each sense is used."""
-        assert self.spent is not None, "a system that was built, not restored"
         tokens = Tokens.of(self.vocabulary, examples.columns["input"])
         ends = np.cumsum([len(ids) for _, ids, _ in tokens.blocks()])
-        learner = Learner(self.tables, self.spent, self.config, self.seed)
+        learner = self.learner()
         stages = {PRETRAINING: self.config.pretraining, MAIN: self.config.epochs}
         rounds, number = sum(stages.values()) * len(ends) + 1, 0
         for stage, epochs in stages.items():
@@ -166,6 +166,11 @@ class System(nn.Module):
                     number += 1
         self._count_senses(tokens, rounds)
         yield 1.0
+
+    def learner(self) -> Learner:
+        """What takes the steps."""
+        assert self.spent is not None, "a system that was built, not restored"
+        return Learner(self.tables, self.spent, self.config, self.seed)
 
     def _learn(
         self, learner: Learner, block: Windows, stage: str, first: float, last: float, number: int
@@ -205,12 +210,12 @@ class System(nn.Module):
         """The senses that have at least this share of a word's places."""
         return Senses(self.tables, self.usage, self.vocabulary, self._stays, least)
 
-    def predict(self, columns: Mapping[str, Any], by: str = "cosine", reach: int = 0) -> dict[str, Any]:
-        """Of each row the ``sense`` of its ``word`` in its ``text`` (or ``input``), as ``bank#2``, its ``probability``, and the
-        words nearest to it. Where there is no ``word``, the most ambiguous one of the text is taken.
+    def predict(self, columns: Mapping[str, Any], by: str = _BY, reach: int = 0) -> dict[str, Any]:
+        """Of each row the ``sense`` of its ``word`` in its ``text`` (or ``input``), as ``bank#2``, its ``probability``, and
+        the words nearest to it. Where there is no ``word``, the most ambiguous one of the text is taken.
 
-        ``by``: ``cosine`` (of a sense and the words around) or ``gate`` (the softmax that was learnt); ``reach``: words to each
-        side that count (0: the whole text).
+        ``by``: ``cosine`` (of a sense and the words around) or ``gate`` (the softmax that was learnt); ``reach``: words to
+        each side that count (0: the whole text).
 
         Raises:
             DataError: no column of texts, or words none of which has vectors.
@@ -261,8 +266,9 @@ class System(nn.Module):
         warn(f"{len(unknown)} of {len(words)} words have no vectors, and get no sense; the first is {first}")
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """``nats_per_word`` of the words around held-out ones, and of their frequencies alone; ``senses_per_word``; where
-        senses are known, how well they are found (``ari``, ``v``, ``paired_f``, means over words with two senses or more)."""
+        """``nats_per_word`` of the words around held-out ones, and of their frequencies alone; ``senses_per_word``;
+        where senses are known, how well they are found (``ari``, ``v``, ``paired_f``, means over words with two senses or
+        more)."""
         senses = self.senses
         scores = {"senses_per_word": float(senses.kept.sum(1).double().mean())}
         texts = examples.columns["input"]
@@ -300,8 +306,8 @@ class System(nn.Module):
         return (often if len(often) >= _SHOWN else senses.ranked(1)).tolist()
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
-        """``words``: the most ambiguous ones; ``senses``: of the words that are drawn, how often each is used and its neighbours;
-        ``occurrences``: where these stand in ``examples``, and with which sense."""
+        """``words``: the most ambiguous ones; ``senses``: of the words that are drawn, how often each is used and its
+        neighbours."""
         senses, ambiguity = self.senses, self.senses.ambiguity()
         ranked = self._ranked()[:_LISTED]
         listed: dict[str, list[Any]] = {"word": [], "sense": [], "share": [], "neighbours": []}
@@ -322,6 +328,12 @@ class System(nn.Module):
             "senses": listed,
         }
 
+    def draw(self, examples: Examples) -> list[Any]:
+        """The senses of some words on maps of their contexts in ``examples``, and the words ranked by ambiguity."""
+        from brickwork.systems.disambiguated_skipgram.drawing import drawings
+
+        return drawings(self.senses, self.shown(), list(examples.columns["input"]), self._ranked(), _BY)
+
 
 def _texts(columns: Mapping[str, Any]) -> Any:
     for name in ("text", "input"):
@@ -333,6 +345,6 @@ def _texts(columns: Mapping[str, Any]) -> Any:
 
 
 def _way(by: str) -> By:
-    if by == "cosine" or by == "gate":
-        return by
+    if by in get_args(By):
+        return cast(By, by)
     raise ConfigError(f"by={by}: {nearest(by, ('cosine', 'gate'))}")
