@@ -170,7 +170,9 @@ class Learner:
         )
         where = (middle, gates, gates, words, words)
         rows = Rows(*(getattr(tables, n).index_select(0, p).requires_grad_() for n, p in zip(names, where)))
-        at = Positions(own, placed(contexts), placed(labels), placed(drawn), self._log_expected[words])
+        at = Positions(
+            centres, own, placed(contexts), placed(labels), placed(drawn), self._log_expected[words]
+        )
         loss = self.loss(rows, at, place, generator_for(self.seed, 0, f"{key}/noise"))
         gradients = torch.autograd.grad(loss.total, rows.tensors(), allow_unused=True)
         for name, places, gradient in zip(names, where, gradients):

@@ -34,8 +34,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Positions:
-    """A batch as places in :class:`Rows`; −1: no word. ``log_expected``: of each word, how likely it is drawn."""
+    """A batch as places in :class:`Rows`; −1: no word. ``middle``: the numbers of the words in the middle in the vocabulary.
+    ``log_expected``: of each word, how likely it is drawn."""
 
+    middle: Int64[Tensor, " positions"]
     centres: Int64[Tensor, " positions"]
     contexts: Int64[Tensor, "positions slots"]
     labels: Int64[Tensor, "positions labels"]

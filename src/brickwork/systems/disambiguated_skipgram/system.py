@@ -149,7 +149,7 @@ class System(nn.Module):
         for stage, epochs in stages.items():
             if stage == MAIN and number >= start:
                 self.tables.begin_main()
-                self.spent.clear()
+                learner.spent.clear()
             for epoch in range(epochs):
                 for place, block in enumerate(self._windows(tokens, number // len(ends))):
                     if number >= start:
