@@ -48,6 +48,20 @@ def export_dense(model: "Path | str | Any", folder: Path | str) -> Path:
     return system_that(model, ExportsDense, "export a dense model", "dense").export_dense(folder)
 
 
+def export_word_vectors(model: "Path | str | Any", path: Path | str) -> Path:
+    """Writes the word vectors of a model into a file that word2vec's tools read: binary where its name ends in ``.bin``, else
+    text.
+
+    Raises:
+        ArtifactError: the model has no vectors of words.
+        ResourceError: the file cannot be written.
+    """
+    from brickwork.core.types import ExportsWordVectors
+
+    system = system_that(model, ExportsWordVectors, "export word vectors", "word vectors")
+    return system.export_word_vectors(path, "binary" if Path(path).suffix == ".bin" else "text")
+
+
 def export_bricks(
     model: "Path | str | Any", folder: Path | str, *, merged: bool = False, **options: Any
 ) -> Path:

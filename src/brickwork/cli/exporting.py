@@ -29,6 +29,7 @@ class ExportFormat(StrEnum):
     decoder_states = "decoder-states"
     pruned = "pruned"
     dense = "dense"
+    word2vec = "word2vec"
 
 
 # Which options of `export` each format has a use for.
@@ -41,6 +42,7 @@ _OPTIONS = {
     ExportFormat.decoder_states: (),
     ExportFormat.pruned: ("keep",),
     ExportFormat.dense: (),
+    ExportFormat.word2vec: (),
 }
 # What a system writes by a method of its own.
 _BY_SYSTEMS = (
@@ -49,6 +51,7 @@ _BY_SYSTEMS = (
     ExportFormat.bricks,
     ExportFormat.pruned,
     ExportFormat.dense,
+    ExportFormat.word2vec,
 )
 
 
@@ -64,12 +67,13 @@ def register(app: typer.Typer) -> None:
         "brickwork export models/t5 --to decoder-states --out runs/t5-states",
         "brickwork export runs/circuit --to pruned --keep 'p<0.01' --out runs/pruned",
         "brickwork export runs/tickets --to dense --out tickets-model/",
+        "brickwork export runs/senses --to word2vec --out senses.vec",
     )
 
 
 def export(
     model: Model,
-    out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write; of word2vec a file.", show_default=False)],
     to: Annotated[ExportFormat, typer.Option(help="The format.")] = ExportFormat.sentence_transformers,
     dim: Dim = None,
     layers: Layers = None,
@@ -92,7 +96,7 @@ def export(
 ) -> None:
     """Write a model for other tools, whole or cut to a size; or, of a pretrained encoder-decoder (T5, BART), what its
     decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`; or the model that a run
-    looked into, with only the parts that matter; or a model of groups whole.
+    looked into, with only the parts that matter; or a model of groups whole; or its word vectors, as text or (``.bin``) binary.
     """
     given: dict[str, Any] = {"dim": dim, "layers": layers, "rank": rank, "brick": brick, "keep": keep}
     given = {name: value for name, value in given.items() if value is not None}
@@ -106,6 +110,8 @@ def export(
             written = export_api.export_pruned(model, out, **given)
         elif to is ExportFormat.dense:
             written = export_api.export_dense(model, out)
+        elif to is ExportFormat.word2vec:
+            written = export_api.export_word_vectors(model, out)
         else:
             written = export_api.export_bricks(model, out, merged=to is ExportFormat.merged, **given)
         output.line(str(written))

@@ -428,6 +428,13 @@ class ExportsDense(Protocol):
 
 
 @runtime_checkable
+class ExportsWordVectors(Protocol):
+    """A system that writes vectors of words, or of their senses, as the tools of word2vec read them: ``text`` or ``binary``."""
+
+    def export_word_vectors(self, path: Any, format: str = "text") -> Any: ...
+
+
+@runtime_checkable
 class Draws(Protocol):
     """A system that shows what it found in pictures of its own (:class:`brickwork.inspection.drawings.Drawing`)."""
 

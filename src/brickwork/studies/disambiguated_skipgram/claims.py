@@ -86,8 +86,8 @@ def learns(lab: Lab) -> ClaimResult:
     "C3",
     "Pruning by use sets how fine senses are",
     paper="a threshold on how often a sense is used controls the granularity",
-    criterion="senses a word fall with every higher threshold; ambiguous words have more of them (with a fifth of the word's "
-    "places) than others of like frequency, ROC-AUC at least .65",
+    criterion="senses a word fall with every higher threshold; ambiguous words have more of them (with a fifth of the "
+    "word's places) than others of like frequency, ROC-AUC at least .65",
     needs=_NEEDS,
 )
 def prunes(lab: Lab) -> ClaimResult:
@@ -104,8 +104,8 @@ def prunes(lab: Lab) -> ClaimResult:
         {"falls": smallest >= 0, "AUC": by_number >= 0.65},
         unit="ROC-AUC of words with several senses, by their number",
         table=[*at.rows("what", digits=3), *auc.rows("by", digits=3)],
-        note=f"By ambiguity, which weighs how far apart senses are, {by_ambiguity.mean:.2f}: where entropy is rewarded every word "
-        f"keeps its senses, and those of a word with one meaning lie together. Senses a word: {listed}.",
+        note=f"By ambiguity, which weighs how far apart senses are, {by_ambiguity.mean:.2f}: where entropy is rewarded every "
+        f"word keeps its senses, and those of a word with one meaning lie together. Senses a word: {listed}.",
     )
 
 
