@@ -49,8 +49,8 @@ def export_dense(model: "Path | str | Any", folder: Path | str) -> Path:
 
 
 def export_word_vectors(model: "Path | str | Any", path: Path | str) -> Path:
-    """Writes the word vectors of a model into a file that word2vec's tools read: binary where its name ends in ``.bin``, else
-    text.
+    """Writes the word vectors of a model into a file that word2vec's tools read: binary where its name ends in ``.bin``,
+    else text.
 
     Raises:
         ArtifactError: the model has no vectors of words.

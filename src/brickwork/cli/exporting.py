@@ -96,7 +96,7 @@ def export(
 ) -> None:
     """Write a model for other tools, whole or cut to a size; or, of a pretrained encoder-decoder (T5, BART), what its
     decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`; or the model that a run
-    looked into, with only the parts that matter; or a model of groups whole; or its word vectors, as text or (``.bin``) binary.
+    looked into, with only the parts that matter; or a model of groups whole; or vectors of words, as text or (.bin) binary.
     """
     given: dict[str, Any] = {"dim": dim, "layers": layers, "rank": rank, "brick": brick, "keep": keep}
     given = {name: value for name, value in given.items() if value is not None}

@@ -429,7 +429,7 @@ class ExportsDense(Protocol):
 
 @runtime_checkable
 class ExportsWordVectors(Protocol):
-    """A system that writes vectors of words, or of their senses, as the tools of word2vec read them: ``text`` or ``binary``."""
+    """A system that writes vectors of words, or of their senses, as word2vec's tools read them: ``text`` or ``binary``."""
 
     def export_word_vectors(self, path: Any, format: str = "text") -> Any: ...
 

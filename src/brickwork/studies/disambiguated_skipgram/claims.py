@@ -104,8 +104,8 @@ def prunes(lab: Lab) -> ClaimResult:
         {"falls": smallest >= 0, "AUC": by_number >= 0.65},
         unit="ROC-AUC of words with several senses, by their number",
         table=[*at.rows("what", digits=3), *auc.rows("by", digits=3)],
-        note=f"By ambiguity, which weighs how far apart senses are, {by_ambiguity.mean:.2f}: where entropy is rewarded every "
-        f"word keeps its senses, and those of a word with one meaning lie together. Senses a word: {listed}.",
+        note=f"By ambiguity, which weighs how far apart senses are, {by_ambiguity.mean:.2f}: where entropy is rewarded "
+        f"every word keeps its senses, and those of a word with one meaning lie together. Senses a word: {listed}.",
     )
 
 

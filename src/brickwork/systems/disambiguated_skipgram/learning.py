@@ -182,7 +182,7 @@ class Learner:
 
 
 def by_pair(
-    centres: Int[np.ndarray, " positions"], contexts: Int[np.ndarray, "positions slots"], exclude: bool
+    centres: Int[np.ndarray, " places"], contexts: Int[np.ndarray, "places slots"], exclude: bool
 ) -> Batch:
     """A row for each word of a context, which is its label; ``exclude``: and no longer in that context."""
     row, slot = np.nonzero(contexts >= 0)

@@ -18,6 +18,8 @@ from brickwork.representation.vectors import WordVectors
 from brickwork.systems.disambiguated_skipgram.learning import Tables
 
 By = Literal["cosine", "gate"]
+TELLING = 0.25
+"""Of words that are thinned out to less than this share of their places, senses tell little: the, of, and."""
 _NEIGHBOURS_AMONG = 20_000  # words: vectors of rarer ones say little
 
 
@@ -140,6 +142,7 @@ class Senses:
         return (1 - mean.square().sum(1)).clamp_min(0).detach().cpu().double().numpy()
 
     def ranked(self, least: int) -> Int[np.ndarray, " words"]:
-        """Words that are there at least so often, the most ambiguous ones first."""
-        often = np.flatnonzero(self.vocabulary.counts >= least)
+        """Words that are there at least so often, the most ambiguous ones first; without those of no meaning of their own."""
+        telling = (self.weights >= TELLING).cpu().numpy()
+        often = np.flatnonzero((self.vocabulary.counts >= least) & telling)
         return often[np.argsort(-self.ambiguity()[often], kind="stable")]

@@ -25,6 +25,7 @@ Differences from the paper: see README.md. Shape legend: V words, K senses, D di
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -50,7 +51,7 @@ from brickwork.systems.disambiguated_skipgram.learning import (
     usage,
 )
 from brickwork.systems.disambiguated_skipgram.measures import held_out_nats, sense_scores
-from brickwork.systems.disambiguated_skipgram.senses import By, Senses, find
+from brickwork.systems.disambiguated_skipgram.senses import TELLING, By, Senses, find
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
@@ -97,7 +98,7 @@ class System(nn.Module):
         if unknown := [word for word in config.words if word not in vocabulary.ids]:
             raise ConfigError(
                 f"model.words has '{unknown[0]}', which is not there {config.min_count} times (model.min_count): "
-                f"{nearest(unknown[0], vocabulary.entries[:20_000])}"
+                f"{_like(unknown[0], vocabulary)}"
             )
         return cls(config, vocabulary, seed=seed, learns=True)
 
@@ -249,6 +250,8 @@ class System(nn.Module):
     def _most_ambiguous(self, text: str, ambiguity: Float[np.ndarray, " words"]) -> str:
         ids = self.vocabulary.ids
         known = [word for word in self.vocabulary.tokenize(text) if word in ids]
+        telling = [word for word in known if self._stays[ids[word]] >= TELLING]
+        known = telling or known
         return max(known, key=lambda word: (ambiguity[ids[word]], word)) if known else ""
 
     def _tell_unknown(self, words: Sequence[str]) -> None:
@@ -258,7 +261,7 @@ class System(nn.Module):
         if not unknown:
             return
         row, word = unknown[0]
-        first = f"'{word}' in row {row}: {nearest(word, self.vocabulary.entries[:20_000])}"
+        first = f"'{word}' in row {row}: {_like(word, self.vocabulary)}"
         if len(unknown) == len(words):
             raise DataError(
                 f"no word has a vector (model.min_count={self.config.min_count}); the first is {first}"
@@ -341,6 +344,15 @@ def _texts(columns: Mapping[str, Any]) -> Any:
             return columns[name]
     raise DataError(
         f"there is no column 'text'; there are {', '.join(columns)}. Give a table with the columns word and text"
+    )
+
+
+def _like(word: str, vocabulary: Vocabulary) -> str:
+    close = get_close_matches(word, vocabulary.entries[:20_000], n=1)
+    return (
+        f"did you mean '{close[0]}'?"
+        if close
+        else "write words as they stand in the texts that were learnt from"
     )
 
 
