@@ -14,7 +14,7 @@ CANDIDATES = {
     "max_words": [67],
     "min_count": [60],
     "prune": [0.4],
-    "subsample": [0.01],
+    "subsample": [0.001],
     "batch": [300],
     "dim": [8],
     "epochs": [1],

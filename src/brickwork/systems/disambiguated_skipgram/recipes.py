@@ -12,7 +12,7 @@ def smoke() -> RunConfig:
         model=Config(
             senses=3, dim=16, window=4, min_count=2, subsample=0.0, negatives=16, batch=256, learning_rate=0.1
         ),
-        data=Data(source="homonyms", limit=700),
+        data=Data(source="homonyms", limit=500),
     )
 
 
