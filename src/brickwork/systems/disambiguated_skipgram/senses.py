@@ -142,7 +142,7 @@ class Senses:
         return (1 - mean.square().sum(1)).clamp_min(0).detach().cpu().double().numpy()
 
     def ranked(self, least: int) -> Int[np.ndarray, " words"]:
-        """Words that are there at least so often, the most ambiguous ones first; without those of no meaning of their own."""
+        """Words that are there at least so often, the most ambiguous ones first; without the, of, and."""
         telling = (self.weights >= TELLING).cpu().numpy()
         often = np.flatnonzero((self.vocabulary.counts >= least) & telling)
         return often[np.argsort(-self.ambiguity()[often], kind="stable")]
