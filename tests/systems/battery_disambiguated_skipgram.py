@@ -12,7 +12,7 @@ UNTESTED = {
 # Small batches and many epochs would take the time of a training each.
 CANDIDATES = {
     "max_words": [67],
-    "min_count": [60],
+    "min_count": [45],
     "prune": [0.4],
     "subsample": [0.001],
     "batch": [300],
