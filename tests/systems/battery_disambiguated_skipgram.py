@@ -1,10 +1,5 @@
 """What the battery has to know of disambiguated-skipgram."""
 
-from dataclasses import replace
-from typing import Any
-
-from brickwork.systems.disambiguated_skipgram.recipes import smoke
-
 UNTESTED = {
     "words": "which senses are drawn; tests/systems/test_disambiguated_skipgram.py",
     "data.also": "known sets on this machine; tests/systems/test_disambiguated_skipgram.py",
@@ -24,9 +19,3 @@ CANDIDATES = {
     "window": [2],
     "data.pseudowords": [3],
 }
-
-
-def runs() -> list[Any]:
-    """A sense for each pair of words, as published."""
-    run = smoke()
-    return [replace(run, model=replace(run.model, draw="pair"))]
