@@ -21,7 +21,7 @@ def small() -> RunConfig:
 
     Without ``--data``: the documentation of the installed Python packages.
     """
-    return RunConfig(model=Config(epochs=6), data=Data(validation_share=0.02, test_share=0.02))
+    return RunConfig(model=Config(epochs=6), data=Data(validation_share=0.02))
 
 
 def gpu() -> RunConfig:
