@@ -33,7 +33,7 @@ class Config:
     min_count: Annotated[int, at_least(1)] = 5
     max_words: Annotated[int, at_least(2)] | None = None
     subsample: Annotated[float, at_least(0)] = 1e-4
-    negatives: Annotated[int, at_least(1)] = 64
+    negatives: Annotated[int, at_least(1)] = 512
     batch: Annotated[int, at_least(1)] = 512
     learning_rate: Annotated[float, above(0)] = 0.03
     pretraining: Annotated[int, at_least(0)] = 1
