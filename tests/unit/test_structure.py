@@ -65,7 +65,7 @@ RESERVED = {
     "evaluation.frechet": ("erw", "gill"),
     "evaluation.representation_similarity": ("rich-representations", "erw", "gill"),
     "evaluation.ties": ("binary-paragraph-vector", "embedding-survey"),
-    "evaluation.usage": ("moduleformer", "disambiguated-skipgram", "emoe"),
+    "evaluation.usage": ("moduleformer", "emoe"),
     "modules.sampled_softmax": ("disambiguated-skipgram", "embedding-survey"),
     "modules.adapters": ("dylora", "emoe"),
     "modules.low_rank": ("dylora", "emoe"),

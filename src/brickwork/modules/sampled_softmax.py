@@ -72,13 +72,21 @@ def sampled_softmax(
     there = labels >= 0
     wanted = labels.clamp_min(0)
     drawn = drawn.unique()
-    own = torch.einsum("nd,nld->nl", hidden, words[wanted]) - log_expected[wanted]
-    others = hidden @ words[drawn].T - log_expected[drawn]
+    # Of an embedding the gradient is added up faster than of an indexed tensor.
+    own = torch.einsum("nd,nld->nl", hidden, F.embedding(wanted, words)) - log_expected[wanted]
+    others = hidden @ F.embedding(drawn, words).T - log_expected[drawn]
     if bias is not None:
         own, others = own + bias[wanted], others + bias[drawn]
-    same = wanted[..., None] == drawn
-    rivals = others[:, None].expand(-1, labels.shape[1], -1).masked_fill(same, -torch.inf)
-    loss = torch.logaddexp(own, rivals.logsumexp(-1)) - own
+    # The sum over all drawn words, once a row, less the label's own share of it where it is among them.
+    largest = others.detach().amax(1, keepdim=True)
+    shares = (others - largest).exp()
+    place = drawn.new_full((len(words),), -1)
+    place[drawn] = torch.arange(len(drawn), device=drawn.device)
+    its_place = place[wanted]
+    itself = shares.gather(1, its_place.clamp_min(0)) * (its_place >= 0)
+    left = shares.sum(1, keepdim=True) - itself
+    rivals = left.clamp_min(torch.finfo(left.dtype).tiny).log() + largest
+    loss = torch.logaddexp(own, rivals) - own
     return loss.masked_fill(~there, 0.0)
 
 
