@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
 _TOP, _CANDIDATES = 10, 100
-_SMOKE_DOCUMENTS, _SMOKE_QUERIES = 500, 100
+_SMOKE_DOCUMENTS, _SMOKE_QUERIES = 200, 60
 
 
 def documents_run(scale: Scale) -> "RunConfig":
