@@ -14,6 +14,7 @@ import numpy as np
 from brickwork.studies.bench import Trained
 from brickwork.studies.effects import Effect
 from brickwork.studies.study import Arms, ClaimResult, Lab, claim
+from brickwork.studies.text2token.halves import cut_alike
 from brickwork.studies.text2token.measures import MACRO, PLAIN, WITHOUT, quality, watched, words_alone
 from brickwork.studies.text2token.retrieval import documents_run, searched
 from brickwork.studies.text2token.setups import SIMCSE, WARM_START, arms, topics
@@ -138,12 +139,14 @@ def _trained_with_curve(lab: Lab, seed: int) -> Trained:
         numbers = watched(model, texts, known, labels)
         model.curve.append(numbers)
         if model.start is None:
-            model.start = model.encode(texts)
+            with cut_alike():
+                model.start = model.encode(texts)
         return numbers
 
     train = replace(run.train, validate_every=max(1, lab.bench.steps(run.train.steps) // 24))
     trained = lab.bench.fit(system, data.train, train, seed, look, planned_stages(run))
-    system.end = system.encode(texts)
+    with cut_alike():
+        system.end = system.encode(texts)
     return replace(trained, data=data)
 
 

@@ -18,7 +18,7 @@ from brickwork.evaluation.clustering import clustering_scores
 from brickwork.evaluation.probes import knn_probe
 from brickwork.evaluation.similarity import spearman
 from brickwork.studies.bench import Trained
-from brickwork.studies.text2token.halves import found_by, halves
+from brickwork.studies.text2token.halves import cut_alike, found_by, halves
 from brickwork.systems.text2token.alignment import alignment, whitened, without_first
 
 PARTS = ("knn", "v", "halves", "sts")
@@ -29,6 +29,7 @@ _HELD, _FITTED = 400, 1000
 _LOW = 1 / 3  # of the pairs, those with the least words in common
 
 
+@cut_alike()
 def quality(trained: Trained) -> dict[tuple[str, str], float]:
     """(vectors, task) → percent: neighbours' topics (``knn``), V-measure of k-means (``v``), nDCG@10 of the second half of a
     post for its first (``halves``), Spearman on STS-B (``sts``, and ``few words in common``), and the mean of the four."""
@@ -121,6 +122,7 @@ def _pairs() -> Examples:
     return load_task(DataConfig(source="sts_benchmark"), 0).test
 
 
+@cut_alike()
 def watched(system: Any, texts: Sequence[str], train: dict[str, Any], labels: Any) -> dict[str, float]:
     """While an arm learns: KL of q^D, Hit@10, LAR, GAR, uniformity (Wang & Isola 2020, eq. 2, less is more even), and how
     often the nearest training post has the topic."""

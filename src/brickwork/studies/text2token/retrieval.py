@@ -15,12 +15,13 @@ from brickwork.evaluation.retrieval import score
 from brickwork.index.fusion import Fusion, Side
 from brickwork.studies.bench import Trained
 from brickwork.studies.study import Scale
+from brickwork.studies.text2token.halves import cut_alike
 
 if TYPE_CHECKING:
     from brickwork.training.run import RunConfig
 
 _TOP, _CANDIDATES = 10, 100
-_SMOKE_DOCUMENTS, _SMOKE_QUERIES = 500, 100
+_SMOKE_DOCUMENTS, _SMOKE_QUERIES = 200, 60
 
 
 def documents_run(scale: Scale) -> "RunConfig":
@@ -43,6 +44,7 @@ def documents_run(scale: Scale) -> "RunConfig":
     )
 
 
+@cut_alike()
 def searched(trained: Trained, short: bool) -> dict[str, float]:
     """100 · nDCG@10 of the test queries by each way of searching. ``dense + sparse``: the best hundred of each side fused as
     an index fuses them, both counting alike. ``short``: a few queries and documents."""

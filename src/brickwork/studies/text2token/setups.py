@@ -7,7 +7,7 @@ from brickwork.data.config import DataConfig
 from brickwork.encoders.config import TextEncoderConfig
 from brickwork.studies.bench import Trained
 from brickwork.studies.study import Lab, Scale
-from brickwork.studies.text2token.halves import found_by, halves
+from brickwork.studies.text2token.halves import cut_alike, found_by, halves
 from brickwork.systems.text2token.config import WARM, Config, Filter
 from brickwork.training.config import Stage
 
@@ -58,6 +58,7 @@ def arms(lab: Lab, *names: str) -> Any:
     return lab.arms(run, chosen, tuned_by=None if lab.smoke else validation_score)
 
 
+@cut_alike()
 def validation_score(trained: Trained) -> float:
     """nDCG@10 of the second half of a validation post for its first: what a learning rate is chosen by, without labels."""
     posts = list(trained.data.validation.columns["input"][:_HELD])
