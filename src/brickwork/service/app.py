@@ -164,7 +164,8 @@ def _add_api(app: FastAPI, service: Service) -> None:
                 "shortlist", "where", "recall", "budget_ms", "mode", "dense_weight", "fusion", "rerank_top", "group_by",
             )  # fmt: skip
             chosen = {name: value for name in names if (value := getattr(body, name)) is not None}
-            options = {"dim": dim, "layers": layers, "neighbours": body.neighbours, **chosen}
+            asked = {"neighbours": body.neighbours, "explain": body.explain}
+            options = {"dim": dim, "layers": layers, **asked, **chosen}
             search_work = SearchWork(served, queries, body.top, options, body.rerank)
             work = Work(search_work.key, lengths, search_work)
             _note(request, work, sum(lengths))

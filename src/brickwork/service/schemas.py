@@ -12,6 +12,7 @@ MAX_TOP = 1000
 MAX_QUERIES = 256
 MAX_RERANK = 200
 MAX_NEIGHBOURS = 5
+MAX_EXPLAIN = 20
 # Largest number that a size may have, so that it fits everything that reads JSON.
 _LARGEST = 2**31 - 1
 
@@ -222,6 +223,15 @@ class SearchRequest(BaseModel):
             ge=0, le=MAX_NEIGHBOURS, strict=True, description="Passages to give before and after each hit."
         ),
     ] = 0
+    explain: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_EXPLAIN,
+            strict=True,
+            description="So many words that connect the query with each hit, of a model that reads words.",
+        ),
+    ] = 0
 
 
 class Passage(BaseModel):
@@ -232,10 +242,19 @@ class Passage(BaseModel):
     text: str
 
 
+class ConnectingWord(BaseModel):
+    """A word that connects a query with a hit, with its ``share`` of what connects them; ``where``: ``in both texts``, or
+    ``only meant``."""
+
+    word: str
+    share: float
+    where: str
+
+
 class SearchHit(BaseModel):
     """``score`` is what hits are ordered by; ``dense`` (cosine) and ``lexical`` (BM25) are what was compared.
-    ``first_score``, ``others``, ``before`` and ``after`` are there where hits were reranked, grouped, or asked for with
-    their neighbours."""
+    ``first_score``, ``others``, ``before`` and ``after``, and ``words`` are there where hits were reranked, grouped, asked
+    for with their neighbours, or explained."""
 
     id: str
     score: float
@@ -254,6 +273,9 @@ class SearchHit(BaseModel):
     ] = None
     before: list[Passage] | None = None
     after: list[Passage] | None = None
+    words: Annotated[
+        list[ConnectingWord] | None, Field(description="The words that connect it with the query.")
+    ] = None
 
 
 class Cost(BaseModel):
