@@ -13,7 +13,15 @@ from brickwork.data.vocabulary import Vocabulary
 from brickwork.data.windows import Tokens, cooccurrence, ppmi
 from brickwork.representation.subwords import SubwordVectors
 from brickwork.representation.vectors import WordVectors
-from brickwork.systems.embedding_survey import alignment, compression, counting, pooling, predicting, topics
+from brickwork.systems.embedding_survey import (
+    alignment,
+    compression,
+    counting,
+    found_topics,
+    pooling,
+    predicting,
+    topics,
+)
 from brickwork.systems.embedding_survey.encoder import LONGEST, SHORTEST, Pooling, Table, WordsEncoder
 from brickwork.systems.embedding_survey.measuring import Measured, class_precision, ranks_of
 
@@ -223,6 +231,23 @@ def test_gibbs_finds_planted_topics_and_keeps_its_counts():
     halves = phi[:, :10].sum(1)
     assert {round(float(half)) for half in halves} == {0, 1}
     assert abs(halves - 0.5).min() > 0.45
+
+
+def test_words_of_clusters_are_those_of_their_formula():
+    """tf_{w,c} ln(1 + A/f_w) written out, on two groups of texts that any clustering tells apart."""
+    words = vocabulary()
+    vectors = np.repeat(np.eye(2), 3, axis=0)[[0, 1, 2, 3, 4, 0]] + 0.01
+    texts = TEXTS * 6
+    bags = words.bags(texts)
+    found = found_topics.of_clusters(np.tile(vectors, (6, 1)), bags, words.entries, 0)
+    assert [topic.share for topic in found] == [pytest.approx(4 / 6), pytest.approx(2 / 6)]
+    money = [t for i, t in enumerate(texts) if i % 6 in (3, 4)]
+    counts = {w: sum(t.split().count(w) for t in money) for w in words.entries}
+    total = {w: sum(t.split().count(w) for t in texts) for w in words.entries}
+    mean = sum(total.values()) / 2
+    score = {w: counts[w] / sum(counts.values()) * np.log(1 + mean / total[w]) for w in words.entries}
+    wanted = sorted(score.values(), reverse=True)[:10]
+    assert [score[w] for w in found[1].words] == pytest.approx(wanted)
 
 
 # ---- pooling

@@ -12,9 +12,11 @@ from brickwork.inspection.plots import both
 from brickwork.inspection.strip import StripRow, strip_drawing
 from brickwork.inspection.svg import Frame, element, figure, label, log_ticks, nice_ticks, short, tip
 from brickwork.systems.embedding_survey.audit import BEFORE, Audit
+from brickwork.systems.embedding_survey.found_topics import Topic
 from brickwork.systems.embedding_survey.measuring import Measured
 
 _LEVEL = [0.025, 0.975]
+_MOST_TOPICS = 20
 _MAP_STYLE = """\
 .cell-value { font-weight: 600; fill: var(--ink); }
 .cell-range { fill: var(--ink); opacity: .75; font-size: 11px; }
@@ -132,6 +134,46 @@ def _short(name: str) -> str:
     return {"half of the principal components": "PCA", "product quantiser, D/2 parts": "PQ D/2"}.get(
         name, "PQ D/4" if name.startswith("product") else name
     )
+
+
+def topics_drawing(topics: Sequence[Topic], learnt: bool) -> Drawing:
+    """A bar for the share of each topic, its words, and how coherent they are."""
+    rows = topics[:_MOST_TOPICS]
+    what = "topics that were learnt" if learnt else "clusters of the vectors of these texts (k-means)"
+    lead = (
+        f"The {len(rows)} largest of {len(topics)} {what}: its share of the held-out texts, its words, and their coherence "
+        "(NPMI: 1 always together, 0 by chance, −1 never)."
+    )
+    most = max(topic.share for topic in rows)
+
+    def draw(width: int) -> str:
+        left, height = 150.0, 26.0
+        parts = []
+        for row, topic in enumerate(rows):
+            y = 6 + row * height
+            size = 90 * topic.share / most if most else 0.0
+            words = tip(
+                f"{100 * topic.share:.1f} % of the texts, coherence {topic.coherence:+.3f}: {', '.join(topic.words)}"
+            )
+            parts.append(
+                element(
+                    "rect",
+                    words,
+                    x=left - 12 - size,
+                    y=y + 4,
+                    width=size,
+                    height=14,
+                    rx=3,
+                    class_="topic-bar",
+                )
+            )
+            parts.append(label(4, y + 15, f"{100 * topic.share:.0f} %", "tick", "start"))
+            count = max(2, round((width - left - 60) / 62))
+            parts.append(label(left, y + 15, ", ".join(topic.words[:count]), "tick", "start"))
+            parts.append(label(width - 6, y + 15, f"{topic.coherence:+.2f}", "tick", "end"))
+        return figure(width, round(14 + len(rows) * height), "topics", *parts)
+
+    return Drawing("Topics", lead, both(draw), ".topic-bar { fill: var(--deep); opacity: .75; }")
 
 
 def nearest_words(words: Sequence[str], nearest: Sequence[str]) -> Drawing:

@@ -37,7 +37,7 @@ from brickwork.representation.contract import encodes
 from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
 from brickwork.representation.vectors import WordVectors
-from brickwork.systems.embedding_survey import measuring, pooling
+from brickwork.systems.embedding_survey import found_topics, measuring, pooling
 from brickwork.systems.embedding_survey.catalogue import METHODS, PREDICTIVE, Corpus, words_a_second
 from brickwork.systems.embedding_survey.changes import changed
 from brickwork.systems.embedding_survey.compression import COMPRESSIONS, kept_neighbours
@@ -311,7 +311,8 @@ class System(nn.Module):
         ]
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
-        """``methods``: what was measured of each, with 95 % intervals; ``words``: neighbours of frequent words."""
+        """``methods``: what was measured of each, with 95 % intervals; ``topics`` of the texts; ``words``: neighbours of
+        typical words."""
         rows: dict[str, list[Any]] = {n: [] for n in ("method", "measure", "value", "low", "high", "used")}
         for name, found in self.measured(examples).items():
             for measure, one in found.items():
@@ -319,9 +320,15 @@ class System(nn.Module):
                 values = (name, measure, one.estimate, float(low), float(high), name == self.chosen)
                 for column, value in zip(rows.values(), values):
                     column.append(value)
-        words = list(self.vocabulary.entries[:_FAMILIAR])
+        words = self._typical()
+        topics = self.topics(examples)
         return {
             "methods": rows,
+            "topics": {
+                "words": [", ".join(topic.words) for topic in topics],
+                "share": [topic.share for topic in topics],
+                "coherence": [topic.coherence for topic in topics],
+            },
             "words": {"word": words, "nearest": self.predict({"input": words})["nearest"]},
         }
 
@@ -336,8 +343,19 @@ class System(nn.Module):
         drawings = [drawing.heat_map(found, self.chosen)] if any(found.values()) else []
         if METHODS[self.chosen].kind != "topics":
             drawings.append(drawing.quality_by_bytes(self.compressed(examples), self.chosen))
+        if topics := self.topics(examples):
+            drawings.append(drawing.topics_drawing(topics, METHODS[self.chosen].kind == "topics"))
         words = self._typical()
         return [*drawings, drawing.nearest_words(words, self.predict({"input": words})["nearest"])]
+
+    def topics(self, examples: Examples) -> list[found_topics.Topic]:
+        """What texts are about: topics of a method that learns them, else clusters of vectors; none of too few texts."""
+        texts = texts_of(examples)
+        vectors, bags = self._encoding(self.chosen)(texts), self.vocabulary.bags(texts)
+        words, table = self.vocabulary.entries, self.table(self.chosen)
+        if table.topics:
+            return found_topics.of_topics(table.rows.cpu().numpy(), vectors, bags, words)
+        return found_topics.of_clusters(vectors, bags, words, self.seed)
 
     def _typical(self) -> list[str]:
         """The words that make most of the texts' TF-IDF, of those that few texts have."""
