@@ -11,6 +11,7 @@ CANDIDATES = {
     "dimensions": [5],
     "vocabulary": [20],
     "min_count": [30],
+    "max_share": [0.5],
     "pooling": ["mean"],
     "window": [2],
     "epochs": [1],

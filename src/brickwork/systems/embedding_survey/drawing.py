@@ -54,9 +54,12 @@ def _cells(
     left, top, height = 100.0, 34.0, 40.0
     wide = min(190.0, (width - left - 8) / len(measures))
     first = next(iter(found))
-    parts = [
-        label(left + (column + 0.5) * wide, 18, name, "axis-title") for column, name in enumerate(measures)
-    ]
+    parts = []
+    for column, name in enumerate(measures):
+        lines = [name] if 7.5 * len(name) < wide else name.split(" ", 1)
+        for number, line in enumerate(lines):
+            above = 14 * (len(lines) - 1 - number)
+            parts.append(label(left + (column + 0.5) * wide, 24 - above, line, "axis-title"))
     spans = {name: [row[name].estimate for row in found.values() if name in row] for name in measures}
     for place, (method, row) in enumerate(found.items()):
         y = top + place * height
@@ -76,13 +79,14 @@ def _cells(
             fill = f"fill:color-mix(in oklab,var(--heat) {8 + 62 * share:.0f}%,var(--sunken))"
             about = tip(f"{method}, {name}: {one.estimate:.3f} [{low:.3f}, {high:.3f}]{words}")
             middle = x + wide / 2
+            between = f"{low:.3f} … {high:.3f}" if wide > 110 else f"{low:.2f}…{high:.2f}"
             parts.append(
                 element(
                     "g",
                     about,
                     element("rect", x=x + 1, y=y + 1, width=wide - 2, height=height - 2, rx=4, style=fill),
                     label(middle, y + 17, f"{one.estimate:.3f}{mark}", "cell-value"),
-                    label(middle, y + 32, f"{low:.3f} … {high:.3f}", "cell-range"),
+                    label(middle, y + 32, between, "cell-range"),
                 )
             )
     return figure(width, round(top + len(found) * height + 8), "methods by measures", *parts)

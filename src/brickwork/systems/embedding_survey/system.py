@@ -20,6 +20,7 @@ Differences from the papers: see README.md. Shape legend: V words, D dimensions,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class System(nn.Module):
         if details.get("dictionary") and not config.target:
             raise ConfigError("data.dictionary has no effect without model.target, a file of word vectors")
         texts = texts_of(data.train)
-        vocabulary = Vocabulary.from_texts(texts, min_count=config.min_count, max_size=config.vocabulary)
+        vocabulary = vocabulary_of(texts, config)
         if config.dimensions >= len(vocabulary) and set(config.methods) & {"lsa", "ppmi-svd"}:
             raise ConfigError(
                 f"dimensions={config.dimensions} needs more than as many words, and {len(vocabulary):,} are there "
@@ -431,6 +432,23 @@ class TextVectors(Representation):
     def save(self, folder: Path | str) -> Path:
         """Writes the whole system."""
         return save_system(self.system, folder)
+
+
+def vocabulary_of(texts: Sequence[str], config: Config) -> Vocabulary:
+    """The words of texts that are frequent enough, and not in too many of the texts.
+
+    Raises:
+        DataError: none is left.
+    """
+    whole = Vocabulary.from_texts(texts, min_count=config.min_count)
+    kept = np.flatnonzero(whole.documents <= config.most_texts * whole.num_texts)[: config.vocabulary]
+    if not len(kept):
+        raise DataError(
+            f"every word that is there {config.min_count} times is in more than {config.most_texts:.0%} of the texts; set a "
+            "larger model.max_share"
+        )
+    entries = tuple(whole.entries[place] for place in kept)
+    return replace(whole, entries=entries, counts=whole.counts[kept], documents=whole.documents[kept])
 
 
 def texts_of(examples: Examples) -> list[str]:

@@ -1,7 +1,7 @@
 """Words a CPU-second of skip-gram, CBOW and fastText vectors, and how near they are to people's judgements, beside gensim.
 
-    python benchmarks/word_vectors.py                       # ours
-    PYTHONPATH=FOLDER python benchmarks/word_vectors.py     # FOLDER: pip install --target FOLDER gensim
+    python benchmarks/skip_gram.py                          # ours
+    PYTHONPATH=FOLDER python benchmarks/skip_gram.py     # FOLDER: pip install --target FOLDER gensim
 
 The same passages, words, dimensions and epochs for all, one thread; gensim with one worker. Quality: mean rank correlation
 on the sets of word pairs of which 100 have vectors. Needs the sets language_modelling and word_tasks (`brickwork data`).
