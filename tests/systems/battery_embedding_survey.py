@@ -1,6 +1,7 @@
 """What the battery has to know of embedding-survey."""
 
 UNTESTED = {
+    "phrases": "no made-up words stand together that often; tests/systems/test_embedding_survey.py",
     "debias": "needs data.word_lists; tests/systems/test_embedding_survey_bias.py",
     "target": "a file of the user; tests/systems/test_embedding_survey.py",
     "data.word_lists": "beside the examples; tests/systems/test_embedding_survey_bias.py",

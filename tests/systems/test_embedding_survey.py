@@ -1,5 +1,8 @@
 """embedding-survey: gradients of the losses, factorisations, topics, pooling, compression against what others give."""
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from brickwork.systems.embedding_survey import (
     compression,
     counting,
     found_topics,
+    phrases,
     pooling,
     predicting,
     topics,
@@ -136,6 +140,26 @@ def test_vectors_of_unseen_words_are_those_of_fasttext():
     assert predicting.Parts.of(("where",), 3, 3, 10**9).ends.tolist() == [
         6
     ]  # <wh whe her ere re> and the word
+
+
+def test_phrases_are_pairs_above_chance():
+    """The score of the paper, counted by hand; in the second pass a phrase of three words."""
+    texts = [f"we saw new york city {i % 3} there" for i in range(12)] + ["a new city", "york is old"] * 2
+    texts += [f"x{i} y{(3 * i + k) % 7} z{k}" for i in range(7) for k in range(7)] * 30
+    frequent = {w: n for w, n in Counter(" ".join(texts).split()).items() if n > 5}
+    total = sum(frequent.values())
+    wanted = {
+        (a, b)
+        for (a, b), n in Counter(p for text in texts for p in pairwise(text.split())).items()
+        if n > 5 and (n - 5) * total / (frequent[a] * frequent[b]) > phrases.THRESHOLD
+    }
+    first, second = phrases.learn(texts)
+    assert set(first) == wanted
+    assert {("we", "saw"), ("new", "york")} <= wanted
+    assert not any(word.startswith("x") for pair in wanted for word in pair)
+    assert phrases.joined([first])("We saw New York!") == ["we_saw", "new_york"]
+    assert phrases.joined([[("a", "b"), ("b", "c")]])("a b c b c") == ["a_b", "c", "b_c"]
+    assert max(word.count("_") for word in phrases.joined([first, second])("we saw new york city")) >= 2
 
 
 # ---- counts
@@ -386,6 +410,19 @@ def test_words_are_exported_and_read_by_all_that_read_word2vec(table, tmp_path):
     answers = brickwork.load(tmp_path / "run").predict({"input": ["bonds fell", "cat"]})
     assert answers["label"] == ["money", "animals"]
     assert "cat" not in answers["nearest"][1].split(", ")
+
+
+def test_phrases_are_words_of_a_trained_model(tmp_path):
+    """They are found again in new texts by the model that was saved."""
+    texts = [f"new york x{i} y{(3 * i + k) % 11} z{k}" for i in range(11) for k in range(11)] * 2
+    texts += [f"a{i} b{(5 * i + k) % 40} c{k}" for i in range(40) for k in range(40)]
+    path = tmp_path / "texts.csv"
+    path.write_text("text\n" + "\n".join(f"{text} {n % 30}" for n, text in enumerate(texts)) + "\n")
+    options = ("model.method=ppmi-svd", "model.phrases=true", "data.validation_share=0.02")
+    brickwork.train(_run(path, *options), tmp_path / "run", measure=False)
+    model = brickwork.load(tmp_path / "run")
+    vector = model.word_vectors()["new_york"]
+    np.testing.assert_allclose(model.encode("In New York"), vector / np.linalg.norm(vector), atol=1e-5)
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(table, tmp_path):

@@ -36,7 +36,8 @@ class Config:
     labels is used. ``dimensions`` of a vector, or topics.
 
     ``vocabulary``: words at most; ``min_count``: how often a word must be there; ``max_share``: of the texts, that may have
-    it (none: all; of topics, which frequent words would fill, a tenth). ``pooling``: how the vectors of words make
+    it (none: all; of topics, which frequent words would fill, a tenth). ``phrases``: whether words that
+    stand together more often than by chance are one (``new_york``). ``pooling``: how the vectors of words make
     that of a text: their ``mean``, weighed by ``tfidf`` (none: so), or smooth inverse frequencies without the direction that
     all texts share (``sif``, ``usif``).
 
@@ -55,6 +56,7 @@ class Config:
     vocabulary: Annotated[int, at_least(2)] = 50_000
     min_count: Annotated[int, at_least(1)] = 5
     max_share: Annotated[float, above(0), at_most(1)] | None = None
+    phrases: bool = False
     pooling: Pooling | None = None
     window: Annotated[int, at_least(1)] | None = None
     epochs: Annotated[int, at_least(1)] | None = None

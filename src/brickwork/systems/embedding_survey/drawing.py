@@ -58,8 +58,8 @@ def _cells(
     for column, name in enumerate(measures):
         lines = [name] if 7.5 * len(name) < wide else name.split(" ", 1)
         for number, line in enumerate(lines):
-            above = 14 * (len(lines) - 1 - number)
-            parts.append(label(left + (column + 0.5) * wide, 24 - above, line, "axis-title"))
+            rise = 14 * (len(lines) - 1 - number)
+            parts.append(label(left + (column + 0.5) * wide, 24 - rise, line, "axis-title"))
     spans = {name: [row[name].estimate for row in found.values() if name in row] for name in measures}
     for place, (method, row) in enumerate(found.items()):
         y = top + place * height

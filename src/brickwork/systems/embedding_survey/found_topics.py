@@ -51,10 +51,12 @@ def of_clusters(
     number of words of a cluster (Grootendorst 2022, eq. 1)."""
     from sklearn.cluster import KMeans
 
-    count = max(2, min(_CLUSTERS, len(vectors) // _TEXTS_OF_A_CLUSTER))
-    if len(vectors) < 2 * count:
+    rows = unit(vectors)
+    different = len(np.unique(rows.round(4), axis=0))
+    count = min(max(2, min(_CLUSTERS, len(rows) // _TEXTS_OF_A_CLUSTER)), different)
+    if count < 2 or len(rows) < 2 * count:
         return []
-    found = KMeans(count, n_init=5, random_state=seed).fit_predict(unit(vectors))
+    found = KMeans(count, n_init=5, random_state=seed).fit_predict(rows)
     member = np.eye(count)[found]
     frequency = np.asarray((bags.T @ member).T)
     weight = np.log1p(frequency.sum() / count / np.maximum(frequency.sum(0), 1))

@@ -33,14 +33,14 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch
 from brickwork.data.types import Examples, TaskData
-from brickwork.data.vocabulary import Vocabulary
+from brickwork.data.vocabulary import Tokenizer, Vocabulary
 from brickwork.representation.contract import encodes
 from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
 from brickwork.representation.vectors import WordVectors
-from brickwork.systems.embedding_survey import found_topics, measuring, pooling
+from brickwork.systems.embedding_survey import found_topics, measuring, phrases, pooling
 from brickwork.systems.embedding_survey.catalogue import METHODS, PREDICTIVE, Corpus, words_a_second
-from brickwork.systems.embedding_survey.changes import changed
+from brickwork.systems.embedding_survey.changes import changed, target_of
 from brickwork.systems.embedding_survey.compression import COMPRESSIONS, kept_neighbours
 from brickwork.systems.embedding_survey.config import COMPARE, Config, Data
 from brickwork.systems.embedding_survey.data import load_data
@@ -76,11 +76,12 @@ class System(nn.Module):
         classes: tuple[str, ...] = (),
         pairs: Sequence[Sequence[str]] = (),
         dictionary: Sequence[Sequence[str]] = (),
+        together: Sequence[Sequence[Sequence[str]]] = (),
         kept: bool = False,
     ):
         super().__init__()
         self.config, self.vocabulary, self.seed = config, vocabulary, seed
-        self.classes, self.pairs, self.dictionary = classes, pairs, dictionary
+        self.classes, self.pairs, self.dictionary, self.together = classes, pairs, dictionary, together
         words, dim = len(vocabulary), config.dimensions
         tables, poolings, probes, held = {}, {}, {}, {}
         for name in config.methods:
@@ -127,12 +128,15 @@ class System(nn.Module):
         if details.get("dictionary") and not config.target:
             raise ConfigError("data.dictionary has no effect without model.target, a file of word vectors")
         texts = texts_of(data.train)
-        vocabulary = vocabulary_of(texts, config)
+        together = phrases.learn(texts) if config.phrases else []
+        vocabulary = vocabulary_of(texts, config, phrases.joined(together))
         if config.dimensions >= len(vocabulary) and set(config.methods) & {"lsa", "ppmi-svd"}:
             raise ConfigError(
                 f"dimensions={config.dimensions} needs more than as many words, and {len(vocabulary):,} are there "
                 f"{config.min_count} times: use fewer dimensions, a lower min_count, or more texts"
             )
+        if config.target is not None:  # said before anything is learnt
+            target_of(vocabulary, config, details.get("dictionary", ()))
         classes = tuple(data.class_names or map(str, range(data.num_classes or 0)))
         return cls(
             config,
@@ -141,6 +145,7 @@ class System(nn.Module):
             classes=classes if data.kind == "labelled" else (),
             pairs=details.get("pairs", ()),
             dictionary=details.get("dictionary", ()),
+            together=together,
         )
 
     def architecture(self) -> dict[str, Any]:
@@ -149,14 +154,18 @@ class System(nn.Module):
             "config": to_dict(self.config),
             "vocabulary": self.vocabulary.state(),
             "classes": list(self.classes),
+            "phrases": [[list(pair) for pair in pairs] for pairs in self.together],
         }
 
     @classmethod
     def restore(cls, architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
         """The system of :meth:`architecture`, without what only learning needs."""
         config = from_dict(Config, architecture["config"])
-        vocabulary = Vocabulary.from_state(architecture["vocabulary"])
-        return cls(config, vocabulary, seed=0, classes=tuple(architecture["classes"]), kept=True)
+        together = architecture["phrases"]
+        vocabulary = Vocabulary.from_state(architecture["vocabulary"], phrases.joined(together))
+        return cls(
+            config, vocabulary, seed=0, classes=tuple(architecture["classes"]), together=together, kept=True
+        )
 
     # ---- learning
 
@@ -434,13 +443,13 @@ class TextVectors(Representation):
         return save_system(self.system, folder)
 
 
-def vocabulary_of(texts: Sequence[str], config: Config) -> Vocabulary:
+def vocabulary_of(texts: Sequence[str], config: Config, tokenize: Tokenizer) -> Vocabulary:
     """The words of texts that are frequent enough, and not in too many of the texts.
 
     Raises:
         DataError: none is left.
     """
-    whole = Vocabulary.from_texts(texts, min_count=config.min_count)
+    whole = Vocabulary.from_texts(texts, min_count=config.min_count, tokenize=tokenize)
     kept = np.flatnonzero(whole.documents <= config.most_texts * whole.num_texts)[: config.vocabulary]
     if not len(kept):
         raise DataError(
