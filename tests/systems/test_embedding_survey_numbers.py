@@ -14,7 +14,9 @@ def test_cosines_of_dice_fall_with_the_distance():
     middle = cosines[100]
     assert (np.diff(middle[100:]) <= 1e-12).all()
     assert (np.diff(middle[:101]) >= -1e-12).all()
-    np.testing.assert_allclose(numbers.dice(np.array([-5.0, 120.0]), 8, 0.0, 100.0), vectors[[0, -1]], atol=1e-12)
+    np.testing.assert_allclose(
+        numbers.dice(np.array([-5.0, 120.0]), 8, 0.0, 100.0), vectors[[0, -1]], atol=1e-12
+    )
 
 
 def test_dice_is_its_arc_turned():

@@ -1,11 +1,9 @@
-"""What a system that was kept whole is written as for other tools: adapters, bricks, a pruned or a dense model, vectors of
-words."""
+"""What a system that was kept whole is written as for other tools: adapters, bricks, a pruned or a dense model."""
 
 from pathlib import Path
 from typing import Any
 
 from brickwork.api.kept_systems import checked_options, system_that
-from brickwork.core.errors import ConfigError
 
 
 def export_adapter(model: "Path | str | Any", folder: Path | str, **options: Any) -> Path:
@@ -50,6 +48,20 @@ def export_dense(model: "Path | str | Any", folder: Path | str) -> Path:
     return system_that(model, ExportsDense, "export a dense model", "dense").export_dense(folder)
 
 
+def export_word_vectors(model: "Path | str | Any", path: Path | str) -> Path:
+    """Writes the word vectors of a model into a file that word2vec's tools read: binary where its name ends in ``.bin``,
+    else text.
+
+    Raises:
+        ArtifactError: the model has no vectors of words.
+        ResourceError: the file cannot be written.
+    """
+    from brickwork.core.types import ExportsWordVectors
+
+    system = system_that(model, ExportsWordVectors, "export word vectors", "word vectors")
+    return system.export_word_vectors(path, "binary" if Path(path).suffix == ".bin" else "text")
+
+
 def export_bricks(
     model: "Path | str | Any", folder: Path | str, *, merged: bool = False, **options: Any
 ) -> Path:
@@ -67,22 +79,3 @@ def export_bricks(
     method = system.export_merged if merged else system.export_bricks
     options = checked_options(model, method, options)
     return method(folder, **options)
-
-
-def export_word_vectors(model: "Path | str | Any", file: Path | str) -> Path:
-    """Writes the vectors of a model's words as word2vec, gensim and fastText read them: binary where the name ends in
-    ``.bin``, else as text.
-
-    Raises:
-        ArtifactError: the model has no vectors of words.
-        ConfigError: a folder is there.
-        ResourceError: the file cannot be written.
-    """
-    from brickwork.core.types import HasWordVectors
-
-    file = Path(file)
-    if file.is_dir():
-        raise ConfigError(f"{file} is a folder; name the file to write, as words.vec or words.bin")
-    vectors = system_that(model, HasWordVectors, "export vectors of words", "words").word_vectors()
-    vectors.write(file, "binary" if file.suffix == ".bin" else "text")
-    return file

@@ -67,19 +67,13 @@ def register(app: typer.Typer) -> None:
         "brickwork export models/t5 --to decoder-states --out runs/t5-states",
         "brickwork export runs/circuit --to pruned --keep 'p<0.01' --out runs/pruned",
         "brickwork export runs/tickets --to dense --out tickets-model/",
-        "brickwork export runs/words --to word2vec --out words.vec",
+        "brickwork export runs/senses --to word2vec --out senses.vec",
     )
 
 
 def export(
     model: Model,
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="The folder to write; with --to word2vec a file, binary where it ends in .bin.",
-            show_default=False,
-        ),
-    ],
+    out: Annotated[Path, typer.Option(help="The folder to write; of word2vec a file.", show_default=False)],
     to: Annotated[ExportFormat, typer.Option(help="The format.")] = ExportFormat.sentence_transformers,
     dim: Dim = None,
     layers: Layers = None,
@@ -102,7 +96,7 @@ def export(
 ) -> None:
     """Write a model for other tools, whole or cut to a size; or, of a pretrained encoder-decoder (T5, BART), what its
     decoder thinks of a text as a model of its own, for `index`, `encode`, `evaluate` and `serve`; or the model that a run
-    looked into, with only the parts that matter; or a model of groups whole; or vectors of words.
+    looked into, with only the parts that matter; or a model of groups whole; or vectors of words, as text or (.bin) binary.
     """
     given: dict[str, Any] = {"dim": dim, "layers": layers, "rank": rank, "brick": brick, "keep": keep}
     given = {name: value for name, value in given.items() if value is not None}

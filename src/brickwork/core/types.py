@@ -428,11 +428,10 @@ class ExportsDense(Protocol):
 
 
 @runtime_checkable
-class HasWordVectors(Protocol):
-    """A system with a vector for each word, or for each sense of it: a
-    :class:`brickwork.representation.vectors.WordVectors`."""
+class ExportsWordVectors(Protocol):
+    """A system that writes vectors of words, or of their senses, as word2vec's tools read them: ``text`` or ``binary``."""
 
-    def word_vectors(self) -> Any: ...
+    def export_word_vectors(self, path: Any, format: str = "text") -> Any: ...
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ CARD = SystemCard(
     summary="Vectors of words and texts by any classical method, from your own texts in a minute: skip-gram, CBOW, "
     "fastText, GloVe, factorised counts, latent semantics, topics; all of them compared on your labels, turned onto another "
     "language, compressed, and tested for bias before and after it is taken out.",
-    capabilities=("encodes", "evaluates", "predicts", "analyses", "draws", "words", "text"),
+    capabilities=("encodes", "evaluates", "predicts", "analyses", "draws", "word vectors", "text"),
     jobs=(
         ("plain texts, no labels, no GPU", "vectors of words and texts in a minute (`export --to word2vec`)"),
         (

@@ -20,7 +20,6 @@ Differences from the papers: see README.md. Shape legend: V words, D dimensions,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ from brickwork.core.elastic import ElasticAxes
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.core.types import Batch
 from brickwork.data.types import Examples, TaskData
-from brickwork.data.vocabulary import Tokenizer, Vocabulary
+from brickwork.data.vocabulary import Vocabulary
 from brickwork.representation.contract import encodes
-from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
 from brickwork.representation.vectors import WordVectors
 from brickwork.systems.embedding_survey import found_topics, measuring, phrases, pooling
@@ -43,14 +41,14 @@ from brickwork.systems.embedding_survey.catalogue import METHODS, PREDICTIVE, Co
 from brickwork.systems.embedding_survey.changes import changed, target_of
 from brickwork.systems.embedding_survey.compression import COMPRESSIONS, kept_neighbours
 from brickwork.systems.embedding_survey.config import COMPARE, Config, Data
-from brickwork.systems.embedding_survey.data import load_data
+from brickwork.systems.embedding_survey.data import TEXT_COLUMNS, load_data, texts_of, vocabulary_of
 from brickwork.systems.embedding_survey.encoder import Pooling, Table, WordsEncoder, replaced
+from brickwork.systems.embedding_survey.text_vectors import TextVectors
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
 BASELINE = "tf-idf"
 """What all methods are held against: counts of words weighed by idf, a dimension each."""
-_TEXTS = ("input", "anchor", "positive", "negative")
 _POOLED = 20_000
 """Texts that what all of them have in common is taken from, at most."""
 _NEIGHBOURS = 5
@@ -263,7 +261,7 @@ class System(nn.Module):
     def axes(self) -> ElasticAxes:
         return ElasticAxes(dims=(self.config.dimensions,), layers=(1,))
 
-    def representation(self) -> "TextVectors":
+    def representation(self) -> Representation:
         """Vectors of texts by the chosen method."""
         return TextVectors(self)
 
@@ -271,6 +269,18 @@ class System(nn.Module):
         """The table of the chosen method, from frequent words to rare ones."""
         vectors = self.table(self.chosen).vectors.cpu().numpy()
         return WordVectors(self.vocabulary.entries, np.ascontiguousarray(vectors))
+
+    def export_word_vectors(self, path: Path | str, format: str = "text") -> Path:
+        """Writes :meth:`word_vectors` as word2vec's tools read them, ``text`` or ``binary``.
+
+        Raises:
+            ConfigError: no such format, or a folder is there.
+            ResourceError: the file cannot be written.
+        """
+        if Path(path).is_dir():
+            raise ConfigError(f"{path} is a folder; name the file to write, as words.vec or words.bin")
+        self.word_vectors().write(path, format)
+        return Path(path)
 
     def collate(self, columns: Mapping[str, Any]) -> Batch:
         """Texts as tokens."""
@@ -298,7 +308,7 @@ class System(nn.Module):
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """``nearest``: the words whose vectors are nearest to that of each text (of one word: its neighbours); of a run with
         labels ``label``, the class that its vector has in a linear classifier."""
-        texts = list(next(columns[name] for name in _TEXTS if name in columns))
+        texts = list(next(columns[name] for name in TEXT_COLUMNS if name in columns))
         name, encode = self.chosen, self._encoding(self.chosen)
         vectors = encode(texts)
         answers: dict[str, Any] = {
@@ -415,51 +425,3 @@ class Held(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("score", torch.full((), -1.0))
-
-
-class TextVectors(Representation):
-    """Saved as the whole system."""
-
-    def __init__(self, system: System):
-        lineage = {"system": "embedding-survey", **getattr(system, "lineage", {})}
-        encoder = system.encoder_of(system.chosen)
-        super().__init__(encoder.eval(), system.axes, lineage, getattr(system, "card", {}))
-        self.system = system
-
-    @property
-    def device(self) -> torch.device:
-        """Where the table is."""
-        return self.system.best.device
-
-    @property
-    def fingerprint(self) -> str:
-        """As of any other model, by what it is made of."""
-        from brickwork.representation.folder import fingerprint
-
-        return fingerprint(self.system.architecture(), None, self.encoder.state_dict())
-
-    def save(self, folder: Path | str) -> Path:
-        """Writes the whole system."""
-        return save_system(self.system, folder)
-
-
-def vocabulary_of(texts: Sequence[str], config: Config, tokenize: Tokenizer) -> Vocabulary:
-    """The words of texts that are frequent enough, and not in too many of the texts.
-
-    Raises:
-        DataError: none is left.
-    """
-    whole = Vocabulary.from_texts(texts, min_count=config.min_count, tokenize=tokenize)
-    kept = np.flatnonzero(whole.documents <= config.most_texts * whole.num_texts)[: config.vocabulary]
-    if not len(kept):
-        raise DataError(
-            f"every word that is there {config.min_count} times is in more than {config.most_texts:.0%} of the texts; set a "
-            "larger model.max_share"
-        )
-    entries = tuple(whole.entries[place] for place in kept)
-    return replace(whole, entries=entries, counts=whole.counts[kept], documents=whole.documents[kept])
-
-
-def texts_of(examples: Examples) -> list[str]:
-    """All texts of examples, column by column."""
-    return [text for name in _TEXTS for text in examples.columns.get(name, ())]
