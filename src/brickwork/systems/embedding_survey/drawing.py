@@ -35,7 +35,7 @@ def heat_map(found: Mapping[str, Mapping[str, Measured]], chosen: str) -> Drawin
     if len(found) > 1:
         lead += (
             f" ▲ better, ▼ worse than {first}, where the interval of the paired difference leaves out 0. In bold the method "
-            "that was chosen in cross-validation within the training part, and that this run encodes with."
+            "that does best in the training part (labels: cross-validated), and that this run encodes with."
         )
     return Drawing(
         "Methods and measures", lead, both(lambda width: _cells(found, measures, chosen, width)), _MAP_STYLE
