@@ -1,5 +1,8 @@
 """embedding-survey: gradients of the losses, factorisations, topics, pooling, compression against what others give."""
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,16 @@ from brickwork.data.vocabulary import Vocabulary
 from brickwork.data.windows import Tokens, cooccurrence, ppmi
 from brickwork.representation.subwords import SubwordVectors
 from brickwork.representation.vectors import WordVectors
-from brickwork.systems.embedding_survey import alignment, compression, counting, pooling, predicting, topics
+from brickwork.systems.embedding_survey import (
+    alignment,
+    compression,
+    counting,
+    found_topics,
+    phrases,
+    pooling,
+    predicting,
+    topics,
+)
 from brickwork.systems.embedding_survey.encoder import LONGEST, SHORTEST, Pooling, Table, WordsEncoder
 from brickwork.systems.embedding_survey.measuring import Measured, class_precision, ranks_of
 
@@ -130,6 +142,26 @@ def test_vectors_of_unseen_words_are_those_of_fasttext():
     ]  # <wh whe her ere re> and the word
 
 
+def test_phrases_are_pairs_above_chance():
+    """The score of the paper, counted by hand; in the second pass a phrase of three words."""
+    texts = [f"we saw new york city {i % 3} there" for i in range(12)] + ["a new city", "york is old"] * 2
+    texts += [f"x{i} y{(3 * i + k) % 7} z{k}" for i in range(7) for k in range(7)] * 30
+    frequent = {w: n for w, n in Counter(" ".join(texts).split()).items() if n > 5}
+    total = sum(frequent.values())
+    wanted = {
+        (a, b)
+        for (a, b), n in Counter(p for text in texts for p in pairwise(text.split())).items()
+        if n > 5 and (n - 5) * total / (frequent[a] * frequent[b]) > phrases.THRESHOLD
+    }
+    first, second = phrases.learn(texts)
+    assert set(first) == wanted
+    assert {("we", "saw"), ("new", "york")} <= wanted
+    assert not any(word.startswith("x") for pair in wanted for word in pair)
+    assert phrases.joined([first])("We saw New York!") == ["we_saw", "new_york"]
+    assert phrases.joined([[("a", "b"), ("b", "c")]])("a b c b c") == ["a_b", "c", "b_c"]
+    assert max(word.count("_") for word in phrases.joined([first, second])("we saw new york city")) >= 2
+
+
 # ---- counts
 
 
@@ -223,6 +255,23 @@ def test_gibbs_finds_planted_topics_and_keeps_its_counts():
     halves = phi[:, :10].sum(1)
     assert {round(float(half)) for half in halves} == {0, 1}
     assert abs(halves - 0.5).min() > 0.45
+
+
+def test_words_of_clusters_are_those_of_their_formula():
+    """tf_{w,c} ln(1 + A/f_w) written out, on two groups of texts that any clustering tells apart."""
+    words = vocabulary()
+    vectors = np.repeat(np.eye(2), 3, axis=0)[[0, 1, 2, 3, 4, 0]] + 0.01
+    texts = TEXTS * 6
+    bags = words.bags(texts)
+    found = found_topics.of_clusters(np.tile(vectors, (6, 1)), bags, words.entries, 0)
+    assert [topic.share for topic in found] == [pytest.approx(4 / 6), pytest.approx(2 / 6)]
+    money = [t for i, t in enumerate(texts) if i % 6 in (3, 4)]
+    counts = {w: sum(t.split().count(w) for t in money) for w in words.entries}
+    total = {w: sum(t.split().count(w) for t in texts) for w in words.entries}
+    mean = sum(total.values()) / 2
+    score = {w: counts[w] / sum(counts.values()) * np.log(1 + mean / total[w]) for w in words.entries}
+    wanted = sorted(score.values(), reverse=True)[:10]
+    assert [score[w] for w in found[1].words] == pytest.approx(wanted)
 
 
 # ---- pooling
@@ -363,6 +412,19 @@ def test_words_are_exported_and_read_by_all_that_read_word2vec(table, tmp_path):
     assert "cat" not in answers["nearest"][1].split(", ")
 
 
+def test_phrases_are_words_of_a_trained_model(tmp_path):
+    """They are found again in new texts by the model that was saved."""
+    texts = [f"new york x{i} y{(3 * i + k) % 6} z{k}" for i in range(6) for k in range(6)]
+    texts += [f"a{i} b{(5 * i + k) % 40} c{k}" for i in range(40) for k in range(40)]
+    path = tmp_path / "texts.csv"
+    path.write_text("text\n" + "\n".join(f"{text} {n % 30}" for n, text in enumerate(texts)) + "\n")
+    options = ("model.method=ppmi-svd", "model.phrases=true", "data.validation_share=0.02")
+    brickwork.train(_run(path, *options), tmp_path / "run", measure=False)
+    model = brickwork.load(tmp_path / "run")
+    vector = model.word_vectors()["new_york"]
+    np.testing.assert_allclose(model.encode("In New York"), vector / np.linalg.norm(vector), atol=1e-5)
+
+
 def test_an_interrupted_training_goes_on_to_the_same_bits(table, tmp_path):
     run = _run(table, "model.method=fasttext", "model.epochs=3", "model.buckets=50")
     system, data = api.build(run)
@@ -426,5 +488,7 @@ def test_a_model_without_words_has_none_to_export(tmp_path):
     run = api.recipe("matryoshka", "smoke")
     run = brickwork.override(run, ["train.steps=1"])
     brickwork.train(run, tmp_path / "run", measure=False)
-    with pytest.raises(ArtifactError, match="embedding-survey"):
+    with pytest.raises(
+        ArtifactError, match=r"cannot export vectors of words; systems that can: disamb.*, embedding-survey"
+    ):
         export_word_vectors(tmp_path / "run", tmp_path / "words.vec")

@@ -13,7 +13,6 @@ import numpy as np
 from brickwork.core.words import plain_words
 from brickwork.data.config import DataConfig
 from brickwork.data.load import load_task
-from brickwork.data.vocabulary import Vocabulary
 from brickwork.evaluation.clustering import npmi
 from brickwork.evaluation.similarity import spearman
 from brickwork.studies.bench import Trained
@@ -295,14 +294,8 @@ def coherent_topics(lab: Lab) -> ClaimResult:
     model: dict[str, Any] = (
         {"dimensions": 8, "vocabulary": 800, "epochs": 10} if lab.smoke else {"dimensions": 20}
     )
-    # A word of a tenth of all texts says nothing of a topic: it is left out of the texts.
-    words = Vocabulary.from_texts(task.train.columns["input"])
-    common = {w for w, n in zip(words.entries, words.documents) if n > 0.1 * words.num_texts}
-
-    def plain(seed: int) -> list[str]:
-        return [" ".join(w for w in plain_words(t) if w not in common) for t in task.train.columns["input"]]
-
-    arms = lab.arms({m: learnt(lab, "news", plain, method=m, min_count=5, **model) for m in _TOPICS})
+    texts = list(task.train.columns["input"])
+    arms = lab.arms({m: learnt(lab, "news", lambda seed: texts, method=m, **model) for m in _TOPICS})
     held = list(task.test.columns["input"])
 
     def coherence(trained: Trained) -> float:

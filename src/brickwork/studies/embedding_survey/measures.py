@@ -189,11 +189,11 @@ def decoded(name: str, seed: int, dim: int, count: int) -> float:
     x = rng.permutation(10_000)[:count].astype(float)
     vectors: Float[np.ndarray, "n d"]
     if name == "DICE":
-        vectors = numbers.dice(x, dim, 0, 10_000, seed)
+        vectors = numbers.dice(x, dim, 0.0, 1e4, seed)
     elif name == "Fourier":
         vectors = numbers.fourier(x, dim)
     elif name == "prototypes":
-        vectors = numbers.prototypes(x, np.expm1(np.linspace(0, np.log1p(10_000), dim)))
+        vectors = numbers.prototypes(x, np.expm1(np.linspace(0, np.log1p(1e4), dim)))
     else:
         vectors = rng.normal(size=(count, dim))
     train = rng.random(count) < 0.7

@@ -18,19 +18,20 @@ _PASSAGE = 100  # words
 
 def corpus(lab: Lab) -> list[str]:
     """Passages of the domain corpora (Brown, ABC, addresses, web texts), mixed: 2.4 million words, at smoke 150,000."""
-    return lab.bench.memo(("survey corpus", lab.scale), lambda: _passages(1500 if lab.smoke else None))
+    return lab.bench.memo(("survey corpus", lab.scale), lambda: passages(1500 if lab.smoke else None))
 
 
-def _passages(limit: int | None) -> list[str]:
+def passages(limit: int | None) -> list[str]:
+    """The passages themselves, in an order that is always the same, or the first of them."""
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(
         locate("language_modelling") / "language_modelling" / "domain_corpora.parquet"
     )
     words = [text.split() for text in table["text"].to_pylist()]
-    passages = [" ".join(w[i : i + _PASSAGE]) for w in words for i in range(0, len(w), _PASSAGE)]
-    order = np.random.default_rng(0).permutation(len(passages))[:limit]
-    return [passages[place] for place in order]
+    found = [" ".join(w[i : i + _PASSAGE]) for w in words for i in range(0, len(w), _PASSAGE)]
+    order = np.random.default_rng(0).permutation(len(found))[:limit]
+    return [found[place] for place in order]
 
 
 def learnt(

@@ -12,7 +12,7 @@ CARD = SystemCard(
     summary="From plain texts: a vector for each sense of each word, chosen by its context and learnt by back-propagation, "
     "without a lexicon. Senses that are hardly used are pruned; a word in a sentence gets its sense, a probability, and the "
     "words nearest to it.",
-    capabilities=("predicts", "evaluates", "analyses", "draws", "word vectors", "text"),
+    capabilities=("predicts", "evaluates", "analyses", "draws", "words", "text"),
     jobs=(
         (
             "plain texts, best a million words or more",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from brickwork.core.errors import ConfigError, DataError
 from brickwork.data.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ def changed(
     if config.debias is not None:
         vectors = debiased(vectors, vocabulary, config.debias, pairs, seed)
     if config.target is not None:
-        vectors, found = turned(vectors, vocabulary, config.target, dictionary, seed)
+        vectors, found = turned(vectors, vocabulary, config, dictionary, seed)
     return vectors.astype(np.float32), found
 
 
@@ -62,31 +62,42 @@ def debiased(
     return bias.inlp(vectors, own, labels, seed=seed)
 
 
-def turned(
-    vectors: np.ndarray, vocabulary: Vocabulary, target: str, dictionary: Sequence[Sequence[str]], seed: int
-) -> tuple[np.ndarray, tuple[float, float]]:
-    """Unit vectors, centred and turned onto those of a file by all words that are known to be the same; and how many find
-    theirs when a fifth of these is held out (:func:`quality`).
+def target_of(
+    vocabulary: Vocabulary, config: Config, dictionary: Sequence[Sequence[str]]
+) -> tuple[WordVectors, Int[np.ndarray, "pairs two"]]:
+    """The vectors of the file that others are turned onto, and rows of words that are the same: here, there.
 
     Raises:
         ConfigError: the file has other dimensions.
-        DataError: too few words are in both.
+        DataError: it cannot be read, or too few words are in both.
     """
-    other = WordVectors.read(Path(target).expanduser())
-    if other.matrix.shape[1] != vectors.shape[1]:
+    assert config.target is not None
+    other = WordVectors.read(Path(config.target).expanduser())
+    if other.matrix.shape[1] != config.dimensions:
         raise ConfigError(
-            f"model.target={target} has {other.matrix.shape[1]} dimensions and model.dimensions is {vectors.shape[1]}; set "
-            f"model.dimensions={other.matrix.shape[1]}"
+            f"model.target={config.target} has {other.matrix.shape[1]} dimensions and model.dimensions is "
+            f"{config.dimensions}; set model.dimensions={other.matrix.shape[1]}"
         )
     pairs = dictionary or [(word, word) for word in vocabulary.entries]
-    seeds = np.array(
-        [(vocabulary.ids[a], other.places[b]) for a, b in pairs if a in vocabulary.ids and b in other]
-    )
-    if len(seeds) < _LEAST_SEEDS:
+    rows = [(vocabulary.ids[a], other.places[b]) for a, b in pairs if a in vocabulary.ids and b in other]
+    if len(rows) < _LEAST_SEEDS:
         raise DataError(
-            f"{len(seeds)} words are both here and in {target}, and a turn needs {_LEAST_SEEDS}; give pairs of words: "
+            f"{len(rows)} words are both here and in {config.target}, and a turn needs {_LEAST_SEEDS}; give pairs of words: "
             "--set data.dictionary=pairs.csv"
         )
+    return other, np.array(rows)
+
+
+def turned(
+    vectors: np.ndarray,
+    vocabulary: Vocabulary,
+    config: Config,
+    dictionary: Sequence[Sequence[str]],
+    seed: int,
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Unit vectors, centred and turned onto those of a file by all words that are known to be the same; and how many find
+    theirs when a fifth of these is held out (:func:`quality`)."""
+    other, seeds = target_of(vocabulary, config, dictionary)
     here, there = alignment.centred(vectors), alignment.centred(other.matrix)
     held = np.random.default_rng(seed).random(len(seeds)) < _HELD_OUT
     found = quality(here, there, seeds[~held], seeds[held])

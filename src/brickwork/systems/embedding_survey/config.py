@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from brickwork.core.config import above, at_least, idle
+from brickwork.core.config import above, at_least, at_most, idle
 from brickwork.data.config import DataConfig
 
 Method = Literal[
@@ -14,6 +14,7 @@ COMPARE: Literal["compare"] = "compare"
 
 _EPOCHS = {"sgns": 5, "cbow": 5, "fasttext": 5, "glove": 15, "nmf": 200, "lda": 200, "lda-online": 10}
 _RATES = {"sgns": 0.025, "cbow": 0.05, "fasttext": 0.05, "glove": 0.05}
+_TOPICS = ("nmf", "lda", "lda-online")
 _PREDICTS = ("sgns", "cbow", "fasttext")
 _READ_BY = {
     "window": (*_PREDICTS, "glove", "ppmi-svd"),
@@ -34,7 +35,9 @@ class Config:
     """``method``: how vectors are learnt (README, catalogue), or ``compare``: every one of them, of which the best on the
     labels is used. ``dimensions`` of a vector, or topics.
 
-    ``vocabulary``: words at most; ``min_count``: how often a word must be there. ``pooling``: how the vectors of words make
+    ``vocabulary``: words at most; ``min_count``: how often a word must be there; ``max_share``: of the texts, that may have
+    it (none: all; of topics, which frequent words would fill, a tenth). ``phrases``: whether words that
+    stand together more often than by chance are one (``new_york``). ``pooling``: how the vectors of words make
     that of a text: their ``mean``, weighed by ``tfidf`` (none: so), or smooth inverse frequencies without the direction that
     all texts share (``sif``, ``usif``).
 
@@ -52,6 +55,8 @@ class Config:
     dimensions: Annotated[int, at_least(2)] = 100
     vocabulary: Annotated[int, at_least(2)] = 50_000
     min_count: Annotated[int, at_least(1)] = 5
+    max_share: Annotated[float, above(0), at_most(1)] | None = None
+    phrases: bool = False
     pooling: Pooling | None = None
     window: Annotated[int, at_least(1)] | None = None
     epochs: Annotated[int, at_least(1)] | None = None
@@ -78,6 +83,11 @@ class Config:
             if self.method == COMPARE
             else (self.method,)
         )
+
+    @property
+    def most_texts(self) -> float:
+        """``max_share``, or its default."""
+        return self.max_share or (0.1 if self.method in _TOPICS else 1.0)
 
     @property
     def reach(self) -> int:

@@ -1,7 +1,10 @@
 """Texts as a task, with labels, pairs or scores where the table has them; and lists of words for a test of bias."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from brickwork.core.errors import DataError
 from brickwork.data.config import DataConfig
@@ -12,11 +15,13 @@ from brickwork.data.readers.tables import table_task
 from brickwork.data.readers.values import text_value
 from brickwork.data.splits import normalised, select, split
 from brickwork.data.types import Examples, TaskData
+from brickwork.data.vocabulary import Tokenizer, Vocabulary
 from brickwork.representation.export_parquet import document_text
 from brickwork.systems.embedding_survey.bias import DEFINE, ROLES
-from brickwork.systems.embedding_survey.config import Data
+from brickwork.systems.embedding_survey.config import Config, Data
 
 LISTS = "word-lists"
+TEXT_COLUMNS = ("input", "anchor", "positive", "negative")
 _COLUMNS = ("test", "set", "word")
 
 
@@ -156,3 +161,25 @@ def _pairs(path: Path) -> list[list[str]]:
         for number, row in rows(path, report, names[:2])
     ]
     return [pair for pair in found if all(pair)]
+
+
+def vocabulary_of(texts: Sequence[str], config: Config, tokenize: Tokenizer) -> Vocabulary:
+    """The words of texts that are frequent enough, and not in too many of the texts.
+
+    Raises:
+        DataError: none is left.
+    """
+    whole = Vocabulary.from_texts(texts, min_count=config.min_count, tokenize=tokenize)
+    kept = np.flatnonzero(whole.documents <= config.most_texts * whole.num_texts)[: config.vocabulary]
+    if not len(kept):
+        raise DataError(
+            f"every word that is there {config.min_count} times is in more than {config.most_texts:.0%} of the texts; set a "
+            "larger model.max_share"
+        )
+    entries = tuple(whole.entries[place] for place in kept)
+    return replace(whole, entries=entries, counts=whole.counts[kept], documents=whole.documents[kept])
+
+
+def texts_of(examples: Examples) -> list[str]:
+    """All texts of examples, column by column."""
+    return [text for name in TEXT_COLUMNS for text in examples.columns.get(name, ())]

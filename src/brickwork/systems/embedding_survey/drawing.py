@@ -12,9 +12,11 @@ from brickwork.inspection.plots import both
 from brickwork.inspection.strip import StripRow, strip_drawing
 from brickwork.inspection.svg import Frame, element, figure, label, log_ticks, nice_ticks, short, tip
 from brickwork.systems.embedding_survey.audit import BEFORE, Audit
+from brickwork.systems.embedding_survey.found_topics import Topic
 from brickwork.systems.embedding_survey.measuring import Measured
 
 _LEVEL = [0.025, 0.975]
+_MOST_TOPICS = 20
 _MAP_STYLE = """\
 .cell-value { font-weight: 600; fill: var(--ink); }
 .cell-range { fill: var(--ink); opacity: .75; font-size: 11px; }
@@ -33,7 +35,7 @@ def heat_map(found: Mapping[str, Mapping[str, Measured]], chosen: str) -> Drawin
     if len(found) > 1:
         lead += (
             f" ▲ better, ▼ worse than {first}, where the interval of the paired difference leaves out 0. In bold the method "
-            "that was chosen in cross-validation within the training part, and that this run encodes with."
+            "that does best in the training part (labels: cross-validated), and that this run encodes with."
         )
     return Drawing(
         "Methods and measures", lead, both(lambda width: _cells(found, measures, chosen, width)), _MAP_STYLE
@@ -52,9 +54,12 @@ def _cells(
     left, top, height = 100.0, 34.0, 40.0
     wide = min(190.0, (width - left - 8) / len(measures))
     first = next(iter(found))
-    parts = [
-        label(left + (column + 0.5) * wide, 18, name, "axis-title") for column, name in enumerate(measures)
-    ]
+    parts = []
+    for column, name in enumerate(measures):
+        lines = [name] if 7.5 * len(name) < wide else name.split(" ", 1)
+        for number, line in enumerate(lines):
+            rise = 14 * (len(lines) - 1 - number)
+            parts.append(label(left + (column + 0.5) * wide, 24 - rise, line, "axis-title"))
     spans = {name: [row[name].estimate for row in found.values() if name in row] for name in measures}
     for place, (method, row) in enumerate(found.items()):
         y = top + place * height
@@ -74,13 +79,14 @@ def _cells(
             fill = f"fill:color-mix(in oklab,var(--heat) {8 + 62 * share:.0f}%,var(--sunken))"
             about = tip(f"{method}, {name}: {one.estimate:.3f} [{low:.3f}, {high:.3f}]{words}")
             middle = x + wide / 2
+            between = f"{low:.3f} … {high:.3f}" if wide > 110 else f"{low:.2f}…{high:.2f}"
             parts.append(
                 element(
                     "g",
                     about,
                     element("rect", x=x + 1, y=y + 1, width=wide - 2, height=height - 2, rx=4, style=fill),
                     label(middle, y + 17, f"{one.estimate:.3f}{mark}", "cell-value"),
-                    label(middle, y + 32, f"{low:.3f} … {high:.3f}", "cell-range"),
+                    label(middle, y + 32, between, "cell-range"),
                 )
             )
     return figure(width, round(top + len(found) * height + 8), "methods by measures", *parts)
@@ -132,6 +138,46 @@ def _short(name: str) -> str:
     return {"half of the principal components": "PCA", "product quantiser, D/2 parts": "PQ D/2"}.get(
         name, "PQ D/4" if name.startswith("product") else name
     )
+
+
+def topics_drawing(topics: Sequence[Topic], learnt: bool) -> Drawing:
+    """A bar for the share of each topic, its words, and how coherent they are."""
+    rows = topics[:_MOST_TOPICS]
+    what = "topics that were learnt" if learnt else "clusters of the vectors of these texts (k-means)"
+    lead = (
+        f"The {len(rows)} largest of {len(topics)} {what}: its share of the held-out texts, its words, and their coherence "
+        "(NPMI: 1 always together, 0 by chance, −1 never)."
+    )
+    most = max(topic.share for topic in rows)
+
+    def draw(width: int) -> str:
+        left, height = 150.0, 26.0
+        parts = []
+        for row, topic in enumerate(rows):
+            y = 6 + row * height
+            size = 90 * topic.share / most if most else 0.0
+            words = tip(
+                f"{100 * topic.share:.1f} % of the texts, coherence {topic.coherence:+.3f}: {', '.join(topic.words)}"
+            )
+            parts.append(
+                element(
+                    "rect",
+                    words,
+                    x=left - 12 - size,
+                    y=y + 4,
+                    width=size,
+                    height=14,
+                    rx=3,
+                    class_="topic-bar",
+                )
+            )
+            parts.append(label(4, y + 15, f"{100 * topic.share:.0f} %", "tick", "start"))
+            count = max(2, round((width - left - 60) / 62))
+            parts.append(label(left, y + 15, ", ".join(topic.words[:count]), "tick", "start"))
+            parts.append(label(width - 6, y + 15, f"{topic.coherence:+.2f}", "tick", "end"))
+        return figure(width, round(14 + len(rows) * height), "topics", *parts)
+
+    return Drawing("Topics", lead, both(draw), ".topic-bar { fill: var(--deep); opacity: .75; }")
 
 
 def nearest_words(words: Sequence[str], nearest: Sequence[str]) -> Drawing:

@@ -34,22 +34,21 @@ from brickwork.core.types import Batch
 from brickwork.data.types import Examples, TaskData
 from brickwork.data.vocabulary import Vocabulary
 from brickwork.representation.contract import encodes
-from brickwork.representation.kept import save_system
 from brickwork.representation.model import Representation
 from brickwork.representation.vectors import WordVectors
-from brickwork.systems.embedding_survey import measuring, pooling
+from brickwork.systems.embedding_survey import found_topics, measuring, phrases, pooling
 from brickwork.systems.embedding_survey.catalogue import METHODS, PREDICTIVE, Corpus, words_a_second
-from brickwork.systems.embedding_survey.changes import changed
+from brickwork.systems.embedding_survey.changes import changed, target_of
 from brickwork.systems.embedding_survey.compression import COMPRESSIONS, kept_neighbours
 from brickwork.systems.embedding_survey.config import COMPARE, Config, Data
-from brickwork.systems.embedding_survey.data import load_data
+from brickwork.systems.embedding_survey.data import TEXT_COLUMNS, load_data, texts_of, vocabulary_of
 from brickwork.systems.embedding_survey.encoder import Pooling, Table, WordsEncoder, replaced
+from brickwork.systems.embedding_survey.text_vectors import TextVectors
 
 __all__ = ["Config", "Data", "System", "load_data"]
 
 BASELINE = "tf-idf"
 """What all methods are held against: counts of words weighed by idf, a dimension each."""
-_TEXTS = ("input", "anchor", "positive", "negative")
 _POOLED = 20_000
 """Texts that what all of them have in common is taken from, at most."""
 _NEIGHBOURS = 5
@@ -75,11 +74,12 @@ class System(nn.Module):
         classes: tuple[str, ...] = (),
         pairs: Sequence[Sequence[str]] = (),
         dictionary: Sequence[Sequence[str]] = (),
+        together: Sequence[Sequence[Sequence[str]]] = (),
         kept: bool = False,
     ):
         super().__init__()
         self.config, self.vocabulary, self.seed = config, vocabulary, seed
-        self.classes, self.pairs, self.dictionary = classes, pairs, dictionary
+        self.classes, self.pairs, self.dictionary, self.together = classes, pairs, dictionary, together
         words, dim = len(vocabulary), config.dimensions
         tables, poolings, probes, held = {}, {}, {}, {}
         for name in config.methods:
@@ -126,12 +126,15 @@ class System(nn.Module):
         if details.get("dictionary") and not config.target:
             raise ConfigError("data.dictionary has no effect without model.target, a file of word vectors")
         texts = texts_of(data.train)
-        vocabulary = Vocabulary.from_texts(texts, min_count=config.min_count, max_size=config.vocabulary)
+        together = phrases.learn(texts) if config.phrases else []
+        vocabulary = vocabulary_of(texts, config, phrases.joined(together))
         if config.dimensions >= len(vocabulary) and set(config.methods) & {"lsa", "ppmi-svd"}:
             raise ConfigError(
                 f"dimensions={config.dimensions} needs more than as many words, and {len(vocabulary):,} are there "
                 f"{config.min_count} times: use fewer dimensions, a lower min_count, or more texts"
             )
+        if config.target is not None:  # said before anything is learnt
+            target_of(vocabulary, config, details.get("dictionary", ()))
         classes = tuple(data.class_names or map(str, range(data.num_classes or 0)))
         return cls(
             config,
@@ -140,6 +143,7 @@ class System(nn.Module):
             classes=classes if data.kind == "labelled" else (),
             pairs=details.get("pairs", ()),
             dictionary=details.get("dictionary", ()),
+            together=together,
         )
 
     def architecture(self) -> dict[str, Any]:
@@ -148,14 +152,18 @@ class System(nn.Module):
             "config": to_dict(self.config),
             "vocabulary": self.vocabulary.state(),
             "classes": list(self.classes),
+            "phrases": [[list(pair) for pair in pairs] for pairs in self.together],
         }
 
     @classmethod
     def restore(cls, architecture: Mapping[str, Any], tokenizer_json: str | None) -> "System":
         """The system of :meth:`architecture`, without what only learning needs."""
         config = from_dict(Config, architecture["config"])
-        vocabulary = Vocabulary.from_state(architecture["vocabulary"])
-        return cls(config, vocabulary, seed=0, classes=tuple(architecture["classes"]), kept=True)
+        together = architecture["phrases"]
+        vocabulary = Vocabulary.from_state(architecture["vocabulary"], phrases.joined(together))
+        return cls(
+            config, vocabulary, seed=0, classes=tuple(architecture["classes"]), together=together, kept=True
+        )
 
     # ---- learning
 
@@ -253,7 +261,7 @@ class System(nn.Module):
     def axes(self) -> ElasticAxes:
         return ElasticAxes(dims=(self.config.dimensions,), layers=(1,))
 
-    def representation(self) -> "TextVectors":
+    def representation(self) -> Representation:
         """Vectors of texts by the chosen method."""
         return TextVectors(self)
 
@@ -288,7 +296,7 @@ class System(nn.Module):
     def predict(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """``nearest``: the words whose vectors are nearest to that of each text (of one word: its neighbours); of a run with
         labels ``label``, the class that its vector has in a linear classifier."""
-        texts = list(next(columns[name] for name in _TEXTS if name in columns))
+        texts = list(next(columns[name] for name in TEXT_COLUMNS if name in columns))
         name, encode = self.chosen, self._encoding(self.chosen)
         vectors = encode(texts)
         answers: dict[str, Any] = {
@@ -311,7 +319,8 @@ class System(nn.Module):
         ]
 
     def analyse(self, examples: Examples) -> dict[str, dict[str, Any]]:
-        """``methods``: what was measured of each, with 95 % intervals; ``words``: neighbours of frequent words."""
+        """``methods``: what was measured of each, with 95 % intervals; ``topics`` of the texts; ``words``: neighbours of
+        typical words."""
         rows: dict[str, list[Any]] = {n: [] for n in ("method", "measure", "value", "low", "high", "used")}
         for name, found in self.measured(examples).items():
             for measure, one in found.items():
@@ -319,9 +328,15 @@ class System(nn.Module):
                 values = (name, measure, one.estimate, float(low), float(high), name == self.chosen)
                 for column, value in zip(rows.values(), values):
                     column.append(value)
-        words = list(self.vocabulary.entries[:_FAMILIAR])
+        words = self._typical()
+        topics = self.topics(examples)
         return {
             "methods": rows,
+            "topics": {
+                "words": [", ".join(topic.words) for topic in topics],
+                "share": [topic.share for topic in topics],
+                "coherence": [topic.coherence for topic in topics],
+            },
             "words": {"word": words, "nearest": self.predict({"input": words})["nearest"]},
         }
 
@@ -336,8 +351,19 @@ class System(nn.Module):
         drawings = [drawing.heat_map(found, self.chosen)] if any(found.values()) else []
         if METHODS[self.chosen].kind != "topics":
             drawings.append(drawing.quality_by_bytes(self.compressed(examples), self.chosen))
+        if topics := self.topics(examples):
+            drawings.append(drawing.topics_drawing(topics, METHODS[self.chosen].kind == "topics"))
         words = self._typical()
         return [*drawings, drawing.nearest_words(words, self.predict({"input": words})["nearest"])]
+
+    def topics(self, examples: Examples) -> list[found_topics.Topic]:
+        """What texts are about: topics of a method that learns them, else clusters of vectors; none of too few texts."""
+        texts = texts_of(examples)
+        vectors, bags = self._encoding(self.chosen)(texts), self.vocabulary.bags(texts)
+        words, table = self.vocabulary.entries, self.table(self.chosen)
+        if table.topics:
+            return found_topics.of_topics(table.rows.cpu().numpy(), vectors, bags, words)
+        return found_topics.of_clusters(vectors, bags, words, self.seed)
 
     def _typical(self) -> list[str]:
         """The words that make most of the texts' TF-IDF, of those that few texts have."""
@@ -387,34 +413,3 @@ class Held(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("score", torch.full((), -1.0))
-
-
-class TextVectors(Representation):
-    """Saved as the whole system."""
-
-    def __init__(self, system: System):
-        lineage = {"system": "embedding-survey", **getattr(system, "lineage", {})}
-        encoder = system.encoder_of(system.chosen)
-        super().__init__(encoder.eval(), system.axes, lineage, getattr(system, "card", {}))
-        self.system = system
-
-    @property
-    def device(self) -> torch.device:
-        """Where the table is."""
-        return self.system.best.device
-
-    @property
-    def fingerprint(self) -> str:
-        """As of any other model, by what it is made of."""
-        from brickwork.representation.folder import fingerprint
-
-        return fingerprint(self.system.architecture(), None, self.encoder.state_dict())
-
-    def save(self, folder: Path | str) -> Path:
-        """Writes the whole system."""
-        return save_system(self.system, folder)
-
-
-def texts_of(examples: Examples) -> list[str]:
-    """All texts of examples, column by column."""
-    return [text for name in _TEXTS for text in examples.columns.get(name, ())]
