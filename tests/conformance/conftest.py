@@ -76,9 +76,9 @@ class Case:
             pytest.skip(f"{self.slug} is no system that {capability}")
 
     def needs_loss(self) -> None:
-        """Skips the test for a system that learns without a gradient."""
+        """Skips the test for a system that learns in rounds of its own."""
         if isinstance(self.fresh(), Fits):
-            pytest.skip(f"{self.slug} learns without a gradient")
+            pytest.skip(f"{self.slug} learns in rounds of its own")
 
     def answers(self, system: torch.nn.Module, rows: range | list[int]) -> dict[str, np.ndarray]:
         """What the system gives for some rows, whatever it does: vectors, predictions, texts, numbers of its own.

@@ -142,7 +142,7 @@ def plan(run: "RunConfig") -> dict[str, Any]:
     if isinstance(system, Fits):
         refuse_options(run.train, stages)
         takes = {"takes": system.foretell(data.train)} if isinstance(system, Foretells) else {}
-        return {"data": describe(data), "learns": "without a gradient, in rounds of its own", **takes}
+        return {"data": describe(data), "learns": "in rounds of its own", **takes}
     return {
         "data": describe(data),
         **forecast(system, data.train, run.train, seed=run.seed, stages=stages, variants=data.variants),

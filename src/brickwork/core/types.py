@@ -241,7 +241,7 @@ class CachesGradients(Protocol):
 
 @runtime_checkable
 class Fits(Protocol):
-    """A system that learns without a gradient: it counts, searches or solves.
+    """A system that learns in rounds of its own: it counts, searches or solves, or takes steps that the loop does not know.
 
     The house iterates over ``fit`` in place of the loop, and saves the same run folder. It yields the share that is done
     (0 … 1) after each round, and all that it has learnt is then in its state; ``start`` rounds were done before, by a
@@ -253,7 +253,7 @@ class Fits(Protocol):
 
 @runtime_checkable
 class Foretells(Protocol):
-    """A system that can say how long it will learn without a gradient from ``examples``, in a line, after a second's try."""
+    """A system that can say, after a try of a second, how long it will learn from ``examples`` in rounds of its own."""
 
     def foretell(self, examples: Any) -> str: ...
 

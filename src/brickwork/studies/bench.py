@@ -110,7 +110,7 @@ class Bench:
     ) -> Trained:
         """Trains a system that a study has put together itself, in place, and leaves nothing on disk.
 
-        A system that learns without a gradient does so in rounds of its own, which nothing cuts short; its cost is the
+        What a system with rounds of its own learns, nothing cuts short; its cost is the
         examples that it is given, and it has no learning rate.
         """
         import torch

@@ -1,4 +1,4 @@
-"""Learning without a gradient: a system that counts, searches or solves learns in rounds of its own.
+"""Learning in rounds of one's own, in place of the loop: a system that counts, searches or solves, or takes its own steps.
 
 The run folder is that of the loop: configuration, checkpoints after rounds, records. Of the training options only
 ``save_every`` (rounds), ``keep`` and ``log_every`` are read; others are refused.
@@ -131,7 +131,7 @@ def refuse_options(
     named += [f"strategy={strategy}"] if strategy != "ddp" else []
     if named:
         raise ConfigError(
-            f"no effect on a system that learns without a gradient, in rounds of its own: {', '.join(named)}; leave "
+            f"no effect on a system that learns in rounds of its own, not in the loop: {', '.join(named)}; leave "
             f"{'it' if len(named) == 1 else 'them'} out"
         )
 

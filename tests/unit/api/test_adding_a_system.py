@@ -190,7 +190,7 @@ def test_it_recommends_and_analyses(counting):
 
 
 def test_a_dry_run_says_how_it_learns(counting):
-    assert "without a gradient" in api.plan(brickwork.recipe("class-means", "smoke"))["learns"]
+    assert "rounds of its own" in api.plan(brickwork.recipe("class-means", "smoke"))["learns"]
 
 
 def test_options_of_the_loop_are_refused(counting, tmp_path):
@@ -199,7 +199,7 @@ def test_options_of_the_loop_are_refused(counting, tmp_path):
     )
     staged = replace(run, stages=(Stage(name="one", trains=("nothing.*",)),))
     message = (
-        r"without a gradient, .*: train\.steps=7, train\.device=cuda, stages\.one, devices=2; leave them out"
+        r"rounds of its own, .*: train\.steps=7, train\.device=cuda, stages\.one, devices=2; leave them out"
     )
     with pytest.raises(ConfigError, match=message):
         brickwork.train(staged, tmp_path / "refused", devices=2)
