@@ -192,7 +192,7 @@ class Index:
     @property
     def of_model_words(self) -> bool:
         """Whether the words that are compared are read off vectors by the model."""
-        return self._manifest().analyzer == MODEL_WORDS
+        return isinstance(self.backend, LocalBackend) and self.backend.manifest.analyzer == MODEL_WORDS
 
     def read_words(self, vectors: Mapping[int, np.ndarray]) -> list[dict[str, int]]:
         """What an index of the model's words keeps of documents, from their vectors by depth."""
