@@ -32,7 +32,9 @@ def test_the_papers_comparison(monkeypatch, own, result, claim):
     outcome = verdict("m2mkd", claim)
     assert outcome.verdict == result
     assert outcome.effect == pytest.approx(own - 60.0)
-    assert "explained by extra compute" in outcome.note
+    assert "explained by more computation" in outcome.note
+    set_up(monkeypatch, {setups.M2MKD: 61.0, setups.SAME_COMPUTE: 60.8})
+    assert "no gain is decided" in verdict("m2mkd", claim).note
     set_up(monkeypatch, {setups.M2MKD: 61.0})
     assert "explained" not in verdict("m2mkd", claim).note
 
