@@ -7,6 +7,7 @@ The documents live in the folder of the index, or in a store that its manifest n
 """
 
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ from brickwork.index.refinement import Refinement, room_of
 from brickwork.index.replacement import check_successor
 from brickwork.index.results import Answer, Hit, hit_of
 from brickwork.index.search import scan_cost
+from brickwork.index.segments import WordReader
 from brickwork.index.sync import SyncReport, sync
 from brickwork.index.types import Contents, Found, Mode, Plan, Stage, Statistics
 from brickwork.representation.measured import kept_share
@@ -440,6 +442,18 @@ class Index:
         self.close()
 
 
+def _reader(index: Index) -> WordReader:
+    """What reads the words of an index of its model's. It does not hold the index, whose files would stay open with it."""
+    held = weakref.ref(index)
+
+    def read(vectors: Mapping[int, np.ndarray]) -> list[dict[str, int]]:
+        owner = held()
+        assert owner is not None, "documents are added through their index"
+        return owner.read_words(vectors)
+
+    return read
+
+
 def open_index(
     folder: Path | str, representation: "Representation | None" = None, *, verify: bool = True
 ) -> Index:
@@ -461,7 +475,7 @@ def open_index(
     if not manifest.store:
         local = LocalBackend.open(folder, verify=verify)
         index = Index(folder, local, representation, successor=successor)
-        local.read_words = index.read_words
+        local.read_words = _reader(index)
         return index
     from brickwork.index.backends import open_backend
 
