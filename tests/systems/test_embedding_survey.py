@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import brickwork
 from brickwork.api import train as api
 from brickwork.api.export import export_word_vectors
-from brickwork.core.errors import ArtifactError, ConfigError, DataError
+from brickwork.core.errors import ArtifactError, BrickworkWarning, ConfigError, DataError
 from brickwork.data.vocabulary import Vocabulary
 from brickwork.data.windows import Tokens, cooccurrence, ppmi
 from brickwork.representation.subwords import SubwordVectors
@@ -463,6 +463,8 @@ def test_vectors_are_turned_onto_those_of_a_file(table, tmp_path):
     [
         (("model.method=lsa", "model.window=3"), ConfigError, "window"),
         (("model.method=lsa", "model.dimensions=500"), ConfigError, "dimensions=500"),
+        (("model.method=nmf", "model.dimensions=500"), ConfigError, "use at most"),
+        (("model.remove_top=6",), ConfigError, "remove_top=6 of 6 dimensions"),
         (("model.min_count=1000",), DataError, "min_count"),
         (("model.debias=hard",), ConfigError, "data.word_lists"),
         (("data.dictionary=missing.csv",), DataError, "missing.csv"),
@@ -473,6 +475,21 @@ def test_vectors_are_turned_onto_those_of_a_file(table, tmp_path):
 def test_what_cannot_be_is_told(table, tmp_path, options, error, words):
     with pytest.raises(error, match=words):
         brickwork.train(_run(table, *options), tmp_path / "run")
+
+
+def test_a_text_without_a_known_word_has_no_label(table, tmp_path):
+    summary = brickwork.train(_run(table, "model.method=ppmi-svd"), tmp_path / "run", measure=False)
+    with pytest.warns(BrickworkWarning, match="1 of 2 texts have no known word"):
+        answers = summary.system.predict({"input": ["zzzqqq", "bonds fell"]})
+    assert answers["label"] == ["", "money"]
+
+
+def test_one_word_is_no_vocabulary(tmp_path):
+    path = tmp_path / "three.csv"
+    path.write_text("text\nthe cat\nthe dog\nthe bird\nthe bee\nthe fly\nthe ant\nthe cow\nthe ox\n")
+    with pytest.raises(ConfigError, match="one word is there 2 times"):
+        brickwork.train(_run(path, "model.dimensions=2", "data.validation_share=0.2"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_texts_alone_are_nothing_to_compare_by(tmp_path):

@@ -340,6 +340,8 @@ def _read_typed(hint: Any, text: str) -> Any:
     """Text from the command line as JSON; ``8,16`` for a tuple; ``none`` and ``true`` in any case."""
     if get_origin(hint) is tuple and not text.startswith("["):
         return [_Typed(part.strip()) for part in text.split(",") if part.strip()]
+    if get_origin(hint) is Literal and text in get_args(hint):
+        return text  # also where it is called none
     if text.lower() in ("none", "null", "true", "false"):
         return {"none": None, "null": None, "true": True, "false": False}[text.lower()]
     try:

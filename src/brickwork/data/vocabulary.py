@@ -80,6 +80,10 @@ class Vocabulary:
             ends = np.cumsum([len(words) for words in lists])
             _, codes, times = _counted(*_sequences(np.array(ids, np.int64), ends, ngrams, skip, bits))
             total.add(codes, np.stack([times, np.ones_like(times)]))
+        if not numbers:
+            raise DataError(
+                f"there is no word (of letters or digits) in {num_texts:,} texts; bring other texts"
+            )
         codes, (counts, documents) = total.finish()
         often = np.flatnonzero(counts >= min_count)
         if not len(often):

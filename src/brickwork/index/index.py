@@ -263,7 +263,7 @@ class Index:
             bytes_scanned=cost.bytes_scanned,
             encode_milliseconds=1000 * (encoded - started),
             scan_milliseconds=1000 * (scanned - encoded),
-            notes=(*notes, *more, *self._filter_notes(condition, results), *cut),
+            notes=(*notes, *more, *self._filter_notes(condition, results), *cut, *_unknown(query_vectors)),
             plan=chosen,
             mode=chosen_mode,
             fusion=combine,
@@ -440,6 +440,13 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _unknown(vectors: Float[np.ndarray, "queries width"]) -> tuple[str, ...]:
+    """A note where queries say nothing to the model: every document is as far from them."""
+    count = int((~vectors.any(1)).sum())
+    which = "the query" if len(vectors) == 1 else f"{count} of {len(vectors)} queries"
+    return (f"the model knows no word of {which}: by vectors no hit is better than another",) if count else ()
 
 
 def _reader(index: Index) -> WordReader:

@@ -158,6 +158,17 @@ def test_a_field_of_any_type_keeps_the_type_that_it_holds():
         from_dict(Holder, {"part": {"depth": 3}}, types={"part": Text})
 
 
+def test_none_may_be_the_name_of_a_choice():
+    from typing import Literal
+
+    @dataclass(frozen=True)
+    class Named:
+        kind: Literal["some", "none"] = "some"
+        other: Literal["some"] | None = "some"
+
+    assert override(Named(), ["kind=none", "other=none"]) == Named(kind="none", other=None)
+
+
 def test_a_value_as_a_hint_says():
     from typing import Literal
 

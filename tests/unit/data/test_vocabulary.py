@@ -134,7 +134,14 @@ def test_too_many_words_for_long_sequences():
         Vocabulary.from_texts([" ".join(f"w{n}" for n in range(40))], ngrams=12)
 
 
-@pytest.mark.parametrize("texts", [[], [""], ["a b c"]])
-def test_nothing_left(texts):
-    with pytest.raises(DataError, match="min_count"):
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "no word .of letters or digits. in 0 texts"),
+        (["", "🙂 !"], "no word .of letters or digits. in 2 texts"),
+        (["a b c"], "min_count"),
+    ],
+)
+def test_nothing_left(texts, message):
+    with pytest.raises(DataError, match=message):
         Vocabulary.from_texts(texts, min_count=2)

@@ -229,3 +229,15 @@ def test_documents_come_back_as_they_were(tmp_path, model, documents):
     index = build_index(model, documents, tmp_path / "index")
     assert index.get([d.id for d in reversed(documents)]) == documents[::-1]
     assert list(index.backend.documents()) == documents
+
+
+def test_a_query_that_says_nothing_to_the_model_is_told(tmp_path, model, documents, monkeypatch):
+    """Its vector is 0: every document is as far from it."""
+    index, known = build_index(model, documents, tmp_path / "index"), model.vector
+    monkeypatch.setattr(
+        model,
+        "vector",
+        lambda word, layers: 0 * known(word, layers) if word == "zzz" else known(word, layers),
+    )
+    assert "no word of 1 of 2 queries" in " ".join(index.answer(["zzz", "word3"], mode="dense").notes)
+    assert "knows no word" not in " ".join(index.answer("word3", mode="dense").notes)

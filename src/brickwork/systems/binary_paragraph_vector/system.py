@@ -84,10 +84,8 @@ class System(nn.Module):
         try:
             vocabulary = Vocabulary.from_texts(texts, min_count=config.min_count, max_size=config.vocabulary)
         except DataError as error:
-            raise DataError(
-                f"{data.name}: no word is in its {len(texts):,} training texts {config.min_count} times "
-                f"(model.min_count={config.min_count}); give more texts, or --set model.min_count=1"
-            ) from error
+            more = " (--set model.min_count=1 takes all)" if config.min_count > 1 else ""
+            raise DataError(f"{data.name}: {error}{more}") from error
         encoder = ParagraphEncoder(config, vocabulary)
         return cls(config, encoder, num_documents=len(texts), class_names=data.class_names, seed=seed)
 

@@ -31,7 +31,7 @@ class Audit:
     leaning: int = 0
 
 
-BEFORE, HARD, INLP = "as learnt", "hard debiasing", "INLP"
+BEFORE, HARD, INLP = "as they are", "hard debiasing", "INLP"
 
 
 def audit(vectors: WordVectors, columns: Mapping[str, Any], seed: int = 0) -> Audit:

@@ -21,6 +21,7 @@ _EXACT = 200_000
 """Up to so many partitions all are counted."""
 _DRAWN = 100_000
 _RESAMPLES = 2000
+_ROUNDING = 1e-6  # of cosines of vectors in float32
 _ROUNDS = 35  # of INLP, at most
 _CHANCE = 0.55  # accuracy from which on a classifier is worth another round
 
@@ -56,9 +57,10 @@ def associations(
 
 
 def effect_size(x: Float[np.ndarray, " x"], y: Float[np.ndarray, " y"], ddof: int = 0) -> float:
-    """(mean of s over x − mean over y) / standard deviation over both; 0 where that is 0."""
+    """(mean of s over x − mean over y) / standard deviation over both; 0 where that is 0, or rounding of vectors in float32:
+    cosines that a direction was taken out of."""
     spread = float(np.std(np.concatenate([x, y]), ddof=ddof))
-    return float(x.mean() - y.mean()) / spread if spread > 1e-12 else 0.0
+    return float(x.mean() - y.mean()) / spread if spread > _ROUNDING else 0.0
 
 
 def weat(

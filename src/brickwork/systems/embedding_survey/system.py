@@ -29,7 +29,7 @@ from torch import nn
 
 from brickwork.core.config import from_dict, to_dict
 from brickwork.core.elastic import ElasticAxes
-from brickwork.core.errors import ConfigError, DataError
+from brickwork.core.errors import ConfigError, DataError, warn
 from brickwork.core.types import Batch
 from brickwork.data.types import Examples, TaskData
 from brickwork.data.vocabulary import Vocabulary
@@ -128,11 +128,7 @@ class System(nn.Module):
         texts = texts_of(data.train)
         together = phrases.learn(texts) if config.phrases else []
         vocabulary = vocabulary_of(texts, config, phrases.joined(together))
-        if config.dimensions >= len(vocabulary) and set(config.methods) & {"lsa", "ppmi-svd"}:
-            raise ConfigError(
-                f"dimensions={config.dimensions} needs more than as many words, and {len(vocabulary):,} are there "
-                f"{config.min_count} times: use fewer dimensions, a lower min_count, or more texts"
-            )
+        _check_room(config, len(vocabulary), len(texts))
         if config.target is not None:  # said before anything is learnt
             target_of(vocabulary, config, details.get("dictionary", ()))
         classes = tuple(data.class_names or map(str, range(data.num_classes or 0)))
@@ -303,7 +299,12 @@ class System(nn.Module):
             "nearest": self._nearest(texts, vectors * self.table(name).scale.cpu().numpy())
         }
         if probe := self._probe(name):
-            answers["label"] = [self.classes[place] for place in probe.predict(vectors)]
+            known = np.asarray(np.any(vectors, axis=1))
+            answers["label"] = [
+                self.classes[place] if there else "" for place, there in zip(probe.predict(vectors), known)
+            ]
+            if not known.all():
+                warn(f"{int((~known).sum())} of {len(texts)} texts have no known word, and get no label")
         return answers
 
     def _nearest(self, texts: Sequence[str], vectors: np.ndarray) -> list[str]:
@@ -413,3 +414,25 @@ class Held(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("score", torch.full((), -1.0))
+
+
+def _check_room(config: Config, words: int, texts: int) -> None:
+    """Refuses more dimensions than the words and texts have, before anything is learnt.
+
+    Raises:
+        ConfigError: says how many there can be.
+    """
+    most = {"ppmi-svd": words - 1, "lsa": min(words, texts) - 1, "nmf": min(words, texts)}
+    room = min((most[name] for name in config.methods if name in most), default=words)
+    if words < 2:
+        raise ConfigError(f"one word is there {config.min_count} times: use a lower min_count, or more texts")
+    if config.dimensions > room and set(config.methods) & set(most):
+        raise ConfigError(
+            f"dimensions={config.dimensions}, and {words:,} words that are there {config.min_count} times in {texts:,} "
+            f"texts have room for {room}: use at most {room}, a lower min_count, or more texts"
+        )
+    if config.remove_top is not None and config.remove_top >= min(config.dimensions, words):
+        raise ConfigError(
+            f"remove_top={config.remove_top} of {config.dimensions} dimensions and {words:,} words leaves nothing; the "
+            "usual number is a hundredth of the dimensions"
+        )

@@ -84,6 +84,11 @@ class PartedEncoder(ImageEncoder):
         own = sum(2 * m.in_features * m.out_features for m in matrices)
         return self.base.flops(num_images) + num_images * own
 
+    def architecture(self) -> dict[str, Any]:
+        """What tells it from others: no encoder can be built of it, which joining several looks at."""
+        parts = {name: [place.start, place.stop] for name, place in self.parts.items()}
+        return {"kind": self.kind, "base": self.base.architecture(), "parts": parts}
+
 
 class PartedRepresentation(SystemRepresentation):
     """Vectors of parts, and queries for a part or for a change. It is saved as the whole system: it needs the predictor."""
