@@ -27,16 +27,21 @@ def set_up(monkeypatch, clean, corrupted=None):
 @pytest.mark.parametrize("claim", ["C4", "C1"])
 @pytest.mark.parametrize(("own", "result"), [(61.0, "supported"), (60.3, "undecided"), (58.0, "refuted")])
 def test_the_papers_comparison(monkeypatch, own, result, claim):
-    """Only against the steps of the assembled student, whatever the others do; said where computation explains it."""
+    """Only against the steps of the assembled student, whatever the others do."""
     set_up(monkeypatch, {setups.M2MKD: own, setups.SAME_COMPUTE: 70.0})
     outcome = verdict("m2mkd", claim)
     assert outcome.verdict == result
     assert outcome.effect == pytest.approx(own - 60.0)
-    assert "explained by more computation" in outcome.note
-    set_up(monkeypatch, {setups.M2MKD: 61.0, setups.SAME_COMPUTE: 60.8})
-    assert "no gain is decided" in verdict("m2mkd", claim).note
-    set_up(monkeypatch, {setups.M2MKD: 61.0})
-    assert "explained" not in verdict("m2mkd", claim).note
+
+
+@pytest.mark.parametrize(
+    ("compute", "said"),
+    [(70.0, "explained by more computation"), (60.8, "no gain is decided"), (60.0, "it is there as well")],
+)
+def test_what_is_said_of_equal_operations(monkeypatch, compute, said):
+    """By the interval: ± 0.5 points about the means."""
+    set_up(monkeypatch, {setups.M2MKD: 61.0, setups.SAME_COMPUTE: compute})
+    assert said in verdict("m2mkd", "C4").note
 
 
 @pytest.mark.parametrize(
