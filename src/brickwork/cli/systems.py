@@ -335,6 +335,7 @@ def inspect(
     table explains, by layer); what each module of a run does (use by domain, gates over time, load); or what a run found.
     """
     from brickwork.api import predict as predict_api
+    from brickwork.data.readers.files import TABLES
 
     page = predict_api.inspect(
         run,
@@ -347,5 +348,5 @@ def inspect(
         progress=not quiet,
     )
     output.line(str(page))
-    numbers = page.suffix.lower() != ".html"
+    numbers = page.name.lower().endswith(TABLES)
     output.hint("a row for each layer and property" if numbers else "look at it in a browser", quiet)
