@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brickwork.core.errors import ConfigError
 from brickwork.core.seeding import generator_for
 from brickwork.data.vocabulary import Vocabulary
 from brickwork.data.windows import Tokens, cooccurrence, ppmi
@@ -76,6 +77,28 @@ def _predictor(
     return predicting.Predictor(
         rows, contexts, corpus.vocabulary, cbow=name == "cbow", negatives=config.drawn, parts=parts
     )
+
+
+def check_room(config: Config, words: int, texts: int) -> None:
+    """Refuses more dimensions than the words and texts have, before anything is learnt.
+
+    Raises:
+        ConfigError: says how many there can be.
+    """
+    most = {"ppmi-svd": words - 1, "lsa": min(words, texts) - 1, "nmf": min(words, texts)}
+    room = min((most[name] for name in config.methods if name in most), default=words)
+    if words < 2:
+        raise ConfigError(f"one word is there {config.min_count} times: use a lower min_count, or more texts")
+    if config.dimensions > room and set(config.methods) & set(most):
+        raise ConfigError(
+            f"dimensions={config.dimensions}, and {words:,} words that are there {config.min_count} times in {texts:,} "
+            f"texts have room for {room}: use at most {room}, a lower min_count, or more texts"
+        )
+    if config.remove_top is not None and config.remove_top >= min(config.dimensions, words):
+        raise ConfigError(
+            f"remove_top={config.remove_top} of {config.dimensions} dimensions and {words:,} words leaves nothing; the "
+            "usual number is a hundredth of the dimensions"
+        )
 
 
 def words_a_second(corpus: Corpus, config: Config, name: str) -> float:

@@ -37,7 +37,13 @@ from brickwork.representation.contract import encodes
 from brickwork.representation.model import Representation
 from brickwork.representation.vectors import WordVectors
 from brickwork.systems.embedding_survey import found_topics, measuring, phrases, pooling
-from brickwork.systems.embedding_survey.catalogue import METHODS, PREDICTIVE, Corpus, words_a_second
+from brickwork.systems.embedding_survey.catalogue import (
+    METHODS,
+    PREDICTIVE,
+    Corpus,
+    check_room,
+    words_a_second,
+)
 from brickwork.systems.embedding_survey.changes import changed, target_of
 from brickwork.systems.embedding_survey.compression import COMPRESSIONS, kept_neighbours
 from brickwork.systems.embedding_survey.config import COMPARE, Config, Data
@@ -128,7 +134,7 @@ class System(nn.Module):
         texts = texts_of(data.train)
         together = phrases.learn(texts) if config.phrases else []
         vocabulary = vocabulary_of(texts, config, phrases.joined(together))
-        _check_room(config, len(vocabulary), len(texts))
+        check_room(config, len(vocabulary), len(texts))
         if config.target is not None:  # said before anything is learnt
             target_of(vocabulary, config, details.get("dictionary", ()))
         classes = tuple(data.class_names or map(str, range(data.num_classes or 0)))
@@ -414,25 +420,3 @@ class Held(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("score", torch.full((), -1.0))
-
-
-def _check_room(config: Config, words: int, texts: int) -> None:
-    """Refuses more dimensions than the words and texts have, before anything is learnt.
-
-    Raises:
-        ConfigError: says how many there can be.
-    """
-    most = {"ppmi-svd": words - 1, "lsa": min(words, texts) - 1, "nmf": min(words, texts)}
-    room = min((most[name] for name in config.methods if name in most), default=words)
-    if words < 2:
-        raise ConfigError(f"one word is there {config.min_count} times: use a lower min_count, or more texts")
-    if config.dimensions > room and set(config.methods) & set(most):
-        raise ConfigError(
-            f"dimensions={config.dimensions}, and {words:,} words that are there {config.min_count} times in {texts:,} "
-            f"texts have room for {room}: use at most {room}, a lower min_count, or more texts"
-        )
-    if config.remove_top is not None and config.remove_top >= min(config.dimensions, words):
-        raise ConfigError(
-            f"remove_top={config.remove_top} of {config.dimensions} dimensions and {words:,} words leaves nothing; the "
-            "usual number is a hundredth of the dimensions"
-        )
